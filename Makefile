@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+# make demo: kwalk on redis in the lab. make test: everything that must hold. As root on Debian.
+
+PYTHON ?= python3
+VENV   := .venv
+STAMP  := $(VENV)/.built
+APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
+	  qemu-system-x86 busybox-static kmod redis-server redis-tools
+SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
+
+.PHONY: help venv demo test unit vm lint format clean
+
+help:
+	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
+	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
+	@echo "make unit    unit tests only: no root, no virtual machine"
+	@echo "make lint    ruff, mypy, clang-format"
+	@echo "make venv    build kwalk into $(VENV), $(VENV)/bin/kwalk"
+
+# Debian packages are installed only where one of them is missing.
+$(VENV)/.apt: Makefile
+	@dpkg -s $(APT) >/dev/null 2>&1 || { \
+		echo "installing Debian packages: $(APT)"; \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+		apt-get install -y -qq --no-install-recommends $(APT) >/dev/null; }
+	@mkdir -p $(VENV) && touch $@
+
+$(STAMP): $(VENV)/.apt $(SOURCES)
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+venv: $(STAMP)
+
+demo: $(STAMP)
+	@$(VENV)/bin/python demo/demo.py
+
+test: lint unit vm
+
+unit: $(STAMP)
+	$(VENV)/bin/pytest -q tests/unit
+
+vm: $(STAMP)
+	$(VENV)/bin/python tests/matrix.py $(KERNELS)
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
+
+format: $(STAMP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i bpf/*.h bpf/*.c
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache src/kwalk/probe/*.bpf.o \
+		src/kwalk/libbpf/_abi.py

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * kernel.h: the few kernel types that kwalk reads, kept by hand.
+ *
+ * Only the members that are used; CO-RE finds their offsets on the running
+ * kernel. Fixed-width names come first because libbpf's headers want them.
+ */
+#ifndef KWALK_KERNEL_H
+#define KWALK_KERNEL_H
+
+typedef signed char __s8;
+typedef unsigned char __u8;
+typedef short __s16;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+#define NULL  ((void *)0)
+#define true  1
+#define false 0
+
+#define EFAULT 14
+#define ENOMEM 12
+#define EBUSY  16
+#define EEXIST 17
+
+enum bpf_map_type {
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_STACK_TRACE = 7,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+#define BPF_ANY		  0
+#define BPF_RB_NO_WAKEUP  (1ULL << 0)
+#define BPF_RB_AVAIL_DATA 0
+#define BPF_RB_RING_SIZE  1
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* arch/x86/include/asm/ptrace.h */
+struct pt_regs {
+	unsigned long r15, r14, r13, r12;
+	unsigned long bp, bx;
+	unsigned long r11, r10, r9, r8;
+	unsigned long ax, cx, dx, si, di;
+	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long cs;
+	unsigned long flags;
+	unsigned long sp;
+	unsigned long ss;
+};
+
+/* arch/x86/include/asm/orc_types.h; "end" until 6.3, "signal" since 6.3, a third bit of type
+ * since 6.4 */
+struct orc_entry {
+	__s16 sp_offset;
+	__s16 bp_offset;
+	unsigned int sp_reg : 4;
+	unsigned int bp_reg : 4;
+	unsigned int type : 3;
+	unsigned int signal : 1;
+};
+
+struct orc_entry___end {
+	unsigned int end : 1;
+};
+
+/* arch/x86/include/asm/unwind.h: prev_regs with ORC, next_bp with frame pointers */
+struct unwind_state {
+	struct pt_regs *prev_regs;
+	unsigned long *next_bp;
+};
+
+/* include/uapi/linux/bpf.h; "missed" since 6.7 */
+struct bpf_link_info {
+	struct {
+		union {
+			struct {
+				__u64 missed;
+			} kprobe;
+		};
+	} perf_event;
+};
+
+/* include/linux/sched.h */
+union thread_union {
+	unsigned long stack[1];
+};
+
+struct task_struct {
+	void *stack;
+};
+
+#pragma clang attribute pop
+
+#endif /* KWALK_KERNEL_H */

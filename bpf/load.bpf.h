@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * load.bpf.h: one 64-bit word of kernel memory, safely.
+ *
+ * With bpf_rdonly_cast() the load is a plain instruction with an exception
+ * table entry; without it (before 6.2) it is a call of bpf_probe_read_kernel().
+ * Either way a fault reads as 0, which no caller may take for a frame.
+ */
+#ifndef KWALK_LOAD_H
+#define KWALK_LOAD_H
+
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+static __always_inline __u64 kw_load(__u64 addr)
+{
+	__u64 value = 0;
+
+	if (cfg.typed_loads) {
+		/* pt_regs begins with an unsigned long, hence a load of one 64-bit scalar. */
+		struct pt_regs *word =
+		    bpf_rdonly_cast((void *)addr, bpf_core_type_id_kernel(struct pt_regs));
+
+		return word->r15;
+	}
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)addr);
+	return value;
+}
+
+#define kw_load_reg(regs, reg) kw_load((regs) + bpf_core_field_offset(struct pt_regs, reg))
+
+static __always_inline bool kw_in_vmlinux(__u64 ip)
+{
+	return ip - cfg.text_start < cfg.text_end - cfg.text_start;
+}
+
+/* The address that stands where a return address was replaced to trace the return. */
+static __always_inline bool kw_is_return_hook(__u64 ip)
+{
+	return ip == cfg.rethook || ip == cfg.graph_return;
+}
+
+#endif /* KWALK_LOAD_H */

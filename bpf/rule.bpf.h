@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * rule.bpf.h: address of code -> rule that finds the caller's frame (ORC).
+ *
+ * The kernel's own tables are read: orc_lookup (where kallsyms has it) narrows the
+ * search to 256 bytes of text, a binary search over __start_orc_unwind_ip does the rest, as
+ * __orc_find() does in arch/x86/kernel/unwind_orc.c. A rule is 32 bits, so that
+ * the memo can hold address and rule in one word: readers on other CPUs and in
+ * interrupts see both or neither, without a lock.
+ */
+#ifndef KWALK_RULE_H
+#define KWALK_RULE_H
+
+/*
+ * Layout of a rule, low bits first:
+ *   0..11  CFA offset, in words, signed
+ *  12..22  where BP was saved, relative to its base, in words, signed
+ *  23..26  enum kw_cfa
+ *  27..28  enum kw_bp
+ *  29..30  enum kw_frame
+ *  31      signal: the frame found by this rule was interrupted, not called
+ */
+enum kw_cfa {
+	KW_CFA_UNKNOWN = 0, /* no rule, or one that kwalk can't follow */
+	KW_CFA_END = 1,	    /* outermost frame */
+	KW_CFA_SP = 2,
+	KW_CFA_BP = 3,
+	KW_CFA_SP_DEREF = 4, /* [SP] + offset */
+	KW_CFA_BP_DEREF = 5, /* [BP + offset] */
+	KW_CFA_R10 = 6,
+	KW_CFA_R13 = 7,
+	KW_CFA_DI = 8,
+	KW_CFA_DX = 9,
+};
+
+enum kw_bp {
+	KW_BP_SAME = 0,
+	KW_BP_CFA = 1, /* [CFA + offset] */
+	KW_BP_BP = 2,  /* [BP + offset] */
+};
+
+enum kw_frame {
+	KW_FRAME_CALL = 0,
+	KW_FRAME_REGS = 1,    /* a whole struct pt_regs lies at the CFA */
+	KW_FRAME_PARTIAL = 2, /* only ip, cs, flags, sp, ss */
+};
+
+#define KW_CFA_OFF_BITS 12
+#define KW_BP_OFF_BITS	11
+#define KW_SEARCH_STEPS 24 /* halvings; the largest table has fewer than 2^24 entries */
+
+static __always_inline int kw_rule_cfa_off(__u32 rule)
+{
+	return ((__s32)(rule << (32 - KW_CFA_OFF_BITS)) >> (32 - KW_CFA_OFF_BITS)) * 8;
+}
+
+static __always_inline int kw_rule_bp_off(__u32 rule)
+{
+	return ((__s32)(rule << (32 - KW_CFA_OFF_BITS - KW_BP_OFF_BITS)) >> (32 - KW_BP_OFF_BITS)) *
+	       8;
+}
+
+#define kw_rule_cfa(rule)    (((rule) >> 23) & 15)
+#define kw_rule_bp(rule)     (((rule) >> 27) & 3)
+#define kw_rule_frame(rule)  (((rule) >> 29) & 3)
+#define kw_rule_signal(rule) ((rule) >> 31)
+
+static __always_inline __u32 kw_rule_make(__u32 cfa, int cfa_off, __u32 bp, int bp_off, __u32 frame,
+					  __u32 signal)
+{
+	int cfa_words = cfa_off >> 3, bp_words = bp_off >> 3;
+	const int cfa_max = 1 << (KW_CFA_OFF_BITS - 1), bp_max = 1 << (KW_BP_OFF_BITS - 1);
+
+	if ((cfa_off | bp_off) & 7 || cfa_words < -cfa_max || cfa_words >= cfa_max ||
+	    bp_words < -bp_max || bp_words >= bp_max)
+		return KW_CFA_UNKNOWN;
+	return (cfa_words & ((1 << KW_CFA_OFF_BITS) - 1)) |
+	       (__u32)(bp_words & ((1 << KW_BP_OFF_BITS) - 1)) << KW_CFA_OFF_BITS | cfa << 23 |
+	       bp << 27 | frame << 29 | signal << 31;
+}
+
+/* A frame pointer on top of the return address: orc_fp_entry in unwind_orc.c. */
+#define kw_rule_fp() kw_rule_make(KW_CFA_BP, 16, KW_BP_CFA, -16, KW_FRAME_CALL, 0)
+
+static __always_inline __u32 kw_orc_cfa(__u32 reg)
+{
+	/* Four bits of enum kw_cfa per register number, number 0 lowest. */
+	const __u64 until_7_0 = 0x4576238900ULL, since_7_1 = 0x54076832900ULL;
+
+	return ((control.orc_reg_sp == 5 ? until_7_0 : since_7_1) >> (reg * 4)) & 15;
+}
+
+/*
+ * One orc_entry, whatever its layout on this kernel, to a rule. Global and not inlined,
+ * like the search below: the verifier goes through it once, not once per frame.
+ */
+__noinline __u32 kw_orc_decode(__u64 raw)
+{
+	union {
+		__u64 raw;
+		struct orc_entry entry;
+	} copy = {.raw = raw};
+	struct orc_entry *orc = &copy.entry;
+	__u32 type, frame, signal, cfa, bp, reg;
+
+	type = BPF_CORE_READ_BITFIELD(orc, type);
+	if (__builtin_preserve_field_info(orc->type, BPF_FIELD_RSHIFT_U64) == 64 - 3) {
+		/* fb799447ae29 "x86,objtool: Split UNWIND_HINT_EMPTY in two" (6.4) */
+		if (type == 0)
+			return KW_CFA_UNKNOWN;
+		if (type == 1)
+			return KW_CFA_END << 23;
+		frame = type - 2;
+	} else {
+		frame = type;
+	}
+	if (frame > KW_FRAME_PARTIAL)
+		return KW_CFA_UNKNOWN;
+
+	if (bpf_core_field_exists(orc->signal))
+		signal = BPF_CORE_READ_BITFIELD(orc, signal);
+	else
+		signal = frame != KW_FRAME_CALL;
+
+	reg = BPF_CORE_READ_BITFIELD(orc, sp_reg);
+	if (reg == 0) { /* undefined: before 6.4 the end of the stack, if marked as such */
+		if (bpf_core_field_exists(struct orc_entry___end, end) &&
+		    BPF_CORE_READ_BITFIELD((struct orc_entry___end *)orc, end))
+			return KW_CFA_END << 23;
+		return KW_CFA_UNKNOWN;
+	}
+	cfa = kw_orc_cfa(reg);
+	if (cfa == KW_CFA_UNKNOWN)
+		return KW_CFA_UNKNOWN;
+
+	reg = BPF_CORE_READ_BITFIELD(orc, bp_reg);
+	if (reg == 0)
+		bp = KW_BP_SAME;
+	else if (reg == control.orc_reg_prev_sp)
+		bp = KW_BP_CFA;
+	else if (reg == 4)
+		bp = KW_BP_BP;
+	else
+		return KW_CFA_UNKNOWN;
+	return kw_rule_make(cfa, orc->sp_offset, bp, orc->bp_offset, frame, signal);
+}
+
+/* Memo: address (low half) << 32 | rule. All kernel text shares its high half. */
+__u64 kw_memo[1 << KW_MEMO_BITS];
+
+static __always_inline __u64 *kw_memo_slot(__u64 ip)
+{
+	return &kw_memo[(ip ^ (ip >> KW_MEMO_BITS)) & ((1 << KW_MEMO_BITS) - 1)];
+}
+
+struct kw_search {
+	__u64 ip;
+	__u64 first, last; /* entries that are left */
+	__u64 found;	   /* the last one known to begin at or below ip */
+};
+
+static long kw_search_half(__u32 index, struct kw_search *at)
+{
+	__u64 mid = at->first + ((at->last - at->first) >> 1);
+	__u64 place = cfg.orc_ip + mid * 4;
+
+	if (at->first > at->last)
+		return 1;
+	if (place + (__s32)kw_load(place) <= at->ip) {
+		at->found = mid;
+		at->first = mid + 1;
+	} else {
+		at->last = mid - 1;
+	}
+	return 0;
+}
+
+__noinline __u32 kw_rule_search(__u64 ip)
+{
+	struct kw_search at = {.ip = ip, .last = cfg.orc_entries - 1};
+	__u64 slot, pair;
+	__u32 rule;
+
+	if (kw_is_return_hook(ip + 1))
+		return KW_CFA_UNKNOWN; /* reached by a return, never called: the kernel knows more
+					*/
+	if (cfg.orc_lookups) {
+		slot = (ip - cfg.text_start) >> 8;
+		if (slot + 1 >= cfg.orc_lookups)
+			return KW_CFA_UNKNOWN;
+		pair = kw_load(cfg.orc_lookup + slot * 4);
+		at.first = at.found = (__u32)pair;
+		at.last = pair >> 32; /* the next block's first entry can be this block's last */
+	}
+	/* bpf_loop(), since the verifier would follow a plain loop down both halves each time. */
+	bpf_loop(KW_SEARCH_STEPS, kw_search_half, &at, 0);
+	if (at.found >= cfg.orc_entries)
+		return KW_CFA_UNKNOWN;
+	rule = kw_orc_decode(kw_load(cfg.orc + at.found * 6));
+	*kw_memo_slot(ip) = ip << 32 | rule;
+	return rule;
+}
+
+/* The rule of the code at ip, which lies in vmlinux's text. */
+static __always_inline __u32 kw_rule_of(__u64 ip)
+{
+	__u64 memo = *kw_memo_slot(ip);
+
+	if (memo >> 32 == (__u32)ip)
+		return memo;
+	return kw_rule_search(ip);
+}
+
+#endif /* KWALK_RULE_H */

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""The ``kwalk`` command line: find the command, run it, print its error."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from kwalk import __version__
+from kwalk.errors import KwalkError
+
+# name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
+COMMANDS = {
+    "stream": "print every call of a kernel function with the stack that led to it",
+    "doctor": "say what this kernel offers, what kwalk will use, and why not more",
+    "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
+}
+
+
+def build_parser(name: str | None) -> argparse.ArgumentParser:
+    """Return the parser of ``kwalk``, with the options of command ``name`` only.
+
+    :param name: The command that is to be run, or None where only the names are needed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="kwalk", description="Show the kernel call stacks that lead to a kernel function."
+    )
+    parser.add_argument("--version", action="version", version=f"kwalk {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command, text in COMMANDS.items():
+        sub = subparsers.add_parser(command, help=text, description=text[0].upper() + text[1:])
+        if command == name:
+            module = importlib.import_module(f"kwalk.commands.{command}")
+            module.command.add_arguments(sub)
+            sub.set_defaults(run=module.command.run)
+    return parser
+
+
+def guarded(prog: str, body: Callable[[], int]) -> int:
+    """Run ``body``; turn its errors into one message on stderr and an exit code.
+
+    :param prog: The name that the message begins with.
+    :return: 0 to 255, as the shell sees it: 1 failure, 2 usage, 130 on Ctrl-C.
+    """
+    try:
+        code = body()
+        sys.stdout.flush()
+    except KwalkError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has what it wanted (| head); keep Python's own flush at exit quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``kwalk`` script."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in words if not word.startswith("-")), None)
+    args = build_parser(name).parse_args(words)
+    return guarded("kwalk", lambda: int(args.run(args)))

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk doctor``: what this kernel offers, what will be used, and why not more."""
+
+from __future__ import annotations
+
+import argparse
+
+
+class DoctorCommand:
+    """See ``kwalk doctor --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "function",
+            metavar="FUNC",
+            nargs="?",
+            help="try with this kernel function (default: one that is hardly ever called)",
+        )
+        parser.add_argument("--format", choices=("text", "json"), default="text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print the findings; exit code 0 if tracing works here, 1 if not."""
+        from kwalk.probe.survey import survey
+        from kwalk.report import doctor
+
+        result = survey(args.function)
+        if args.format == "json":
+            doctor.print_json(result)
+        else:
+            doctor.print_text(result)
+        return 0 if result.method else 1
+
+
+command = DoctorCommand()

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk lab``: run a command in a throw-away virtual machine with a kernel of your choice."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from kwalk.errors import UsageError
+from kwalk.lab import kernels
+
+_LEAST_MEMORY = 256  # MiB; with less, Debian's kernels do not get as far as the command
+
+
+def memory_size(text: str) -> str:
+    """Check a ``--memory`` such as ``512M`` or ``2G``; QEMU takes it as it is."""
+    if not re.fullmatch(r"[1-9][0-9]*[MG]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
+    if text.endswith("M") and int(text[:-1]) < _LEAST_MEMORY:
+        raise argparse.ArgumentTypeError(f"{text} is too little: at least {_LEAST_MEMORY}M")
+    return text
+
+
+def cpu_count(text: str) -> int:
+    """Parse a ``--cpus``."""
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Parse a ``--timeout``: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+class LabCommand:
+    """Parses and decides; kwalk.lab does the work."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare ``run``, ``kernels`` and ``fetch``."""
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        run = actions.add_parser(
+            "run",
+            help="run a command in a virtual machine",
+            usage="kwalk lab run [OPTIONS] -- COMMAND...",
+            description="Boot a kernel on this machine's own files, run COMMAND as root with an "
+            "empty stdin, and exit with its exit code. What it writes is thrown away, except in "
+            "the folder of --out.",
+        )
+        self._add_run_options(run)
+        actions.add_parser("kernels", help="list the kernels that can be had")
+        fetch = actions.add_parser("fetch", help="put kernels into the cache without booting")
+        fetch.add_argument("names", metavar="NAME", nargs="+", choices=kernels.NAMES)
+
+    def _add_run_options(self, parser: argparse.ArgumentParser) -> None:
+        add = parser.add_argument
+        names = ", ".join(kernels.NAMES)
+        add(
+            "--kernel",
+            metavar="NAME",
+            default=kernels.DEFAULT,
+            help=f"{names}, or the path of a vmlinuz (default: %(default)s)",
+        )
+        add("--modules", metavar="DIR", type=Path, help="modules of a kernel given by its path")
+        add(
+            "--cpus",
+            metavar="N",
+            type=cpu_count,
+            default=min(2, os.cpu_count() or 1),
+            help="virtual CPUs (default: %(default)s)",
+        )
+        add(
+            "--memory",
+            metavar="SIZE",
+            type=memory_size,
+            default="2G",
+            help="such as 512M or 2G (default: %(default)s)",
+        )
+        add(
+            "--icount",
+            action="store_true",
+            help="let the guest's clock count instructions: one CPU, repeatable figures",
+        )
+        add(
+            "--timeout", metavar="S", type=seconds, help="end the command S seconds after its start"
+        )
+        add("--out", metavar="DIR", type=Path, help="a folder whose changes are kept")
+        add("--append", metavar="ARGS", default="", help="more arguments for the kernel")
+        add("--verbose", action="store_true", help="show the guest's console on stderr")
+        add("argv", metavar="COMMAND", nargs="+", help="the command and its arguments")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the action that was asked for."""
+        with _sigterm_raises():
+            if args.action == "run":
+                return self._run(args)
+            if args.action == "fetch":
+                return self._fetch(args)
+            return self._kernels()
+
+    def _run(self, args: argparse.Namespace) -> int:
+        from kwalk.lab import Options, run
+
+        if args.out and args.out.resolve() == Path("/"):
+            raise UsageError("--out cannot be the root folder", "Give a folder of its own.")
+        if args.modules and args.kernel in kernels.NAMES:
+            raise UsageError(
+                f"the modules of {args.kernel} are known",
+                "Leave --modules out, or give --kernel the path of a kernel image.",
+            )
+        options = Options(
+            kernel=args.kernel,
+            modules=args.modules,
+            cpus=args.cpus,
+            memory=args.memory,
+            icount=args.icount,
+            timeout=args.timeout,
+            out=args.out,
+            append=args.append,
+            verbose=args.verbose,
+        )
+        return run(options, args.argv)
+
+    def _fetch(self, args: argparse.Namespace) -> int:
+        for name in args.names:
+            print(f"{name}: {kernels.find(name).release}", flush=True)
+        return 0
+
+    def _kernels(self) -> int:
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console()
+        if not console.is_terminal:
+            console.width = 200  # a reader that is no terminal wants whole lines
+        table = Table(box=None, pad_edge=False)
+        for title in ("NAME", "VERSION", "UNWINDER", "CACHED", "SOURCE"):
+            table.add_column(title, no_wrap=True)
+        for name in kernels.NAMES:
+            kernel = kernels.cached(name)
+            if kernel:
+                facts = (kernel.release, kernel.unwinder, "yes")
+            else:
+                facts = ("-", kernels.expected_unwinder(name), "no")
+            table.add_row(name, *facts, kernels.source(name))
+        console.print(table)
+        return 0
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM end this process by an exception: half a download is then removed."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+command = LabCommand()

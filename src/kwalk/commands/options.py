@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Options that several commands share, and their checked types."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from kwalk.probe.options import ProbeOptions
+from kwalk.transport.abi import MAX_FRAMES, Method
+
+METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time above 0 in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def depth(text: str) -> int:
+    """A number of frames."""
+    value = positive_int(text)
+    if not 2 <= value <= MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"{text} is not from 2 to {MAX_FRAMES}")
+    return value
+
+
+def ring_bytes(text: str) -> int:
+    """A size in MiB that is a power of two, in bytes."""
+    value = positive_int(text)
+    if value & (value - 1) or value > 1024:
+        raise argparse.ArgumentTypeError(f"{text} is not a power of two from 1 to 1024 (MiB)")
+    return value << 20
+
+
+def stack_entries(text: str) -> int:
+    """A number of stacks in a map."""
+    value = positive_int(text)
+    if value > 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {1 << 20}")
+    return value
+
+
+def add_probe_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how to attach and how much memory to take."""
+    parser.add_argument(
+        "--attach",
+        choices=("auto", "kprobe", "fentry"),
+        default="auto",
+        help="way of attaching; auto takes the cheapest that the kernel lets us have",
+    )
+    parser.add_argument(
+        "--depth",
+        type=depth,
+        default=MAX_FRAMES,
+        metavar="N",
+        help="most frames of a stack; deeper ones are marked truncated (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ring",
+        type=ring_bytes,
+        default=16 << 20,
+        metavar="MIB",
+        help="size of the ring buffer between kernel and kwalk (default: 16)",
+    )
+    parser.add_argument(
+        "--stack-entries",
+        type=stack_entries,
+        default=16384,
+        metavar="N",
+        help="helper: stacks that each of its two stack maps can hold (default: %(default)s)",
+    )
+
+
+def probe_options(args: argparse.Namespace, method: Method | None) -> ProbeOptions:
+    """Return the parsed options for the engine."""
+    return ProbeOptions(
+        method=method,
+        attach=args.attach,
+        depth=args.depth,
+        ring_bytes=args.ring,
+        stack_entries=args.stack_entries,
+    )

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""``bpf_get_stack_test``: the published tool's interface on kwalk's engine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from kwalk.cli import guarded
+from kwalk.commands import options
+from kwalk.transport.abi import Method
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``bpf_get_stack_test``."""
+    parser = argparse.ArgumentParser(
+        prog="bpf_get_stack_test",
+        description="Print the kernel stack of every call of a kernel function, one symbol name "
+        "a line, until Ctrl-C.",
+    )
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--helper", metavar="FUNC", help="take stacks with bpf_get_stackid()")
+    group.add_argument("--manual", metavar="FUNC", help="walk the stack in the BPF program")
+    options.add_probe_options(parser)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from kwalk.capture import Capture
+    from kwalk.commands.running import Stopper, run
+    from kwalk.report import summary
+    from kwalk.report.stream import Names
+    from kwalk.symbolize.symbolizer import Symbolizer
+
+    method = Method.HELPER if args.helper else Method.MANUAL
+    with (
+        Stopper() as stopper,
+        Capture(args.helper or args.manual, options.probe_options(args, method)) as capture,
+    ):
+        result, _ = run(capture, stopper, Names(Symbolizer(capture.symbols)))
+    sys.stderr.write(summary.as_text(result))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``bpf_get_stack_test`` script."""
+    args = build_parser().parse_args(argv)
+    return guarded("bpf_get_stack_test", lambda: _run(args))

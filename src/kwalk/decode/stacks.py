@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Raw addresses to stacks: begin at the traced function, share equal stacks."""
+
+from __future__ import annotations
+
+import struct
+
+from kwalk.profile import Stack
+from kwalk.transport.abi import MAX_FRAMES
+
+# The fentry call, endbr and padding lie within this many bytes of the function's start.
+ENTRY_BYTES = 16
+_WORDS = [struct.Struct(f"<{count}Q") for count in range(257)]
+
+
+class StackTable:
+    """Makes one Stack of all equal ones.
+
+    :param function: Address of the traced function.
+    :param depth: Frames at which the helper cuts a stack off.
+    :param insert_caller: The kernel's unwinder misses the direct caller (frame pointers), so
+        stacks that kwalk fell back to get it from the record.
+    """
+
+    def __init__(self, function: int, depth: int, insert_caller: bool) -> None:
+        self._function = function
+        self._depth = depth
+        self._insert_caller = insert_caller
+        self._known: dict[tuple[bytes, bool, int], Stack] = {}
+        self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
+
+    def walked(self, raw: bytes, truncated: bool) -> Stack:
+        """Return the stack of a manual record: it begins at the function already."""
+        key = raw, truncated, 0
+        stack = self._known.get(key)
+        if stack is None:
+            stack = self._known[key] = self._share(self._words(raw), truncated, False)
+        return stack
+
+    def unwound(self, raw: bytes, caller: int | None = None) -> Stack | None:
+        """Return the stack of the kernel's own unwinder, cut to begin at the function.
+
+        :param raw: Addresses, unused ones zero; a tracer's own frames may come first.
+        :param caller: For a fallback, the function's return address.
+        :return: None if the function is not in it.
+        """
+        key = raw, caller is not None, caller or 0
+        stack = self._known.get(key)
+        if stack is None:
+            made = self._cut(raw, caller)
+            if made is None:
+                return None
+            stack = self._known[key] = made
+        return stack
+
+    def _cut(self, raw: bytes, caller: int | None) -> Stack | None:
+        words = self._words(raw)
+        used = len(words)
+        while used and not words[used - 1]:
+            used -= 1
+        entry = range(self._function, self._function + ENTRY_BYTES + 1)
+        start = next((index for index, word in enumerate(words[:used]) if word in entry), None)
+        if start is None:
+            return None
+        frames = [self._function, *words[start + 1 : used]]
+        if caller and self._insert_caller and frames[1:2] != [caller]:
+            frames.insert(1, caller)
+        # The helper's map holds depth addresses, a fallback is always asked for whole.
+        full = self._depth if caller is None else MAX_FRAMES
+        cut = used >= full or len(frames) > self._depth
+        return self._share(tuple(frames[: self._depth]), cut, caller is not None)
+
+    def _share(self, frames: tuple[int, ...], truncated: bool, fallback: bool) -> Stack:
+        key = frames, truncated, fallback
+        return self._shared.setdefault(key, Stack(frames, truncated, fallback))
+
+    @staticmethod
+    def _words(raw: bytes) -> tuple[int, ...]:
+        return _WORDS[len(raw) // 8].unpack(raw)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""Errors that end a command with one clear message; only ``main`` prints them."""
+
+
+class KwalkError(Exception):
+    """Something failed at run time (exit code 1).
+
+    :param what: What failed and why, one sentence without a final full stop.
+    :param hint: What to do next, a whole sentence.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  {self.hint}" if self.hint else self.what
+
+
+class UsageError(KwalkError):
+    """The command line asks for something that cannot be (exit code 2)."""
+
+    exit_code = 2
+
+
+class NotSupported(KwalkError):
+    """This machine or kernel does not offer what is needed (exit code 1)."""

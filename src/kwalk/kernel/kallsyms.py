@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""The kernel's symbol table, ``/proc/kallsyms``: name to address and back.
+
+The file is kept as it is read (ten megabytes, in address order for vmlinux) and searched in
+place; only the modules' part, which has no order, is parsed. Start-up stays short that way.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from kwalk.errors import NotSupported
+
+PATH = Path("/proc/kallsyms")
+
+
+class Symbol(NamedTuple):
+    """A symbol: ``module`` is "" for vmlinux, ``bpf`` for BPF programs."""
+
+    address: int
+    name: str
+    module: str
+
+
+class Kallsyms:
+    """A snapshot of the symbol table.
+
+    :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
+    :raises NotSupported: if the addresses are hidden (all zero).
+    """
+
+    def __init__(self, text: bytes) -> None:
+        tab = text.find(b"\t")
+        self._text = text
+        self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
+        if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
+            raise NotSupported(
+                "the kernel hides its symbols' addresses (/proc/kallsyms shows zeros)",
+                "Run as root (CAP_SYSLOG) and set the sysctl kernel.kptr_restrict to 0 or 1.",
+            )
+        # Stable: of symbols at one address the first in the table stays first.
+        rest = sorted(self._parse(self._end, len(text)), key=lambda symbol: symbol.address)
+        self._others = rest
+        self._other_addresses = [symbol.address for symbol in rest]
+
+    @classmethod
+    def read(cls, path: Path = PATH) -> Kallsyms:
+        """Read the running kernel's table.
+
+        :raises NotSupported: if there is none, or its addresses are hidden.
+        """
+        try:
+            return cls(path.read_bytes())
+        except OSError as error:
+            raise NotSupported(
+                f"{path} cannot be read ({error.strerror})",
+                "The kernel needs CONFIG_KALLSYMS, and /proc must be mounted.",
+            ) from None
+
+    def _address(self, start: int) -> int:
+        return int(self._text[start : start + 16], 16)
+
+    def _parse(self, start: int, end: int) -> Iterator[Symbol]:
+        for line in self._text[start:end].splitlines():
+            head, _, module = line.partition(b"\t")
+            address, _, name = head.split(b" ", 2)
+            yield Symbol(int(address, 16), name.decode(), module.strip(b"[]").decode())
+
+    def _line(self, start: int) -> Symbol:
+        return next(self._parse(start, self._text.find(b"\n", start) + 1 or len(self._text)))
+
+    def find(self, name: str, code: bool = False) -> list[Symbol]:
+        """Return every symbol called ``name``, in the table's order.
+
+        :param code: Functions only, no data.
+        """
+        found = []
+        word = b" %s" % name.encode()
+        at = self._text.find(word)
+        while at >= 0:
+            after = self._text[at + len(word) : at + len(word) + 1]
+            if after in (b"\t", b"\n") and (not code or self._text[at - 1] in b"tTwW"):
+                found.append(self._line(self._text.rfind(b"\n", 0, at) + 1))
+            at = self._text.find(word, at + 1)
+        return found
+
+    def address(self, name: str) -> int:
+        """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""
+        return next((symbol.address for symbol in self.find(name) if not symbol.module), 0)
+
+    def functions(self) -> set[str]:
+        """Return the names of all functions (symbols of type t, T, w or W)."""
+        names = re.findall(rb"^[0-9a-f]{16} [tTwW] ([^\t\n]+)", self._text, re.MULTILINE)
+        return {name.decode() for name in names}
+
+    def lookup(self, address: int) -> Symbol | None:
+        """Return the symbol that ``address`` lies in, the first of several aliases.
+
+        kallsyms_lookup() in kernel/kallsyms.c names addresses by the same rule.
+        """
+        if not self._others or address < self._others[0].address:
+            return self._lookup_vmlinux(address)
+        index = bisect.bisect_right(self._other_addresses, address) - 1
+        index = bisect.bisect_left(self._other_addresses, self._other_addresses[index])
+        other = self._others[index]
+        own = self._lookup_vmlinux(address)
+        # vmlinux can lie above modules (no KASLR) or below: the nearer symbol is the one.
+        return own if own and own.address > other.address else other
+
+    def _lookup_vmlinux(self, address: int) -> Symbol | None:
+        low, high = 0, self._end  # line starts: [low] <= address < [high]
+        if not high or self._address(low) > address:
+            return None
+        while True:
+            middle = self._text.rfind(b"\n", 0, (low + high) // 2) + 1
+            if middle <= low:
+                middle = self._text.find(b"\n", low) + 1
+                if middle >= high:
+                    break
+            if self._address(middle) <= address:
+                low = middle
+            else:
+                high = middle
+        start = self._address(low)
+        while low and self._address(before := self._text.rfind(b"\n", 0, low - 1) + 1) == start:
+            low = before
+        return self._line(low)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""Packages of any Debian suite through the machine's own apt; nothing is installed.
+
+apt runs with private lists, archives and sources below the cache folder, but reads the
+machine's apt.conf, so that proxies and mirrors are those the machine is set up for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kwalk.errors import KwalkError
+from kwalk.lab import cache
+from kwalk.lab.progress import step
+
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_TARGET = "$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(COMPONENT)"
+# linux-base-<version> holds a split kernel's configuration and list of built-in modules; plain
+# linux-base is a package of scripts.
+_FOLLOWED = re.compile(r"linux-(image|binary|modules|base-[0-9])")
+
+
+def archive_uri(targets: str) -> str:
+    """Choose the Debian archive among the machine's package sources.
+
+    :param targets: What ``apt-get indextargets`` printed: address, origin, label and component,
+        with ``|`` between them.
+    :return: The archive's address.
+    :raises KwalkError: No source is Debian's own.
+    """
+    for line in targets.splitlines():
+        uri, _, rest = line.partition("|")
+        if rest == "Debian|Debian|main":
+            return uri
+    raise KwalkError(
+        "apt on this machine knows no source whose origin is Debian",
+        "Run `apt-get update` with Debian's archive among apt's sources, or give `--kernel` the "
+        "path of a kernel image.",
+    )
+
+
+def parse_stanza(text: str) -> dict[str, str]:
+    """Return the fields of the first stanza that ``apt-cache show`` printed."""
+    fields: dict[str, str] = {}
+    for line in text.strip().splitlines():
+        if not line:
+            break
+        name, colon, value = line.partition(":")
+        if colon and not line[0].isspace():
+            fields[name] = value.strip()
+    return fields
+
+
+def kernel_dependencies(depends: str) -> list[str]:
+    """Return the packages of a ``Depends`` field that hold a part of the kernel itself.
+
+    initramfs-tools and the like only matter to an installed kernel.
+    """
+    names = [re.split(r"[ (:|]", item.strip())[0] for item in depends.split(",")]
+    return [name for name in names if _FOLLOWED.match(name)]
+
+
+class Suite:
+    """One suite of the Debian archive with an index of its packages.
+
+    :param name: Its code name, such as ``trixie``.
+    :param root: The folder that apt works in.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = root
+
+    def update(self) -> None:
+        """Write the private sources and read the suite's index.
+
+        :raises KwalkError: The machine has no Debian archive, or it cannot be reached.
+        """
+        what = "apt cannot list this machine's package sources"
+        words = ["apt-get", "indextargets", "--format", _TARGET, "Created-By: Packages"]
+        uri = archive_uri(_checked(words, what))
+        for part in ("state/lists/partial", "cache/archives/partial"):
+            (self.root / part).mkdir(parents=True, exist_ok=True)
+        (self.root / "status").touch()
+        signed = f" [signed-by={_KEYRING}]" if _KEYRING.exists() else ""
+        line = f"deb{signed} {uri} {self.name} main\n"
+        (self.root / "sources.list").write_text(line, encoding="ascii")
+        self._apt("apt-get", "update", "--error-on=any")
+
+    def kernel_packages(self, start: str) -> dict[str, str]:
+        """Return the names and versions of the packages that make up a kernel.
+
+        :param start: The package to begin at; what it depends on is followed.
+        :raises KwalkError: The suite lacks one of them.
+        """
+        versions: dict[str, str] = {}
+        waiting = [start]
+        while waiting:
+            name = waiting.pop()
+            if name in versions:
+                continue
+            fields = parse_stanza(self._apt("apt-cache", "show", "--no-all-versions", name))
+            versions[name] = fields.get("Version", "")
+            waiting += kernel_dependencies(fields.get("Depends", ""))
+        return versions
+
+    def unpack(self, packages: Sequence[str], target: Path) -> None:
+        """Download packages and unpack their files below ``target``.
+
+        :raises KwalkError: A download failed, or the disk is full.
+        """
+        with tempfile.TemporaryDirectory(prefix="download.", dir=self.root) as folder:
+            self._apt("apt-get", "download", *packages, cwd=Path(folder))
+            for file in sorted(Path(folder).glob("*.deb")):
+                _checked(["dpkg", "-x", str(file), str(target)], f"{file.name} cannot be unpacked")
+
+    def _apt(self, tool: str, *words: str, cwd: Path | None = None) -> str:
+        settings = {
+            "Dir::State": self.root / "state",
+            "Dir::State::status": self.root / "status",
+            "Dir::Cache": self.root / "cache",
+            "Dir::Etc::sourcelist": self.root / "sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-",
+            "Dir::Etc::preferencesparts": "-",
+            # The lists lie below a home folder that apt's own user may not enter.
+            "APT::Sandbox::User": "root",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "Acquire::Retries": "2",
+            "Acquire::http::Timeout": "30",
+            "Acquire::https::Timeout": "30",
+        }
+        options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        what = f"`{tool} {' '.join(words)}` failed for Debian {self.name}"
+        return _checked([tool, "-q", *options, *words], what, cwd)
+
+
+@contextmanager
+def suite(name: str) -> Iterator[Suite]:
+    """Give a suite with a fresh index; no other process uses its folder meanwhile.
+
+    :param name: The suite's code name.
+    :raises KwalkError: The index cannot be had.
+    """
+    root = cache.folder("apt", name)
+    with cache.locked(root):
+        one = Suite(name, root)
+        with step(f"reading the package index of Debian {name}"):
+            one.update()
+        yield one
+
+
+def _checked(words: list[str], what: str, cwd: Path | None = None) -> str:
+    """Run a tool of Debian's packaging and return its stdout."""
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            words, stdout=pipe, stderr=pipe, text=True, cwd=cwd, start_new_session=True
+        )
+    except FileNotFoundError as error:
+        raise KwalkError(
+            f"{what}: {words[0]} is not on this machine",
+            "Kernels are fetched with Debian's apt and dpkg; elsewhere give `--kernel` the path "
+            "of a kernel image.",
+        ) from error
+    with process:
+        try:
+            stdout, stderr = process.communicate()
+        except BaseException:
+            # dpkg's own children would go on writing where we are about to remove.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+    if process.returncode == 0:
+        return stdout
+    lines = [line[2:].strip() for line in stderr.splitlines() if line.startswith("E:")]
+    why = "; ".join(lines) or stderr.strip() or f"exit code {process.returncode}"
+    raise KwalkError(
+        f"{what}: {why}",
+        "Check the network and `apt-get update`, or give `--kernel` the path of a kernel image.",
+    )

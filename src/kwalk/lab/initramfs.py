@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""The guest's first root: busybox, the init script, a few modules, and the job to run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from kwalk.errors import KwalkError
+from kwalk.lab import cache, cpio, debian, modules
+from kwalk.lab.kernels import Kernel
+from kwalk.lab.progress import step
+
+_BUSYBOX_SUITE = "trixie"
+_PT_INTERP = 3
+
+
+def is_static(path: Path) -> bool:
+    """Tell whether a 64-bit little-endian ELF program runs without a dynamic loader."""
+    data = path.read_bytes()
+    if data[:6] != b"\x7fELF\x02\x01":
+        return False
+    table, size, count = (
+        int.from_bytes(data[at : at + width], "little") for at, width in ((32, 8), (54, 2), (56, 2))
+    )
+    headers = (data[table + size * index :][:4] for index in range(count))
+    return all(int.from_bytes(header, "little") != _PT_INTERP for header in headers)
+
+
+def busybox() -> Path:
+    """Return a static busybox: the machine's own, or Debian's in the cache.
+
+    :raises KwalkError: There is none, and it cannot be fetched.
+    """
+    if (own := shutil.which("busybox")) and is_static(Path(own)):
+        return Path(own)
+    target = cache.folder() / "busybox"
+    with cache.locked(target):
+        if not target.exists():
+            with (
+                debian.suite(_BUSYBOX_SUITE) as suite,
+                cache.building(target) as scratch,
+                step("downloading busybox-static"),
+            ):
+                suite.unpack(["busybox-static"], scratch)
+    for place in ("usr/bin/busybox", "bin/busybox"):
+        if (target / place).exists():
+            return target / place
+    raise KwalkError(
+        "Debian's package busybox-static holds no busybox", f"Remove {target} and try again."
+    )
+
+
+def base(kernel: Kernel) -> Path:
+    """Return the part of the initramfs that every run of ``kernel`` shares, from the cache."""
+    tools = busybox()
+    script = files("kwalk.lab").joinpath("guest-init.sh").read_bytes()
+    paths = [] if kernel.modules is None else _module_files(kernel.modules)
+    key = hashlib.sha256(script)
+    for path in (tools, *paths):
+        status = path.stat()
+        key.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    target = cache.folder("initramfs") / f"{kernel.release}-{key.hexdigest()[:16]}.cpio"
+    if not target.exists():
+        folders = [cpio.Entry(name, cpio.FOLDER) for name in ("bin", "dev", "modules", "proc")]
+        entries = [
+            *folders,
+            cpio.Entry("init", cpio.SCRIPT, script),
+            cpio.Entry("bin/busybox", cpio.SCRIPT, tools.read_bytes()),
+        ]
+        for number, path in enumerate(paths):
+            name = f"modules/{number:02}-{modules.name_of(path.name)}.ko"
+            entries.append(cpio.Entry(name, cpio.FILE, modules.load(path)))
+        scratch = target.with_suffix(f".{os.getpid()}")
+        scratch.write_bytes(cpio.archive(entries))
+        scratch.rename(target)
+    return target
+
+
+def _module_files(folder: Path) -> list[Path]:
+    texts = []
+    for name in ("modules.dep", "modules.builtin"):
+        try:
+            texts.append((folder / name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise KwalkError(
+                f"{folder} is not a folder of kernel modules: {name} cannot be read",
+                "Run `depmod` for it, or give `--modules` the kernel's lib/modules folder.",
+            ) from error
+    return [folder / path for path in modules.in_order(texts[0], texts[1], modules.WANTED)]
+
+
+def job(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path, settings: Mapping[str, str]
+) -> bytes:
+    """Return the archive that tells the guest what to run; it follows :func:`base`.
+
+    :param command: The command and its arguments.
+    :param env: Its whole environment.
+    :param cwd: Its current folder, an absolute path.
+    :param settings: Shell variables for the init script.
+    """
+    words = [*(f"{name}={value}" for name, value in env.items()), *command]
+    # The machine's own env looks the command up, since busybox would prefer its own applets.
+    script = f"cd {shlex.quote(str(cwd))} || exit 126\nexec /usr/bin/env -i {shlex.join(words)}\n"
+    variables = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+    return cpio.archive(
+        [
+            cpio.Entry("job", cpio.FOLDER),
+            cpio.Entry("job/job", cpio.FILE, os.fsencode(script)),
+            cpio.Entry("job/settings", cpio.FILE, os.fsencode(variables)),
+        ]
+    )

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: MIT
+"""Boot a virtual machine, run one command in it, bring back its output and exit code."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from kwalk.errors import KwalkError, NotSupported
+from kwalk.lab import initramfs, kernels, kvm, qemu
+from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a command in the lab.
+
+    :ivar kernel: A name of :data:`kwalk.lab.kernels.NAMES`, or the path of a kernel image.
+    :ivar modules: The modules of a kernel given by its path; None looks near it.
+    :ivar cpus: Virtual CPUs; one where ``icount`` is set.
+    :ivar memory: As QEMU takes it, such as ``2G``.
+    :ivar icount: Let the guest's clock count executed instructions (1 ns each).
+    :ivar timeout: Seconds that the command may take, None for no limit.
+    :ivar out: A folder, writable from the guest at the same path; made if need be.
+    :ivar append: More kernel arguments.
+    :ivar verbose: Show the guest's console on stderr.
+    :ivar env: The command's environment; None is this process's own.
+    :ivar cwd: The command's folder; None is this process's own.
+    """
+
+    kernel: str = kernels.DEFAULT
+    modules: Path | None = None
+    cpus: int = 2
+    memory: str = "2G"
+    icount: bool = False
+    timeout: float | None = None
+    out: Path | None = None
+    append: str = ""
+    verbose: bool = False
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+
+
+def run(
+    options: Options,
+    command: Sequence[str],
+    stdout: BinaryIO | None = None,
+    stderr: BinaryIO | None = None,
+) -> int:
+    """Run a command in a new virtual machine. Its stdin is empty.
+
+    The command finds ``KWALK_LAB`` in its environment, set to the kernel's name. Whatever it
+    leaves running ends with it.
+
+    :param command: The command and its arguments.
+    :param stdout: Takes the command's stdout as it comes; this process's own by default.
+    :param stderr: The same for stderr.
+    :return: The command's exit code, 128 + N where signal N ended it.
+    :raises KwalkError: The machine cannot be started, panics, hangs, or overruns its time.
+    """
+    if not shutil.which(qemu.PROGRAM):
+        raise NotSupported(
+            f"{qemu.PROGRAM} is not on this machine", "Install Debian's package qemu-system-x86."
+        )
+    kernel = kernels.find(options.kernel, options.modules)
+    writers = (_writer(stdout or sys.stdout.buffer), _writer(stderr or sys.stderr.buffer))
+    if not options.icount and kvm.worth_a_try():
+        try:
+            code = _boot(options, kernel, command, *writers, use_kvm=True)
+        except BootError:
+            kvm.remember(works=False)
+        else:
+            kvm.remember(works=True)
+            return code
+    return _boot(options, kernel, command, *writers)
+
+
+def _writer(stream: BinaryIO) -> Callable[[bytes], None]:
+    def write(data: bytes) -> None:
+        stream.write(data)
+        stream.flush()
+
+    return write
+
+
+def _boot(
+    options: Options,
+    kernel: kernels.Kernel,
+    command: Sequence[str],
+    stdout: Callable[[bytes], None],
+    stderr: Callable[[bytes], None],
+    use_kvm: bool = False,
+) -> int:
+    """Start one machine, pass the command's output on, and return its exit code."""
+    token = secrets.token_hex(16)
+    shares = _shares(options, kernel)
+    settings = {
+        "token": token,
+        "modules": "yes" if "modules" in shares else "",
+        "out": str(shares.get("out", "")),
+    }
+    job = initramfs.job(command, _environment(options), options.cwd or Path.cwd(), settings)
+    with ExitStack() as stack:
+        image = _in_memory(initramfs.base(kernel).read_bytes() + job)
+        stack.callback(os.close, image)
+        pairs = {name: socket.socketpair() for name in ("console", *qemu.PORTS)}
+        for pair in pairs.values():
+            stack.enter_context(pair[0])
+            stack.enter_context(pair[1])
+        fds = {name: theirs.fileno() for name, (_, theirs) in pairs.items()}
+        machine = qemu.Machine(
+            image=kernel.image,
+            initramfs=Path(f"/dev/fd/{image}"),
+            shares=shares,
+            writable=("out",),
+            ports=fds,
+            cpus=options.cpus,
+            memory=options.memory,
+            icount=options.icount,
+            kvm=use_kvm,
+            append=options.append,
+        )
+        words = qemu.command_line(machine)
+        process = stack.enter_context(_started(words, [image, *fds.values()]))
+        for _, theirs in pairs.values():
+            theirs.close()  # QEMU has its own now; only so does its end show
+        watch = Watch(
+            {name: ours for name, (ours, _) in pairs.items()},
+            token.encode(),
+            stdout,
+            stderr,
+            stderr if options.verbose else None,
+        )
+        limit = kvm.ANSWER_TIMEOUT if use_kvm else BOOT_TIMEOUT
+        return watch.until_the_end(process, options.timeout, limit)
+
+
+def _shares(options: Options, kernel: kernels.Kernel) -> dict[str, Path]:
+    """Return the folders of the host that the guest sees, by their 9p tags."""
+    shares = {"root": Path("/")}
+    if kernel.modules:
+        shares["modules"] = kernel.modules
+    if options.out:
+        out = options.out.absolute()
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KwalkError(f"the folder {out} cannot be made: {error.strerror}") from error
+        shares["out"] = out
+    return shares
+
+
+def _environment(options: Options) -> dict[str, str]:
+    env = dict(os.environ if options.env is None else options.env)
+    env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    env.setdefault("HOME", "/root")
+    env["KWALK_LAB"] = options.kernel
+    return env
+
+
+def _in_memory(data: bytes) -> int:
+    """Return the descriptor of a file without a name: nothing to remove, however we end."""
+    fd = os.memfd_create("initramfs")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    return fd
+
+
+@contextmanager
+def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start QEMU, and make sure that it is gone afterwards, whatever happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=fds,
+        # Ctrl-C on a terminal is for us; we end QEMU when we have what we want.
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""The kernel modules that the guest needs before it has a file system, in loading order."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from kwalk.errors import KwalkError
+
+#: What the guest needs to reach its ports and the machine's files.
+WANTED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
+
+
+def name_of(path: str) -> str:
+    """Return the module's name: ``kernel/fs/9p/9p.ko.xz`` is ``9p``."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def in_order(dep: str, builtin: str, wanted: Iterable[str]) -> list[str]:
+    """Return the files to load, every module after those that it depends on.
+
+    :param dep: The text of ``modules.dep``.
+    :param builtin: The text of ``modules.builtin``; what it lists needs no loading.
+    :param wanted: Names of modules.
+    :return: Paths as ``modules.dep`` has them.
+    :raises KwalkError: The kernel has no such module.
+    """
+    files: dict[str, str] = {}
+    needs: dict[str, list[str]] = {}
+    for line in dep.splitlines():
+        path, _, rest = line.partition(":")
+        files[name_of(path)] = path
+        needs[name_of(path)] = [name_of(item) for item in rest.split()]
+    present = {name_of(path) for path in builtin.split()}
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in present or files.get(name) in order:
+            return
+        if name not in files:
+            raise KwalkError(
+                f"this kernel has no module {name}, which the virtual machine needs",
+                "Choose another kernel: `kwalk lab kernels` lists some that work.",
+            )
+        for other in needs[name]:
+            visit(other)
+        order.append(files[name])
+
+    for name in wanted:
+        visit(name)
+    return order
+
+
+def load(path: Path) -> bytes:
+    """Return a module as the kernel's insmod wants it, uncompressed.
+
+    :raises KwalkError: The module cannot be read or its compression is not known.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            return lzma.decompress(data)
+        if path.suffix == ".gz":
+            return gzip.decompress(data)
+        if path.suffix == ".zst":
+            done = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True, check=True)
+            return done.stdout
+    except FileNotFoundError as error:
+        if path.exists():
+            raise KwalkError(
+                f"{path.name} is compressed with zstd, which is not on this machine",
+                "Install Debian's package zstd.",
+            ) from error
+        raise KwalkError(f"the kernel's module {path} is missing") from error
+    except (OSError, lzma.LZMAError, subprocess.CalledProcessError) as error:
+        raise KwalkError(f"the kernel's module {path} cannot be read: {error}") from error
+    return data

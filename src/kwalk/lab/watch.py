@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Watch a machine's ports until its command has ended, or say what went wrong."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+
+from kwalk.errors import KwalkError
+from kwalk.lab.streams import ConsoleLog, Control, Output
+
+#: Seconds that a guest may take from QEMU's start to the command's.
+BOOT_TIMEOUT = 120.0
+_DRAIN_TIMEOUT = 20.0
+_TAIL_LINES = 15
+_NEVER = float("inf")
+
+
+class BootError(KwalkError):
+    """The machine ended or hung before it started the command."""
+
+
+class Watch:
+    """Reads the ports of one machine.
+
+    :param ports: The host's end of each of :data:`kwalk.lab.qemu.PORTS`, and of ``console``.
+    :param token: What the guest writes after the command's last byte.
+    :param stdout: Takes the pieces of the command's stdout.
+    :param stderr: Takes the pieces of its stderr.
+    :param console: Takes the pieces of the guest's console.
+    """
+
+    def __init__(
+        self,
+        ports: Mapping[str, socket.socket],
+        token: bytes,
+        stdout: Callable[[bytes], object],
+        stderr: Callable[[bytes], object],
+        console: Callable[[bytes], object] | None = None,
+    ) -> None:
+        self._control = Control()
+        self._console = ConsoleLog(console)
+        self._outputs = (Output(token, stdout), Output(token, stderr))
+        self._selector = selectors.DefaultSelector()
+        sinks = (*self._outputs, self._control, self._console)
+        for name, sink in zip(("stdout", "stderr", "control", "console"), sinks, strict=True):
+            self._selector.register(ports[name], selectors.EVENT_READ, sink)
+
+    def until_the_end(
+        self,
+        process: subprocess.Popen[bytes],
+        timeout: float | None = None,
+        boot_timeout: float = BOOT_TIMEOUT,
+    ) -> int:
+        """Pass the output on and return the command's exit code.
+
+        :param timeout: Seconds that the command may take.
+        :param boot_timeout: Seconds that the machine may take to start it.
+        :raises BootError: The command never started.
+        :raises KwalkError: It did, but did not come to its end.
+        """
+        with self._selector:
+            self._pass_on(timeout, boot_timeout)
+        for output in self._outputs:
+            output.finish()
+        if not self._complete:
+            raise self._ended(process)
+        assert self._control.code is not None
+        return self._control.code
+
+    def _pass_on(self, timeout: float | None, boot_timeout: float) -> None:
+        """Read until all is here, all ports are closed, or time is up."""
+        start = time.monotonic()
+        ready: float | None = None
+        while self._selector.get_map() and not self._complete:
+            if self._control.code is not None:
+                deadline = time.monotonic() + _DRAIN_TIMEOUT
+            elif ready is not None:
+                deadline = ready + timeout if timeout else _NEVER
+            else:
+                deadline = start + boot_timeout
+            wait = None if deadline == _NEVER else max(deadline - time.monotonic(), 0)
+            events = self._selector.select(wait)
+            # Asked even when there is something to read: a command may write without end.
+            if time.monotonic() >= deadline:
+                raise self._overrun(timeout, boot_timeout)
+            for key, _ in events:
+                self._read(key)
+            if self._control.ready and ready is None:
+                ready = time.monotonic()
+
+    @property
+    def _complete(self) -> bool:
+        return self._control.code is not None and all(output.ended for output in self._outputs)
+
+    def _read(self, key: selectors.SelectorKey) -> None:
+        port = key.fileobj
+        assert isinstance(port, socket.socket)
+        try:
+            data = port.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        if data:
+            key.data.feed(data)
+        else:
+            self._selector.unregister(port)
+
+    def _overrun(self, timeout: float | None, boot_timeout: float) -> KwalkError:
+        if not self._control.ready:
+            return BootError(
+                f"the virtual machine did not start the command within {boot_timeout:g} s"
+                + self._tail(),
+                "Try another kernel, or `--verbose` to see where it stops.",
+            )
+        if self._control.code is None:
+            return KwalkError(
+                f"the command ran longer than its {timeout:g} s and was ended with its machine"
+                + self._tail(),
+                "Give it more time with `--timeout`.",
+            )
+        return KwalkError(
+            f"the command ended with exit code {self._control.code}, but its machine did not hand "
+            "over all of its output" + self._tail()
+        )
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> KwalkError:
+        try:
+            code = process.wait(5)
+        except subprocess.TimeoutExpired:
+            code = 0
+        when = "while the command ran" if self._control.ready else "before the command started"
+        reasons = [line for line in self._console.lines() if "Kernel panic" in line]
+        if code:
+            assert process.stderr is not None
+            message = process.stderr.read().decode("utf-8", "replace").strip()
+            return BootError(f"QEMU ended with exit code {code}: {message}")
+        if reasons:
+            reason = reasons[0].partition("not syncing: ")[2] or reasons[0]
+            what = f"the guest's kernel panicked {when}: {reason}"
+        else:
+            what = f"the virtual machine went off {when}"
+        kind = KwalkError if self._control.ready else BootError
+        return kind(what + self._tail(), "`--verbose` shows all of the console.")
+
+    def _tail(self) -> str:
+        lines = self._console.lines()[-_TAIL_LINES:]
+        return "\n  its console's last lines:\n  | " + "\n  | ".join(lines) if lines else ""

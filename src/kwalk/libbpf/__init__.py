@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""libbpf through cffi's out-of-line ABI mode: no compiler and no header at run time."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from kwalk.errors import KwalkError, NotSupported
+
+OLDEST = (1, 0)
+LIBRARY = "libbpf.so.1"
+_INSTALL = "Install libbpf 1.0 or newer (Debian and Ubuntu: libbpf1, Fedora and RHEL: libbpf)."
+
+
+class LibbpfError(KwalkError):
+    """A call of libbpf failed.
+
+    :param what: What was attempted.
+    :param errno: The error, a positive number.
+    :param log: The verifier's log, where there is one.
+    """
+
+    def __init__(self, what: str, errno: int, log: str = "") -> None:
+        super().__init__(f"{what}: {os.strerror(errno)} (errno {errno})")
+        self.errno = errno
+        self.log = log
+
+
+@cache
+def lib() -> Any:
+    """Return the loaded library, silenced; its errors are raised by ``check`` instead.
+
+    :raises NotSupported: if it is missing or older than ``OLDEST``.
+    """
+    try:
+        from kwalk.libbpf._abi import ffi
+    except ImportError as error:
+        raise NotSupported(
+            f"kwalk's libbpf binding cannot be imported ({error})",
+            "It is made when kwalk is built: install a wheel, or run `make venv` in the sources.",
+        ) from None
+    name = os.environ.get("KWALK_LIBBPF", LIBRARY)
+    try:
+        library: Any = ffi.dlopen(name)
+        version = library.libbpf_major_version(), library.libbpf_minor_version()
+    except (OSError, AttributeError, ffi.error) as error:
+        raise NotSupported(f"{name} cannot be loaded ({error})", _INSTALL) from None
+    if version < OLDEST:
+        raise NotSupported(f"{name} is version {version[0]}.{version[1]}, too old", _INSTALL)
+    library.libbpf_set_print(ffi.NULL)
+    return library
+
+
+@cache
+def ffi() -> Any:
+    """Return the cffi object that goes with ``lib()``."""
+    from kwalk.libbpf._abi import ffi as made
+
+    return made
+
+
+def check(result: int, what: str) -> int:
+    """Return a call's result; raise LibbpfError where it is negative (-errno)."""
+    if result < 0:
+        raise LibbpfError(what, -result)
+    return result
+
+
+def check_pointer(pointer: Any, what: str) -> Any:
+    """Return a call's pointer; raise LibbpfError from errno where it is NULL."""
+    if pointer == ffi().NULL:
+        raise LibbpfError(what, ffi().errno or 22)
+    return pointer

@@ -1,0 +1,74 @@
+/* What kwalk uses of libbpf >= 1.0, for cffi. A test compiles it against the real headers. */
+typedef unsigned int __u32;
+typedef int __s32;
+typedef unsigned long long __u64;
+
+struct bpf_object;
+struct bpf_program;
+struct bpf_map;
+struct bpf_link;
+
+struct bpf_kprobe_opts {
+	size_t sz;
+	__u64 bpf_cookie;
+	size_t offset;
+	bool retprobe;
+};
+
+struct bpf_test_run_opts {
+	size_t sz;
+	const void *data_in;
+	void *data_out;
+	__u32 data_size_in;
+	__u32 data_size_out;
+	const void *ctx_in;
+	void *ctx_out;
+	__u32 ctx_size_in;
+	__u32 ctx_size_out;
+	__u32 retval;
+	int repeat;
+	__u32 duration;
+	__u32 flags;
+	__u32 cpu;
+	__u32 batch_size;
+};
+
+__u32 libbpf_major_version(void);
+__u32 libbpf_minor_version(void);
+typedef int (*libbpf_print_fn_t)(int level, const char *fmt, void *args);
+libbpf_print_fn_t libbpf_set_print(libbpf_print_fn_t fn);
+
+struct bpf_object *bpf_object__open_mem(const void *obj_buf, size_t obj_buf_sz, const void *opts);
+int bpf_object__load(struct bpf_object *obj);
+void bpf_object__close(struct bpf_object *object);
+struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *obj,
+						     const char *name);
+struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *obj, const char *name);
+struct bpf_program *bpf_object__next_program(const struct bpf_object *obj,
+					     struct bpf_program *prog);
+
+int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
+int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd,
+				   const char *attach_func_name);
+int bpf_program__set_log_buf(struct bpf_program *prog, char *log_buf, size_t log_size);
+int bpf_program__fd(const struct bpf_program *prog);
+struct bpf_link *bpf_program__attach_trace(const struct bpf_program *prog);
+struct bpf_link *bpf_program__attach_kprobe_opts(const struct bpf_program *prog,
+						 const char *func_name,
+						 const struct bpf_kprobe_opts *opts);
+
+int bpf_link__fd(const struct bpf_link *link);
+int bpf_link__destroy(struct bpf_link *link);
+
+int bpf_map__fd(const struct bpf_map *map);
+int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
+int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
+const void *bpf_map__initial_value(struct bpf_map *map, size_t *psize);
+
+int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+int bpf_map_lookup_elem(int fd, const void *key, void *value);
+int bpf_map_delete_elem(int fd, const void *key);
+int bpf_map_get_next_key(int fd, const void *key, void *next_key);
+
+int bpf_obj_get_info_by_fd(int bpf_fd, void *info, __u32 *info_len);
+int bpf_prog_test_run_opts(int prog_fd, struct bpf_test_run_opts *opts);

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""How to trace: what commands and library users may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kwalk.transport.abi import MAX_FRAMES, Method
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How to trace.
+
+    :param method: What finds the stack; None lets kwalk choose.
+    :param attach: ``kprobe``, ``fentry``, or ``auto``.
+    :param depth: Most frames of a stack, 2 to 127.
+    :param ring_bytes: Size of the ring buffer, a power of two.
+    :param stack_entries: Helper: stacks in each of the two maps.
+    """
+
+    method: Method | None = None
+    attach: str = "auto"
+    depth: int = MAX_FRAMES
+    ring_bytes: int = 16 << 20
+    stack_entries: int = 16384

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""Why the kernel did not let a program be attached, in words."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from kwalk.errors import KwalkError, NotSupported, UsageError
+from kwalk.kernel.access import KPROBE_PMU
+from kwalk.libbpf import LibbpfError
+from kwalk.probe.target import Target
+
+BLACKLIST = Path("/sys/kernel/debug/kprobes/blacklist")
+FILTER_FUNCTIONS = Path("/sys/kernel/tracing/available_filter_functions")
+LOG_LINES = 12
+
+
+def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> KwalkError:
+    """Return the error to raise when no way of attaching worked.
+
+    :param refusals: Each way that was tried and what libbpf answered; at least one.
+    """
+    if why := _untraceable(target, [way for way, _ in refusals]):
+        return UsageError(
+            f"{target.name} cannot be traced: {why}",
+            "Trace a function that it calls, or one of its callers.",
+        )
+    told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
+    log = next((error.log for _, error in refusals if error.log and error.errno != errno.EPERM), "")
+    if log:
+        tail = "\n".join("  | " + line for line in log.strip().splitlines()[-LOG_LINES:])
+        return KwalkError(
+            f"{target.name} cannot be traced {told}",
+            f"The end of the verifier's log, for a bug report:\n{tail}",
+        )
+    return NotSupported(
+        f"{target.name} cannot be traced {told}",
+        "`kwalk doctor` shows what this kernel offers; `kwalk lab` traces in a virtual machine.",
+    )
+
+
+def reason(way: str, error: LibbpfError) -> str:
+    """Return why one way of attaching failed, as far as the machine tells."""
+    if way == "kprobe" and not KPROBE_PMU.exists():
+        return "this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)"
+    if error.errno == errno.EPERM:
+        return (
+            "the kernel does not permit such a program, whatever the privileges "
+            "(a security policy of this machine)"
+        )
+    return error.what
+
+
+def _untraceable(target: Target, ways: list[str]) -> str:
+    if "kprobe" in ways and _listed(BLACKLIST, target.name):
+        return "it is on the kernel's kprobe blacklist (NOKPROBE_SYMBOL)"
+    if FILTER_FUNCTIONS.exists() and not _listed(FILTER_FUNCTIONS, target.name):
+        return "it is notrace, or compiled without a place for ftrace"
+    return ""
+
+
+def _listed(path: Path, name: str) -> bool:
+    try:
+        return re.search(rf"(^|\s){re.escape(name)}(\s|$)", path.read_text()) is not None
+    except OSError:
+        return False

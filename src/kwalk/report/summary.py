@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""The summary of a capture, for people and as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kwalk.profile import Summary
+
+SCHEMA = "kwalk.stream/1"
+
+CAUSES = {
+    "ring_full": "the ring buffer was full; a larger --ring or less output helps",
+    "ring_busy": "an NMI met the ring buffer locked",
+    "eexist": "another stack sat in the stack map's bucket; a larger --stack-entries helps",
+    "enomem": "the stack map was full; a larger --stack-entries helps",
+    "efault": "the kernel's unwinder returned no stack",
+    "ebusy": "the kernel's unwinder was busy on that CPU",
+    "other": "the kernel's unwinder failed otherwise",
+    "stack_gone": "the stack had left the stack map before it could be read",
+    "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
+    "recursion": "the program was already running on that CPU",
+    "kprobe_missed": "another kprobe was being handled on that CPU",
+    "output_closed": "nobody read the output any more",
+    "past_count": "they came after the last one that --count asked for",
+}
+
+
+def as_data(summary: Summary) -> dict[str, Any]:
+    """Return the summary as JSON-ready data."""
+    ledger = summary.ledger
+    return {
+        "schema": SCHEMA,
+        "function": summary.function,
+        "method": summary.method,
+        "attach": summary.attach,
+        "kernel": summary.kernel,
+        "ledger": {
+            "hits": ledger.hits,
+            "recorded": ledger.recorded,
+            "lost": ledger.lost,
+            "truncated": ledger.truncated,
+            "fallback": ledger.fallback,
+            "uncounted": ledger.uncounted,
+        },
+        "notes": summary.notes,
+    }
+
+
+def as_text(summary: Summary) -> str:
+    """Return the summary as lines for a person; hits = recorded + lost comes first."""
+    ledger = summary.ledger
+    lost = sum(ledger.lost.values())
+    lines = [
+        f"{summary.function}: {ledger.hits:,} calls = {ledger.recorded:,} stacks + {lost:,} lost"
+        f"  ({summary.method} by {summary.attach}, {summary.kernel})"
+    ]
+    for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1]):
+        lines.append(f"  lost: {number:,} {cause}: {CAUSES.get(cause, cause)}")
+    if ledger.truncated:
+        lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
+    if ledger.fallback:
+        lines.append(f"  fallback: {ledger.fallback:,} stacks come from the kernel's unwinder")
+    lines += [f"  not counted: {text}" for text in ledger.uncounted]
+    lines += [f"  note: {text}" for text in summary.notes]
+    if ledger.balance:
+        lines.append(f"  unexplained: {ledger.balance:,} (a bug of kwalk; please report it)")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""The structs that BPF programs and user space share: the mirror of ``bpf/kwalk.h``.
+
+A test compares every field's name, offset and size with the object's BTF.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Mapping
+
+MAX_FRAMES = 127
+CONFIG_SECTION = ".rodata.config"
+CONTROL_SECTION = ".data.control"
+
+
+class Method(enum.IntFlag):
+    """``enum kw_method``: how the stack is found."""
+
+    HELPER = 1
+    MANUAL = 2
+    BOTH = 3
+
+
+class Unwinder(enum.IntEnum):
+    """``enum kw_unwinder``: what the kernel was built to unwind its own stacks with."""
+
+    NONE = 0
+    FRAME_POINTER = 1
+    ORC = 2
+
+
+TRUNCATED = 1 << 0
+FALLBACK = 1 << 1
+SECOND_MAP = 1 << 2
+NO_ID = 1 << 3
+
+
+class Layout:
+    """A C struct.
+
+    :param name: Its name in ``kwalk.h``.
+    :param fields: Its members in order, each as ``name:code`` with a code of ``struct``.
+    """
+
+    def __init__(self, name: str, fields: str) -> None:
+        self.name = name
+        pairs = [field.split(":") for field in fields.split()]
+        self.fields = [pair[0] for pair in pairs]
+        self.codes = [pair[1] for pair in pairs]
+        self.struct = struct.Struct("<" + "".join(self.codes))
+        self.size = self.struct.size
+
+    def pack(self, values: Mapping[str, int | bytes]) -> bytes:
+        """Return the struct's bytes; members that are not given are zero."""
+        blank: dict[str, int | bytes] = {
+            name: b"" if code.endswith("s") else 0
+            for name, code in zip(self.fields, self.codes, strict=True)
+        }
+        unknown = set(values) - set(blank)
+        if unknown:
+            raise KeyError(f"struct {self.name} has no {', '.join(sorted(unknown))}")
+        return self.struct.pack(*(blank | dict(values)).values())
+
+    def unpack(self, data: bytes) -> dict[str, int]:
+        """Return the members by name; those of type ``char[]`` stay bytes."""
+        return dict(zip(self.fields, self.struct.unpack_from(data), strict=True))
+
+
+CONFIG = Layout(
+    "kw_config",
+    "func:Q text_start:Q text_end:Q orc_ip:Q orc:Q orc_lookup:Q rethook:Q graph_return:Q"
+    " orc_lookups:I orc_entries:I method:I typed_loads:I max_frames:I reserved:I",
+)
+CONTROL = Layout(
+    "kw_control",
+    "active_map:I orc_reg_sp:I orc_reg_prev_sp:I reserved:I",
+)
+EVENT = Layout(
+    "kw_event",
+    "time_ns:Q caller:Q tgid:I pid:I cpu:I stack_id:i nr:H flags:H reserved:I comm:16s",
+)
+COUNTERS = Layout(
+    "kw_counters",
+    "hits:Q recorded:Q truncated:Q fallback:Q lost_ring_full:Q lost_ring_busy:Q"
+    " lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q lost_other:Q",
+)
+FACTS = Layout(
+    "kw_facts",
+    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q fp_entry:Q null_entry:Q header:20s"
+    " unwinder:I counts_missed:I reserved:I",
+)

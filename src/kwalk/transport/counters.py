@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""The ledger's numbers: what the programs counted, and what the kernel says it missed."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from kwalk.libbpf.object import Object
+from kwalk.transport.abi import COUNTERS
+
+_POSSIBLE = Path("/sys/devices/system/cpu/possible")
+
+# include/uapi/linux/bpf.h: struct bpf_prog_info and struct bpf_link_info
+_RECURSION_MISSES = 208
+_VERIFIED_INSNS = 216
+_KPROBE_MISSED = 48
+
+
+def possible_cpus(text: str | None = None) -> int:
+    """Return how many values a per-CPU map holds for a key.
+
+    :param text: The contents of ``/sys/devices/system/cpu/possible``, such as ``0-3``.
+    """
+    text = _POSSIBLE.read_text() if text is None else text
+    last = text.strip().split(",")[-1].split("-")[-1]
+    return int(last) + 1
+
+
+class Counters:
+    """``struct kw_counters`` of every CPU, added up."""
+
+    def __init__(self, obj: Object) -> None:
+        self._map = obj.map("counters")
+        self._cpus = possible_cpus()
+
+    def read(self) -> dict[str, int]:
+        """Return the sums by member name."""
+        data = self._map.lookup(bytes(4), self._cpus * COUNTERS.size) or b""
+        rows = [COUNTERS.struct.unpack_from(data, at) for at in range(0, len(data), COUNTERS.size)]
+        sums = [sum(column) for column in zip(*rows, strict=True)]
+        return dict(zip(COUNTERS.fields, sums, strict=True))
+
+
+def _field(info: bytes, offset: int, code: str) -> int:
+    if len(info) < offset + struct.calcsize(code):
+        return 0  # an older kernel's shorter struct
+    return int(struct.unpack_from(code, info, offset)[0])
+
+
+def kernel_misses(obj: Object, program: str, attach: str) -> dict[str, int]:
+    """Return the hits that never reached the program, by cause, where the kernel counts them.
+
+    ``recursion``: the program was already running on that CPU; ``kprobe_missed``: another
+    kprobe was.
+    """
+    misses = {"recursion": _field(obj.program_info(program), _RECURSION_MISSES, "<Q")}
+    if attach == "kprobe":
+        misses["kprobe_missed"] = _field(obj.link_info(), _KPROBE_MISSED, "<Q")
+    return misses
+
+
+def verified_insns(obj: Object, program: str) -> int:
+    """Return how many instructions the verifier went through to accept ``program``."""
+    return _field(obj.program_info(program), _VERIFIED_INSNS, "<I")
+
+
+def kernel_release() -> str:
+    """Return the running kernel's release, as ``uname -r`` prints it."""
+    return os.uname().release

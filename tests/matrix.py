@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""Run the tests that trace on every kernel of the matrix, two virtual machines at a time.
+
+Usage: ``python tests/matrix.py [KERNEL...]``. Says which kernels ran, and what was skipped and why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kwalk.errors import KwalkError
+from kwalk.lab import kernels
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.prefix) / "bin"
+TIMEOUT_SECONDS = 1500
+PARALLEL = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kernel, and what runs on it."""
+
+    name: str
+    kernel: str
+    tests: str = "tests/vm"
+    append: str = ""
+
+
+@dataclass
+class Result:
+    """What came of a job; ``skipped`` says why it did not run."""
+
+    job: Job
+    release: str = "-"
+    code: int = 0
+    skipped: str = ""
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+JOBS = [
+    Job("debian-13", "debian-13"),
+    Job("debian-12", "debian-12"),
+    Job("debian-sid", "debian-sid"),
+    Job("fp", "fp"),
+    Job("lockdown", "debian-13", "tests/vm_lockdown", "lockdown=confidentiality"),
+]
+
+
+def run(job: Job) -> Result:
+    """Boot the kernel and run its tests."""
+    started = time.monotonic()
+    try:
+        kernel = kernels.find(job.kernel)
+    except KwalkError as error:
+        if job.kernel == "fp":  # not Debian's: not to be had everywhere
+            return Result(job, skipped=str(error))
+        print(f"[{job.name}] {error}", flush=True)
+        return Result(job, code=1)
+    words = [BIN / "kwalk", "lab", "run", "--kernel", job.kernel]
+    words += ["--timeout", str(TIMEOUT_SECONDS)]
+    words += ["--append", job.append] if job.append else []
+    words += [
+        "--",
+        BIN / "python",
+        "-m",
+        "pytest",
+        "-v",
+        "--durations=8",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        job.tests,
+    ]
+    words += ["--timeout", "300"]
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert process.stdout is not None
+    last = ""
+    for line in process.stdout:
+        print(f"[{job.name}] {line}", end="", flush=True)
+        last = line if line.strip() else last
+    result = Result(job, kernel.release, process.wait())
+    result.seconds = time.monotonic() - started
+    result.counts = {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last)}
+    return result
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the chosen jobs; exit code 1 if any failed."""
+    unknown = set(names) - {job.name for job in JOBS}
+    if unknown:
+        print(f"no such kernel: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    jobs = [job for job in JOBS if not names or job.name in names]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        results = list(pool.map(run, jobs))
+    print("\nkernel       release                    passed failed skipped  seconds")
+    passed = failed = skipped = 0
+    for result in results:
+        good = result.counts.get("passed", 0)
+        bad = result.counts.get("failed", 0) + result.counts.get("error", 0)
+        bad = max(bad, int(result.code != 0))
+        left = result.counts.get("skipped", 0)
+        note = "  not run: " + result.skipped.splitlines()[0] if result.skipped else ""
+        print(
+            f"{result.job.name:12} {result.release:26} {good:6} {bad:6} {left:7} "
+            f"{result.seconds:8.0f}{note}"
+        )
+        passed, failed, skipped = passed + good, failed + bad, skipped + left
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

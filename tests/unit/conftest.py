@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What several unit tests share. None of them needs root, a virtual machine or the network."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[2]
+_PR_CAPBSET_DROP = 24
+
+# Machines that run tests are shared and slow; how long one example takes says nothing.
+settings.register_profile("kwalk", deadline=None)
+settings.load_profile("kwalk")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The source tree."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def powerless_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python with these arguments in a process that holds no capability.
+
+    So that a test as root does what it does for everybody else, and traces nothing.
+    """
+    libc = ctypes.CDLL(None)
+
+    def drop() -> None:
+        for capability in range(64):
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+    def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        import os
+
+        return subprocess.run(
+            [sys.executable, *args],
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            preexec_fn=drop,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def gcc() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run gcc on C source text given as ``source``; the caller looks at the exit code."""
+
+    def run(source: str, *args: str) -> subprocess.CompletedProcess[str]:
+        command = ["gcc", "-Wall", "-Werror", "-x", "c", "-", *args]
+        return subprocess.run(command, input=source, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def c_output(gcc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path):
+    """Compile C source text, run it, and return what it prints."""
+
+    def run(source: str, *args: str) -> str:
+        program = tmp_path / "program"
+        built = gcc(source, "-o", str(program), *args)
+        assert built.returncode == 0, built.stderr
+        return subprocess.run([program], capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+@pytest.fixture
+def usage_error(capsys: pytest.CaptureFixture[str]):
+    """Run a command's ``main`` that must end with exit code 2; return its one line of error."""
+
+    def run(main: Callable[[Sequence[str]], int], *argv: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        *usage, line = err.splitlines()
+        assert usage[0].startswith("usage: ")
+        assert not any("error" in text for text in usage)
+        return line
+
+    return run

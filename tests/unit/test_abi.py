@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""kwalk.transport.abi is what the BPF object and bpf/kwalk.h say it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kwalk.probe import probe
+from kwalk.transport import abi
+
+LAYOUTS = [value for value in vars(abi).values() if isinstance(value, abi.Layout)]
+MAPS = {"events", "counters", "stacks_a", "stacks_b", "barrier", "barrier_inner"}
+CONSTANTS = {
+    "KW_MAX_FRAMES": abi.MAX_FRAMES,
+    "KW_HELPER": abi.Method.HELPER,
+    "KW_MANUAL": abi.Method.MANUAL,
+    "KW_BOTH": abi.Method.BOTH,
+    "KW_UNWIND_NONE": abi.Unwinder.NONE,
+    "KW_UNWIND_FP": abi.Unwinder.FRAME_POINTER,
+    "KW_UNWIND_ORC": abi.Unwinder.ORC,
+    "KW_EV_TRUNCATED": abi.TRUNCATED,
+    "KW_EV_FALLBACK": abi.FALLBACK,
+    "KW_EV_MAP": abi.SECOND_MAP,
+    "KW_EV_NO_ID": abi.NO_ID,
+}
+
+
+class Btf:
+    """The object's types, by id."""
+
+    def __init__(self, path: Path) -> None:
+        tool = shutil.which("bpftool", path="/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin")
+        assert tool, "`make venv` installs bpftool"
+        dump = [tool, "-j", "btf", "dump", "file", str(path), "format", "raw"]
+        output = subprocess.run(dump, capture_output=True, check=True).stdout
+        self.types = {entry["id"]: entry for entry in json.loads(output)["types"]}
+
+    def named(self, kind: str, name: str) -> dict[str, Any]:
+        found = [t for t in self.types.values() if (t["kind"], t["name"]) == (kind, name)]
+        assert len(found) == 1, f"{kind} {name}: {len(found)} in the object's BTF"
+        return found[0]
+
+    def bare(self, number: int) -> dict[str, Any]:
+        entry = self.types[number]
+        while entry["kind"] in ("TYPEDEF", "CONST", "VOLATILE"):
+            entry = self.types[entry["type_id"]]
+        return entry
+
+    def code(self, number: int) -> str:
+        """The type as a code of Python's struct module."""
+        entry = self.bare(number)
+        if entry["kind"] == "ARRAY":
+            assert self.bare(entry["type_id"])["size"] == 1
+            return f"{entry['nr_elems']}s"
+        assert entry["kind"] == "INT", entry
+        signed = entry["encoding"] == "SIGNED"
+        return {1: "Bb", 2: "Hh", 4: "Ii", 8: "Qq"}[entry["size"]][signed]
+
+
+@pytest.fixture(scope="module")
+def btf(tmp_path_factory: pytest.TempPathFactory) -> Btf:
+    path = tmp_path_factory.mktemp("object") / "kwalk.bpf.o"
+    path.write_bytes(probe.image())
+    return Btf(path)
+
+
+def test_every_layout_is_compared() -> None:
+    names = {layout.name for layout in LAYOUTS}
+    assert names == {"kw_config", "kw_control", "kw_event", "kw_counters", "kw_facts"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_layout_has_the_members_of_the_objects_struct(layout: abi.Layout, btf: Btf) -> None:
+    entry = btf.named("STRUCT", layout.name)
+    theirs = [
+        (member["name"], member["bits_offset"] // 8, btf.code(member["type_id"]))
+        for member in entry["members"]
+    ]
+    starts = [struct.calcsize("<" + "".join(layout.codes[:n])) for n in range(len(layout.codes))]
+    assert list(zip(layout.fields, starts, layout.codes, strict=True)) == theirs
+    assert layout.size == entry["size"]
+
+
+def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., str]) -> None:
+    header = (root / "bpf" / "kwalk.h").read_text()
+    named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE)) | {"KW_MAX_FRAMES"}
+    for body in re.findall(r"^enum kw_(?:method|unwinder) \{(.*?)\};", header, re.MULTILINE | re.S):
+        named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))
+    assert named == set(CONSTANTS)
+    prints = "".join(f'printf("{name} %d\\n", (int){name});' for name in CONSTANTS)
+    source = f"#include <linux/types.h>\n{header}\n#include <stdio.h>\nint main(void) {{{prints}}}"
+    lines = [line.split() for line in c_output(source).splitlines()]
+    assert {name: int(value) for name, value in lines} == CONSTANTS
+
+
+def test_what_user_space_names_is_in_the_object(btf: Btf) -> None:
+    for program in [*probe.PROGRAMS.values(), probe.FACTS_PROGRAM]:
+        btf.named("FUNC", program)
+    for name, layout in ((abi.CONFIG_SECTION, abi.CONFIG), (abi.CONTROL_SECTION, abi.CONTROL)):
+        (variable,) = btf.named("DATASEC", name)["vars"]  # alone, hence at offset 0
+        assert btf.bare(btf.types[variable["type_id"]]["type_id"])["name"] == layout.name
+    maps = {btf.types[entry["type_id"]]["name"] for entry in btf.named("DATASEC", ".maps")["vars"]}
+    assert maps >= MAPS
+
+
+def test_pack_fills_by_name_and_refuses_what_the_struct_has_not() -> None:
+    layout = abi.Layout("kw_pair", "first:I second:H name:2s")
+    assert layout.pack({"second": 8, "first": 1}) == b"\1\0\0\0\x08\0\0\0"
+    assert layout.pack({"name": b"ab"}) == b"\0\0\0\0\0\0ab"
+    assert layout.unpack(b"\2\0\0\0\0\0ab") == {"first": 2, "second": 0, "name": b"ab"}
+    with pytest.raises(KeyError, match="kw_pair has no third"):
+        layout.pack({"third": 1})

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""May this process trace: what is enough, what is not, and what it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kwalk.errors import NotSupported
+from kwalk.kernel import access
+
+ALL = (1 << 41) - 1
+ADMIN, SYSLOG, PERFMON, BPF = 1 << 21, 1 << 34, 1 << 38, 1 << 39
+NEEDED = ["CAP_SYSLOG", "CAP_PERFMON", "CAP_BPF"]
+
+
+def status(effective: int) -> str:
+    """/proc/self/status of a process that could have more than it has."""
+    return (
+        f"Name:\tpython3\nCapInh:\t{ALL:016x}\nCapPrm:\t{ALL:016x}\n"
+        f"CapEff:\t{effective:016x}\nCapBnd:\t{ALL:016x}\nCapAmb:\t{0:016x}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [
+        (ALL, []),
+        (0, NEEDED),
+        (SYSLOG | PERFMON | BPF, []),
+        (PERFMON | BPF, ["CAP_SYSLOG"]),
+        (SYSLOG | BPF, ["CAP_PERFMON"]),
+        (SYSLOG | PERFMON, ["CAP_BPF"]),
+        (ALL & ~ADMIN & ~BPF & ~PERFMON, ["CAP_PERFMON", "CAP_BPF"]),
+        # It includes the other two; without CAP_SYSLOG, kallsyms shows or hides addresses by
+        # kptr_restrict, and Kallsyms tells.
+        (ADMIN, []),
+    ],
+)
+def test_which_capabilities_are_enough(effective: int, missing: list[str]) -> None:
+    assert access.missing_capabilities(status(effective)) == missing
+
+
+def test_a_status_without_capabilities_holds_none() -> None:
+    assert access.missing_capabilities("Name:\tpython3\n") == NEEDED
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("[none] integrity confidentiality\n", "none"),
+        ("none [integrity] confidentiality\n", "integrity"),
+        ("none integrity [confidentiality]\n", "confidentiality"),
+        ("", ""),
+    ],
+)
+def test_lockdown_is_the_word_in_brackets(
+    text: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert access.lockdown(text) == mode
+    monkeypatch.setattr(access, "LOCKDOWN", tmp_path / "lockdown")
+    assert access.lockdown() == ""  # no securityfs, or no lockdown
+    (tmp_path / "lockdown").write_text(text)
+    assert access.lockdown() == mode
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that lets us trace; tests take something away from it."""
+    files = {"STATUS": status(ALL), "LOCKDOWN": "none [integrity] confidentiality\n", "BTF": "x"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(access, name, tmp_path / name)
+    access.check_access()
+    return tmp_path
+
+
+def test_a_process_without_privileges_is_told_which(machine: Path) -> None:
+    (machine / "STATUS").write_text(status(SYSLOG))
+    with pytest.raises(NotSupported, match=r"CAP_PERFMON, CAP_BPF, which[\s\S]*sudo"):
+        access.check_access()
+
+
+def test_lockdown_confidentiality_and_missing_btf_are_named(machine: Path) -> None:
+    (machine / "LOCKDOWN").write_text("none integrity [confidentiality]\n")
+    with pytest.raises(NotSupported, match="locked down"):
+        access.check_access()
+    (machine / "LOCKDOWN").unlink()
+    (machine / "BTF").unlink()
+    with pytest.raises(NotSupported, match="CONFIG_DEBUG_INFO_BTF"):
+        access.check_access()
+
+
+def test_a_name_in_btf_is_a_whole_string(machine: Path) -> None:
+    (machine / "BTF").write_bytes(b"\x9f\xeb\0bpf_link_info\0kprobe_multi\0")
+    assert access.btf_names("bpf_link_info")
+    assert not access.btf_names("bpf_link")
+    assert not access.btf_names("link_info")
+    (machine / "BTF").unlink()
+    assert not access.btf_names("bpf_link_info")

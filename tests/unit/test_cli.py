@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""The command line as its users meet it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from kwalk import __version__
+from kwalk.cli import COMMANDS, guarded
+from kwalk.errors import KwalkError, NotSupported, UsageError
+from kwalk.kernel.access import KPROBE_PMU
+
+HEAVY = {"cffi", "_cffi_backend", "pycparser", "rich", "kwalk.libbpf", "kwalk.capture"}
+MODULES_AFTER = """
+import json, sys
+from kwalk.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    print(json.dumps([stop.code, sorted(sys.modules)]))
+"""
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("--version",), ("no-such-command",)])
+def test_help_imports_nothing_heavy(powerless_python: Python, argv: tuple[str, ...]) -> None:
+    done = powerless_python("-c", MODULES_AFTER, *argv)
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    assert code == (2 if argv == ("no-such-command",) else 0)
+    assert "kwalk.cli" in modules
+    assert HEAVY.intersection(modules) == set()
+    assert [name for name in modules if name.startswith("kwalk.commands.")] == []
+
+
+def test_version_is_the_packages(powerless_python: Python) -> None:
+    done = powerless_python("-m", "kwalk", "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"kwalk {__version__}\n", "")
+
+
+def test_help_lists_every_command_and_each_has_its_own(powerless_python: Python) -> None:
+    done = powerless_python("-m", "kwalk", "--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f"\n    {command} " in done.stdout
+        own = powerless_python("-m", "kwalk", command, "--help")
+        assert (own.returncode, own.stderr) == (0, "")
+        assert own.stdout.startswith(f"usage: kwalk {command} ")
+
+
+def test_a_process_without_privileges_is_told_so(powerless_python: Python) -> None:
+    commands = (
+        (["-m", "kwalk", "stream", "ip_rcv"], "kwalk"),
+        (
+            ["-c", "from kwalk.commands.published import main; exit(main())", "--manual", "ip_rcv"],
+            "bpf_get_stack_test",
+        ),
+    )
+    for command, name in commands:
+        done = powerless_python(*command)
+        assert (done.returncode, done.stdout) == (1, "")
+        what, hint = done.stderr.splitlines()
+        assert what == (
+            f"{name}: tracing needs CAP_SYSLOG, CAP_PERFMON, CAP_BPF, which this process lacks"
+        )
+        assert "root" in hint
+
+
+@pytest.mark.skipif(KPROBE_PMU.exists(), reason="this host has kprobes; the VM tests trace there")
+def test_a_host_without_kprobes_is_no_crash() -> None:
+    command = [sys.executable, "-m", "kwalk", "stream", "--duration=1", "ip_rcv"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr.startswith("kwalk: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KwalkError("it failed", "Try this."), 1, "kwalk: it failed\n  Try this.\n"),
+        (KwalkError("it failed"), 1, "kwalk: it failed\n"),
+        (NotSupported("no BTF"), 1, "kwalk: no BTF\n"),
+        (UsageError("no such function"), 2, "kwalk: no such function\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_an_error_is_one_message_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, text: str
+) -> None:
+    def fail() -> int:
+        raise error
+
+    assert guarded("kwalk", fail) == code
+    assert capsys.readouterr() == ("", text)
+
+
+def test_a_reader_that_leaves_early_is_no_error(powerless_python: Python) -> None:
+    no_reader = "import os, sys; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
+    body = "from kwalk.cli import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
+    script = f"{no_reader}; {body}; sys.exit(code)"
+    done = powerless_python("-c", script, PYTHONUNBUFFERED="")  # else nothing is left to flush
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""The ledger's numbers: per-CPU sums, and fields of the kernel's own info structs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kwalk.transport import counters
+from kwalk.transport.abi import COUNTERS
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0\n", 1), ("0-3\n", 4), ("0-127\n", 128), ("0-1,2-9\n", 10)]
+)
+def test_possible_cpus_as_sysfs_writes_them(text: str, cpus: int) -> None:
+    assert counters.possible_cpus(text) == cpus
+
+
+def test_possible_cpus_with_a_hole_leave_room_for_every_value() -> None:
+    # The kernel writes one value per possible CPU, 5 here; a smaller buffer would be overrun.
+    assert counters.possible_cpus("0,2-5\n") >= 5
+
+
+def test_counters_are_the_sums_of_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"hits": 5, "recorded": 3, "lost_ring_full": 2}, {"hits": 7, "recorded": 7}, {}]
+    values = b"".join(map(COUNTERS.pack, rows))
+
+    def lookup(key: bytes, size: int) -> bytes:
+        assert (key, size) == (bytes(4), len(values))
+        return values
+
+    monkeypatch.setattr(counters, "possible_cpus", lambda: 3)
+    obj: Any = SimpleNamespace(map={"counters": SimpleNamespace(lookup=lookup)}.get)
+    blank = dict.fromkeys(COUNTERS.fields, 0)
+    found = counters.Counters(obj).read()
+    assert found == {**blank, "hits": 12, "recorded": 10, "lost_ring_full": 2}
+
+
+def info(at: int, value: int, size: int) -> bytes:
+    """An info struct of ``size`` bytes with 64 bits at ``at``, other bytes not zero."""
+    data = bytearray(b"\xee" * 256)
+    data[at : at + 8] = value.to_bytes(8, "little")
+    return bytes(data[:size])
+
+
+@pytest.mark.parametrize(("size", "missed"), [(256, 77), (216, 77), (215, 0), (0, 0)])
+def test_recursion_misses_are_zero_where_the_kernel_has_no_such_field(
+    size: int, missed: int
+) -> None:
+    obj: Any = SimpleNamespace(program_info=lambda program: info(208, 77, size))
+    assert counters.kernel_misses(obj, "kw_fentry", "fentry") == {"recursion": missed}
+
+
+@pytest.mark.parametrize(("size", "missed"), [(128, 9), (56, 9), (48, 0), (32, 0)])
+def test_kprobe_misses_are_asked_for_kprobes_only(size: int, missed: int) -> None:
+    obj: Any = SimpleNamespace(
+        program_info={"kw_kprobe": info(208, 3, 256)}.get, link_info=lambda: info(48, 9, size)
+    )
+    assert counters.kernel_misses(obj, "kw_kprobe", "kprobe") == {
+        "recursion": 3,
+        "kprobe_missed": missed,
+    }
+
+
+@pytest.mark.parametrize(("size", "count"), [(256, 1234), (220, 1234), (219, 0)])
+def test_verified_insns_are_32_bits(size: int, count: int) -> None:
+    obj: Any = SimpleNamespace(program_info=lambda program: info(216, 1234 | 5 << 32, size))
+    assert counters.verified_insns(obj, "kw_kprobe") == count
+
+
+@pytest.mark.parametrize(
+    ("struct", "member", "offset"),
+    [
+        ("bpf_prog_info", "recursion_misses", counters._RECURSION_MISSES),
+        ("bpf_prog_info", "verified_insns", counters._VERIFIED_INSNS),
+        ("bpf_link_info", "perf_event.kprobe.missed", counters._KPROBE_MISSED),
+    ],
+)
+def test_offsets_are_those_of_the_uapi_header(
+    gcc: Callable[..., subprocess.CompletedProcess[str]], struct: str, member: str, offset: int
+) -> None:
+    source = (
+        "#include <stddef.h>\n#include <linux/bpf.h>\n"
+        f'_Static_assert(offsetof(struct {struct}, {member}) == {offset}, "offset");\n'
+    )
+    built = gcc(source, "-fsyntax-only")
+    if "has no member named" in built.stderr:
+        pytest.skip(f"the installed linux/bpf.h is older than {member}; the VM tests cover it")
+    assert built.returncode == 0, built.stderr

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Records come out of the ring as they went in; stacks begin at the traced function."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.decode.records import Record, decode
+from kwalk.decode.stacks import StackTable
+from kwalk.transport.abi import EVENT, NO_ID, TRUNCATED
+
+FUNC = 0xFFFFFFFF81800000
+ADDRESSES = st.integers(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
+OUTSIDE = ADDRESSES.filter(lambda address: not FUNC <= address <= FUNC + 16)
+U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
+
+
+def words(*addresses: int, size: int = 0) -> bytes:
+    """Addresses as the kernel writes them, up to ``size`` of them: the rest is zero."""
+    return struct.pack(f"<{len(addresses)}Q", *addresses).ljust(8 * size, b"\0")
+
+
+def table(depth: int = 127, insert_caller: bool = False) -> StackTable:
+    return StackTable(FUNC, depth, insert_caller)
+
+
+@given(
+    st.tuples(U64, U64, U32, U32, U32, st.integers(-(1 << 31), (1 << 31) - 1)),
+    st.lists(U64, max_size=127),
+    U16,
+    st.text("ab\xe9 -", max_size=7),
+    st.binary(max_size=64),
+)
+def test_a_record_comes_out_as_it_went_in(
+    start: tuple[int, ...], frames: list[int], flags: int, comm: str, behind: bytes
+) -> None:
+    header = EVENT.struct.pack(*start, len(frames), flags, 0, comm.encode())
+    view = memoryview(header + words(*frames) + behind)
+    assert decode(view) == Record(*start, flags, comm, words(*frames))
+
+
+def test_a_record_in_the_bytes_of_the_abi() -> None:
+    raw = bytes.fromhex(
+        "0102000000000000" "4000008081ffffff"  # time_ns, caller
+        "6400000065000000" "03000000f4ffffff"  # tgid, pid, cpu, stack_id
+        "0100090000000000"  # nr, flags, reserved
+    )  # fmt: skip
+    buffer = bytearray(raw + b"redis-\xff\0garbage\0" + words(FUNC))
+    record = decode(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))  # the kernel reuses the space
+    assert record == Record(
+        time_ns=0x201,
+        caller=0xFFFFFF8180000040,
+        tgid=100,
+        pid=101,
+        cpu=3,
+        stack_id=-12,
+        flags=TRUNCATED | NO_ID,
+        comm="redis-\N{REPLACEMENT CHARACTER}",
+        frames=words(FUNC),
+    )
+
+
+@given(
+    st.lists(OUTSIDE, max_size=5),
+    st.integers(0, 16),
+    st.lists(ADDRESSES, max_size=20),
+    st.integers(26, 40),
+)
+def test_a_tracers_own_frames_and_padding_are_cut_off(
+    tracer: list[int], entry: int, callers: list[int], size: int
+) -> None:
+    stack = table(64).unwound(words(*tracer, FUNC + entry, *callers, size=size))
+    assert stack is not None
+    assert stack.addresses == (FUNC, *callers)
+    assert not stack.truncated
+    assert not stack.fallback
+
+
+@given(st.lists(OUTSIDE, max_size=20), st.integers(0, 40), ADDRESSES | st.none())
+def test_a_stack_without_the_function_is_none(
+    others: list[int], size: int, caller: int | None
+) -> None:
+    assert table(insert_caller=True).unwound(words(*others, size=size), caller) is None
+
+
+@pytest.mark.parametrize(("distance", "found"), [(-1, False), (0, True), (16, True), (17, False)])
+def test_the_entry_lies_within_16_bytes(distance: int, found: bool) -> None:
+    stack = table().unwound(words(FUNC + distance, 0xFFFFFFFF81000001))
+    assert (stack is not None) == found
+
+
+@given(st.integers(1, 20), st.integers(1, 30), st.integers(0, 3))
+def test_a_helper_stack_that_fills_the_map_is_truncated(
+    used: int, depth: int, padding: int
+) -> None:
+    callers = range(0xFFFFFFFF81000001, 0xFFFFFFFF81000001 + used - 1)
+    stack = table(depth).unwound(words(FUNC, *callers, size=used + padding))
+    assert stack is not None
+    assert stack.truncated == (used >= depth)
+
+
+def test_only_a_fallback_where_the_kernel_misses_it_gets_the_caller() -> None:
+    caller, further = 0xFFFFFFFF81000100, 0xFFFFFFFF81000200
+    missed, whole = words(FUNC, further), words(FUNC, caller, further)
+
+    def addresses(insert: bool, raw: bytes, known: int | None) -> tuple[int, ...]:
+        stack = table(insert_caller=insert).unwound(raw, known)
+        assert stack is not None
+        assert stack.fallback == (known is not None)
+        return stack.addresses
+
+    assert addresses(True, missed, caller) == (FUNC, caller, further)
+    assert addresses(True, whole, caller) == (FUNC, caller, further)
+    assert addresses(True, words(FUNC), caller) == (FUNC, caller)
+    assert addresses(True, missed, 0) == (FUNC, further)  # the entry could not be read
+    assert addresses(True, missed, None) == (FUNC, further)  # what the helper method says
+    assert addresses(False, missed, caller) == (FUNC, further)
+
+
+@pytest.mark.parametrize("frames", [(1, 2, 3, 4, 5), (2, 3, 4)], ids=["whole", "caller inserted"])
+def test_a_fallback_stack_has_no_more_frames_than_asked_for(frames: tuple[int, ...]) -> None:
+    stack = table(depth=4, insert_caller=True).unwound(words(FUNC, *frames), caller=1)
+    assert stack is not None
+    assert stack.addresses == (FUNC, 1, 2, 3)
+    assert stack.truncated
+
+
+# The kernel's answer to a fallback has room for 127 frames, whatever the depth.
+@pytest.mark.parametrize("tracer", [(), (1, 2, 3)])
+def test_a_whole_fallback_stack_of_just_that_depth_is_not_truncated(tracer: tuple[int]) -> None:
+    stack = table(depth=4).unwound(words(*tracer, FUNC, 7, 8, 9, size=10), caller=7)
+    assert stack is not None
+    assert stack.addresses == (FUNC, 7, 8, 9)
+    assert not stack.truncated
+
+
+def test_equal_stacks_are_one_object() -> None:
+    stacks = table()
+    one = stacks.walked(words(FUNC, 1, 2), False)
+    assert one.addresses == (FUNC, 1, 2)
+    assert stacks.walked(words(FUNC, 1, 2), False) is one
+    assert stacks.unwound(words(FUNC, 1, 2, size=9)) is one
+    assert stacks.unwound(words(77, FUNC + 5, 1, 2)) is one
+    others = {
+        one,
+        stacks.walked(words(FUNC, 1, 2), True),
+        stacks.unwound(words(FUNC, 1, 2), 1),
+        stacks.walked(words(FUNC, 1, 3), False),
+    }
+    assert len(others) == 4
+    assert stacks.walked(words(FUNC, 1, 2), True).truncated

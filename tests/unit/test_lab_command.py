@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""The options of ``kwalk lab``, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+import kwalk.lab
+from kwalk.cli import main
+from kwalk.commands.lab import command
+from kwalk.lab import Options, kernels
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, list[str]]]:
+    """Take the place of the machine; return what it was asked to do."""
+    calls: list[tuple[Options, list[str]]] = []
+
+    def run(options: Options, argv: list[str]) -> int:
+        calls.append((options, argv))
+        return 7
+
+    monkeypatch.setattr(kwalk.lab, "run", run)
+    return calls
+
+
+def test_defaults(seen: list[tuple[Options, list[str]]]) -> None:
+    assert main(["lab", "run", "--", "true"]) == 7
+    options, argv = seen[0]
+    assert argv == ["true"]
+    assert (options.kernel, options.memory, options.timeout) == ("debian-13", "2G", None)
+    assert options.cpus in (1, 2)
+    assert not options.icount
+
+
+def test_every_option_arrives(seen: list[tuple[Options, list[str]]]) -> None:
+    words = "--kernel ./k --modules /m --cpus 3 --memory 512M --icount --timeout 2.5 --out o"
+    argv = ["sh", "-c", "x", "--", "--out", "y"]
+    assert main(["lab", "run", *words.split(), "--append", "a=b c", "--verbose", "--", *argv]) == 7
+    assert seen == [
+        (
+            Options(
+                kernel="./k",
+                modules=Path("/m"),
+                cpus=3,
+                memory="512M",
+                icount=True,
+                timeout=2.5,
+                out=Path("o"),
+                append="a=b c",
+                verbose=True,
+            ),
+            argv,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run",
+        "run --",
+        "run --memory 3X -- true",
+        "run --memory 2g -- true",
+        "run --memory 0G -- true",
+        "run --memory 64M -- true",
+        "run --memory -1G -- true",
+        "run --cpus 0 -- true",
+        "run --cpus two -- true",
+        "run --timeout 0 -- true",
+        "run --timeout soon -- true",
+        "run --timeout nan -- true",
+        "run --timeout inf -- true",
+        "fetch",
+        "fetch debian-99",
+        "unknown",
+        "",
+    ],
+)
+def test_bad_command_lines_are_usage_errors(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["lab", *words.split()])
+    assert caught.value.code == 2
+    assert "usage: kwalk lab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--out /", "--out /tmp/..", "--kernel fp --modules /m"])
+def test_options_that_do_not_fit(
+    words: str, seen: list[tuple[Options, list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lab", "run", *words.split(), "--", "true"]) == 2
+    assert capsys.readouterr().err.startswith("kwalk: ")
+    assert seen == []
+
+
+def test_unknown_kernel_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KWALK_CACHE", str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/true")
+    assert main(["lab", "run", "--kernel", "nonsense", "--", "true"]) == 2
+    assert "no kernel named 'nonsense'" in capsys.readouterr().err
+
+
+def test_kernels_are_listed_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KWALK_CACHE", str(tmp_path))
+    folder = tmp_path / "kernels" / "debian-13"
+    folder.mkdir(parents=True)
+    (folder / "config").write_text("CONFIG_UNWINDER_ORC=y\n")
+    release = "6.12.107+a-rather-long-name-amd64"
+    facts = {"release": release, "image": "i", "modules": "m", "config": "config"}
+    (folder / "kernel.json").write_text(json.dumps(facts))
+    assert main(["lab", "kernels"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["debian-13"] == ["debian-13", release, "orc", "yes", "Debian", "trixie"]
+    assert rows["debian-12"][1:] == ["-", "orc", "no", "Debian", "bookworm"]
+    assert rows["fp"][1:] == ["-", "frame", "pointer", "no", "shared/kernels"]
+    assert list(rows)[1:] == list(kernels.NAMES)
+
+
+def test_sigterm_becomes_an_exit_that_cleans_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned: list[bool] = []
+
+    def find(_name: str) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(kernels, "find", find)
+    with pytest.raises(SystemExit) as caught:
+        main(["lab", "fetch", "fp"])
+    assert (caught.value.code, cleaned) == (143, [True])
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert command is not None

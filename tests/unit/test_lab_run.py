@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: MIT
+"""Running a command: streams, times and errors, with a stand-in for QEMU that runs it here."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.errors import KwalkError, NotSupported
+from kwalk.lab import Options, initramfs, kernels, kvm, machine, qemu, run
+from kwalk.lab.kernels import Kernel
+from kwalk.lab.streams import ConsoleLog, Control, Output
+
+TOKEN = b"abcab"
+
+
+@given(st.lists(st.sampled_from([b"a", b"ab", b"abc", b"abcabc", b"x", b"\0\xff"])), st.data())
+def test_output_is_whole_however_it_is_cut(parts: list[bytes], data: st.DataObject) -> None:
+    text = b"".join(parts)
+    whole = text + TOKEN
+    got: list[bytes] = []
+    output = Output(TOKEN, got.append)
+    while whole and not output.ended:
+        size = data.draw(st.integers(1, len(whole)))
+        output.feed(whole[:size])
+        whole = whole[size:]
+    output.finish()
+    # The real token is random; here the text may hold it, and then the stream ends there.
+    assert b"".join(got) + (TOKEN + whole if output.ended else b"") == text + TOKEN
+
+
+def test_output_is_not_held_back_needlessly() -> None:
+    got: list[bytes] = []
+    output = Output(TOKEN, got.append)
+    output.feed(b"hello ab")
+    assert got == [b"hello "]
+    output.feed(b"x")
+    assert got == [b"hello ", b"abx"]
+    output.feed(b"abc")
+    output.finish()
+    assert b"".join(got) == b"hello abxabc"
+    assert not output.ended
+
+
+def test_control_lines_may_come_in_pieces() -> None:
+    control = Control()
+    for piece in (b"rea", b"dy\nex", b"it 1", b"7\n"):
+        assert control.code is None
+        control.feed(piece)
+    assert (control.ready, control.code) == (True, 17)
+
+
+def test_console_lines_are_cleaned_and_bounded() -> None:
+    console = ConsoleLog()
+    console.feed(b"\x1b[2Jfirst\r\n\r\n" + b"".join(b"line %d\n" % n for n in range(1000)) + b"end")
+    lines = console.lines()
+    assert lines[-2:] == ["line 999", "end"]
+    assert len(lines) < 500
+
+
+# Takes QEMU's place: finds its ports on the command line and the job in the initramfs.
+FAKE_QEMU = r"""#!{python}
+import os, re, subprocess, sys, time
+words = sys.argv[1:]
+ports = dict(re.findall(r"socket,id=(\w+),fd=(\d+)", " ".join(words)))
+data = open(words[words.index("-initrd") + 1], "rb").read()
+token = re.search(rb"token=(\w+)", data)[1]
+script = re.search(rb"cd [^\0]*", data)[0]
+open("{log}", "a").write(repr(words) + "\n")
+def say(name, data): os.write(int(ports[name]), data)
+mode = os.environ.get("MODE", "")
+end = time.monotonic() + 20
+if "kvm" in words:
+    if mode != "kvm works": sys.exit("no kvm today")
+if mode == "refuse": sys.exit("bad memory size")
+say("console", b"booting\n")
+if mode == "hang": time.sleep(60)
+def panic(why):
+    say("console", b"[1.0] Kernel panic - not syncing: " + why + b"\n")
+    sys.exit(0)
+if mode == "panic early": panic(b"no root")
+say("control", b"ready\n")
+while mode == "chatter" and time.monotonic() < end: say("stdout", b"more\n")
+out = subprocess.run(["sh", "-c", script], stdin=-3, capture_output=True)
+say("stdout", out.stdout); say("stderr", out.stderr)
+if mode == "panic late": panic(b"oops")
+say("control", b"exit %d\n" % (out.returncode if out.returncode >= 0 else 128 - out.returncode))
+if mode != "no token": say("stdout", token); say("stderr", token)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the lab find the stand-in; return the log of its command lines."""
+    tool = tmp_path / "bin" / qemu.PROGRAM
+    tool.parent.mkdir()
+    tool.write_text(
+        FAKE_QEMU.replace("{python}", sys.executable).replace("{log}", str(tmp_path / "log"))
+    )
+    tool.chmod(0o755)
+    base = tmp_path / "base"
+    base.write_bytes(b"")
+    kernel = Kernel("k", "6.1", tmp_path / "vmlinuz", tmp_path, None)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("KWALK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MODE", raising=False)
+    monkeypatch.setattr(kernels, "find", lambda *_: kernel)
+    monkeypatch.setattr(initramfs, "base", lambda _: base)
+    monkeypatch.setattr(qemu, "kvm_possible", lambda _: False)
+    return tmp_path / "log"
+
+
+def lab(*command: str, **options: object) -> tuple[int, bytes, bytes]:
+    out, err = io.BytesIO(), io.BytesIO()
+    code = run(Options(**options), command, out, err)  # type: ignore[arg-type]
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_streams_are_apart_and_the_code_comes_back(log: Path) -> None:
+    assert lab("sh", "-c", "echo out; echo err >&2; exit 7") == (7, b"out\n", b"err\n")
+
+
+def test_bytes_are_unchanged(log: Path, tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "data").write_bytes(data)
+    assert lab("cat", str(tmp_path / "data")) == (0, data, b"")
+
+
+def test_signal_becomes_128_and_its_number(log: Path) -> None:
+    assert lab("sh", "-c", "kill -TERM $$")[0] == 128 + signal.SIGTERM
+
+
+def test_environment_and_folder_are_the_callers(log: Path, tmp_path: Path) -> None:
+    env = {"TERM": "odd", "PATH": os.environ["PATH"]}
+    code, out, _ = lab("sh", "-c", "pwd; env", env=env, cwd=tmp_path, kernel="fp")
+    lines = out.decode().splitlines()
+    assert lines[0] == str(tmp_path)
+    assert {"TERM=odd", "HOME=/root", "KWALK_LAB=fp"} <= set(lines)
+    assert code == 0
+
+
+def test_out_is_made_and_shared_for_writing(log: Path, tmp_path: Path) -> None:
+    lab("true", out=tmp_path / "a,b" / "out")
+    assert (tmp_path / "a,b" / "out").is_dir()
+    text = log.read_text()
+    assert f"local,id=out,security_model=none,multidevs=remap,path={tmp_path}/a,,b/out" in text
+    assert re.search(r"id=root,[^']*readonly=on", text)
+    assert re.search(r"id=modules,[^']*readonly=on", text)
+
+
+def test_out_that_cannot_be_made(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KwalkError, match="cannot be made"):
+        lab("true", out=tmp_path / "file")
+
+
+@pytest.mark.parametrize("mode", ["", "chatter"])
+def test_command_that_overruns_its_time(
+    log: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("MODE", mode)
+    start = time.monotonic()
+    with pytest.raises(KwalkError, match=r"longer than its 0\.3 s"):
+        lab("sleep", "20", timeout=0.3)
+    assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("panic early", r"panicked before the command started: no root\n.*\n  \| booting"),
+        ("panic late", "panicked while the command ran: oops"),
+        ("refuse", "QEMU ended with exit code 1: bad memory size"),
+    ],
+)
+def test_machine_that_ends_by_itself(
+    log: Path, monkeypatch: pytest.MonkeyPatch, mode: str, message: str
+) -> None:
+    monkeypatch.setenv("MODE", mode)
+    with pytest.raises(KwalkError, match=message):
+        lab("true")
+
+
+def test_machine_that_never_gets_there(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODE", "hang")
+    monkeypatch.setattr(machine, "BOOT_TIMEOUT", 4.0)
+    with pytest.raises(KwalkError, match=r"did not start the command within 4 s\n.*\n  \| booting"):
+        lab("true")
+
+
+def test_lost_output_is_an_error(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODE", "no token")
+    monkeypatch.setattr("kwalk.lab.watch._DRAIN_TIMEOUT", 0.5)
+    with pytest.raises(KwalkError, match="exit code 0, but its machine did not hand over"):
+        lab("true")
+
+
+def test_verbose_shows_the_console_on_stderr(log: Path) -> None:
+    assert lab("echo", "hi", verbose=True) == (0, b"hi\n", b"booting\n")
+
+
+def test_machine_is_gone_afterwards(log: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    lab("true")
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_killed_caller_takes_the_machine_along(log: Path, tmp_path: Path) -> None:
+    """PR_SET_PDEATHSIG: nothing else can clean up after SIGKILL."""
+    code = (
+        "import sys\nfrom kwalk.lab.machine import _started\n"
+        "with _started(['sleep', '300'], []) as process:\n"
+        "    print(process.pid, flush=True)\n    sys.stdin.read()\n"
+    )
+    caller = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert caller.stdout is not None
+    pid = int(caller.stdout.readline())
+    caller.kill()
+    caller.communicate()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the machine outlived its caller")
+
+
+def test_missing_qemu_names_the_package(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(NotSupported, match="not on this machine") as caught:
+        lab("true")
+    assert "qemu-system-x86" in caught.value.hint
+
+
+def test_kvm_that_fails_is_tried_once(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "kvm_possible", lambda _: True)
+    for _ in range(2):
+        assert lab("echo", "x") == (0, b"x\n", b"")
+    accels = re.findall(r"'-accel', '(\w+)", log.read_text())
+    assert accels == ["kvm", "tcg", "tcg"]
+
+
+def test_kvm_that_works_is_kept(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "kvm_possible", lambda _: True)
+    monkeypatch.setenv("MODE", "kvm works")
+    lab("true")
+    kvm.remember(works=False)  # a later failure must have another cause
+    lab("true")
+    lab("true", icount=True)
+    accels = re.findall(r"'-accel', '([\w,=]+)", log.read_text())
+    assert accels == ["kvm", "kvm", "tcg,thread=single"]
+
+
+def words(**changes: object) -> list[str]:
+    pair = socket.socketpair()
+    with pair[0], pair[1]:
+        ports = dict.fromkeys(("console", *qemu.PORTS), pair[0].fileno())
+    settings = {"image": Path("/k"), "initramfs": Path("/i"), "shares": {}, "ports": ports}
+    return qemu.command_line(qemu.Machine(**(settings | changes)))  # type: ignore[arg-type]
+
+
+def after(line: list[str], option: str) -> str:
+    return line[line.index(option) + 1]
+
+
+def test_icount_counts_instructions_on_one_cpu() -> None:
+    line = words(icount=True, cpus=4, kvm=True, append="quiet=0")
+    assert after(line, "-accel") == "tcg,thread=single"
+    assert after(line, "-icount") == "shift=0,sleep=off"
+    assert after(line, "-smp") == "1"
+    assert "host" not in line
+    assert after(line, "-append").endswith(" mitigations=off quiet=0")
+
+
+def test_tcg_uses_threads_and_leaves_mitigations_alone() -> None:
+    line = words(cpus=3, memory="512M")
+    assert after(line, "-accel") == "tcg,thread=multi"
+    assert (after(line, "-smp"), after(line, "-m")) == ("3", "512M")
+    assert "-icount" not in line
+    assert "mitigations" not in after(line, "-append")
+    assert "-no-reboot" in line
+    assert {"panic=-1", "console=ttyS0"} <= set(after(line, "-append").split())
+
+
+def test_kvm_has_the_hosts_cpu() -> None:
+    line = words(kvm=True)
+    assert (after(line, "-accel"), after(line, "-cpu")) == ("kvm", "host")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "writable", "expected"),
+    [
+        ("flags\t\t: fpu vmx sse\n", True, True),
+        ("flags\t\t: fpu svm\n", True, True),
+        ("flags\t\t: fpu vmx\n", False, False),
+        ("flags\t\t: fpu vmxnot\nmodel name\t: vmx\n", True, False),
+        ("", True, False),
+    ],
+)
+def test_kvm_needs_the_flag_and_the_device(
+    tmp_path: Path, cpuinfo: str, writable: bool, expected: bool
+) -> None:
+    device = tmp_path / "kvm"
+    if writable:
+        device.touch()
+    assert qemu.kvm_possible(cpuinfo, str(device)) is expected

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""The summary accounts for every hit, and explains every cause of a loss."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kwalk
+from kwalk.profile import Ledger, Summary
+from kwalk.report.summary import CAUSES, as_data, as_text
+from kwalk.transport.abi import COUNTERS
+from kwalk.transport.counters import kernel_misses
+
+
+def summary(ledger: Ledger, notes: list[str] | None = None) -> Summary:
+    return Summary("ip_rcv", "manual", "fentry", "6.12.107", ledger, notes or [])
+
+
+def produced_causes() -> set[str]:
+    """Every name that a loss can have: counters, kernel misses, strings in the code."""
+    counted = {name.removeprefix("lost_") for name in COUNTERS.fields if name.startswith("lost_")}
+    obj: Any = SimpleNamespace(program_info=lambda program: b"", link_info=lambda: b"")
+    missed = set(kernel_misses(obj, "kw_kprobe", "kprobe"))
+    written = set()
+    for path in Path(kwalk.__file__).parent.glob("**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lose", "skip"):
+                parts = (part for given in node.args[:1] for part in ast.walk(given))
+                words = {part.value for part in parts if isinstance(part, ast.Constant)}
+                written |= {word for word in words - {"lost_"} if isinstance(word, str)}
+    assert {"stack_gone", "no_entry_frame", "past_count"} <= written
+    return counted | missed | written
+
+
+def test_every_cause_of_a_loss_is_explained() -> None:
+    assert produced_causes() - set(CAUSES) == set()
+
+
+def test_no_explanation_is_left_over() -> None:
+    assert set(CAUSES) - produced_causes() == set()
+
+
+def test_text_says_hits_are_stacks_and_losses_with_their_causes() -> None:
+    ledger = Ledger(
+        hits=1_234_567,
+        recorded=1_234_000,
+        lost={"eexist": 7, "ring_full": 560},
+        truncated=1000,
+        fallback=2,
+        uncounted=["this kernel does not count the misses of kprobes"],
+    )
+    assert as_text(summary(ledger, ["not by fentry"])) == (
+        "ip_rcv: 1,234,567 calls = 1,234,000 stacks + 567 lost  (manual by fentry, 6.12.107)\n"
+        f"  lost: 560 ring_full: {CAUSES['ring_full']}\n"
+        f"  lost: 7 eexist: {CAUSES['eexist']}\n"
+        "  truncated: 1,000 stacks go on below their last frame\n"
+        "  fallback: 2 stacks come from the kernel's unwinder\n"
+        "  not counted: this kernel does not count the misses of kprobes\n"
+        "  note: not by fentry\n"
+    )
+
+
+def test_text_of_a_capture_that_lost_nothing_is_one_line() -> None:
+    text = as_text(summary(Ledger(hits=3, recorded=3)))
+    assert text == "ip_rcv: 3 calls = 3 stacks + 0 lost  (manual by fentry, 6.12.107)\n"
+
+
+@pytest.mark.parametrize("difference", [5, -5])
+def test_a_ledger_that_does_not_add_up_says_so(difference: int) -> None:
+    ledger = Ledger(hits=10 + difference, recorded=8, lost={"eexist": 2})
+    text = as_text(summary(ledger))
+    assert f"{10 + difference} calls = 8 stacks + 2 lost" in text
+    assert f"  unexplained: {difference} (a bug of kwalk" in text
+
+
+@given(
+    st.integers(0, 1 << 40),
+    st.lists(st.tuples(st.sampled_from(sorted(CAUSES)), st.integers(0, 1 << 30))),
+)
+def test_a_ledger_filled_by_lose_always_adds_up(
+    recorded: int, losses: list[tuple[str, int]]
+) -> None:
+    lost = sum(number for _, number in losses)
+    ledger = Ledger(hits=recorded + lost, recorded=recorded)
+    for cause, number in losses:
+        ledger.lose(cause, number)
+    assert ledger.balance == 0
+    text = as_text(summary(ledger))
+    assert f" {recorded + lost:,} calls = {recorded:,} stacks + {lost:,} lost " in text
+    assert "unexplained" not in text
+    shown = {cause for cause, number in losses if number}
+    assert {cause for cause in CAUSES if f" {cause}: " in text} == shown
+
+
+def test_data_is_json_of_a_fixed_schema() -> None:
+    ledger = Ledger(hits=4, recorded=3, lost={"recursion": 1}, truncated=2, fallback=1)
+    ledger.uncounted.append("something")
+    assert json.loads(json.dumps(as_data(summary(ledger, ["a note"])))) == {
+        "schema": "kwalk.stream/1",
+        "function": "ip_rcv",
+        "method": "manual",
+        "attach": "fentry",
+        "kernel": "6.12.107",
+        "ledger": {
+            "hits": 4,
+            "recorded": 3,
+            "lost": {"recursion": 1},
+            "truncated": 2,
+            "fallback": 1,
+            "uncounted": ["something"],
+        },
+        "notes": ["a note"],
+    }

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""The function a user names is found, or the user learns why not and what to try instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from kwalk.errors import UsageError
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe.target import Target, find
+
+TABLE = Kallsyms(
+    b"0000000000000000 A fixed_percpu_data\n"
+    b"ffffffff81000000 T _stext\n"
+    b"ffffffff81000010 T ip_rcv\n"
+    b"ffffffff81000020 t ip_rcv_core\n"
+    b"ffffffff81000030 t tcp_ack.isra.0\n"
+    b"ffffffff81000040 t tcp_ack.part.0.cold\n"
+    b"ffffffff81000048 t tcp_ack_update\n"
+    b"ffffffff81000050 t setup_data\n"
+    b"ffffffff81000060 t setup_data\n"
+    b"ffffffff81000070 T __x64_sys_ni\n"
+    b"ffffffff81000070 T sys_ni_alias\n"
+    b"ffffffff81000080 t show\n"
+    b"ffffffff81000090 T _etext\n"
+    b"ffffffff82000000 D init_task\n"
+    b"ffffffff82000010 d show_state\n"
+    b"ffffffff82000020 t show_state\n"
+    b"ffffffff83000000 T _sinittext\n"
+    b"ffffffff83000010 t ip_init\n"
+    b"ffffffff83000020 T _einittext\n"
+    b"ffffffff83000020 T just_behind\n"
+    b"ffffffffc0000000 t dummy_xmit\t[dummy]\n"
+    b"ffffffffc0000010 t show\t[dummy]\n"
+    b"ffffffffc0000020 t late_init\t[dummy]\n"
+)
+
+
+def refusal(name: str) -> tuple[str, str]:
+    with pytest.raises(UsageError) as caught:
+        find(name, TABLE)
+    assert caught.value.exit_code == 2
+    return caught.value.what, caught.value.hint
+
+
+def test_a_function_of_vmlinux_or_of_a_module_is_found() -> None:
+    assert find("ip_rcv", TABLE) == Target("ip_rcv", 0xFFFFFFFF81000010, "")
+    assert find("tcp_ack.isra.0", TABLE).address == 0xFFFFFFFF81000030
+    assert find("sys_ni_alias", TABLE).name == "sys_ni_alias"
+    assert find("dummy_xmit", TABLE) == Target("dummy_xmit", 0xFFFFFFFFC0000000, "dummy")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ip rcv", "ip_rcv;", "ip_rcv\n", "-ip_rcv", "1st", "*", "ip_rcv+0x10", "a/b"]
+)
+def test_what_is_no_name_is_said_to_be_none(name: str) -> None:
+    what, hint = refusal(name)
+    assert what == f"{name!r} is not the name of a kernel function"
+    assert "ip_rcv" in hint
+
+
+def test_a_misspelt_name_brings_up_close_ones() -> None:
+    what, hint = refusal("ip_recv")
+    assert what == "this kernel has no function ip_recv"
+    assert hint.startswith("Did you mean ip_rcv")
+    _, hint = refusal("completely_different")
+    assert "Did you mean" not in hint
+    assert "inlined" in hint
+
+
+def test_what_the_compiler_made_of_a_function_is_offered() -> None:
+    what, hint = refusal("tcp_ack")
+    assert what == "this kernel has no function tcp_ack"
+    assert "tcp_ack.isra.0, tcp_ack.part.0.cold of it" in hint
+
+
+def test_an_init_function_cannot_run_any_more() -> None:
+    what, _ = refusal("ip_init")
+    assert what == "ip_init is an init function: the kernel freed its code after boot"
+    assert find("just_behind", TABLE).address == 0xFFFFFFFF83000020
+    assert find("late_init", TABLE).module == "dummy"
+
+
+def test_a_name_of_several_functions_is_refused_with_their_places() -> None:
+    what, hint = refusal("setup_data")
+    assert what == (
+        "2 functions are called setup_data: 0xffffffff81000050, 0xffffffff81000060"
+    )  # fmt: skip
+    assert "unique" in hint
+    what, _ = refusal("show")
+    assert what.endswith("0xffffffff81000080, 0xffffffffc0000010 [dummy]")
+
+
+def test_data_is_no_function() -> None:
+    what, _ = refusal("init_task")
+    assert what == "this kernel has no function init_task"
+
+
+def test_data_of_the_same_name_does_not_get_in_the_way() -> None:
+    assert find("show_state", TABLE).address == 0xFFFFFFFF82000020

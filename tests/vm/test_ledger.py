@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Every call is accounted for, against a counter that is not kwalk's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import call
+from sockets import traffic
+
+from kwalk.capture import Capture
+from kwalk.probe.options import ProbeOptions
+from kwalk.profile import Event
+from kwalk.transport.abi import Method
+
+TRACING = Path("/sys/kernel/tracing")
+# Called by sockets only, so that it is quiet while the test is.
+FUNCTION = "__alloc_skb"
+SETTLE_SECONDS = 1.5
+
+
+@contextmanager
+def counted(function: str) -> Iterator[list[int]]:
+    """Count a function's calls with a kprobe event of ftrace; the list holds the result."""
+    (TRACING / "kprobe_events").write_text(f"p:kwtest/count {function}")
+    enable = TRACING / "events/kwtest/count/enable"
+    enable.write_text("1")
+    result: list[int] = []
+    try:
+        yield result
+        rows = [line.split() for line in (TRACING / "kprobe_profile").read_text().splitlines()]
+        result += [int(row[1]) + int(row[2]) for row in rows if row[0] == "count"]
+    finally:
+        enable.write_text("0")
+        (TRACING / "kprobe_events").write_text("-:kwtest/count")
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_small_stack_map_loses_stacks_but_no_call(attach: str, frame_pointers: bool) -> None:
+    found: list[tuple[Event, Event | None]] = []
+    options = ProbeOptions(Method.BOTH, attach, stack_entries=16)
+    with counted(FUNCTION) as independent, Capture(FUNCTION, options) as capture:
+        for _ in range(3):
+            traffic()
+            found += capture.read_both()
+        time.sleep(SETTLE_SECONDS)  # delayed ACKs
+        capture.stop()
+        found += capture.read_both()
+        found += capture.read_both()
+        ledger = capture.summary().ledger
+
+    different = {manual.stack for manual, _ in found}
+    assert len(different) > 100
+    lost = [manual for manual, helper in found if helper is None]
+    assert lost, "16 entries for more than 100 stacks must lose some"
+    for manual, helper in found:
+        if helper is not None:
+            addresses = manual.stack.addresses
+            expected = addresses[:1] + addresses[2:] if frame_pointers else addresses
+            assert helper.stack.addresses == expected
+    printed = len(found) - len(lost)
+    assert ledger.recorded == printed
+    assert ledger.balance == 0
+    assert printed + sum(ledger.lost.values()) == ledger.hits == independent[0]
+    assert set(ledger.lost) <= {"eexist", "enomem", "recursion", "kprobe_missed"}
+
+
+@pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
+def test_every_call_is_recorded(method: Method) -> None:
+    with counted(FUNCTION) as independent, Capture(FUNCTION, ProbeOptions(method)) as capture:
+        traffic()
+        time.sleep(SETTLE_SECONDS)
+        capture.stop()
+        events = list(capture.read())
+        ledger = capture.summary().ledger
+    assert len(events) == ledger.recorded
+    assert ledger.hits == independent[0]
+    assert ledger.balance == 0
+    if method == Method.MANUAL:
+        assert ledger.recorded == independent[0]
+
+
+def test_full_ring_is_counted() -> None:
+    options = ProbeOptions(Method.MANUAL, ring_bytes=4096)
+    with counted(FUNCTION) as independent, Capture(FUNCTION, options) as capture:
+        traffic()
+        time.sleep(SETTLE_SECONDS)
+        capture.stop()
+        events = list(capture.read())
+        ledger = capture.summary().ledger
+    assert ledger.lost["ring_full"] > 0
+    assert len(events) + ledger.lost["ring_full"] == ledger.hits == independent[0]
+
+
+def test_depth_cuts_and_says_so() -> None:
+    with Capture(FUNCTION, ProbeOptions(Method.MANUAL, depth=4)) as capture:
+        traffic()
+        capture.stop()
+        events = list(capture.read())
+        ledger = capture.summary().ledger
+    assert events
+    assert {len(event.stack.addresses) for event in events} == {4}
+    assert ledger.truncated == ledger.recorded == len(events)
+
+
+@pytest.mark.parametrize("method", ["manual", "helper"])
+def test_json_ends_with_a_ledger_that_closes(method: str, redis: None) -> None:
+    code, out, err = call(
+        "kwalk", "stream", "ip_rcv", "--method", method, "--format", "json", "--count", "50"
+    )
+    assert code == 0, err
+    *events, summary = [json.loads(line) for line in out.splitlines()]
+    assert len(events) == 50
+    assert all(event["frames"][0]["name"] == "ip_rcv" for event in events)
+    assert all(event["frames"][0]["addr"].startswith("0xffffffff") for event in events)
+    assert summary["schema"] == "kwalk.stream/1"
+    assert summary["method"] == method
+    ledger = summary["ledger"]
+    assert ledger["recorded"] == 50
+    assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values())
+    assert f"{ledger['hits']:,} calls = 50 stacks" in err

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""Manual and helper on the very same events: the kernel's own unwinder is the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import call, pairs
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe.options import ProbeOptions
+from kwalk.profile import Event
+from kwalk.symbolize.symbolizer import Symbolizer
+from kwalk.transport.abi import Method
+
+EVENTS = 3000
+CALLER = "__netif_receive_skb_one_core"
+INNER = ["ip_rcv", CALLER]
+OUTER = ["process_backlog", "__napi_poll", "net_rx_action"]
+
+
+def without_caller(manual: Event) -> tuple[int, ...]:
+    """The stack as a frame-pointer unwinder sees it from a function's entry."""
+    addresses = manual.stack.addresses
+    return addresses[:1] + addresses[2:]
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_every_stack_of_ip_rcv_is_the_kernels(
+    attach: str, redis: None, symbols: Kallsyms, frame_pointers: bool
+) -> None:
+    options = ProbeOptions(Method.BOTH, attach)
+    found, summary = pairs("ip_rcv", options, lambda number: number >= EVENTS)
+    assert len(found) >= EVENTS
+    assert summary.attach == attach
+    assert summary.ledger.balance == 0
+    assert summary.ledger.hits >= len(found)
+
+    walked = [manual for manual, _ in found if not manual.stack.fallback]
+    assert len(walked) >= 0.98 * len(found), "the walk gave up too often"
+    for manual, helper in found:
+        if helper is None:
+            continue
+        expected = without_caller(manual) if frame_pointers else manual.stack.addresses
+        assert helper.stack.addresses == expected
+
+    symbolizer = Symbolizer(symbols)
+    for stack in {manual.stack for manual in walked}:
+        names = [frame.name for frame in symbolizer.frames(stack)]
+        assert names[:2] == INNER
+        places = [names.index(name) for name in OUTER]
+        assert places == sorted(places)
+    helpers = {helper.stack for _, helper in found if helper}
+    for stack in helpers:
+        names = [frame.name for frame in symbolizer.frames(stack)]
+        assert names[0] == "ip_rcv"
+        assert (CALLER in names) != frame_pointers
+
+
+def names_of(method: str, attach: str) -> set[str]:
+    code, out, err = call(
+        "kwalk", "stream", "ip_rcv", "--method", method, "--attach", attach, "--duration", "4"
+    )
+    assert code == 0, err
+    assert f"({method} by {attach}" in err
+    blocks = [block.splitlines()[1:] for block in out.strip().split("\n\n")]
+    assert len(blocks) > 100
+    return {"\n".join(line.split()[-1] for line in block) for block in blocks}
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_separate_runs_show_the_same_hot_stacks(
+    attach: str, redis: None, frame_pointers: bool
+) -> None:
+    manual, helper = names_of("manual", attach), names_of("helper", attach)
+    sends = {stack for stack in manual if "__x64_sys_sendto" in stack and "asm_" not in stack}
+    assert sends
+    if frame_pointers:
+        cut = {"\n".join(line for line in s.splitlines() if CALLER not in line) for s in manual}
+        assert len(cut & helper) >= len(sends)
+        assert all(CALLER in stack for stack in manual)
+        assert not any(CALLER in stack for stack in helper)
+    else:
+        assert sends & helper
+
+
+def test_orc_without_data_symbols(
+    redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels without CONFIG_KALLSYMS_ALL show neither the look-up table nor sample entries."""
+    if frame_pointers:
+        pytest.skip("this kernel has no ORC")
+    if not Path("/sys/kernel/btf/vmlinux").exists() or not has_orc_header():
+        pytest.skip("this kernel carries no hash of its ORC format")
+    hidden = {"orc_lookup", "orc_lookup_end", "orc_fp_entry", "null_orc_entry"}
+    address = Kallsyms.address
+    monkeypatch.setattr(
+        Kallsyms, "address", lambda self, name: 0 if name in hidden else address(self, name)
+    )
+    found, summary = pairs("ip_rcv", ProbeOptions(Method.BOTH), lambda number: number >= 500)
+    assert summary.method == "both"
+    assert len(found) >= 500
+    walked = [pair for pair in found if not pair[0].stack.fallback]
+    assert len(walked) >= 0.98 * len(found)
+    assert all(h is None or m.stack.addresses == h.stack.addresses for m, h in walked)
+
+
+def has_orc_header() -> bool:
+    return bool(Kallsyms.read().address("__start_orc_header"))
+
+
+def test_unknown_orc_format_uses_the_helper_and_says_so(
+    redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if frame_pointers or not has_orc_header():
+        pytest.skip("this kernel carries no hash of its ORC format")
+    from kwalk.capture import Capture
+    from kwalk.kernel import orc
+
+    monkeypatch.setattr(orc, "KNOWN_HASHES", {})
+    with Capture("ip_rcv", ProbeOptions(Method.MANUAL)) as capture:
+        capture.stop()
+        summary = capture.summary()
+    assert summary.method == "helper"
+    assert any("unknown format" in note for note in summary.notes)
+
+
+def test_return_probe_on_the_path_makes_the_walk_ask_the_kernel(
+    redis: None, frame_pointers: bool
+) -> None:
+    """A kretprobe replaces a return address; only the kernel knows the real one."""
+    events = Path("/sys/kernel/tracing/kprobe_events")
+    events.write_text("r:kwtest/ret process_backlog")
+    enable = Path("/sys/kernel/tracing/events/kwtest/ret/enable")
+    try:
+        enable.write_text("1")
+        found, summary = pairs("ip_rcv", ProbeOptions(Method.BOTH), lambda number: number >= 300)
+    finally:
+        enable.write_text("0")
+        events.write_text("-:kwtest/ret")
+    fallen = [(manual, helper) for manual, helper in found if manual.stack.fallback]
+    assert len(fallen) > 100
+    for manual, helper in fallen:
+        assert helper is not None
+        expected = without_caller(manual) if frame_pointers else manual.stack.addresses
+        assert helper.stack.addresses == expected
+    assert summary.ledger.balance == 0
