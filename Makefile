@@ -8,11 +8,12 @@ APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 	  qemu-system-x86 busybox-static kmod redis-server redis-tools
 SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
 
-.PHONY: help venv demo test unit vm lint format clean
+.PHONY: help venv demo test unit vm lint format bench clean
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
 	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
+	@echo "make bench   cost of each method to redis, counted in instructions (KERNELS=\"...\")"
 	@echo "make unit    unit tests only: no root, no virtual machine"
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make venv    build kwalk into $(VENV), $(VENV)/bin/kwalk"
@@ -44,10 +45,17 @@ unit: $(STAMP)
 vm: $(STAMP)
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
 
+bench: $(STAMP)
+	@for kernel in $(or $(KERNELS),debian-13 fp); do \
+		$(VENV)/bin/kwalk lab run --icount --kernel $$kernel -- \
+			$(VENV)/bin/python benchmarks/redis.py | tee benchmarks/results/$$kernel.json; \
+	done
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
 
 format: $(STAMP)

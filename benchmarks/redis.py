@@ -88,7 +88,7 @@ def probed(method: Method, attach: str) -> dict[str, Any]:
 
 def streamed(method: str, attach: str) -> dict[str, Any]:
     """Measure with ``kwalk stream`` writing every event to a file, on the same CPU."""
-    words = [Path(sys.prefix) / "bin" / "kwalk", "stream", FUNCTION, "--format", "json"]
+    words = [f"{sys.prefix}/bin/kwalk", "stream", FUNCTION, "--format", "json"]
     words += ["--method", method, "--attach", attach]
     path = Path("/tmp/stream.json")
     with path.open("w") as out:

@@ -91,6 +91,38 @@ struct bpf_link_info {
 	} perf_event;
 };
 
+/* arch/x86/include/asm/module.h */
+struct mod_arch_specific {
+	unsigned int num_orcs;
+	int *orc_unwind_ip;
+	struct orc_entry *orc_unwind;
+};
+
+/* include/linux/module.h; ac3b43283923 "module: replace module_layout with module_memory" (6.4) */
+struct list_head {
+	struct list_head *next;
+};
+
+struct module_memory {
+	void *base;
+	unsigned int size;
+};
+
+struct module {
+	struct list_head list;
+	struct module_memory mem[1]; /* [0] is MOD_TEXT */
+	struct mod_arch_specific arch;
+};
+
+struct module_layout {
+	void *base;
+	unsigned int text_size;
+};
+
+struct module___before_6_4 {
+	struct module_layout core_layout;
+};
+
 /* include/linux/sched.h */
 union thread_union {
 	unsigned long stack[1];

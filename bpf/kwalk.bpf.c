@@ -13,6 +13,7 @@ const volatile struct kw_config cfg SEC(".rodata.config") = {};
 struct kw_control control SEC(".data.control") = {};
 
 #include "load.bpf.h"
+#include "module.bpf.h"
 #include "rule.bpf.h"
 #include "step.bpf.h"
 #include "entry.bpf.h"

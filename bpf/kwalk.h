@@ -35,6 +35,7 @@ struct kw_config {
 	__u64 orc_lookup; /* orc_lookup: first entry of every 256-byte block of text */
 	__u64 rethook;	  /* trampolines that replace return addresses; 0 where absent */
 	__u64 graph_return;
+	__u64 modules;	   /* the list of modules; 0 where it can't be found */
 	__u32 orc_lookups; /* entries in orc_lookup */
 	__u32 orc_entries; /* entries in orc_ip and orc */
 	__u32 method;	   /* enum kw_method */
@@ -53,7 +54,7 @@ struct kw_control {
 	 */
 	__u32 orc_reg_sp;
 	__u32 orc_reg_prev_sp;
-	__u32 reserved;
+	__u32 orc_last; /* the last entry of vmlinux's tables */
 };
 
 #define KW_EV_TRUNCATED (1 << 0) /* the stack goes on below the last frame */

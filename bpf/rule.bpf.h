@@ -2,10 +2,10 @@
 /*
  * rule.bpf.h: address of code -> rule that finds the caller's frame (ORC).
  *
- * The kernel's own tables are read: orc_lookup (where kallsyms has it) narrows the
- * search to 256 bytes of text, a binary search over __start_orc_unwind_ip does the rest, as
- * __orc_find() does in arch/x86/kernel/unwind_orc.c. A rule is 32 bits, so that
- * the memo can hold address and rule in one word: readers on other CPUs and in
+ * The kernel's own tables are read, vmlinux's and every module's. For vmlinux orc_lookup
+ * (where kallsyms has it) narrows the search to 256 bytes of text; a binary search does
+ * the rest, as __orc_find() does in arch/x86/kernel/unwind_orc.c. A rule is 32 bits, so
+ * that the memo can hold address and rule in one word: readers on other CPUs and in
  * interrupts see both or neither, without a lock.
  */
 #ifndef KWALK_RULE_H
@@ -155,6 +155,7 @@ static __always_inline __u64 *kw_memo_slot(__u64 ip)
 
 struct kw_search {
 	__u64 ip;
+	__u64 table;	   /* of 32-bit places, each relative to its own address */
 	__u64 first, last; /* entries that are left */
 	__u64 found;	   /* the last one known to begin at or below ip */
 };
@@ -162,28 +163,29 @@ struct kw_search {
 static long kw_search_half(__u32 index, struct kw_search *at)
 {
 	__u64 mid = at->first + ((at->last - at->first) >> 1);
-	__u64 place = cfg.orc_ip + mid * 4;
+	__u64 place = at->table + mid * 4;
 
 	if (at->first > at->last)
 		return 1;
 	if (place + (__s32)kw_load(place) <= at->ip) {
 		at->found = mid;
 		at->first = mid + 1;
+	} else if (!mid) {
+		return 1;
 	} else {
 		at->last = mid - 1;
 	}
 	return 0;
 }
 
-__noinline __u32 kw_rule_search(__u64 ip)
+/* Of vmlinux: remembered, since its code stays what it is. */
+static __always_inline __u32 kw_rule_vmlinux(__u64 ip)
 {
-	struct kw_search at = {.ip = ip, .last = cfg.orc_entries - 1};
+	/* The bound from memory: one that the verifier knew would have it try every half. */
+	struct kw_search at = {.ip = ip, .table = cfg.orc_ip, .last = control.orc_last};
 	__u64 slot, pair;
 	__u32 rule;
 
-	if (kw_is_return_hook(ip + 1))
-		return KW_CFA_UNKNOWN; /* reached by a return, never called: the kernel knows more
-					*/
 	if (cfg.orc_lookups) {
 		slot = (ip - cfg.text_start) >> 8;
 		if (slot + 1 >= cfg.orc_lookups)
@@ -201,7 +203,34 @@ __noinline __u32 kw_rule_search(__u64 ip)
 	return rule;
 }
 
-/* The rule of the code at ip, which lies in vmlinux's text. */
+/* Of a module: looked up each time. Code of neither kind has no rule here. */
+static __always_inline __u32 kw_rule_module(__u64 ip)
+{
+	struct kw_search at = {.ip = ip};
+	__u64 module = kw_module_of(ip);
+	__u32 entries;
+
+	if (!module)
+		return KW_CFA_UNKNOWN;
+	entries = kw_load_field(module, struct module, arch.num_orcs);
+	if (!entries)
+		return KW_CFA_UNKNOWN;
+	at.table = kw_load_field(module, struct module, arch.orc_unwind_ip);
+	at.last = entries - 1;
+	bpf_loop(KW_SEARCH_STEPS, kw_search_half, &at, 0);
+	return kw_orc_decode(
+	    kw_load(kw_load_field(module, struct module, arch.orc_unwind) + at.found * 6));
+}
+
+__noinline __u32 kw_rule_search(__u64 ip)
+{
+	if (kw_is_return_hook(ip + 1))
+		return KW_CFA_UNKNOWN; /* reached by a return, never called: the kernel knows more
+					*/
+	return kw_in_vmlinux(ip) ? kw_rule_vmlinux(ip) : kw_rule_module(ip);
+}
+
+/* The rule of the code at ip: KW_CFA_UNKNOWN if it is neither vmlinux's nor a module's. */
 static __always_inline __u32 kw_rule_of(__u64 ip)
 {
 	__u64 memo = *kw_memo_slot(ip);

@@ -44,14 +44,18 @@ static __always_inline bool kw_user_regs(__u64 regs)
 	return kw_load_reg(regs, cs) & 3;
 }
 
-/* After a step: is the address that was found one to go on from? */
+/* The kernel's rule: the stack ends before the first address that is not kernel text. */
 static __always_inline int kw_step_check(const struct kw_state *s)
 {
-	if (s->ip < KW_KERNEL_TEXT)
-		return KW_STEP_END; /* the kernel's rule: stop at what is not kernel text */
-	if (!kw_in_vmlinux(s->ip))
-		return KW_STEP_UNKNOWN;
-	return KW_STEP_FRAME;
+	return s->ip < KW_KERNEL_TEXT ? KW_STEP_END : KW_STEP_FRAME;
+}
+
+/* ORC asks for the code's rule anyway; with frame pointers this tells text from data. */
+static __always_inline int kw_step_check_fp(const struct kw_state *s)
+{
+	if (s->ip < KW_KERNEL_TEXT || kw_in_vmlinux(s->ip))
+		return kw_is_return_hook(s->ip) ? KW_STEP_UNKNOWN : kw_step_check(s);
+	return kw_module_of(s->ip) ? KW_STEP_FRAME : KW_STEP_UNKNOWN;
 }
 
 /* Within one stack SP only grows; a jump to another stack is larger than a stack. */
@@ -148,7 +152,7 @@ static __always_inline int kw_step_orc(struct kw_state *s, __u32 rule)
 		return kw_step_any(s, rule);
 	cfa += kw_rule_cfa_off(rule);
 	ip = kw_load(cfa - 8);
-	if (cfa <= s->sp || !kw_in_vmlinux(ip))
+	if (cfa <= s->sp || ip < KW_KERNEL_TEXT)
 		return kw_step_any(s, rule);
 	if (bp_rule == KW_BP_CFA)
 		s->bp = kw_load(cfa + kw_rule_bp_off(rule));
@@ -186,7 +190,7 @@ static __always_inline int kw_step_fp(struct kw_state *s, __u64 stack_end)
 		s->ip = kw_load_reg(regs, ip);
 		s->bp = kw_load_reg(regs, bp);
 		s->sp = regs + bpf_core_type_size(struct pt_regs);
-		return kw_step_check(s);
+		return kw_step_check_fp(s);
 	}
 	if (kw_went_back(s->sp - 1, bp))
 		return KW_STEP_UNKNOWN;
@@ -201,9 +205,7 @@ static __always_inline int kw_step_fp(struct kw_state *s, __u64 stack_end)
 	gap = stack_end - s->sp - bpf_core_type_size(struct pt_regs);
 	if ((gap == 0 || gap == 16) && kw_user_regs(s->sp))
 		s->bp = 0;
-	if (kw_is_return_hook(s->ip))
-		return KW_STEP_UNKNOWN;
-	return kw_step_check(s);
+	return kw_step_check_fp(s);
 }
 
 #endif /* KWALK_STEP_H */

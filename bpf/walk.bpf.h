@@ -19,7 +19,7 @@ static __always_inline __u32 kw_walk(struct kw_state *s, __u64 *frames, __u16 *f
 	frames[0] = cfg.func;
 	s->ip = kw_load(s->sp);
 	s->sp += 8;
-	step = kw_is_return_hook(s->ip) ? KW_STEP_UNKNOWN : kw_step_check(s);
+	step = kw_unwinder() == KW_UNWIND_FP ? kw_step_check_fp(s) : kw_step_check(s);
 
 	for (nr = 1; nr < KW_MAX_FRAMES; nr++) {
 		if (step != KW_STEP_FRAME)

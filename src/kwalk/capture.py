@@ -7,7 +7,6 @@ import errno
 import time
 from collections import deque
 from collections.abc import Iterator
-from types import TracebackType
 
 from kwalk.decode.records import Record, decode
 from kwalk.decode.stacks import StackTable
@@ -44,12 +43,20 @@ class Capture:
         self.symbols = Kallsyms.read()
         target = find(self.function, self.symbols)
         self.probe: Probe = open_probe(target, self.symbols, self.options)
+        try:
+            self._connect()
+        except BaseException:
+            self.probe.obj.close()
+            raise
+        return self
+
+    def _connect(self) -> None:
         obj = self.probe.obj
         self._ring = Ring(obj.map("events").fd, self.options.ring_bytes)
         self._maps = StackMaps(obj, self.options.depth, self.probe.control)
         self._counters = Counters(obj)
         self._table = StackTable(
-            target.address,
+            self.probe.target.address,
             self.options.depth,
             insert_caller=self.probe.unwinder == Unwinder.FRAME_POINTER,
         )
@@ -59,14 +66,8 @@ class Capture:
         # Helper: records whose map is still being filled, and records with their stacks.
         self._waiting: list[Record] = []
         self._ready: deque[tuple[Record, bytes | None]] = deque()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ring.close()
         self.probe.obj.close()
 
@@ -75,7 +76,9 @@ class Capture:
         if self.probe.method == Method.MANUAL:
             complete = bool(self._misses)  # detached: whatever is there is the last
             for view in self._ring.batch(complete):
-                yield self._walked(decode(view))
+                event = self._walked(decode(view))
+                if event is not None:
+                    yield event
             return
         # After detaching, both maps are read: the one now filled and the one before.
         for _ in range(2 if self._misses else 1):
@@ -90,7 +93,9 @@ class Capture:
         For captures with ``Method.BOTH``; the ledger counts the helper's side.
         """
         for record, raw in self._with_stacks():
-            yield self._walked(record, count=False), self._unwound(record, raw)
+            manual, helper = self._walked(record, count=False), self._unwound(record, raw)
+            if manual is not None:
+                yield manual, helper
 
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
@@ -139,13 +144,15 @@ class Capture:
             notes=self.probe.notes,
         )
 
-    def _walked(self, record: Record, count: bool = True) -> Event:
+    def _walked(self, record: Record, count: bool = True) -> Event | None:
         if record.flags & FALLBACK:
             stack = self._table.unwound(record.frames, record.caller)
-            if stack is None:  # the kernel's unwinder never reached the function
-                stack = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
         else:
             stack = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
+        if stack is None:
+            if count:
+                self._ledger.lose("no_entry_frame", 1)
+            return None
         if count:
             self._count(stack.truncated, stack.fallback)
         return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)

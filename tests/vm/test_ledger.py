@@ -7,10 +7,9 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from conftest import call
+from conftest import call, ftrace_probe
 from sockets import traffic
 
 from kwalk.capture import Capture
@@ -18,26 +17,19 @@ from kwalk.probe.options import ProbeOptions
 from kwalk.profile import Event
 from kwalk.transport.abi import Method
 
-TRACING = Path("/sys/kernel/tracing")
 # Called by sockets only, so that it is quiet while the test is.
-FUNCTION = "__alloc_skb"
+FUNCTION = "skb_release_data"
 SETTLE_SECONDS = 1.5
 
 
 @contextmanager
 def counted(function: str) -> Iterator[list[int]]:
     """Count a function's calls with a kprobe event of ftrace; the list holds the result."""
-    (TRACING / "kprobe_events").write_text(f"p:kwtest/count {function}")
-    enable = TRACING / "events/kwtest/count/enable"
-    enable.write_text("1")
     result: list[int] = []
-    try:
+    with ftrace_probe(f"p:kwtest/count {function}") as tracing:
         yield result
-        rows = [line.split() for line in (TRACING / "kprobe_profile").read_text().splitlines()]
+        rows = [line.split() for line in (tracing / "kprobe_profile").read_text().splitlines()]
         result += [int(row[1]) + int(row[2]) for row in rows if row[0] == "count"]
-    finally:
-        enable.write_text("0")
-        (TRACING / "kprobe_events").write_text("-:kwtest/count")
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])

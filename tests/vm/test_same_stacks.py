@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import call, pairs
+from conftest import call, ftrace_probe, pairs
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
@@ -130,15 +130,8 @@ def test_return_probe_on_the_path_makes_the_walk_ask_the_kernel(
     redis: None, frame_pointers: bool
 ) -> None:
     """A kretprobe replaces a return address; only the kernel knows the real one."""
-    events = Path("/sys/kernel/tracing/kprobe_events")
-    events.write_text("r:kwtest/ret process_backlog")
-    enable = Path("/sys/kernel/tracing/events/kwtest/ret/enable")
-    try:
-        enable.write_text("1")
+    with ftrace_probe("r:kwtest/ret process_backlog"):
         found, summary = pairs("ip_rcv", ProbeOptions(Method.BOTH), lambda number: number >= 300)
-    finally:
-        enable.write_text("0")
-        events.write_text("-:kwtest/ret")
     fallen = [(manual, helper) for manual, helper in found if manual.stack.fallback]
     assert len(fallen) > 100
     for manual, helper in fallen:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from kwalk.commands import options
 from kwalk.errors import UsageError
 from kwalk.lab import kernels
 
@@ -33,17 +34,6 @@ def cpu_count(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs")
     return int(text)
-
-
-def seconds(text: str) -> float:
-    """Parse a ``--timeout``: a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
 
 
 class LabCommand:
@@ -95,7 +85,10 @@ class LabCommand:
             help="let the guest's clock count instructions: one CPU, repeatable figures",
         )
         add(
-            "--timeout", metavar="S", type=seconds, help="end the command S seconds after its start"
+            "--timeout",
+            metavar="S",
+            type=options.seconds,
+            help="end the command S seconds after its start",
         )
         add("--out", metavar="DIR", type=Path, help="a folder whose changes are kept")
         add("--append", metavar="ARGS", default="", help="more arguments for the kernel")
@@ -121,7 +114,7 @@ class LabCommand:
                 f"the modules of {args.kernel} are known",
                 "Leave --modules out, or give --kernel the path of a kernel image.",
             )
-        options = Options(
+        machine = Options(
             kernel=args.kernel,
             modules=args.modules,
             cpus=args.cpus,
@@ -132,7 +125,7 @@ class LabCommand:
             append=args.append,
             verbose=args.verbose,
         )
-        return run(options, args.argv)
+        return run(machine, args.argv)
 
     def _fetch(self, args: argparse.Namespace) -> int:
         for name in args.names:

@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from kwalk.capture import Capture
-    from kwalk.commands.running import Stopper, run
+    from kwalk.commands.running import Stopper, announce, run
     from kwalk.report import summary
     from kwalk.report.stream import Names
     from kwalk.symbolize.symbolizer import Symbolizer
@@ -38,6 +38,7 @@ def _run(args: argparse.Namespace) -> int:
         Stopper() as stopper,
         Capture(args.helper or args.manual, options.probe_options(args, method)) as capture,
     ):
+        announce("bpf_get_stack_test", capture)
         result, _ = run(capture, stopper, Names(Symbolizer(capture.symbols)))
     sys.stderr.write(summary.as_text(result))
     return 0

@@ -8,7 +8,6 @@ import select
 import signal
 import sys
 import time
-from types import TracebackType
 
 from kwalk.capture import Capture
 from kwalk.profile import Summary
@@ -34,12 +33,7 @@ class Stopper:
         self._poll.register(sys.stdout.fileno(), 0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_wakeup)
@@ -56,6 +50,19 @@ class Stopper:
                 os.read(self._read, 64)
             elif happened & (select.POLLERR | select.POLLHUP):
                 self.stopped = True
+
+
+def announce(prog: str, capture: Capture) -> None:
+    """Say on stderr that the probe is attached, and what the user should know of it."""
+    probe = capture.probe
+    method = str(probe.method.name).lower()
+    print(
+        f"{prog}: tracing {capture.function} ({method} by {probe.attach}); Ctrl-C ends",
+        file=sys.stderr,
+        flush=True,
+    )
+    for note in probe.notes:
+        print(f"{prog}: {note}", file=sys.stderr, flush=True)
 
 
 def run(

@@ -35,14 +35,13 @@ class StreamCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""
         from kwalk.capture import Capture
-        from kwalk.commands.running import Stopper, run
+        from kwalk.commands.running import Stopper, announce, run
         from kwalk.report import stream, summary
         from kwalk.symbolize.symbolizer import Symbolizer
 
         probe_options = options.probe_options(args, options.METHODS[args.method])
         with Stopper() as stopper, Capture(args.function, probe_options) as capture:
-            for note in capture.probe.notes:
-                print(f"kwalk: {note}", file=sys.stderr)
+            announce("kwalk", capture)
             form = stream.JsonLines if args.format == "json" else stream.Text
             report = form(Symbolizer(capture.symbols), addresses=not args.no_addr)
             result, _ = run(capture, stopper, report, args.count, args.duration)

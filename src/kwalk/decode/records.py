@@ -28,7 +28,9 @@ class Record(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _text(comm: bytes) -> str:
-    return comm.split(b"\0", 1)[0].decode(errors="replace")
+    text = comm.split(b"\0", 1)[0].decode(errors="replace")
+    # A process may call itself anything, line ends and terminal escapes included.
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def decode(view: memoryview) -> Record:

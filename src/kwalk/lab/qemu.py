@@ -64,7 +64,9 @@ def command_line(machine: Machine) -> list[str]:
     elif machine.kvm:
         accel = ["-accel", "kvm"]
     else:
-        accel = ["-accel", "tcg,thread=multi"]
+        # One host thread for all virtual CPUs: with a thread each, a kernel that patches its own
+        # code (a probe attached under load) runs into half-written instructions and panics.
+        accel = ["-accel", "tcg,thread=single"]
     kvm = machine.kvm and not machine.icount
     words = [PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     words += ["-machine", "q35", *accel, "-cpu", "host" if kvm else _TCG_CPU]

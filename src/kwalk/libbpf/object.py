@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
@@ -91,12 +90,7 @@ class Object:
     def __enter__(self) -> Object:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _program(self, name: str) -> Any:

@@ -157,6 +157,7 @@ def _config(
         "orc_lookups": (lookup_end - lookup) // 4,
         "rethook": symbols.address("arch_rethook_trampoline"),
         "graph_return": symbols.address("return_to_handler"),
+        "modules": symbols.address("modules"),
         "method": int(method),
         "typed_loads": int(bool(symbols.address("bpf_rdonly_cast"))),
         "max_frames": options.depth,
@@ -190,4 +191,9 @@ def _orc_control(facts: dict[str, int], symbols: Kallsyms) -> dict[str, int]:
         found = orc.find_format(facts["fp_entry"], facts["null_entry"], header)
     except orc.UnknownFormat as error:
         raise _CannotWalk(f"this kernel's ORC tables are in an unknown format ({error})") from None
-    return {"orc_reg_sp": found.reg_sp, "orc_reg_prev_sp": found.reg_prev_sp}
+    entries = symbols.address("__start_orc_unwind") - symbols.address("__start_orc_unwind_ip")
+    return {
+        "orc_reg_sp": found.reg_sp,
+        "orc_reg_prev_sp": found.reg_prev_sp,
+        "orc_last": entries // 4 - 1,
+    }

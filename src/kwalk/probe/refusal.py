@@ -29,7 +29,7 @@ def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> Kwal
             "Trace a function that it calls, or one of its callers.",
         )
     told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
-    log = next((error.log for _, error in refusals if error.log and error.errno != errno.EPERM), "")
+    log = next((e.log for way, e in refusals if e.log and not _is_machines(way, e)), "")
     if log:
         tail = "\n".join("  | " + line for line in log.strip().splitlines()[-LOG_LINES:])
         return KwalkError(
@@ -40,6 +40,11 @@ def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> Kwal
         f"{target.name} cannot be traced {told}",
         "`kwalk doctor` shows what this kernel offers; `kwalk lab` traces in a virtual machine.",
     )
+
+
+def _is_machines(way: str, error: LibbpfError) -> bool:
+    """The machine, not the program, is what the refusal is about."""
+    return error.errno == errno.EPERM or (way == "kprobe" and not KPROBE_PMU.exists())
 
 
 def reason(way: str, error: LibbpfError) -> str:

@@ -28,11 +28,11 @@ def print_text(result: Survey) -> None:
     if result.method:
         console.print(f"\nkwalk will use: {result.method} by {result.attach}")
         for reason in result.reasons:
-            console.print(f"  {escape(reason)}")
+            console.print(f"  {escape(reason)}", soft_wrap=True)
         return
     console.print("\nkwalk cannot trace on this machine:")
     for reason in result.reasons:
-        console.print(f"  {escape(reason)}")
+        console.print(f"  {escape(reason)}", soft_wrap=True)
     console.print("  `kwalk lab run -- COMMAND` traces in a virtual machine instead.")
 
 

@@ -57,6 +57,8 @@ def as_text(summary: Summary) -> str:
     ]
     for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1]):
         lines.append(f"  lost: {number:,} {cause}: {CAUSES.get(cause, cause)}")
+    if not ledger.hits:
+        lines.append("  nothing called it meanwhile; was there a load that should?")
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
     if ledger.fallback:

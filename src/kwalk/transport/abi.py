@@ -71,11 +71,12 @@ class Layout:
 CONFIG = Layout(
     "kw_config",
     "func:Q text_start:Q text_end:Q orc_ip:Q orc:Q orc_lookup:Q rethook:Q graph_return:Q"
+    " modules:Q"
     " orc_lookups:I orc_entries:I method:I typed_loads:I max_frames:I reserved:I",
 )
 CONTROL = Layout(
     "kw_control",
-    "active_map:I orc_reg_sp:I orc_reg_prev_sp:I reserved:I",
+    "active_map:I orc_reg_sp:I orc_reg_prev_sp:I orc_last:I",
 )
 EVENT = Layout(
     "kw_event",

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""The demo's part inside the virtual machine: load on redis, kwalk on it by each method.
+
+Usage: guest.py RESULT, a JSON file: for each method its stacks with their counts, and the
+summary that ends kwalk's output.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+FUNCTION = "ip_rcv"
+SECONDS = "3"
+PORT = "6379"
+BENCHMARK = ["redis-benchmark", "-h", "127.0.0.1", "-p", PORT, "-t", "set", "-q"]
+TRACED = Path("/sys/kernel/tracing/enabled_functions")
+
+
+def say(text: str) -> None:
+    """Tell the host how far we are."""
+    print(text, flush=True)
+
+
+def start_redis() -> subprocess.Popen[bytes]:
+    """Start a server on the loopback device that keeps nothing; return once it answers."""
+    words = ["redis-server", "--bind", "127.0.0.1", "--port", PORT, "--save", ""]
+    server = subprocess.Popen(words, stdout=DEVNULL)
+    while server.poll() is None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", int(PORT))):
+            return server
+        time.sleep(0.1)
+    sys.exit(f"demo: redis-server ended with exit code {server.returncode}")
+
+
+def is_traced() -> bool:
+    """Tell whether something is attached to the function by now."""
+    return any(line.split(maxsplit=1)[:1] == [FUNCTION] for line in TRACED.open())
+
+
+def run_kwalk(method: str, output: Path) -> None:
+    """Run kwalk for some seconds of load, which lasts as long as kwalk is attached."""
+    words = [sys.executable, "-m", "kwalk", "stream", FUNCTION, "--method", method]
+    words += ["--format", "json", "--duration", SECONDS]
+    with output.open("wb") as file:
+        kwalk = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE)
+    while kwalk.poll() is None and not is_traced():
+        time.sleep(0.2)
+    benchmark = subprocess.Popen([*BENCHMARK, "-l"], stdout=DEVNULL, stderr=DEVNULL)
+    while kwalk.poll() is None and is_traced():
+        time.sleep(0.2)
+    benchmark.kill()
+    benchmark.wait()
+    _, message = kwalk.communicate()
+    if kwalk.returncode:
+        sys.exit(message.decode().strip())
+
+
+def read_output(output: Path) -> dict[str, Any]:
+    """Count equal stacks in kwalk's output; each is parsed once, since there are few."""
+    counts: Counter[str] = Counter()
+    line = ""
+    with output.open() as lines:
+        for line in lines:
+            _, found, stack = line.partition('"frames":')
+            if found:
+                counts[stack] += 1
+    stacks = [{"count": n, **json.loads('{"frames":' + text)} for text, n in counts.most_common()]
+    return {"summary": json.loads(line), "stacks": stacks}
+
+
+def main(result: Path) -> None:
+    """Do it all; the host draws."""
+    say("booted; starting redis-server")
+    server = start_redis()
+    # Read it from disk now, not in the seconds that count.
+    subprocess.run([*BENCHMARK, "-n", "100"], stdout=DEVNULL, stderr=DEVNULL, check=False)
+    found = {}
+    for method in ("helper", "manual"):
+        say(f"kwalk stream {FUNCTION} --method {method} --format json --duration {SECONDS}")
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "output"
+            run_kwalk(method, output)
+            found[method] = read_output(output)
+    server.kill()
+    server.wait()
+    result.write_text(json.dumps(found))
+    say("done")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
