@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.built
 APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
-	  qemu-system-x86 busybox-static kmod redis-server redis-tools
+	  qemu-system-x86 busybox-static kmod cpio redis-server redis-tools
 SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
 
 .PHONY: help venv demo test unit vm lint format bench clean

@@ -151,7 +151,9 @@ def _from_project(root: Path) -> dict[str, str]:
             (root / "boot").mkdir()
             (root / "lib/modules").mkdir(parents=True)
             with step(f"copying {image.name} from {folder}"), tarfile.open(archive) as tar:
-                tar.extractall(root / "lib/modules", filter="data")
+                # Python 3.11.2, Debian 12's, has no filters yet; the archive is the project's own.
+                safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                tar.extractall(root / "lib/modules", **safe)  # type: ignore[arg-type]
                 for file in (image, folder / f"config-{release}"):
                     if file.exists():
                         shutil.copyfile(file, root / "boot" / file.name)
