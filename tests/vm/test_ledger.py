@@ -20,6 +20,9 @@ from kwalk.transport.abi import Method
 # Called by sockets only, so that it is quiet while the test is.
 FUNCTION = "skb_release_data"
 SETTLE_SECONDS = 1.5
+# Hits that the kernel did not run the program for, as it was running on that CPU already: a
+# packet can come in while a task is in the middle of it.
+NEVER_RUN = {"recursion", "kprobe_missed"}
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def test_small_stack_map_loses_stacks_but_no_call(attach: str, frame_pointers: b
     assert ledger.recorded == printed
     assert ledger.balance == 0
     assert printed + sum(ledger.lost.values()) == ledger.hits == independent[0]
-    assert set(ledger.lost) <= {"eexist", "enomem", "recursion", "kprobe_missed"}
+    assert set(ledger.lost) <= {"eexist", "enomem", *NEVER_RUN}
 
 
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
@@ -74,7 +77,7 @@ def test_every_call_is_recorded(method: Method) -> None:
     assert ledger.hits == independent[0]
     assert ledger.balance == 0
     if method == Method.MANUAL:
-        assert ledger.recorded == independent[0]
+        assert set(ledger.lost) <= NEVER_RUN, "whatever reached the program is recorded"
 
 
 def test_full_ring_is_counted() -> None:
@@ -86,7 +89,8 @@ def test_full_ring_is_counted() -> None:
         events = list(capture.read())
         ledger = capture.summary().ledger
     assert ledger.lost["ring_full"] > 0
-    assert len(events) + ledger.lost["ring_full"] == ledger.hits == independent[0]
+    assert set(ledger.lost) <= {"ring_full", *NEVER_RUN}
+    assert len(events) + sum(ledger.lost.values()) == ledger.hits == independent[0]
 
 
 def test_depth_cuts_and_says_so() -> None:
