@@ -23,10 +23,15 @@ struct {
  * runs twice at once on a CPU (the kernel counts the second entry as a recursion
  * miss), so the buffer is its own.
  */
-struct kw_scratch {
-	__u64 ctx;
+struct kw_record {
 	struct kw_event event;
 	__u64 frames[KW_MAX_FRAMES + 1];
+};
+
+struct kw_scratch {
+	__u64 ctx;
+	struct kw_record walk;
+	struct kw_record kernel; /* the kernel's own answer, where it was asked */
 };
 
 struct {
@@ -50,15 +55,21 @@ static __always_inline void kw_count_helper_loss(struct kw_counters *c, __s64 er
 		c->lost_other++;
 }
 
-/* Send the record without waking anybody: the reader comes by on a timer. */
-static __always_inline void kw_submit(struct kw_counters *c, struct kw_event *event)
+static __always_inline __u64 kw_record_size(const struct kw_event *event)
 {
-	__u64 size, used, frames = event->nr;
+	__u64 frames = event->nr;
 
 	asm volatile("" : "+r"(frames)); /* one register for the check and the use */
 	if (frames > KW_MAX_FRAMES)
 		frames = KW_MAX_FRAMES;
-	size = sizeof(*event) + frames * sizeof(__u64);
+	return sizeof(*event) + frames * sizeof(__u64);
+}
+
+/* Send the record without waking anybody: the reader comes by on a timer. */
+static __always_inline void kw_submit(struct kw_counters *c, struct kw_event *event)
+{
+	__u64 used, size = kw_record_size(event);
+
 	if (bpf_ringbuf_output(&events, event, size, BPF_RB_NO_WAKEUP) == 0) {
 		c->recorded++;
 		if (event->flags & KW_EV_TRUNCATED)
@@ -73,6 +84,13 @@ static __always_inline void kw_submit(struct kw_counters *c, struct kw_event *ev
 		c->lost_ring_busy++;
 	else
 		c->lost_ring_full++;
+}
+
+/* Send what the other method made of an event that was just sent; no event of its own. */
+static __always_inline void kw_submit_other(struct kw_event *event)
+{
+	event->flags |= KW_EV_OTHER;
+	bpf_ringbuf_output(&events, event, kw_record_size(event), BPF_RB_NO_WAKEUP);
 }
 
 #endif /* KWALK_EVENT_H */

@@ -98,38 +98,107 @@ struct mod_arch_specific {
 	struct orc_entry *orc_unwind;
 };
 
+/* include/linux/rbtree_types.h, include/linux/rbtree_latch.h */
+struct rb_node {
+	struct rb_node *rb_right;
+	struct rb_node *rb_left;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct latch_tree_node {
+	struct rb_node node[2];
+};
+
+struct latch_tree_root {
+	struct {
+		unsigned int sequence;
+	} seq;
+	struct rb_root tree[2];
+};
+
 /* include/linux/module.h; ac3b43283923 "module: replace module_layout with module_memory" (6.4) */
-struct list_head {
-	struct list_head *next;
+struct mod_tree_node {
+	struct module *mod;
+	struct latch_tree_node node;
+};
+
+enum mod_mem_type {
+	MOD_TEXT = 0,
+	MOD_INIT_TEXT = 4,
 };
 
 struct module_memory {
 	void *base;
 	unsigned int size;
+	struct mod_tree_node mtn;
 };
 
 struct module {
-	struct list_head list;
-	struct module_memory mem[1]; /* [0] is MOD_TEXT */
+	struct module_memory mem[1];
 	struct mod_arch_specific arch;
 };
 
 struct module_layout {
 	void *base;
+	unsigned int size;
 	unsigned int text_size;
+	struct mod_tree_node mtn;
 };
 
-struct module___before_6_4 {
-	struct module_layout core_layout;
+/* include/linux/bpf.h */
+struct bpf_ksym {
+	unsigned long start;
+	unsigned long end;
+	struct latch_tree_node tnode;
+};
+
+/* include/linux/ftrace.h; "idx" since 6.11, when the shadow stack became an array of words */
+struct ftrace_ops {
+	struct ftrace_ops *next;
+	unsigned long flags;
+	unsigned long trampoline;
+	unsigned long trampoline_size;
+};
+
+struct ftrace_ret_stack {
+	unsigned long ret;
+	unsigned long *retp;
+};
+
+struct fgraph_ops {
+	int idx;
+};
+
+/* include/linux/rethook.h */
+struct llist_node {
+	struct llist_node *next;
+};
+
+struct llist_head {
+	struct llist_node *first;
+};
+
+struct rethook_node {
+	struct llist_node llist;
+	unsigned long ret_addr;
+	unsigned long frame;
+};
+
+/* include/linux/vmalloc.h */
+struct vm_struct {
+	unsigned int nr_pages;
 };
 
 /* include/linux/sched.h */
-union thread_union {
-	unsigned long stack[1];
-};
-
 struct task_struct {
 	void *stack;
+	struct vm_struct *stack_vm_area;
+	int curr_ret_stack;
+	void *ret_stack;
+	struct llist_head rethooks;
 };
 
 #pragma clang attribute pop

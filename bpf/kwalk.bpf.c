@@ -13,27 +13,58 @@ const volatile struct kw_config cfg SEC(".rodata.config") = {};
 struct kw_control control SEC(".data.control") = {};
 
 #include "load.bpf.h"
-#include "module.bpf.h"
+#include "tree.bpf.h"
+#include "text.bpf.h"
 #include "rule.bpf.h"
+#include "hook.bpf.h"
 #include "step.bpf.h"
 #include "entry.bpf.h"
 #include "walk.bpf.h"
 #include "event.bpf.h"
+#include "verify.bpf.h"
 #include "helper.bpf.h"
 
-/* A walk that could not know ends as the kernel's own answer to the same event. */
-static __always_inline void kw_fallback(void *ctx, struct kw_scratch *sc)
-{
-	__s64 bytes = bpf_get_stack(ctx, sc->frames, KW_MAX_FRAMES * sizeof(__u64), 0);
+/* So many differences of a CPU are shown with both sides. */
+#define KW_SHOWN_DIFFERENCES 8
 
-	sc->event.nr = bytes > 0 ? bytes / sizeof(__u64) : 0;
-	if (sc->event.nr >= KW_MAX_FRAMES)
-		sc->event.flags |= KW_EV_TRUNCATED;
+/*
+ * Walk, compare where that is asked for, and return the record to send: the walk's, or the
+ * kernel's where the walk could not know or is not to be trusted. NULL if there is neither.
+ */
+static __always_inline struct kw_record *kw_manual(void *ctx, struct kw_counters *c,
+						   struct kw_scratch *sc)
+{
+	struct kw_event *event = &sc->walk.event;
+	struct kw_state state = {};
+	int step;
+
+	sc->ctx = (__u64)ctx; /* through memory: a plain number to the verifier */
+	if (cfg.fentry)
+		step = kw_start_fentry(&state, ctx, *(volatile __u64 *)&sc->ctx);
+	else
+		step = kw_start_kprobe(&state, ctx, *(volatile __u64 *)&sc->ctx);
+	event->caller = step == KW_STEP_FRAME ? state.ip : 0;
+	if (cfg.self_check && *(volatile __u32 *)&control.distrust)
+		event->flags |= KW_EV_FALLBACK;
+	else
+		event->nr = kw_walk(&state, step, sc->walk.frames, &event->flags);
+
+	if (event->flags & KW_EV_FALLBACK)
+		return kw_ask_kernel(ctx, sc) ? &sc->kernel : NULL;
+	if (kw_must_verify(c) && kw_ask_kernel(ctx, sc) && kw_verify(c, sc) == KW_DIFFERENT) {
+		event->flags |= KW_EV_DIFFERS;
+		if (cfg.self_check) {
+			control.distrust = 1;
+			sc->kernel.event.flags |= KW_EV_DIFFERS | KW_EV_FALLBACK;
+			return &sc->kernel;
+		}
+	}
+	return &sc->walk;
 }
 
-static __always_inline int kw_hit(void *ctx, bool fentry)
+static __always_inline int kw_hit(void *ctx)
 {
-	struct kw_state state = {};
+	struct kw_record *record;
 	struct kw_event *event;
 	struct kw_counters *c;
 	struct kw_scratch *sc;
@@ -46,7 +77,8 @@ static __always_inline int kw_hit(void *ctx, bool fentry)
 		return 0; /* cannot be: both have this one element */
 	c->hits++;
 
-	event = &sc->event;
+	record = &sc->walk;
+	event = &sc->walk.event;
 	event->time_ns = bpf_ktime_get_ns();
 	ids = bpf_get_current_pid_tgid();
 	event->tgid = ids >> 32;
@@ -70,43 +102,44 @@ static __always_inline int kw_hit(void *ctx, bool fentry)
 		}
 	}
 	if (cfg.method & KW_MANUAL) {
-		int missed;
-
-		if (fentry) {
-			sc->ctx = (__u64)ctx; /* through memory: a plain number to the verifier */
-			missed = kw_entry_fentry(ctx, *(volatile __u64 *)&sc->ctx, &state);
-		} else {
-			missed = kw_entry_regs(ctx, &state);
-		}
-		event->caller = 0;
-		if (missed) {
-			event->flags |= KW_EV_FALLBACK;
-		} else {
-			event->caller = kw_load(state.sp);
-			event->nr = kw_walk(&state, sc->frames, &event->flags);
-		}
-		if (event->flags & KW_EV_FALLBACK) {
-			kw_fallback(ctx, sc);
-			if (!event->nr) {
-				c->lost_efault++;
-				return 0;
-			}
+		record = kw_manual(ctx, c, sc);
+		if (!record) {
+			c->lost_efault++;
+			return 0;
 		}
 	}
-	kw_submit(c, event);
+	kw_submit(c, &record->event);
+	if (record->event.flags & KW_EV_DIFFERS && c->mismatches <= KW_SHOWN_DIFFERENCES)
+		kw_submit_other(record == &sc->walk ? &sc->kernel.event : &sc->walk.event);
 	return 0;
 }
 
 SEC("kprobe")
 int kw_kprobe(struct pt_regs *ctx)
 {
-	return kw_hit(ctx, false);
+	return kw_hit(ctx);
 }
 
 SEC("fentry")
 int kw_fentry(void *ctx)
 {
-	return kw_hit(ctx, true);
+	return kw_hit(ctx);
+}
+
+SEC("fexit")
+int kw_fexit(void *ctx)
+{
+	return kw_hit(ctx);
+}
+
+/* Of the current task's stack, without its guard page; 0 if it is not from vmalloc. */
+static __always_inline __u32 kw_stack_pages(void)
+{
+	__u64 area = 0;
+
+	if (bpf_core_field_exists(struct task_struct, stack_vm_area))
+		area = kw_load_field(bpf_get_current_task(), struct task_struct, stack_vm_area);
+	return area ? kw_load_field(area, struct vm_struct, nr_pages) : 0;
 }
 
 /* Run once by user space: what the running kernel is like, and what its tables look like. */
@@ -114,13 +147,22 @@ SEC("syscall")
 int kw_facts(struct kw_facts *facts)
 {
 	__u8 header[KW_ORC_HASH_LEN] = {};
+	__u8 code[KW_CODE_BYTES] = {};
 
 	facts->fp_entry = kw_load(facts->orc_fp_entry);
 	facts->null_entry = kw_load(facts->orc_null_entry);
+	/* By way of the stack: the context can't be handed to a helper. */
 	bpf_probe_read_kernel(header, sizeof(header), (void *)facts->orc_header);
 	for (int i = 0; i < KW_ORC_HASH_LEN; i++)
 		facts->header[i] = header[i];
+	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->function);
+	for (int i = 0; i < KW_CODE_BYTES; i++)
+		facts->function_code[i] = code[i];
+	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->traced);
+	for (int i = 0; i < KW_CODE_BYTES; i++)
+		facts->traced_code[i] = code[i];
 	facts->unwinder = kw_unwinder();
+	facts->stack_pages = kw_stack_pages();
 	facts->counts_missed =
 	    bpf_core_field_exists(struct bpf_link_info, perf_event.kprobe.missed);
 	return 0;

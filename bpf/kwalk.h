@@ -12,6 +12,7 @@
 #define KW_COMM_LEN	16
 #define KW_MEMO_BITS	13
 #define KW_ORC_HASH_LEN 20
+#define KW_CODE_BYTES	16
 
 enum kw_method {
 	KW_HELPER = 1, /* bpf_get_stackid() */
@@ -25,22 +26,53 @@ enum kw_unwinder {
 	KW_UNWIND_ORC = 2,
 };
 
+/* Where in FUNC the probe is. */
+enum kw_place {
+	KW_PLACE_ENTRY = 0,
+	KW_PLACE_INSIDE = 1, /* a kprobe at FUNC + offset */
+	KW_PLACE_RETURN = 2, /* kretprobe or fexit */
+};
+
+/* KW_PLACE_INSIDE with frame pointers: how far the prologue has run where the kprobe is. */
+enum kw_start {
+	KW_START_UNKNOWN = 0,
+	KW_START_BARE = 1,   /* SP points at the return address */
+	KW_START_PUSHED = 2, /* BP has been pushed on top of it */
+	KW_START_FRAME = 3,  /* and BP points there */
+};
+
+#define KW_ENTRY_BYTES 16 /* endbr, padding and the call of a tracer lie in these first bytes */
+
 /* Set by user space before the programs are loaded; constants to the verifier. */
 struct kw_config {
-	__u64 func;	  /* address of the traced function's first instruction */
+	__u64 func;	  /* address of the traced instruction: FUNC, or FUNC + offset */
 	__u64 text_start; /* _stext */
 	__u64 text_end;	  /* _etext */
+	__u64 init_start; /* _sinittext */
+	__u64 init_end;	  /* _einittext */
+	__u64 image_end;  /* _end */
 	__u64 orc_ip;	  /* __start_orc_unwind_ip */
 	__u64 orc;	  /* __start_orc_unwind */
 	__u64 orc_lookup; /* orc_lookup: first entry of every 256-byte block of text */
 	__u64 rethook;	  /* trampolines that replace return addresses; 0 where absent */
 	__u64 graph_return;
-	__u64 modules;	   /* the list of modules; 0 where it can't be found */
+	__u64 hook_first; /* the lower of the two; the other is hook_span bytes on */
+	__u64 hook_span;
+	__u64 mod_tree; /* latch_tree_root of modules and of BPF programs; 0 if unknown */
+	__u64 bpf_tree;
+	__u64 ftrace_ops_list; /* address of the pointer to the first ftrace_ops; 0 if unknown */
+	__u64 ftrace_list_end;
+	__u64 ftrace_caller; /* what ftrace's trampolines are copies of */
+	__u64 ftrace_regs_caller;
 	__u32 orc_lookups; /* entries in orc_lookup */
 	__u32 orc_entries; /* entries in orc_ip and orc */
 	__u32 method;	   /* enum kw_method */
+	__u32 fentry;	   /* attached by fentry or fexit, not by kprobe or kretprobe */
+	__u32 place;	   /* enum kw_place */
 	__u32 typed_loads; /* the kernel has bpf_rdonly_cast() */
 	__u32 max_frames;  /* 2..KW_MAX_FRAMES: deeper stacks are cut and marked */
+	__u32 verify;	   /* 1 in so many events, at random, is compared; 0 none */
+	__u32 self_check;  /* so many first events of each CPU are compared */
 	__u32 reserved;
 };
 
@@ -55,17 +87,26 @@ struct kw_control {
 	__u32 orc_reg_sp;
 	__u32 orc_reg_prev_sp;
 	__u32 orc_last; /* the last entry of vmlinux's tables */
+	/* Set by the program when its self-check has failed: from then on the kernel unwinds. */
+	__u32 distrust;
+	__u32 start;	  /* enum kw_start */
+	__u32 stack_size; /* of a task, in bytes */
+	__u32 reserved;
 };
 
 #define KW_EV_TRUNCATED (1 << 0) /* the stack goes on below the last frame */
 #define KW_EV_FALLBACK	(1 << 1) /* frames come from the kernel's own unwinder */
 #define KW_EV_MAP	(1 << 2) /* stack_id belongs to the second stack map */
 #define KW_EV_NO_ID	(1 << 3) /* KW_BOTH: the helper lost this stack */
+#define KW_EV_DIFFERS	(1 << 4) /* walk and kernel disagree about this event */
+#define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; the walk has the real one \
+				  */
+#define KW_EV_OTHER (1 << 5)	 /* no event: the other side of the KW_EV_DIFFERS before it */
 
 /* One record in the ring; nr frames follow it, FUNC first. */
 struct kw_event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
-	__u64 caller;  /* return address of FUNC, as read from the stack pointer */
+	__u64 caller;  /* return address of FUNC, the real one; 0 if unknown */
 	__u32 tgid;
 	__u32 pid;
 	__u32 cpu;
@@ -89,6 +130,12 @@ struct kw_counters {
 	__u64 lost_efault;    /* the kernel's unwinder returned nothing */
 	__u64 lost_ebusy;
 	__u64 lost_other;
+	/* Comparisons; hits that were not compared are in none of these. */
+	__u64 checked;
+	__u64 mismatches;
+	__u64 missing_caller; /* the kernel lacks FUNC's direct caller (frame pointers) */
+	__u64 wrong_start;    /* the kernel started at the address behind the int3 */
+	__u64 stacked_hooks;  /* the kernel undid one of two replacements of an address */
 };
 
 /* In and out of the kw_facts program, which is run once before attaching. */
@@ -96,12 +143,16 @@ struct kw_facts {
 	__u64 orc_fp_entry; /* in: addresses, 0 where absent */
 	__u64 orc_null_entry;
 	__u64 orc_header;
-	__u64 fp_entry; /* out: the first 8 bytes at each */
+	__u64 function; /* the first instruction of FUNC, and the traced one */
+	__u64 traced;
+	__u64 fp_entry; /* out: the first bytes at each */
 	__u64 null_entry;
+	__u8 function_code[KW_CODE_BYTES];
+	__u8 traced_code[KW_CODE_BYTES];
 	__u8 header[KW_ORC_HASH_LEN];
 	__u32 unwinder;	     /* enum kw_unwinder */
 	__u32 counts_missed; /* this kernel counts the misses of kprobes (6.7) */
-	__u32 reserved;
+	__u32 stack_pages;   /* of the current task; 0 if unknown */
 };
 
 _Static_assert(sizeof(struct kw_event) == 56, "frames follow, aligned to 8");

@@ -26,17 +26,7 @@ static __always_inline __u64 kw_load(__u64 addr)
 	return value;
 }
 
-#define kw_load_reg(regs, reg) kw_load((regs) + bpf_core_field_offset(struct pt_regs, reg))
-
-static __always_inline bool kw_in_vmlinux(__u64 ip)
-{
-	return ip - cfg.text_start < cfg.text_end - cfg.text_start;
-}
-
-/* The address that stands where a return address was replaced to trace the return. */
-static __always_inline bool kw_is_return_hook(__u64 ip)
-{
-	return ip == cfg.rethook || ip == cfg.graph_return;
-}
+#define kw_load_field(base, type, field) kw_load((base) + bpf_core_field_offset(type, field))
+#define kw_load_reg(regs, reg)		 kw_load_field(regs, struct pt_regs, reg)
 
 #endif /* KWALK_LOAD_H */

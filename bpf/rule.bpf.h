@@ -79,7 +79,12 @@ static __always_inline __u32 kw_rule_make(__u32 cfa, int cfa_off, __u32 bp, int 
 	       bp << 27 | frame << 29 | signal << 31;
 }
 
-/* A frame pointer on top of the return address: orc_fp_entry in unwind_orc.c. */
+#define KW_RULE_END (KW_CFA_END << 23)
+
+/*
+ * Code without ORC (BPF, its trampolines) is taken to have a frame pointer on top of the return
+ * address: orc_fp_entry in unwind_orc.c.
+ */
 #define kw_rule_fp() kw_rule_make(KW_CFA_BP, 16, KW_BP_CFA, -16, KW_FRAME_CALL, 0)
 
 static __always_inline __u32 kw_orc_cfa(__u32 reg)
@@ -106,10 +111,8 @@ __noinline __u32 kw_orc_decode(__u64 raw)
 	type = BPF_CORE_READ_BITFIELD(orc, type);
 	if (__builtin_preserve_field_info(orc->type, BPF_FIELD_RSHIFT_U64) == 64 - 3) {
 		/* fb799447ae29 "x86,objtool: Split UNWIND_HINT_EMPTY in two" (6.4) */
-		if (type == 0)
-			return KW_CFA_UNKNOWN;
-		if (type == 1)
-			return KW_CFA_END << 23;
+		if (type <= 1) /* undefined: there the kernel's unwinder ends as well */
+			return KW_RULE_END;
 		frame = type - 2;
 	} else {
 		frame = type;
@@ -123,12 +126,8 @@ __noinline __u32 kw_orc_decode(__u64 raw)
 		signal = frame != KW_FRAME_CALL;
 
 	reg = BPF_CORE_READ_BITFIELD(orc, sp_reg);
-	if (reg == 0) { /* undefined: before 6.4 the end of the stack, if marked as such */
-		if (bpf_core_field_exists(struct orc_entry___end, end) &&
-		    BPF_CORE_READ_BITFIELD((struct orc_entry___end *)orc, end))
-			return KW_CFA_END << 23;
-		return KW_CFA_UNKNOWN;
-	}
+	if (reg == 0) /* undefined, before 6.4 also the end of the stack */
+		return KW_RULE_END;
 	cfa = kw_orc_cfa(reg);
 	if (cfa == KW_CFA_UNKNOWN)
 		return KW_CFA_UNKNOWN;
@@ -186,7 +185,7 @@ static __always_inline __u32 kw_rule_vmlinux(__u64 ip)
 	__u64 slot, pair;
 	__u32 rule;
 
-	if (cfg.orc_lookups) {
+	if (cfg.orc_lookups && kw_in_vmlinux(ip)) {
 		slot = (ip - cfg.text_start) >> 8;
 		if (slot + 1 >= cfg.orc_lookups)
 			return KW_CFA_UNKNOWN;
@@ -203,18 +202,17 @@ static __always_inline __u32 kw_rule_vmlinux(__u64 ip)
 	return rule;
 }
 
-/* Of a module: looked up each time. Code of neither kind has no rule here. */
-static __always_inline __u32 kw_rule_module(__u64 ip)
+/* Of a module: looked up each time. */
+static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 {
 	struct kw_search at = {.ip = ip};
-	__u64 module = kw_module_of(ip);
 	__u32 entries;
 
-	if (!module)
-		return KW_CFA_UNKNOWN;
+	if (!bpf_core_field_exists(struct module, arch.num_orcs))
+		return kw_rule_fp();
 	entries = kw_load_field(module, struct module, arch.num_orcs);
 	if (!entries)
-		return KW_CFA_UNKNOWN;
+		return kw_rule_fp();
 	at.table = kw_load_field(module, struct module, arch.orc_unwind_ip);
 	at.last = entries - 1;
 	bpf_loop(KW_SEARCH_STEPS, kw_search_half, &at, 0);
@@ -224,13 +222,10 @@ static __always_inline __u32 kw_rule_module(__u64 ip)
 
 __noinline __u32 kw_rule_search(__u64 ip)
 {
-	if (kw_is_return_hook(ip + 1))
-		return KW_CFA_UNKNOWN; /* reached by a return, never called: the kernel knows more
-					*/
-	return kw_in_vmlinux(ip) ? kw_rule_vmlinux(ip) : kw_rule_module(ip);
+	return kw_rule_vmlinux(ip);
 }
 
-/* The rule of the code at ip: KW_CFA_UNKNOWN if it is neither vmlinux's nor a module's. */
+/* The rule of vmlinux's code at ip. */
 static __always_inline __u32 kw_rule_of(__u64 ip)
 {
 	__u64 memo = *kw_memo_slot(ip);
@@ -238,6 +233,39 @@ static __always_inline __u32 kw_rule_of(__u64 ip)
 	if (memo >> 32 == (__u32)ip)
 		return memo;
 	return kw_rule_search(ip);
+}
+
+#define KW_TEXT (1ULL << 32)
+
+/*
+ * An address outside of vmlinux's text: KW_TEXT | the rule of the code at place (ip, or the
+ * call before it), KW_RULE_END if ip is not code at all, KW_CFA_UNKNOWN if that can't be told.
+ */
+__noinline __u64 kw_outside(__u64 ip, __u64 place)
+{
+	__u64 module, original;
+
+	if (ip < KW_KERNEL_TEXT)
+		return KW_RULE_END;
+	if (kw_in_init_text(ip))
+		return KW_TEXT | kw_rule_search(place);
+	if (ip - cfg.text_start < cfg.image_end - cfg.text_start)
+		return KW_RULE_END;
+	module = kw_module_of(ip);
+	if (module)
+		return KW_TEXT | kw_rule_module(module, place);
+	original = kw_ftrace_original(ip);
+	if (original)
+		return KW_TEXT | kw_rule_search(original - (ip - place));
+	if (kw_in_bpf(ip))
+		return KW_TEXT | kw_rule_fp();
+	return KW_CFA_UNKNOWN;
+}
+
+/* The rule of any code at ip, which is known to be code. */
+static __always_inline __u32 kw_place_rule(__u64 ip)
+{
+	return kw_in_vmlinux(ip) ? kw_rule_of(ip) : (__u32)kw_outside(ip, ip);
 }
 
 #endif /* KWALK_RULE_H */

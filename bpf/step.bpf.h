@@ -20,13 +20,20 @@ struct kw_state {
 	__u64 sp;
 	__u64 bp;
 	__u64 regs;    /* the pt_regs that this frame was interrupted with, or 0 */
+	__u64 earlier; /* whole ones from before, where regs are partial, or 0 */
 	__u32 signal;  /* ip is the next instruction to run, not a return address */
 	__u32 partial; /* of regs, only ip, cs, flags, sp and ss are there */
+	__u32 rule;    /* of the code at ip, where that is not in vmlinux */
+	__u32 stacked; /* an address had been replaced twice, which the kernel does not undo */
 };
 
-#define KW_KERNEL_TEXT                                                                             \
-	0xffffffff80000000ULL /* everything executable lies above: __START_KERNEL_map */
-#define KW_STACK_SIZE bpf_core_type_size(union thread_union)
+/* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
+#define KW_NEAR 16384
+
+static __always_inline __u64 kw_stack_size(void)
+{
+	return *(volatile __u32 *)&control.stack_size;
+}
 
 /* Which unwinder the kernel was built for: a constant once CO-RE has looked. */
 static __always_inline __u32 kw_unwinder(void)
@@ -44,25 +51,49 @@ static __always_inline bool kw_user_regs(__u64 regs)
 	return kw_load_reg(regs, cs) & 3;
 }
 
-/* The kernel's rule: the stack ends before the first address that is not kernel text. */
-static __always_inline int kw_step_check(const struct kw_state *s)
+/*
+ * Arrive at the frame whose return address s->ip was read from slot: make the address the real
+ * one, and end the stack before the first address that is not kernel text.
+ */
+static __always_inline int kw_arrive(struct kw_state *s, __u64 slot)
 {
-	return s->ip < KW_KERNEL_TEXT ? KW_STEP_END : KW_STEP_FRAME;
-}
+	__u64 found;
 
-/* ORC asks for the code's rule anyway; with frame pointers this tells text from data. */
-static __always_inline int kw_step_check_fp(const struct kw_state *s)
-{
-	if (s->ip < KW_KERNEL_TEXT || kw_in_vmlinux(s->ip))
-		return kw_is_return_hook(s->ip) ? KW_STEP_UNKNOWN : kw_step_check(s);
-	return kw_module_of(s->ip) ? KW_STEP_FRAME : KW_STEP_UNKNOWN;
+	if (kw_may_be_hook(s->ip)) {
+		s->ip = kw_recover(s->ip, slot);
+		if (s->ip == cfg.graph_return) {
+			s->ip = kw_recover(s->ip, slot);
+			s->stacked = 1;
+		}
+		if (!s->ip)
+			return KW_STEP_UNKNOWN;
+	}
+	s->rule = 0;
+	if (kw_in_vmlinux(s->ip))
+		return KW_STEP_FRAME;
+	/* For a call, the rule of the call instruction, not of what follows it. */
+	found = kw_outside(s->ip, s->signal ? s->ip : s->ip - 1);
+	s->rule = found;
+	if (found & KW_TEXT)
+		return KW_STEP_FRAME;
+	return found ? KW_STEP_END : KW_STEP_UNKNOWN;
 }
 
 /* Within one stack SP only grows; a jump to another stack is larger than a stack. */
 static __always_inline bool kw_went_back(__u64 old_sp, __u64 sp)
 {
-	return sp <= old_sp && old_sp - sp < KW_STACK_SIZE;
+	return sp <= old_sp && old_sp - sp < kw_stack_size();
 }
+
+/* A register as the interrupted code had it: get_reg() in unwind_orc.c. 0 if nobody knows. */
+static __always_inline __u64 kw_saved(const struct kw_state *s, __u32 offset)
+{
+	__u64 regs = s->partial ? s->earlier : s->regs;
+
+	return regs ? kw_load(regs + offset) : 0;
+}
+
+#define kw_saved_reg(s, reg) kw_saved(s, bpf_core_field_offset(struct pt_regs, reg))
 
 /*
  * Every rule. Global and not inlined, so that the verifier goes through it once and knows
@@ -71,15 +102,15 @@ static __always_inline bool kw_went_back(__u64 old_sp, __u64 sp)
 __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 {
 	__u32 kind = kw_rule_cfa(rule), frame = kw_rule_frame(rule), bp_rule = kw_rule_bp(rule);
-	__u64 cfa, bp, old_sp;
+	__u64 cfa, bp, old_sp, slot, saved;
 
 	if (!s)
 		return KW_STEP_UNKNOWN;
 	old_sp = s->sp;
-	if (kind == KW_CFA_SP) {
-		cfa = s->sp + kw_rule_cfa_off(rule);
-	} else if (kind == KW_CFA_BP) {
-		cfa = s->bp + kw_rule_cfa_off(rule);
+	if (kind == KW_CFA_SP || kind == KW_CFA_BP) {
+		cfa = (kind == KW_CFA_SP ? s->sp : s->bp) + kw_rule_cfa_off(rule);
+		if (cfa - old_sp > kw_stack_size()) /* BP holds something else */
+			return KW_STEP_UNKNOWN;
 	} else if (kind == KW_CFA_END) {
 		return KW_STEP_END;
 	} else if (kind == KW_CFA_SP_DEREF) {
@@ -87,16 +118,18 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 	} else if (kind == KW_CFA_BP_DEREF) {
 		cfa = kw_load(s->bp + kw_rule_cfa_off(rule));
 	} else {
-		if (kind < KW_CFA_R10 || !s->regs || s->partial)
-			return KW_STEP_UNKNOWN;
 		if (kind == KW_CFA_R10)
-			cfa = kw_load_reg(s->regs, r10);
+			cfa = kw_saved_reg(s, r10);
 		else if (kind == KW_CFA_R13)
-			cfa = kw_load_reg(s->regs, r13);
+			cfa = kw_saved_reg(s, r13);
 		else if (kind == KW_CFA_DI)
-			cfa = kw_load_reg(s->regs, di);
+			cfa = kw_saved_reg(s, di);
+		else if (kind == KW_CFA_DX)
+			cfa = kw_saved_reg(s, dx);
 		else
-			cfa = kw_load_reg(s->regs, dx);
+			cfa = 0;
+		if (!cfa)
+			return KW_STEP_UNKNOWN;
 	}
 
 	bp = s->bp;
@@ -107,33 +140,39 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 
 	s->signal = kw_rule_signal(rule);
 	if (frame == KW_FRAME_CALL) {
-		s->ip = kw_load(cfa - 8);
+		slot = cfa - 8;
+		s->ip = kw_load(slot);
 		s->sp = cfa;
-		s->regs = 0;
+		s->regs = s->earlier = 0;
+		s->partial = 0;
 	} else {
-		/* Registers that an earlier, whole frame saved and this one does not have. */
-		__u64 earlier = s->regs;
-
-		if (s->regs && s->partial)
-			return KW_STEP_UNKNOWN; /* two partial frames in a row */
-		/* A partial frame starts at ip: what lies below it is not its own. */
-		s->partial = frame == KW_FRAME_PARTIAL;
-		s->regs = s->partial ? cfa - bpf_core_field_offset(struct pt_regs, ip) : cfa;
+		if (frame == KW_FRAME_REGS) {
+			s->regs = cfa;
+			s->earlier = 0;
+			s->partial = 0;
+		} else {
+			/* A partial frame starts at ip: what lies below it is not its own. */
+			if (!s->partial)
+				s->earlier = s->regs;
+			s->regs = cfa - bpf_core_field_offset(struct pt_regs, ip);
+			s->partial = 1;
+		}
 		if (kw_user_regs(s->regs))
 			return KW_STEP_END;
 		s->ip = kw_load_reg(s->regs, ip);
 		s->sp = kw_load_reg(s->regs, sp);
+		/* Right behind the RET to a kretprobe's trampoline; fgraph has no such case. */
+		slot = s->ip == cfg.rethook ? s->sp - 8 : 0;
 		if (bp_rule == KW_BP_SAME) {
-			if (!s->partial)
-				bp = kw_load_reg(s->regs, bp);
-			else if (earlier)
-				bp = kw_load_reg(earlier, bp);
+			saved = s->partial ? s->earlier : s->regs;
+			if (saved)
+				bp = kw_load_reg(saved, bp);
 		}
 	}
 	s->bp = bp;
 	if (kw_went_back(old_sp, s->sp))
 		return KW_STEP_UNKNOWN;
-	return kw_step_check(s);
+	return kw_arrive(s, slot);
 }
 
 /* The rules of nearly every frame here; whatever is out of the ordinary goes above. */
@@ -152,60 +191,83 @@ static __always_inline int kw_step_orc(struct kw_state *s, __u32 rule)
 		return kw_step_any(s, rule);
 	cfa += kw_rule_cfa_off(rule);
 	ip = kw_load(cfa - 8);
-	if (cfa <= s->sp || ip < KW_KERNEL_TEXT)
+	if (cfa - s->sp - 1 >= KW_NEAR || !kw_in_vmlinux(ip) || kw_may_be_hook(ip))
 		return kw_step_any(s, rule);
 	if (bp_rule == KW_BP_CFA)
 		s->bp = kw_load(cfa + kw_rule_bp_off(rule));
 	s->ip = ip;
 	s->sp = cfa;
 	s->signal = kw_rule_signal(rule);
-	s->regs = 0;
+	s->regs = s->earlier = 0;
+	s->partial = s->rule = 0;
 	return KW_STEP_FRAME;
 }
 
-/* Where the current task's stack ends, above the registers that a system call saved. */
-static __always_inline __u64 kw_task_stack_end(void)
+/* The current task's own stack; other stacks (interrupts, NMIs) lead back to it. */
+static __always_inline __u64 kw_task_stack(void)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u64 stack = kw_load((__u64)task + bpf_core_field_offset(struct task_struct, stack));
-
-	return stack + KW_STACK_SIZE;
+	return kw_load_field(bpf_get_current_task(), struct task_struct, stack);
 }
 
 /*
  * Frame pointers: [BP] is the caller's BP, [BP + 8] the return address; an odd BP is
- * a pt_regs that interrupt entry left behind (ENCODE_FRAME_POINTER).
+ * a pt_regs that interrupt entry left behind (ENCODE_FRAME_POINTER). Rules of unwind_frame.c.
  */
-static __always_inline int kw_step_fp(struct kw_state *s, __u64 stack_end)
+__noinline int kw_step_fp_any(struct kw_state *s)
 {
-	__u64 gap, bp = s->bp;
+	__u64 regs, bp;
 
+	if (!s)
+		return KW_STEP_UNKNOWN;
+	bp = s->bp;
 	if (!bp)
 		return KW_STEP_END;
 	if (bp & 1) {
-		__u64 regs = bp & ~1ULL;
-
+		regs = bp & ~1ULL;
 		if (kw_user_regs(regs))
 			return KW_STEP_END;
 		s->ip = kw_load_reg(regs, ip);
 		s->bp = kw_load_reg(regs, bp);
-		s->sp = regs + bpf_core_type_size(struct pt_regs);
-		return kw_step_check_fp(s);
+		s->sp = kw_load_reg(regs, sp);
+		return kw_arrive(s, 0);
 	}
-	if (kw_went_back(s->sp - 1, bp))
-		return KW_STEP_UNKNOWN;
+	if (bp - s->sp >= kw_stack_size() && bp - kw_task_stack() >= kw_stack_size())
+		return KW_STEP_UNKNOWN; /* BP holds something else */
 	s->ip = kw_load(bp + 8);
 	s->bp = kw_load(bp);
 	s->sp = bp + 16;
-	/*
-	 * Right below the system call's registers the walk has reached entry code: the BP
-	 * saved here is user space's and means nothing. is_last_task_frame(); with FRED
-	 * two words of padding follow the registers.
-	 */
-	gap = stack_end - s->sp - bpf_core_type_size(struct pt_regs);
-	if ((gap == 0 || gap == 16) && kw_user_regs(s->sp))
-		s->bp = 0;
-	return kw_step_check_fp(s);
+	return kw_arrive(s, bp + 8);
+}
+
+/* The rule of nearly every frame here; whatever is out of the ordinary goes above. */
+static __always_inline int kw_step_fp(struct kw_state *s)
+{
+	__u64 bp = s->bp, ip;
+
+	if (bp & 1 || bp - s->sp >= KW_NEAR)
+		return kw_step_fp_any(s);
+	ip = kw_load(bp + 8);
+	if (!kw_in_vmlinux(ip) || kw_may_be_hook(ip))
+		return kw_step_fp_any(s);
+	s->ip = ip;
+	s->bp = kw_load(bp);
+	s->sp = bp + 16;
+	return KW_STEP_FRAME;
+}
+
+/*
+ * Right below the registers at a task's stack's end (stack_regs) the walk has reached entry
+ * code: the BP saved there is user space's, or a kernel thread's meaningless one.
+ * is_last_task_frame(); with FRED two words of padding follow the registers.
+ */
+static __always_inline bool kw_last_frame(const struct kw_state *s, __u64 stack_regs)
+{
+	return s->sp == stack_regs || s->sp == stack_regs - 16;
+}
+
+static __always_inline __u64 kw_stack_regs(void)
+{
+	return kw_task_stack() + kw_stack_size() - bpf_core_type_size(struct pt_regs);
 }
 
 #endif /* KWALK_STEP_H */

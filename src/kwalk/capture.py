@@ -15,13 +15,23 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe
 from kwalk.probe.target import find
-from kwalk.profile import Event, Ledger, Summary
-from kwalk.transport.abi import FALLBACK, NO_ID, SECOND_MAP, TRUNCATED, Method, Unwinder
+from kwalk.profile import Difference, Event, Ledger, Stack, Summary, Verify
+from kwalk.transport.abi import (
+    DIFFERS,
+    FALLBACK,
+    NO_ID,
+    OTHER,
+    SECOND_MAP,
+    TRUNCATED,
+    Method,
+    Unwinder,
+)
 from kwalk.transport.counters import Counters, kernel_misses, kernel_release
 from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
 
 _SETTLE_SECONDS = 2.0
+_DIFFERENCES = 8
 
 
 class Capture:
@@ -30,7 +40,8 @@ class Capture:
     Call ``read`` every tenth of a second or so, then ``stop``, ``read`` what is left, and
     ``summary``.
 
-    :param function: Name of a kernel function.
+    :param function: Name of a kernel function; ``FUNC+0x1f`` for an instruction inside it,
+        ``r:FUNC`` for its return.
     :raises KwalkError: if it cannot be traced.
     """
 
@@ -56,10 +67,14 @@ class Capture:
         self._maps = StackMaps(obj, self.options.depth, self.probe.control)
         self._counters = Counters(obj)
         self._table = StackTable(
-            self.probe.target.address,
+            self.probe.target.traced,
             self.options.depth,
             insert_caller=self.probe.unwinder == Unwinder.FRAME_POINTER,
+            returned=self.probe.attach == "kretprobe",
         )
+        self._verify = Verify(self.options.verify)
+        # Events that differ, until the record with the other side comes.
+        self._one_sided: dict[tuple[int, int, int], Stack] = {}
         self._ledger = Ledger()
         self._misses: dict[str, int] = {}
         self._skipping = ""
@@ -101,7 +116,7 @@ class Capture:
         """Detach, and wait until no program can still be running."""
         if self._misses:
             return
-        self._misses = kernel_misses(self.probe.obj, self.probe.program, self.probe.attach)
+        self._misses = kernel_misses(self.probe.obj, self.probe.program, self.probe.by_kprobe)
         self.probe.obj.detach()
         # A task can still be inside the trampoline, on its way to the program.
         deadline = time.monotonic() + _SETTLE_SECONDS
@@ -109,7 +124,7 @@ class Capture:
         while (now := self._counters.read()["hits"]) != before and time.monotonic() < deadline:
             before = now
             self._maps.wait()
-        self._misses |= kernel_misses(self.probe.obj, self.probe.program, "")
+        self._misses |= kernel_misses(self.probe.obj, self.probe.program, link=False)
 
     def skip(self, cause: str) -> None:
         """Read what is left and count it as lost to ``cause`` instead of yielding it."""
@@ -133,18 +148,53 @@ class Capture:
         for cause, number in self._misses.items():
             ledger.hits += number
             ledger.lose(cause, number)
-        if self.probe.attach == "kprobe" and not self.probe.counts_missed:
+        if self.probe.by_kprobe and not self.probe.counts_missed:
             ledger.uncounted.append("this kernel does not count the misses of kprobes")
         return Summary(
-            function=self.function,
+            function=self.probe.target.label,
             method=self.probe.method.name.lower() if self.probe.method.name else "",
             attach=self.probe.attach,
             kernel=kernel_release(),
             ledger=ledger,
-            notes=self.probe.notes,
+            notes=self.probe.notes + self._self_check(counted),
+            verify=self._verified(counted),
         )
 
+    def _verified(self, counted: dict[str, int]) -> Verify | None:
+        verify = self._verify
+        verify.checked = counted["checked"]
+        verify.mismatches = counted["mismatches"]
+        verify.missing_caller = counted["missing_caller"]
+        wrong = {"int3_start": counted["wrong_start"], "stacked_hooks": counted["stacked_hooks"]}
+        verify.kernel_wrong = {cause: number for cause, number in wrong.items() if number}
+        asked = verify.every or verify.checked
+        return verify if asked and self.probe.method & Method.MANUAL else None
+
+    def _self_check(self, counted: dict[str, int]) -> list[str]:
+        if not counted["mismatches"] or self.options.method:
+            return []
+        return [
+            f"the self-check failed: {counted['mismatches']} of {counted['checked']} stacks differ "
+            "from the kernel's; since then its unwinder was asked each time (a bug of kwalk; "
+            "please report it)"
+        ]
+
+    def _other_side(self, record: Record) -> None:
+        """Put a record that is no event beside the one that it belongs to."""
+        one = self._one_sided.pop((record.time_ns, record.cpu, record.pid), None)
+        if one is None or len(self._verify.differences) >= _DIFFERENCES:
+            return
+        if one.fallback:
+            walked = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
+            self._verify.differences.append(Difference(walked, one))
+        else:
+            kernel = self._table.unwound(record.frames) or self._table.walked(record.frames, False)
+            self._verify.differences.append(Difference(one, kernel))
+
     def _walked(self, record: Record, count: bool = True) -> Event | None:
+        if record.flags & OTHER:
+            self._other_side(record)
+            return None
         if record.flags & FALLBACK:
             stack = self._table.unwound(record.frames, record.caller)
         else:
@@ -153,6 +203,8 @@ class Capture:
             if count:
                 self._ledger.lose("no_entry_frame", 1)
             return None
+        if record.flags & DIFFERS:
+            self._one_sided[record.time_ns, record.cpu, record.pid] = stack
         if count:
             self._count(stack.truncated, stack.fallback)
         return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)

@@ -60,9 +60,16 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     return code
 
 
+def spell_out(words: Sequence[str]) -> list[str]:
+    """Give ``--verify`` its value, so that argparse does not take the function for it."""
+    end = list(words).index("--") if "--" in words else len(words)
+    own = ["--verify=1" if word == "--verify" else word for word in words[:end]]
+    return [*own, *words[end:]]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``kwalk`` script."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = spell_out(sys.argv[1:] if argv is None else argv)
     name = next((word for word in words if not word.startswith("-")), None)
     args = build_parser(name).parse_args(words)
     return guarded("kwalk", lambda: int(args.run(args)))

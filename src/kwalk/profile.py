@@ -71,9 +71,40 @@ class Ledger:
         return self.hits - self.recorded - sum(self.lost.values())
 
 
+class Difference(NamedTuple):
+    """One event about which the walk and the kernel's unwinder disagree."""
+
+    walked: Stack
+    kernel: Stack
+
+
+@dataclass
+class Verify:
+    """The walk compared with the kernel's own unwinder, on the same events.
+
+    :ivar every: One in so many events was compared, at random; 0: only the first ones, to decide
+        whether to trust the walk.
+    :ivar checked: Events that were compared. Those that fell back are never among them.
+    :ivar mismatches: Of these, how many differ without an explanation.
+    :ivar missing_caller: How many differ only in that the kernel lacks the direct caller.
+    :ivar kernel_wrong: How many the kernel is known to unwind wrongly, by cause.
+    :ivar differences: The first mismatches.
+    """
+
+    every: int = 0
+    checked: int = 0
+    mismatches: int = 0
+    missing_caller: int = 0
+    kernel_wrong: dict[str, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+
 @dataclass
 class Summary:
-    """What a capture was: by which means, on which kernel, and its ledger."""
+    """What a capture was: by which means, on which kernel, and its ledger.
+
+    ``verify`` is None where nothing was to be compared.
+    """
 
     function: str
     method: str
@@ -81,3 +112,4 @@ class Summary:
     kernel: str
     ledger: Ledger
     notes: list[str] = field(default_factory=list)
+    verify: Verify | None = None

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from kwalk.probe import probe
+from kwalk.decode import stacks
+from kwalk.probe import probe, setting
 from kwalk.transport import abi
 
 LAYOUTS = [value for value in vars(abi).values() if isinstance(value, abi.Layout)]
@@ -27,10 +28,21 @@ CONSTANTS = {
     "KW_UNWIND_NONE": abi.Unwinder.NONE,
     "KW_UNWIND_FP": abi.Unwinder.FRAME_POINTER,
     "KW_UNWIND_ORC": abi.Unwinder.ORC,
+    "KW_PLACE_ENTRY": abi.Place.ENTRY,
+    "KW_PLACE_INSIDE": abi.Place.INSIDE,
+    "KW_PLACE_RETURN": abi.Place.RETURN,
+    "KW_START_UNKNOWN": abi.Start.UNKNOWN,
+    "KW_START_BARE": abi.Start.BARE,
+    "KW_START_PUSHED": abi.Start.PUSHED,
+    "KW_START_FRAME": abi.Start.FRAME,
+    "KW_ENTRY_BYTES": stacks.ENTRY_BYTES,
     "KW_EV_TRUNCATED": abi.TRUNCATED,
     "KW_EV_FALLBACK": abi.FALLBACK,
     "KW_EV_MAP": abi.SECOND_MAP,
     "KW_EV_NO_ID": abi.NO_ID,
+    "KW_EV_DIFFERS": abi.DIFFERS,
+    "KW_EV_OTHER": abi.OTHER,
+    "KW_EV_STACKED": abi.STACKED,
 }
 
 
@@ -92,8 +104,10 @@ def test_layout_has_the_members_of_the_objects_struct(layout: abi.Layout, btf: B
 
 def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., str]) -> None:
     header = (root / "bpf" / "kwalk.h").read_text()
-    named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE)) | {"KW_MAX_FRAMES"}
-    for body in re.findall(r"^enum kw_(?:method|unwinder) \{(.*?)\};", header, re.MULTILINE | re.S):
+    named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE))
+    named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES"}
+    enums = r"^enum kw_(?:method|unwinder|place|start) \{(.*?)\};"
+    for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):
         named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))
     assert named == set(CONSTANTS)
     prints = "".join(f'printf("{name} %d\\n", (int){name});' for name in CONSTANTS)
@@ -103,7 +117,7 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
 
 
 def test_what_user_space_names_is_in_the_object(btf: Btf) -> None:
-    for program in [*probe.PROGRAMS.values(), probe.FACTS_PROGRAM]:
+    for program in [*probe.PROGRAMS.values(), setting.FACTS_PROGRAM]:
         btf.named("FUNC", program)
     for name, layout in ((abi.CONFIG_SECTION, abi.CONFIG), (abi.CONTROL_SECTION, abi.CONTROL)):
         (variable,) = btf.named("DATASEC", name)["vars"]  # alone, hence at offset 0

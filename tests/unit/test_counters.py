@@ -53,7 +53,7 @@ def test_recursion_misses_are_zero_where_the_kernel_has_no_such_field(
     size: int, missed: int
 ) -> None:
     obj: Any = SimpleNamespace(program_info=lambda program: info(208, 77, size))
-    assert counters.kernel_misses(obj, "kw_fentry", "fentry") == {"recursion": missed}
+    assert counters.kernel_misses(obj, "kw_fentry", link=False) == {"recursion": missed}
 
 
 @pytest.mark.parametrize(("size", "missed"), [(128, 9), (56, 9), (48, 0), (32, 0)])
@@ -61,7 +61,7 @@ def test_kprobe_misses_are_asked_for_kprobes_only(size: int, missed: int) -> Non
     obj: Any = SimpleNamespace(
         program_info={"kw_kprobe": info(208, 3, 256)}.get, link_info=lambda: info(48, 9, size)
     )
-    assert counters.kernel_misses(obj, "kw_kprobe", "kprobe") == {
+    assert counters.kernel_misses(obj, "kw_kprobe", link=True) == {
         "recursion": 3,
         "kprobe_missed": missed,
     }

@@ -51,7 +51,8 @@ def test_a_function_of_vmlinux_or_of_a_module_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "ip rcv", "ip_rcv;", "ip_rcv\n", "-ip_rcv", "1st", "*", "ip_rcv+0x10", "a/b"]
+    "name",
+    ["", "ip rcv", "ip_rcv;", "ip_rcv\n", "-ip_rcv", "1st", "*", "a/b", "ip_rcv+", "ip_rcv-1"],
 )
 def test_what_is_no_name_is_said_to_be_none(name: str) -> None:
     what, hint = refusal(name)

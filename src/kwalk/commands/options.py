@@ -54,13 +54,30 @@ def stack_entries(text: str) -> int:
     return value
 
 
+def one_in(text: str) -> int:
+    """``1/N``, or ``1`` for every one; returns N."""
+    whole, slash, number = text.partition("/")
+    if whole != "1" or (slash and not (number.isdecimal() and 0 < int(number) <= 1 << 30)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 1/N, such as 1/100")
+    return int(number or "1")
+
+
 def add_probe_options(parser: argparse.ArgumentParser) -> None:
     """Declare how to attach and how much memory to take."""
     parser.add_argument(
         "--attach",
         choices=("auto", "kprobe", "fentry"),
         default="auto",
-        help="way of attaching; auto takes the cheapest that the kernel lets us have",
+        help="way of attaching; auto takes the cheapest that the kernel lets us have. "
+        "For r:FUNC these mean kretprobe and fexit",
+    )
+    parser.add_argument(
+        "--verify",
+        type=one_in,
+        default=0,
+        metavar="1/N",
+        help="compare the walk with the kernel's own unwinder on a random one in N events, "
+        "or on every one (--verify alone); exit code 1 if any stack differs",
     )
     parser.add_argument(
         "--depth",
@@ -93,4 +110,5 @@ def probe_options(args: argparse.Namespace, method: Method | None) -> ProbeOptio
         depth=args.depth,
         ring_bytes=args.ring,
         stack_entries=args.stack_entries,
+        verify=args.verify,
     )

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kwalk.cli import guarded
+from kwalk.cli import guarded, spell_out
 from kwalk.commands import options
 from kwalk.transport.abi import Method
 
@@ -39,12 +39,13 @@ def _run(args: argparse.Namespace) -> int:
         Capture(args.helper or args.manual, options.probe_options(args, method)) as capture,
     ):
         announce("bpf_get_stack_test", capture)
-        result, _ = run(capture, stopper, Names(Symbolizer(capture.symbols)))
-    sys.stderr.write(summary.as_text(result))
-    return 0
+        symbolizer = Symbolizer(capture.symbols)
+        result, _ = run(capture, stopper, Names(symbolizer))
+    sys.stderr.write(summary.as_text(result, symbolizer))
+    return 1 if result.verify and result.verify.mismatches else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(spell_out(sys.argv[1:] if argv is None else argv))
     return guarded("bpf_get_stack_test", lambda: _run(args))

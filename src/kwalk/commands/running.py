@@ -57,7 +57,7 @@ def announce(prog: str, capture: Capture) -> None:
     probe = capture.probe
     method = str(probe.method.name).lower()
     print(
-        f"{prog}: tracing {capture.function} ({method} by {probe.attach}); Ctrl-C ends",
+        f"{prog}: tracing {probe.target.label} ({method} by {probe.attach}); Ctrl-C ends",
         file=sys.stderr,
         flush=True,
     )

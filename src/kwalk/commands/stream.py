@@ -14,7 +14,12 @@ class StreamCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("function", metavar="FUNC", help="kernel function, such as ip_rcv")
+        parser.add_argument(
+            "function",
+            metavar="FUNC",
+            help="kernel function, such as ip_rcv; FUNC+0x1f for an instruction inside it, "
+            "r:FUNC for its return",
+        )
         parser.add_argument(
             "--method",
             choices=tuple(options.METHODS),
@@ -43,10 +48,11 @@ class StreamCommand:
         with Stopper() as stopper, Capture(args.function, probe_options) as capture:
             announce("kwalk", capture)
             form = stream.JsonLines if args.format == "json" else stream.Text
-            report = form(Symbolizer(capture.symbols), addresses=not args.no_addr)
+            symbolizer = Symbolizer(capture.symbols)
+            report = form(symbolizer, addresses=not args.no_addr)
             result, _ = run(capture, stopper, report, args.count, args.duration)
-        sys.stderr.write(summary.as_text(result))
-        return 0
+        sys.stderr.write(summary.as_text(result, symbolizer))
+        return 1 if result.verify and result.verify.mismatches else 0
 
 
 command = StreamCommand()

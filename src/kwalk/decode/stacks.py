@@ -16,16 +16,20 @@ _WORDS = [struct.Struct(f"<{count}Q") for count in range(257)]
 class StackTable:
     """Makes one Stack of all equal ones.
 
-    :param function: Address of the traced function.
+    :param function: Address of the traced instruction.
     :param depth: Frames at which the helper cuts a stack off.
     :param insert_caller: The kernel's unwinder misses the direct caller (frame pointers), so
         stacks that kwalk fell back to get it from the record.
+    :param returned: The kernel's stacks begin with the caller: the function has returned.
     """
 
-    def __init__(self, function: int, depth: int, insert_caller: bool) -> None:
+    def __init__(
+        self, function: int, depth: int, insert_caller: bool, returned: bool = False
+    ) -> None:
         self._function = function
         self._depth = depth
         self._insert_caller = insert_caller
+        self._returned = returned
         self._known: dict[tuple[bytes, bool, int], Stack] = {}
         self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
 
@@ -58,8 +62,7 @@ class StackTable:
         used = len(words)
         while used and not words[used - 1]:
             used -= 1
-        entry = range(self._function, self._function + ENTRY_BYTES + 1)
-        start = next((index for index, word in enumerate(words[:used]) if word in entry), None)
+        start = -1 if self._returned else self._entry(words[:used])
         if start is None:
             return None
         frames = [self._function, *words[start + 1 : used]]
@@ -69,6 +72,10 @@ class StackTable:
         full = self._depth if caller is None else MAX_FRAMES
         cut = used >= full or len(frames) > self._depth
         return self._share(tuple(frames[: self._depth]), cut, caller is not None)
+
+    def _entry(self, words: tuple[int, ...]) -> int | None:
+        near = range(self._function, self._function + ENTRY_BYTES + 1)
+        return next((index for index, word in enumerate(words) if word in near), None)
 
     def _share(self, frames: tuple[int, ...], truncated: bool, fallback: bool) -> Stack:
         key = frames, truncated, fallback

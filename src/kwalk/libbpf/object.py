@@ -137,11 +137,14 @@ class Object:
         """Return the kernel's ``struct bpf_prog_info`` (as much of it as this kernel fills)."""
         return object_info(self.program_fd(name), 256)
 
-    def attach_kprobe(self, name: str, function: str, offset: int = 0) -> None:
-        """Attach a program by kprobe at ``function`` + ``offset`` bytes."""
+    def attach_kprobe(
+        self, name: str, function: str, offset: int = 0, returns: bool = False
+    ) -> None:
+        """Attach a program by kprobe at ``function`` + ``offset`` bytes, or to its returns."""
         opts = ffi().new("struct bpf_kprobe_opts *")
         opts.sz = ffi().sizeof("struct bpf_kprobe_opts")
         opts.offset = offset
+        opts.retprobe = returns
         link = lib().bpf_program__attach_kprobe_opts(self._program(name), function.encode(), opts)
         self._links.append(check_pointer(link, f"cannot attach a kprobe to {function}"))
 

@@ -17,6 +17,8 @@ class ProbeOptions:
     :param depth: Most frames of a stack, 2 to 127.
     :param ring_bytes: Size of the ring buffer, a power of two.
     :param stack_entries: Helper: stacks in each of the two maps.
+    :param verify: Manual: compare a random one in so many events with the kernel's unwinder;
+        0 for none.
     """
 
     method: Method | None = None
@@ -24,3 +26,4 @@ class ProbeOptions:
     depth: int = MAX_FRAMES
     ring_bytes: int = 16 << 20
     stack_entries: int = 16384
+    verify: int = 0

@@ -7,11 +7,11 @@ import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kwalk.errors import KwalkError, NotSupported
-from kwalk.kernel import orc
+from kwalk.errors import NotSupported, UsageError
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
+from kwalk.probe import setting
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.refusal import explain
 from kwalk.probe.target import Target
@@ -20,13 +20,23 @@ from kwalk.transport.abi import (
     CONFIG_SECTION,
     CONTROL,
     CONTROL_SECTION,
-    FACTS,
     Method,
+    Place,
+    Start,
     Unwinder,
 )
 
-PROGRAMS = {"kprobe": "kw_kprobe", "fentry": "kw_fentry"}
-FACTS_PROGRAM = "kw_facts"
+PROGRAMS = {
+    "kprobe": "kw_kprobe",
+    "kretprobe": "kw_kprobe",
+    "fentry": "kw_fentry",
+    "fexit": "kw_fexit",
+}
+# What a user calls it -> what it is called at each place in a function.
+WAYS = {
+    "kprobe": {Place.ENTRY: "kprobe", Place.INSIDE: "kprobe", Place.RETURN: "kretprobe"},
+    "fentry": {Place.ENTRY: "fentry", Place.RETURN: "fexit"},
+}
 
 
 @dataclass
@@ -50,6 +60,11 @@ class Probe:
     def program(self) -> str:
         """Name of the program in the object."""
         return PROGRAMS[self.attach]
+
+    @property
+    def by_kprobe(self) -> bool:
+        """The kernel calls the program from a kprobe or kretprobe, with registers."""
+        return self.program == "kw_kprobe"
 
 
 def image() -> bytes:
@@ -77,15 +92,11 @@ def open_probe(target: Target, symbols: Kallsyms, options: ProbeOptions) -> Prob
     while True:
         try:
             return _attach(target, symbols, options, method, notes)
-        except _CannotWalk as error:
+        except setting.CannotWalk as error:
             if not method & Method.MANUAL:
                 raise
             notes.append(f"using the helper, since {error.what}")
             method = Method.HELPER
-
-
-class _CannotWalk(KwalkError):
-    """The manual method can't be used on this kernel; ``what`` says why."""
 
 
 def _attach(
@@ -93,7 +104,13 @@ def _attach(
 ) -> Probe:
     # A kprobe gives the helper registers to start at; fentry is the cheaper way in for manual.
     preferred = ["kprobe", "fentry"] if method == Method.HELPER else ["fentry", "kprobe"]
-    ways = preferred if options.attach == "auto" else [options.attach]
+    asked = preferred if options.attach == "auto" else [options.attach]
+    ways = [WAYS[way][target.place] for way in asked if target.place in WAYS[way]]
+    if not ways:
+        raise UsageError(
+            f"fentry cannot attach inside a function, and {target.label} is such a place",
+            "Use --attach kprobe, or leave it to kwalk.",
+        )
     refusals: list[tuple[str, LibbpfError]] = []
     for way in ways:
         try:
@@ -117,51 +134,34 @@ def _attach_by(
     obj = Object(image())
     try:
         program = PROGRAMS[way]
-        obj.choose({program: target.name if way == "fentry" else None, FACTS_PROGRAM: None})
-        obj.map(CONFIG_SECTION).preset(CONFIG.pack(_config(target, symbols, options, method)))
+        by_kprobe = program == "kw_kprobe"
+        attached_to = None if by_kprobe else target.name
+        obj.choose({program: attached_to, setting.FACTS_PROGRAM: None})
+        config = setting.config(target, symbols, options, method, fentry=not by_kprobe)
+        obj.map(CONFIG_SECTION).preset(CONFIG.pack(config))
         _resize(obj, options, method)
         obj.load()
-        facts = _facts(obj, symbols)
-        unwinder = Unwinder(facts["unwinder"])
+        facts = setting.facts(obj, symbols, target)
+        unwinder = Unwinder(facts.unwinder)
         control: dict[str, int] = {}
         if method & Method.MANUAL:
-            if unwinder == Unwinder.ORC:
-                control = _orc_control(facts, symbols)
-            elif unwinder == Unwinder.NONE:
-                raise _CannotWalk("this kernel has neither ORC tables nor frame pointers")
+            control = setting.control(facts, symbols, target)
+            unknown = control.get("start") == Start.UNKNOWN
+            if unknown and target.place == Place.INSIDE:
+                notes = [
+                    *notes,
+                    f"{target.name} begins in an uncommon way: the kernel's unwinder is asked each "
+                    "time (fallback)",
+                ]
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
-        if way == "fentry":
-            obj.attach_trace(program, target.name)
+        if by_kprobe:
+            obj.attach_kprobe(program, target.name, target.offset, target.returns)
         else:
-            obj.attach_kprobe(program, target.name)
-        counts_missed = bool(facts["counts_missed"])
-        return Probe(obj, target, method, way, unwinder, counts_missed, control, list(notes))
+            obj.attach_trace(program, target.name)
+        return Probe(obj, target, method, way, unwinder, facts.counts_missed, control, list(notes))
     except BaseException:
         obj.close()
         raise
-
-
-def _config(
-    target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method
-) -> dict[str, int]:
-    ips, entries = symbols.address("__start_orc_unwind_ip"), symbols.address("__start_orc_unwind")
-    lookup, lookup_end = symbols.address("orc_lookup"), symbols.address("orc_lookup_end")
-    return {
-        "func": target.address,
-        "text_start": symbols.address("_stext"),
-        "text_end": symbols.address("_etext"),
-        "orc_ip": ips,
-        "orc": entries,
-        "orc_entries": (entries - ips) // 4,
-        "orc_lookup": lookup,
-        "orc_lookups": (lookup_end - lookup) // 4,
-        "rethook": symbols.address("arch_rethook_trampoline"),
-        "graph_return": symbols.address("return_to_handler"),
-        "modules": symbols.address("modules"),
-        "method": int(method),
-        "typed_loads": int(bool(symbols.address("bpf_rdonly_cast"))),
-        "max_frames": options.depth,
-    }
 
 
 def _resize(obj: Object, options: ProbeOptions, method: Method) -> None:
@@ -169,31 +169,3 @@ def _resize(obj: Object, options: ProbeOptions, method: Method) -> None:
     entries = options.stack_entries if method & Method.HELPER else 1
     for name in ("stacks_a", "stacks_b"):
         obj.map(name).resize(max_entries=entries, value_size=8 * options.depth)
-
-
-def _facts(obj: Object, symbols: Kallsyms) -> dict[str, int]:
-    asked = {
-        "orc_fp_entry": symbols.address("orc_fp_entry"),
-        "orc_null_entry": symbols.address("null_orc_entry"),
-        "orc_header": symbols.address("__start_orc_header"),
-    }
-    _, answer = obj.run(FACTS_PROGRAM, FACTS.pack(asked))
-    return FACTS.unpack(answer)
-
-
-def _orc_control(facts: dict[str, int], symbols: Kallsyms) -> dict[str, int]:
-    for name in ("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"):
-        if not symbols.address(name):
-            raise _CannotWalk(f"this kernel's ORC tables can't be found (no symbol {name})")
-    header = facts["header"]
-    assert isinstance(header, bytes)
-    try:
-        found = orc.find_format(facts["fp_entry"], facts["null_entry"], header)
-    except orc.UnknownFormat as error:
-        raise _CannotWalk(f"this kernel's ORC tables are in an unknown format ({error})") from None
-    entries = symbols.address("__start_orc_unwind") - symbols.address("__start_orc_unwind_ip")
-    return {
-        "orc_reg_sp": found.reg_sp,
-        "orc_reg_prev_sp": found.reg_prev_sp,
-        "orc_last": entries // 4 - 1,
-    }

@@ -16,6 +16,7 @@ from kwalk.probe.target import Target
 BLACKLIST = Path("/sys/kernel/debug/kprobes/blacklist")
 FILTER_FUNCTIONS = Path("/sys/kernel/tracing/available_filter_functions")
 LOG_LINES = 12
+BY_KPROBE = {"kprobe", "kretprobe"}
 
 
 def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> KwalkError:
@@ -28,28 +29,35 @@ def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> Kwal
             f"{target.name} cannot be traced: {why}",
             "Trace a function that it calls, or one of its callers.",
         )
+    if target.offset and any(error.errno == errno.EILSEQ for _, error in refusals):
+        return UsageError(
+            f"no kprobe can be put at {target.label}: no instruction begins there, or it is part "
+            "of the function's call of ftrace",
+            "gdb or objdump shows where instructions begin; return addresses in stacks are such "
+            "places, too.",
+        )
     told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
     log = next((e.log for way, e in refusals if e.log and not _is_machines(way, e)), "")
     if log:
         tail = "\n".join("  | " + line for line in log.strip().splitlines()[-LOG_LINES:])
         return KwalkError(
-            f"{target.name} cannot be traced {told}",
+            f"{target.label} cannot be traced {told}",
             f"The end of the verifier's log, for a bug report:\n{tail}",
         )
     return NotSupported(
-        f"{target.name} cannot be traced {told}",
+        f"{target.label} cannot be traced {told}",
         "`kwalk doctor` shows what this kernel offers; `kwalk lab` traces in a virtual machine.",
     )
 
 
 def _is_machines(way: str, error: LibbpfError) -> bool:
     """The machine, not the program, is what the refusal is about."""
-    return error.errno == errno.EPERM or (way == "kprobe" and not KPROBE_PMU.exists())
+    return error.errno == errno.EPERM or (way in BY_KPROBE and not KPROBE_PMU.exists())
 
 
 def reason(way: str, error: LibbpfError) -> str:
     """Return why one way of attaching failed, as far as the machine tells."""
-    if way == "kprobe" and not KPROBE_PMU.exists():
+    if way in BY_KPROBE and not KPROBE_PMU.exists():
         return "this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)"
     if error.errno == errno.EPERM:
         return (
@@ -60,7 +68,7 @@ def reason(way: str, error: LibbpfError) -> str:
 
 
 def _untraceable(target: Target, ways: list[str]) -> str:
-    if "kprobe" in ways and _listed(BLACKLIST, target.name):
+    if BY_KPROBE & set(ways) and _listed(BLACKLIST, target.name):
         return "it is on the kernel's kprobe blacklist (NOKPROBE_SYMBOL)"
     if FILTER_FUNCTIONS.exists() and not _listed(FILTER_FUNCTIONS, target.name):
         return "it is notrace, or compiled without a place for ftrace"

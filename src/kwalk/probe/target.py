@@ -9,26 +9,76 @@ from typing import NamedTuple
 
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
+from kwalk.transport.abi import Place
 
 
 class Target(NamedTuple):
-    """A function of the running kernel and the address of its first instruction."""
+    """A place in a function of the running kernel.
+
+    :ivar address: Of the function's first instruction.
+    :ivar offset: Of the traced instruction from there, in bytes.
+    :ivar returns: The function's return is traced, not its entry.
+    """
 
     name: str
     address: int
     module: str
+    offset: int = 0
+    returns: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where in the function the probe is."""
+        if self.returns:
+            return Place.RETURN
+        return Place.INSIDE if self.offset else Place.ENTRY
+
+    @property
+    def traced(self) -> int:
+        """The address of the traced instruction."""
+        return self.address + self.offset
+
+    @property
+    def label(self) -> str:
+        """As a user writes it: ``ip_rcv``, ``ip_rcv+0x1f``, ``r:ip_rcv``."""
+        if self.returns:
+            return f"r:{self.name}"
+        return f"{self.name}+{self.offset:#x}" if self.offset else self.name
 
 
-def find(function: str, symbols: Kallsyms) -> Target:
-    """Return the function called ``function``.
+_SPELLING = re.compile(r"(r:)?([A-Za-z_][\w.$]*)(?:\+(0x[0-9a-fA-F]+|\d+))?")
 
-    :raises UsageError: if there is none, several, or it was freed after boot.
+
+def find(spelling: str, symbols: Kallsyms) -> Target:
+    """Return the place that a user named: ``FUNC``, ``FUNC+0x1f``, or ``r:FUNC``.
+
+    :raises UsageError: if there is no such function, several, it was freed after boot, or it
+        is shorter than that.
     """
-    if not re.fullmatch(r"[A-Za-z_][\w.$]*", function):
+    match = _SPELLING.fullmatch(spelling)
+    if not match:
         raise UsageError(
-            f"{function!r} is not the name of a kernel function",
-            "Give a name as /proc/kallsyms shows it, such as ip_rcv.",
+            f"{spelling!r} is not the name of a kernel function",
+            "Give a name as /proc/kallsyms shows it, such as ip_rcv; ip_rcv+0x1f for a place "
+            "inside, r:ip_rcv for its return.",
         )
+    returns, function, digits = bool(match[1]), match[2], match[3] or "0"
+    offset = int(digits, 16 if digits.startswith("0x") else 10)
+    if returns and offset:
+        raise UsageError(
+            f"{spelling}: a return has no offset", f"Give r:{function}, or {function}+{digits}."
+        )
+    target = _function(function, symbols)._replace(offset=offset, returns=returns)
+    own = symbols.lookup(target.address)
+    if offset and (symbols.lookup(target.traced) != own):
+        raise UsageError(
+            f"{function} ends before {function}+{offset:#x}",
+            "Offsets are in bytes, as stacks show them; objdump or gdb shows the instructions.",
+        )
+    return target
+
+
+def _function(function: str, symbols: Kallsyms) -> Target:
     found = symbols.find(function, code=True)
     if not found:
         raise UsageError(f"this kernel has no function {function}", _hint(function, symbols))

@@ -7,8 +7,9 @@ import json
 import time
 from typing import Protocol
 
-from kwalk.profile import Event, Frame, Stack, Summary
+from kwalk.profile import Event, Stack, Summary
 from kwalk.report import summary as summaries
+from kwalk.report.frame import frame_text
 from kwalk.symbolize.symbolizer import Symbolizer
 
 
@@ -20,12 +21,6 @@ class StreamReport(Protocol):
 
     def end(self, summary: Summary) -> str:
         """Return what stands at the end of standard output."""
-
-
-def frame_text(frame: Frame) -> str:
-    """Return ``symbol+0x1f [module]``, or the address where no symbol is known."""
-    name = f"{frame.name}+{frame.offset:#x}" if frame.name else f"{frame.address:#x}"
-    return f"{name} [{frame.module}]" if frame.module else name
 
 
 class Text:

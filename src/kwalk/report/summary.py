@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kwalk.profile import Summary
+from kwalk.profile import Summary, Verify
+from kwalk.report import verify as verifies
+from kwalk.symbolize.symbolizer import Symbolizer
 
 SCHEMA = "kwalk.stream/1"
 
@@ -20,7 +22,8 @@ CAUSES = {
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
     "recursion": "the program was already running on that CPU",
-    "kprobe_missed": "another kprobe was being handled on that CPU",
+    "kprobe_missed": "another kprobe was being handled on that CPU, or too many calls were under "
+    "way to trace their returns",
     "output_closed": "nobody read the output any more",
     "past_count": "they came after the last one that --count asked for",
 }
@@ -44,11 +47,28 @@ def as_data(summary: Summary) -> dict[str, Any]:
             "uncounted": ledger.uncounted,
         },
         "notes": summary.notes,
+    } | ({"verify": _verify_data(summary.verify)} if summary.verify else {})
+
+
+def _verify_data(verify: Verify) -> dict[str, Any]:
+    return {
+        "every": verify.every,
+        "checked": verify.checked,
+        "mismatches": verify.mismatches,
+        "missing_caller": verify.missing_caller,
+        "kernel_wrong": verify.kernel_wrong,
+        "differences": [
+            {side: [f"{address:#x}" for address in stack.addresses] for side, stack in pair}
+            for pair in (zip(d._fields, d, strict=True) for d in verify.differences)
+        ],
     }
 
 
-def as_text(summary: Summary) -> str:
-    """Return the summary as lines for a person; hits = recorded + lost comes first."""
+def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
+    """Return the summary as lines for a person; hits = recorded + lost comes first.
+
+    :param symbolizer: Names the frames of the differences that were found.
+    """
     ledger = summary.ledger
     lost = sum(ledger.lost.values())
     lines = [
@@ -67,4 +87,6 @@ def as_text(summary: Summary) -> str:
     lines += [f"  note: {text}" for text in summary.notes]
     if ledger.balance:
         lines.append(f"  unexplained: {ledger.balance:,} (a bug of kwalk; please report it)")
+    if summary.verify:
+        lines += verifies.lines(summary.verify, symbolizer)
     return "\n".join(lines) + "\n"

@@ -31,10 +31,30 @@ class Unwinder(enum.IntEnum):
     ORC = 2
 
 
+class Place(enum.IntEnum):
+    """``enum kw_place``: where in the function the probe is."""
+
+    ENTRY = 0
+    INSIDE = 1
+    RETURN = 2
+
+
+class Start(enum.IntEnum):
+    """``enum kw_start``: how far the prologue has run where a kprobe inside a function is."""
+
+    UNKNOWN = 0
+    BARE = 1
+    PUSHED = 2
+    FRAME = 3
+
+
 TRUNCATED = 1 << 0
 FALLBACK = 1 << 1
 SECOND_MAP = 1 << 2
 NO_ID = 1 << 3
+DIFFERS = 1 << 4
+OTHER = 1 << 5
+STACKED = 1 << 6
 
 
 class Layout:
@@ -70,13 +90,16 @@ class Layout:
 
 CONFIG = Layout(
     "kw_config",
-    "func:Q text_start:Q text_end:Q orc_ip:Q orc:Q orc_lookup:Q rethook:Q graph_return:Q"
-    " modules:Q"
-    " orc_lookups:I orc_entries:I method:I typed_loads:I max_frames:I reserved:I",
+    "func:Q text_start:Q text_end:Q init_start:Q init_end:Q image_end:Q orc_ip:Q orc:Q"
+    " orc_lookup:Q rethook:Q graph_return:Q hook_first:Q hook_span:Q mod_tree:Q bpf_tree:Q"
+    " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
+    " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
+    " self_check:I reserved:I",
 )
 CONTROL = Layout(
     "kw_control",
-    "active_map:I orc_reg_sp:I orc_reg_prev_sp:I orc_last:I",
+    "active_map:I orc_reg_sp:I orc_reg_prev_sp:I orc_last:I distrust:I start:I stack_size:I"
+    " reserved:I",
 )
 EVENT = Layout(
     "kw_event",
@@ -85,10 +108,11 @@ EVENT = Layout(
 COUNTERS = Layout(
     "kw_counters",
     "hits:Q recorded:Q truncated:Q fallback:Q lost_ring_full:Q lost_ring_busy:Q"
-    " lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q lost_other:Q",
+    " lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q lost_other:Q"
+    " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q",
 )
 FACTS = Layout(
     "kw_facts",
-    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q fp_entry:Q null_entry:Q header:20s"
-    " unwinder:I counts_missed:I reserved:I",
+    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q fp_entry:Q null_entry:Q"
+    " function_code:16s traced_code:16s header:20s unwinder:I counts_missed:I stack_pages:I",
 )

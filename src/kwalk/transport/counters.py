@@ -49,14 +49,17 @@ def _field(info: bytes, offset: int, code: str) -> int:
     return int(struct.unpack_from(code, info, offset)[0])
 
 
-def kernel_misses(obj: Object, program: str, attach: str) -> dict[str, int]:
+def kernel_misses(obj: Object, program: str, link: bool) -> dict[str, int]:
     """Return the hits that never reached the program, by cause, where the kernel counts them.
 
     ``recursion``: the program was already running on that CPU; ``kprobe_missed``: another
-    kprobe was.
+    kprobe was being handled, or too many calls of the function were under way to trace their
+    returns.
+
+    :param link: Ask the kprobe's link as well; it must still be attached.
     """
     misses = {"recursion": _field(obj.program_info(program), _RECURSION_MISSES, "<Q")}
-    if attach == "kprobe":
+    if link:
         misses["kprobe_missed"] = _field(obj.link_info(), _KPROBE_MISSED, "<Q")
     return misses
 

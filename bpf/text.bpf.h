@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * text.bpf.h: what code an address belongs to: vmlinux, a module, ftrace, BPF, or none.
+ *
+ * Together this is __kernel_text_address() of kernel/extable.c, but for the slots of kprobes,
+ * where the answer is "unknown". Nothing about code that can go away is remembered from one
+ * event to the next: other code may come to its place.
+ */
+#ifndef KWALK_TEXT_H
+#define KWALK_TEXT_H
+
+/* Everything executable lies above: __START_KERNEL_map */
+#define KW_KERNEL_TEXT 0xffffffff80000000ULL
+#define KW_MAX_OPS     256
+
+static __always_inline bool kw_in_vmlinux(__u64 ip)
+{
+	return ip - cfg.text_start < cfg.text_end - cfg.text_start;
+}
+
+/* Freed after boot, yet it stays in the stacks of those that came through it. */
+static __always_inline bool kw_in_init_text(__u64 ip)
+{
+	return ip - cfg.init_start < cfg.init_end - cfg.init_start;
+}
+
+/* The struct module whose text holds ip, or 0: __module_text_address(). */
+__noinline __u64 kw_module_of(__u64 ip)
+{
+	struct kw_tree_search search = {.ip = ip};
+	__u64 node, memory, module;
+
+	if (bpf_core_field_exists(struct module, mem)) {
+		search.start = kw_tree_offset(struct module_memory, mtn.node, base);
+		search.size = kw_tree_offset(struct module_memory, mtn.node, size);
+		node = kw_tree_find(cfg.mod_tree, &search);
+		if (!node)
+			return 0;
+		memory = node - bpf_core_field_offset(struct module_memory, mtn.node);
+		module = kw_load_field(memory, struct module_memory, mtn.mod);
+		memory -= module + bpf_core_field_offset(struct module, mem);
+		if (memory != bpf_core_enum_value(enum mod_mem_type, MOD_TEXT) *
+				  bpf_core_type_size(struct module_memory) &&
+		    memory != bpf_core_enum_value(enum mod_mem_type, MOD_INIT_TEXT) *
+				  bpf_core_type_size(struct module_memory))
+			return 0;
+		return module;
+	}
+	search.start = kw_tree_offset(struct module_layout, mtn.node, base);
+	search.size = kw_tree_offset(struct module_layout, mtn.node, text_size);
+	node = kw_tree_find(cfg.mod_tree, &search);
+	if (!node)
+		return 0;
+	memory = node - bpf_core_field_offset(struct module_layout, mtn.node);
+	return kw_load_field(memory, struct module_layout, mtn.mod);
+}
+
+/* A BPF program, or a trampoline or dispatcher made for one: is_bpf_text_address(). */
+__noinline int kw_in_bpf(__u64 ip)
+{
+	struct kw_tree_search search = {
+	    .ip = ip,
+	    .start = kw_tree_offset(struct bpf_ksym, tnode, start),
+	    .end = kw_tree_offset(struct bpf_ksym, tnode, end),
+	};
+
+	return kw_tree_find(cfg.bpf_tree, &search) != 0;
+}
+
+struct kw_ops_search {
+	__u64 ip;
+	__u64 ops; /* struct ftrace_ops */
+	__u64 found;
+};
+
+static long kw_ops_next(__u32 index, struct kw_ops_search *s)
+{
+	__u64 start = kw_load_field(s->ops, struct ftrace_ops, trampoline);
+
+	if (start && s->ip - start < kw_load_field(s->ops, struct ftrace_ops, trampoline_size)) {
+		s->found = s->ops;
+		return 1;
+	}
+	s->ops = kw_load_field(s->ops, struct ftrace_ops, next);
+	return !s->ops || s->ops == cfg.ftrace_list_end;
+}
+
+/*
+ * The code of vmlinux that a trampoline of ftrace's was copied from, at the same place; 0 if
+ * ip is in none. orc_ftrace_find() in unwind_orc.c, ftrace_ops_trampoline() in
+ * kernel/trace/ftrace.c.
+ */
+__noinline __u64 kw_ftrace_original(__u64 ip)
+{
+	const __u64 save_regs = 1 << 2; /* FTRACE_OPS_FL_SAVE_REGS */
+	struct kw_ops_search search = {.ip = ip};
+	__u64 original;
+
+	if (!cfg.ftrace_ops_list)
+		return 0;
+	search.ops = kw_load(cfg.ftrace_ops_list);
+	bpf_loop(KW_MAX_OPS, kw_ops_next, &search, 0);
+	if (!search.found)
+		return 0;
+	original = kw_load_field(search.found, struct ftrace_ops, flags) & save_regs
+		       ? cfg.ftrace_regs_caller
+		       : cfg.ftrace_caller;
+	return original + ip - kw_load_field(search.found, struct ftrace_ops, trampoline);
+}
+
+#endif /* KWALK_TEXT_H */

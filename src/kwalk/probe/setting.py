@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""What the BPF program is told: constants before it is loaded, the rest before it is attached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kwalk.errors import KwalkError
+from kwalk.kernel import orc, prologue
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf.object import Object
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.target import Target
+from kwalk.transport.abi import FACTS, Method, Unwinder
+
+FACTS_PROGRAM = "kw_facts"
+# Events of each CPU that are compared at the start where kwalk itself chose to walk.
+SELF_CHECK_EVENTS = 64
+PAGE = 4096
+STACK_SIZE = 4 * PAGE  # arch/x86/include/asm/page_64_types.h: THREAD_SIZE
+
+
+class CannotWalk(KwalkError):
+    """The manual method can't be used on this kernel; ``what`` says why."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ``kw_facts`` found in the running kernel.
+
+    :ivar fp_entry: The bytes of ``orc_fp_entry``, 0 where absent; ``null_entry`` likewise.
+    :ivar header: ``orc_header``, all zero where absent.
+    :ivar function: The first bytes of the traced function's code.
+    :ivar traced: Those at the traced instruction.
+    :ivar counts_missed: Whether this kernel counts the misses of kprobes.
+    :ivar stack_size: Of a task's kernel stack, in bytes.
+    """
+
+    fp_entry: int
+    null_entry: int
+    header: bytes
+    function: bytes
+    traced: bytes
+    unwinder: Unwinder
+    counts_missed: bool
+    stack_size: int
+
+
+def config(
+    target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method, fentry: bool
+) -> dict[str, int]:
+    """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0."""
+    ips, entries = symbols.address("__start_orc_unwind_ip"), symbols.address("__start_orc_unwind")
+    lookup, lookup_end = symbols.address("orc_lookup"), symbols.address("orc_lookup_end")
+    rethook = symbols.address("arch_rethook_trampoline")
+    graph_return = symbols.address("return_to_handler")
+    hooks = [address for address in (rethook, graph_return) if address]
+    return {
+        "func": target.traced,
+        "text_start": symbols.address("_stext"),
+        "text_end": symbols.address("_etext"),
+        "init_start": symbols.address("_sinittext"),
+        "init_end": symbols.address("_einittext"),
+        "image_end": symbols.address("_end"),
+        "orc_ip": ips,
+        "orc": entries,
+        "orc_entries": (entries - ips) // 4,
+        "orc_lookup": lookup,
+        "orc_lookups": (lookup_end - lookup) // 4,
+        "rethook": rethook,
+        "graph_return": graph_return,
+        "hook_first": min(hooks, default=0),
+        "hook_span": max(hooks, default=0) - min(hooks, default=0),
+        "mod_tree": symbols.address("mod_tree"),
+        "bpf_tree": symbols.address("bpf_tree"),
+        "ftrace_ops_list": symbols.address("ftrace_ops_list"),
+        "ftrace_list_end": symbols.address("ftrace_list_end"),
+        "ftrace_caller": symbols.address("ftrace_caller"),
+        "ftrace_regs_caller": symbols.address("ftrace_regs_caller"),
+        "method": int(method),
+        "fentry": int(fentry),
+        "place": int(target.place),
+        "typed_loads": int(bool(symbols.address("bpf_rdonly_cast"))),
+        "max_frames": options.depth,
+        "verify": options.verify,
+        "self_check": 0 if options.method else SELF_CHECK_EVENTS,
+    }
+
+
+def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
+    """Ask the loaded object's ``kw_facts``."""
+    asked = {
+        "orc_fp_entry": symbols.address("orc_fp_entry"),
+        "orc_null_entry": symbols.address("null_orc_entry"),
+        "orc_header": symbols.address("__start_orc_header"),
+        "function": target.address,
+        "traced": target.traced,
+    }
+    _, answer = obj.run(FACTS_PROGRAM, FACTS.pack(asked))
+    found = FACTS.unpack(answer)
+    header, function, traced = (found[k] for k in ("header", "function_code", "traced_code"))
+    assert isinstance(header, bytes)
+    assert isinstance(function, bytes)
+    assert isinstance(traced, bytes)
+    return Facts(
+        found["fp_entry"],
+        found["null_entry"],
+        header,
+        function,
+        traced,
+        Unwinder(found["unwinder"]),
+        bool(found["counts_missed"]),
+        found["stack_pages"] * PAGE or STACK_SIZE,
+    )
+
+
+def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
+    """Return ``struct kw_control`` for the manual method.
+
+    :raises CannotWalk: if this kernel's stacks can't be walked.
+    """
+    if found.unwinder == Unwinder.NONE:
+        raise CannotWalk("this kernel has neither ORC tables nor frame pointers")
+    if found.unwinder == Unwinder.FRAME_POINTER:
+        size = symbols.end(target.address) - target.address
+        start = prologue.start(found.function, found.traced, target.offset, size)
+        return {"stack_size": found.stack_size, "start": start}
+    for name in ("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"):
+        if not symbols.address(name):
+            raise CannotWalk(f"this kernel's ORC tables can't be found (no symbol {name})")
+    try:
+        registers = orc.find_format(found.fp_entry, found.null_entry, found.header)
+    except orc.UnknownFormat as error:
+        raise CannotWalk(f"this kernel's ORC tables are in an unknown format ({error})") from None
+    entries = symbols.address("__start_orc_unwind") - symbols.address("__start_orc_unwind_ip")
+    return {
+        "stack_size": found.stack_size,
+        "orc_reg_sp": registers.reg_sp,
+        "orc_reg_prev_sp": registers.reg_prev_sp,
+        "orc_last": entries // 4 - 1,
+    }

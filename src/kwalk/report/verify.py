@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""What the comparison with the kernel's unwinder found, as text."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from kwalk.profile import Stack, Verify
+from kwalk.report.frame import frame_text
+from kwalk.symbolize.symbolizer import Symbolizer
+
+#: Why the kernel's own stack is wrong; docs/verify.md explains each.
+KERNEL_WRONG = {
+    "int3_start": "the kernel unwound from the address behind the probe's int3, where another "
+    "rule holds",
+    "stacked_hooks": "a return address was replaced twice, and the kernel undid it once",
+}
+
+
+def lines(verify: Verify, symbolizer: Symbolizer | None) -> list[str]:
+    """Return the lines of the summary; the differences follow where frames can be named."""
+    if not verify.every and not verify.mismatches:
+        return []  # the self-check was passed, as ever: nothing that needs saying
+    found = [
+        f"  verify: {verify.checked:,} stacks compared with the kernel's unwinder, "
+        f"{verify.mismatches:,} differ"
+    ]
+    if verify.missing_caller:
+        found.append(
+            f"  verify: {verify.missing_caller:,} of the kernel's lack the direct caller, "
+            "which kwalk has"
+        )
+    for cause, number in verify.kernel_wrong.items():
+        found.append(f"  verify: {number:,} of the kernel's are wrong: {KERNEL_WRONG[cause]}")
+    if symbolizer:
+        for number, difference in enumerate(verify.differences, 1):
+            found.append(f"  difference {number}: the walk on the left, the kernel on the right")
+            found += _side_by_side(difference.walked, difference.kernel, symbolizer)
+    return found
+
+
+def _side_by_side(walked: Stack, kernel: Stack, symbolizer: Symbolizer) -> list[str]:
+    left = [frame_text(frame) for frame in symbolizer.frames(walked)]
+    right = [frame_text(frame) for frame in symbolizer.frames(kernel)]
+    width = max(map(len, left), default=0)
+    return [
+        f"    {own:{width}}  {' ' if own == other else '|'}  {other}".rstrip()
+        for own, other in zip_longest(left, right, fillvalue="")
+    ]
