@@ -91,6 +91,17 @@ def panic(why):
     sys.exit(0)
 if mode == "panic early": panic(b"no root")
 say("control", b"ready\n")
+qmp = int(ports["qmp"])
+if mode == "monitor":
+    os.write(qmp, b'{"QMP": {}}\n')
+    asked = b""
+    say("monitor", b"nmi t\n")
+    while asked.count(b"\n") < 2: asked += os.read(qmp, 999)
+    os.write(qmp, b'{"return": {}}\n' * 2)
+if mode == "nonsense": os.write(qmp, b"\xff[\n")
+if mode == "closed": os.close(qmp)
+if mode in ("nonsense", "closed"): say("monitor", b"nmi t\n")
+if mode in ("monitor", "nonsense", "closed"): say("stdout", os.read(int(ports["monitor"]), 999))
 while mode == "chatter" and time.monotonic() < end: say("stdout", b"more\n")
 out = subprocess.run(["sh", "-c", script], stdin=-3, capture_output=True)
 say("stdout", out.stdout); say("stderr", out.stderr)
@@ -211,6 +222,24 @@ def test_verbose_shows_the_console_on_stderr(log: Path) -> None:
     assert lab("echo", "hi", verbose=True) == (0, b"hi\n", b"booting\n")
 
 
+@pytest.mark.parametrize(
+    ("mode", "answer"),
+    [
+        ("monitor", b"t ok\n"),
+        ("nonsense", b"t failed QEMU's monitor does not speak JSON\n"),
+        ("closed", b"t failed QEMU"),
+    ],
+)
+def test_nmi_is_answered_and_a_broken_monitor_breaks_nothing_else(
+    log: Path, monkeypatch: pytest.MonkeyPatch, mode: str, answer: bytes
+) -> None:
+    monkeypatch.setenv("MODE", mode)
+    code, out, err = lab("sh", "-c", "echo out; exit 3")
+    assert (code, err) == (3, b"")
+    assert out.startswith(answer)
+    assert out.endswith(b"\nout\n")
+
+
 def test_machine_is_gone_afterwards(log: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     lab("true")
@@ -275,7 +304,7 @@ def test_kvm_that_works_is_kept(log: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def words(**changes: object) -> list[str]:
     pair = socket.socketpair()
     with pair[0], pair[1]:
-        ports = dict.fromkeys(("console", *qemu.PORTS), pair[0].fileno())
+        ports = dict.fromkeys(qemu.SOCKETS, pair[0].fileno())
     settings = {"image": Path("/k"), "initramfs": Path("/i"), "shares": {}, "ports": ports}
     return qemu.command_line(qemu.Machine(**(settings | changes)))  # type: ignore[arg-type]
 
@@ -301,6 +330,12 @@ def test_tcg_uses_threads_and_leaves_mitigations_alone() -> None:
     assert "mitigations" not in after(line, "-append")
     assert "-no-reboot" in line
     assert {"panic=-1", "console=ttyS0"} <= set(after(line, "-append").split())
+
+
+def test_monitor_is_a_socket_that_speaks_qmp() -> None:
+    line = words()
+    assert after(line, "-mon") == "chardev=qmp,mode=control"
+    assert any(word.startswith("socket,id=qmp,fd=") for word in line)
 
 
 def test_kvm_has_the_hosts_cpu() -> None:

@@ -40,7 +40,7 @@ class LabCommand:
     """Parses and decides; kwalk.lab does the work."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare ``run``, ``kernels`` and ``fetch``."""
+        """Declare ``run``, ``kernels``, ``fetch`` and ``nmi``."""
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
         run = actions.add_parser(
             "run",
@@ -54,6 +54,27 @@ class LabCommand:
         actions.add_parser("kernels", help="list the kernels that can be had")
         fetch = actions.add_parser("fetch", help="put kernels into the cache without booting")
         fetch.add_argument("names", metavar="NAME", nargs="+", choices=kernels.NAMES)
+        nmi = actions.add_parser(
+            "nmi",
+            help="inside the lab: have NMIs injected into its virtual machine",
+            description="In a virtual machine of `kwalk lab run`, have the host inject NMIs into "
+            "it, and end when the last one is injected. Linux lets CPU 0 only have them, unless "
+            "it was booted with --append apic_extnmi=all.",
+        )
+        nmi.add_argument(
+            "--count",
+            metavar="N",
+            type=options.positive_int,
+            default=1,
+            help="how many, one after the other (default: %(default)s)",
+        )
+        nmi.add_argument(
+            "--interval",
+            metavar="S",
+            type=options.seconds,
+            default=0.0,
+            help="seconds of the machine's clock between two (default: none)",
+        )
 
     def _add_run_options(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
@@ -102,6 +123,8 @@ class LabCommand:
                 return self._run(args)
             if args.action == "fetch":
                 return self._fetch(args)
+            if args.action == "nmi":
+                return self._nmi(args)
             return self._kernels()
 
     def _run(self, args: argparse.Namespace) -> int:
@@ -130,6 +153,12 @@ class LabCommand:
     def _fetch(self, args: argparse.Namespace) -> int:
         for name in args.names:
             print(f"{name}: {kernels.find(name).release}", flush=True)
+        return 0
+
+    def _nmi(self, args: argparse.Namespace) -> int:
+        from kwalk.lab import nmi
+
+        nmi.inject(args.count, args.interval)
         return 0
 
     def _kernels(self) -> int:

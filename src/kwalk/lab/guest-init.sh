@@ -109,6 +109,7 @@ run_command() {
     first=$!
     $bb cat </run/kwalk/stderr >&9 7>&- 8>&- &
     second=$!
+    port monitor >/dev/null # it must be there for a command that looks for it at once
     echo ready >&7
     # A subshell, so that this shell's own "Killed" does not go to the command's stderr.
     (exec $bb setsid $bb sh /run/kwalk/job </dev/null \

@@ -116,7 +116,7 @@ def _boot(
     with ExitStack() as stack:
         image = _in_memory(initramfs.base(kernel).read_bytes() + job)
         stack.callback(os.close, image)
-        pairs = {name: socket.socketpair() for name in ("console", *qemu.PORTS)}
+        pairs = {name: socket.socketpair() for name in qemu.SOCKETS}
         for pair in pairs.values():
             stack.enter_context(pair[0])
             stack.enter_context(pair[1])

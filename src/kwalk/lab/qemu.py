@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAM = "qemu-system-x86_64"
-PORTS = ("stdout", "stderr", "control")
+# The virtio-serial ports of the guest, and all sockets that a machine wants.
+PORTS = ("stdout", "stderr", "control", "monitor")
+SOCKETS = ("console", "qmp", *PORTS)
 
 # A CPU model without Meltdown, whose page-table switches TCG is slow at, and without the vector
 # units that it has to emulate piece by piece; with what x86-64-v2 programs need.
@@ -24,7 +26,7 @@ class Machine:
     :ivar initramfs: Its first root.
     :ivar shares: 9p tag -> folder of the host.
     :ivar writable: The tags of ``shares`` that the guest may write to.
-    :ivar ports: The name of a virtio-serial port, or ``console`` -> connected socket.
+    :ivar ports: Each of :data:`SOCKETS` -> connected socket.
     :ivar memory: As QEMU takes it, such as ``2G``.
     """
 
@@ -75,6 +77,8 @@ def command_line(machine: Machine) -> list[str]:
     words += ["-append", kernel_arguments(machine)]
     words += ["-chardev", f"socket,id=console,fd={machine.ports['console']}"]
     words += ["-serial", "chardev:console", "-device", "virtio-serial-pci,id=ports"]
+    words += ["-chardev", f"socket,id=qmp,fd={machine.ports['qmp']}"]
+    words += ["-mon", "chardev=qmp,mode=control"]
     for name in PORTS:
         words += ["-chardev", f"socket,id={name},fd={machine.ports[name]}"]
         words += ["-device", f"virtserialport,bus=ports.0,chardev={name},name={name}"]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from kwalk.errors import KwalkError
+from kwalk.lab.monitor import Monitor
 from kwalk.lab.streams import ConsoleLog, Control, Output
 
 #: Seconds that a guest may take from QEMU's start to the command's.
@@ -24,9 +25,9 @@ class BootError(KwalkError):
 
 
 class Watch:
-    """Reads the ports of one machine.
+    """Reads the ports of one machine, and injects the NMIs that its guest asks for.
 
-    :param ports: The host's end of each of :data:`kwalk.lab.qemu.PORTS`, and of ``console``.
+    :param ports: The host's end of each of :data:`kwalk.lab.qemu.SOCKETS`.
     :param token: What the guest writes after the command's last byte.
     :param stdout: Takes the pieces of the command's stdout.
     :param stderr: Takes the pieces of its stderr.
@@ -44,9 +45,18 @@ class Watch:
         self._control = Control()
         self._console = ConsoleLog(console)
         self._outputs = (Output(token, stdout), Output(token, stderr))
+        self._qmp = ports["qmp"]
+        self._monitor = Monitor(self._qmp, ports["monitor"])
         self._selector = selectors.DefaultSelector()
-        sinks = (*self._outputs, self._control, self._console)
-        for name, sink in zip(("stdout", "stderr", "control", "console"), sinks, strict=True):
+        sinks: dict[str, Callable[[bytes], None]] = {
+            "stdout": self._outputs[0].feed,
+            "stderr": self._outputs[1].feed,
+            "control": self._control.feed,
+            "console": self._console.feed,
+            "monitor": self._monitor.feed_guest,
+            "qmp": self._monitor.feed_qemu,
+        }
+        for name, sink in sinks.items():
             self._selector.register(ports[name], selectors.EVENT_READ, sink)
 
     def until_the_end(
@@ -104,9 +114,11 @@ class Watch:
         except ConnectionResetError:
             data = b""
         if data:
-            key.data.feed(data)
+            key.data(data)
         else:
             self._selector.unregister(port)
+            if port is self._qmp:
+                self._monitor.give_up("QEMU has closed its monitor")
 
     def _overrun(self, timeout: float | None, boot_timeout: float) -> KwalkError:
         if not self._control.ready:
