@@ -11,7 +11,7 @@ from rich.table import Table
 
 from kwalk.errors import KwalkError
 from kwalk.profile import Frame
-from kwalk.report.stream import frame_text
+from kwalk.report.frame import frame_text
 
 # What guest.py writes: method -> {"summary": ..., "stacks": [{"count": ..., "frames": ...}]}
 Result = dict[str, dict[str, Any]]
