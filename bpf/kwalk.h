@@ -99,9 +99,8 @@ struct kw_control {
 #define KW_EV_MAP	(1 << 2) /* stack_id belongs to the second stack map */
 #define KW_EV_NO_ID	(1 << 3) /* KW_BOTH: the helper lost this stack */
 #define KW_EV_DIFFERS	(1 << 4) /* walk and kernel disagree about this event */
-#define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; the walk has the real one \
-				  */
-#define KW_EV_OTHER (1 << 5)	 /* no event: the other side of the KW_EV_DIFFERS before it */
+#define KW_EV_OTHER	(1 << 5) /* no event: the other side of the KW_EV_DIFFERS before it */
+#define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; this is the real one */
 
 /* One record in the ring; nr frames follow it, FUNC first. */
 struct kw_event {

@@ -161,6 +161,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
     return True
 
 
+def without_caller(manual: Event) -> tuple[int, ...]:
+    """The stack as a frame-pointer unwinder sees it from a function's entry."""
+    addresses = manual.stack.addresses
+    return addresses[:1] + addresses[2:]
+
+
 def pairs(
     function: str, options: ProbeOptions, enough: Callable[[int], bool], seconds: float = 60
 ) -> tuple[list[tuple[Event, Event | None]], Summary]:

@@ -6,24 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import call, ftrace_probe, pairs
+from conftest import call, pairs, without_caller
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Event
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method
 
-EVENTS = 3000
+EVENTS = 1000
 CALLER = "__netif_receive_skb_one_core"
 INNER = ["ip_rcv", CALLER]
 OUTER = ["process_backlog", "__napi_poll", "net_rx_action"]
-
-
-def without_caller(manual: Event) -> tuple[int, ...]:
-    """The stack as a frame-pointer unwinder sees it from a function's entry."""
-    addresses = manual.stack.addresses
-    return addresses[:1] + addresses[2:]
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
@@ -124,18 +117,3 @@ def test_unknown_orc_format_uses_the_helper_and_says_so(
         summary = capture.summary()
     assert summary.method == "helper"
     assert any("unknown format" in note for note in summary.notes)
-
-
-def test_return_probe_on_the_path_makes_the_walk_ask_the_kernel(
-    redis: None, frame_pointers: bool
-) -> None:
-    """A kretprobe replaces a return address; only the kernel knows the real one."""
-    with ftrace_probe("r:kwtest/ret process_backlog"):
-        found, summary = pairs("ip_rcv", ProbeOptions(Method.BOTH), lambda number: number >= 300)
-    fallen = [(manual, helper) for manual, helper in found if manual.stack.fallback]
-    assert len(fallen) > 100
-    for manual, helper in fallen:
-        assert helper is not None
-        expected = without_caller(manual) if frame_pointers else manual.stack.addresses
-        assert helper.stack.addresses == expected
-    assert summary.ledger.balance == 0

@@ -42,7 +42,7 @@ def _run(args: argparse.Namespace) -> int:
         symbolizer = Symbolizer(capture.symbols)
         result, _ = run(capture, stopper, Names(symbolizer))
     sys.stderr.write(summary.as_text(result, symbolizer))
-    return 1 if result.verify and result.verify.mismatches else 0
+    return summary.exit_code(result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -52,7 +52,7 @@ class StreamCommand:
             report = form(symbolizer, addresses=not args.no_addr)
             result, _ = run(capture, stopper, report, args.count, args.duration)
         sys.stderr.write(summary.as_text(result, symbolizer))
-        return 1 if result.verify and result.verify.mismatches else 0
+        return summary.exit_code(result)
 
 
 command = StreamCommand()

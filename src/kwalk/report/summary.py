@@ -64,6 +64,12 @@ def _verify_data(verify: Verify) -> dict[str, Any]:
     }
 
 
+def exit_code(summary: Summary) -> int:
+    """Return 1 if ``--verify`` found a difference, else 0."""
+    verify = summary.verify
+    return int(bool(verify and verify.every and verify.mismatches))
+
+
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     """Return the summary as lines for a person; hits = recorded + lost comes first.
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""Return addresses that others replaced: the real ones stand in the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from conftest import pairs, without_caller
+from verified import (
+    fexit_programs,
+    graph_tracer,
+    kretprobes,
+    must_agree,
+    names,
+    verified,
+)
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe import setting
+from kwalk.probe.options import ProbeOptions
+from kwalk.transport.abi import Method
+
+EVENTS = 1000
+HOOKED = ["ip_rcv", "process_backlog", "tcp_sendmsg"]
+HOOKS = {"arch_rethook_trampoline", "return_to_handler", "ftrace_stub_direct_tramp"}
+Tracer = Callable[..., AbstractContextManager[None]]
+
+
+def shown(symbols: Kallsyms) -> set[str]:
+    """Names by which the trampolines of return hooks would show in a stack."""
+    found = [symbols.lookup(symbols.address(name) - 1) for name in sorted(HOOKS)]
+    return HOOKS | {symbol.name for symbol in found if symbol}
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+@pytest.mark.parametrize("tracer", [kretprobes, graph_tracer, fexit_programs])
+def test_replaced_return_addresses(
+    tracer: Tracer, attach: str, redis: None, symbols: Kallsyms, frame_pointers: bool
+) -> None:
+    with tracer(*HOOKED):
+        summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS)
+    must_agree(summary, symbolizer)
+    assert summary.verify
+    assert summary.verify.checked >= EVENTS
+    assert summary.verify.kernel_wrong == {}
+    trampolines = 0
+    for stack in stacks:
+        found = names(stack, symbolizer)
+        assert not set(found) & shown(symbols)
+        # The function itself is hooked as well: its caller is the real one.
+        assert found[1] == "__netif_receive_skb_one_core" or tracer is fexit_programs
+        assert "__netif_receive_skb_one_core" in found
+        if tracer is not fexit_programs:
+            assert found[found.index("process_backlog") + 1] == "__napi_poll"
+            continue
+        at = found.index("process_backlog")
+        assert found[at + 1].startswith("bpf_trampoline_")
+        assert found[at + 2] == "process_backlog"
+        # Seen from the trampoline FUNC's prologue has not run: frame pointers miss its caller.
+        assert found[at + 3] == ("net_rx_action" if frame_pointers else "__napi_poll")
+        trampolines += 1
+    assert trampolines == (len(stacks) if tracer is fexit_programs else 0)
+
+
+def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms, frame_pointers: bool) -> None:
+    """The kernel undoes one of the two; the walk undoes both, and says that the kernel errs."""
+    orders: list[tuple[Tracer, Tracer]] = [(kretprobes, graph_tracer), (graph_tracer, kretprobes)]
+    wrong = 0
+    for first, second in orders:
+        with first("ip_rcv", "process_backlog"), second("ip_rcv", "process_backlog"):
+            summary, stacks, symbolizer = verified("ip_rcv", "fentry", EVENTS)
+        must_agree(summary, symbolizer)
+        assert summary.verify
+        assert set(summary.verify.kernel_wrong) <= {"stacked_hooks"}
+        wrong += summary.verify.kernel_wrong.get("stacked_hooks", 0)
+        for stack in stacks:
+            found = names(stack, symbolizer)
+            assert found[1] == "__netif_receive_skb_one_core"
+            assert found[found.index("process_backlog") + 1] == "__napi_poll"
+            assert not set(found) & shown(symbols)
+    if not frame_pointers:  # those do not see that address at all
+        assert wrong >= EVENTS, "in one of the two orders the kernel shows a trampoline"
+
+
+def test_what_the_walk_cannot_tell_is_the_kernels_answer(
+    redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the list of BPF programs a trampoline's code is unknown to the walk."""
+    right = setting.config
+
+    def config(*args: object, **keywords: object) -> dict[str, int]:
+        made: dict[str, int] = right(*args, **keywords)  # type: ignore[arg-type]
+        return made | {"bpf_tree": 0}
+
+    monkeypatch.setattr(setting, "config", config)
+    with fexit_programs("process_backlog"):
+        options = ProbeOptions(Method.BOTH, verify=1)
+        found, summary = pairs("ip_rcv", options, lambda number: number >= 300)
+    assert len(found) >= 300
+    assert summary.ledger.balance == 0
+    assert summary.verify
+    assert summary.verify.checked == 0, "an event that fell back is not compared with itself"
+    for manual, helper in found:
+        assert manual.stack.fallback
+        assert helper is not None
+        expected = without_caller(manual) if frame_pointers else manual.stack.addresses
+        assert helper.stack.addresses == expected

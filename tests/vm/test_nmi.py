@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""NMIs: walks that one interrupts, and walks from inside one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import TRACING
+from verified import must_agree, names, verified
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.lab.nmi import inject
+
+# What an NMI that nobody asked for leads to: the kernel says so.
+IN_NMI = "vprintk_store"
+SPIN = {
+    "user": "while True: pass",
+    "kernel": "import os\nfd = os.open('/dev/zero', os.O_RDONLY)\nb = bytearray(1 << 20)\n"
+    "while True: os.readv(fd, [b])",
+}
+
+
+def received() -> int:
+    """NMIs of all CPUs so far."""
+    (line,) = re.findall(r"^ *NMI:([ \d]+)", Path("/proc/interrupts").read_text(), re.MULTILINE)
+    return sum(map(int, line.split()))
+
+
+@contextmanager
+def spinning(mode: str) -> Iterator[None]:
+    """Keep CPU 0, the one that gets NMIs, in user or kernel mode."""
+    process = subprocess.Popen(["taskset", "-c", "0", sys.executable, "-c", SPIN[mode]])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_walks_that_an_nmi_interrupts(attach: str, redis: None) -> None:
+    before = received()
+    summary, _, symbolizer = verified("ip_rcv", attach, 2000, lambda: inject(2))
+    must_agree(summary, symbolizer)
+    assert summary.verify
+    assert summary.verify.checked >= 2000
+    assert received() - before >= 20
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+@pytest.mark.parametrize("mode", ["user", "kernel"])
+def test_walks_from_inside_an_nmi(mode: str, attach: str, symbols: Kallsyms) -> None:
+    if IN_NMI + "\n" not in (TRACING / "available_filter_functions").read_text():
+        pytest.skip(f"this kernel's {IN_NMI} cannot be traced")
+    with spinning(mode):
+        summary, stacks, symbolizer = verified(IN_NMI, attach, 30, lambda: inject(5), seconds=60)
+    must_agree(summary, symbolizer)
+    inside = [found for s in stacks if "exc_nmi" in (found := names(s, symbolizer))]
+    assert inside
+    over_kernel = [found for found in inside if found.index("exc_nmi") < len(found) - 2]
+    assert over_kernel if mode == "kernel" else len(over_kernel) < len(inside)

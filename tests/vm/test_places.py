@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Probes at a function's return and inside it: the stack is that of the function's caller."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import pytest
+from conftest import call, ftrace_probe
+from verified import must_agree, names, verified
+
+EVENTS = 1000
+CALLER = "__netif_receive_skb_one_core"
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_at_return(attach: str, redis: None, frame_pointers: bool) -> None:
+    summary, stacks, symbolizer = verified("r:ip_rcv", attach, EVENTS)
+    must_agree(summary, symbolizer)
+    assert summary.verify
+    assert summary.function == "r:ip_rcv"
+    assert summary.attach == {"kprobe": "kretprobe", "fentry": "fexit"}[attach]
+    assert summary.verify.checked >= EVENTS
+    # A kretprobe's registers are the caller's; a trampoline stands in front of the prologue.
+    unseen = frame_pointers and attach == "fentry"
+    assert summary.verify.missing_caller == (summary.verify.checked if unseen else 0)
+    for stack in stacks:
+        assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
+
+
+def instructions(function: str, number: int) -> list[int]:
+    """Offsets of the first instructions that a kprobe can be put at, but for the first."""
+    found: list[int] = []
+    offset = 4
+    while len(found) < number:
+        offset += 1
+        try:
+            with ftrace_probe(f"p:kwtest/place {function}+{offset:#x}"):
+                found.append(offset)
+        except OSError as error:
+            if error.errno != errno.EILSEQ:
+                raise
+    return found
+
+
+def test_inside(redis: None, frame_pointers: bool) -> None:
+    """Through the prologue: at each of its instructions the stack looks different."""
+    wrong = missing = 0
+    for offset in instructions("ip_rcv", 6):
+        summary, stacks, symbolizer = verified(f"ip_rcv+{offset:#x}", "auto", EVENTS // 4)
+        must_agree(summary, symbolizer)
+        assert summary.verify
+        assert summary.attach == "kprobe"
+        assert summary.function == f"ip_rcv+{offset:#x}"
+        assert set(summary.verify.kernel_wrong) <= {"int3_start"}
+        wrong += sum(summary.verify.kernel_wrong.values())
+        missing += summary.verify.missing_caller
+        for stack in stacks:
+            assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
+            assert symbolizer.frames(stack)[0].offset == offset
+    # Behind a push of one byte the kernel's rule is another; frame pointers know no such thing,
+    # but lack the caller until the prologue has run.
+    assert (wrong == 0) == frame_pointers
+    assert (missing > 0) == frame_pointers
+
+
+@pytest.mark.parametrize("place", ["r:ip_rcv", "inside"])
+def test_helper_has_the_caller_too(place: str, redis: None) -> None:
+    # Late enough for the prologue to have run, so that frame pointers show the caller.
+    where = f"ip_rcv+{instructions('ip_rcv', 8)[-1]:#x}" if place == "inside" else place
+    code, out, err = call(
+        "kwalk", "stream", where, "--method", "helper", "--count", "200", "--format", "json"
+    )
+    assert code == 0, err
+    *events, summary = [json.loads(line) for line in out.splitlines()]
+    assert summary["function"] == where
+    assert len(events) == 200
+    for event in events:
+        assert [frame["name"] for frame in event["frames"][:2]] == ["ip_rcv", CALLER]
+
+
+def test_offset_inside_an_instruction() -> None:
+    code, _, err = call("kwalk", "stream", "ip_rcv+0x1")
+    assert code == 2
+    assert "no kprobe can be put at ip_rcv+0x1" in err
+    assert "Traceback" not in err
+
+
+def test_fentry_has_no_inside() -> None:
+    code, _, err = call("kwalk", "stream", "ip_rcv+0x5", "--attach", "fentry")
+    assert code == 2
+    assert "--attach kprobe" in err

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Every stack compared with the kernel's, and what happens when one differs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import call
+from verified import must_agree, names, verified
+
+from kwalk.capture import Capture
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe import setting
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.probe import PROGRAMS, WAYS, open_probe
+from kwalk.probe.target import find
+from kwalk.transport.abi import Method
+from kwalk.transport.counters import verified_insns
+
+EVENTS = 20_000
+INNER = ["ip_rcv", "__netif_receive_skb_one_core"]
+OUTER = ["process_backlog", "__napi_poll", "net_rx_action"]
+# The verifier gives up at a million; kernels differ in how well they prune.
+CEILING = 100_000
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_every_stack_of_ip_rcv_is_the_kernels(
+    attach: str, redis: None, frame_pointers: bool
+) -> None:
+    summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS, seconds=240)
+    must_agree(summary, symbolizer)
+    assert summary.verify
+    assert summary.attach == attach
+    assert summary.verify.checked == summary.ledger.recorded >= EVENTS
+    assert summary.verify.missing_caller == (summary.verify.checked if frame_pointers else 0)
+    assert summary.verify.kernel_wrong == {}
+    for stack in stacks:
+        found = names(stack, symbolizer)
+        assert found[:2] == INNER
+        places = [found.index(name) for name in OUTER]
+        assert places == sorted(places)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk takes every address for data: each stack ends at the function."""
+    right = setting.config
+
+    def config(*args: object, **keywords: object) -> dict[str, int]:
+        made: dict[str, int] = right(*args, **keywords)  # type: ignore[arg-type]
+        return made | {"text_end": made["text_start"]}
+
+    monkeypatch.setattr(setting, "config", config)
+
+
+def test_differences_are_counted_and_shown(redis: None, broken: None) -> None:
+    code, out, err = call(
+        "kwalk", "stream", "ip_rcv", "--method", "manual", "--verify", "--count", "50",
+        "--format", "json",
+    )  # fmt: skip
+    assert code == 1
+    *_, summary = [json.loads(line) for line in out.splitlines()]
+    verify = summary["verify"]
+    assert verify["checked"] == verify["mismatches"] >= 50
+    assert 0 < len(verify["differences"]) <= 16
+    for difference in verify["differences"]:
+        assert len(difference["walked"]) == 1
+        assert len(difference["kernel"]) > 5
+        assert difference["kernel"][0] == difference["walked"][0]
+    assert "differ" in err
+    assert "difference 1: the walk on the left, the kernel on the right" in err
+    rows = err[err.index("difference 1:") :].splitlines()
+    assert any("|  net_rx_action+" in row for row in rows)
+
+
+def test_auto_lets_the_kernel_unwind_once_a_stack_differs(redis: None, broken: None) -> None:
+    code, out, err = call("kwalk", "stream", "ip_rcv", "--count", "300", "--format", "json")
+    *events, summary = [json.loads(line) for line in out.splitlines()]
+    assert len(events) == 300
+    assert all(event["fallback"] and len(event["frames"]) > 5 for event in events)
+    assert summary["ledger"]["fallback"] == summary["ledger"]["recorded"]
+    assert any("self-check failed" in note for note in summary["notes"])
+    assert "self-check failed" in err
+    assert 0 < summary["verify"]["mismatches"] <= summary["verify"]["checked"] <= 2 * 64
+    assert code == 0
+
+
+def test_a_self_check_that_holds_is_quiet(redis: None) -> None:
+    code, out, err = call("kwalk", "stream", "ip_rcv", "--count", "300", "--format", "json")
+    assert code == 0, err
+    *_, summary = [json.loads(line) for line in out.splitlines()]
+    assert summary["method"] == "manual"
+    assert 30 <= summary["verify"]["checked"] <= 2 * setting.SELF_CHECK_EVENTS
+    assert summary["verify"]["mismatches"] == 0
+    assert summary["ledger"]["fallback"] == 0
+    assert "self-check" not in err
+    assert "verify" not in err
+
+
+def test_one_in_n_is_a_random_choice(redis: None) -> None:
+    options = ProbeOptions(Method.MANUAL, "fentry", verify=10)
+    with Capture("ip_rcv", options) as capture:
+        number = 0
+        while number < 2000:
+            number += sum(1 for _ in capture.read())
+        capture.stop()
+        number += sum(1 for _ in capture.read())
+        summary = capture.summary()
+    assert summary.verify
+    assert summary.verify.every == 10
+    # Binomial with p = 1/10: six standard deviations on either side.
+    spread = 6 * (number * 0.09) ** 0.5
+    assert abs(summary.verify.checked - number / 10) < spread
+    assert summary.verify.mismatches == 0
+
+
+@pytest.mark.parametrize("spelling", ["ip_rcv", "r:ip_rcv"])
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+@pytest.mark.parametrize("method", list(Method))
+def test_the_verifiers_work_stays_under_a_ceiling(
+    spelling: str, attach: str, method: Method, symbols: Kallsyms
+) -> None:
+    target = find(spelling, symbols)
+    probe = open_probe(target, symbols, ProbeOptions(method, attach, verify=100))
+    try:
+        assert probe.attach == WAYS[attach][target.place]
+        count = verified_insns(probe.obj, PROGRAMS[probe.attach])
+        facts = verified_insns(probe.obj, setting.FACTS_PROGRAM)
+    finally:
+        probe.obj.close()
+    print(f"{spelling} by {probe.attach}, {method.name}: {count} (kw_facts: {facts})")
+    assert 0 < count <= CEILING
+    assert 0 < facts <= CEILING

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Captures whose every event is compared with the kernel's own unwinder, and what others do to
+the functions on the way: kretprobes, the function-graph tracer, fexit programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from conftest import TRACING, ftrace_probe
+
+from kwalk.capture import Capture
+from kwalk.probe.options import ProbeOptions
+from kwalk.profile import Stack, Summary
+from kwalk.report import summary as reports
+from kwalk.symbolize.symbolizer import Symbolizer
+from kwalk.transport.abi import Method
+
+
+def verified(
+    function: str,
+    attach: str,
+    number: int,
+    burst: Callable[[], object] = lambda: time.sleep(0.1),
+    seconds: float = 90,
+) -> tuple[Summary, dict[Stack, int], Symbolizer]:
+    """Trace until ``number`` stacks have been compared, or time is up.
+
+    :param burst: Work that makes the function be called; done again and again.
+    :return: The summary, each stack with its count, and what names their frames.
+    """
+    options = ProbeOptions(Method.MANUAL, attach, verify=1)
+    stacks: dict[Stack, int] = {}
+    with Capture(function, options) as capture:
+
+        def read() -> None:
+            for event in capture.read():
+                stacks[event.stack] = stacks.get(event.stack, 0) + 1
+
+        deadline = time.monotonic() + seconds
+        while sum(stacks.values()) < number and time.monotonic() < deadline:
+            burst()
+            read()
+        capture.stop()
+        read()
+        return capture.summary(), stacks, Symbolizer(capture.symbols)
+
+
+def must_agree(summary: Summary, symbolizer: Symbolizer, fallback: float = 0.0) -> None:
+    """Assert that every recorded stack is the kernel's, and that nothing is unaccounted for.
+
+    :param fallback: Largest share of stacks that the walk may leave to the kernel.
+    """
+    text = reports.as_text(summary, symbolizer)
+    assert summary.verify is not None
+    print(text)
+    assert summary.verify.mismatches == 0, text
+    ledger = summary.ledger
+    assert ledger.balance == 0, text
+    assert ledger.fallback <= fallback * ledger.recorded, text
+    compared = summary.verify.checked + ledger.fallback
+    assert compared == ledger.recorded + ledger.lost.get("ring_full", 0), text
+
+
+def names(stack: Stack, symbolizer: Symbolizer) -> list[str]:
+    """The functions of a stack, innermost first."""
+    return [frame.name for frame in symbolizer.frames(stack)]
+
+
+@contextmanager
+def kretprobes(*functions: str) -> Iterator[None]:
+    """ftrace's own probes at the return of each function."""
+    with ExitStack() as stack:
+        for function in functions:
+            stack.enter_context(ftrace_probe(f"r:kwtest/ret_{function} {function}"))
+        yield
+
+
+@contextmanager
+def graph_tracer(*functions: str) -> Iterator[None]:
+    """The function-graph tracer on these functions."""
+    chosen, tracer = TRACING / "set_ftrace_filter", TRACING / "current_tracer"
+    chosen.write_text("\n".join(functions) + "\n")
+    tracer.write_text("function_graph\n")
+    try:
+        yield
+    finally:
+        tracer.write_text("nop\n")
+        chosen.write_text("\n")
+
+
+@contextmanager
+def fexit_programs(*functions: str) -> Iterator[None]:
+    """A BPF program at the return of each function; its trampoline calls the function."""
+    with ExitStack() as stack:
+        for function in functions:
+            stack.enter_context(Capture(f"r:{function}", ProbeOptions(Method.MANUAL, "fentry")))
+        yield
