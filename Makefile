@@ -8,12 +8,13 @@ APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 	  qemu-system-x86 busybox-static kmod cpio redis-server redis-tools
 SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
 
-.PHONY: help venv demo test unit vm lint format bench clean
+.PHONY: help venv demo test test-long unit vm lint format bench clean
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
 	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
 	@echo "make bench   cost of each method to redis, counted in instructions (KERNELS=\"...\")"
+	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
 	@echo "make unit    unit tests only: no root, no virtual machine"
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make venv    build kwalk into $(VENV), $(VENV)/bin/kwalk"
@@ -44,6 +45,9 @@ unit: $(STAMP)
 
 vm: $(STAMP)
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
+
+test-long: $(STAMP)
+	$(VENV)/bin/python tests/long/run.py $(KERNELS)
 
 bench: $(STAMP)
 	@for kernel in $(or $(KERNELS),debian-13 fp); do \

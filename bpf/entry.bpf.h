@@ -2,7 +2,7 @@
 /*
  * entry.bpf.h: where the walk starts, for each way of attaching and each place in FUNC.
  *
- * Every function here takes the state to FUNC's direct caller.
+ * Every function here steps to FUNC's direct caller.
  */
 #ifndef KWALK_ENTRY_H
 #define KWALK_ENTRY_H
@@ -16,7 +16,7 @@ static __always_inline int kw_start_entry(struct kw_state *s, __u64 sp, __u64 bp
 	s->ip = kw_load(sp);
 	s->sp = sp + 8;
 	s->bp = bp;
-	return kw_arrive(s, sp);
+	return KW_STEP_FRAME;
 }
 
 /* Inside FUNC: by the rule of the instruction that the kprobe is at. */
@@ -48,7 +48,7 @@ static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *c
 	s->bp = ctx->bp;
 	s->regs = regs;
 	s->signal = 1;
-	return kw_arrive(s, s->sp - 8);
+	return KW_STEP_FRAME;
 }
 
 static __always_inline int kw_start_kprobe(struct kw_state *s, struct pt_regs *ctx, __u64 regs)

@@ -43,11 +43,10 @@ static __always_inline struct kw_record *kw_manual(void *ctx, struct kw_counters
 		step = kw_start_fentry(&state, ctx, *(volatile __u64 *)&sc->ctx);
 	else
 		step = kw_start_kprobe(&state, ctx, *(volatile __u64 *)&sc->ctx);
-	event->caller = step == KW_STEP_FRAME ? state.ip : 0;
+	event->nr = kw_walk(&state, step, sc->walk.frames, &event->flags);
+	event->caller = event->nr > 1 ? sc->walk.frames[1] : 0;
 	if (cfg.self_check && *(volatile __u32 *)&control.distrust)
 		event->flags |= KW_EV_FALLBACK;
-	else
-		event->nr = kw_walk(&state, step, sc->walk.frames, &event->flags);
 
 	if (event->flags & KW_EV_FALLBACK)
 		return kw_ask_kernel(ctx, sc) ? &sc->kernel : NULL;

@@ -225,16 +225,6 @@ __noinline __u32 kw_rule_search(__u64 ip)
 	return kw_rule_vmlinux(ip);
 }
 
-/* The rule of vmlinux's code at ip. */
-static __always_inline __u32 kw_rule_of(__u64 ip)
-{
-	__u64 memo = *kw_memo_slot(ip);
-
-	if (memo >> 32 == (__u32)ip)
-		return memo;
-	return kw_rule_search(ip);
-}
-
 #define KW_TEXT (1ULL << 32)
 
 /*
@@ -265,7 +255,7 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 /* The rule of any code at ip, which is known to be code. */
 static __always_inline __u32 kw_place_rule(__u64 ip)
 {
-	return kw_in_vmlinux(ip) ? kw_rule_of(ip) : (__u32)kw_outside(ip, ip);
+	return kw_in_vmlinux(ip) ? kw_rule_search(ip) : (__u32)kw_outside(ip, ip);
 }
 
 #endif /* KWALK_RULE_H */

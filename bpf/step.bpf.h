@@ -23,12 +23,18 @@ struct kw_state {
 	__u64 earlier; /* whole ones from before, where regs are partial, or 0 */
 	__u32 signal;  /* ip is the next instruction to run, not a return address */
 	__u32 partial; /* of regs, only ip, cs, flags, sp and ss are there */
-	__u32 rule;    /* of the code at ip, where that is not in vmlinux */
+	__u32 rule;    /* of the code at ip, once it is settled */
 	__u32 stacked; /* an address had been replaced twice, which the kernel does not undo */
 };
 
 /* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
 #define KW_NEAR 16384
+
+/* For a call, the rule is that of the call instruction, not of what follows it. */
+static __always_inline __u64 kw_place(const struct kw_state *s)
+{
+	return s->signal ? s->ip : s->ip - 1;
+}
 
 static __always_inline __u64 kw_stack_size(void)
 {
@@ -52,14 +58,19 @@ static __always_inline bool kw_user_regs(__u64 regs)
 }
 
 /*
- * Arrive at the frame whose return address s->ip was read from slot: make the address the real
- * one, and end the stack before the first address that is not kernel text.
+ * A step leads to an address; this makes a frame of it: the real address where a tracer had
+ * replaced it, the rule of the code there, and the end of the stack before the first address
+ * that is not kernel text. Needed once per address of vmlinux: the memo knows only such.
  */
-static __always_inline int kw_arrive(struct kw_state *s, __u64 slot)
+__noinline int kw_settle(struct kw_state *s)
 {
-	__u64 found;
+	__u64 slot, place, found;
 
-	if (kw_may_be_hook(s->ip)) {
+	if (!s)
+		return KW_STEP_UNKNOWN;
+	/* Interrupted right behind the RET to a kretprobe's trampoline; fgraph has no such case. */
+	if (kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook)) {
+		slot = s->sp - 8;
 		s->ip = kw_recover(s->ip, slot);
 		if (s->ip == cfg.graph_return) {
 			s->ip = kw_recover(s->ip, slot);
@@ -68,11 +79,13 @@ static __always_inline int kw_arrive(struct kw_state *s, __u64 slot)
 		if (!s->ip)
 			return KW_STEP_UNKNOWN;
 	}
-	s->rule = 0;
-	if (kw_in_vmlinux(s->ip))
+	place = kw_place(s);
+	if (kw_in_vmlinux(s->ip)) {
+		if (kw_unwinder() == KW_UNWIND_ORC)
+			s->rule = kw_rule_search(place);
 		return KW_STEP_FRAME;
-	/* For a call, the rule of the call instruction, not of what follows it. */
-	found = kw_outside(s->ip, s->signal ? s->ip : s->ip - 1);
+	}
+	found = kw_outside(s->ip, place);
 	s->rule = found;
 	if (found & KW_TEXT)
 		return KW_STEP_FRAME;
@@ -102,7 +115,7 @@ static __always_inline __u64 kw_saved(const struct kw_state *s, __u32 offset)
 __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 {
 	__u32 kind = kw_rule_cfa(rule), frame = kw_rule_frame(rule), bp_rule = kw_rule_bp(rule);
-	__u64 cfa, bp, old_sp, slot, saved;
+	__u64 cfa, bp, old_sp, saved;
 
 	if (!s)
 		return KW_STEP_UNKNOWN;
@@ -140,8 +153,7 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 
 	s->signal = kw_rule_signal(rule);
 	if (frame == KW_FRAME_CALL) {
-		slot = cfa - 8;
-		s->ip = kw_load(slot);
+		s->ip = kw_load(cfa - 8);
 		s->sp = cfa;
 		s->regs = s->earlier = 0;
 		s->partial = 0;
@@ -161,8 +173,6 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 			return KW_STEP_END;
 		s->ip = kw_load_reg(s->regs, ip);
 		s->sp = kw_load_reg(s->regs, sp);
-		/* Right behind the RET to a kretprobe's trampoline; fgraph has no such case. */
-		slot = s->ip == cfg.rethook ? s->sp - 8 : 0;
 		if (bp_rule == KW_BP_SAME) {
 			saved = s->partial ? s->earlier : s->regs;
 			if (saved)
@@ -170,16 +180,15 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 		}
 	}
 	s->bp = bp;
-	if (kw_went_back(old_sp, s->sp))
-		return KW_STEP_UNKNOWN;
-	return kw_arrive(s, slot);
+	s->rule = 0;
+	return kw_went_back(old_sp, s->sp) ? KW_STEP_UNKNOWN : KW_STEP_FRAME;
 }
 
 /* The rules of nearly every frame here; whatever is out of the ordinary goes above. */
 static __always_inline int kw_step_orc(struct kw_state *s, __u32 rule)
 {
 	__u32 bp_rule = kw_rule_bp(rule);
-	__u64 cfa, ip;
+	__u64 cfa;
 
 	if (kw_rule_frame(rule) != KW_FRAME_CALL || bp_rule == KW_BP_BP)
 		return kw_step_any(s, rule);
@@ -190,12 +199,11 @@ static __always_inline int kw_step_orc(struct kw_state *s, __u32 rule)
 	else
 		return kw_step_any(s, rule);
 	cfa += kw_rule_cfa_off(rule);
-	ip = kw_load(cfa - 8);
-	if (cfa - s->sp - 1 >= KW_NEAR || !kw_in_vmlinux(ip) || kw_may_be_hook(ip))
+	if (cfa - s->sp - 1 >= KW_NEAR)
 		return kw_step_any(s, rule);
+	s->ip = kw_load(cfa - 8);
 	if (bp_rule == KW_BP_CFA)
 		s->bp = kw_load(cfa + kw_rule_bp_off(rule));
-	s->ip = ip;
 	s->sp = cfa;
 	s->signal = kw_rule_signal(rule);
 	s->regs = s->earlier = 0;
@@ -229,29 +237,29 @@ __noinline int kw_step_fp_any(struct kw_state *s)
 		s->ip = kw_load_reg(regs, ip);
 		s->bp = kw_load_reg(regs, bp);
 		s->sp = kw_load_reg(regs, sp);
-		return kw_arrive(s, 0);
+		s->regs = regs;
+		return KW_STEP_FRAME;
 	}
 	if (bp - s->sp >= kw_stack_size() && bp - kw_task_stack() >= kw_stack_size())
 		return KW_STEP_UNKNOWN; /* BP holds something else */
 	s->ip = kw_load(bp + 8);
 	s->bp = kw_load(bp);
 	s->sp = bp + 16;
-	return kw_arrive(s, bp + 8);
+	s->regs = 0;
+	return KW_STEP_FRAME;
 }
 
 /* The rule of nearly every frame here; whatever is out of the ordinary goes above. */
 static __always_inline int kw_step_fp(struct kw_state *s)
 {
-	__u64 bp = s->bp, ip;
+	__u64 bp = s->bp;
 
 	if (bp & 1 || bp - s->sp >= KW_NEAR)
 		return kw_step_fp_any(s);
-	ip = kw_load(bp + 8);
-	if (!kw_in_vmlinux(ip) || kw_may_be_hook(ip))
-		return kw_step_fp_any(s);
-	s->ip = ip;
+	s->ip = kw_load(bp + 8);
 	s->bp = kw_load(bp);
 	s->sp = bp + 16;
+	s->regs = 0;
 	return KW_STEP_FRAME;
 }
 

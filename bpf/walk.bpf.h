@@ -5,6 +5,21 @@
 #ifndef KWALK_WALK_H
 #define KWALK_WALK_H
 
+/* Settle the frame that the last step led to; its rule is in the memo as a rule. */
+static __always_inline int kw_settle_quickly(struct kw_state *s)
+{
+	__u64 memo, place = kw_place(s);
+
+	if (kw_unwinder() == KW_UNWIND_FP)
+		return kw_in_vmlinux(s->ip) && !kw_may_be_hook(s->ip) ? KW_STEP_FRAME
+								      : kw_settle(s);
+	memo = *kw_memo_slot(place);
+	if (s->ip < KW_KERNEL_TEXT || memo >> 32 != (__u32)place)
+		return kw_settle(s);
+	s->rule = memo;
+	return KW_STEP_FRAME;
+}
+
 /*
  * Fill frames[] from the state at FUNC's caller, which the first step led to. Returns the
  * number of frames; sets KW_EV_TRUNCATED in flags where the stack goes on beyond them,
@@ -13,27 +28,21 @@
 static __always_inline __u32 kw_walk(struct kw_state *s, int step, __u64 *frames, __u16 *flags)
 {
 	__u64 stack_regs = kw_unwinder() == KW_UNWIND_FP ? kw_stack_regs() : 0;
-	__u32 nr, rule;
+	__u32 nr;
 
 	frames[0] = cfg.func;
 	for (nr = 1; nr < KW_MAX_FRAMES; nr++) {
-		if (step != KW_STEP_FRAME)
+		if (step == KW_STEP_FRAME)
+			step = kw_settle_quickly(s);
+		if (step != KW_STEP_FRAME || nr >= cfg.max_frames)
 			break;
-		if (nr >= cfg.max_frames) {
-			*flags |= KW_EV_TRUNCATED;
-			return nr;
-		}
 		frames[nr] = s->ip;
-		if (kw_unwinder() == KW_UNWIND_FP) {
-			if (kw_last_frame(s, stack_regs))
-				return nr + 1;
+		if (kw_unwinder() == KW_UNWIND_ORC)
+			step = kw_step_orc(s, s->rule);
+		else if (kw_last_frame(s, stack_regs))
+			step = KW_STEP_END;
+		else
 			step = kw_step_fp(s);
-			continue;
-		}
-		rule = s->rule;
-		if (!rule)
-			rule = kw_rule_of(s->signal ? s->ip : s->ip - 1);
-		step = kw_step_orc(s, rule);
 	}
 	if (s->stacked)
 		*flags |= KW_EV_STACKED;

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Run ``random_functions.py`` on every kernel of the matrix, two virtual machines at a time.
+
+Usage: ``python tests/long/run.py [KERNEL...]``. The logs of the last run stay in tests/results.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kwalk.lab import kernels
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.prefix) / "bin"
+RESULTS = ROOT / "tests" / "results"
+TIMEOUT_SECONDS = 3000
+
+
+def run(name: str) -> tuple[str, int, int, int]:
+    """Return the kernel's name, its exit code, functions and comparisons."""
+    script = "tests/long/random_functions.py"
+    words = [BIN / "kwalk", "lab", "run", "--kernel", name, "--timeout", str(TIMEOUT_SECONDS)]
+    words += ["--", BIN / "python", script]
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    log = RESULTS / f"long-{name}.log"
+    with log.open("w") as out:
+        code = subprocess.run(words, cwd=ROOT, env=env, stdout=out, stderr=out, check=False)
+    total = re.search(r"functions=(\d+).*checked=(\d+)", log.read_text())
+    functions, checked = (int(total[1]), int(total[2])) if total else (0, 0)
+    print(
+        f"{name:12} exit {code.returncode}  {functions} functions  {checked:,} checked", flush=True
+    )
+    return name, code.returncode, functions, checked
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the chosen kernels; exit code 1 if any failed."""
+    RESULTS.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(run, names or kernels.NAMES))
+    functions, checked = (sum(r[i] for r in results) for i in (2, 3))
+    print(f"together: {functions} functions, {checked:,} stacks compared")
+    return int(any(code for _, code, _, _ in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
