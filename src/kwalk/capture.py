@@ -210,6 +210,8 @@ class Capture:
         return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)
 
     def _unwound(self, record: Record, raw: bytes | None) -> Event | None:
+        if record.flags & OTHER:
+            return None
         if record.flags & NO_ID:
             self._ledger.lose(errno.errorcode.get(-record.stack_id, "other").lower(), 1)
             return None

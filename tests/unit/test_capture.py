@@ -365,6 +365,22 @@ def test_both_methods_stacks_of_an_event_come_together(engine: Engine) -> None:
     assert (ledger.recorded, ledger.lost, ledger.balance) == (1, {"stack_gone": 1}, 0)
 
 
+@pytest.mark.parametrize("pairwise", [True, False])
+def test_the_other_side_of_a_difference_is_no_event_of_the_helpers(
+    engine: Engine, pairwise: bool
+) -> None:
+    engine.maps = {5: struct.pack("<2Q", FUNC, B)}
+    first = record(FUNC, A, flags=DIFFERS, stack_id=5)
+    engine.ring = [[first, record(FUNC, B, flags=DIFFERS | OTHER, stack_id=5)]]
+    engine.count(1, recorded=1, checked=1, mismatches=1)
+    with Capture("ip_rcv", ProbeOptions(Method.BOTH, verify=1)) as capture:
+        events = list(capture.read_both() if pairwise else capture.read())
+        summary = capture.summary()
+    assert len(events) == 1
+    assert (summary.ledger.recorded, summary.ledger.balance) == (1, 0)
+    assert sides(summary) == ([((FUNC, A), (FUNC, B))] if pairwise else [])
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 
