@@ -25,17 +25,21 @@ class Comparison:
         self._table = table
         self._every = every
         self._differences: list[Difference] = []
-        # Events that differ, until the record with the other side comes.
-        self._one_sided: dict[tuple[int, int, int], Stack] = {}
+        # By CPU, the last event that differs: the record with the other side is the next of that
+        # CPU's, or never comes.
+        self._one_sided: dict[int, tuple[Record, Stack]] = {}
 
     def one_side(self, record: Record, stack: Stack) -> None:
         """Take note of an event that the walk and the kernel disagree about."""
-        self._one_sided[record.time_ns, record.cpu, record.pid] = stack
+        self._one_sided[record.cpu] = record, stack
 
     def other_side(self, record: Record) -> None:
         """Put a record that is no event beside the event that it belongs to."""
-        one = self._one_sided.pop((record.time_ns, record.cpu, record.pid), None)
-        if one is None or len(self._differences) >= SHOWN:
+        event, one = self._one_sided.get(record.cpu, (record, None))
+        if one is None or (event.time_ns, event.pid) != (record.time_ns, record.pid):
+            return
+        del self._one_sided[record.cpu]
+        if len(self._differences) >= SHOWN:
             return
         if one.fallback:
             walked = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
