@@ -141,6 +141,9 @@ def test_one_in_n_is_n(number: int) -> None:
         (("--verify=1/1", "ip_rcv"), 1),
         (("--verify=1/100", "ip_rcv"), 100),
         (("ip_rcv", "--verify=1/1073741824"), 1 << 30),
+        (("ip_rcv", "--verify", "1/100"), 100),
+        (("--verify", "1/100", "ip_rcv"), 100),
+        (("--verify", "1", "ip_rcv"), 1),
     ],
 )
 def test_verify_alone_is_every_event_and_takes_no_function_for_its_value(
@@ -153,7 +156,7 @@ def test_verify_alone_is_every_event_and_takes_no_function_for_its_value(
     assert [options.probe_options(args, None).verify for args in parsed] == [verify, verify]
 
 
-WORDS = st.sampled_from(["--verify", "--verify=1/2", "--", "stream", "ip_rcv", "-v", ""])
+WORDS = st.sampled_from(["--verify", "--verify=1/2", "1/2", "--", "stream", "ip_rcv", "-v", ""])
 
 
 @given(st.lists(WORDS.filter(lambda word: word != "--")), st.lists(WORDS))
@@ -163,6 +166,13 @@ def test_what_follows_two_dashes_is_left_alone(own: list[str], others: list[str]
     assert spelt[len(own) :] == ["--", *others]
     assert spelt[: len(own)] == spell_out(own)
     assert spell_out(spelt) == spelt
+
+
+def test_a_value_of_verify_that_makes_no_sense_is_not_taken_for_the_function(
+    usage_error: UsageError,
+) -> None:
+    line = usage_error(main, "stream", "--verify", "2/3", "ip_rcv")
+    assert "argument --verify: '2/3' is not of the form 1/N" in line
 
 
 @given(st.lists(WORDS | st.text(max_size=10)))
