@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.kernel.prologue import start
+from kwalk.kernel import prologue
 from kwalk.transport.abi import Start
 
 ENDBR, CALL, NOP5 = "f3 0f 1e fa", "e8 7b 1c 00 00", "0f 1f 44 00 00"
@@ -17,6 +17,11 @@ SIZE = 0x80
 
 def code(*parts: str) -> bytes:
     return bytes.fromhex(" ".join(parts))
+
+
+def start(text: bytes, traced: bytes, offset: int, size: int) -> Start:
+    """Of a function of ``size`` bytes, all in one place."""
+    return prologue.start(text, traced, offset, range(size).__contains__)
 
 
 # Beginning, loop and end as gcc 12 makes them with -O2 -fno-omit-frame-pointer -mfentry
@@ -161,6 +166,38 @@ def test_a_jump_leaves_if_it_ends_outside(
     leaves = to < 0 or to >= size
     found = start(FUNCTION[:16], jump(opcode, offset, to), offset, size)
     assert found == (Start.BARE if leaves else Start.FRAME)
+
+
+def test_a_jump_to_a_part_elsewhere_does_not_leave() -> None:
+    parts = [range(0x40), range(-0x1000, -0xFE0)]
+
+    def within(at: int) -> bool:
+        return any(at in part for part in parts)
+
+    for to, place in [
+        (-0x1001, Start.BARE),
+        (-0x1000, Start.FRAME),
+        (-0xFE1, Start.FRAME),
+        (-0xFE0, Start.BARE),
+        (0x3F, Start.FRAME),
+    ]:
+        traced = jump(b"\x0f\x88", 0x20, to)
+        assert prologue.start(FUNCTION[:16], traced, 0x20, within) == place
+
+
+@pytest.mark.parametrize(
+    "traced",
+    [
+        "cc 90 90 90 90 90 90 90 90 90 90 90 90 90 90 90",  # a breakpoint: what was there?
+        "",
+        "e9",
+        "e9 10 00 00",
+        "0f",
+        "0f 85 10 00 00",
+    ],
+)
+def test_an_instruction_that_cannot_be_seen_whole_is_not_guessed_at(traced: str) -> None:
+    assert start(FUNCTION[:16], code(traced), 0x40, SIZE) == Start.UNKNOWN
 
 
 @given(st.binary(max_size=16), st.binary(max_size=16), st.integers(0, 1 << 20))

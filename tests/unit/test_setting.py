@@ -261,6 +261,36 @@ def test_with_frame_pointers_the_code_tells_where_the_walk_starts(
     assert told == {"stack_size": 8192, "start": place}
 
 
+@pytest.mark.parametrize("jump", ["0f88", "0f85", "e9"])
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [
+        ("ip_rcv.cold", Start.FRAME),
+        ("ip_rcv.cold.12", Start.FRAME),
+        ("ip_rcv_core.cold", Start.BARE),
+        ("ip_rcv_core", Start.BARE),
+        ("ip_rcv.part.0", Start.BARE),
+        ("__x86_return_thunk", Start.BARE),
+    ],
+)
+def test_a_jump_to_the_functions_unlikely_part_takes_the_frame_along(
+    jump: str, to: str, place: Start
+) -> None:
+    # gcc: js ip_rcv.cold, in which -0x24(%rbp) is used and which jumps back.
+    symbols = Kallsyms(
+        f"{BASE:016x} T ip_rcv\n{BASE:016x} T alias\n{BASE + 0x80:016x} t other\n"
+        f"{BASE + 0x1000:016x} t {to}\n{BASE + 0x1020:016x} t behind\n".encode()
+    )
+    opcode = bytes.fromhex(jump)
+    for into in (0, 0x1F):
+        distance = 0x1000 + into - 0x20 - len(opcode) - 4
+        traced = opcode + distance.to_bytes(4, "little")
+        facts = found(Unwinder.FRAME_POINTER, traced=traced.ljust(16, b"\x90"))
+        for spelling in ("ip_rcv+0x20", "alias+0x20"):
+            told = setting.control(facts, symbols, find(spelling, symbols))
+            assert told["start"] == place
+
+
 def test_with_frame_pointers_code_that_begins_otherwise_is_left_to_the_kernel() -> None:
     symbols = table()
     facts = found(Unwinder.FRAME_POINTER, function=bytes(16))

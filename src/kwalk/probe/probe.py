@@ -150,8 +150,8 @@ def _attach_by(
             if unknown and target.place == Place.INSIDE:
                 notes = [
                     *notes,
-                    f"{target.name} begins in an uncommon way: the kernel's unwinder is asked each "
-                    "time (fallback)",
+                    f"the code does not tell where {target.label} has its return address: the "
+                    "kernel's unwinder is asked each time (fallback)",
                 ]
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
         if by_kprobe:

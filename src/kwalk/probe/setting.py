@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kwalk.errors import KwalkError
@@ -122,8 +123,8 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
     if found.unwinder == Unwinder.NONE:
         raise CannotWalk("this kernel has neither ORC tables nor frame pointers")
     if found.unwinder == Unwinder.FRAME_POINTER:
-        size = symbols.end(target.address) - target.address
-        start = prologue.start(found.function, found.traced, target.offset, size)
+        within = _within(target, symbols)
+        start = prologue.start(found.function, found.traced, target.offset, within)
         return {"stack_size": found.stack_size, "start": start}
     for name in ("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"):
         if not symbols.address(name):
@@ -139,3 +140,22 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
         "orc_reg_prev_sp": registers.reg_prev_sp,
         "orc_last": entries // 4 - 1,
     }
+
+
+def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool]:
+    """Tell whether a byte, counted from the first one, is code of the target's function.
+
+    gcc puts what is unlikely to run elsewhere, as ``<name>.cold``, and jumps there and back with
+    the frame as it is.
+    """
+    own = symbols.lookup(target.address)
+    names = {target.name, own.name if own else ""}
+
+    def within(distance: int) -> bool:
+        symbol = symbols.lookup(target.address + distance)
+        if symbol is None:
+            return False
+        name, cold, _ = symbol.name.partition(".cold")
+        return symbol.address == target.address or bool(cold and name in names)
+
+    return within
