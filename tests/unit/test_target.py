@@ -154,6 +154,22 @@ def test_a_place_behind_the_functions_end_is_not_the_next_functions() -> None:
     assert refusal("sys_ni_alias+0x10")[0] == "sys_ni_alias ends before sys_ni_alias+0x10"
 
 
+def test_the_last_function_of_all_ends_where_memory_does() -> None:
+    assert find("r+0x3fffffcf", TABLE).traced == (1 << 64) - 1
+    for offset in ("0x3fffffd0", "0xffffffffffffffff"):
+        assert refusal(f"r+{offset}")[0] == f"r ends before r+{offset}"
+
+
+@pytest.mark.parametrize("digits", ["0x1" + 16 * "0", 20 * "9", 5000 * "9"], ids=len)
+def test_a_number_that_is_no_address_is_no_offset(digits: str) -> None:
+    assert "is not the name of a kernel function" in refusal(f"ip_rcv+{digits}")[0]
+
+
+@pytest.mark.parametrize("digits", ["\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}"])
+def test_offsets_have_the_digits_that_stacks_have(digits: str) -> None:
+    assert "is not the name of a kernel function" in refusal(f"ip_rcv+{digits}")[0]
+
+
 def test_a_return_has_no_place_inside() -> None:
     what, hint = refusal("r:ip_rcv+0x4")
     assert what == "r:ip_rcv+0x4: a return has no offset"
