@@ -120,6 +120,15 @@ def test_what_the_symbol_table_does_not_show_is_zero(field: str) -> None:
     CONFIG.pack(told)
 
 
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_a_single_symbol_that_is_missing_still_makes_a_config(name: str) -> None:
+    told = CONFIG.unpack(CONFIG.pack(config("ip_rcv", None, name)))
+    if "orc_unwind" in name:
+        assert told["orc_entries"] == 0
+    if "orc_lookup" in name:
+        assert told["orc_lookups"] == 0
+
+
 def test_a_kernel_without_typed_loads_is_not_asked_for_them() -> None:
     assert config("ip_rcv", None, "bpf_rdonly_cast")["typed_loads"] == 0
 

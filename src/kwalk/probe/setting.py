@@ -51,8 +51,6 @@ def config(
     target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method, fentry: bool
 ) -> dict[str, int]:
     """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0."""
-    ips, entries = symbols.address("__start_orc_unwind_ip"), symbols.address("__start_orc_unwind")
-    lookup, lookup_end = symbols.address("orc_lookup"), symbols.address("orc_lookup_end")
     rethook = symbols.address("arch_rethook_trampoline")
     graph_return = symbols.address("return_to_handler")
     hooks = [address for address in (rethook, graph_return) if address]
@@ -63,11 +61,11 @@ def config(
         "init_start": symbols.address("_sinittext"),
         "init_end": symbols.address("_einittext"),
         "image_end": symbols.address("_end"),
-        "orc_ip": ips,
-        "orc": entries,
-        "orc_entries": (entries - ips) // 4,
-        "orc_lookup": lookup,
-        "orc_lookups": (lookup_end - lookup) // 4,
+        "orc_ip": symbols.address("__start_orc_unwind_ip"),
+        "orc": symbols.address("__start_orc_unwind"),
+        "orc_entries": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind"),
+        "orc_lookup": symbols.address("orc_lookup"),
+        "orc_lookups": _words(symbols, "orc_lookup", "orc_lookup_end"),
         "rethook": rethook,
         "graph_return": graph_return,
         "hook_first": min(hooks, default=0),
@@ -86,6 +84,12 @@ def config(
         "verify": options.verify,
         "self_check": 0 if options.method else SELF_CHECK_EVENTS,
     }
+
+
+def _words(symbols: Kallsyms, first: str, end: str) -> int:
+    """Return how many words of 4 bytes lie between two symbols; 0 if not both are known."""
+    start, stop = symbols.address(first), symbols.address(end)
+    return (stop - start) // 4 if start and stop else 0
 
 
 def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
@@ -133,12 +137,11 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
         registers = orc.find_format(found.fp_entry, found.null_entry, found.header)
     except orc.UnknownFormat as error:
         raise CannotWalk(f"this kernel's ORC tables are in an unknown format ({error})") from None
-    entries = symbols.address("__start_orc_unwind") - symbols.address("__start_orc_unwind_ip")
     return {
         "stack_size": found.stack_size,
         "orc_reg_sp": registers.reg_sp,
         "orc_reg_prev_sp": registers.reg_prev_sp,
-        "orc_last": entries // 4 - 1,
+        "orc_last": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind") - 1,
     }
 
 
