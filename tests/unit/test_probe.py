@@ -187,6 +187,18 @@ def test_a_kernel_whose_stacks_cannot_be_walked_has_the_helper(
     assert kernel.open == 1
 
 
+def test_that_nothing_is_compared_without_a_walk_is_said_where_it_was_asked_for(
+    opened: Open, kernel: Kernel
+) -> None:
+    assert opened(verify=1).notes == []
+    assert opened(method=Method.BOTH, verify=1).notes == []
+    assert opened(method=Method.HELPER).notes == []
+    (note,) = opened(method=Method.HELPER, verify=1).notes
+    assert note.startswith("nothing is verified: ")
+    kernel.facts["unwinder"] = Unwinder.NONE
+    assert [found.split()[0] for found in opened(verify=100).notes] == ["using", "nothing"]
+
+
 def test_where_the_walk_starts_is_told_before_the_program_is_attached(
     opened: Open, kernel: Kernel
 ) -> None:

@@ -91,12 +91,16 @@ def open_probe(target: Target, symbols: Kallsyms, options: ProbeOptions) -> Prob
     notes: list[str] = []
     while True:
         try:
-            return _attach(target, symbols, options, method, notes)
+            probe = _attach(target, symbols, options, method, notes)
         except setting.CannotWalk as error:
             if not method & Method.MANUAL:
                 raise
             notes.append(f"using the helper, since {error.what}")
             method = Method.HELPER
+        else:
+            if options.verify and not method & Method.MANUAL:
+                probe.notes.append("nothing is verified: the helper's stacks are the kernel's own")
+            return probe
 
 
 def _attach(
