@@ -148,7 +148,7 @@ def jump(opcode: bytes, offset: int, to: int) -> bytes:
     return (opcode + distance.to_bytes(4, "little", signed=True)).ljust(16, b"\x90")
 
 
-OPCODES = st.sampled_from([b"\xe9", *(bytes((0x0F, 0x80 + number)) for number in range(16))])
+OPCODES = [b"\xe9", *(bytes((0x0F, 0x80 + number)) for number in range(16))]
 FAR = st.integers(-(1 << 30), 1 << 30)
 NEAR = st.sampled_from([0x10, 0x40, 0x1000]).flatmap(
     lambda size: st.tuples(
@@ -158,7 +158,15 @@ NEAR = st.sampled_from([0x10, 0x40, 0x1000]).flatmap(
 )
 
 
-@given(OPCODES, st.integers(13, 0x3000), NEAR | st.tuples(st.integers(1, 0x5000), FAR))
+@pytest.mark.parametrize("opcode", OPCODES, ids=bytes.hex)
+def test_every_jump_that_can_go_far_may_leave(opcode: bytes) -> None:
+    for to, place in [(-1, Start.BARE), (0, Start.FRAME), (SIZE, Start.BARE)]:
+        assert start(FUNCTION[:16], jump(opcode, 0x40, to), 0x40, SIZE) == place
+
+
+@given(
+    st.sampled_from(OPCODES), st.integers(13, 0x3000), NEAR | st.tuples(st.integers(1, 0x5000), FAR)
+)
 def test_a_jump_leaves_if_it_ends_outside(
     opcode: bytes, offset: int, size_and_to: tuple[int, int]
 ) -> None:
