@@ -19,7 +19,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe
 from kwalk.probe.target import Target
-from kwalk.profile import Stack, Summary
+from kwalk.profile import Summary
 from kwalk.report.verify import KERNEL_WRONG
 from kwalk.transport.abi import (
     COUNTERS,
@@ -449,10 +449,3 @@ def test_the_place_is_announced_as_it_was_asked_for(engine: Engine, run: Run, pl
     assert (code, out) == (0, "")
     assert err.startswith(f"kwalk: tracing {place} (manual by ")
     assert f"\n{place}: 0 calls" in err
-
-
-def test_stacks_of_one_capture_are_shared_between_events(engine: Engine) -> None:
-    engine.ring = [[record(FUNC, A), record(FUNC, A, time_ns=2)]]
-    with Capture("ip_rcv", ProbeOptions()) as capture:
-        stacks: list[Stack] = [event.stack for event in capture.read()]
-    assert stacks[0] is stacks[1]

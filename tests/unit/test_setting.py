@@ -300,6 +300,16 @@ def test_a_jump_to_the_functions_unlikely_part_takes_the_frame_along(
             assert told["start"] == place
 
 
+def test_an_unlikely_part_may_bear_the_name_that_the_user_gave() -> None:
+    symbols = Kallsyms(
+        f"{BASE:016x} T first\n{BASE:016x} T ip_rcv\n{BASE + 0x80:016x} t other\n"
+        f"{BASE + 0x1000:016x} t ip_rcv.cold\n{BASE + 0x1020:016x} t behind\n".encode()
+    )
+    facts = found(Unwinder.FRAME_POINTER, traced=bytes.fromhex("e9db0f0000").ljust(16))
+    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols))
+    assert told["start"] == Start.FRAME
+
+
 def test_with_frame_pointers_code_that_begins_otherwise_is_left_to_the_kernel() -> None:
     symbols = table()
     facts = found(Unwinder.FRAME_POINTER, function=bytes(16))
