@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.records import Record, decode
 from kwalk.decode.stacks import StackTable
 from kwalk.kernel.access import check_access
@@ -15,7 +16,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe
 from kwalk.probe.target import find
-from kwalk.profile import Difference, Event, Ledger, Stack, Summary, Verify
+from kwalk.profile import Event, Ledger, Summary
 from kwalk.transport.abi import (
     DIFFERS,
     FALLBACK,
@@ -31,7 +32,6 @@ from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
 
 _SETTLE_SECONDS = 2.0
-_DIFFERENCES = 8
 
 
 class Capture:
@@ -72,9 +72,7 @@ class Capture:
             insert_caller=self.probe.unwinder == Unwinder.FRAME_POINTER,
             returned=self.probe.attach == "kretprobe",
         )
-        self._verify = Verify(self.options.verify)
-        # Events that differ, until the record with the other side comes.
-        self._one_sided: dict[tuple[int, int, int], Stack] = {}
+        self._comparison = Comparison(self._table, self.options.verify)
         self._ledger = Ledger()
         self._misses: dict[str, int] = {}
         self._skipping = ""
@@ -150,50 +148,20 @@ class Capture:
             ledger.lose(cause, number)
         if self.probe.by_kprobe and not self.probe.counts_missed:
             ledger.uncounted.append("this kernel does not count the misses of kprobes")
+        walked = self.probe.method & Method.MANUAL
         return Summary(
             function=self.probe.target.label,
             method=self.probe.method.name.lower() if self.probe.method.name else "",
             attach=self.probe.attach,
             kernel=kernel_release(),
             ledger=ledger,
-            notes=self.probe.notes + self._self_check(counted),
-            verify=self._verified(counted),
+            notes=self.probe.notes + ([] if self.options.method else self_check_notes(counted)),
+            verify=self._comparison.verify(counted) if walked else None,
         )
-
-    def _verified(self, counted: dict[str, int]) -> Verify | None:
-        verify = self._verify
-        verify.checked = counted["checked"]
-        verify.mismatches = counted["mismatches"]
-        verify.missing_caller = counted["missing_caller"]
-        wrong = {"int3_start": counted["wrong_start"], "stacked_hooks": counted["stacked_hooks"]}
-        verify.kernel_wrong = {cause: number for cause, number in wrong.items() if number}
-        asked = verify.every or verify.checked
-        return verify if asked and self.probe.method & Method.MANUAL else None
-
-    def _self_check(self, counted: dict[str, int]) -> list[str]:
-        if not counted["mismatches"] or self.options.method:
-            return []
-        return [
-            f"the self-check failed: {counted['mismatches']} of {counted['checked']} stacks differ "
-            "from the kernel's; since then its unwinder was asked each time (a bug of kwalk; "
-            "please report it)"
-        ]
-
-    def _other_side(self, record: Record) -> None:
-        """Put a record that is no event beside the one that it belongs to."""
-        one = self._one_sided.pop((record.time_ns, record.cpu, record.pid), None)
-        if one is None or len(self._verify.differences) >= _DIFFERENCES:
-            return
-        if one.fallback:
-            walked = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
-            self._verify.differences.append(Difference(walked, one))
-        else:
-            kernel = self._table.unwound(record.frames) or self._table.walked(record.frames, False)
-            self._verify.differences.append(Difference(one, kernel))
 
     def _walked(self, record: Record, count: bool = True) -> Event | None:
         if record.flags & OTHER:
-            self._other_side(record)
+            self._comparison.other_side(record)
             return None
         if record.flags & FALLBACK:
             stack = self._table.unwound(record.frames, record.caller)
@@ -204,12 +172,14 @@ class Capture:
                 self._ledger.lose("no_entry_frame", 1)
             return None
         if record.flags & DIFFERS:
-            self._one_sided[record.time_ns, record.cpu, record.pid] = stack
+            self._comparison.one_side(record, stack)
         if count:
             self._count(stack.truncated, stack.fallback)
         return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)
 
     def _unwound(self, record: Record, raw: bytes | None) -> Event | None:
+        if record.flags & OTHER:
+            return None
         if record.flags & NO_ID:
             self._ledger.lose(errno.errorcode.get(-record.stack_id, "other").lower(), 1)
             return None

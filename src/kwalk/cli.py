@@ -61,9 +61,16 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
-    """Give ``--verify`` its value, so that argparse does not take the function for it."""
+    """Give ``--verify`` its value, so that argparse does not take the function for it.
+
+    Names of functions begin with no digit, values do.
+    """
     end = list(words).index("--") if "--" in words else len(words)
-    own = ["--verify=1" if word == "--verify" else word for word in words[:end]]
+    following = [*words[1:end], ""]
+    own = [
+        "--verify=1" if word == "--verify" and not value[:1].isdigit() else word
+        for word, value in zip(words[:end], following, strict=False)
+    ]
     return [*own, *words[end:]]
 
 

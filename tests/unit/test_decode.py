@@ -154,3 +154,31 @@ def test_equal_stacks_are_one_object() -> None:
     }
     assert len(others) == 4
     assert stacks.walked(words(FUNC, 1, 2), True).truncated
+
+
+@given(st.lists(ADDRESSES, max_size=20), st.integers(21, 40), ADDRESSES | st.none())
+def test_after_the_functions_return_the_kernels_stack_begins_with_the_caller(
+    callers: list[int], size: int, caller: int | None
+) -> None:
+    stack = StackTable(FUNC, 64, False, returned=True).unwound(words(*callers, size=size), caller)
+    assert stack is not None
+    assert stack.addresses == (FUNC, *callers)
+    assert not stack.truncated
+    assert stack.fallback == (caller is not None)
+
+
+def test_after_the_return_a_caller_within_the_function_itself_is_kept() -> None:
+    # Recursion: the function returns to itself, close to its entry.
+    stack = StackTable(FUNC, 64, False, returned=True).unwound(words(7, FUNC + 9, 8))
+    assert stack is not None
+    assert stack.addresses == (FUNC, 7, FUNC + 9, 8)
+
+
+@pytest.mark.parametrize(("used", "truncated"), [(3, False), (4, True)])
+def test_after_the_return_a_stack_that_fills_the_map_is_truncated(
+    used: int, truncated: bool
+) -> None:
+    stack = StackTable(FUNC, 4, False, returned=True).unwound(words(*range(1, used + 1), size=4))
+    assert stack is not None
+    assert stack.addresses == (FUNC, 1, 2, 3)
+    assert stack.truncated == truncated

@@ -14,6 +14,8 @@ from kwalk.probe import refusal
 from kwalk.probe.target import Target
 
 TARGET = Target("ip_rcv", 0xFFFFFFFF81000000, "")
+INSIDE = TARGET._replace(offset=0x1F)
+RETURN = TARGET._replace(returns=True)
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +94,47 @@ def test_files_that_cannot_be_read_decide_nothing(machine: Path) -> None:
     error = refusal.explain(TARGET, [("kprobe", failed(errno.EBUSY))])
     assert isinstance(error, NotSupported)
     assert "Device or resource busy" in error.what
+
+
+def test_a_place_that_no_instruction_begins_at_is_the_users_choice_to_change() -> None:
+    error = refusal.explain(INSIDE, [("kprobe", failed(errno.EILSEQ))])
+    assert isinstance(error, UsageError)
+    assert error.what.startswith("no kprobe can be put at ip_rcv+0x1f: no instruction begins there")
+    assert "objdump" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("target", "number"), [(TARGET, errno.EILSEQ), (RETURN, errno.EILSEQ), (INSIDE, errno.EINVAL)]
+)
+def test_other_failures_are_no_matter_of_the_place(target: Target, number: int) -> None:
+    error = refusal.explain(target, [("kprobe", failed(number))])
+    assert isinstance(error, NotSupported)
+    assert "no instruction begins there" not in error.what
+
+
+@pytest.mark.parametrize("target", [INSIDE, RETURN], ids=["inside", "return"])
+def test_why_a_function_cannot_be_traced_comes_before_why_its_place_cannot(
+    machine: Path, target: Target
+) -> None:
+    (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
+    way = "kretprobe" if target.returns else "kprobe"
+    error = refusal.explain(target, [(way, failed(errno.EILSEQ))])
+    assert isinstance(error, UsageError)
+    assert error.what.startswith("ip_rcv cannot be traced: it is on the kernel's kprobe blacklist")
+
+
+@pytest.mark.parametrize(
+    ("target", "way", "label"),
+    [(INSIDE, "kprobe", "ip_rcv+0x1f"), (RETURN, "kretprobe", "r:ip_rcv")],
+)
+def test_a_refusal_names_the_place_as_the_user_does(target: Target, way: str, label: str) -> None:
+    for log in ("", "line 1\n"):
+        error = refusal.explain(target, [(way, failed(errno.EACCES, log))])
+        assert error.what.startswith(f"{label} cannot be traced by {way}: ")
+
+
+def test_a_machine_without_kprobes_has_no_kretprobes_either(machine: Path) -> None:
+    (machine / "KPROBE_PMU").unlink()
+    error = refusal.explain(RETURN, [("kretprobe", failed(errno.ENOENT, "line 1\n"))])
+    assert isinstance(error, NotSupported)
+    assert "by kretprobe: this kernel has no kprobes" in error.what

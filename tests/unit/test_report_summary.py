@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.profile import Ledger, Summary
+from kwalk.profile import Difference, Ledger, Stack, Summary, Verify
 from kwalk.report.summary import CAUSES, as_data, as_text
 from kwalk.transport.abi import COUNTERS
 from kwalk.transport.counters import kernel_misses
@@ -28,7 +28,7 @@ def produced_causes() -> set[str]:
     """Every name that a loss can have: counters, kernel misses, strings in the code."""
     counted = {name.removeprefix("lost_") for name in COUNTERS.fields if name.startswith("lost_")}
     obj: Any = SimpleNamespace(program_info=lambda program: b"", link_info=lambda: b"")
-    missed = set(kernel_misses(obj, "kw_kprobe", "kprobe"))
+    missed = set(kernel_misses(obj, "kw_kprobe", link=True))
     written = set()
     for path in Path(kwalk.__file__).parent.glob("**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -119,3 +119,37 @@ def test_data_is_json_of_a_fixed_schema() -> None:
         },
         "notes": ["a note"],
     }
+
+
+def test_data_has_what_was_compared_only_where_something_was_to_be() -> None:
+    ledger = Ledger(hits=9, recorded=9)
+    assert "verify" not in as_data(summary(ledger))
+    compared = summary(ledger)
+    compared.verify = Verify(
+        every=10,
+        checked=9,
+        mismatches=1,
+        missing_caller=2,
+        kernel_wrong={"int3_start": 3},
+        differences=[Difference(Stack((0xFFFFFFFF81000000, 1)), Stack((2,), fallback=True))],
+    )
+    data = json.loads(json.dumps(as_data(compared)))
+    assert data.pop("verify") == {
+        "every": 10,
+        "checked": 9,
+        "mismatches": 1,
+        "missing_caller": 2,
+        "kernel_wrong": {"int3_start": 3},
+        "differences": [{"walked": ["0xffffffff81000000", "0x1"], "kernel": ["0x2"]}],
+    }
+    assert data == as_data(summary(ledger))
+
+
+def test_text_ends_with_what_was_compared() -> None:
+    compared = summary(Ledger(hits=9, recorded=9), ["a note"])
+    without = as_text(compared)
+    compared.verify = Verify(every=1, checked=9)
+    text = as_text(compared)
+    assert text.startswith(without)
+    assert text.removeprefix(without).startswith("  verify: 9 stacks compared")
+    assert text.endswith("\n")

@@ -8,6 +8,7 @@ import pytest
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.target import Target, find
+from kwalk.transport.abi import Place
 
 TABLE = Kallsyms(
     b"0000000000000000 A fixed_percpu_data\n"
@@ -33,6 +34,7 @@ TABLE = Kallsyms(
     b"ffffffffc0000000 t dummy_xmit\t[dummy]\n"
     b"ffffffffc0000010 t show\t[dummy]\n"
     b"ffffffffc0000020 t late_init\t[dummy]\n"
+    b"ffffffffc0000030 t r\t[dummy]\n"
 )
 
 
@@ -99,3 +101,84 @@ def test_data_is_no_function() -> None:
 
 def test_data_of_the_same_name_does_not_get_in_the_way() -> None:
     assert find("show_state", TABLE).address == 0xFFFFFFFF82000020
+
+
+@pytest.mark.parametrize(
+    ("spelling", "place", "traced", "label"),
+    [
+        ("ip_rcv", Place.ENTRY, 0xFFFFFFFF81000010, "ip_rcv"),
+        ("ip_rcv+0xf", Place.INSIDE, 0xFFFFFFFF8100001F, "ip_rcv+0xf"),
+        ("ip_rcv+0x0A", Place.INSIDE, 0xFFFFFFFF8100001A, "ip_rcv+0xa"),
+        ("ip_rcv+10", Place.INSIDE, 0xFFFFFFFF8100001A, "ip_rcv+0xa"),
+        ("ip_rcv+0x0", Place.ENTRY, 0xFFFFFFFF81000010, "ip_rcv"),
+        ("r:ip_rcv", Place.RETURN, 0xFFFFFFFF81000010, "r:ip_rcv"),
+        ("tcp_ack.isra.0+0x4", Place.INSIDE, 0xFFFFFFFF81000034, "tcp_ack.isra.0+0x4"),
+        ("r:tcp_ack.isra.0", Place.RETURN, 0xFFFFFFFF81000030, "r:tcp_ack.isra.0"),
+        ("dummy_xmit+0x1", Place.INSIDE, 0xFFFFFFFFC0000001, "dummy_xmit+0x1"),
+        ("r:dummy_xmit", Place.RETURN, 0xFFFFFFFFC0000000, "r:dummy_xmit"),
+        ("r", Place.ENTRY, 0xFFFFFFFFC0000030, "r"),
+        ("r:r", Place.RETURN, 0xFFFFFFFFC0000030, "r:r"),
+    ],
+)
+def test_a_place_in_a_function_is_found_and_named_as_it_is_spelt(
+    spelling: str, place: Place, traced: int, label: str
+) -> None:
+    target = find(spelling, TABLE)
+    assert (target.place, target.traced, target.label) == (place, traced, label)
+    assert target.address == find(target.name, TABLE).address
+    assert find(label, TABLE) == target
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("ip_rcv+0x", "ip_rcv+-1", "ip_rcv+0x1+0x2", "ip_rcv+0x1f/0x30", "ip_rcv+f", "+0x1"),
+        *("r:", "r:r:ip_rcv", "R:ip_rcv", "p:ip_rcv", "r: ip_rcv", "ip_rcv:r", "ip_rcv +1"),
+    ],
+)
+def test_what_is_no_place_is_answered_with_the_spellings_that_are(spelling: str) -> None:
+    what, hint = refusal(spelling)
+    assert what == f"{spelling!r} is not the name of a kernel function"
+    assert "ip_rcv+0x1f" in hint
+    assert "r:ip_rcv" in hint
+
+
+def test_a_place_behind_the_functions_end_is_not_the_next_functions() -> None:
+    assert find("ip_rcv+0xf", TABLE).offset == 0xF
+    what, _ = refusal("ip_rcv+16")
+    assert what == "ip_rcv ends before ip_rcv+0x10"
+    what, _ = refusal("dummy_xmit+0x10")
+    assert what == "dummy_xmit ends before dummy_xmit+0x10"
+    # Of two names for one function the first names its stacks; a place may be given by both.
+    assert find("sys_ni_alias+0xf", TABLE).traced == 0xFFFFFFFF8100007F
+    assert refusal("sys_ni_alias+0x10")[0] == "sys_ni_alias ends before sys_ni_alias+0x10"
+
+
+def test_the_last_function_of_all_ends_where_memory_does() -> None:
+    assert find("r+0x3fffffcf", TABLE).traced == (1 << 64) - 1
+    for offset in ("0x3fffffd0", "0xffffffffffffffff"):
+        assert refusal(f"r+{offset}")[0] == f"r ends before r+{offset}"
+
+
+@pytest.mark.parametrize("digits", ["0x1" + 16 * "0", 20 * "9", 5000 * "9"], ids=len)
+def test_a_number_that_is_no_address_is_no_offset(digits: str) -> None:
+    assert "is not the name of a kernel function" in refusal(f"ip_rcv+{digits}")[0]
+
+
+@pytest.mark.parametrize("digits", ["\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}"])
+def test_offsets_have_the_digits_that_stacks_have(digits: str) -> None:
+    assert "is not the name of a kernel function" in refusal(f"ip_rcv+{digits}")[0]
+
+
+def test_a_return_has_no_place_inside() -> None:
+    what, hint = refusal("r:ip_rcv+0x4")
+    assert what == "r:ip_rcv+0x4: a return has no offset"
+    assert hint == "Give r:ip_rcv, or ip_rcv+0x4."
+
+
+@pytest.mark.parametrize("form", ["{}+0x4", "r:{}"])
+def test_a_place_in_a_function_that_cannot_be_traced_is_refused_like_the_function(
+    form: str,
+) -> None:
+    for name in ("ip_recv", "tcp_ack", "ip_init", "setup_data", "init_task"):
+        assert refusal(form.format(name)) == refusal(name)

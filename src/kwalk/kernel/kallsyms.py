@@ -111,18 +111,6 @@ class Kallsyms:
         # vmlinux can lie above modules (no KASLR) or below: the nearer symbol is the one.
         return own if own and own.address > other.address else other
 
-    def end(self, address: int) -> int:
-        """Return where the function that begins at ``address`` ends: at the next symbol."""
-        after = bisect.bisect_right(self._other_addresses, address)
-        ends = self._other_addresses[after : after + 1]
-        line = self._text.find(b"%016x " % address, 0, self._end)
-        while 0 <= line < self._end:
-            if self._address(line) > address:
-                ends.append(self._address(line))
-                break
-            line = self._text.find(b"\n", line) + 1
-        return min(ends, default=address)
-
     def _lookup_vmlinux(self, address: int) -> Symbol | None:
         low, high = 0, self._end  # line starts: [low] <= address < [high]
         if not high or self._address(low) > address:

@@ -9,6 +9,7 @@ after an ``endbr64`` (``CONFIG_X86_KERNEL_IBT``) and the place for ftrace
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from kwalk.transport.abi import Start
 
@@ -19,13 +20,20 @@ _PROLOGUE = re.compile(
 )
 
 
-def start(code: bytes, traced: bytes, offset: int, size: int) -> Start:
+_RET = re.compile(rb"\xc3|\xc2|\xf3\xc3")
+_JUMP = re.compile(rb"(?:\xe9|\x0f[\x80-\x8f])(.{4})", re.DOTALL)
+_LONGEST_JUMP = 6
+_BREAKPOINT = b"\xcc"
+
+
+def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool]) -> Start:
     """Tell where the return address is when the instruction at ``offset`` is about to run.
 
     :param code: The function's first bytes.
     :param traced: The bytes at ``offset``.
-    :param size: The function's size in bytes.
-    :return: ``Start.UNKNOWN`` where the code does not begin in a way that is known here.
+    :param within: Whether a byte belongs to the function, by its distance from the first one.
+    :return: ``Start.UNKNOWN`` where the code does not begin in a way that is known here, or
+        somebody's breakpoint hides the instruction.
     """
     match = _PROLOGUE.match(code)
     if not match:
@@ -34,15 +42,13 @@ def start(code: bytes, traced: bytes, offset: int, size: int) -> Start:
         return Start.BARE
     if offset == match.start(2):
         return Start.PUSHED
-    return Start.BARE if _leaves(traced, offset, size) else Start.FRAME
-
-
-def _leaves(traced: bytes, offset: int, size: int) -> bool:
-    """The instruction leaves the function, its frame torn down: ret, or a jump out of it."""
-    if traced[:1] in (b"\xc3", b"\xc2") or traced[:2] == b"\xf3\xc3":
-        return True
-    for opcode, length in ((rb"\xe9", 5), (rb"\x0f[\x80-\x8f]", 6)):
-        if re.match(opcode, traced, re.DOTALL):
-            distance = int.from_bytes(traced[length - 4 : length], "little", signed=True)
-            return not 0 <= offset + length + distance < size
-    return False
+    # What leaves the function does so with its frame torn down: ret, or a jump out of it.
+    if _RET.match(traced):
+        return Start.BARE
+    if traced.startswith(_BREAKPOINT) or len(traced) < _LONGEST_JUMP:
+        return Start.UNKNOWN
+    jump = _JUMP.match(traced)
+    if not jump:
+        return Start.FRAME
+    to = offset + jump.end() + int.from_bytes(jump[1], "little", signed=True)
+    return Start.FRAME if within(to) else Start.BARE

@@ -91,12 +91,16 @@ def open_probe(target: Target, symbols: Kallsyms, options: ProbeOptions) -> Prob
     notes: list[str] = []
     while True:
         try:
-            return _attach(target, symbols, options, method, notes)
+            probe = _attach(target, symbols, options, method, notes)
         except setting.CannotWalk as error:
             if not method & Method.MANUAL:
                 raise
             notes.append(f"using the helper, since {error.what}")
             method = Method.HELPER
+        else:
+            if options.verify and not method & Method.MANUAL:
+                probe.notes.append("nothing is verified: the helper's stacks are the kernel's own")
+            return probe
 
 
 def _attach(
@@ -150,8 +154,8 @@ def _attach_by(
             if unknown and target.place == Place.INSIDE:
                 notes = [
                     *notes,
-                    f"{target.name} begins in an uncommon way: the kernel's unwinder is asked each "
-                    "time (fallback)",
+                    f"the code does not tell where {target.label} has its return address: the "
+                    "kernel's unwinder is asked each time (fallback)",
                 ]
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
         if by_kprobe:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kwalk.errors import KwalkError
@@ -50,8 +51,6 @@ def config(
     target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method, fentry: bool
 ) -> dict[str, int]:
     """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0."""
-    ips, entries = symbols.address("__start_orc_unwind_ip"), symbols.address("__start_orc_unwind")
-    lookup, lookup_end = symbols.address("orc_lookup"), symbols.address("orc_lookup_end")
     rethook = symbols.address("arch_rethook_trampoline")
     graph_return = symbols.address("return_to_handler")
     hooks = [address for address in (rethook, graph_return) if address]
@@ -62,11 +61,11 @@ def config(
         "init_start": symbols.address("_sinittext"),
         "init_end": symbols.address("_einittext"),
         "image_end": symbols.address("_end"),
-        "orc_ip": ips,
-        "orc": entries,
-        "orc_entries": (entries - ips) // 4,
-        "orc_lookup": lookup,
-        "orc_lookups": (lookup_end - lookup) // 4,
+        "orc_ip": symbols.address("__start_orc_unwind_ip"),
+        "orc": symbols.address("__start_orc_unwind"),
+        "orc_entries": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind"),
+        "orc_lookup": symbols.address("orc_lookup"),
+        "orc_lookups": _words(symbols, "orc_lookup", "orc_lookup_end"),
         "rethook": rethook,
         "graph_return": graph_return,
         "hook_first": min(hooks, default=0),
@@ -85,6 +84,12 @@ def config(
         "verify": options.verify,
         "self_check": 0 if options.method else SELF_CHECK_EVENTS,
     }
+
+
+def _words(symbols: Kallsyms, first: str, end: str) -> int:
+    """Return how many words of 4 bytes lie between two symbols; 0 if not both are known."""
+    start, stop = symbols.address(first), symbols.address(end)
+    return (stop - start) // 4 if start and stop else 0
 
 
 def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
@@ -122,8 +127,8 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
     if found.unwinder == Unwinder.NONE:
         raise CannotWalk("this kernel has neither ORC tables nor frame pointers")
     if found.unwinder == Unwinder.FRAME_POINTER:
-        size = symbols.end(target.address) - target.address
-        start = prologue.start(found.function, found.traced, target.offset, size)
+        within = _within(target, symbols)
+        start = prologue.start(found.function, found.traced, target.offset, within)
         return {"stack_size": found.stack_size, "start": start}
     for name in ("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"):
         if not symbols.address(name):
@@ -132,10 +137,28 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
         registers = orc.find_format(found.fp_entry, found.null_entry, found.header)
     except orc.UnknownFormat as error:
         raise CannotWalk(f"this kernel's ORC tables are in an unknown format ({error})") from None
-    entries = symbols.address("__start_orc_unwind") - symbols.address("__start_orc_unwind_ip")
     return {
         "stack_size": found.stack_size,
         "orc_reg_sp": registers.reg_sp,
         "orc_reg_prev_sp": registers.reg_prev_sp,
-        "orc_last": entries // 4 - 1,
+        "orc_last": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind") - 1,
     }
+
+
+def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool]:
+    """Tell whether a byte, counted from the first one, is code of the target's function.
+
+    gcc puts what is unlikely to run elsewhere, as ``<name>.cold``, and jumps there and back with
+    the frame as it is.
+    """
+    own = symbols.lookup(target.address)
+    names = {target.name, own.name if own else ""}
+
+    def within(distance: int) -> bool:
+        symbol = symbols.lookup(target.address + distance)
+        if symbol is None:
+            return False
+        name, cold, _ = symbol.name.partition(".cold")
+        return symbol.address == target.address or bool(cold and name in names)
+
+    return within

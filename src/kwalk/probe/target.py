@@ -46,7 +46,8 @@ class Target(NamedTuple):
         return f"{self.name}+{self.offset:#x}" if self.offset else self.name
 
 
-_SPELLING = re.compile(r"(r:)?([A-Za-z_][\w.$]*)(?:\+(0x[0-9a-fA-F]+|\d+))?")
+_SPELLING = re.compile(r"(r:)?([A-Za-z_][\w.$]*)(?:\+(0x[0-9a-fA-F]{1,16}|[0-9]{1,19}))?")
+_TOP = 1 << 64
 
 
 def find(spelling: str, symbols: Kallsyms) -> Target:
@@ -70,7 +71,7 @@ def find(spelling: str, symbols: Kallsyms) -> Target:
         )
     target = _function(function, symbols)._replace(offset=offset, returns=returns)
     own = symbols.lookup(target.address)
-    if offset and (symbols.lookup(target.traced) != own):
+    if offset and (target.traced >= _TOP or symbols.lookup(target.traced) != own):
         raise UsageError(
             f"{function} ends before {function}+{offset:#x}",
             "Offsets are in bytes, as stacks show them; objdump or gdb shows the instructions.",

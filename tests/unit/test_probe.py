@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Which ways of attaching are tried, in which order, and what a user is told of those that fail."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kwalk.errors import KwalkError, UsageError
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import LibbpfError
+from kwalk.probe import probe, refusal, setting
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.target import Target
+from kwalk.transport.abi import CONFIG, CONTROL, FACTS, Method, Start, Unwinder
+
+SYMBOLS = Kallsyms(b"ffffffff81000000 T _stext\nffffffff81000100 T ip_rcv\nffffffff81000200 T b\n")
+ENTRY = Target("ip_rcv", 0xFFFFFFFF81000100, "")
+INSIDE = ENTRY._replace(offset=0x20)
+RETURN = ENTRY._replace(returns=True)
+COMMON = bytes.fromhex("f30f1efa 0f1f440000 55 4889e5 415541")
+
+
+class Kernel:
+    """What was done to it, and what it answers.
+
+    :ivar refuses: Program and place that it does not attach, each with an errno.
+    """
+
+    def __init__(self) -> None:
+        self.refuses: dict[str, int] = {}
+        self.facts: dict[str, int | bytes] = {"unwinder": Unwinder.FRAME_POINTER}
+        self.attached: list[tuple[Any, ...]] = []
+        self.config: list[dict[str, int]] = []
+        self.control: list[dict[str, int]] = []
+        self.order: list[str] = []
+        self.open = 0
+
+    def object(self, _image: bytes) -> Any:
+        """A new BPF object."""
+        self.open += 1
+        return SimpleNamespace(
+            choose=lambda wanted: None,
+            load=lambda: None,
+            map=self._map,
+            run=lambda name, context: (0, FACTS.pack(self.facts)),
+            attach_kprobe=lambda *what: self._attach("kprobe", *what),
+            attach_trace=lambda *what: self._attach("trace", *what),
+            close=self._close,
+        )
+
+    def _close(self) -> None:
+        self.open -= 1
+
+    def _map(self, name: str) -> Any:
+        return SimpleNamespace(
+            resize=lambda **sizes: None,
+            preset=lambda data: self.config.append(CONFIG.unpack(data)),
+            update=lambda key, data: self._update(data),
+        )
+
+    def _update(self, data: bytes) -> None:
+        self.order.append("control")
+        self.control.append(CONTROL.unpack(data))
+
+    def _attach(self, kind: str, program: str, function: str, *rest: Any) -> None:
+        self.order.append("attach")
+        self.attached.append((program, function, *rest))
+        number = self.refuses.get(program)
+        if number:
+            raise LibbpfError(f"cannot attach {kind} to {function}", number)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
+    """One with frame pointers, on which ip_rcv can be traced in every way."""
+    for name in ("KPROBE_PMU", "BLACKLIST", "FILTER_FUNCTIONS"):
+        (tmp_path / name).write_text("ip_rcv\n" if name == "FILTER_FUNCTIONS" else "")
+        monkeypatch.setattr(refusal, name, tmp_path / name)
+    kernel = Kernel()
+    kernel.facts |= {"function_code": COMMON, "traced_code": b"\x90" * 16, "counts_missed": 1}
+    monkeypatch.setattr(probe, "Object", kernel.object)
+    monkeypatch.setattr(probe, "image", lambda: b"")
+    return kernel
+
+
+Open = Callable[..., probe.Probe]
+
+
+@pytest.fixture
+def opened(kernel: Kernel) -> Open:
+    """Open a probe with these options."""
+
+    def run(target: Target = ENTRY, **options: Any) -> probe.Probe:
+        return probe.open_probe(target, SYMBOLS, ProbeOptions(**options))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "attach", "way"),
+    [
+        (ENTRY, None, "auto", "fentry"),
+        (ENTRY, Method.MANUAL, "kprobe", "kprobe"),
+        (ENTRY, Method.HELPER, "auto", "kprobe"),
+        (ENTRY, Method.HELPER, "fentry", "fentry"),
+        (INSIDE, None, "auto", "kprobe"),
+        (INSIDE, Method.HELPER, "auto", "kprobe"),
+        (INSIDE, None, "kprobe", "kprobe"),
+        (RETURN, None, "auto", "fexit"),
+        (RETURN, Method.HELPER, "auto", "kretprobe"),
+        (RETURN, None, "kprobe", "kretprobe"),
+        (RETURN, None, "fentry", "fexit"),
+    ],
+)
+def test_each_place_has_its_way_of_attaching(
+    opened: Open, kernel: Kernel, target: Target, method: Method | None, attach: str, way: str
+) -> None:
+    found = opened(target, method=method, attach=attach)
+    assert found.attach == way
+    assert found.notes == []
+    assert found.by_kprobe == (way in ("kprobe", "kretprobe"))
+    expected: tuple[Any, ...] = (f"kw_{way}", "ip_rcv")
+    if found.by_kprobe:
+        expected = ("kw_kprobe", "ip_rcv", target.offset, target.returns)
+    assert kernel.attached == [expected]
+    (config,) = kernel.config
+    assert config["fentry"] == (not found.by_kprobe)
+    assert (config["func"], config["place"]) == (target.traced, target.place)
+
+
+def test_fentry_inside_a_function_is_a_mistake_of_the_users(opened: Open, kernel: Kernel) -> None:
+    with pytest.raises(UsageError) as caught:
+        opened(INSIDE, attach="fentry")
+    assert caught.value.exit_code == 2
+    assert caught.value.what == (
+        "fentry cannot attach inside a function, and ip_rcv+0x20 is such a place"
+    )
+    assert "--attach kprobe" in caught.value.hint
+    assert kernel.attached == []
+    assert kernel.open == 0
+
+
+@pytest.mark.parametrize(("target", "way"), [(ENTRY, "fentry"), (RETURN, "fexit")])
+def test_where_one_way_is_refused_the_other_is_taken_and_that_is_said(
+    opened: Open, kernel: Kernel, target: Target, way: str
+) -> None:
+    kernel.refuses[f"kw_{way}"] = errno.EBUSY
+    found = opened(target)
+    assert found.program == "kw_kprobe"
+    (note,) = found.notes
+    assert note.startswith(f"not by {way}: cannot attach trace to ip_rcv")
+    assert kernel.open == 1
+
+
+def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel) -> None:
+    kernel.refuses |= {"kw_fexit": errno.EBUSY, "kw_kprobe": errno.EBUSY}
+    with pytest.raises(KwalkError) as caught:
+        opened(RETURN)
+    assert caught.value.what.startswith("r:ip_rcv cannot be traced by fexit: ")
+    assert "; by kretprobe: " in caught.value.what
+    assert kernel.open == 0
+
+
+def test_a_place_that_no_instruction_begins_at_is_a_mistake_of_the_users(
+    opened: Open, kernel: Kernel
+) -> None:
+    kernel.refuses["kw_kprobe"] = errno.EILSEQ
+    with pytest.raises(UsageError, match=r"no kprobe can be put at ip_rcv\+0x20"):
+        opened(INSIDE)
+
+
+def test_a_kernel_whose_stacks_cannot_be_walked_has_the_helper(
+    opened: Open, kernel: Kernel
+) -> None:
+    kernel.facts["unwinder"] = Unwinder.NONE
+    found = opened()
+    assert found.method == Method.HELPER
+    assert found.notes == [
+        "using the helper, since this kernel has neither ORC tables nor frame pointers"
+    ]
+    assert kernel.open == 1
+
+
+def test_that_nothing_is_compared_without_a_walk_is_said_where_it_was_asked_for(
+    opened: Open, kernel: Kernel
+) -> None:
+    assert opened(verify=1).notes == []
+    assert opened(method=Method.BOTH, verify=1).notes == []
+    assert opened(method=Method.HELPER).notes == []
+    (note,) = opened(method=Method.HELPER, verify=1).notes
+    assert note.startswith("nothing is verified: ")
+    kernel.facts["unwinder"] = Unwinder.NONE
+    assert [found.split()[0] for found in opened(verify=100).notes] == ["using", "nothing"]
+
+
+def test_where_the_walk_starts_is_told_before_the_program_is_attached(
+    opened: Open, kernel: Kernel
+) -> None:
+    found = opened(INSIDE)
+    assert found.control == {"start": Start.FRAME, "stack_size": setting.STACK_SIZE}
+    assert kernel.control == [CONTROL.unpack(CONTROL.pack(found.control))]
+    assert kernel.order == ["control", "attach"]
+
+
+@pytest.mark.parametrize("target", [ENTRY, INSIDE, RETURN], ids=lambda target: target.place.name)
+def test_only_inside_it_matters_how_a_function_begins(
+    opened: Open, kernel: Kernel, target: Target
+) -> None:
+    kernel.facts["function_code"] = b"\x48" * 16
+    notes = opened(target).notes
+    assert [("ip_rcv" in note, "fallback" in note) for note in notes] == (
+        [(True, True)] if target is INSIDE else []
+    )

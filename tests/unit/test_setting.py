@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: MIT
+"""What the BPF program is told is what the symbol table, the kernel and the options say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.orc import KNOWN_HASHES, SINCE_7_1, UNTIL_7_0
+from kwalk.probe import setting
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.setting import CannotWalk, Facts
+from kwalk.probe.target import Target, find
+from kwalk.transport.abi import CONFIG, FACTS, Method, Place, Start, Unwinder
+
+BASE = 0xFFFFFFFF81000000
+SYMBOLS = {
+    "_stext": 0x0,
+    "ip_rcv": 0x100,
+    "ip_rcv_core": 0x180,
+    "arch_rethook_trampoline": 0x200,
+    "return_to_handler": 0x240,
+    "ftrace_caller": 0x300,
+    "ftrace_regs_caller": 0x380,
+    "bpf_rdonly_cast": 0x400,
+    "_etext": 0x1000,
+    "__start_orc_unwind_ip": 0x2000,
+    "__start_orc_unwind": 0x2190,
+    "orc_fp_entry": 0x2800,
+    "null_orc_entry": 0x2808,
+    "__start_orc_header": 0x2810,
+    "orc_lookup": 0x3000,
+    "orc_lookup_end": 0x3040,
+    "mod_tree": 0x4000,
+    "bpf_tree": 0x4100,
+    "ftrace_ops_list": 0x4200,
+    "ftrace_list_end": 0x4300,
+    "_sinittext": 0x5000,
+    "_einittext": 0x5100,
+    "_end": 0x6000,
+}
+ADDRESSED = {
+    "text_start": "_stext",
+    "text_end": "_etext",
+    "init_start": "_sinittext",
+    "init_end": "_einittext",
+    "image_end": "_end",
+    "orc_ip": "__start_orc_unwind_ip",
+    "orc": "__start_orc_unwind",
+    "orc_lookup": "orc_lookup",
+    "rethook": "arch_rethook_trampoline",
+    "graph_return": "return_to_handler",
+    "mod_tree": "mod_tree",
+    "bpf_tree": "bpf_tree",
+    "ftrace_ops_list": "ftrace_ops_list",
+    "ftrace_list_end": "ftrace_list_end",
+    "ftrace_caller": "ftrace_caller",
+    "ftrace_regs_caller": "ftrace_regs_caller",
+}
+PROLOGUE = bytes.fromhex("f30f1efa 0f1f440000 55 4889e5 415541")
+HASH_7_1 = next(bytes.fromhex(h) for h, known in KNOWN_HASHES.items() if known == SINCE_7_1)
+# orc_fp_entry and null_orc_entry of 6.12: BP at "previous SP" - 16, CFA at SP + 8.
+FP_ENTRY, NULL_ENTRY = 0x1 << 36 | 0x4 << 32, 0x5 << 32 | 8
+
+
+def table(*absent: str) -> Kallsyms:
+    lines = [f"{BASE + at:016x} T {name}\n" for name, at in SYMBOLS.items() if name not in absent]
+    return Kallsyms("".join(lines).encode())
+
+
+def config(
+    spelling: str = "ip_rcv",
+    options: ProbeOptions | None = None,
+    *absent: str,
+    method: Method = Method.MANUAL,
+    fentry: bool = True,
+) -> dict[str, int]:
+    target = find(spelling, table())
+    return setting.config(target, table(*absent), options or ProbeOptions(), method, fentry)
+
+
+def found(unwinder: Unwinder = Unwinder.ORC, **other: Any) -> Facts:
+    facts = {
+        "fp_entry": FP_ENTRY,
+        "null_entry": NULL_ENTRY,
+        "header": bytes(20),
+        "function": PROLOGUE,
+        "traced": PROLOGUE,
+        "unwinder": unwinder,
+        "counts_missed": True,
+        "stack_size": 16384,
+    }
+    return Facts(**(facts | other))
+
+
+def test_addresses_are_those_of_the_symbol_table() -> None:
+    told = config()
+    assert {field: told[field] for field in ADDRESSED} == {
+        field: BASE + SYMBOLS[name] for field, name in ADDRESSED.items()
+    }
+    assert told["orc_entries"] == 0x190 // 4
+    assert told["orc_lookups"] == 0x40 // 4
+    assert told["typed_loads"] == 1
+    CONFIG.pack(told)
+
+
+@pytest.mark.parametrize("field", ADDRESSED)
+def test_what_the_symbol_table_does_not_show_is_zero(field: str) -> None:
+    absent = {ADDRESSED[field]}
+    if field in ("orc_ip", "orc"):
+        absent = {"__start_orc_unwind_ip", "__start_orc_unwind"}
+    if field == "orc_lookup":
+        absent.add("orc_lookup_end")
+    told = config("ip_rcv", None, *absent)
+    assert told[field] == 0
+    assert (told["orc_entries"] == 0) == (field in ("orc_ip", "orc"))
+    assert (told["orc_lookups"] == 0) == (field == "orc_lookup")
+    CONFIG.pack(told)
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_a_single_symbol_that_is_missing_still_makes_a_config(name: str) -> None:
+    told = CONFIG.unpack(CONFIG.pack(config("ip_rcv", None, name)))
+    if "orc_unwind" in name:
+        assert told["orc_entries"] == 0
+    if "orc_lookup" in name:
+        assert told["orc_lookups"] == 0
+
+
+def test_a_kernel_without_typed_loads_is_not_asked_for_them() -> None:
+    assert config("ip_rcv", None, "bpf_rdonly_cast")["typed_loads"] == 0
+
+
+@pytest.mark.parametrize(
+    ("absent", "first", "span"),
+    [
+        ((), 0x200, 0x40),
+        (("return_to_handler",), 0x200, 0),
+        (("arch_rethook_trampoline",), 0x240, 0),
+    ],
+)
+def test_the_hooks_are_one_range(absent: tuple[str, ...], first: int, span: int) -> None:
+    told = config("ip_rcv", None, *absent)
+    assert (told["hook_first"] - BASE, told["hook_span"]) == (first, span)
+
+
+def test_a_kernel_without_hooks_has_none() -> None:
+    told = config("ip_rcv", None, "arch_rethook_trampoline", "return_to_handler")
+    assert (told["hook_first"], told["hook_span"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "at", "place"),
+    [
+        ("ip_rcv", 0x100, Place.ENTRY),
+        ("ip_rcv+0x1f", 0x11F, Place.INSIDE),
+        ("r:ip_rcv", 0x100, Place.RETURN),
+    ],
+)
+def test_the_traced_place_is_told(spelling: str, at: int, place: Place) -> None:
+    told = config(spelling)
+    assert (told["func"], told["place"]) == (BASE + at, place)
+
+
+def test_the_options_are_told() -> None:
+    told = config("ip_rcv", ProbeOptions(depth=20, verify=100), method=Method.BOTH, fentry=False)
+    assert (told["max_frames"], told["verify"]) == (20, 100)
+    assert (told["method"], told["fentry"]) == (Method.BOTH, 0)
+    assert config()["fentry"] == 1
+    assert config()["verify"] == 0
+
+
+@pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER, Method.BOTH])
+def test_only_a_walk_that_kwalk_chose_itself_is_checked_first(method: Method) -> None:
+    assert config("ip_rcv", ProbeOptions(method=None))["self_check"] > 0
+    assert config("ip_rcv", ProbeOptions(method=method), method=method)["self_check"] == 0
+
+
+def answered(spelling: str, absent: tuple[str, ...] = (), **fields: Any) -> tuple[dict, Facts]:
+    """What kw_facts is asked, and what is made of its answer."""
+    asked: dict[str, Any] = {}
+
+    class Object:
+        def run(self, name: str, context: bytes) -> tuple[int, bytes]:
+            assert name == "kw_facts"
+            asked.update(FACTS.unpack(context))
+            return 0, FACTS.pack(asked | fields)
+
+    symbols = table(*absent)
+    obj: Any = Object()
+    return asked, setting.facts(obj, symbols, find(spelling, symbols))
+
+
+def test_facts_are_asked_for_where_the_symbols_are() -> None:
+    asked, _ = answered("ip_rcv+0x1f", ("null_orc_entry",))
+    assert asked["orc_fp_entry"] == BASE + 0x2800
+    assert asked["orc_null_entry"] == 0
+    assert asked["orc_header"] == BASE + 0x2810
+    assert (asked["function"], asked["traced"]) == (BASE + 0x100, BASE + 0x11F)
+    asked, _ = answered("ip_rcv", ("orc_fp_entry", "__start_orc_header"))
+    assert (asked["orc_fp_entry"], asked["orc_header"]) == (0, 0)
+    assert asked["traced"] == asked["function"]
+
+
+def test_facts_are_what_the_kernel_answered() -> None:
+    _, facts = answered(
+        "ip_rcv",
+        fp_entry=FP_ENTRY,
+        null_entry=NULL_ENTRY,
+        header=HASH_7_1,
+        function_code=PROLOGUE,
+        traced_code=PROLOGUE[::-1],
+        unwinder=2,
+        counts_missed=1,
+        stack_pages=8,
+    )
+    assert facts == Facts(
+        fp_entry=FP_ENTRY,
+        null_entry=NULL_ENTRY,
+        header=HASH_7_1,
+        function=PROLOGUE,
+        traced=PROLOGUE[::-1],
+        unwinder=Unwinder.ORC,
+        counts_missed=True,
+        stack_size=32768,
+    )
+
+
+def test_a_stack_of_unknown_size_is_taken_for_one_of_the_usual_size() -> None:
+    assert answered("ip_rcv", stack_pages=0)[1].stack_size == 16384
+
+
+def test_with_orc_the_registers_and_the_last_entry_are_told() -> None:
+    symbols = table()
+    told = setting.control(found(), symbols, find("ip_rcv", symbols))
+    assert told == {
+        "stack_size": 16384,
+        "orc_reg_sp": UNTIL_7_0.reg_sp,
+        "orc_reg_prev_sp": UNTIL_7_0.reg_prev_sp,
+        "orc_last": 99,
+    }
+    known = found(fp_entry=0, null_entry=0, header=HASH_7_1)
+    told = setting.control(known, symbols, find("ip_rcv", symbols))
+    assert (told["orc_reg_sp"], told["orc_reg_prev_sp"]) == SINCE_7_1
+
+
+@pytest.mark.parametrize(
+    ("spelling", "traced", "place"),
+    [
+        ("ip_rcv", PROLOGUE, Start.BARE),
+        ("ip_rcv+0x9", PROLOGUE[9:], Start.BARE),
+        ("ip_rcv+0xa", PROLOGUE[10:], Start.PUSHED),
+        ("ip_rcv+0x20", bytes.fromhex("4889df"), Start.FRAME),
+        ("ip_rcv+0x20", bytes.fromhex("c3"), Start.BARE),
+        # ip_rcv is 0x80 bytes long.
+        ("ip_rcv+0x20", bytes.fromhex("e95a000000"), Start.FRAME),
+        ("ip_rcv+0x20", bytes.fromhex("e95b000000"), Start.BARE),
+        ("ip_rcv+0x20", bytes.fromhex("e9dbffffff"), Start.FRAME),
+        ("ip_rcv+0x20", bytes.fromhex("e9daffffff"), Start.BARE),
+    ],
+)
+def test_with_frame_pointers_the_code_tells_where_the_walk_starts(
+    spelling: str, traced: bytes, place: Start
+) -> None:
+    symbols = table()
+    facts = found(Unwinder.FRAME_POINTER, traced=traced.ljust(16, b"\x90"), stack_size=8192)
+    told = setting.control(facts, symbols, find(spelling, symbols))
+    assert told == {"stack_size": 8192, "start": place}
+
+
+@pytest.mark.parametrize("jump", ["0f88", "0f85", "e9"])
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [
+        ("ip_rcv.cold", Start.FRAME),
+        ("ip_rcv.cold.12", Start.FRAME),
+        ("ip_rcv_core.cold", Start.BARE),
+        ("ip_rcv_core", Start.BARE),
+        ("ip_rcv.part.0", Start.BARE),
+        ("__x86_return_thunk", Start.BARE),
+    ],
+)
+def test_a_jump_to_the_functions_unlikely_part_takes_the_frame_along(
+    jump: str, to: str, place: Start
+) -> None:
+    # gcc: js ip_rcv.cold, in which -0x24(%rbp) is used and which jumps back.
+    symbols = Kallsyms(
+        f"{BASE:016x} T ip_rcv\n{BASE:016x} T alias\n{BASE + 0x80:016x} t other\n"
+        f"{BASE + 0x1000:016x} t {to}\n{BASE + 0x1020:016x} t behind\n".encode()
+    )
+    opcode = bytes.fromhex(jump)
+    for into in (0, 0x1F):
+        distance = 0x1000 + into - 0x20 - len(opcode) - 4
+        traced = opcode + distance.to_bytes(4, "little")
+        facts = found(Unwinder.FRAME_POINTER, traced=traced.ljust(16, b"\x90"))
+        for spelling in ("ip_rcv+0x20", "alias+0x20"):
+            told = setting.control(facts, symbols, find(spelling, symbols))
+            assert told["start"] == place
+
+
+def test_an_unlikely_part_may_bear_the_name_that_the_user_gave() -> None:
+    symbols = Kallsyms(
+        f"{BASE:016x} T first\n{BASE:016x} T ip_rcv\n{BASE + 0x80:016x} t other\n"
+        f"{BASE + 0x1000:016x} t ip_rcv.cold\n{BASE + 0x1020:016x} t behind\n".encode()
+    )
+    facts = found(Unwinder.FRAME_POINTER, traced=bytes.fromhex("e9db0f0000").ljust(16))
+    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols))
+    assert told["start"] == Start.FRAME
+
+
+def test_with_frame_pointers_code_that_begins_otherwise_is_left_to_the_kernel() -> None:
+    symbols = table()
+    facts = found(Unwinder.FRAME_POINTER, function=bytes(16))
+    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols))
+    assert told["start"] == Start.UNKNOWN
+
+
+def cannot(facts: Facts, *absent: str) -> str:
+    with pytest.raises(CannotWalk) as caught:
+        setting.control(facts, table(*absent), Target("ip_rcv", BASE + 0x100, ""))
+    return caught.value.what
+
+
+def test_why_a_kernels_stacks_cannot_be_walked_is_said() -> None:
+    assert cannot(found(Unwinder.NONE)) == (
+        "this kernel has neither ORC tables nor frame pointers"
+    )  # fmt: skip
+    for name in ("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"):
+        assert (
+            cannot(found(), name) == f"this kernel's ORC tables can't be found (no symbol {name})"
+        )
+    assert "in an unknown format (format hash 0101" in cannot(found(header=b"\1" * 20))
+    assert "in an unknown format (register numbers SP=7" in cannot(found(null_entry=7 << 32))
+
+
+def test_frame_pointers_need_no_orc_symbols() -> None:
+    symbols = table("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext")
+    target = find("ip_rcv", symbols)
+    assert setting.control(found(Unwinder.FRAME_POINTER), symbols, target)["stack_size"] == 16384
