@@ -150,7 +150,7 @@ ALL = (
         "softirq-over-interrupt",
         ("handle_softirqs", "__do_softirq"),
         busy_timeouts,
-        often(both(over_kernel(TIMER), path("__irq_exit_rcu", TIMER))),
+        often(both(over_kernel(TIMER), path("*irq_exit_rcu", TIMER))),
     ),
     Surroundings(
         "timer-wheel",
@@ -169,7 +169,7 @@ ALL = (
         ("tick_irq_enter",),
         naps,
         often(
-            path("tick_irq_enter", TIMER, "do_idle", "rest_init", "x86_64_start_kernel"),
+            path("tick_irq_enter", TIMER, "do_idle", "rest_init", "start_kernel"),
             path("tick_irq_enter", TIMER, "do_idle", "start_secondary"),
         ),
     ),

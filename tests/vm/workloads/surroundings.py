@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from kwalk.profile import Frame
 
@@ -42,29 +43,25 @@ class Surroundings:
     brings_code: bool = False
 
 
-def matches(name: str, pattern: str) -> bool:
-    """Tell whether a symbol is meant: a final ``*`` stands for any suffix."""
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
-
-
 def path(*patterns: str, root: str = "") -> StackTest:
     """Test for a stack with these functions in this order, innermost first, others between.
 
+    :param patterns: Names, in which ``*`` stands for anything.
     :param root: The outermost frame.
     """
 
     def test(stack: list[Frame]) -> bool:
-        if root and not matches(stack[-1].name, root):
+        if root and not fnmatchcase(stack[-1].name, root):
             return False
         frames = iter(stack)
-        return all(any(matches(frame.name, wanted) for frame in frames) for wanted in patterns)
+        return all(any(fnmatchcase(frame.name, wanted) for frame in frames) for wanted in patterns)
 
     return test
 
 
 def over_kernel(gate: str) -> StackTest:
     """Test for an entry to the kernel by ``gate`` that interrupted kernel code."""
-    return lambda stack: any(matches(frame.name, gate) for frame in stack[:-1])
+    return lambda stack: any(fnmatchcase(frame.name, gate) for frame in stack[:-1])
 
 
 def in_module(*names: str) -> StackTest:
