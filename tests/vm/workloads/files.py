@@ -29,17 +29,15 @@ def pipes() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def cold_reads() -> Iterator[Burst]:
-    """Read a file of the root file system, which was just dropped from the page cache."""
-    fd = os.open(__file__, os.O_RDONLY)
+    """Send on a file of the root file system, which was just dropped from the page cache."""
+    with open(__file__, "rb") as file, open("/dev/null", "wb") as null:
+        fd, sink = file.fileno(), null.fileno()
 
-    def read() -> None:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.pread(fd, 100, 0)
+        def read() -> None:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.sendfile(sink, fd, 0, 100)
 
-    try:
         yield repeat(read)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -66,7 +64,7 @@ ALL = (
         often(
             both(
                 lambda stack: len(stack) >= 20,
-                path("p9_client_read*", "vfs_read", root=SYSCALL),
+                path("p9_client_read*", "*splice*", root=SYSCALL),
             ),
         ),
     ),
@@ -80,6 +78,6 @@ ALL = (
         "way-back-to-user",
         ("task_work_run",),
         replaced,
-        often(path("task_work_run", "syscall_exit_to_user_mode*", root=SYSCALL)),
+        often(path("task_work_run", "do_syscall_64", root=SYSCALL)),
     ),
 )
