@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""The shapes that loads take: a repeated action, processes beside the test, threads in one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from workloads.surroundings import Burst
+
+SECONDS = 0.4
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def repeat(action: Callable[[], object], most: int = 1100) -> Burst:
+    """Return a burst that repeats ``action`` for a while, ``most`` times at most."""
+
+    def burst() -> None:
+        deadline = time.monotonic() + SECONDS
+        for _ in range(most):
+            action()
+            if time.monotonic() > deadline:
+                return
+
+    return burst
+
+
+@contextlib.contextmanager
+def children(*actions: Callable[[], object]) -> Iterator[Burst]:
+    """Repeat each action in a process of its own."""
+    with contextlib.ExitStack() as stack:
+        yield _resuming([stack.enter_context(_child(action)) for action in actions])
+
+
+@contextlib.contextmanager
+def _child(action: Callable[[], object]) -> Iterator[int]:
+    pid = os.fork()
+    if not pid:
+        try:
+            while True:
+                action()
+        finally:
+            os._exit(1)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def command(words: Sequence[str]) -> Iterator[Burst]:
+    """Run a command that does not end by itself."""
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    try:
+        yield _resuming([process.pid])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _resuming(pids: list[int]) -> Burst:
+    """Return a burst that lets processes run.
+
+    Between bursts they are stopped: under emulation they would slow the tracer down too much.
+    """
+
+    def send(number: int) -> None:
+        for pid in pids:
+            os.kill(pid, number)
+
+    def burst() -> None:
+        send(signal.SIGCONT)
+        time.sleep(SECONDS)
+        send(signal.SIGSTOP)
+
+    time.sleep(0.1)  # so that they have begun
+    send(signal.SIGSTOP)
+    return burst
+
+
+def in_threads(*actions: Callable[[], object]) -> Callable[[], None]:
+    """Return an action that repeats each of ``actions`` in a thread of its own, for ever."""
+
+    def loop(action: Callable[[], object]) -> None:
+        while True:
+            action()
+
+    def run() -> None:
+        for action in actions[1:]:
+            threading.Thread(target=loop, args=(action,), daemon=True).start()
+        loop(actions[0])
+
+    return run
+
+
+def pinned(cpu: int, action: Callable[[], object]) -> Callable[[], object]:
+    """Return ``action``, moving the thread that does it to a CPU."""
+
+    def run() -> object:
+        if os.sched_getaffinity(0) != {cpu}:
+            os.sched_setaffinity(0, {cpu})
+        return action()
+
+    return run
+
+
+def machine_code(code: str) -> Callable[[int], int]:
+    """Make a function of x86-64 machine code, in hexadecimal; it runs without Python's lock."""
+    data = bytes.fromhex(code)
+    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(data)
+    made = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long)(address_of(page))
+    _kept.append(page)
+    return made
+
+
+def address_of(area: mmap.mmap) -> int:
+    """Return where a mapping lies."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(area))
+
+
+_kept: list[mmap.mmap] = []
