@@ -172,6 +172,20 @@ struct fgraph_ops {
 	int idx;
 };
 
+/* include/linux/kprobes.h, kernel/kprobes.c */
+struct list_head {
+	struct list_head *next;
+};
+
+struct kprobe_insn_cache {
+	struct list_head pages;
+};
+
+struct kprobe_insn_page {
+	struct list_head list;
+	void *insns;
+};
+
 /* include/linux/rethook.h */
 struct llist_node {
 	struct llist_node *next;

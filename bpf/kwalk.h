@@ -64,15 +64,17 @@ struct kw_config {
 	__u64 ftrace_list_end;
 	__u64 ftrace_caller; /* what ftrace's trampolines are copies of */
 	__u64 ftrace_regs_caller;
-	__u32 orc_lookups; /* entries in orc_lookup */
-	__u32 orc_entries; /* entries in orc_ip and orc */
-	__u32 method;	   /* enum kw_method */
-	__u32 fentry;	   /* attached by fentry or fexit, not by kprobe or kretprobe */
-	__u32 place;	   /* enum kw_place */
-	__u32 typed_loads; /* the kernel has bpf_rdonly_cast() */
-	__u32 max_frames;  /* 2..KW_MAX_FRAMES: deeper stacks are cut and marked */
-	__u32 verify;	   /* 1 in so many events, at random, is compared; 0 none */
-	__u32 self_check;  /* so many first events of each CPU are compared */
+	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
+	__u64 optinsn_slots; /* 0 if unknown */
+	__u32 orc_lookups;   /* entries in orc_lookup */
+	__u32 orc_entries;   /* entries in orc_ip and orc */
+	__u32 method;	     /* enum kw_method */
+	__u32 fentry;	     /* attached by fentry or fexit, not by kprobe or kretprobe */
+	__u32 place;	     /* enum kw_place */
+	__u32 typed_loads;   /* the kernel has bpf_rdonly_cast() */
+	__u32 max_frames;    /* 2..KW_MAX_FRAMES: deeper stacks are cut and marked */
+	__u32 verify;	     /* 1 in so many events, at random, is compared; 0 none */
+	__u32 self_check;    /* so many first events of each CPU are compared */
 	__u32 reserved;
 };
 

@@ -249,7 +249,10 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 		return KW_TEXT | kw_rule_search(original - (ip - place));
 	if (kw_in_bpf(ip))
 		return KW_TEXT | kw_rule_fp();
-	return KW_CFA_UNKNOWN;
+	if (!cfg.mod_tree || !cfg.bpf_tree || !cfg.ftrace_ops_list ||
+	    kw_may_be_slot(cfg.insn_slots, ip) || kw_may_be_slot(cfg.optinsn_slots, ip))
+		return KW_CFA_UNKNOWN;
+	return KW_RULE_END;
 }
 
 /* The rule of any code at ip, which is known to be code. */

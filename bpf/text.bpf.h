@@ -2,9 +2,8 @@
 /*
  * text.bpf.h: what code an address belongs to: vmlinux, a module, ftrace, BPF, or none.
  *
- * Together this is __kernel_text_address() of kernel/extable.c, but for the slots of kprobes,
- * where the answer is "unknown". Nothing about code that can go away is remembered from one
- * event to the next: other code may come to its place.
+ * Together this is __kernel_text_address() of kernel/extable.c. Nothing about code that can go
+ * away is remembered from one event to the next: other code may come to its place.
  */
 #ifndef KWALK_TEXT_H
 #define KWALK_TEXT_H
@@ -106,6 +105,42 @@ __noinline __u64 kw_ftrace_original(__u64 ip)
 		       ? cfg.ftrace_regs_caller
 		       : cfg.ftrace_caller;
 	return original + ip - kw_load_field(search.found, struct ftrace_ops, trampoline);
+}
+
+#define KW_MAX_SLOT_PAGES 1024
+#define KW_PAGE_SIZE	  4096
+
+struct kw_slot_search {
+	__u64 ip;
+	__u64 head;
+	__u64 at; /* kprobe_insn_page.list */
+	__u32 found;
+	__u32 done;
+};
+
+static long kw_slot_next(__u32 index, struct kw_slot_search *s)
+{
+	__u64 page = s->at - bpf_core_field_offset(struct kprobe_insn_page, list);
+
+	s->done = s->at == s->head;
+	if (!s->at || s->done)
+		return 1;
+	s->found = s->ip - kw_load_field(page, struct kprobe_insn_page, insns) < KW_PAGE_SIZE;
+	s->at = kw_load(s->at); /* list_head.next */
+	return s->found;
+}
+
+/* Where kprobes run the instructions that they replaced: is_kprobe_insn_slot() and the like. */
+__noinline int kw_may_be_slot(__u64 cache, __u64 ip)
+{
+	struct kw_slot_search search = {.ip = ip};
+
+	if (!cache)
+		return true;
+	search.head = cache + bpf_core_field_offset(struct kprobe_insn_cache, pages);
+	search.at = kw_load(search.head);
+	bpf_loop(KW_MAX_SLOT_PAGES, kw_slot_next, &search, 0);
+	return search.found || !search.done;
 }
 
 #endif /* KWALK_TEXT_H */

@@ -21,6 +21,16 @@ static __always_inline int kw_settle_quickly(struct kw_state *s)
 }
 
 /*
+ * FUNC's caller may be code that the kernel lists nowhere, such as a classic BPF filter. By
+ * frame pointers the kernel's unwinder never sees this one frame, hence does not end there.
+ */
+static __always_inline bool kw_unlisted_caller(const struct kw_state *s)
+{
+	return kw_unwinder() == KW_UNWIND_FP && cfg.place != KW_PLACE_INSIDE &&
+	       s->ip >= KW_KERNEL_TEXT;
+}
+
+/*
  * Fill frames[] from the state at FUNC's caller, which the first step led to. Returns the
  * number of frames; sets KW_EV_TRUNCATED in flags where the stack goes on beyond them,
  * KW_EV_FALLBACK where only the kernel's unwinder can tell.
@@ -34,6 +44,8 @@ static __always_inline __u32 kw_walk(struct kw_state *s, int step, __u64 *frames
 	for (nr = 1; nr < KW_MAX_FRAMES; nr++) {
 		if (step == KW_STEP_FRAME)
 			step = kw_settle_quickly(s);
+		if (nr == 1 && step == KW_STEP_END && kw_unlisted_caller(s))
+			step = KW_STEP_FRAME;
 		if (step != KW_STEP_FRAME || nr >= cfg.max_frames)
 			break;
 		frames[nr] = s->ip;

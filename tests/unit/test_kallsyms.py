@@ -137,3 +137,16 @@ def test_no_table_or_an_empty_one_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(NotSupported):
         Kallsyms.read(tmp_path / "empty")
+
+
+def test_what_lies_behind_the_image_has_none_of_its_names() -> None:
+    table = [
+        Symbol(VMLINUX, "ip_rcv", ""),
+        Symbol(VMLINUX + 64, "_end", ""),
+        Symbol(VMLINUX + 4096, "ovl_open", "overlay"),
+    ]
+    symbols = Kallsyms(text_of(table))
+    assert symbols.lookup(VMLINUX + 63) == table[0]
+    assert symbols.lookup(VMLINUX + 64) is None
+    assert symbols.lookup(VMLINUX + 4095) is None
+    assert symbols.lookup(VMLINUX + 4096) == table[2]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,7 +112,13 @@ class Kallsyms:
         # vmlinux can lie above modules (no KASLR) or below: the nearer symbol is the one.
         return own if own and own.address > other.address else other
 
+    @cached_property
+    def _image_end(self) -> int:
+        return self.address("_end") or 1 << 64
+
     def _lookup_vmlinux(self, address: int) -> Symbol | None:
+        if address >= self._image_end:
+            return None  # code that no table names, such as a classic BPF filter
         low, high = 0, self._end  # line starts: [low] <= address < [high]
         if not high or self._address(low) > address:
             return None

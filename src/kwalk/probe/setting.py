@@ -76,6 +76,8 @@ def config(
         "ftrace_list_end": symbols.address("ftrace_list_end"),
         "ftrace_caller": symbols.address("ftrace_caller"),
         "ftrace_regs_caller": symbols.address("ftrace_regs_caller"),
+        "insn_slots": symbols.address("kprobe_insn_slots"),
+        "optinsn_slots": symbols.address("kprobe_optinsn_slots"),
         "method": int(method),
         "fentry": int(fentry),
         "place": int(target.place),

@@ -93,6 +93,7 @@ CONFIG = Layout(
     "func:Q text_start:Q text_end:Q init_start:Q init_end:Q image_end:Q orc_ip:Q orc:Q"
     " orc_lookup:Q rethook:Q graph_return:Q hook_first:Q hook_span:Q mod_tree:Q bpf_tree:Q"
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
+    " insn_slots:Q optinsn_slots:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I reserved:I",
 )
