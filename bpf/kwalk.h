@@ -75,7 +75,7 @@ struct kw_config {
 	__u32 max_frames;    /* 2..KW_MAX_FRAMES: deeper stacks are cut and marked */
 	__u32 verify;	     /* 1 in so many events, at random, is compared; 0 none */
 	__u32 self_check;    /* so many first events of each CPU are compared */
-	__u32 reserved;
+	__u32 kernel_frames; /* most that the kernel gives, at most KW_MAX_FRAMES */
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */

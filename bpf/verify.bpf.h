@@ -30,7 +30,7 @@ static __always_inline bool kw_ask_kernel(void *ctx, struct kw_scratch *sc)
 
 	sc->kernel.event = sc->walk.event;
 	sc->kernel.event.nr = bytes > 0 ? bytes / sizeof(__u64) : 0;
-	if (sc->kernel.event.nr >= KW_MAX_FRAMES)
+	if (sc->kernel.event.nr >= cfg.kernel_frames)
 		sc->kernel.event.flags |= KW_EV_TRUNCATED;
 	return bytes > 0;
 }
@@ -54,7 +54,7 @@ __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 			/* Both end here, or one was cut off. */
 			if (own >= nr && (other >= kernel_nr || nr >= cfg.max_frames))
 				return true;
-			return other >= kernel_nr && kernel_nr >= KW_MAX_FRAMES;
+			return other >= kernel_nr && kernel_nr >= cfg.kernel_frames;
 		}
 		if (sc->walk.frames[own & 127] != sc->kernel.frames[other & 127])
 			return false;

@@ -21,7 +21,7 @@ from kwalk.lab import kernels
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.prefix) / "bin"
-TIMEOUT_SECONDS = 1500
+TIMEOUT_SECONDS = 2400
 PARALLEL = min(4, os.cpu_count() or 1)
 
 

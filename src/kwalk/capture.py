@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.records import Record, decode
 from kwalk.decode.stacks import StackTable
-from kwalk.kernel.access import check_access
+from kwalk.kernel.access import check_access, unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe
@@ -20,6 +20,7 @@ from kwalk.profile import Event, Ledger, Summary
 from kwalk.transport.abi import (
     DIFFERS,
     FALLBACK,
+    MAX_FRAMES,
     NO_ID,
     OTHER,
     SECOND_MAP,
@@ -64,13 +65,15 @@ class Capture:
     def _connect(self) -> None:
         obj = self.probe.obj
         self._ring = Ring(obj.map("events").fd, self.options.ring_bytes)
-        self._maps = StackMaps(obj, self.options.depth, self.probe.control)
+        kernel_depth = min(unwinder_frames(), MAX_FRAMES)
+        self._maps = StackMaps(obj, min(self.options.depth, kernel_depth), self.probe.control)
         self._counters = Counters(obj)
         self._table = StackTable(
             self.probe.target.traced,
             self.options.depth,
             insert_caller=self.probe.unwinder == Unwinder.FRAME_POINTER,
             returned=self.probe.attach == "kretprobe",
+            kernel_depth=kernel_depth,
         )
         self._comparison = Comparison(self._table, self.options.verify)
         self._ledger = Ledger()

@@ -15,9 +15,11 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "vm"))
@@ -35,8 +37,9 @@ from kwalk.transport.abi import Method
 
 TRACING = Path("/sys/kernel/tracing")
 # Per function: enough to see it in many surroundings, and not for ever.
-FUNCTION_EVENTS = 6000
-FUNCTION_SECONDS = 8.0
+FUNCTION_EVENTS = 10_000
+FUNCTION_SECONDS = 4.0
+LOADS = 4
 Burst = Callable[[], object]
 
 
@@ -81,9 +84,12 @@ def traceable(symbols: Kallsyms) -> set[str]:
     return {name for name in set(names) - black if "." not in name}
 
 
-def called(bursts: Sequence[Burst]) -> set[str]:
-    """Functions that the loads call, as ftrace's function tracer sees them in short looks."""
-    names: set[str] = set()
+def called(bursts: Sequence[Burst]) -> dict[str, list[Burst]]:
+    """Functions that the loads call, as ftrace's function tracer sees them in a short look.
+
+    :return: The loads by which each is called, the one with the most calls first.
+    """
+    calls: dict[str, list[tuple[int, Burst]]] = {}
     (TRACING / "current_tracer").write_text("function")
     try:
         for burst in bursts:
@@ -92,13 +98,15 @@ def called(bursts: Sequence[Burst]) -> set[str]:
             burst()
             (TRACING / "tracing_on").write_text("0")
             with (TRACING / "trace").open() as lines:
-                names |= {
-                    part[-1].split()[0] for line in lines if len(part := line.split(": ")) > 1
-                }
+                rows = (line.split(": ") for line in lines)
+                numbers = Counter(row[-1].split()[0] for row in rows if len(row) > 1)
+            for name, number in numbers.items():
+                calls.setdefault(name, []).append((number, burst))
     finally:
         (TRACING / "current_tracer").write_text("nop")
         (TRACING / "tracing_on").write_text("1")
-    return names
+    most = {name: sorted(found, key=lambda pair: -pair[0]) for name, found in calls.items()}
+    return {name: [burst for _, burst in found] for name, found in most.items()}
 
 
 def loads(stack: ExitStack) -> Iterator[Burst]:
@@ -114,7 +122,7 @@ def compare(function: str, attach: str, bursts: Sequence[Burst]) -> Summary | No
         with Capture(function, ProbeOptions(Method.MANUAL, attach, verify=1)) as capture:
             deadline = time.monotonic() + FUNCTION_SECONDS
             number = 0
-            for burst in bursts:
+            for burst in cycle(bursts[:LOADS]):
                 burst()
                 number += sum(1 for _ in capture.read())
                 if number >= FUNCTION_EVENTS or time.monotonic() > deadline:
@@ -157,7 +165,8 @@ def main() -> int:
     started = time.monotonic()
     with ExitStack() as stack:
         bursts = list(loads(stack))
-        names = sorted(called(bursts) & traceable(Kallsyms.read()))
+        calls = called(bursts)
+        names = sorted(calls.keys() & traceable(Kallsyms.read()))
         chance.shuffle(names)
         print(f"{len(bursts)} loads call {len(names)} functions that can be traced", flush=True)
         for function in names:
@@ -165,7 +174,7 @@ def main() -> int:
             if enough or time.monotonic() - started > args.seconds:
                 break
             attach = chance.choice(["kprobe", "fentry"])
-            summary = compare(function, attach, chance.sample(bursts, len(bursts)))
+            summary = compare(function, attach, calls[function])
             if summary is None:
                 total.refused += 1
                 continue

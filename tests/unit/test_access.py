@@ -99,3 +99,12 @@ def test_a_name_in_btf_is_a_whole_string(machine: Path) -> None:
     assert not access.btf_names("link_info")
     (machine / "BTF").unlink()
     assert not access.btf_names("bpf_link_info")
+
+
+def test_how_deep_the_kernel_unwinds_is_its_sysctls_word(tmp_path: Path) -> None:
+    limit = tmp_path / "perf_event_max_stack"
+    assert access.unwinder_frames(limit) == 127, (
+        "the kernel's own default where nothing can be read"
+    )
+    limit.write_text("16\n")
+    assert access.unwinder_frames(limit) == 16

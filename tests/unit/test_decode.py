@@ -182,3 +182,14 @@ def test_after_the_return_a_stack_that_fills_the_map_is_truncated(
     assert stack is not None
     assert stack.addresses == (FUNC, 1, 2, 3)
     assert stack.truncated == truncated
+
+
+@pytest.mark.parametrize(("used", "cut"), [(5, False), (6, True)])
+@pytest.mark.parametrize("caller", [None, 9])
+def test_a_stack_as_deep_as_the_kernel_unwinds_is_truncated(
+    used: int, cut: bool, caller: int | None
+) -> None:
+    table = StackTable(FUNC, 64, insert_caller=False, kernel_depth=6)
+    stack = table.unwound(words(FUNC, *range(1, used), size=6), caller)
+    assert stack is not None
+    assert stack.truncated == cut

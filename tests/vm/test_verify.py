@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import call
@@ -114,6 +116,31 @@ def test_one_in_n_is_a_random_choice(redis: None) -> None:
     spread = 6 * (number * 0.09) ** 0.5
     assert abs(summary.verify.checked - number / 10) < spread
     assert summary.verify.mismatches == 0
+
+
+@pytest.fixture
+def short() -> Iterator[int]:
+    """The kernel's unwinder gives BPF programs no more than 8 frames."""
+    limit = Path("/proc/sys/kernel/perf_event_max_stack")
+    before = limit.read_text()
+    limit.write_text("8")
+    yield 8
+    limit.write_text(before)
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_a_kernel_that_cuts_its_stacks_short(attach: str, redis: None, short: int) -> None:
+    summary, stacks, symbolizer = verified("ip_rcv", attach, 300)
+    must_agree(summary, symbolizer)
+    assert max(len(stack.addresses) for stack in stacks) > short
+    assert not any(stack.truncated for stack in stacks)
+    code, out, err = call(
+        "kwalk", "stream", "ip_rcv", "--method", "helper", "--attach", attach, "--count", "50",
+        "--format", "json",
+    )  # fmt: skip
+    assert code == 0, err
+    *events, _ = [json.loads(line) for line in out.splitlines()]
+    assert all(event["truncated"] and len(event["frames"]) <= short for event in events)
 
 
 @pytest.mark.parametrize("spelling", ["ip_rcv", "r:ip_rcv"])

@@ -17,17 +17,24 @@ class StackTable:
     """Makes one Stack of all equal ones.
 
     :param function: Address of the traced instruction.
-    :param depth: Frames at which the helper cuts a stack off.
+    :param depth: Most frames of a stack.
     :param insert_caller: The kernel's unwinder misses the direct caller (frame pointers), so
         stacks that kwalk fell back to get it from the record.
     :param returned: The kernel's stacks begin with the caller: the function has returned.
+    :param kernel_depth: Most frames that the kernel's unwinder gives.
     """
 
     def __init__(
-        self, function: int, depth: int, insert_caller: bool, returned: bool = False
+        self,
+        function: int,
+        depth: int,
+        insert_caller: bool,
+        returned: bool = False,
+        kernel_depth: int = MAX_FRAMES,
     ) -> None:
         self._function = function
         self._depth = depth
+        self._kernel_depth = kernel_depth
         self._insert_caller = insert_caller
         self._returned = returned
         self._known: dict[tuple[bytes, bool, int], Stack] = {}
@@ -69,7 +76,9 @@ class StackTable:
         if caller and self._insert_caller and frames[1:2] != [caller]:
             frames.insert(1, caller)
         # The helper's map holds depth addresses, a fallback is always asked for whole.
-        full = self._depth if caller is None else MAX_FRAMES
+        full = self._kernel_depth
+        if caller is None:
+            full = min(full, self._depth)
         cut = used >= full or len(frames) > self._depth
         return self._share(tuple(frames[: self._depth]), cut, caller is not None)
 

@@ -15,6 +15,7 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 STATUS = Path("/proc/self/status")
+MAX_STACK = Path("/proc/sys/kernel/perf_event_max_stack")
 
 
 def missing_capabilities(status: str | None = None) -> list[str]:
@@ -66,6 +67,17 @@ def check_access() -> None:
             "kwalk needs a kernel built with CONFIG_DEBUG_INFO_BTF; distributions' kernels of the "
             "last years are. Or trace in a virtual machine with `kwalk lab`.",
         )
+
+
+def unwinder_frames(path: Path | None = None) -> int:
+    """Return how many frames the kernel's own unwinder gives to a BPF program at most.
+
+    ``kernel.perf_event_max_stack``: 127, unless somebody set it (kernel/bpf/stackmap.c).
+    """
+    try:
+        return int((path or MAX_STACK).read_text())
+    except (OSError, ValueError):
+        return 127
 
 
 def btf_names(name: str) -> bool:

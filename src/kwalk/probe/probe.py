@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kwalk.errors import NotSupported, UsageError
+from kwalk.kernel.access import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
@@ -171,5 +172,6 @@ def _attach_by(
 def _resize(obj: Object, options: ProbeOptions, method: Method) -> None:
     obj.map("events").resize(max_entries=options.ring_bytes)
     entries = options.stack_entries if method & Method.HELPER else 1
+    depth = min(options.depth, unwinder_frames())  # the kernel refuses maps of deeper stacks
     for name in ("stacks_a", "stacks_b"):
-        obj.map(name).resize(max_entries=entries, value_size=8 * options.depth)
+        obj.map(name).resize(max_entries=entries, value_size=8 * depth)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from kwalk.errors import KwalkError
 from kwalk.kernel import orc, prologue
+from kwalk.kernel.access import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.target import Target
-from kwalk.transport.abi import FACTS, Method, Unwinder
+from kwalk.transport.abi import FACTS, MAX_FRAMES, Method, Unwinder
 
 FACTS_PROGRAM = "kw_facts"
 # Events of each CPU that are compared at the start where kwalk itself chose to walk.
@@ -85,6 +86,7 @@ def config(
         "max_frames": options.depth,
         "verify": options.verify,
         "self_check": 0 if options.method else SELF_CHECK_EVENTS,
+        "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
     }
 
 

@@ -95,7 +95,7 @@ CONFIG = Layout(
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
     " insn_slots:Q optinsn_slots:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
-    " self_check:I reserved:I",
+    " self_check:I kernel_frames:I",
 )
 CONTROL = Layout(
     "kw_control",
