@@ -14,7 +14,7 @@
 
 static __always_inline bool kw_may_be_hook(__u64 ip)
 {
-	return ip - cfg.hook_first <= cfg.hook_span;
+	return cfg.hook_first && ip - cfg.hook_first <= cfg.hook_span;
 }
 
 struct kw_hook_search {
