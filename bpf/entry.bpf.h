@@ -48,6 +48,11 @@ static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *c
 	s->bp = ctx->bp;
 	s->regs = regs;
 	s->signal = 1;
+	if (kw_may_be_hook(s->ip)) { /* the graph tracer had replaced it before the kretprobe */
+		s->ip = kw_recover(s->ip, s->sp - 8);
+		s->stacked = 1;
+		return s->ip ? KW_STEP_FRAME : KW_STEP_UNKNOWN;
+	}
 	return KW_STEP_FRAME;
 }
 
@@ -78,8 +83,14 @@ static __always_inline int kw_start_fentry(struct kw_state *s, void *ctx, __u64 
 
 	if (!kw_is_entry(kw_load(frame + 8))) {
 		frame += 8;
-		if (!kw_is_entry(kw_load(frame + 8)))
-			return KW_STEP_UNKNOWN;
+		if (!kw_is_entry(kw_load(frame + 8))) {
+			/*
+			 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that
+			 * calls FUNC itself is jumped to, and FUNC's caller stands here.
+			 */
+			s->jumped = 1;
+			return kw_start_entry(s, frame + 8, kw_load(frame));
+		}
 	}
 	return kw_start_entry(s, frame + 16, kw_load(frame));
 }

@@ -38,7 +38,6 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
-#define BPF_ANY		  0
 #define BPF_RB_NO_WAKEUP  (1ULL << 0)
 #define BPF_RB_AVAIL_DATA 0
 #define BPF_RB_RING_SIZE  1
@@ -68,10 +67,6 @@ struct orc_entry {
 	unsigned int bp_reg : 4;
 	unsigned int type : 3;
 	unsigned int signal : 1;
-};
-
-struct orc_entry___end {
-	unsigned int end : 1;
 };
 
 /* arch/x86/include/asm/unwind.h: prev_regs with ORC, next_bp with frame pointers */

@@ -43,6 +43,8 @@ static __always_inline struct kw_record *kw_manual(void *ctx, struct kw_counters
 		step = kw_start_fentry(&state, ctx, *(volatile __u64 *)&sc->ctx);
 	else
 		step = kw_start_kprobe(&state, ctx, *(volatile __u64 *)&sc->ctx);
+	if (state.jumped)
+		event->flags |= KW_EV_JUMPED;
 	event->nr = kw_walk(&state, step, sc->walk.frames, &event->flags);
 	event->caller = event->nr > 1 ? sc->walk.frames[1] : 0;
 	if (cfg.self_check && *(volatile __u32 *)&control.distrust)
@@ -59,6 +61,24 @@ static __always_inline struct kw_record *kw_manual(void *ctx, struct kw_counters
 		}
 	}
 	return &sc->walk;
+}
+
+/* The helper's stack is cut to begin at FUNC; where it lacks FUNC, at its caller. */
+static __always_inline void kw_find_caller(void *ctx, struct kw_scratch *sc)
+{
+	struct kw_state state = {};
+
+	sc->walk.event.caller = 0;
+	if (!cfg.fentry)
+		return;
+	sc->ctx = (__u64)ctx;
+	kw_start_fentry(&state, ctx, *(volatile __u64 *)&sc->ctx);
+	if (!state.jumped)
+		return;
+	if (kw_may_be_hook(state.ip))
+		state.ip = kw_recover(state.ip, state.sp - 8);
+	sc->walk.event.caller = state.ip;
+	sc->walk.event.flags |= KW_EV_JUMPED;
 }
 
 static __always_inline int kw_hit(void *ctx)
@@ -88,6 +108,8 @@ static __always_inline int kw_hit(void *ctx)
 	event->nr = 0;
 	event->stack_id = 0;
 
+	if (cfg.method == KW_HELPER)
+		kw_find_caller(ctx, sc);
 	if (cfg.method & KW_HELPER) {
 		__s64 id = kw_helper(ctx, event);
 

@@ -76,6 +76,8 @@ struct kw_config {
 	__u32 verify;	     /* 1 in so many events, at random, is compared; 0 none */
 	__u32 self_check;    /* so many first events of each CPU are compared */
 	__u32 kernel_frames; /* most that the kernel gives, at most KW_MAX_FRAMES */
+	__u32 stack_padding; /* bytes above the registers at a stack\'s end (FRED) */
+	__u32 reserved;
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */
@@ -103,6 +105,7 @@ struct kw_control {
 #define KW_EV_DIFFERS	(1 << 4) /* walk and kernel disagree about this event */
 #define KW_EV_OTHER	(1 << 5) /* no event: the other side of the KW_EV_DIFFERS before it */
 #define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; this is the real one */
+#define KW_EV_JUMPED	(1 << 7) /* FUNC jumped to the trampoline: the kernel's stack lacks it */
 
 /* One record in the ring; nr frames follow it, FUNC first. */
 struct kw_event {

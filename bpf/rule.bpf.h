@@ -233,7 +233,7 @@ __noinline __u32 kw_rule_search(__u64 ip)
  */
 __noinline __u64 kw_outside(__u64 ip, __u64 place)
 {
-	__u64 module, original;
+	__u64 module, original, bpf;
 
 	if (ip < KW_KERNEL_TEXT)
 		return KW_RULE_END;
@@ -242,12 +242,19 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 	if (ip - cfg.text_start < cfg.image_end - cfg.text_start)
 		return KW_RULE_END;
 	module = kw_module_of(ip);
+	if (module == KW_TREE_UNKNOWN)
+		return KW_CFA_UNKNOWN;
 	if (module)
 		return KW_TEXT | kw_rule_module(module, place);
 	original = kw_ftrace_original(ip);
+	if (original == KW_OPS_UNKNOWN)
+		return KW_CFA_UNKNOWN;
 	if (original)
 		return KW_TEXT | kw_rule_search(original - (ip - place));
-	if (kw_in_bpf(ip))
+	bpf = kw_in_bpf(ip);
+	if (bpf == KW_TREE_UNKNOWN)
+		return KW_CFA_UNKNOWN;
+	if (bpf)
 		return KW_TEXT | kw_rule_fp();
 	if (!cfg.mod_tree || !cfg.bpf_tree || !cfg.ftrace_ops_list ||
 	    kw_may_be_slot(cfg.insn_slots, ip) || kw_may_be_slot(cfg.optinsn_slots, ip))

@@ -25,6 +25,8 @@ struct kw_state {
 	__u32 partial; /* of regs, only ip, cs, flags, sp and ss are there */
 	__u32 rule;    /* of the code at ip, once it is settled */
 	__u32 stacked; /* an address had been replaced twice, which the kernel does not undo */
+	__u32 jumped;  /* FUNC jumped to the trampoline and does not stand in its frame */
+	__u32 reserved;
 };
 
 /* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
@@ -69,6 +71,8 @@ __noinline int kw_settle(struct kw_state *s)
 	if (!s)
 		return KW_STEP_UNKNOWN;
 	/* Interrupted right behind the RET to a kretprobe's trampoline; fgraph has no such case. */
+	if (s->regs && s->ip == cfg.rethook && kw_unwinder() == KW_UNWIND_FP)
+		return KW_STEP_END; /* unwind_frame.c does not know of it */
 	if (kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook)) {
 		slot = s->sp - 8;
 		s->ip = kw_recover(s->ip, slot);
@@ -266,16 +270,17 @@ static __always_inline int kw_step_fp(struct kw_state *s)
 /*
  * Right below the registers at a task's stack's end (stack_regs) the walk has reached entry
  * code: the BP saved there is user space's, or a kernel thread's meaningless one.
- * is_last_task_frame(); with FRED two words of padding follow the registers.
+ * is_last_task_frame().
  */
 static __always_inline bool kw_last_frame(const struct kw_state *s, __u64 stack_regs)
 {
-	return s->sp == stack_regs || s->sp == stack_regs - 16;
+	return s->sp == stack_regs && !s->regs;
 }
 
 static __always_inline __u64 kw_stack_regs(void)
 {
-	return kw_task_stack() + kw_stack_size() - bpf_core_type_size(struct pt_regs);
+	return kw_task_stack() + kw_stack_size() - cfg.stack_padding -
+	       bpf_core_type_size(struct pt_regs);
 }
 
 #endif /* KWALK_STEP_H */

@@ -10,7 +10,7 @@
 
 /* Everything executable lies above: __START_KERNEL_map */
 #define KW_KERNEL_TEXT 0xffffffff80000000ULL
-#define KW_MAX_OPS     256
+#define KW_MAX_OPS     4096
 
 static __always_inline bool kw_in_vmlinux(__u64 ip)
 {
@@ -23,18 +23,20 @@ static __always_inline bool kw_in_init_text(__u64 ip)
 	return ip - cfg.init_start < cfg.init_end - cfg.init_start;
 }
 
-/* The struct module whose text holds ip, or 0: __module_text_address(). */
+/* The struct module whose text holds ip, 0, or KW_TREE_UNKNOWN: __module_text_address(). */
 __noinline __u64 kw_module_of(__u64 ip)
 {
 	struct kw_tree_search search = {.ip = ip};
 	__u64 node, memory, module;
 
+	if (!cfg.mod_tree) /* first: kernels without modules have none of the types below */
+		return 0;
 	if (bpf_core_field_exists(struct module, mem)) {
 		search.start = kw_tree_offset(struct module_memory, mtn.node, base);
 		search.size = kw_tree_offset(struct module_memory, mtn.node, size);
 		node = kw_tree_find(cfg.mod_tree, &search);
-		if (!node)
-			return 0;
+		if (node <= KW_TREE_UNKNOWN)
+			return node;
 		memory = node - bpf_core_field_offset(struct module_memory, mtn.node);
 		module = kw_load_field(memory, struct module_memory, mtn.mod);
 		memory -= module + bpf_core_field_offset(struct module, mem);
@@ -48,14 +50,17 @@ __noinline __u64 kw_module_of(__u64 ip)
 	search.start = kw_tree_offset(struct module_layout, mtn.node, base);
 	search.size = kw_tree_offset(struct module_layout, mtn.node, text_size);
 	node = kw_tree_find(cfg.mod_tree, &search);
-	if (!node)
-		return 0;
+	if (node <= KW_TREE_UNKNOWN)
+		return node;
 	memory = node - bpf_core_field_offset(struct module_layout, mtn.node);
 	return kw_load_field(memory, struct module_layout, mtn.mod);
 }
 
-/* A BPF program, or a trampoline or dispatcher made for one: is_bpf_text_address(). */
-__noinline int kw_in_bpf(__u64 ip)
+/*
+ * A BPF program, or a trampoline or dispatcher made for one: is_bpf_text_address(). A
+ * latch_tree_node, 0, or KW_TREE_UNKNOWN.
+ */
+__noinline __u64 kw_in_bpf(__u64 ip)
 {
 	struct kw_tree_search search = {
 	    .ip = ip,
@@ -63,14 +68,17 @@ __noinline int kw_in_bpf(__u64 ip)
 	    .end = kw_tree_offset(struct bpf_ksym, tnode, end),
 	};
 
-	return kw_tree_find(cfg.bpf_tree, &search) != 0;
+	return cfg.bpf_tree ? kw_tree_find(cfg.bpf_tree, &search) : 0;
 }
 
 struct kw_ops_search {
 	__u64 ip;
 	__u64 ops; /* struct ftrace_ops */
 	__u64 found;
+	__u64 done;
 };
+
+#define KW_OPS_UNKNOWN 1 /* more trampolines than are looked through */
 
 static long kw_ops_next(__u32 index, struct kw_ops_search *s)
 {
@@ -81,12 +89,13 @@ static long kw_ops_next(__u32 index, struct kw_ops_search *s)
 		return 1;
 	}
 	s->ops = kw_load_field(s->ops, struct ftrace_ops, next);
-	return !s->ops || s->ops == cfg.ftrace_list_end;
+	s->done = !s->ops || s->ops == cfg.ftrace_list_end;
+	return s->done;
 }
 
 /*
  * The code of vmlinux that a trampoline of ftrace's was copied from, at the same place; 0 if
- * ip is in none. orc_ftrace_find() in unwind_orc.c, ftrace_ops_trampoline() in
+ * ip is in none, or KW_OPS_UNKNOWN. orc_ftrace_find() in unwind_orc.c, ftrace_ops_trampoline() in
  * kernel/trace/ftrace.c.
  */
 __noinline __u64 kw_ftrace_original(__u64 ip)
@@ -100,7 +109,7 @@ __noinline __u64 kw_ftrace_original(__u64 ip)
 	search.ops = kw_load(cfg.ftrace_ops_list);
 	bpf_loop(KW_MAX_OPS, kw_ops_next, &search, 0);
 	if (!search.found)
-		return 0;
+		return search.done ? 0 : KW_OPS_UNKNOWN;
 	original = kw_load_field(search.found, struct ftrace_ops, flags) & save_regs
 		       ? cfg.ftrace_regs_caller
 		       : cfg.ftrace_caller;
@@ -135,6 +144,8 @@ __noinline int kw_may_be_slot(__u64 cache, __u64 ip)
 {
 	struct kw_slot_search search = {.ip = ip};
 
+	if (!bpf_core_type_exists(struct kprobe_insn_page))
+		return false; /* no kprobes */
 	if (!cache)
 		return true;
 	search.head = cache + bpf_core_field_offset(struct kprobe_insn_cache, pages);

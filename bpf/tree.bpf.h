@@ -18,14 +18,17 @@ struct kw_tree_search {
 	__s32 start; /* from node to the first address */
 	__s32 size;  /* from node to the 32-bit size; 0 if the end is given instead */
 	__s32 end;   /* from node to the last address */
-	__u32 done;
+	__u32 done;  /* found, or known not to be in it */
 };
+
+#define KW_TREE_UNKNOWN 1 /* the tree changed meanwhile */
 
 static long kw_tree_next(__u32 index, struct kw_tree_search *s)
 {
 	__u64 start, after;
 
-	if (!s->node)
+	s->done = !s->node;
+	if (s->done)
 		return 1;
 	start = kw_load(s->node + s->start);
 	after = s->size ? start + (__u32)kw_load(s->node + s->size) : kw_load(s->node + s->end) + 1;
@@ -41,8 +44,8 @@ static long kw_tree_next(__u32 index, struct kw_tree_search *s)
 }
 
 /*
- * The latch_tree_node at whose rb_node the search ended, or 0. The offsets in search are
- * those from a latch_tree_node.
+ * The latch_tree_node that ip lies in, 0 if it is in none, or KW_TREE_UNKNOWN. The offsets in
+ * search are those from a latch_tree_node.
  */
 static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *search)
 {
@@ -61,8 +64,8 @@ static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *sea
 			       (sequence & 1) * bpf_core_type_size(struct rb_root));
 	bpf_loop(KW_TREE_DEPTH, kw_tree_next, search, 0);
 	if (!search->done || (__u32)kw_load_field(root, struct latch_tree_root, seq) != sequence)
-		return 0;
-	return search->node - shift;
+		return KW_TREE_UNKNOWN;
+	return search->node ? search->node - shift : 0;
 }
 
 /* Distance in bytes from a structure's latch_tree_node to another member of it. */

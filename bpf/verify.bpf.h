@@ -11,6 +11,7 @@ enum kw_verdict {
 	KW_WRONG_START,	   /* the kernel starts at the address behind the int3 of a kprobe */
 	KW_STACKED_HOOKS,  /* the kernel undoes one of two replacements of a return address */
 	KW_DIFFERENT,
+	KW_NOT_COMPARED, /* the kernel's stack was cut off before FUNC's caller */
 };
 
 #define KW_TRACER_FRAMES 8 /* of the program and its trampoline, which come before FUNC */
@@ -41,54 +42,68 @@ static __always_inline bool kw_ask_kernel(void *ctx, struct kw_scratch *sc)
  */
 __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 {
-	__u32 nr, kernel_nr;
+	__u32 nr, kernel_nr, both, i;
+	__u64 excused, kernels;
 
 	if (!sc)
 		return false;
 	nr = sc->walk.event.nr;
 	kernel_nr = sc->kernel.event.nr;
-	for (__u32 i = 0; i < KW_MAX_FRAMES; i++) {
-		__u32 own = ours + i, other = theirs + i;
+	if (nr < ours || kernel_nr < theirs)
+		return false;
+	both = nr - ours < kernel_nr - theirs ? nr - ours : kernel_nr - theirs;
+	/* Where two hooks were stacked the kernel may show the trampoline, and end there. */
+	excused = sc->walk.event.flags & KW_EV_STACKED ? cfg.graph_return : 0;
 
-		if (own >= nr || other >= kernel_nr) {
-			/* Both end here, or one was cut off. */
-			if (own >= nr && (other >= kernel_nr || nr >= cfg.max_frames))
-				return true;
-			return other >= kernel_nr && kernel_nr >= cfg.kernel_frames;
-		}
-		if (sc->walk.frames[own & 127] != sc->kernel.frames[other & 127])
+	for (i = 0; i < KW_MAX_FRAMES; i++) {
+		if (i >= both)
+			break;
+		kernels = sc->kernel.frames[(theirs + i) & 127];
+		if (sc->walk.frames[(ours + i) & 127] != kernels && kernels != excused)
 			return false;
 	}
-	return true;
+	if (nr - ours == kernel_nr - theirs)
+		return true;
+	if (nr - ours == both) /* the walk ends first */
+		return sc->walk.event.flags & KW_EV_TRUNCATED;
+	return kernel_nr >= cfg.kernel_frames ||
+	       (excused && sc->kernel.frames[(kernel_nr - 1) & 127] == excused);
 }
 
 /* Compare sc->walk with sc->kernel. */
 __noinline int kw_compare(struct kw_scratch *sc)
 {
-	__u32 start = 0;
+	__u32 start = 0, kernel_nr;
+	int same;
 
 	if (!sc)
 		return KW_DIFFERENT;
-	if (cfg.place == KW_PLACE_RETURN && !cfg.fentry) {
-		/* FUNC has returned; the kernel begins with the caller. */
-		if (kw_equal(sc, 1, 0))
-			return KW_SAME;
-		return sc->walk.event.flags & KW_EV_STACKED ? KW_STACKED_HOOKS : KW_DIFFERENT;
+	same = sc->walk.event.flags & KW_EV_STACKED ? KW_STACKED_HOOKS : KW_SAME;
+	kernel_nr = sc->kernel.event.nr;
+	if (cfg.place == KW_PLACE_RETURN && !cfg.fentry) /* the kernel begins with the caller */
+		return kw_equal(sc, 1, 0) ? same : KW_DIFFERENT;
+	if (sc->walk.event.flags & KW_EV_JUMPED) { /* the caller follows the trampoline's frame */
+		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
+		       sc->walk.frames[1] != sc->kernel.frames[start + 1])
+			start++;
+	} else {
+		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
+		       !kw_is_entry(sc->kernel.frames[start]))
+			start++;
 	}
-	while (start < KW_TRACER_FRAMES && !kw_is_entry(sc->kernel.frames[start]))
-		start++;
-	if (start >= KW_TRACER_FRAMES)
+	if (start + 1 >= kernel_nr && kernel_nr >= cfg.kernel_frames)
+		return KW_NOT_COMPARED;
+	if (start >= KW_TRACER_FRAMES || start >= kernel_nr)
 		return KW_DIFFERENT;
 	if (kw_equal(sc, 1, start + 1))
-		return KW_SAME;
-	if (sc->walk.event.flags & KW_EV_STACKED)
-		return KW_STACKED_HOOKS;
+		return same;
 	if (kw_unwinder() == KW_UNWIND_FP) {
 		if (kw_equal(sc, 2, start + 1))
-			return KW_MISSING_CALLER;
+			return same == KW_SAME ? KW_MISSING_CALLER : same;
 	} else if (cfg.place == KW_PLACE_INSIDE && sc->kernel.frames[0] == cfg.func + 1 &&
 		   kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1)) {
-		return KW_WRONG_START;
+		if (kernel_nr == start + 1 || kw_equal(sc, 2, start + 1))
+			return KW_WRONG_START;
 	}
 	return KW_DIFFERENT;
 }
@@ -98,6 +113,8 @@ static __always_inline int kw_verify(struct kw_counters *c, struct kw_scratch *s
 {
 	int verdict = kw_compare(sc);
 
+	if (verdict == KW_NOT_COMPARED)
+		return verdict;
 	c->checked++;
 	if (verdict == KW_MISSING_CALLER)
 		c->missing_caller++;

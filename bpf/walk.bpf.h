@@ -22,12 +22,14 @@ static __always_inline int kw_settle_quickly(struct kw_state *s)
 
 /*
  * FUNC's caller may be code that the kernel lists nowhere, such as a classic BPF filter. By
- * frame pointers the kernel's unwinder never sees this one frame, hence does not end there.
+ * frame pointers the kernel's unwinder never sees this one frame, hence does not end there;
+ * a kretprobe's registers it takes as they are.
  */
 static __always_inline bool kw_unlisted_caller(const struct kw_state *s)
 {
-	return kw_unwinder() == KW_UNWIND_FP && cfg.place != KW_PLACE_INSIDE &&
-	       s->ip >= KW_KERNEL_TEXT;
+	if (s->ip < KW_KERNEL_TEXT || cfg.place == KW_PLACE_INSIDE)
+		return false;
+	return kw_unwinder() == KW_UNWIND_FP || (cfg.place == KW_PLACE_RETURN && !cfg.fentry);
 }
 
 /*
@@ -44,8 +46,10 @@ static __always_inline __u32 kw_walk(struct kw_state *s, int step, __u64 *frames
 	for (nr = 1; nr < KW_MAX_FRAMES; nr++) {
 		if (step == KW_STEP_FRAME)
 			step = kw_settle_quickly(s);
-		if (nr == 1 && step == KW_STEP_END && kw_unlisted_caller(s))
+		if (nr == 1 && step == KW_STEP_END && kw_unlisted_caller(s)) {
 			step = KW_STEP_FRAME;
+			s->rule = kw_rule_fp();
+		}
 		if (step != KW_STEP_FRAME || nr >= cfg.max_frames)
 			break;
 		frames[nr] = s->ip;

@@ -20,6 +20,7 @@ from kwalk.profile import Event, Ledger, Summary
 from kwalk.transport.abi import (
     DIFFERS,
     FALLBACK,
+    JUMPED,
     MAX_FRAMES,
     NO_ID,
     OTHER,
@@ -167,7 +168,7 @@ class Capture:
             self._comparison.other_side(record)
             return None
         if record.flags & FALLBACK:
-            stack = self._table.unwound(record.frames, record.caller)
+            stack = self._table.unwound(record.frames, record.caller, self._follows(record))
         else:
             stack = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
         if stack is None:
@@ -180,13 +181,18 @@ class Capture:
             self._count(stack.truncated, stack.fallback)
         return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)
 
+    @staticmethod
+    def _follows(record: Record) -> int:
+        return record.caller if record.flags & JUMPED else 0
+
     def _unwound(self, record: Record, raw: bytes | None) -> Event | None:
         if record.flags & OTHER:
             return None
         if record.flags & NO_ID:
             self._ledger.lose(errno.errorcode.get(-record.stack_id, "other").lower(), 1)
             return None
-        stack = None if raw is None else self._table.unwound(raw)
+        follows = self._follows(record)
+        stack = None if raw is None else self._table.unwound(raw, follows=follows)
         if stack is None:
             self._ledger.lose("stack_gone" if raw is None else "no_entry_frame", 1)
             return None

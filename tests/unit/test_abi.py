@@ -43,6 +43,7 @@ CONSTANTS = {
     "KW_EV_DIFFERS": abi.DIFFERS,
     "KW_EV_OTHER": abi.OTHER,
     "KW_EV_STACKED": abi.STACKED,
+    "KW_EV_JUMPED": abi.JUMPED,
 }
 
 

@@ -92,15 +92,6 @@ def test_lockdown_confidentiality_and_missing_btf_are_named(machine: Path) -> No
         access.check_access()
 
 
-def test_a_name_in_btf_is_a_whole_string(machine: Path) -> None:
-    (machine / "BTF").write_bytes(b"\x9f\xeb\0bpf_link_info\0kprobe_multi\0")
-    assert access.btf_names("bpf_link_info")
-    assert not access.btf_names("bpf_link")
-    assert not access.btf_names("link_info")
-    (machine / "BTF").unlink()
-    assert not access.btf_names("bpf_link_info")
-
-
 def test_how_deep_the_kernel_unwinds_is_its_sysctls_word(tmp_path: Path) -> None:
     limit = tmp_path / "perf_event_max_stack"
     assert access.unwinder_frames(limit) == 127, (

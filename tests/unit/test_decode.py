@@ -193,3 +193,11 @@ def test_a_stack_as_deep_as_the_kernel_unwinds_is_truncated(
     stack = table.unwound(words(FUNC, *range(1, used), size=6), caller)
     assert stack is not None
     assert stack.truncated == cut
+
+
+def test_where_the_function_jumped_to_its_tracer_its_caller_follows() -> None:
+    table = StackTable(FUNC, 64, insert_caller=False)
+    stack = table.unwound(words(7, 8, 100, 101, size=6), follows=100)
+    assert stack is not None
+    assert stack.addresses == (FUNC, 100, 101)
+    assert table.unwound(words(7, 8, 100, 101, size=6), follows=102) is None

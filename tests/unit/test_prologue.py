@@ -136,7 +136,7 @@ def test_at_a_ret_the_frame_is_torn_down(traced: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "traced", ["f3 0f 1e fa", "f3 90", "0f c3 07", "c9", "5d", "ca 00 00", "48 c3", "ff e0"]
+    "traced", ["f3 0f 1e fa", "f3 90", "0f c3 07", "c9", "5d", "ca 00 00", "48 c3"]
 )
 def test_what_only_looks_like_a_ret_is_none(traced: str) -> None:
     assert start(FUNCTION[:16], code(traced).ljust(16, b"\xc3"), 0x40, SIZE) == Start.FRAME
@@ -211,3 +211,23 @@ def test_an_instruction_that_cannot_be_seen_whole_is_not_guessed_at(traced: str)
 @given(st.binary(max_size=16), st.binary(max_size=16), st.integers(0, 1 << 20))
 def test_any_bytes_have_an_answer(text: bytes, traced: bytes, offset: int) -> None:
     assert start(text, traced, offset, SIZE) in Start
+
+
+@pytest.mark.parametrize("traced", ["ffe0", "41ffe3", "3effe0", "ff24c5", "00" * 6])
+def test_where_an_indirect_jump_leads_is_not_guessed_at(traced: str) -> None:
+    text = code("0f1f440000", "55", "4889e5")
+    assert start(text, bytes.fromhex(traced).ljust(16, b"\0"), 0x20, 0x100) == Start.UNKNOWN
+
+
+@pytest.mark.parametrize(("distance", "place"), [(0x10, Start.FRAME), (0x7F, Start.BARE)])
+@pytest.mark.parametrize("opcode", [b"\xeb", b"\x74"])
+def test_short_jumps_may_leave_too(opcode: bytes, distance: int, place: Start) -> None:
+    text = code("0f1f440000", "55", "4889e5")
+    traced = (opcode + bytes([distance])).ljust(16, b"\x90")
+    assert start(text, traced, 0x20, 0x40) == place
+
+
+def test_a_jump_to_what_has_no_name_is_somebodys_probe() -> None:
+    text = code("0f1f440000", "55", "4889e5")
+    traced = jump(b"\xe9", 0x20, 0x10000).ljust(16, b"\x90")
+    assert prologue.start(text, traced, 0x20, lambda distance: None) == Start.UNKNOWN

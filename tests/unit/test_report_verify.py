@@ -40,10 +40,10 @@ def test_a_difference_is_said_whoever_asked_for_the_comparison(every: int) -> No
 
 @pytest.mark.parametrize("every", [1, 100])
 def test_a_comparison_that_was_asked_for_is_always_reported(every: int) -> None:
-    for checked in (0, 7):
-        assert lines(Verify(every, checked=checked), None) == [
-            f"  verify: {checked} stacks compared with the kernel's unwinder, 0 differ"
-        ]
+    assert lines(Verify(every, checked=7), None) == [
+        "  verify: 7 stacks compared with the kernel's unwinder, 0 differ"
+    ]
+    assert lines(Verify(every, checked=0), None) == ["  verify: nothing was compared"]
 
 
 def test_what_the_kernel_gets_wrong_is_told_apart_from_differences() -> None:

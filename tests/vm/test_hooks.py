@@ -41,9 +41,11 @@ def test_replaced_return_addresses(
 ) -> None:
     with tracer(*HOOKED):
         summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS)
-    must_agree(summary, symbolizer)
+    # The kernel enters new trampolines into its tree when it comes to it; while it does, a walk
+    # through one is given to its unwinder.
+    must_agree(summary, symbolizer, 0.05 if tracer is fexit_programs else 0.0)
     assert summary.verify
-    assert summary.verify.checked >= EVENTS
+    assert summary.verify.checked >= EVENTS * 0.95
     assert summary.verify.kernel_wrong == {}
     trampolines = 0
     for stack in stacks:
@@ -57,9 +59,11 @@ def test_replaced_return_addresses(
             continue
         at = found.index("process_backlog")
         assert found[at + 1].startswith("bpf_trampoline_")
-        assert found[at + 2] == "process_backlog"
-        # Seen from the trampoline FUNC's prologue has not run: frame pointers miss its caller.
-        assert found[at + 3] == ("net_rx_action" if frame_pointers else "__napi_poll")
+        if found[at + 2] == "process_backlog":
+            # Seen from the trampoline its prologue has not run: frame pointers miss its caller.
+            assert found[at + 3] == ("net_rx_action" if frame_pointers else "__napi_poll")
+        else:  # newer kernels jump to such a trampoline: its caller is the function's
+            assert found[at + 2] == "__napi_poll"
         trampolines += 1
     assert trampolines == (len(stacks) if tracer is fexit_programs else 0)
 
@@ -80,6 +84,10 @@ def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms, frame_pointer
             assert found[1] == "__netif_receive_skb_one_core"
             assert found[found.index("process_backlog") + 1] == "__napi_poll"
             assert not set(found) & shown(symbols)
+    with graph_tracer("ip_rcv"):  # and a kretprobe of kwalk's own on top of it
+        summary, stacks, symbolizer = verified("r:ip_rcv", "kprobe", EVENTS // 4)
+    must_agree(summary, symbolizer)
+    assert {names(stack, symbolizer)[1] for stack in stacks} == {"__netif_receive_skb_one_core"}
     if not frame_pointers:  # those do not see that address at all
         assert wrong >= EVENTS, "in one of the two orders the kernel shows a trampoline"
 

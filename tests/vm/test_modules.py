@@ -33,7 +33,8 @@ def test_a_module_reloaded_at_other_addresses(attach: str) -> None:
 
     burst()
     summary, stacks, symbolizer = verified("consume_skb", attach, 5000, burst)
-    must_agree(summary, symbolizer)
+    # While a module comes or goes its tree cannot be read: such an event is the kernel's.
+    must_agree(summary, symbolizer, 0.01)
     assert summary.verify
     assert summary.verify.checked >= 5000
     assert len(places) >= 3, "dummy was loaded to the same address again and again"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ EVENTS = 20_000
 INNER = ["ip_rcv", "__netif_receive_skb_one_core"]
 OUTER = ["process_backlog", "__napi_poll", "net_rx_action"]
 # The verifier gives up at a million; kernels differ in how well they prune.
-CEILING = 100_000
+CEILING = 150_000
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
@@ -57,7 +58,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setting, "config", config)
 
 
-def test_differences_are_counted_and_shown(redis: None, broken: None) -> None:
+def test_differences_are_counted_and_shown(redis: None, broken: None, frame_pointers: bool) -> None:
     code, out, err = call(
         "kwalk", "stream", "ip_rcv", "--method", "manual", "--verify", "--count", "50",
         "--format", "json",
@@ -66,9 +67,9 @@ def test_differences_are_counted_and_shown(redis: None, broken: None) -> None:
     *_, summary = [json.loads(line) for line in out.splitlines()]
     verify = summary["verify"]
     assert verify["checked"] == verify["mismatches"] >= 50
-    assert 0 < len(verify["differences"]) <= 16
+    assert 0 < len(verify["differences"]) <= 8
     for difference in verify["differences"]:
-        assert len(difference["walked"]) == 1
+        assert len(difference["walked"]) == 1 + frame_pointers  # those read the caller's address
         assert len(difference["kernel"]) > 5
         assert difference["kernel"][0] == difference["walked"][0]
     assert "differ" in err
@@ -104,14 +105,15 @@ def test_a_self_check_that_holds_is_quiet(redis: None) -> None:
 def test_one_in_n_is_a_random_choice(redis: None) -> None:
     options = ProbeOptions(Method.MANUAL, "fentry", verify=10)
     with Capture("ip_rcv", options) as capture:
-        number = 0
-        while number < 2000:
+        number, deadline = 0, time.monotonic() + 90
+        while number < 2000 and time.monotonic() < deadline:
             number += sum(1 for _ in capture.read())
         capture.stop()
         number += sum(1 for _ in capture.read())
         summary = capture.summary()
     assert summary.verify
     assert summary.verify.every == 10
+    assert number >= 2000
     # Binomial with p = 1/10: six standard deviations on either side.
     spread = 6 * (number * 0.09) ** 0.5
     assert abs(summary.verify.checked - number / 10) < spread

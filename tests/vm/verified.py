@@ -60,7 +60,8 @@ def must_agree(summary: Summary, symbolizer: Symbolizer, fallback: float = 0.0) 
     assert ledger.balance == 0, text
     assert ledger.fallback <= fallback * ledger.recorded, text
     compared = summary.verify.checked + ledger.fallback
-    assert compared == ledger.recorded + ledger.lost.get("ring_full", 0), text
+    unsent = ledger.lost.get("ring_full", 0) + ledger.lost.get("ring_busy", 0)
+    assert compared == ledger.recorded + unsent, text
 
 
 def names(stack: Stack, symbolizer: Symbolizer) -> list[str]:

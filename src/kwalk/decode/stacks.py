@@ -48,28 +48,32 @@ class StackTable:
             stack = self._known[key] = self._share(self._words(raw), truncated, False)
         return stack
 
-    def unwound(self, raw: bytes, caller: int | None = None) -> Stack | None:
+    def unwound(self, raw: bytes, caller: int | None = None, follows: int = 0) -> Stack | None:
         """Return the stack of the kernel's own unwinder, cut to begin at the function.
 
         :param raw: Addresses, unused ones zero; a tracer's own frames may come first.
         :param caller: For a fallback, the function's return address.
+        :param follows: Where the function jumped to the tracer and is not in the stack: its
+            return address, which follows the tracer's frames.
         :return: None if the function is not in it.
         """
-        key = raw, caller is not None, caller or 0
+        key = raw, caller is not None, caller or follows
         stack = self._known.get(key)
         if stack is None:
-            made = self._cut(raw, caller)
+            made = self._cut(raw, caller, follows)
             if made is None:
                 return None
             stack = self._known[key] = made
         return stack
 
-    def _cut(self, raw: bytes, caller: int | None) -> Stack | None:
+    def _cut(self, raw: bytes, caller: int | None, follows: int) -> Stack | None:
         words = self._words(raw)
         used = len(words)
         while used and not words[used - 1]:
             used -= 1
         start = -1 if self._returned else self._entry(words[:used])
+        if start is None and follows in words[:used]:
+            start = words.index(follows) - 1
         if start is None:
             return None
         frames = [self._function, *words[start + 1 : used]]

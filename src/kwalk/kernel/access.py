@@ -78,11 +78,3 @@ def unwinder_frames(path: Path | None = None) -> int:
         return int((path or MAX_STACK).read_text())
     except (OSError, ValueError):
         return 127
-
-
-def btf_names(name: str) -> bool:
-    """Tell whether the string ``name`` occurs in vmlinux's BTF (a cheap test for absence)."""
-    try:
-        return b"\0%s\0" % name.encode() in BTF.read_bytes()
-    except OSError:
-        return False

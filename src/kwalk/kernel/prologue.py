@@ -18,22 +18,23 @@ _PROLOGUE = re.compile(
     rb"(?:\xf3\x0f\x1e\xfa)?(?:\xe8....|\x0f\x1f\x44\x00.)?(\x55)(\x48\x89\xe5|\x48\x8b\xec)",
     re.DOTALL,
 )
-
-
 _RET = re.compile(rb"\xc3|\xc2|\xf3\xc3")
-_JUMP = re.compile(rb"(?:\xe9|\x0f[\x80-\x8f])(.{4})", re.DOTALL)
+_JUMP = re.compile(rb"(?:\xe9|\x0f[\x80-\x8f])(.{4})|(?:\xeb|[\x70-\x7f])(.)", re.DOTALL)
+# jmp *reg, jmp *memory: to a switch's case or, as a tail call, to anywhere.
+_INDIRECT = re.compile(rb"[\x3e\x41]?\xff[\x20-\x27\x60-\x67\xa0-\xa7\xe0-\xe7]", re.DOTALL)
 _LONGEST_JUMP = 6
 _BREAKPOINT = b"\xcc"
 
 
-def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool]) -> Start:
+def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool | None]) -> Start:
     """Tell where the return address is when the instruction at ``offset`` is about to run.
 
     :param code: The function's first bytes.
     :param traced: The bytes at ``offset``.
-    :param within: Whether a byte belongs to the function, by its distance from the first one.
+    :param within: Whether a byte belongs to the function, by its distance from the first one;
+        None where it belongs to nothing that has a name.
     :return: ``Start.UNKNOWN`` where the code does not begin in a way that is known here, or
-        somebody's breakpoint hides the instruction.
+        somebody's probe hides the instruction, or only its running would tell.
     """
     match = _PROLOGUE.match(code)
     if not match:
@@ -45,10 +46,14 @@ def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool]
     # What leaves the function does so with its frame torn down: ret, or a jump out of it.
     if _RET.match(traced):
         return Start.BARE
-    if traced.startswith(_BREAKPOINT) or len(traced) < _LONGEST_JUMP:
+    hidden = traced.startswith(_BREAKPOINT) or len(traced) < _LONGEST_JUMP or not any(traced)
+    if hidden or _INDIRECT.match(traced):
         return Start.UNKNOWN
     jump = _JUMP.match(traced)
     if not jump:
         return Start.FRAME
-    to = offset + jump.end() + int.from_bytes(jump[1], "little", signed=True)
-    return Start.FRAME if within(to) else Start.BARE
+    distance = int.from_bytes(jump[1] or jump[2], "little", signed=True)
+    inside = within(offset + jump.end() + distance)
+    if inside is None:  # the slot of an optimized kprobe that stands in the instruction's place
+        return Start.UNKNOWN
+    return Start.FRAME if inside else Start.BARE

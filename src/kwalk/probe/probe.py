@@ -172,6 +172,8 @@ def _attach_by(
 def _resize(obj: Object, options: ProbeOptions, method: Method) -> None:
     obj.map("events").resize(max_entries=options.ring_bytes)
     entries = options.stack_entries if method & Method.HELPER else 1
-    depth = min(options.depth, unwinder_frames())  # the kernel refuses maps of deeper stacks
+    depth = max(
+        1, min(options.depth, unwinder_frames())
+    )  # the kernel refuses maps of deeper stacks
     for name in ("stacks_a", "stacks_b"):
         obj.map(name).resize(max_entries=entries, value_size=8 * depth)

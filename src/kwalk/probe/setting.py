@@ -61,7 +61,7 @@ def config(
         "text_end": symbols.address("_etext"),
         "init_start": symbols.address("_sinittext"),
         "init_end": symbols.address("_einittext"),
-        "image_end": symbols.address("_end"),
+        "image_end": symbols.address("_end") or symbols.address("_etext"),
         "orc_ip": symbols.address("__start_orc_unwind_ip"),
         "orc": symbols.address("__start_orc_unwind"),
         "orc_entries": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind"),
@@ -86,6 +86,8 @@ def config(
         "max_frames": options.depth,
         "verify": options.verify,
         "self_check": 0 if options.method else SELF_CHECK_EVENTS,
+        # TOP_OF_KERNEL_STACK_PADDING in arch/x86/include/asm/thread_info.h
+        "stack_padding": 16 if symbols.address("asm_fred_entrypoint_user") else 0,
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
     }
 
@@ -149,8 +151,10 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
     }
 
 
-def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool]:
+def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool | None]:
     """Tell whether a byte, counted from the first one, is code of the target's function.
+
+    None if it is no code that the kernel was built or loaded with.
 
     gcc puts what is unlikely to run elsewhere, as ``<name>.cold``, and jumps there and back with
     the frame as it is.
@@ -158,10 +162,10 @@ def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool]:
     own = symbols.lookup(target.address)
     names = {target.name, own.name if own else ""}
 
-    def within(distance: int) -> bool:
+    def within(distance: int) -> bool | None:
         symbol = symbols.lookup(target.address + distance)
-        if symbol is None:
-            return False
+        if symbol is None or symbol.module.startswith("__builtin__"):
+            return None
         name, cold, _ = symbol.name.partition(".cold")
         return symbol.address == target.address or bool(cold and name in names)
 

@@ -21,6 +21,8 @@ def lines(verify: Verify, symbolizer: Symbolizer | None) -> list[str]:
     """Return the lines of the summary; the differences follow where frames can be named."""
     if not verify.every and not verify.mismatches:
         return []  # the self-check was passed, as ever: nothing that needs saying
+    if not verify.checked:
+        return ["  verify: nothing was compared"]
     found = [
         f"  verify: {verify.checked:,} stacks compared with the kernel's unwinder, "
         f"{verify.mismatches:,} differ"

@@ -55,6 +55,7 @@ NO_ID = 1 << 3
 DIFFERS = 1 << 4
 OTHER = 1 << 5
 STACKED = 1 << 6
+JUMPED = 1 << 7
 
 
 class Layout:
@@ -95,7 +96,7 @@ CONFIG = Layout(
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
     " insn_slots:Q optinsn_slots:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
-    " self_check:I kernel_frames:I",
+    " self_check:I kernel_frames:I stack_padding:I reserved:I",
 )
 CONTROL = Layout(
     "kw_control",
