@@ -47,7 +47,7 @@ def instructions(function: str, number: int) -> list[int]:
 def test_inside(redis: None, frame_pointers: bool) -> None:
     """Through the prologue: at each of its instructions the stack looks different."""
     wrong = missing = 0
-    for offset in instructions("ip_rcv", 6):
+    for offset in instructions("ip_rcv", 4):
         summary, stacks, symbolizer = verified(f"ip_rcv+{offset:#x}", "auto", EVENTS // 4)
         must_agree(summary, symbolizer)
         assert summary.verify
