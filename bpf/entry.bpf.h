@@ -88,6 +88,8 @@ static __always_inline int kw_start_fentry(struct kw_state *s, void *ctx, __u64 
 			 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that
 			 * calls FUNC itself is jumped to, and FUNC's caller stands here.
 			 */
+			if (kw_load(frame + 8) < KW_KERNEL_TEXT)
+				return KW_STEP_UNKNOWN;
 			s->jumped = 1;
 			return kw_start_entry(s, frame + 8, kw_load(frame));
 		}
