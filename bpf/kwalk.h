@@ -76,7 +76,7 @@ struct kw_config {
 	__u32 verify;	     /* 1 in so many events, at random, is compared; 0 none */
 	__u32 self_check;    /* so many first events of each CPU are compared */
 	__u32 kernel_frames; /* most that the kernel gives, at most KW_MAX_FRAMES */
-	__u32 stack_padding; /* bytes above the registers at a stack\'s end (FRED) */
+	__u32 stack_padding; /* bytes above the registers at a stack's end (FRED) */
 	__u32 reserved;
 };
 

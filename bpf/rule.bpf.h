@@ -178,7 +178,7 @@ static long kw_search_half(__u32 index, struct kw_search *at)
 }
 
 /* Of vmlinux: remembered, since its code stays what it is. */
-static __always_inline __u32 kw_rule_vmlinux(__u64 ip)
+__noinline __u32 kw_rule_vmlinux(__u64 ip)
 {
 	/* The bound from memory: one that the verifier knew would have it try every half. */
 	struct kw_search at = {.ip = ip, .table = cfg.orc_ip, .last = control.orc_last};
@@ -220,11 +220,6 @@ static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 	    kw_load(kw_load_field(module, struct module, arch.orc_unwind) + at.found * 6));
 }
 
-__noinline __u32 kw_rule_search(__u64 ip)
-{
-	return kw_rule_vmlinux(ip);
-}
-
 #define KW_TEXT (1ULL << 32)
 
 /*
@@ -238,7 +233,7 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 	if (ip < KW_KERNEL_TEXT)
 		return KW_RULE_END;
 	if (kw_in_init_text(ip))
-		return KW_TEXT | kw_rule_search(place);
+		return KW_TEXT | kw_rule_vmlinux(place);
 	if (ip - cfg.text_start < cfg.image_end - cfg.text_start)
 		return KW_RULE_END;
 	module = kw_module_of(ip);
@@ -250,7 +245,7 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 	if (original == KW_OPS_UNKNOWN)
 		return KW_CFA_UNKNOWN;
 	if (original)
-		return KW_TEXT | kw_rule_search(original - (ip - place));
+		return KW_TEXT | kw_rule_vmlinux(original - (ip - place));
 	bpf = kw_in_bpf(ip);
 	if (bpf == KW_TREE_UNKNOWN)
 		return KW_CFA_UNKNOWN;
@@ -265,7 +260,7 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 /* The rule of any code at ip, which is known to be code. */
 static __always_inline __u32 kw_place_rule(__u64 ip)
 {
-	return kw_in_vmlinux(ip) ? kw_rule_search(ip) : (__u32)kw_outside(ip, ip);
+	return kw_in_vmlinux(ip) ? kw_rule_vmlinux(ip) : (__u32)kw_outside(ip, ip);
 }
 
 #endif /* KWALK_RULE_H */

@@ -86,7 +86,7 @@ __noinline int kw_settle(struct kw_state *s)
 	place = kw_place(s);
 	if (kw_in_vmlinux(s->ip)) {
 		if (kw_unwinder() == KW_UNWIND_ORC)
-			s->rule = kw_rule_search(place);
+			s->rule = kw_rule_vmlinux(place);
 		return KW_STEP_FRAME;
 	}
 	found = kw_outside(s->ip, place);
@@ -102,15 +102,11 @@ static __always_inline bool kw_went_back(__u64 old_sp, __u64 sp)
 	return sp <= old_sp && old_sp - sp < kw_stack_size();
 }
 
-/* A register as the interrupted code had it: get_reg() in unwind_orc.c. 0 if nobody knows. */
-static __always_inline __u64 kw_saved(const struct kw_state *s, __u32 offset)
+/* The whole registers that the interrupted code had, or 0: get_reg() in unwind_orc.c. */
+static __always_inline __u64 kw_whole_regs(const struct kw_state *s)
 {
-	__u64 regs = s->partial ? s->earlier : s->regs;
-
-	return regs ? kw_load(regs + offset) : 0;
+	return s->partial ? s->earlier : s->regs;
 }
-
-#define kw_saved_reg(s, reg) kw_saved(s, bpf_core_field_offset(struct pt_regs, reg))
 
 /*
  * Every rule. Global and not inlined, so that the verifier goes through it once and knows
@@ -119,7 +115,7 @@ static __always_inline __u64 kw_saved(const struct kw_state *s, __u32 offset)
 __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 {
 	__u32 kind = kw_rule_cfa(rule), frame = kw_rule_frame(rule), bp_rule = kw_rule_bp(rule);
-	__u64 cfa, bp, old_sp, saved;
+	__u64 cfa, bp, old_sp, whole;
 
 	if (!s)
 		return KW_STEP_UNKNOWN;
@@ -135,18 +131,17 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 	} else if (kind == KW_CFA_BP_DEREF) {
 		cfa = kw_load(s->bp + kw_rule_cfa_off(rule));
 	} else {
-		if (kind == KW_CFA_R10)
-			cfa = kw_saved_reg(s, r10);
-		else if (kind == KW_CFA_R13)
-			cfa = kw_saved_reg(s, r13);
-		else if (kind == KW_CFA_DI)
-			cfa = kw_saved_reg(s, di);
-		else if (kind == KW_CFA_DX)
-			cfa = kw_saved_reg(s, dx);
-		else
-			cfa = 0;
-		if (!cfa)
+		whole = kw_whole_regs(s);
+		if (kind < KW_CFA_R10 || !whole)
 			return KW_STEP_UNKNOWN;
+		if (kind == KW_CFA_R10)
+			cfa = kw_load_reg(whole, r10);
+		else if (kind == KW_CFA_R13)
+			cfa = kw_load_reg(whole, r13);
+		else if (kind == KW_CFA_DI)
+			cfa = kw_load_reg(whole, di);
+		else
+			cfa = kw_load_reg(whole, dx);
 	}
 
 	bp = s->bp;
@@ -178,9 +173,9 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 		s->ip = kw_load_reg(s->regs, ip);
 		s->sp = kw_load_reg(s->regs, sp);
 		if (bp_rule == KW_BP_SAME) {
-			saved = s->partial ? s->earlier : s->regs;
-			if (saved)
-				bp = kw_load_reg(saved, bp);
+			whole = kw_whole_regs(s);
+			if (whole)
+				bp = kw_load_reg(whole, bp);
 		}
 	}
 	s->bp = bp;

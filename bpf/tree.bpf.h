@@ -52,8 +52,6 @@ static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *sea
 	const __u32 node_size = bpf_core_type_size(struct rb_node);
 	__u32 sequence, shift;
 
-	if (!root)
-		return 0;
 	sequence = kw_load_field(root, struct latch_tree_root, seq);
 	shift = sequence & 1 ? node_size : 0;
 	search->start -= shift;

@@ -37,13 +37,14 @@ static __always_inline bool kw_ask_kernel(void *ctx, struct kw_scratch *sc)
 }
 
 /*
- * Do the kernel's frames from `theirs` on equal the walk's from `ours` on? Global, like the
- * next one: the verifier goes through it once.
+ * Do the kernel's frames from `theirs` on equal the walk's from `ours` on? An address that is
+ * excused (0: none) may stand in place of any, and the kernel end there. Global, like the next
+ * one: the verifier goes through it once.
  */
-__noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs)
+__noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 excused)
 {
 	__u32 nr, kernel_nr, both, i;
-	__u64 excused, kernels;
+	__u64 kernels;
 
 	if (!sc)
 		return false;
@@ -52,8 +53,6 @@ __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 	if (nr < ours || kernel_nr < theirs)
 		return false;
 	both = nr - ours < kernel_nr - theirs ? nr - ours : kernel_nr - theirs;
-	/* Where two hooks were stacked the kernel may show the trampoline, and end there. */
-	excused = sc->walk.event.flags & KW_EV_STACKED ? cfg.graph_return : 0;
 
 	for (i = 0; i < KW_MAX_FRAMES; i++) {
 		if (i >= both)
@@ -70,18 +69,34 @@ __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 	       (excused && sc->kernel.frames[(kernel_nr - 1) & 127] == excused);
 }
 
+/* The walk from FUNC's caller on, the kernel from `theirs` on. */
+static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 theirs)
+{
+	/* Where two hooks were stacked the kernel shows the trampoline of one. */
+	__u64 hook = sc->walk.event.flags & KW_EV_STACKED ? cfg.graph_return : 0;
+
+	if (kw_equal(sc, 1, theirs, 0))
+		return KW_SAME;
+	if (kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, 0))
+		return KW_MISSING_CALLER;
+	if (hook && kw_equal(sc, 1, theirs, hook))
+		return KW_STACKED_HOOKS;
+	if (hook && kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, hook))
+		return KW_STACKED_HOOKS;
+	return KW_DIFFERENT;
+}
+
 /* Compare sc->walk with sc->kernel. */
 __noinline int kw_compare(struct kw_scratch *sc)
 {
 	__u32 start = 0, kernel_nr;
-	int same;
+	int verdict;
 
 	if (!sc)
 		return KW_DIFFERENT;
-	same = sc->walk.event.flags & KW_EV_STACKED ? KW_STACKED_HOOKS : KW_SAME;
 	kernel_nr = sc->kernel.event.nr;
 	if (cfg.place == KW_PLACE_RETURN && !cfg.fentry) /* the kernel begins with the caller */
-		return kw_equal(sc, 1, 0) ? same : KW_DIFFERENT;
+		return kw_compare_from(sc, 0);
 	if (sc->walk.event.flags & KW_EV_JUMPED) { /* the caller follows the trampoline's frame */
 		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
 		       sc->walk.frames[1] != sc->kernel.frames[start + 1])
@@ -95,20 +110,16 @@ __noinline int kw_compare(struct kw_scratch *sc)
 		return KW_NOT_COMPARED;
 	if (start >= KW_TRACER_FRAMES || start >= kernel_nr)
 		return KW_DIFFERENT;
-	if (kw_equal(sc, 1, start + 1))
-		return same;
-	if (kw_unwinder() == KW_UNWIND_FP) {
-		if (kw_equal(sc, 2, start + 1))
-			return same == KW_SAME ? KW_MISSING_CALLER : same;
-	} else if (cfg.place == KW_PLACE_INSIDE && sc->kernel.frames[0] == cfg.func + 1 &&
-		   kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1)) {
-		if (kernel_nr == start + 1 || kw_equal(sc, 2, start + 1))
-			return KW_WRONG_START;
-	}
-	return KW_DIFFERENT;
+	verdict = kw_compare_from(sc, start + 1);
+	if (verdict == KW_DIFFERENT && kw_unwinder() == KW_UNWIND_ORC &&
+	    cfg.place == KW_PLACE_INSIDE && sc->kernel.frames[0] == cfg.func + 1 &&
+	    kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1) &&
+	    (kernel_nr == start + 1 || kw_equal(sc, 2, start + 1, 0)))
+		return KW_WRONG_START;
+	return verdict;
 }
 
-/* Compare, count, and on the first differences send the other side as well. */
+/* Compare and count. */
 static __always_inline int kw_verify(struct kw_counters *c, struct kw_scratch *sc)
 {
 	int verdict = kw_compare(sc);

@@ -37,7 +37,7 @@ class Job:
 
 @dataclass
 class Result:
-    """What came of a job; ``skipped`` says why it did not run."""
+    """What came of a job; ``skipped`` says why it did not run, ``failures`` what pytest said."""
 
     job: Job
     release: str = "-"
@@ -45,6 +45,7 @@ class Result:
     skipped: str = ""
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
 JOBS = [
@@ -77,6 +78,7 @@ def run(job: Job) -> Result:
         "-v",
         "--durations=8",
         "--no-header",
+        "-rfE",
         "-p",
         "no:cacheprovider",
         job.tests,
@@ -92,10 +94,13 @@ def run(job: Job) -> Result:
     )
     assert process.stdout is not None
     last = ""
+    failures = []
     for line in process.stdout:
         print(f"[{job.name}] {line}", end="", flush=True)
         last = line if line.strip() else last
-    result = Result(job, kernel.release, process.wait())
+        if line.startswith(("E  ", "FAILED ", "ERROR ")):
+            failures.append(line.rstrip())
+    result = Result(job, kernel.release, process.wait(), failures=failures)
     result.seconds = time.monotonic() - started
     result.counts = {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last)}
     return result
@@ -123,6 +128,9 @@ def main(names: Sequence[str]) -> int:
             f"{result.seconds:8.0f}{note}"
         )
         passed, failed, skipped = passed + good, failed + bad, skipped + left
+    for result in results:  # at the end, where they are found
+        for line in result.failures:
+            print(f"{result.job.name:12} {line}")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.records import Record, decode
 from kwalk.decode.stacks import StackTable
-from kwalk.kernel.access import check_access, unwinder_frames
+from kwalk.kernel.access import check_access
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe
@@ -21,7 +21,6 @@ from kwalk.transport.abi import (
     DIFFERS,
     FALLBACK,
     JUMPED,
-    MAX_FRAMES,
     NO_ID,
     OTHER,
     SECOND_MAP,
@@ -66,7 +65,7 @@ class Capture:
     def _connect(self) -> None:
         obj = self.probe.obj
         self._ring = Ring(obj.map("events").fd, self.options.ring_bytes)
-        kernel_depth = min(unwinder_frames(), MAX_FRAMES)
+        kernel_depth = self.probe.kernel_frames
         self._maps = StackMaps(obj, min(self.options.depth, kernel_depth), self.probe.control)
         self._counters = Counters(obj)
         self._table = StackTable(

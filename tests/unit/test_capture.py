@@ -93,7 +93,7 @@ class Engine:
         )
         method = self.method or options.method or Method.MANUAL
         attach = ("r:" if target.returns else "") + self.attach
-        return Probe(obj, target, method, WAYS[attach], self.unwinder, True, {}, ["a note"])
+        return Probe(obj, target, method, WAYS[attach], self.unwinder, True, {}, 127, ["a note"])
 
     def batch(self, complete: bool = False) -> Iterator[memoryview]:
         """The ring's records of one read."""

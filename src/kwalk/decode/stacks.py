@@ -72,7 +72,7 @@ class StackTable:
         while used and not words[used - 1]:
             used -= 1
         start = -1 if self._returned else self._entry(words[:used])
-        if start is None and follows in words[:used]:
+        if start is None and follows and follows in words[:used]:
             start = words.index(follows) - 1
         if start is None:
             return None

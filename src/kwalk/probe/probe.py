@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kwalk.errors import NotSupported, UsageError
-from kwalk.kernel.access import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
@@ -45,6 +44,7 @@ class Probe:
     """A loaded and attached program; close ``obj`` to remove it.
 
     :param control: ``struct kw_control`` as it was last written.
+    :param kernel_frames: Most frames of a stack of the kernel's own unwinder.
     :param notes: What a user should know: why not the method or attach type asked for.
     """
 
@@ -55,6 +55,7 @@ class Probe:
     unwinder: Unwinder
     counts_missed: bool
     control: dict[str, int]
+    kernel_frames: int
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -144,7 +145,8 @@ def _attach_by(
         obj.choose({program: attached_to, setting.FACTS_PROGRAM: None})
         config = setting.config(target, symbols, options, method, fentry=not by_kprobe)
         obj.map(CONFIG_SECTION).preset(CONFIG.pack(config))
-        _resize(obj, options, method)
+        kernel_frames = config["kernel_frames"]
+        _resize(obj, options, method, kernel_frames)
         obj.load()
         facts = setting.facts(obj, symbols, target)
         unwinder = Unwinder(facts.unwinder)
@@ -163,17 +165,18 @@ def _attach_by(
             obj.attach_kprobe(program, target.name, target.offset, target.returns)
         else:
             obj.attach_trace(program, target.name)
-        return Probe(obj, target, method, way, unwinder, facts.counts_missed, control, list(notes))
+        missed = facts.counts_missed
+        return Probe(
+            obj, target, method, way, unwinder, missed, control, kernel_frames, list(notes)
+        )
     except BaseException:
         obj.close()
         raise
 
 
-def _resize(obj: Object, options: ProbeOptions, method: Method) -> None:
+def _resize(obj: Object, options: ProbeOptions, method: Method, kernel_frames: int) -> None:
     obj.map("events").resize(max_entries=options.ring_bytes)
     entries = options.stack_entries if method & Method.HELPER else 1
-    depth = max(
-        1, min(options.depth, unwinder_frames())
-    )  # the kernel refuses maps of deeper stacks
+    depth = max(1, min(options.depth, kernel_frames))  # the kernel refuses deeper ones
     for name in ("stacks_a", "stacks_b"):
         obj.map(name).resize(max_entries=entries, value_size=8 * depth)
