@@ -6,6 +6,7 @@ VENV   := .venv
 STAMP  := $(VENV)/.built
 APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 	  qemu-system-x86 busybox-static kmod cpio redis-server redis-tools
+PEERS  := bpftrace bpfcc-tools linux-perf
 SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
 
 .PHONY: help venv demo test test-long unit vm lint format bench clean
@@ -13,7 +14,7 @@ SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libb
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
 	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
-	@echo "make bench   cost of each method to redis, counted in instructions (KERNELS=\"...\")"
+	@echo "make bench   cost of each method, and of other tools, to redis, counted in instructions"
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
 	@echo "make unit    unit tests only: no root, no virtual machine"
 	@echo "make lint    ruff, mypy, clang-format"
@@ -50,10 +51,15 @@ test-long: $(STAMP)
 	$(VENV)/bin/python tests/long/run.py $(KERNELS)
 
 bench: $(STAMP)
+	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $(PEERS) >/dev/null; } || \
+		echo "some of $(PEERS) cannot be installed: they will not be measured"
 	@for kernel in $(or $(KERNELS),debian-13 fp); do \
 		$(VENV)/bin/kwalk lab run --icount --kernel $$kernel -- \
-			$(VENV)/bin/python benchmarks/redis.py | tee benchmarks/results/$$kernel.json; \
+			$(VENV)/bin/python benchmarks/run.py >benchmarks/results/$$kernel.new && \
+			mv benchmarks/results/$$kernel.new benchmarks/results/$$kernel.json || exit 1; \
 	done
+	@$(VENV)/bin/python benchmarks/table.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

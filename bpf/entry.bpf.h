@@ -2,7 +2,8 @@
 /*
  * entry.bpf.h: where the walk starts, for each way of attaching and each place in FUNC.
  *
- * Every function here steps to FUNC's direct caller.
+ * Every function here leads to FUNC's direct caller: KW_STEP_FRAME where only SP and BP are
+ * known so far, KW_STEP_ARRIVED where its address is.
  */
 #ifndef KWALK_ENTRY_H
 #define KWALK_ENTRY_H
@@ -11,11 +12,10 @@
  * At FUNC's first instruction the prologue has not run: SP points at the return
  * address into the direct caller, and BP is still the caller's.
  */
-static __always_inline int kw_start_entry(struct kw_state *s, __u64 sp, __u64 bp)
+static __always_inline int kw_start_entry(struct kw_walk *w, __u64 sp, __u64 bp_from)
 {
-	s->ip = kw_load(sp);
-	s->sp = sp + 8;
-	s->bp = bp;
+	w->s.sp = sp + 8;
+	w->bp_from = bp_from;
 	return KW_STEP_FRAME;
 }
 
@@ -23,11 +23,14 @@ static __always_inline int kw_start_entry(struct kw_state *s, __u64 sp, __u64 bp
 static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
 {
 	__u32 rule = KW_CFA_UNKNOWN, start = *(volatile __u32 *)&control.start;
+	int step;
 
 	s->ip = cfg.func;
 	s->sp = ctx->sp;
 	s->bp = ctx->bp;
 	s->regs = regs;
+	s->earlier = 0;
+	s->partial = 0;
 	s->signal = 1;
 	if (kw_unwinder() == KW_UNWIND_ORC)
 		rule = kw_place_rule(cfg.func);
@@ -37,7 +40,8 @@ static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *c
 		rule = kw_rule_make(KW_CFA_SP, 16, KW_BP_CFA, -16, KW_FRAME_CALL, 0);
 	else if (start == KW_START_FRAME)
 		rule = kw_rule_fp();
-	return kw_step_any(s, rule);
+	step = kw_step_any(s, rule);
+	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
 }
 
 /* Behind FUNC's return: a kretprobe's registers are those that the caller goes on with. */
@@ -47,22 +51,29 @@ static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *c
 	s->sp = ctx->sp;
 	s->bp = ctx->bp;
 	s->regs = regs;
+	s->earlier = 0;
+	s->partial = 0;
 	s->signal = 1;
 	if (kw_may_be_hook(s->ip)) { /* the graph tracer had replaced it before the kretprobe */
 		s->ip = kw_recover(s->ip, s->sp - 8);
 		s->stacked = 1;
-		return s->ip ? KW_STEP_FRAME : KW_STEP_UNKNOWN;
+		return s->ip ? KW_STEP_ARRIVED : KW_STEP_UNKNOWN;
 	}
-	return KW_STEP_FRAME;
+	return KW_STEP_ARRIVED;
 }
 
-static __always_inline int kw_start_kprobe(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
+static __always_inline int kw_start_kprobe(struct kw_walk *w, struct pt_regs *ctx)
 {
+	__u64 regs = *(volatile __u64 *)&w->ctx;
+
+	if (cfg.place == KW_PLACE_ENTRY) {
+		w->s.bp = ctx->bp;
+		return kw_start_entry(w, ctx->sp, 0);
+	}
+	w->bp_from = 0;
 	if (cfg.place == KW_PLACE_INSIDE)
-		return kw_start_inside(s, ctx, regs);
-	if (cfg.place == KW_PLACE_RETURN)
-		return kw_start_return(s, ctx, regs);
-	return kw_start_entry(s, ctx->sp, ctx->bp);
+		return kw_start_inside(&w->s, ctx, regs);
+	return kw_start_return(&w->s, ctx, regs);
 }
 
 /* The trampoline calls in FUNC's first bytes; endbr and padding move the place. */
@@ -72,29 +83,30 @@ static __always_inline bool kw_is_entry(__u64 ip)
 }
 
 /*
- * fentry and fexit have no registers, but their context is the trampoline's array of FUNC's
- * arguments, and the trampoline's saved BP lies right above it (one word further where
- * a return value is kept, as for fexit, or when fexit programs share the trampoline):
+ * fentry and fexit have no registers, but their context (w->ctx: as a plain number) is the
+ * trampoline's array of FUNC's arguments, and the trampoline's saved BP lies right above it (one
+ * word further where a return value is kept, as for fexit, or when fexit programs share the
+ * trampoline):
  * __arch_prepare_bpf_trampoline() in arch/x86/net/bpf_jit_comp.c.
  */
-static __always_inline int kw_start_fentry(struct kw_state *s, void *ctx, __u64 array)
+static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
 {
-	__u64 frame = array + 8 * bpf_get_func_arg_cnt(ctx);
+	__u64 frame = *(volatile __u64 *)&w->ctx + 8 * bpf_get_func_arg_cnt(ctx), ip;
 
-	if (!kw_is_entry(kw_load(frame + 8))) {
-		frame += 8;
-		if (!kw_is_entry(kw_load(frame + 8))) {
-			/*
-			 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that
-			 * calls FUNC itself is jumped to, and FUNC's caller stands here.
-			 */
-			if (kw_load(frame + 8) < KW_KERNEL_TEXT)
-				return KW_STEP_UNKNOWN;
-			s->jumped = 1;
-			return kw_start_entry(s, frame + 8, kw_load(frame));
-		}
-	}
-	return kw_start_entry(s, frame + 16, kw_load(frame));
+	if (kw_is_entry(kw_load(frame + 8)))
+		return kw_start_entry(w, frame + 16, frame);
+	frame += 8;
+	ip = kw_load(frame + 8);
+	if (kw_is_entry(ip))
+		return kw_start_entry(w, frame + 16, frame);
+	/*
+	 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that calls FUNC
+	 * itself is jumped to, and FUNC's caller stands here.
+	 */
+	if (ip < KW_KERNEL_TEXT)
+		return KW_STEP_UNKNOWN;
+	w->flags |= KW_EV_JUMPED;
+	return kw_start_entry(w, frame + 8, frame);
 }
 
 #endif /* KWALK_ENTRY_H */

@@ -36,13 +36,66 @@ struct {
 	__array(values, struct kw_barrier_inner);
 } barrier SEC(".maps") = {.values = {&barrier_inner}};
 
-static __always_inline __s64 kw_helper(void *ctx, struct kw_event *event)
+/* Counts of stacks where no records are sent: the way of bcc's tools. */
+struct kw_counted {
+	__s32 stack_id;
+	__u32 node; /* of FUNC's caller, where the kernel's stack lacks FUNC; else 0 */
+	__u32 tgid; /* where processes are told apart */
+	__u32 reserved;
+};
+
+struct kw_count {
+	__u64 count;
+	char comm[KW_COMM_LEN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct kw_counted);
+	__type(value, struct kw_count);
+} counted SEC(".maps");
+
+static __always_inline void kw_count_helper_loss(struct kw_counters *c, __s64 error)
+{
+	if (error == -EEXIST)
+		c->lost_eexist++;
+	else if (error == -ENOMEM)
+		c->lost_enomem++;
+	else if (error == -EFAULT)
+		c->lost_efault++;
+	else if (error == -EBUSY)
+		c->lost_ebusy++;
+	else
+		c->lost_other++;
+}
+
+static __always_inline __s64 kw_stack_id(void *ctx, __u32 *flags)
 {
 	if (*(volatile __u32 *)&control.active_map) {
-		event->flags |= KW_EV_MAP;
+		*flags |= KW_EV_MAP;
 		return bpf_get_stackid(ctx, &stacks_b, 0);
 	}
 	return bpf_get_stackid(ctx, &stacks_a, 0);
+}
+
+static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u32 node)
+{
+	struct kw_counted key = {.stack_id = id, .node = node};
+	struct kw_count *known, first = {.count = 1};
+
+	if (cfg.per_process)
+		key.tgid = bpf_get_current_pid_tgid() >> 32;
+	known = bpf_map_lookup_elem(&counted, &key);
+	if (known) {
+		if (!known->count++ && cfg.per_process)
+			bpf_get_current_comm(known->comm, sizeof(known->comm));
+		return;
+	}
+	if (cfg.per_process)
+		bpf_get_current_comm(first.comm, sizeof(first.comm));
+	if (bpf_map_update_elem(&counted, &key, &first, BPF_ANY))
+		c->lost_map_full++;
 }
 
 #endif /* KWALK_HELPER_H */

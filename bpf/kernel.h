@@ -31,6 +31,7 @@ typedef _Bool bool;
 #define EEXIST 17
 
 enum bpf_map_type {
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_STACK_TRACE = 7,
@@ -38,6 +39,9 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
+#define BPF_ANY		  0
+#define BPF_NOEXIST	  1
+#define BPF_F_MMAPABLE	  (1U << 10)
 #define BPF_RB_NO_WAKEUP  (1ULL << 0)
 #define BPF_RB_AVAIL_DATA 0
 #define BPF_RB_RING_SIZE  1
@@ -170,6 +174,7 @@ struct fgraph_ops {
 /* include/linux/kprobes.h, kernel/kprobes.c */
 struct list_head {
 	struct list_head *next;
+	struct list_head *prev;
 };
 
 struct kprobe_insn_cache {
@@ -205,6 +210,7 @@ struct vm_struct {
 struct task_struct {
 	void *stack;
 	struct vm_struct *stack_vm_area;
+	char comm[16];
 	int curr_ret_stack;
 	void *ret_stack;
 	struct llist_head rethooks;

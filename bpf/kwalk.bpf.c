@@ -13,144 +13,210 @@ const volatile struct kw_config cfg SEC(".rodata.config") = {};
 struct kw_control control SEC(".data.control") = {};
 
 #include "load.bpf.h"
-#include "tree.bpf.h"
+#include "latch.bpf.h"
 #include "text.bpf.h"
 #include "rule.bpf.h"
 #include "hook.bpf.h"
 #include "step.bpf.h"
-#include "entry.bpf.h"
+#include "tree.bpf.h"
 #include "walk.bpf.h"
+#include "entry.bpf.h"
 #include "event.bpf.h"
 #include "verify.bpf.h"
 #include "helper.bpf.h"
 
-/* So many differences of a CPU are shown with both sides. */
-#define KW_SHOWN_DIFFERENCES 8
+/*
+ * Let the kernel unwind this event. Returns the node of its stack, 0 if there is none; flags
+ * become those of that stack.
+ */
+static __always_inline __u32 kw_fall_back(void *ctx, struct kw_scratch *sc, __u32 *flags)
+{
+	__u64 mark = sc->walk.nr > 1 ? sc->walk.frames[1] : 1;
+	__u32 at;
+
+	if (*flags & KW_EV_JUMPED)
+		mark &= ~(1ULL << 63);
+	at = kw_add_kernels(sc, mark);
+	*flags = (*flags & ~KW_EV_TRUNCATED) | KW_EV_FALLBACK | sc->kernel.flags;
+	return at;
+}
 
 /*
- * Walk, compare where that is asked for, and return the record to send: the walk's, or the
- * kernel's where the walk could not know or is not to be trusted. NULL if there is neither.
+ * Compare where that is asked for, and let the kernel unwind where the walk could not know or is
+ * not to be trusted. Returns the node that the event belongs to, 0 if there is none.
  */
-static __always_inline struct kw_record *kw_manual(void *ctx, struct kw_counters *c,
-						   struct kw_scratch *sc)
+static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, int step)
 {
-	struct kw_event *event = &sc->walk.event;
-	struct kw_state state = {};
+	bool distrust = cfg.self_check && *(volatile __u32 *)&control.distrust;
+	bool fall_back = step == KW_STEP_UNKNOWN || distrust;
+	struct kw_scratch *sc;
+
+	if (!fall_back && !kw_must_verify(hits))
+		return w->node;
+	sc = kw_scratch();
+	if (!sc)
+		return 0;
+	kw_read_frames(sc, w->node);
+	sc->walk.flags = w->flags;
+	if (!kw_ask_kernel(ctx, sc))
+		return fall_back ? 0 : w->node;
+	if (fall_back)
+		return kw_fall_back(ctx, sc, &w->flags);
+	if (kw_verify(sc) != KW_DIFFERENT)
+		return w->node;
+	w->flags |= KW_EV_DIFFERS;
+	if (!cfg.self_check) {
+		w->other = kw_add_kernels(sc, 1);
+		return w->node;
+	}
+	control.distrust = 1;
+	w->other = w->node;
+	return kw_fall_back(ctx, sc, &w->flags);
+}
+
+/* What remains to be done about a stack but where it is merely counted: its node, or 0. */
+static __always_inline __u32 kw_walked(void *ctx, void *nodes, struct kw_walk *w, __u64 hits,
+				       int step)
+{
+	struct kw_counters *c;
+	__u32 at;
+
+	w->other = 0;
+	if (step == KW_STEP_CUT) {
+		w->flags |= KW_EV_TRUNCATED;
+		c = kw_counters();
+		if (c && kw_at(nodes, w->node)->kind != KW_NODE_CUT)
+			c->pool_full++;
+	}
+	at = kw_check(ctx, w, hits, step);
+	if (!at) {
+		c = kw_counters();
+		if (c)
+			c->lost_efault++;
+	}
+	return at;
+}
+
+/* The helper's stack is cut to begin at FUNC; where it lacks FUNC, at its caller: a node. */
+static __always_inline __u32 kw_find_caller(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
+{
+	__u64 ip;
+
+	if (!fentry)
+		return 0;
+	kw_start_fentry(w, ctx);
+	if (!(w->flags & KW_EV_JUMPED))
+		return 0;
+	ip = kw_load(w->s.sp - 8);
+	if (kw_may_be_hook(ip))
+		ip = kw_recover(ip, w->s.sp - 8);
+	return kw_child(nodes, w->node, ip, KW_NODE_KERNEL);
+}
+
+/* A hit of the helper method. */
+static __always_inline int kw_helper_hit(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
+{
+	struct kw_event event = {};
+	struct kw_counters *c;
+	__s64 id;
+
+	event.node = kw_find_caller(ctx, nodes, w, fentry);
+	event.flags = w->flags;
+	id = kw_stack_id(ctx, &event.flags);
+	event.stack_id = id;
+	if (id >= 0 && cfg.output != KW_OUTPUT_COUNT) {
+		kw_submit(&event);
+		return 0;
+	}
+	c = kw_counters();
+	if (c && id < 0)
+		kw_count_helper_loss(c, id);
+	else if (c)
+		kw_count_stack(c, id, event.node);
+	return 0;
+}
+
+/* Count a stack that needs more than that, or send it. */
+static __always_inline int kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
+{
+	struct kw_event event = {};
+
+	event.node = w->node;
+	event.other = w->other;
+	event.flags = w->flags;
+	if (cfg.method == KW_BOTH) {
+		event.stack_id = kw_stack_id(ctx, &event.flags);
+		if (event.stack_id < 0)
+			event.flags |= KW_EV_NO_ID;
+	}
+	if (cfg.output != KW_OUTPUT_COUNT) {
+		kw_submit(&event);
+		return 0;
+	}
+	if (cfg.per_process)
+		event.node = kw_of_process(nodes, event.node);
+	if (event.flags & KW_EV_TRUNCATED)
+		kw_at(nodes, event.node)->cut++;
+	else
+		kw_at(nodes, event.node)->count++;
+	return 0;
+}
+
+/*
+ * The way to get called is known when this is compiled. Whatever else may be asked for but plain
+ * counting is behind cfg.slow, so that this does not pay for it.
+ */
+static __always_inline int kw_hit(void *ctx, bool fentry)
+{
+	const __u32 slow = cfg.slow;
+	void *nodes = kw_tree();
+	struct kw_node *node;
+	struct kw_cpu *cpu;
+	struct kw_walk *w;
+	__u32 root;
 	int step;
 
-	sc->ctx = (__u64)ctx; /* through memory: a plain number to the verifier */
-	if (cfg.fentry)
-		step = kw_start_fentry(&state, ctx, *(volatile __u64 *)&sc->ctx);
-	else
-		step = kw_start_kprobe(&state, ctx, *(volatile __u64 *)&sc->ctx);
-	if (state.jumped)
-		event->flags |= KW_EV_JUMPED;
-	event->nr = kw_walk(&state, step, sc->walk.frames, &event->flags);
-	event->caller = event->nr > 1 ? sc->walk.frames[1] : 0;
-	if (cfg.self_check && *(volatile __u32 *)&control.distrust)
-		event->flags |= KW_EV_FALLBACK;
+	if (!nodes)
+		return 0; /* cannot be: the map has this one element */
+	root = kw_cpu_offset();
+	cpu = kw_cpu_at(nodes, root);
+	w = &cpu->walk;
+	cpu->walked.hits++;
+	w->node = root;
+	w->flags = 0;
+	w->s.regs = 0;
+	w->s.stacked = 0;
+	*(volatile __u64 *)&w->ctx = (__u64)ctx; /* through memory: a plain number */
+	if (slow && cfg.method == KW_HELPER)
+		return kw_helper_hit(ctx, nodes, w, fentry);
 
-	if (event->flags & KW_EV_FALLBACK)
-		return kw_ask_kernel(ctx, sc) ? &sc->kernel : NULL;
-	if (kw_must_verify(c) && kw_ask_kernel(ctx, sc) && kw_verify(c, sc) == KW_DIFFERENT) {
-		event->flags |= KW_EV_DIFFERS;
-		if (cfg.self_check) {
-			control.distrust = 1;
-			sc->kernel.event.flags |= KW_EV_DIFFERS | KW_EV_FALLBACK;
-			return &sc->kernel;
-		}
+	step = fentry ? kw_start_fentry(w, ctx) : kw_start_kprobe(w, ctx);
+	step = kw_walk(w, nodes, step, &node);
+	if (step == KW_STEP_END && !slow) {
+		node->count++;
+		return 0;
 	}
-	return &sc->walk;
-}
-
-/* The helper's stack is cut to begin at FUNC; where it lacks FUNC, at its caller. */
-static __always_inline void kw_find_caller(void *ctx, struct kw_scratch *sc)
-{
-	struct kw_state state = {};
-
-	sc->walk.event.caller = 0;
-	if (!cfg.fentry)
-		return;
-	sc->ctx = (__u64)ctx;
-	kw_start_fentry(&state, ctx, *(volatile __u64 *)&sc->ctx);
-	if (!state.jumped)
-		return;
-	if (kw_may_be_hook(state.ip))
-		state.ip = kw_recover(state.ip, state.sp - 8);
-	sc->walk.event.caller = state.ip;
-	sc->walk.event.flags |= KW_EV_JUMPED;
-}
-
-static __always_inline int kw_hit(void *ctx)
-{
-	struct kw_record *record;
-	struct kw_event *event;
-	struct kw_counters *c;
-	struct kw_scratch *sc;
-	__u32 zero = 0;
-	__u64 ids;
-
-	c = bpf_map_lookup_elem(&counters, &zero);
-	sc = bpf_map_lookup_elem(&scratch, &zero);
-	if (!c || !sc)
-		return 0; /* cannot be: both have this one element */
-	c->hits++;
-
-	record = &sc->walk;
-	event = &sc->walk.event;
-	event->time_ns = bpf_ktime_get_ns();
-	ids = bpf_get_current_pid_tgid();
-	event->tgid = ids >> 32;
-	event->pid = ids;
-	event->cpu = bpf_get_smp_processor_id();
-	bpf_get_current_comm(event->comm, sizeof(event->comm));
-	event->flags = 0;
-	event->nr = 0;
-	event->stack_id = 0;
-
-	if (cfg.method == KW_HELPER)
-		kw_find_caller(ctx, sc);
-	if (cfg.method & KW_HELPER) {
-		__s64 id = kw_helper(ctx, event);
-
-		event->stack_id = id;
-		if (id < 0) {
-			if (cfg.method == KW_HELPER) {
-				kw_count_helper_loss(c, id);
-				return 0;
-			}
-			event->flags |= KW_EV_NO_ID;
-		}
-	}
-	if (cfg.method & KW_MANUAL) {
-		record = kw_manual(ctx, c, sc);
-		if (!record) {
-			c->lost_efault++;
-			return 0;
-		}
-	}
-	kw_submit(c, &record->event);
-	if (record->event.flags & KW_EV_DIFFERS && c->mismatches <= KW_SHOWN_DIFFERENCES)
-		kw_submit_other(record == &sc->walk ? &sc->kernel.event : &sc->walk.event);
-	return 0;
+	w->node = (void *)node - nodes;
+	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits, step);
+	return w->node ? kw_deliver(ctx, nodes, w) : 0;
 }
 
 SEC("kprobe")
 int kw_kprobe(struct pt_regs *ctx)
 {
-	return kw_hit(ctx);
+	return kw_hit(ctx, false);
 }
 
 SEC("fentry")
 int kw_fentry(void *ctx)
 {
-	return kw_hit(ctx);
+	return kw_hit(ctx, true);
 }
 
 SEC("fexit")
 int kw_fexit(void *ctx)
 {
-	return kw_hit(ctx);
+	return kw_hit(ctx, true);
 }
 
 /* Of the current task's stack, without its guard page; 0 if it is not from vmalloc. */

@@ -10,7 +10,6 @@
 
 #define KW_MAX_FRAMES	127 /* as many as the kernel's perf_event_max_stack */
 #define KW_COMM_LEN	16
-#define KW_MEMO_BITS	13
 #define KW_ORC_HASH_LEN 20
 #define KW_CODE_BYTES	16
 
@@ -41,6 +40,13 @@ enum kw_start {
 	KW_START_FRAME = 3,  /* and BP points there */
 };
 
+/* What becomes of a stack. */
+enum kw_output {
+	KW_OUTPUT_COUNT = 0, /* it is counted where it ends in the tree */
+	KW_OUTPUT_EVENT = 1, /* a record of each hit, struct kw_event */
+	KW_OUTPUT_BRIEF = 2, /* its first KW_BRIEF_BYTES only: which stack it was */
+};
+
 #define KW_ENTRY_BYTES 16 /* endbr, padding and the call of a tracer lie in these first bytes */
 
 /* Set by user space before the programs are loaded; constants to the verifier. */
@@ -64,6 +70,10 @@ struct kw_config {
 	__u64 ftrace_list_end;
 	__u64 ftrace_caller; /* what ftrace's trampolines are copies of */
 	__u64 ftrace_regs_caller;
+	__u64 entry_start; /* __entry_text_start, __entry_text_end */
+	__u64 entry_end;
+	__u64 nmi_start; /* the entry of NMIs */
+	__u64 nmi_end;
 	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
 	__u64 optinsn_slots; /* 0 if unknown */
 	__u32 orc_lookups;   /* entries in orc_lookup */
@@ -77,7 +87,11 @@ struct kw_config {
 	__u32 self_check;    /* so many first events of each CPU are compared */
 	__u32 kernel_frames; /* most that the kernel gives, at most KW_MAX_FRAMES */
 	__u32 stack_padding; /* bytes above the registers at a stack's end (FRED) */
-	__u32 reserved;
+	__u32 output;	     /* enum kw_output */
+	__u32 per_process;   /* count by process, too */
+	__u32 slow;	     /* anything but the manual method, counting: see kw_hit() */
+	__u32 nodes;	     /* in the tree, what is not for frames included */
+	__u32 node_mask;     /* of an offset in the tree: its size, a power of two, less a node */
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */
@@ -98,35 +112,104 @@ struct kw_control {
 	__u32 reserved;
 };
 
+/*
+ * The calling-context tree: a node is a frame in the context of those between it and FUNC; the node
+ * where a walk ends is the stack. Nodes are named by their offset in bytes. A node belongs to one
+ * CPU: nobody else writes it.
+ */
+enum kw_kind {
+	KW_NODE_NONE = 0,
+	KW_NODE_PLAIN = 1, /* the next return address stands delta bytes on (or by BP) */
+	KW_NODE_BP = 2,	   /* it stands delta bytes on from BP, which is at bp_at */
+	KW_NODE_DEREF = 3, /* it stands delta bytes on from where the word above this one points */
+	KW_NODE_STEP = 4,  /* the next frame is found by the rule, in full */
+	KW_NODE_END = 5,   /* outermost */
+	KW_NODE_USER = 6,  /* outermost if the code segment, delta bytes on, is a user's; or STEP */
+	KW_NODE_LAST = 7, /* frame pointers: outermost if at the task stack's registers; or PLAIN */
+	KW_NODE_CUT = 8,  /* the first frame beyond max_frames */
+	KW_NODE_STALE = 9,   /* other code has come to its place */
+	KW_NODE_ROOT = 10,   /* FUNC: of what was walked */
+	KW_NODE_KERNEL = 11, /* a frame of the kernel's own unwinder */
+	KW_NODE_PROCESS = 12 /* no frame: those events of its parent that were of a process */
+};
+
+/* Where the rule of a node comes from, and until when it holds. */
+enum kw_source {
+	KW_SOURCE_IMAGE = 0,  /* vmlinux: for ever */
+	KW_SOURCE_MODULE = 1, /* until the tree of modules changes */
+	KW_SOURCE_BPF = 2,    /* until the tree of BPF programs changes */
+	KW_SOURCE_ONCE = 3,   /* for one event */
+};
+
+#define KW_NODE_BYTES 64
+#define KW_MIN_NODES  16
+/* What each CPU has ahead of all frames: two roots, and the state of the walk that is under way. */
+#define KW_CPU_BYTES (4 * KW_NODE_BYTES)
+/* A word that is no address, so that no return address equals the ip of node 0. */
+#define KW_NO_ADDRESS 0x6b77616c6b000000ULL
+
+struct kw_node {
+	__u64 ip; /* of a PROCESS its tgid */
+	union {
+		struct {
+			__u32 hint;  /* the PLAIN child of the image's code that matched last */
+			__u32 other; /* any child that matched before or since */
+			__u32 delta;
+			__u32 rule;
+		};
+		char comm[KW_COMM_LEN]; /* of a PROCESS */
+	};
+	__u32 parent;
+	__u32 next;  /* in the same bucket of the table of nodes */
+	__u64 count; /* events whose stack ends here */
+	__u64 cut;   /* events whose stack goes on, but could not be followed */
+	union {
+		struct {
+			__u32 sequence; /* of the tree that the rule's source is in */
+			__s32 bp_at;	/* where BP was saved, from this frame's return address */
+		};
+		__u64 hits; /* of a root */
+	};
+	__u8 kind;     /* enum kw_kind */
+	__u8 source;   /* enum kw_source */
+	__u8 depth;    /* frames between it and FUNC */
+	__u8 flags;    /* KW_NODE_* below */
+	__u32 process; /* the PROCESS under it that matched last */
+};
+
+#define KW_NODE_HAS_REGS (1 << 0) /* the walk came to it over saved registers */
+#define KW_NODE_BP_SAVED (1 << 1) /* BP is at bp_at; otherwise the walk has it */
+
 #define KW_EV_TRUNCATED (1 << 0) /* the stack goes on below the last frame */
 #define KW_EV_FALLBACK	(1 << 1) /* frames come from the kernel's own unwinder */
 #define KW_EV_MAP	(1 << 2) /* stack_id belongs to the second stack map */
 #define KW_EV_NO_ID	(1 << 3) /* KW_BOTH: the helper lost this stack */
-#define KW_EV_DIFFERS	(1 << 4) /* walk and kernel disagree about this event */
-#define KW_EV_OTHER	(1 << 5) /* no event: the other side of the KW_EV_DIFFERS before it */
+#define KW_EV_DIFFERS	(1 << 4) /* walk and kernel disagree; other is the other side's node */
 #define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; this is the real one */
 #define KW_EV_JUMPED	(1 << 7) /* FUNC jumped to the trampoline: the kernel's stack lacks it */
 
-/* One record in the ring; nr frames follow it, FUNC first. */
+/* One record in the ring. */
 struct kw_event {
+	__u32 node;	/* where the stack ends in the tree; 0: helper */
+	__s32 stack_id; /* helper: key of the stack map */
+	__u32 other;	/* node of the other side of a difference */
+	__u32 flags;
+	/* KW_OUTPUT_BRIEF ends here */
 	__u64 time_ns; /* CLOCK_MONOTONIC */
-	__u64 caller;  /* return address of FUNC, the real one; 0 if unknown */
+	__u32 cpu;     /* from here on: whose call it was */
 	__u32 tgid;
 	__u32 pid;
-	__u32 cpu;
-	__s32 stack_id; /* helper: key of the stack map */
-	__u16 nr;
-	__u16 flags;
 	__u32 reserved;
 	char comm[KW_COMM_LEN];
 };
 
-/* What became of every hit, per CPU. hits = recorded + everything lost_*. */
+#define KW_BRIEF_BYTES 16
+
+/*
+ * What became of hits, per CPU. Hits themselves are counted by the roots, stacks by the nodes:
+ * hits of roots = counts of nodes (or records) + everything lost_*.
+ */
 struct kw_counters {
-	__u64 hits;
-	__u64 recorded;
-	__u64 truncated;
-	__u64 fallback;
 	__u64 lost_ring_full;
 	__u64 lost_ring_busy; /* the ring's lock was held, in an NMI */
 	__u64 lost_eexist;    /* another stack sits in the bucket */
@@ -134,12 +217,15 @@ struct kw_counters {
 	__u64 lost_efault;    /* the kernel's unwinder returned nothing */
 	__u64 lost_ebusy;
 	__u64 lost_other;
+	__u64 lost_map_full; /* helper: no room to count one more stack */
+	__u64 pool_full;     /* events that were cut because the tree had no room */
 	/* Comparisons; hits that were not compared are in none of these. */
 	__u64 checked;
 	__u64 mismatches;
 	__u64 missing_caller; /* the kernel lacks FUNC's direct caller (frame pointers) */
 	__u64 wrong_start;    /* the kernel started at the address behind the int3 */
 	__u64 stacked_hooks;  /* the kernel undid one of two replacements of an address */
+	__u64 nested_nmi;     /* the kernel did not find back from the stack of NMIs */
 };
 
 /* In and out of the kw_facts program, which is run once before attaching. */
@@ -159,6 +245,7 @@ struct kw_facts {
 	__u32 stack_pages;   /* of the current task; 0 if unknown */
 };
 
-_Static_assert(sizeof(struct kw_event) == 56, "frames follow, aligned to 8");
+_Static_assert(sizeof(struct kw_node) == KW_NODE_BYTES, "a cache line");
+_Static_assert(sizeof(struct kw_event) == 56, "a multiple of 8");
 
 #endif /* KWALK_H */

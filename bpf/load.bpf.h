@@ -11,19 +11,23 @@
 
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
-static __always_inline __u64 kw_load(__u64 addr)
+#define kw_cast(addr, type) ((type *)bpf_rdonly_cast((void *)(addr), bpf_core_type_id_kernel(type)))
+
+/* typed: the kernel has bpf_rdonly_cast(). Loops ask once, not at each load. */
+static __always_inline __u64 kw_load_by(bool typed, __u64 addr)
 {
 	__u64 value = 0;
 
-	if (cfg.typed_loads) {
-		/* pt_regs begins with an unsigned long, hence a load of one 64-bit scalar. */
-		struct pt_regs *word =
-		    bpf_rdonly_cast((void *)addr, bpf_core_type_id_kernel(struct pt_regs));
-
-		return word->r15;
-	}
+	/* pt_regs begins with an unsigned long, hence a load of one 64-bit scalar. */
+	if (typed)
+		return kw_cast(addr, struct pt_regs)->r15;
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)addr);
 	return value;
+}
+
+static __always_inline __u64 kw_load(__u64 addr)
+{
+	return cfg.typed_loads ? kw_load_by(true, addr) : kw_load_by(false, addr);
 }
 
 #define kw_load_field(base, type, field) kw_load((base) + bpf_core_field_offset(type, field))

@@ -4,9 +4,8 @@
  *
  * The kernel's own tables are read, vmlinux's and every module's. For vmlinux orc_lookup
  * (where kallsyms has it) narrows the search to 256 bytes of text; a binary search does
- * the rest, as __orc_find() does in arch/x86/kernel/unwind_orc.c. A rule is 32 bits, so
- * that the memo can hold address and rule in one word: readers on other CPUs and in
- * interrupts see both or neither, without a lock.
+ * the rest, as __orc_find() does in arch/x86/kernel/unwind_orc.c. That takes as long as the
+ * walk of a whole stack: it is done once for every node of the tree.
  */
 #ifndef KWALK_RULE_H
 #define KWALK_RULE_H
@@ -144,14 +143,6 @@ __noinline __u32 kw_orc_decode(__u64 raw)
 	return kw_rule_make(cfa, orc->sp_offset, bp, orc->bp_offset, frame, signal);
 }
 
-/* Memo: address (low half) << 32 | rule. All kernel text shares its high half. */
-__u64 kw_memo[1 << KW_MEMO_BITS];
-
-static __always_inline __u64 *kw_memo_slot(__u64 ip)
-{
-	return &kw_memo[(ip ^ (ip >> KW_MEMO_BITS)) & ((1 << KW_MEMO_BITS) - 1)];
-}
-
 struct kw_search {
 	__u64 ip;
 	__u64 table;	   /* of 32-bit places, each relative to its own address */
@@ -177,13 +168,12 @@ static long kw_search_half(__u32 index, struct kw_search *at)
 	return 0;
 }
 
-/* Of vmlinux: remembered, since its code stays what it is. */
+/* Of vmlinux. */
 __noinline __u32 kw_rule_vmlinux(__u64 ip)
 {
 	/* The bound from memory: one that the verifier knew would have it try every half. */
 	struct kw_search at = {.ip = ip, .table = cfg.orc_ip, .last = control.orc_last};
 	__u64 slot, pair;
-	__u32 rule;
 
 	if (cfg.orc_lookups && kw_in_vmlinux(ip)) {
 		slot = (ip - cfg.text_start) >> 8;
@@ -197,12 +187,10 @@ __noinline __u32 kw_rule_vmlinux(__u64 ip)
 	bpf_loop(KW_SEARCH_STEPS, kw_search_half, &at, 0);
 	if (at.found >= cfg.orc_entries)
 		return KW_CFA_UNKNOWN;
-	rule = kw_orc_decode(kw_load(cfg.orc + at.found * 6));
-	*kw_memo_slot(ip) = ip << 32 | rule;
-	return rule;
+	return kw_orc_decode(kw_load(cfg.orc + at.found * 6));
 }
 
-/* Of a module: looked up each time. */
+/* Of a module. */
 static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 {
 	struct kw_search at = {.ip = ip};
@@ -220,11 +208,14 @@ static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 	    kw_load(kw_load_field(module, struct module, arch.orc_unwind) + at.found * 6));
 }
 
-#define KW_TEXT (1ULL << 32)
+#define KW_TEXT		 (1ULL << 32)
+#define KW_FROM(source)	 (KW_TEXT | (__u64)(source) << 33)
+#define kw_source(found) ((found) >> 33)
 
 /*
- * An address outside of vmlinux's text: KW_TEXT | the rule of the code at place (ip, or the
- * call before it), KW_RULE_END if ip is not code at all, KW_CFA_UNKNOWN if that can't be told.
+ * An address outside of vmlinux's text: KW_FROM(enum kw_source) | the rule of the code at place
+ * (ip, or the call before it), KW_RULE_END if ip is not code at all, KW_CFA_UNKNOWN if that can't
+ * be told.
  */
 __noinline __u64 kw_outside(__u64 ip, __u64 place)
 {
@@ -233,24 +224,24 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 	if (ip < KW_KERNEL_TEXT)
 		return KW_RULE_END;
 	if (kw_in_init_text(ip))
-		return KW_TEXT | kw_rule_vmlinux(place);
+		return KW_FROM(KW_SOURCE_IMAGE) | kw_rule_vmlinux(place);
 	if (ip - cfg.text_start < cfg.image_end - cfg.text_start)
 		return KW_RULE_END;
 	module = kw_module_of(ip);
 	if (module == KW_TREE_UNKNOWN)
 		return KW_CFA_UNKNOWN;
 	if (module)
-		return KW_TEXT | kw_rule_module(module, place);
+		return KW_FROM(KW_SOURCE_MODULE) | kw_rule_module(module, place);
 	original = kw_ftrace_original(ip);
 	if (original == KW_OPS_UNKNOWN)
 		return KW_CFA_UNKNOWN;
 	if (original)
-		return KW_TEXT | kw_rule_vmlinux(original - (ip - place));
+		return KW_FROM(KW_SOURCE_ONCE) | kw_rule_vmlinux(original - (ip - place));
 	bpf = kw_in_bpf(ip);
 	if (bpf == KW_TREE_UNKNOWN)
 		return KW_CFA_UNKNOWN;
 	if (bpf)
-		return KW_TEXT | kw_rule_fp();
+		return KW_FROM(KW_SOURCE_BPF) | kw_rule_fp();
 	if (!cfg.mod_tree || !cfg.bpf_tree || !cfg.ftrace_ops_list ||
 	    kw_may_be_slot(cfg.insn_slots, ip) || kw_may_be_slot(cfg.optinsn_slots, ip))
 		return KW_CFA_UNKNOWN;

@@ -13,6 +13,8 @@ enum kw_step {
 	KW_STEP_FRAME = 0, /* state holds the next frame */
 	KW_STEP_END = 1,   /* there is none */
 	KW_STEP_UNKNOWN = 2,
+	KW_STEP_ARRIVED = 3, /* state holds the next frame, which is still to be looked at */
+	KW_STEP_CUT = 4,     /* there is one, beyond what the tree can hold */
 };
 
 struct kw_state {
@@ -23,9 +25,9 @@ struct kw_state {
 	__u64 earlier; /* whole ones from before, where regs are partial, or 0 */
 	__u32 signal;  /* ip is the next instruction to run, not a return address */
 	__u32 partial; /* of regs, only ip, cs, flags, sp and ss are there */
-	__u32 rule;    /* of the code at ip, once it is settled */
+	__u32 rule;    /* of the code at ip, once it is settled, and enum kw_source of it */
+	__u32 source;
 	__u32 stacked; /* an address had been replaced twice, which the kernel does not undo */
-	__u32 jumped;  /* FUNC jumped to the trampoline and does not stand in its frame */
 	__u32 reserved;
 };
 
@@ -59,10 +61,16 @@ static __always_inline bool kw_user_regs(__u64 regs)
 	return kw_load_reg(regs, cs) & 3;
 }
 
+/* A replaced return address. */
+static __always_inline bool kw_is_hooked(const struct kw_state *s)
+{
+	return kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook);
+}
+
 /*
  * A step leads to an address; this makes a frame of it: the real address where a tracer had
  * replaced it, the rule of the code there, and the end of the stack before the first address
- * that is not kernel text. Needed once per address of vmlinux: the memo knows only such.
+ * that is not kernel text.
  */
 __noinline int kw_settle(struct kw_state *s)
 {
@@ -73,7 +81,7 @@ __noinline int kw_settle(struct kw_state *s)
 	/* Interrupted right behind the RET to a kretprobe's trampoline; fgraph has no such case. */
 	if (s->regs && s->ip == cfg.rethook && kw_unwinder() == KW_UNWIND_FP)
 		return KW_STEP_END; /* unwind_frame.c does not know of it */
-	if (kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook)) {
+	if (kw_is_hooked(s)) {
 		slot = s->sp - 8;
 		s->ip = kw_recover(s->ip, slot);
 		if (s->ip == cfg.graph_return) {
@@ -84,12 +92,15 @@ __noinline int kw_settle(struct kw_state *s)
 			return KW_STEP_UNKNOWN;
 	}
 	place = kw_place(s);
+	s->source = KW_SOURCE_IMAGE;
+	s->rule = 0;
 	if (kw_in_vmlinux(s->ip)) {
 		if (kw_unwinder() == KW_UNWIND_ORC)
 			s->rule = kw_rule_vmlinux(place);
 		return KW_STEP_FRAME;
 	}
 	found = kw_outside(s->ip, place);
+	s->source = kw_source(found);
 	s->rule = found;
 	if (found & KW_TEXT)
 		return KW_STEP_FRAME;
@@ -183,33 +194,6 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 	return kw_went_back(old_sp, s->sp) ? KW_STEP_UNKNOWN : KW_STEP_FRAME;
 }
 
-/* The rules of nearly every frame here; whatever is out of the ordinary goes above. */
-static __always_inline int kw_step_orc(struct kw_state *s, __u32 rule)
-{
-	__u32 bp_rule = kw_rule_bp(rule);
-	__u64 cfa;
-
-	if (kw_rule_frame(rule) != KW_FRAME_CALL || bp_rule == KW_BP_BP)
-		return kw_step_any(s, rule);
-	if (kw_rule_cfa(rule) == KW_CFA_SP)
-		cfa = s->sp;
-	else if (kw_rule_cfa(rule) == KW_CFA_BP)
-		cfa = s->bp;
-	else
-		return kw_step_any(s, rule);
-	cfa += kw_rule_cfa_off(rule);
-	if (cfa - s->sp - 1 >= KW_NEAR)
-		return kw_step_any(s, rule);
-	s->ip = kw_load(cfa - 8);
-	if (bp_rule == KW_BP_CFA)
-		s->bp = kw_load(cfa + kw_rule_bp_off(rule));
-	s->sp = cfa;
-	s->signal = kw_rule_signal(rule);
-	s->regs = s->earlier = 0;
-	s->partial = s->rule = 0;
-	return KW_STEP_FRAME;
-}
-
 /* The current task's own stack; other stacks (interrupts, NMIs) lead back to it. */
 static __always_inline __u64 kw_task_stack(void)
 {
@@ -248,34 +232,17 @@ __noinline int kw_step_fp_any(struct kw_state *s)
 	return KW_STEP_FRAME;
 }
 
-/* The rule of nearly every frame here; whatever is out of the ordinary goes above. */
-static __always_inline int kw_step_fp(struct kw_state *s)
-{
-	__u64 bp = s->bp;
-
-	if (bp & 1 || bp - s->sp >= KW_NEAR)
-		return kw_step_fp_any(s);
-	s->ip = kw_load(bp + 8);
-	s->bp = kw_load(bp);
-	s->sp = bp + 16;
-	s->regs = 0;
-	return KW_STEP_FRAME;
-}
-
 /*
- * Right below the registers at a task's stack's end (stack_regs) the walk has reached entry
+ * Right below the registers at a task's stack's end the walk has reached entry
  * code: the BP saved there is user space's, or a kernel thread's meaningless one.
  * is_last_task_frame().
  */
-static __always_inline bool kw_last_frame(const struct kw_state *s, __u64 stack_regs)
+static __always_inline bool kw_last_frame(const struct kw_state *s)
 {
-	return s->sp == stack_regs && !s->regs;
-}
+	__u64 stack_regs = kw_task_stack() + kw_stack_size() - cfg.stack_padding -
+			   bpf_core_type_size(struct pt_regs);
 
-static __always_inline __u64 kw_stack_regs(void)
-{
-	return kw_task_stack() + kw_stack_size() - cfg.stack_padding -
-	       bpf_core_type_size(struct pt_regs);
+	return s->sp == stack_regs && !s->regs;
 }
 
 #endif /* KWALK_STEP_H */

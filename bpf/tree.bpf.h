@@ -1,73 +1,189 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * tree.bpf.h: search the kernel's latched trees: which module or BPF program an address is in.
+ * tree.bpf.h: the calling-context tree: find a node, add one.
  *
- * The kernel keeps two copies and changes one while readers use the other
- * (latch_tree_find() in include/linux/rbtree_latch.h). A tree that changed under the search
- * answers nothing, and the event is given to the kernel's unwinder. Programs run under RCU, so
- * that no node's memory goes away meanwhile.
+ * User space maps its memory and reads it while programs run. Each CPU has its own tree, from
+ * roots of its own, and the kernel never runs one program twice at once on a CPU (the second entry
+ * is a recursion miss). So a node has one writer; only the table that finds nodes, and the number
+ * of nodes in use, are shared by all CPUs, and they change only when a node is added.
  */
 #ifndef KWALK_TREE_H
 #define KWALK_TREE_H
 
-#define KW_TREE_DEPTH 48 /* a red-black tree of 2^24 nodes */
+#define KW_MAX_CHAIN   64
+#define KW_MAX_RETRIES 16
 
-struct kw_tree_search {
-	__u64 ip;
-	__u64 node;  /* struct rb_node, 0 at the end */
-	__s32 start; /* from node to the first address */
-	__s32 size;  /* from node to the 32-bit size; 0 if the end is given instead */
-	__s32 end;   /* from node to the last address */
-	__u32 done;  /* found, or known not to be in it */
+/* Sizes are set by user space before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, KW_MIN_NODES *KW_NODE_BYTES);
+} tree SEC(".maps");
+
+/* For each hash of (parent, address) the node that was added last; as many as there are nodes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, KW_MIN_NODES * sizeof(__u32));
+} buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} nodes_used SEC(".maps");
+
+static __always_inline void *kw_tree(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tree, &zero);
+}
+
+/* Of the walk that is under way on a CPU. */
+struct kw_walk {
+	struct kw_state s;
+	__u64 ctx;
+	__u64 bp_from; /* where BP is to be loaded from when somebody wants it, or 0 */
+	__u32 node;    /* of the deepest frame */
+	__u32 found;   /* its child that the next frame is, or 0: not known */
+	__u32 flags;   /* KW_EV_* */
+	__u32 other;   /* the other side's node, where walk and kernel disagree */
 };
 
-#define KW_TREE_UNKNOWN 1 /* the tree changed meanwhile */
+struct kw_cpu {
+	struct kw_node walked; /* the root of what was walked */
+	struct kw_node kernel; /* the root of the kernel's own stacks */
+	struct kw_walk walk;
+};
 
-static long kw_tree_next(__u32 index, struct kw_tree_search *s)
+_Static_assert(sizeof(struct kw_cpu) <= KW_CPU_BYTES, "a CPU's part of the tree");
+
+/* The first part of the tree is node 0, which is no frame's. */
+static __always_inline __u32 kw_cpu_offset(void)
 {
-	__u64 start, after;
+	return (1 + bpf_get_smp_processor_id()) * KW_CPU_BYTES;
+}
 
-	s->done = !s->node;
-	if (s->done)
-		return 1;
-	start = kw_load(s->node + s->start);
-	after = s->size ? start + (__u32)kw_load(s->node + s->size) : kw_load(s->node + s->end) + 1;
-	if (s->ip < start) {
-		s->node = kw_load_field(s->node, struct rb_node, rb_left);
-	} else if (s->ip >= after) {
-		s->node = kw_load_field(s->node, struct rb_node, rb_right);
-	} else {
-		s->done = 1;
-		return 1;
+static __always_inline struct kw_cpu *kw_cpu_at(void *nodes, __u32 offset)
+{
+	return nodes + (offset & cfg.node_mask & ~(KW_CPU_BYTES - 1));
+}
+
+/* Any offset will do: what lies outside is wrapped to the inside. */
+static __always_inline struct kw_node *kw_at(void *nodes, __u64 offset)
+{
+	return nodes + (offset & cfg.node_mask);
+}
+
+static __always_inline __u32 *kw_bucket(void *heads, __u32 parent, __u64 ip)
+{
+	__u64 hash = (ip + ((__u64)parent << 20)) * 0x9e3779b97f4a7c15ULL;
+
+	return heads + ((hash >> 32) & (cfg.node_mask / KW_NODE_BYTES)) * sizeof(__u32);
+}
+
+/* The child of parent with this address, or 0. */
+__noinline __u32 kw_find(__u32 parent, __u64 ip)
+{
+	__u32 zero = 0, at, i;
+	void *nodes = kw_tree(), *heads = bpf_map_lookup_elem(&buckets, &zero);
+	struct kw_node *node;
+
+	if (!nodes || !heads)
+		return 0;
+	at = *kw_bucket(heads, parent, ip);
+	for (i = 0; i < KW_MAX_CHAIN && at; i++) {
+		node = kw_at(nodes, at);
+		if (node->ip == ip && node->parent == parent && node->kind != KW_NODE_STALE)
+			return at;
+		at = node->next;
 	}
 	return 0;
 }
 
-/*
- * The latch_tree_node that ip lies in, 0 if it is in none, or KW_TREE_UNKNOWN. The offsets in
- * search are those from a latch_tree_node.
- */
-static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *search)
+/* A blank node, which kw_find() does not find yet; 0 if there is no room. */
+__noinline __u32 kw_take(__u32 parent, __u64 ip)
 {
-	const __u32 node_size = bpf_core_type_size(struct rb_node);
-	__u32 sequence, shift;
+	__u32 zero = 0;
+	__u64 *used = bpf_map_lookup_elem(&nodes_used, &zero), index;
+	void *nodes = kw_tree();
+	struct kw_node *node;
 
-	sequence = kw_load_field(root, struct latch_tree_root, seq);
-	shift = sequence & 1 ? node_size : 0;
-	search->start -= shift;
-	search->end -= shift;
-	if (search->size)
-		search->size -= shift;
-	search->node = kw_load(root + bpf_core_field_offset(struct latch_tree_root, tree) +
-			       (sequence & 1) * bpf_core_type_size(struct rb_root));
-	bpf_loop(KW_TREE_DEPTH, kw_tree_next, search, 0);
-	if (!search->done || (__u32)kw_load_field(root, struct latch_tree_root, seq) != sequence)
-		return KW_TREE_UNKNOWN;
-	return search->node ? search->node - shift : 0;
+	if (!used || !nodes || *(volatile __u64 *)used >= cfg.nodes)
+		return 0;
+	index = __sync_fetch_and_add(used, 1);
+	if (index >= cfg.nodes)
+		return 0;
+	node = kw_at(nodes, index * KW_NODE_BYTES);
+	node->parent = parent;
+	node->depth = kw_at(nodes, parent)->depth + 1;
+	node->ip = ip;
+	return index * KW_NODE_BYTES;
 }
 
-/* Distance in bytes from a structure's latch_tree_node to another member of it. */
-#define kw_tree_offset(type, node, member)                                                         \
-	((__s32)bpf_core_field_offset(type, member) - (__s32)bpf_core_field_offset(type, node))
+/*
+ * Let kw_find() find a node, which is complete by now. Where other CPUs get in the way too often
+ * it stays hidden, and another one is made for the same frame: readers add up equal ones.
+ */
+__noinline int kw_link(__u32 at)
+{
+	__u32 zero = 0, *head, old, i;
+	void *nodes = kw_tree(), *heads = bpf_map_lookup_elem(&buckets, &zero);
+	struct kw_node *node;
+
+	if (!nodes || !heads)
+		return 0;
+	node = kw_at(nodes, at);
+	head = kw_bucket(heads, node->parent, node->ip);
+	for (i = 0; i < KW_MAX_RETRIES; i++) {
+		old = *(volatile __u32 *)head;
+		node->next = old;
+		if (__sync_val_compare_and_swap(head, old, at) == old)
+			return 1;
+	}
+	return 0;
+}
+
+/* The child of parent with this address, made if need be; 0 if there is no room. */
+static __always_inline __u32 kw_child(void *nodes, __u32 parent, __u64 ip, __u8 kind)
+{
+	__u32 at = kw_find(parent, ip);
+
+	if (!at) {
+		at = kw_take(parent, ip);
+		if (at) {
+			kw_at(nodes, at)->kind = kind;
+			kw_link(at);
+		}
+	}
+	return at;
+}
+
+/* The node under leaf for the current process, or leaf itself if there is no room. */
+static __always_inline __u32 kw_of_process(void *nodes, __u32 leaf)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, at = kw_at(nodes, leaf)->process;
+	struct kw_node *node = kw_at(nodes, at);
+
+	if (at && node->ip == tgid)
+		return at;
+	at = kw_find(leaf, tgid);
+	if (!at) {
+		at = kw_take(leaf, tgid);
+		if (!at)
+			return leaf;
+		node = kw_at(nodes, at);
+		node->kind = KW_NODE_PROCESS;
+		bpf_get_current_comm(node->comm, sizeof(node->comm));
+		kw_link(at);
+	}
+	kw_at(nodes, leaf)->process = at;
+	return at;
+}
 
 #endif /* KWALK_TREE_H */

@@ -10,16 +10,47 @@ enum kw_verdict {
 	KW_MISSING_CALLER, /* but for the direct caller, which the kernel does not see */
 	KW_WRONG_START,	   /* the kernel starts at the address behind the int3 of a kprobe */
 	KW_STACKED_HOOKS,  /* the kernel undoes one of two replacements of a return address */
+	KW_NESTED_NMI,	   /* the kernel does not find back from the stack of NMIs */
 	KW_DIFFERENT,
 	KW_NOT_COMPARED, /* the kernel's stack was cut off before FUNC's caller */
 };
 
+#define KW_ANY_END	 1 /* no address */
 #define KW_TRACER_FRAMES 8 /* of the program and its trampoline, which come before FUNC */
 
-/* Whether this event is to be compared. */
-static __always_inline bool kw_must_verify(const struct kw_counters *c)
+struct kw_frames {
+	__u32 nr;
+	__u32 flags; /* KW_EV_* */
+	__u64 frames[KW_MAX_FRAMES + 1];
+};
+
+/*
+ * Too large for the BPF stack. A program never runs twice at once on a CPU (the kernel counts the
+ * second entry as a recursion miss), so the buffers are its own.
+ */
+struct kw_scratch {
+	struct kw_frames walk;
+	struct kw_frames kernel;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct kw_scratch);
+} scratch SEC(".maps");
+
+static __always_inline struct kw_scratch *kw_scratch(void)
 {
-	if (cfg.self_check && c->hits <= cfg.self_check)
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratch, &zero);
+}
+
+/* Whether this event is to be compared. */
+static __always_inline bool kw_must_verify(__u64 hits)
+{
+	if (cfg.self_check && hits <= cfg.self_check)
 		return true;
 	return cfg.verify && (cfg.verify == 1 || bpf_get_prandom_u32() % cfg.verify == 0);
 }
@@ -29,27 +60,72 @@ static __always_inline bool kw_ask_kernel(void *ctx, struct kw_scratch *sc)
 {
 	__s64 bytes = bpf_get_stack(ctx, sc->kernel.frames, KW_MAX_FRAMES * sizeof(__u64), 0);
 
-	sc->kernel.event = sc->walk.event;
-	sc->kernel.event.nr = bytes > 0 ? bytes / sizeof(__u64) : 0;
-	if (sc->kernel.event.nr >= cfg.kernel_frames)
-		sc->kernel.event.flags |= KW_EV_TRUNCATED;
+	sc->kernel.nr = bytes > 0 ? bytes / sizeof(__u64) : 0;
 	return bytes > 0;
+}
+
+/* The frames of the stack that ends at a node. */
+__noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
+{
+	void *nodes = kw_tree();
+	struct kw_node *node;
+	__u32 i;
+
+	if (!sc || !nodes)
+		return 0;
+	node = kw_at(nodes, at);
+	if (node->kind == KW_NODE_CUT)
+		node = kw_at(nodes, node->parent);
+	sc->walk.nr = node->depth + 1;
+	for (i = 0; i <= KW_MAX_FRAMES; i++) {
+		sc->walk.frames[node->depth & 127] = node->ip;
+		if (node->kind == KW_NODE_ROOT)
+			break;
+		node = kw_at(nodes, node->parent);
+	}
+	return 0;
+}
+
+/*
+ * Put the kernel's stack into the tree as it is, under a root of its own. First comes FUNC's caller
+ * as the walk found it (1 if it did not), its highest bit cleared where FUNC jumped to the
+ * trampoline; user space needs it to tell where in the kernel's stack FUNC stands. Returns the node
+ * where the stack ends; sc->kernel.flags tell whether there was room for all of it.
+ */
+__noinline __u32 kw_add_kernels(struct kw_scratch *sc, __u64 mark)
+{
+	__u32 i, nr, next, at = kw_cpu_offset() + KW_NODE_BYTES;
+	void *nodes = kw_tree();
+
+	if (!sc || !nodes)
+		return 0;
+	nr = sc->kernel.nr;
+	next = kw_child(nodes, at, mark, KW_NODE_KERNEL);
+	for (i = 0; i < KW_MAX_FRAMES && next; i++) {
+		at = next;
+		if (i >= nr)
+			break;
+		next = kw_child(nodes, at, sc->kernel.frames[i & 127], KW_NODE_KERNEL);
+	}
+	sc->kernel.flags = next ? 0 : KW_EV_TRUNCATED;
+	return at;
 }
 
 /*
  * Do the kernel's frames from `theirs` on equal the walk's from `ours` on? An address that is
- * excused (0: none) may stand in place of any, and the kernel end there. Global, like the next
+ * excused (0: none) may stand in place of any, and the kernel end there; with KW_ANY_END it may end
+ * anywhere. Global, like the next
  * one: the verifier goes through it once.
  */
 __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 excused)
 {
 	__u32 nr, kernel_nr, both, i;
-	__u64 kernels;
+	__u64 kernels = 0;
 
 	if (!sc)
 		return false;
-	nr = sc->walk.event.nr;
-	kernel_nr = sc->kernel.event.nr;
+	nr = sc->walk.nr;
+	kernel_nr = sc->kernel.nr;
 	if (nr < ours || kernel_nr < theirs)
 		return false;
 	both = nr - ours < kernel_nr - theirs ? nr - ours : kernel_nr - theirs;
@@ -64,16 +140,30 @@ __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 e
 	if (nr - ours == kernel_nr - theirs)
 		return true;
 	if (nr - ours == both) /* the walk ends first */
-		return sc->walk.event.flags & KW_EV_TRUNCATED;
-	return kernel_nr >= cfg.kernel_frames ||
-	       (excused && sc->kernel.frames[(kernel_nr - 1) & 127] == excused);
+		return sc->walk.flags & KW_EV_TRUNCATED;
+	if (kernel_nr >= cfg.kernel_frames)
+		return true;
+	return excused && (excused == KW_ANY_END || kernels == excused);
+}
+
+/*
+ * By frame pointers the kernel finds the interrupted stack through the registers at the top of the
+ * NMI stack (in_exception_stack() in arch/x86/kernel/dumpstack_64.c). Those are another NMI's
+ * where one came during the first: then the kernel's stack ends with the interrupted frame.
+ */
+static __always_inline bool kw_ends_with_nmi(const struct kw_scratch *sc)
+{
+	__u32 nr = sc->kernel.nr;
+
+	return kw_unwinder() == KW_UNWIND_FP && nr > 1 &&
+	       sc->kernel.frames[(nr - 2) & 127] - cfg.nmi_start < cfg.nmi_end - cfg.nmi_start;
 }
 
 /* The walk from FUNC's caller on, the kernel from `theirs` on. */
 static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 theirs)
 {
 	/* Where two hooks were stacked the kernel shows the trampoline of one. */
-	__u64 hook = sc->walk.event.flags & KW_EV_STACKED ? cfg.graph_return : 0;
+	__u64 hook = sc->walk.flags & KW_EV_STACKED ? cfg.graph_return : 0;
 
 	if (kw_equal(sc, 1, theirs, 0))
 		return KW_SAME;
@@ -83,6 +173,9 @@ static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 theirs)
 		return KW_STACKED_HOOKS;
 	if (hook && kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, hook))
 		return KW_STACKED_HOOKS;
+	if (kw_ends_with_nmi(sc) &&
+	    (kw_equal(sc, 1, theirs, KW_ANY_END) || kw_equal(sc, 2, theirs, KW_ANY_END)))
+		return KW_NESTED_NMI;
 	return KW_DIFFERENT;
 }
 
@@ -94,10 +187,10 @@ __noinline int kw_compare(struct kw_scratch *sc)
 
 	if (!sc)
 		return KW_DIFFERENT;
-	kernel_nr = sc->kernel.event.nr;
+	kernel_nr = sc->kernel.nr;
 	if (cfg.place == KW_PLACE_RETURN && !cfg.fentry) /* the kernel begins with the caller */
 		return kw_compare_from(sc, 0);
-	if (sc->walk.event.flags & KW_EV_JUMPED) { /* the caller follows the trampoline's frame */
+	if (sc->walk.flags & KW_EV_JUMPED) { /* the caller follows the trampoline's frame */
 		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
 		       sc->walk.frames[1] != sc->kernel.frames[start + 1])
 			start++;
@@ -120,11 +213,12 @@ __noinline int kw_compare(struct kw_scratch *sc)
 }
 
 /* Compare and count. */
-static __always_inline int kw_verify(struct kw_counters *c, struct kw_scratch *sc)
+static __always_inline int kw_verify(struct kw_scratch *sc)
 {
+	struct kw_counters *c = kw_counters();
 	int verdict = kw_compare(sc);
 
-	if (verdict == KW_NOT_COMPARED)
+	if (!c || verdict == KW_NOT_COMPARED)
 		return verdict;
 	c->checked++;
 	if (verdict == KW_MISSING_CALLER)
@@ -133,6 +227,8 @@ static __always_inline int kw_verify(struct kw_counters *c, struct kw_scratch *s
 		c->wrong_start++;
 	else if (verdict == KW_STACKED_HOOKS)
 		c->stacked_hooks++;
+	else if (verdict == KW_NESTED_NMI)
+		c->nested_nmi++;
 	else if (verdict != KW_SAME)
 		c->mismatches++;
 	return verdict;

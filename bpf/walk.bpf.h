@@ -1,23 +1,30 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * walk.bpf.h: the manual method: steps from FUNC's caller to the outermost frame.
+ * walk.bpf.h: the manual method: from FUNC's caller to the outermost frame, down the tree.
+ *
+ * Nearly every frame has been met before, in the same context. Its node says where the next return
+ * address stands; if that is the one that came last time, the next node is known, too. These few
+ * instructions are the loops at the end. Whatever else there is goes through kw_arrive().
  */
 #ifndef KWALK_WALK_H
 #define KWALK_WALK_H
 
-/* Settle the frame that the last step led to; its rule is in the memo as a rule. */
-static __always_inline int kw_settle_quickly(struct kw_state *s)
-{
-	__u64 memo, place = kw_place(s);
+/* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
+#define KW_NEAR 16384
 
-	if (kw_unwinder() == KW_UNWIND_FP)
-		return kw_in_vmlinux(s->ip) && !kw_may_be_hook(s->ip) ? KW_STEP_FRAME
-								      : kw_settle(s);
-	memo = *kw_memo_slot(place);
-	if (s->ip < KW_KERNEL_TEXT || memo >> 32 != (__u32)place)
-		return kw_settle(s);
-	s->rule = memo;
-	return KW_STEP_FRAME;
+static __always_inline __u32 kw_sequence(__u32 source)
+{
+	__u64 root = source == KW_SOURCE_MODULE ? cfg.mod_tree : cfg.bpf_tree;
+
+	return root ? kw_load_field(root, struct latch_tree_root, seq) : 0;
+}
+
+/* Whether a node's rule is still that of the code at its address. */
+static __always_inline bool kw_is_fresh(const struct kw_node *node)
+{
+	if (node->source == KW_SOURCE_IMAGE)
+		return true;
+	return node->source != KW_SOURCE_ONCE && node->sequence == kw_sequence(node->source);
 }
 
 /*
@@ -33,40 +40,388 @@ static __always_inline bool kw_unlisted_caller(const struct kw_state *s)
 }
 
 /*
- * Fill frames[] from the state at FUNC's caller, which the first step led to. Returns the
- * number of frames; sets KW_EV_TRUNCATED in flags where the stack goes on beyond them,
- * KW_EV_FALLBACK where only the kernel's unwinder can tell.
+ * What a frame's rule makes of its node. Where the CFA is a fixed distance from SP, the next
+ * return address is a fixed distance from this one.
  */
-static __always_inline __u32 kw_walk(struct kw_state *s, int step, __u64 *frames, __u16 *flags)
+static __always_inline void kw_classify_orc(struct kw_node *node, const struct kw_node *parent)
 {
-	__u64 stack_regs = kw_unwinder() == KW_UNWIND_FP ? kw_stack_regs() : 0;
-	__u32 nr;
+	__u32 rule = node->rule, cfa = kw_rule_cfa(rule), bp = kw_rule_bp(rule);
+	__u32 frame = kw_rule_frame(rule);
+	int off = kw_rule_cfa_off(rule);
 
-	frames[0] = cfg.func;
-	for (nr = 1; nr < KW_MAX_FRAMES; nr++) {
-		if (step == KW_STEP_FRAME)
-			step = kw_settle_quickly(s);
-		if (nr == 1 && step == KW_STEP_END && kw_unlisted_caller(s)) {
-			step = KW_STEP_FRAME;
-			s->rule = kw_rule_fp();
-		}
-		if (step != KW_STEP_FRAME || nr >= cfg.max_frames)
-			break;
-		frames[nr] = s->ip;
-		if (kw_unwinder() == KW_UNWIND_ORC)
-			step = kw_step_orc(s, s->rule);
-		else if (kw_last_frame(s, stack_regs))
-			step = KW_STEP_END;
-		else
-			step = kw_step_fp(s);
+	/* Where BP is, as seen from here: it follows from the frame before. */
+	if ((parent->kind == KW_NODE_PLAIN || parent->kind == KW_NODE_BP) &&
+	    kw_rule_bp(parent->rule) == KW_BP_CFA) {
+		node->flags |= KW_NODE_BP_SAVED;
+		node->bp_at = 8 + kw_rule_bp_off(parent->rule);
+	} else if (parent->kind == KW_NODE_PLAIN && parent->flags & KW_NODE_BP_SAVED) {
+		node->flags |= KW_NODE_BP_SAVED;
+		node->bp_at = parent->bp_at - parent->delta;
 	}
-	if (s->stacked)
-		*flags |= KW_EV_STACKED;
-	if (step == KW_STEP_UNKNOWN)
-		*flags |= KW_EV_FALLBACK;
-	else if (step == KW_STEP_FRAME)
-		*flags |= KW_EV_TRUNCATED;
-	return nr;
+
+	node->kind = KW_NODE_STEP;
+	if (cfa == KW_CFA_END) {
+		node->kind = KW_NODE_END;
+	} else if (frame == KW_FRAME_REGS && cfa == KW_CFA_SP && off >= 0 && off < KW_NEAR) {
+		node->kind = KW_NODE_USER;
+		node->delta = 8 + off + bpf_core_field_offset(struct pt_regs, cs);
+	} else if (frame == KW_FRAME_CALL && off > 0 && off < KW_NEAR) {
+		node->delta = off;
+		if (cfa == KW_CFA_SP && bp != KW_BP_BP)
+			node->kind = KW_NODE_PLAIN;
+		else if (cfa == KW_CFA_BP && bp == KW_BP_CFA && node->flags & KW_NODE_BP_SAVED)
+			node->kind = KW_NODE_BP;
+		else if (cfa == KW_CFA_SP_DEREF && bp == KW_BP_SAME)
+			node->kind = KW_NODE_DEREF;
+	}
+}
+
+/* Only code of the kernel's entry leaves no frame of its own between it and a task's registers. */
+static __always_inline void kw_classify_fp(struct kw_node *node, const struct kw_state *s)
+{
+	if (node->ip - cfg.entry_start < cfg.entry_end - cfg.entry_start || kw_last_frame(s))
+		node->kind = KW_NODE_LAST;
+	else
+		node->kind = KW_NODE_PLAIN;
+}
+
+static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 sequence)
+{
+	__u32 at = kw_take(w->node, w->s.ip);
+	struct kw_node *node = kw_at(nodes, at);
+
+	if (!at)
+		return 0;
+	node->rule = w->s.rule;
+	node->source = w->s.source;
+	node->sequence = sequence;
+	if (w->s.regs)
+		node->flags |= KW_NODE_HAS_REGS;
+	if (node->depth >= cfg.max_frames)
+		node->kind = KW_NODE_CUT;
+	else if (kw_unwinder() == KW_UNWIND_ORC)
+		kw_classify_orc(node, kw_at(nodes, w->node));
+	else
+		kw_classify_fp(node, &w->s);
+	kw_link(at);
+	return at;
+}
+
+/* The node of the frame in w->s: known, or made, or none: then the step that says why. */
+static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
+{
+	__u32 at = w->found, modules, bpf;
+	struct kw_node *node;
+	int step;
+
+	w->found = 0;
+	if (!at && !kw_is_hooked(&w->s))
+		at = kw_find(w->node, w->s.ip);
+	if (at && kw_is_fresh(kw_at(nodes, at))) {
+		w->found = at;
+		return KW_STEP_FRAME;
+	}
+	modules = kw_sequence(KW_SOURCE_MODULE);
+	bpf = kw_sequence(KW_SOURCE_BPF);
+	step = kw_settle(&w->s);
+	if (step == KW_STEP_END && kw_at(nodes, w->node)->kind == KW_NODE_ROOT &&
+	    kw_unlisted_caller(&w->s)) {
+		step = KW_STEP_FRAME;
+		w->s.rule = kw_rule_fp();
+		w->s.source = KW_SOURCE_ONCE;
+	}
+	if (w->s.stacked)
+		w->flags |= KW_EV_STACKED;
+	if (step != KW_STEP_FRAME)
+		return step;
+	if (w->s.source == KW_SOURCE_MODULE)
+		bpf = modules;
+	at = kw_find(w->node, w->s.ip);
+	node = kw_at(nodes, at);
+	if (at && (node->rule != w->s.rule || node->source != w->s.source)) {
+		node->kind = KW_NODE_STALE;
+		at = 0;
+	}
+	if (at)
+		node->sequence = bpf;
+	else
+		at = kw_add_frame(nodes, w, bpf);
+	w->found = at;
+	return at ? KW_STEP_FRAME : KW_STEP_CUT;
+}
+
+/*
+ * Go on from the state in w->s, a frame under w->node, which becomes its node. KW_STEP_FRAME: the
+ * next return address lies right below SP (ORC), or the next frame is in w->s (frame pointers).
+ * KW_STEP_ARRIVED: to be called again, for the next frame in w->s.
+ */
+__noinline int kw_arrive(struct kw_walk *w)
+{
+	struct kw_node *node, *parent;
+	void *nodes = kw_tree();
+	int step;
+
+	if (!w || !nodes)
+		return KW_STEP_UNKNOWN;
+	if (w->bp_from) {
+		w->s.bp = kw_load(w->bp_from);
+		w->bp_from = 0;
+	}
+	step = kw_find_frame(nodes, w);
+	if (step != KW_STEP_FRAME)
+		return step;
+	parent = kw_at(nodes, w->node);
+	node = kw_at(nodes, w->found);
+	if (node->kind == KW_NODE_PLAIN && node->source == KW_SOURCE_IMAGE) {
+		if (parent->hint != w->found) {
+			parent->other = parent->hint;
+			parent->hint = w->found;
+		}
+	} else {
+		parent->other = w->found;
+	}
+	w->node = w->found;
+	w->found = 0;
+
+	if (node->kind == KW_NODE_CUT)
+		return KW_STEP_CUT;
+	if (node->kind == KW_NODE_END)
+		return KW_STEP_END;
+	if (kw_unwinder() == KW_UNWIND_FP) {
+		if (node->kind == KW_NODE_LAST && kw_last_frame(&w->s))
+			return KW_STEP_END;
+		step = kw_step_fp_any(&w->s);
+		if (step != KW_STEP_FRAME)
+			return step;
+		return w->s.regs ? KW_STEP_ARRIVED : KW_STEP_FRAME;
+	}
+	if (node->kind == KW_NODE_PLAIN) {
+		w->s.sp += node->delta;
+		return KW_STEP_FRAME;
+	}
+	if (!(node->flags & KW_NODE_HAS_REGS)) {
+		w->s.regs = w->s.earlier = 0;
+		w->s.partial = 0;
+	}
+	if (node->flags & KW_NODE_BP_SAVED)
+		w->s.bp = kw_load(w->s.sp - 8 + node->bp_at);
+	step = kw_step_any(&w->s, node->rule);
+	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
+}
+
+#define KW_UNROLL    4
+#define KW_UNROLL_FP 16
+
+/*
+ * A child that is no PLAIN frame of the image, at slot. KW_STEP_FRAME: *slot is now where the next
+ * return address stands. KW_STEP_ARRIVED: kw_arrive() is to deal with it.
+ */
+static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, __u64 *slot,
+				      bool typed)
+{
+	__u64 next;
+
+	if (child->kind == KW_NODE_USER)
+		return kw_load_by(typed, *slot + child->delta) & 3 ? KW_STEP_END : KW_STEP_ARRIVED;
+	if (child->kind == KW_NODE_BP) {
+		next = kw_load_by(typed, *slot + child->bp_at) + child->delta - 8;
+		if (next - *slot - 1 >= KW_NEAR)
+			return KW_STEP_ARRIVED;
+	} else if (child->kind == KW_NODE_DEREF) {
+		next = kw_load_by(typed, *slot + 8) + child->delta - 8;
+		if (next <= *slot && *slot - next < 2 * KW_NEAR)
+			return KW_STEP_ARRIVED;
+		if (child->flags & KW_NODE_BP_SAVED)
+			w->bp_from = *slot + child->bp_at;
+	} else {
+		return KW_STEP_ARRIVED;
+	}
+	*slot = next;
+	return KW_STEP_FRAME;
+}
+
+/*
+ * The frame that came last time: one load, one comparison. Returns with the node where the stack
+ * ends in *end.
+ */
+static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step, bool typed,
+				       struct kw_node **end)
+{
+	const __u64 mask = cfg.node_mask;
+	struct kw_node *node = nodes + (w->node & mask), *child;
+	__u64 ip, slot = w->s.sp - 8; /* where the next return address stands */
+	volatile __u64 round = 0;     /* in memory: registers are wanted below */
+	__u32 j, at;
+
+	if (step != KW_STEP_FRAME)
+		goto arrive;
+	while (round++ <= KW_MAX_FRAMES) {
+#pragma unroll
+		for (j = 0; j < KW_UNROLL; j++) {
+			ip = kw_load_by(typed, slot);
+			child = nodes + (node->hint & mask);
+			if (child->ip != ip)
+				goto look;
+			node = child;
+			slot += node->delta;
+		}
+		continue;
+	look:
+		barrier_var(node); /* nothing for below is to be computed above */
+		at = node->other;
+		child = nodes + (at & mask);
+		w->found = 0;
+		if (child->ip == ip && child->source == KW_SOURCE_IMAGE) {
+			if (child->kind == KW_NODE_PLAIN) {
+				node->other = node->hint;
+				node->hint = at;
+				node = child;
+				slot += node->delta;
+				continue;
+			}
+			step = kw_special(w, child, &slot, typed);
+			if (step == KW_STEP_FRAME) {
+				node = child;
+				continue;
+			}
+			if (step == KW_STEP_END) {
+				*end = child;
+				return step;
+			}
+			w->found = at;
+		}
+		w->node = (void *)node - nodes;
+		w->s.signal = kw_rule_signal(node->rule);
+		w->s.ip = ip;
+		w->s.sp = slot + 8;
+		w->s.regs = 0;
+	arrive:
+		do {
+			step = kw_arrive(w);
+		} while (step == KW_STEP_ARRIVED && round++ <= KW_MAX_FRAMES);
+		node = nodes + (w->node & mask);
+		if (step != KW_STEP_FRAME) {
+			*end = node;
+			return step == KW_STEP_ARRIVED ? KW_STEP_UNKNOWN : step;
+		}
+		slot = w->s.sp - 8;
+	}
+	*end = node;
+	return KW_STEP_UNKNOWN; /* in circles */
+}
+
+/* Where BP points to: the caller's BP, and the return address. */
+#define kw_frame(typed, bp) ((typed) ? kw_cast(bp, struct list_head) : (struct list_head *)(bp))
+#define kw_saved_bp(typed, frame)                                                                  \
+	((typed) ? (frame)->next : (struct list_head *)kw_load_by(false, (__u64)(frame)))
+#define kw_return(typed, frame)                                                                    \
+	((typed) ? (__u64)(frame)->prev : kw_load_by(false, (__u64)(frame) + 8))
+
+/* Whether the frame that BP points to can't be the one above: an encoded pt_regs, another stack. */
+static __always_inline bool kw_far(struct list_head *below, struct list_head *frame)
+{
+	return ((__u64)frame - (__u64)below - 16) & ~(KW_NEAR - 8ULL);
+}
+
+/* Also from the stack of interrupts to the task's. Through memory: plain numbers to the verifier.
+ */
+static __always_inline bool kw_is_frame(volatile __u64 sp, volatile __u64 bp)
+{
+	__u64 at = bp;
+
+	if (!((at - sp) & ~(KW_NEAR - 8ULL)))
+		return true;
+	return !(at & 1) && at - kw_task_stack() < kw_stack_size();
+}
+
+/*
+ * The same by frame pointers: BP is followed, too. Between rounds w->s holds the next frame, and BP
+ * there, of which nothing is known yet.
+ */
+static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, bool typed,
+				      struct kw_node **end)
+{
+	const __u64 mask = cfg.node_mask;
+	struct kw_node *node = nodes + (w->node & mask), *child;
+	struct list_head *frame, *next;
+	volatile __u64 round = 0;
+	__u32 j, at;
+
+	if (step != KW_STEP_FRAME)
+		goto arrive;
+	w->s.signal = 0;
+	w->s.ip = kw_load_by(typed, w->s.sp - 8);
+	if (w->bp_from) {
+		w->s.bp = kw_load_by(typed, w->bp_from);
+		w->bp_from = 0;
+	}
+	while (round++ <= KW_MAX_FRAMES) {
+		at = node->hint;
+		child = nodes + (at & mask);
+		if (child->ip != w->s.ip) {
+			at = node->other;
+			child = nodes + (at & mask);
+		}
+		w->found = 0;
+		if (child->ip == w->s.ip && child->source == KW_SOURCE_IMAGE) {
+			w->s.regs = 0;
+			if (child->kind == KW_NODE_LAST && kw_last_frame(&w->s)) {
+				*end = child;
+				return KW_STEP_END;
+			}
+			if (child->kind == KW_NODE_PLAIN && kw_is_frame(w->s.sp, w->s.bp)) {
+				if (at != node->hint) {
+					node->other = node->hint;
+					node->hint = at;
+				}
+				node = child;
+				frame = kw_frame(typed, w->s.bp);
+#pragma unroll
+				for (j = 0; j < KW_UNROLL_FP; j++) {
+					child = nodes + (node->hint & mask);
+					if (child->ip != kw_return(typed, frame))
+						break;
+					next = kw_saved_bp(typed, frame);
+					if (kw_far(frame, next))
+						break;
+					node = child;
+					frame = next;
+				}
+				w->s.ip = kw_return(typed, frame);
+				w->s.bp = (__u64)kw_saved_bp(typed, frame);
+				w->s.sp = (__u64)frame + 16;
+				continue;
+			}
+			w->found = at;
+		}
+		w->s.regs = 0;
+		w->node = (void *)node - nodes;
+	arrive:
+		do {
+			step = kw_arrive(w);
+		} while (step == KW_STEP_ARRIVED && round++ <= KW_MAX_FRAMES);
+		node = nodes + (w->node & mask);
+		if (step != KW_STEP_FRAME) {
+			*end = node;
+			return step == KW_STEP_ARRIVED ? KW_STEP_UNKNOWN : step;
+		}
+	}
+	*end = node;
+	return KW_STEP_UNKNOWN;
+}
+
+/* Walk from the state that a start left in w; *end becomes the node where the stack ends. */
+static __always_inline int kw_walk(struct kw_walk *w, void *nodes, int step, struct kw_node **end)
+{
+	if (step != KW_STEP_FRAME && step != KW_STEP_ARRIVED) {
+		*end = nodes + (w->node & cfg.node_mask);
+		return step;
+	}
+	if (kw_unwinder() == KW_UNWIND_FP)
+		return cfg.typed_loads ? kw_walk_fp(w, nodes, step, true, end)
+				       : kw_walk_fp(w, nodes, step, false, end);
+	return cfg.typed_loads ? kw_walk_orc(w, nodes, step, true, end)
+			       : kw_walk_orc(w, nodes, step, false, end);
 }
 
 #endif /* KWALK_WALK_H */

@@ -33,6 +33,7 @@ class Job:
     kernel: str
     tests: str = "tests/vm"
     append: str = ""
+    cpus: int = 2
 
 
 @dataclass
@@ -54,6 +55,7 @@ JOBS = [
     Job("debian-sid", "debian-sid"),
     Job("fp", "fp"),
     Job("lockdown", "debian-13", "tests/vm_lockdown", "lockdown=confidentiality"),
+    Job("four-cpus", "debian-13", "tests/vm/test_cpus.py", cpus=4),
 ]
 
 
@@ -68,7 +70,7 @@ def run(job: Job) -> Result:
         print(f"[{job.name}] {error}", flush=True)
         return Result(job, code=1)
     words = [BIN / "kwalk", "lab", "run", "--kernel", job.kernel]
-    words += ["--timeout", str(TIMEOUT_SECONDS)]
+    words += ["--timeout", str(TIMEOUT_SECONDS), "--cpus", str(job.cpus)]
     words += ["--append", job.append] if job.append else []
     words += [
         "--",

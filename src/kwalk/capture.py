@@ -1,33 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""A capture: probe, transport and decoding put together; it yields events and a ledger."""
+"""A capture: probe, transport and decoding put together; events or counts, and a ledger."""
 
 from __future__ import annotations
 
-import errno
 import time
-from collections import deque
 from collections.abc import Iterator
 
 from kwalk.decode.comparison import Comparison, self_check_notes
-from kwalk.decode.records import Record, decode
+from kwalk.decode.contexts import Contexts
+from kwalk.decode.counts import StackCounts
 from kwalk.decode.stacks import StackTable
+from kwalk.decode.unwound import HelperRecords
+from kwalk.decode.walked import WalkedRecords
 from kwalk.kernel.access import check_access
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import Probe, open_probe
+from kwalk.probe.probe import Probe, open_probe, ring_bytes
 from kwalk.probe.target import find
-from kwalk.profile import Event, Ledger, Summary
-from kwalk.transport.abi import (
-    DIFFERS,
-    FALLBACK,
-    JUMPED,
-    NO_ID,
-    OTHER,
-    SECOND_MAP,
-    TRUNCATED,
-    Method,
-    Unwinder,
-)
+from kwalk.profile import Batch, Count, Event, Ledger, Stack, Summary, TreeUse
+from kwalk.transport.abi import Method, Output, Unwinder
 from kwalk.transport.counters import Counters, kernel_misses, kernel_release
 from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
@@ -38,8 +29,8 @@ _SETTLE_SECONDS = 2.0
 class Capture:
     """Trace one function from ``__enter__`` on.
 
-    Call ``read`` every tenth of a second or so, then ``stop``, ``read`` what is left, and
-    ``summary``.
+    With ``Output.COUNT``, ask for ``counts`` at any time. Otherwise call ``batches`` or ``read``
+    every tenth of a second or so. In the end ``stop``, ask for what is left, then for ``summary``.
 
     :param function: Name of a kernel function; ``FUNC+0x1f`` for an instruction inside it,
         ``r:FUNC`` for its return.
@@ -58,86 +49,134 @@ class Capture:
         try:
             self._connect()
         except BaseException:
-            self.probe.obj.close()
+            self.probe.close()
             raise
         return self
 
     def _connect(self) -> None:
-        obj = self.probe.obj
-        self._ring = Ring(obj.map("events").fd, self.options.ring_bytes)
-        kernel_depth = self.probe.kernel_frames
-        self._maps = StackMaps(obj, min(self.options.depth, kernel_depth), self.probe.control)
-        self._counters = Counters(obj)
-        self._table = StackTable(
-            self.probe.target.traced,
-            self.options.depth,
-            insert_caller=self.probe.unwinder == Unwinder.FRAME_POINTER,
-            returned=self.probe.attach == "kretprobe",
+        probe, options = self.probe, self.options
+        brief = options.output == Output.BRIEF
+        kernel_depth = probe.config["kernel_frames"]
+        table = StackTable(
+            probe.target.traced,
+            options.depth,
+            insert_caller=probe.unwinder == Unwinder.FRAME_POINTER,
+            returned=probe.attach == "kretprobe",
             kernel_depth=kernel_depth,
         )
-        self._comparison = Comparison(self._table, self.options.verify)
+        contexts = Contexts(probe.tree, table)
+        self._comparison = Comparison(contexts, options.verify)
+        self._counters = Counters(probe.obj)
+        self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
+        self._counts = StackCounts(probe, contexts, table, self._maps)
+        self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
+        self._walked = WalkedRecords(contexts, self._comparison, brief)
+        self._helper = HelperRecords(self._ring, self._maps, table, contexts, brief)
         self._ledger = Ledger()
         self._misses: dict[str, int] = {}
-        self._skipping = ""
-        # Helper: records whose map is still being filled, and records with their stacks.
-        self._waiting: list[Record] = []
-        self._ready: deque[tuple[Record, bytes | None]] = deque()
 
     def __exit__(self, *_: object) -> None:
         self._ring.close()
-        self.probe.obj.close()
+        self.probe.close()
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(self._misses)
+
+    def counts(self) -> list[Count]:
+        """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
+        counts, lost = self._counts.read()
+        self._ledger = Ledger(lost=lost)
+        for count in counts:
+            self._record(count.stack, count.count)
+        return counts
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the events that have arrived since the last call, all of them."""
+        batches = self._batches() if self.probe.method == Method.MANUAL else self._from_helper()
+        for batch in batches:
+            self._ledger.recorded += len(batch)
+            yield batch
 
     def read(self) -> Iterator[Event]:
-        """Yield the events that have arrived since the last call, all of them."""
-        if self.probe.method == Method.MANUAL:
-            complete = bool(self._misses)  # detached: whatever is there is the last
-            for view in self._ring.batch(complete):
-                event = self._walked(decode(view))
-                if event is not None:
-                    yield event
-            return
+        """Yield the events that have arrived since the last call, one by one."""
+        for batch in self.batches():
+            yield from batch.events()
+
+    def _batches(self) -> Iterator[Batch]:
+        # Detached: whatever is there is the last.
+        for table in self._ring.batch(self._walked.size, complete=self._stopped):
+            batch, flagged, lost = self._walked.batch(table)
+            self._ledger.lose("no_entry_frame", lost)
+            if flagged:
+                for stack in batch.stacks:
+                    self._ledger.truncated += stack.truncated
+                    self._ledger.fallback += stack.fallback
+            yield batch
+
+    def _from_helper(self) -> Iterator[Batch]:
+        brief = self.options.output == Output.BRIEF
         # After detaching, both maps are read: the one now filled and the one before.
-        for _ in range(2 if self._misses else 1):
-            for record, raw in self._with_stacks():
-                event = self._unwound(record, raw)
-                if event is not None:
-                    yield event
+        for _ in range(2 if self._stopped else 1):
+            batch = Batch([], [], [])
+            for record, stack, cause in self._helper:
+                if stack is None:
+                    self._ledger.lose(cause, 1)
+                    continue
+                self._ledger.truncated += stack.truncated
+                if not brief:
+                    batch.times.append(record.time_ns)
+                    batch.who.append(record.who())
+                batch.stacks.append(stack)
+            yield batch
 
     def read_both(self) -> Iterator[tuple[Event, Event | None]]:
         """Yield (manual, helper) pairs of the same event; helper is None where it lost the stack.
 
         For captures with ``Method.BOTH``; the ledger counts the helper's side.
         """
-        for record, raw in self._with_stacks():
-            manual, helper = self._walked(record, count=False), self._unwound(record, raw)
-            if manual is not None:
+        for record, stack, cause in self._helper:
+            walked = self._walked.stack(record)
+            if stack is None:
+                self._ledger.lose(cause, 1)
+            else:
+                self._record(stack, 1)
+            if walked:
+                manual = Event(record.time_ns, record.who(), walked)
+                helper = Event(record.time_ns, record.who(), stack) if stack else None
                 yield manual, helper
+
+    def _record(self, stack: Stack, number: int) -> None:
+        self._ledger.recorded += number
+        self._ledger.truncated += number * stack.truncated
+        self._ledger.fallback += number * stack.fallback
+
+    def drop(self, stacks: list[Stack], cause: str) -> None:
+        """Count events that were yielded, but not used, as lost to ``cause``."""
+        for stack in stacks:
+            self._record(stack, -1)
+        self._ledger.lose(cause, len(stacks))
 
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
-        if self._misses:
+        if self._stopped:
             return
-        self._misses = kernel_misses(self.probe.obj, self.probe.program, self.probe.by_kprobe)
-        self.probe.obj.detach()
+        probe = self.probe
+        self._misses = kernel_misses(probe.obj, probe.program, probe.by_kprobe)
+        probe.obj.detach()
         # A task can still be inside the trampoline, on its way to the program.
         deadline = time.monotonic() + _SETTLE_SECONDS
         before = None
-        while (now := self._counters.read()["hits"]) != before and time.monotonic() < deadline:
+        while (now := probe.tree.hits()) != before and time.monotonic() < deadline:
             before = now
             self._maps.wait()
-        self._misses |= kernel_misses(self.probe.obj, self.probe.program, link=False)
-
-    def skip(self, cause: str) -> None:
-        """Read what is left and count it as lost to ``cause`` instead of yielding it."""
-        self._skipping = cause
-        for _ in self.read():
-            pass
+        self._misses |= kernel_misses(probe.obj, probe.program, link=False)
 
     def summary(self) -> Summary:
-        """Return what was captured; final after ``stop`` and a last ``read``."""
-        counted = self._counters.read()
+        """Return what was captured; final after ``stop`` and a last look at events or counts."""
+        probe, counted = self.probe, self._counters.read()
         ledger = Ledger(
-            hits=counted["hits"],
+            hits=probe.tree.hits(),
             recorded=self._ledger.recorded,
             lost=dict(self._ledger.lost),
             truncated=self._ledger.truncated,
@@ -149,75 +188,21 @@ class Capture:
         for cause, number in self._misses.items():
             ledger.hits += number
             ledger.lose(cause, number)
-        if self.probe.by_kprobe and not self.probe.counts_missed:
+        if probe.by_kprobe and not probe.counts_missed:
             ledger.uncounted.append("this kernel does not count the misses of kprobes")
-        walked = self.probe.method & Method.MANUAL
+        walked = probe.method & Method.MANUAL
         return Summary(
-            function=self.probe.target.label,
-            method=self.probe.method.name.lower() if self.probe.method.name else "",
-            attach=self.probe.attach,
+            function=probe.target.label,
+            method=probe.method.name.lower() if probe.method.name else "",
+            attach=probe.attach,
             kernel=kernel_release(),
             ledger=ledger,
-            notes=self.probe.notes + ([] if self.options.method else self_check_notes(counted)),
+            notes=probe.notes + ([] if self.options.method else self_check_notes(counted)),
             verify=self._comparison.verify(counted) if walked else None,
+            tree=self._tree_use(counted["pool_full"]) if walked else None,
         )
 
-    def _walked(self, record: Record, count: bool = True) -> Event | None:
-        if record.flags & OTHER:
-            self._comparison.other_side(record)
-            return None
-        if record.flags & FALLBACK:
-            stack = self._table.unwound(record.frames, record.caller, self._follows(record))
-        else:
-            stack = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
-        if stack is None:
-            if count:
-                self._ledger.lose("no_entry_frame", 1)
-            return None
-        if record.flags & DIFFERS:
-            self._comparison.one_side(record, stack)
-        if count:
-            self._count(stack.truncated, stack.fallback)
-        return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)
-
-    @staticmethod
-    def _follows(record: Record) -> int:
-        return record.caller if record.flags & JUMPED else 0
-
-    def _unwound(self, record: Record, raw: bytes | None) -> Event | None:
-        if record.flags & OTHER:
-            return None
-        if record.flags & NO_ID:
-            self._ledger.lose(errno.errorcode.get(-record.stack_id, "other").lower(), 1)
-            return None
-        follows = self._follows(record)
-        stack = None if raw is None else self._table.unwound(raw, follows=follows)
-        if stack is None:
-            self._ledger.lose("stack_gone" if raw is None else "no_entry_frame", 1)
-            return None
-        self._count(stack.truncated, False)
-        return Event(record.time_ns, record.cpu, record.tgid, record.pid, record.comm, stack)
-
-    def _count(self, truncated: bool, fallback: bool) -> None:
-        if self._skipping:
-            self._ledger.lose(self._skipping, 1)
-            return
-        self._ledger.recorded += 1
-        self._ledger.truncated += truncated
-        self._ledger.fallback += fallback
-
-    def _with_stacks(self) -> Iterator[tuple[Record, bytes | None]]:
-        """Yield the records whose stack map can be read by now, each with its helper stack."""
-        if not self._ready:
-            idle = self._maps.swap()
-            records = [*self._waiting, *map(decode, self._ring.batch(complete=True))]
-            self._waiting = [r for r in records if bool(r.flags & SECOND_MAP) != bool(idle)]
-            stacks: dict[int, bytes | None] = {}
-            for record in records:
-                if bool(record.flags & SECOND_MAP) == bool(idle):
-                    if record.stack_id >= 0 and record.stack_id not in stacks:
-                        stacks[record.stack_id] = self._maps.stack(idle, record.stack_id)
-                    self._ready.append((record, stacks.get(record.stack_id)))
-            self._maps.clear(idle)
-        while self._ready:
-            yield self._ready.popleft()
+    def _tree_use(self, full: int) -> TreeUse:
+        # CPUs that ask for the last node at once all count as users of one.
+        size = self.options.nodes
+        return TreeUse(min(self.probe.tree.used, size), size, full)

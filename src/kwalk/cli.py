@@ -10,14 +10,17 @@ import sys
 from collections.abc import Callable, Sequence
 
 from kwalk import __version__
-from kwalk.errors import KwalkError
+from kwalk.errors import KwalkError, OutputError
 
 # name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
 COMMANDS = {
+    "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
     "stream": "print every call of a kernel function with the stack that led to it",
     "doctor": "say what this kernel offers, what kwalk will use, and why not more",
     "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
 }
+
+DEFAULT = "count"
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:
@@ -39,6 +42,21 @@ def build_parser(name: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def close_output() -> None:
+    """Let Python's own flush at exit go nowhere: it would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_output()
+        raise OutputError(error) from error
+
+
 def guarded(prog: str, body: Callable[[], int]) -> int:
     """Run ``body``; turn its errors into one message on stderr and an exit code.
 
@@ -47,13 +65,12 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     """
     try:
         code = body()
-        sys.stdout.flush()
+        _flush()
     except KwalkError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        # The reader has what it wanted (| head); keep Python's own flush at exit quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_output()  # the reader has what it wanted (| head)
         return 0
     except KeyboardInterrupt:
         return 130
@@ -78,5 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``kwalk`` script."""
     words = spell_out(sys.argv[1:] if argv is None else argv)
     name = next((word for word in words if not word.startswith("-")), None)
+    if name and name not in COMMANDS:
+        name, words = DEFAULT, [DEFAULT, *words]
     args = build_parser(name).parse_args(words)
     return guarded("kwalk", lambda: int(args.run(args)))

@@ -26,5 +26,15 @@ class UsageError(KwalkError):
     exit_code = 2
 
 
+class OutputError(KwalkError):
+    """Standard output takes no more, for another reason than a reader that has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"the output cannot be written: {error.strerror}",
+            "Make room where standard output goes, or send it elsewhere, and start again.",
+        )
+
+
 class NotSupported(KwalkError):
     """This machine or kernel does not offer what is needed (exit code 1)."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,16 +34,61 @@ class Stack:
     fallback: bool = False
 
 
+class Who(NamedTuple):
+    """Where a call happened: in softirqs and interrupts the task is merely the one that ran."""
+
+    cpu: int
+    tgid: int
+    pid: int
+    comm: str
+
+
 @dataclass(slots=True)
 class Event:
     """One call of the traced function; ``time_ns`` is CLOCK_MONOTONIC."""
 
     time_ns: int
-    cpu: int
-    tgid: int
-    pid: int
-    comm: str
+    who: Who
     stack: Stack
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events in a row, a column each; the first two are empty where only stacks were asked for.
+
+    Equal items of ``who`` are one object, so reports may cache by identity.
+    """
+
+    times: list[int]
+    who: list[Who]
+    stacks: list[Stack]
+
+    def __len__(self) -> int:
+        return len(self.stacks)
+
+    def first(self, number: int) -> Batch:
+        """Return the first ``number`` events."""
+        return Batch(self.times[:number], self.who[:number], self.stacks[:number])
+
+    def events(self) -> Iterator[Event]:
+        """Iterate over the events."""
+        return map(Event, self.times, self.who, self.stacks)
+
+
+class Process(NamedTuple):
+    """A process, with the name that it had when it was first seen."""
+
+    tgid: int
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often a stack was met; ``process`` is None where processes are not told apart."""
+
+    stack: Stack
+    count: int
+    process: Process | None = None
 
 
 @dataclass
@@ -99,11 +145,24 @@ class Verify:
     differences: list[Difference] = field(default_factory=list)
 
 
+class TreeUse(NamedTuple):
+    """The calling-context tree of the manual method.
+
+    :ivar used: Nodes that hold a frame.
+    :ivar size: How many there is room for.
+    :ivar full: Events whose stack was cut off for want of room.
+    """
+
+    used: int
+    size: int
+    full: int
+
+
 @dataclass
 class Summary:
     """What a capture was: by which means, on which kernel, and its ledger.
 
-    ``verify`` is None where nothing was to be compared.
+    ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked.
     """
 
     function: str
@@ -113,3 +172,12 @@ class Summary:
     ledger: Ledger
     notes: list[str] = field(default_factory=list)
     verify: Verify | None = None
+    tree: TreeUse | None = None
+
+
+@dataclass
+class Profile:
+    """Stacks with their counts, and how they were captured."""
+
+    counts: list[Count]
+    summary: Summary

@@ -6,11 +6,13 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from engine import Engine, connect
 from hypothesis import settings
+from planted import Planted
 
 ROOT = Path(__file__).parents[2]
 _PR_CAPBSET_DROP = 24
@@ -66,7 +68,9 @@ def gcc() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def c_output(gcc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path):
+def c_output(
+    gcc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> Callable[..., str]:
     """Compile C source text, run it, and return what it prints."""
 
     def run(source: str, *args: str) -> str:
@@ -79,7 +83,7 @@ def c_output(gcc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Pat
 
 
 @pytest.fixture
-def usage_error(capsys: pytest.CaptureFixture[str]):
+def usage_error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command's ``main`` that must end with exit code 2; return its one line of error."""
 
     def run(main: Callable[[Sequence[str]], int], *argv: str) -> str:
@@ -92,5 +96,33 @@ def usage_error(capsys: pytest.CaptureFixture[str]):
         assert usage[0].startswith("usage: ")
         assert not any("error" in text for text in usage)
         return line
+
+    return run
+
+
+@pytest.fixture
+def planted() -> Iterator[Planted]:
+    """A tree of two CPUs, with its roots planted."""
+    made = Planted()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """What the captures of this test are connected to."""
+    made = connect(monkeypatch)
+    yield made
+    made.planted.close()
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command's ``main``; return its exit code, standard output and standard error."""
+
+    def run(entry: Callable[[list[str]], int], *argv: str) -> tuple[int, str, str]:
+        code = entry(list(argv))
+        out, err = capfd.readouterr()
+        return code, out, err
 
     return run

@@ -16,10 +16,13 @@ import pytest
 
 from kwalk.decode import stacks
 from kwalk.probe import probe, setting
-from kwalk.transport import abi
+from kwalk.transport import abi, tree
 
 LAYOUTS = [value for value in vars(abi).values() if isinstance(value, abi.Layout)]
-MAPS = {"events", "counters", "stacks_a", "stacks_b", "barrier", "barrier_inner"}
+MAPS = {
+    *("events", "counters", "tree", "buckets", "nodes_used", "counted"),
+    *("stacks_a", "stacks_b", "barrier", "barrier_inner"),
+}
 CONSTANTS = {
     "KW_MAX_FRAMES": abi.MAX_FRAMES,
     "KW_HELPER": abi.Method.HELPER,
@@ -35,20 +38,45 @@ CONSTANTS = {
     "KW_START_BARE": abi.Start.BARE,
     "KW_START_PUSHED": abi.Start.PUSHED,
     "KW_START_FRAME": abi.Start.FRAME,
+    "KW_OUTPUT_COUNT": abi.Output.COUNT,
+    "KW_OUTPUT_EVENT": abi.Output.EVENT,
+    "KW_OUTPUT_BRIEF": abi.Output.BRIEF,
+    "KW_NODE_NONE": abi.Kind.NONE,
+    "KW_NODE_PLAIN": abi.Kind.PLAIN,
+    "KW_NODE_BP": abi.Kind.BP,
+    "KW_NODE_DEREF": abi.Kind.DEREF,
+    "KW_NODE_STEP": abi.Kind.STEP,
+    "KW_NODE_END": abi.Kind.END,
+    "KW_NODE_USER": abi.Kind.USER,
+    "KW_NODE_LAST": abi.Kind.LAST,
+    "KW_NODE_CUT": abi.Kind.CUT,
+    "KW_NODE_STALE": abi.Kind.STALE,
+    "KW_NODE_ROOT": abi.Kind.ROOT,
+    "KW_NODE_KERNEL": abi.Kind.KERNEL,
+    "KW_NODE_PROCESS": abi.Kind.PROCESS,
+    "KW_NODE_BYTES": tree.NODE_BYTES,
+    "KW_CPU_BYTES": tree.PER_CPU * tree.NODE_BYTES,
+    "KW_NO_ADDRESS": abi.NO_ADDRESS,
+    "KW_BRIEF_BYTES": abi.BRIEF_BYTES,
     "KW_ENTRY_BYTES": stacks.ENTRY_BYTES,
     "KW_EV_TRUNCATED": abi.TRUNCATED,
     "KW_EV_FALLBACK": abi.FALLBACK,
     "KW_EV_MAP": abi.SECOND_MAP,
     "KW_EV_NO_ID": abi.NO_ID,
     "KW_EV_DIFFERS": abi.DIFFERS,
-    "KW_EV_OTHER": abi.OTHER,
     "KW_EV_STACKED": abi.STACKED,
     "KW_EV_JUMPED": abi.JUMPED,
 }
 
 
+# Clang leaves a struct out of the object's BTF that is reached through plain pointers only.
+ONLY_IN_THE_HEADER = {"kw_node", "kw_event"}
+
+Member = tuple[str, int, str]
+
+
 class Btf:
-    """The object's types, by id."""
+    """An object's types, by id."""
 
     def __init__(self, path: Path) -> None:
         tool = shutil.which("bpftool", path="/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin")
@@ -60,10 +88,11 @@ class Btf:
     def named(self, kind: str, name: str) -> dict[str, Any]:
         found = [t for t in self.types.values() if (t["kind"], t["name"]) == (kind, name)]
         assert len(found) == 1, f"{kind} {name}: {len(found)} in the object's BTF"
-        return found[0]
+        entry: dict[str, Any] = found[0]
+        return entry
 
     def bare(self, number: int) -> dict[str, Any]:
-        entry = self.types[number]
+        entry: dict[str, Any] = self.types[number]
         while entry["kind"] in ("TYPEDEF", "CONST", "VOLATILE"):
             entry = self.types[entry["type_id"]]
         return entry
@@ -78,6 +107,36 @@ class Btf:
         signed = entry["encoding"] == "SIGNED"
         return {1: "Bb", 2: "Hh", 4: "Ii", 8: "Qq"}[entry["size"]][signed]
 
+    def members(self, entry: dict[str, Any], start: int = 0, alternative: int = 0) -> list[Member]:
+        """Name, offset and code of each; of an unnamed union those of one alternative."""
+        found: list[Member] = []
+        inner = entry["members"]
+        if entry["kind"] == "UNION":
+            inner = inner[alternative : alternative + 1]
+        for member in inner:
+            at = start + member["bits_offset"] // 8
+            if member["name"] == "(anon)":
+                found += self.members(self.bare(member["type_id"]), at, alternative)
+            else:
+                found.append((member["name"], at, self.code(member["type_id"])))
+        return found
+
+
+@pytest.fixture(scope="module")
+def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
+    """What clang makes of kwalk.h's structs."""
+    path = tmp_path_factory.mktemp("header") / "header.o"
+    types = {"8": "char", "16": "short", "32": "int", "64": "long long"}
+    source = "".join(
+        f"typedef unsigned {name} __u{bits}; typedef signed {name} __s{bits};\n"
+        for bits, name in types.items()
+    )
+    source += '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\n'
+    command = ["clang", "-target", "bpf", "-g", "-I", str(root / "bpf")]
+    command += ["-x", "c", "-", "-c", "-o", str(path)]
+    subprocess.run(command, input=source, text=True, check=True)
+    return Btf(path)
+
 
 @pytest.fixture(scope="module")
 def btf(tmp_path_factory: pytest.TempPathFactory) -> Btf:
@@ -87,31 +146,46 @@ def btf(tmp_path_factory: pytest.TempPathFactory) -> Btf:
 
 
 def test_every_layout_is_compared() -> None:
-    names = {layout.name for layout in LAYOUTS}
-    assert names == {"kw_config", "kw_control", "kw_event", "kw_counters", "kw_facts"}
+    names = [layout.name for layout in LAYOUTS]
+    assert sorted(names) == [
+        *("kw_config", "kw_control", "kw_count", "kw_counted", "kw_counters", "kw_event"),
+        *("kw_facts", "kw_node"),
+    ]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
-def test_layout_has_the_members_of_the_objects_struct(layout: abi.Layout, btf: Btf) -> None:
-    entry = btf.named("STRUCT", layout.name)
-    theirs = [
-        (member["name"], member["bits_offset"] // 8, btf.code(member["type_id"]))
-        for member in entry["members"]
-    ]
+def test_layout_has_the_members_of_the_objects_struct(
+    layout: abi.Layout, btf: Btf, header: Btf
+) -> None:
+    types = header if layout.name in ONLY_IN_THE_HEADER else btf
+    entry = types.named("STRUCT", layout.name)
     starts = [struct.calcsize("<" + "".join(layout.codes[:n])) for n in range(len(layout.codes))]
-    assert list(zip(layout.fields, starts, layout.codes, strict=True)) == theirs
+    assert list(zip(layout.fields, starts, layout.codes, strict=True)) == types.members(entry)
     assert layout.size == entry["size"]
+
+
+def test_the_other_members_of_a_nodes_unions_stand_where_the_tree_reads_them(header: Btf) -> None:
+    members = header.members(header.named("STRUCT", "kw_node"), alternative=1)
+    places = {name: (at, code) for name, at, code in members}
+    assert places["comm"] == (tree._U64.size, "16s")  # behind ip
+    assert places["hits"] == (places["cut"][0] + 8, "Q")
+    fields = zip(tree.Node._fields, tree._NODE.unpack(bytes(range(64))), strict=True)
+    for name, value in fields:
+        at, code = places[{"ended": "count"}.get(name, name)]
+        (expected,) = struct.unpack_from("<" + code, bytes(range(64)), at)
+        assert value == expected, name
 
 
 def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., str]) -> None:
     header = (root / "bpf" / "kwalk.h").read_text()
     named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE))
-    named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES"}
-    enums = r"^enum kw_(?:method|unwinder|place|start) \{(.*?)\};"
+    named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES", "KW_NODE_BYTES", "KW_CPU_BYTES"}
+    named |= {"KW_NO_ADDRESS", "KW_BRIEF_BYTES"}
+    enums = r"^enum kw_(?:method|unwinder|place|start|output|kind) \{(.*?)\};"
     for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):
         named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))
     assert named == set(CONSTANTS)
-    prints = "".join(f'printf("{name} %d\\n", (int){name});' for name in CONSTANTS)
+    prints = "".join(f'printf("{name} %llu\\n", (unsigned long long){name});' for name in CONSTANTS)
     source = f"#include <linux/types.h>\n{header}\n#include <stdio.h>\nint main(void) {{{prints}}}"
     lines = [line.split() for line in c_output(source).splitlines()]
     assert {name: int(value) for name, value in lines} == CONSTANTS

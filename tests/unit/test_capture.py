@@ -4,128 +4,27 @@
 from __future__ import annotations
 
 import errno
-import struct
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from engine import WAYS, Engine, words
+from planted import FUNC, A, B, C, D, record
 
-from kwalk import capture as captures
 from kwalk.capture import Capture
-from kwalk.cli import main
-from kwalk.commands import published
-from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import Probe
-from kwalk.probe.target import Target
-from kwalk.profile import Summary
+from kwalk.profile import Event, Summary, TreeUse, Who
 from kwalk.report.verify import KERNEL_WRONG
 from kwalk.transport.abi import (
-    COUNTERS,
     DIFFERS,
-    EVENT,
     FALLBACK,
+    JUMPED,
     NO_ID,
-    OTHER,
+    SECOND_MAP,
     TRUNCATED,
     Method,
+    Output,
     Unwinder,
 )
-
-FUNC = 0xFFFFFFFF81000000
-A, B, C, D = (FUNC + 0x100 * number + 0x10 for number in range(1, 5))
-SYMBOLS = Kallsyms(
-    b"ffffffff81000000 T ip_rcv\n"
-    b"ffffffff81000100 T a\n"
-    b"ffffffff81000200 T b\n"
-    b"ffffffff81000300 T c\n"
-    b"ffffffff81000400 T d\n"
-)
-WAYS = {"kprobe": "kprobe", "fentry": "fentry", "r:kprobe": "kretprobe", "r:fentry": "fexit"}
-
-
-def record(
-    *frames: int,
-    flags: int = 0,
-    time_ns: int = 1,
-    cpu: int = 0,
-    pid: int = 7,
-    stack_id: int = 0,
-    caller: int = A,
-) -> bytes:
-    header = EVENT.pack(
-        {
-            "time_ns": time_ns,
-            "caller": caller,
-            "tgid": 7,
-            "pid": pid,
-            "cpu": cpu,
-            "stack_id": stack_id,
-            "nr": len(frames),
-            "flags": flags,
-            "comm": b"redis",
-        }
-    )
-    return header + struct.pack(f"<{len(frames)}Q", *frames)
-
-
-class Engine:
-    """Stands in for a loaded program: its ring, its counters, its stack maps.
-
-    :ivar ring: What the next read finds, one list a read.
-    :ivar maps: Stacks by id; both maps hold the same.
-    """
-
-    def __init__(self) -> None:
-        self.ring: list[list[bytes]] = []
-        self.maps: dict[int, bytes] = {}
-        self.counted = dict.fromkeys(COUNTERS.fields, 0)
-        self.unwinder = Unwinder.ORC
-        self.method: Method | None = None
-        self.target = Target("ip_rcv", FUNC, "")
-        self.attach = "fentry"
-
-    def open(self, target: Target, symbols: Kallsyms, options: ProbeOptions) -> Probe:
-        """Attach; what was asked for is what is used."""
-        obj: Any = SimpleNamespace(
-            map=lambda name: SimpleNamespace(fd=-1), close=lambda: None, detach=lambda: None
-        )
-        method = self.method or options.method or Method.MANUAL
-        attach = ("r:" if target.returns else "") + self.attach
-        return Probe(obj, target, method, WAYS[attach], self.unwinder, True, {}, 127, ["a note"])
-
-    def batch(self, complete: bool = False) -> Iterator[memoryview]:
-        """The ring's records of one read."""
-        yield from map(memoryview, self.ring.pop(0) if self.ring else [])
-
-    def count(self, hits: int, **others: int) -> None:
-        """Set what the program counted."""
-        self.counted |= {"hits": hits, **others}
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """What the captures of this test are connected to."""
-    engine = Engine()
-    maps = SimpleNamespace(
-        wait=lambda: None,
-        swap=lambda: 0,
-        clear=lambda idle: None,
-        stack=lambda idle, number: engine.maps.get(number),
-    )
-    ring = SimpleNamespace(batch=engine.batch, close=lambda: None)
-    counters = SimpleNamespace(read=lambda: dict(engine.counted))
-    monkeypatch.setattr(captures, "check_access", lambda: None)
-    monkeypatch.setattr(captures.Kallsyms, "read", lambda: SYMBOLS)
-    monkeypatch.setattr(captures, "open_probe", engine.open)
-    monkeypatch.setattr(captures, "Ring", lambda fd, size: ring)
-    monkeypatch.setattr(captures, "StackMaps", lambda obj, depth, control: maps)
-    monkeypatch.setattr(captures, "Counters", lambda obj: counters)
-    monkeypatch.setattr(captures, "kernel_misses", lambda obj, program, link: {"recursion": 0})
-    monkeypatch.setattr(captures, "kernel_release", lambda: "6.12.107")
-    return engine
-
 
 Captured = tuple[list[tuple[int, ...]], Summary]
 
@@ -149,8 +48,8 @@ def sides(summary: Summary) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 
 def test_without_differences_there_is_nothing_beside_the_events(engine: Engine) -> None:
-    engine.ring = [[record(FUNC, A, B), record(FUNC, A, flags=TRUNCATED)]]
-    engine.count(2, recorded=2)
+    engine.ring = [[engine.walked(A, B), engine.walked(A, flags=TRUNCATED)]]
+    engine.count(2)
     stacks, summary = captured()
     assert stacks == [(FUNC, A, B), (FUNC, A)]
     assert summary.ledger.balance == 0
@@ -159,14 +58,74 @@ def test_without_differences_there_is_nothing_beside_the_events(engine: Engine) 
     assert summary.notes == ["a note"]
 
 
-def test_the_kernels_side_of_a_difference_stands_beside_the_walks(engine: Engine) -> None:
+def test_an_event_says_when_whose_and_by_which_way(engine: Engine) -> None:
+    who: dict[str, Any] = {"cpu": 1, "tgid": 100, "pid": 101, "comm": b"redis\0server"}
     engine.ring = [
         [
-            record(FUNC, A, B, flags=DIFFERS),
-            record(D, FUNC + 5, A, C, flags=OTHER),
-            record(FUNC, A, time_ns=2),
+            engine.walked(A, time_ns=5, **who),
+            engine.walked(A, time_ns=6, cpu=0, tgid=100, pid=101),
+            engine.walked(A, time_ns=7, **who),
         ]
     ]
+    with Capture("ip_rcv", ProbeOptions()) as capture:
+        first, second, third = capture.read()
+    assert first == Event(5, Who(1, 100, 101, "redis"), first.stack)
+    assert second == Event(6, Who(0, 100, 101, "redis"), first.stack)
+    assert third == Event(7, first.who, first.stack)
+    assert third.who is first.who
+
+
+def test_a_flag_in_one_record_changes_nothing_for_those_beside_it(engine: Engine) -> None:
+    engine.ring = [
+        [
+            engine.walked(A, B, time_ns=1),
+            engine.walked(A, cut=C, flags=TRUNCATED, time_ns=2, pid=8),
+            engine.kernels(D, C, flags=FALLBACK, time_ns=3, pid=9),
+            engine.kernels(D, FUNC + 5, A, flags=FALLBACK | TRUNCATED, time_ns=4, pid=10),
+            engine.walked(A, flags=JUMPED, time_ns=5, pid=11),
+        ]
+    ]
+    engine.count(5)
+    with Capture("ip_rcv", ProbeOptions()) as capture:
+        events = list(capture.read())
+        ledger = capture.summary().ledger
+    assert [(e.time_ns, e.who.pid, e.stack.addresses) for e in events] == [
+        (1, 7, (FUNC, A, B)),
+        (2, 8, (FUNC, A)),
+        (4, 10, (FUNC, A)),
+        (5, 11, (FUNC, A)),
+    ]
+    assert [e.stack.truncated for e in events] == [False, True, True, False]
+    assert [e.stack.fallback for e in events] == [False, False, True, False]
+    assert ledger.lost == {"no_entry_frame": 1}
+    assert (ledger.recorded, ledger.truncated, ledger.fallback, ledger.balance) == (4, 2, 1, 0)
+
+
+@pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
+def test_brief_records_tell_the_stacks_only(engine: Engine, method: Method) -> None:
+    engine.brief = True
+    engine.stacks = {5: words(FUNC, A, B), 6: words(FUNC, A)}
+    engine.ring = [
+        [
+            engine.walked(A, B, stack_id=5),
+            engine.walked(A, cut=C, flags=TRUNCATED * (method == Method.MANUAL), stack_id=6),
+        ]
+    ]
+    if method == Method.HELPER:  # its records name no node
+        engine.ring = [[bytes(8) + b"\0" * 4 + bytes([n]) + bytes(11) for n in (5, 6)]]
+    engine.count(2)
+    with Capture("ip_rcv", ProbeOptions(method, output=Output.BRIEF)) as capture:
+        batches = list(capture.batches())
+        ledger = capture.summary().ledger
+    stacks = [stack.addresses for batch in batches for stack in batch.stacks]
+    assert stacks == [(FUNC, A, B), (FUNC, A)]
+    assert [(batch.times, batch.who) for batch in batches] == [([], [])] * len(batches)
+    assert (ledger.recorded, ledger.balance) == (2, 0)
+
+
+def test_both_sides_of_a_difference_are_one_event(engine: Engine) -> None:
+    kernel = engine.planted.kernels(D, FUNC + 5, A, C)
+    engine.ring = [[engine.walked(A, B, flags=DIFFERS, other=kernel), engine.walked(A, time_ns=2)]]
     engine.count(2, checked=2, mismatches=1)
     stacks, summary = captured(method=Method.MANUAL, verify=1)
     assert stacks == [(FUNC, A, B), (FUNC, A)]
@@ -179,12 +138,8 @@ def test_the_kernels_side_of_a_difference_stands_beside_the_walks(engine: Engine
 
 
 def test_where_the_kernels_stack_was_recorded_the_walk_stands_beside_it(engine: Engine) -> None:
-    engine.ring = [
-        [
-            record(D, FUNC + 5, A, C, flags=DIFFERS | FALLBACK),
-            record(FUNC, A, B, flags=DIFFERS | OTHER | TRUNCATED),
-        ]
-    ]
+    walk = engine.planted.walked(A, B)
+    engine.ring = [[engine.kernels(D, FUNC + 5, A, C, flags=DIFFERS | FALLBACK, other=walk)]]
     engine.count(1, checked=1, mismatches=1)
     stacks, summary = captured()
     assert stacks == [(FUNC, A, C)]
@@ -193,55 +148,33 @@ def test_where_the_kernels_stack_was_recorded_the_walk_stands_beside_it(engine: 
     assert sides(summary) == [((FUNC, A, B), (FUNC, A, C))]
 
 
-def test_a_kernels_stack_without_the_function_is_shown_as_it_is(engine: Engine) -> None:
-    engine.ring = [[record(FUNC, A, flags=DIFFERS), record(D, C, flags=OTHER)]]
-    _, summary = captured(method=Method.MANUAL, verify=1)
-    assert sides(summary) == [((FUNC, A), (D, C))]
-
-
-def test_both_sides_find_each_other_among_other_cpus_records(engine: Engine) -> None:
-    engine.ring = [
-        [
-            record(FUNC, A, flags=DIFFERS, cpu=0, pid=10),
-            record(FUNC, B, flags=DIFFERS, cpu=1, pid=11),
-            record(FUNC, D, cpu=2),
-            record(FUNC, C, flags=OTHER | DIFFERS, cpu=1, pid=11),
-        ],
-        [record(FUNC, D, flags=OTHER | DIFFERS, cpu=0, pid=10)],
-    ]
-    stacks, summary = captured(method=Method.MANUAL, verify=1)
-    assert stacks == [(FUNC, A), (FUNC, B), (FUNC, D)]
-    assert sides(summary) == [((FUNC, B), (FUNC, C)), ((FUNC, A), (FUNC, D))]
-
-
-@pytest.mark.parametrize("other", [{"time_ns": 2}, {"cpu": 1}, {"pid": 8}])
-def test_another_events_other_side_is_not_taken_for_it(
-    engine: Engine, other: dict[str, int]
-) -> None:
-    engine.ring = [[record(FUNC, A, flags=DIFFERS), record(FUNC, C, flags=OTHER, **other)]]
-    stacks, summary = captured(method=Method.MANUAL, verify=1)
-    assert stacks == [(FUNC, A)]
-    assert sides(summary) == []
-
-
 def test_only_the_first_differences_are_kept(engine: Engine) -> None:
+    kernel = engine.planted.kernels(FUNC, B)
     for number in range(20):
-        first = record(FUNC, A + number, flags=DIFFERS, time_ns=number)
-        engine.ring.append([first, record(FUNC, B, flags=OTHER, time_ns=number)])
+        engine.ring.append([engine.walked(A + number, flags=DIFFERS, other=kernel)])
     stacks, summary = captured(method=Method.MANUAL, verify=1, reads=20)
     assert len(stacks) == 20
     assert sides(summary) == [((FUNC, A + number), (FUNC, B)) for number in range(8)]
 
 
-def test_what_is_skipped_still_shows_its_difference(engine: Engine) -> None:
-    engine.ring = [[record(FUNC, A, flags=DIFFERS), record(FUNC, B, flags=OTHER)]]
-    engine.count(1, checked=1, mismatches=1)
+def test_what_was_not_wanted_is_lost_and_still_shows_its_difference(engine: Engine) -> None:
+    kernel = engine.planted.kernels(FUNC, B)
+    engine.ring = [
+        [
+            engine.walked(A, flags=DIFFERS, other=kernel),
+            engine.walked(A, flags=TRUNCATED),
+            engine.kernels(FUNC, C, flags=FALLBACK),
+        ]
+    ]
+    engine.count(3, checked=1, mismatches=1)
     with Capture("ip_rcv", ProbeOptions(Method.MANUAL, verify=1)) as capture:
         capture.stop()
-        capture.skip("past_count")
+        for batch in capture.batches():
+            capture.drop(batch.stacks, "past_count")
         summary = capture.summary()
-    assert summary.ledger.lost == {"past_count": 1}
-    assert summary.ledger.balance == 0
+    ledger = summary.ledger
+    assert ledger.lost == {"past_count": 3}
+    assert (ledger.recorded, ledger.truncated, ledger.fallback, ledger.balance) == (0, 0, 0, 0)
     assert sides(summary) == [((FUNC, A), (FUNC, B))]
 
 
@@ -268,12 +201,13 @@ def test_there_is_no_self_check_to_speak_of_otherwise(
 
 
 def test_what_was_compared_is_what_the_program_counted(engine: Engine) -> None:
-    engine.count(0, checked=90, mismatches=1, missing_caller=2, wrong_start=3, stacked_hooks=4)
+    wrong = {"wrong_start": 3, "stacked_hooks": 4, "nested_nmi": 5}
+    engine.count(0, checked=90, mismatches=1, missing_caller=2, **wrong)
     verify = captured(method=Method.MANUAL, verify=100)[1].verify
     assert verify
     assert (verify.every, verify.checked, verify.mismatches) == (100, 90, 1)
     assert verify.missing_caller == 2
-    assert verify.kernel_wrong == {"int3_start": 3, "stacked_hooks": 4}
+    assert verify.kernel_wrong == {"int3_start": 3, "stacked_hooks": 4, "nested_nmi": 5}
     assert set(verify.kernel_wrong) == set(KERNEL_WRONG)
 
 
@@ -308,7 +242,7 @@ def test_the_summary_names_the_place(engine: Engine, spelling: str) -> None:
 
 
 def test_inside_a_function_stacks_begin_at_the_traced_instruction(engine: Engine) -> None:
-    engine.ring = [[record(FUNC + 0x1F, A), record(FUNC + 0x20, B, flags=FALLBACK, caller=B)]]
+    engine.ring = [[engine.walked(A), engine.kernels(FUNC + 0x20, B, flags=FALLBACK, mark=B)]]
     stacks, _ = captured("ip_rcv+0x1f")
     assert stacks == [(FUNC + 0x1F, A), (FUNC + 0x1F, B)]
 
@@ -318,7 +252,7 @@ def test_behind_a_return_the_kernels_stacks_begin_where_the_probe_is(
     engine: Engine, attach: str, raw: tuple[int, ...]
 ) -> None:
     engine.attach = attach
-    engine.ring = [[record(*raw, flags=FALLBACK)]]
+    engine.ring = [[engine.kernels(*raw, flags=FALLBACK, mark=A)]]
     stacks, summary = captured("r:ip_rcv")
     assert stacks == [(FUNC, A, B)]
     assert summary.attach == WAYS["r:" + attach]
@@ -327,34 +261,80 @@ def test_behind_a_return_the_kernels_stacks_begin_where_the_probe_is(
 def test_with_frame_pointers_a_fallback_gets_the_caller_that_the_kernel_misses(
     engine: Engine,
 ) -> None:
-    engine.ring = [[record(FUNC, B, flags=FALLBACK)], [record(FUNC, B, flags=FALLBACK)]]
+    missed = engine.kernels(FUNC, B, flags=FALLBACK, mark=A)
+    engine.ring = [[missed], [missed]]
     assert captured()[0] == [(FUNC, B)] * 2
     engine.unwinder = Unwinder.FRAME_POINTER
-    engine.ring = [[record(FUNC, B, flags=FALLBACK)]]
+    engine.ring = [[missed]]
     assert captured()[0] == [(FUNC, A, B)]
 
 
+def test_a_stack_as_deep_as_this_kernel_unwinds_is_truncated(engine: Engine) -> None:
+    engine.kernel_frames = 3
+    engine.ring = [
+        [
+            engine.kernels(FUNC, A, flags=FALLBACK, mark=A),
+            engine.kernels(FUNC, A, B, flags=FALLBACK, mark=A),
+        ]
+    ]
+    assert captured()[1].ledger.truncated == 1
+
+
 def test_the_helpers_losses_have_their_causes(engine: Engine) -> None:
-    engine.maps = {5: struct.pack("<2Q", FUNC, A), 6: struct.pack("<Q", D)}
+    engine.stacks = {5: words(FUNC, A), 6: words(D)}
     engine.ring = [
         [
             record(stack_id=5),
             record(stack_id=6),
             record(stack_id=9),
-            record(stack_id=-errno.EEXIST, flags=NO_ID),
+            record(0, NO_ID, stack_id=-errno.EEXIST),
         ]
     ]
-    engine.count(4, recorded=4)
+    engine.count(4)
     stacks, summary = captured(method=Method.HELPER)
     assert stacks == [(FUNC, A)]
     assert summary.ledger.lost == {"no_entry_frame": 1, "stack_gone": 1, "eexist": 1}
     assert summary.ledger.balance == 0
 
 
+def test_the_helpers_stacks_are_read_when_their_map_is_idle(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
+    engine.ring = [[record(0, SECOND_MAP, stack_id=6), record(stack_id=5)]]
+    engine.count(2)
+    with Capture("ip_rcv", ProbeOptions(Method.HELPER)) as capture:
+        assert [event.stack.addresses for event in capture.read()] == [(FUNC, A)]
+        assert engine.done == ["swap 0", "look 0", "clear 0"]
+        assert capture.summary().ledger.balance == 1  # it is on its way
+        assert [event.stack.addresses for event in capture.read()] == [(FUNC, B)]
+        assert engine.done[3:] == ["swap 1", "look 1", "clear 1"]
+        assert capture.summary().ledger.balance == 0
+
+
+def test_after_detaching_the_stacks_of_both_maps_are_read(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
+    engine.ring = [[record(0, SECOND_MAP, stack_id=6), record(stack_id=5)]]
+    engine.count(2)
+    stacks, summary = captured(method=Method.HELPER, reads=0)
+    assert stacks == [(FUNC, A), (FUNC, B)]
+    assert summary.ledger.balance == 0
+
+
+def test_where_the_function_jumped_the_helpers_stack_begins_behind_the_tracers_frames(
+    engine: Engine,
+) -> None:
+    engine.stacks = {5: words(D, C, A, B)}
+    caller = engine.planted.child(engine.planted.root(), A)
+    engine.ring = [[record(caller, JUMPED, stack_id=5), record(0, stack_id=5)]]
+    engine.count(2)
+    stacks, summary = captured(method=Method.HELPER)
+    assert stacks == [(FUNC, A, B)]
+    assert summary.ledger.lost == {"no_entry_frame": 1}
+
+
 def test_both_methods_stacks_of_an_event_come_together(engine: Engine) -> None:
-    engine.maps = {5: struct.pack("<2Q", FUNC, B)}
-    engine.ring = [[record(FUNC, A, stack_id=5), record(FUNC, C, stack_id=9)]]
-    engine.count(2, recorded=2)
+    engine.stacks = {5: words(FUNC, B)}
+    engine.ring = [[engine.walked(A, stack_id=5), engine.walked(C, stack_id=9)]]
+    engine.count(2)
     with Capture("ip_rcv", ProbeOptions(Method.BOTH)) as capture:
         pairs = [
             (walked.stack.addresses, helper and helper.stack.addresses)
@@ -365,89 +345,54 @@ def test_both_methods_stacks_of_an_event_come_together(engine: Engine) -> None:
     assert (ledger.recorded, ledger.lost, ledger.balance) == (1, {"stack_gone": 1}, 0)
 
 
-@pytest.mark.parametrize("pairwise", [True, False])
-def test_the_other_side_of_a_difference_is_no_event_of_the_helpers(
-    engine: Engine, pairwise: bool
-) -> None:
-    engine.maps = {5: struct.pack("<2Q", FUNC, B)}
-    first = record(FUNC, A, flags=DIFFERS, stack_id=5)
-    engine.ring = [[first, record(FUNC, B, flags=DIFFERS | OTHER, stack_id=5)]]
-    engine.count(1, recorded=1, checked=1, mismatches=1)
+def test_a_difference_is_shown_where_both_methods_stacks_are_read(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, B)}
+    kernel = engine.planted.kernels(FUNC, B)
+    engine.ring = [[engine.walked(A, flags=DIFFERS, stack_id=5, other=kernel)]]
+    engine.count(1, checked=1, mismatches=1)
     with Capture("ip_rcv", ProbeOptions(Method.BOTH, verify=1)) as capture:
-        events = list(capture.read_both() if pairwise else capture.read())
+        assert len(list(capture.read_both())) == 1
         summary = capture.summary()
-    assert len(events) == 1
     assert (summary.ledger.recorded, summary.ledger.balance) == (1, 0)
-    assert sides(summary) == ([((FUNC, A), (FUNC, B))] if pairwise else [])
+    assert sides(summary) == [((FUNC, A), (FUNC, B))]
 
 
-Run = Callable[..., tuple[int, str, str]]
+def test_hits_that_never_reached_the_program_are_hits_and_losses(engine: Engine) -> None:
+    engine.misses = {"recursion": 3}
+    engine.ring = [[engine.walked(A)]]
+    engine.count(2, lost_ring_full=1)
+    ledger = captured()[1].ledger
+    assert (ledger.hits, ledger.recorded) == (5, 1)
+    assert ledger.lost == {"ring_full": 1, "recursion": 3}
+    assert ledger.balance == 0
 
 
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; return its exit code, standard output and standard error."""
-
-    def run(entry: Callable[[list[str]], int], *argv: str) -> tuple[int, str, str]:
-        code = entry(list(argv))
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+def test_the_program_is_detached_before_the_last_look_and_once(engine: Engine) -> None:
+    with Capture("ip_rcv", ProbeOptions()) as capture:
+        capture.stop()
+        capture.stop()
+        assert engine.done[0] == "detach"
+        assert engine.done.count("detach") == 1
+        assert "wait" in engine.done
+    assert engine.done[-1] == "close"
 
 
-COMMANDS = [
-    (main, ("stream", "ip_rcv", "--method=manual", "--duration=0.01")),
-    (published.main, ("--manual=ip_rcv",)),
-]
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands end by themselves: as if Ctrl-C had been pressed when they were attached."""
-    from kwalk.commands import running
-
-    stopped = property(lambda self: True, lambda self, value: None)
-    monkeypatch.setattr(running.Stopper, "stopped", stopped, raising=False)
-
-
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize(("entry", "argv"), COMMANDS, ids=["stream", "published"])
 @pytest.mark.parametrize(
-    ("option", "counted", "code"),
-    [
-        ("--verify", {"mismatches": 1}, 1),
-        ("--verify=1/100", {"mismatches": 3}, 1),
-        ("--verify", {"missing_caller": 9, "wrong_start": 9, "stacked_hooks": 9}, 0),
-        ("--verify", {}, 0),
-        ("--attach=auto", {}, 0),
-        ("--attach=kprobe", {"mismatches": 1}, 0),
-    ],
+    ("method", "shown"), [(Method.MANUAL, True), (Method.BOTH, True), (Method.HELPER, False)]
 )
-def test_the_exit_code_tells_scripts_whether_any_stack_differs(
-    engine: Engine,
-    run: Run,
-    entry: Callable[[list[str]], int],
-    argv: tuple[str, ...],
-    option: str,
-    counted: dict[str, int],
-    code: int,
+def test_how_full_the_tree_is_is_told_where_there_is_a_walk(
+    engine: Engine, method: Method, shown: bool
 ) -> None:
-    engine.count(1, checked=1, **counted)
-    engine.ring = [[record(FUNC, A, flags=DIFFERS), record(FUNC, B, flags=OTHER)]]
-    found, out, err = run(entry, *argv, option)
-    assert found == code
-    assert out.count("ip_rcv") == 1
-    compared = option.startswith("--verify") or bool(counted)
-    assert ("compared with the kernel's unwinder" in err) == compared
-    if code:
-        assert "    a+0x10      |  b+0x10\n" in err
+    engine.planted.walked(A, B)
+    engine.count(0, pool_full=5)
+    tree = captured(method=method, nodes=240)[1].tree
+    assert tree == (TreeUse(used=2, size=240, full=5) if shown else None)
 
 
-@pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("place", ["ip_rcv", "ip_rcv+0x1f", "r:ip_rcv"])
-def test_the_place_is_announced_as_it_was_asked_for(engine: Engine, run: Run, place: str) -> None:
-    code, out, err = run(main, "stream", place)
-    assert (code, out) == (0, "")
-    assert err.startswith(f"kwalk: tracing {place} (manual by ")
-    assert f"\n{place}: 0 calls" in err
+def test_a_full_tree_has_no_more_nodes_in_use_than_it_has_room_for(engine: Engine) -> None:
+    # Each CPU may ask for one more before it sees that there is none.
+    room = 240
+    engine.planted.used = engine.planted.used + room + 1
+    tree = captured(nodes=room)[1].tree
+    assert tree
+    assert (tree.used, tree.size) == (room, room)

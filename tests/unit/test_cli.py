@@ -28,11 +28,11 @@ except SystemExit as stop:
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.mark.parametrize("argv", [("--help",), ("--version",), ("no-such-command",)])
+@pytest.mark.parametrize("argv", [("--help",), ("--version",), ("--no-such-option",)])
 def test_help_imports_nothing_heavy(powerless_python: Python, argv: tuple[str, ...]) -> None:
     done = powerless_python("-c", MODULES_AFTER, *argv)
     code, modules = json.loads(done.stdout.splitlines()[-1])
-    assert code == (2 if argv == ("no-such-command",) else 0)
+    assert code == (2 if argv == ("--no-such-option",) else 0)
     assert "kwalk.cli" in modules
     assert HEAVY.intersection(modules) == set()
     assert [name for name in modules if name.startswith("kwalk.commands.")] == []
@@ -53,9 +53,21 @@ def test_help_lists_every_command_and_each_has_its_own(powerless_python: Python)
         assert own.stdout.startswith(f"usage: kwalk {command} ")
 
 
+@pytest.mark.parametrize("argv", [("ip_rcv", "--help"), ("--top=3", "ip_rcv", "--help")])
+def test_help_for_a_function_is_that_of_count(
+    powerless_python: Python, argv: tuple[str, ...]
+) -> None:
+    own = powerless_python("-m", "kwalk", "count", "--help")
+    done = powerless_python("-m", "kwalk", *argv)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == own.stdout
+
+
 def test_a_process_without_privileges_is_told_so(powerless_python: Python) -> None:
     commands = (
         (["-m", "kwalk", "stream", "ip_rcv"], "kwalk"),
+        (["-m", "kwalk", "count", "ip_rcv"], "kwalk"),
+        (["-m", "kwalk", "ip_rcv"], "kwalk"),
         (
             ["-c", "from kwalk.commands.published import main; exit(main())", "--manual", "ip_rcv"],
             "bpf_get_stack_test",
@@ -99,6 +111,18 @@ def test_an_error_is_one_message_and_an_exit_code(
 
     assert guarded("kwalk", fail) == code
     assert capsys.readouterr() == ("", text)
+
+
+def test_a_full_disk_is_one_message(powerless_python: Python) -> None:
+    body = "from kwalk.cli import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
+    script = (
+        f"import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {body}; sys.exit(code)"
+    )
+    done = powerless_python("-c", script, PYTHONUNBUFFERED="")  # else nothing is left to flush
+    assert done.returncode == 1
+    what, hint = done.stderr.splitlines()
+    assert what == "kwalk: the output cannot be written: No space left on device"
+    assert hint.startswith("  Make room ")
 
 
 def test_a_reader_that_leaves_early_is_no_error(powerless_python: Python) -> None:

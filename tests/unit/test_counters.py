@@ -27,7 +27,7 @@ def test_possible_cpus_with_a_hole_leave_room_for_every_value() -> None:
 
 
 def test_counters_are_the_sums_of_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"hits": 5, "recorded": 3, "lost_ring_full": 2}, {"hits": 7, "recorded": 7}, {}]
+    rows = [{"checked": 5, "pool_full": 3, "lost_ring_full": 2}, {"checked": 7, "pool_full": 7}, {}]
     values = b"".join(map(COUNTERS.pack, rows))
 
     def lookup(key: bytes, size: int) -> bytes:
@@ -38,7 +38,7 @@ def test_counters_are_the_sums_of_all_cpus(monkeypatch: pytest.MonkeyPatch) -> N
     obj: Any = SimpleNamespace(map={"counters": SimpleNamespace(lookup=lookup)}.get)
     blank = dict.fromkeys(COUNTERS.fields, 0)
     found = counters.Counters(obj).read()
-    assert found == {**blank, "hits": 12, "recorded": 10, "lost_ring_full": 2}
+    assert found == {**blank, "checked": 12, "pool_full": 10, "lost_ring_full": 2}
 
 
 def info(at: int, value: int, size: int) -> bytes:

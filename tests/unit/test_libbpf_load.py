@@ -7,6 +7,7 @@ import errno
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,9 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.fixture
-def fake_library(gcc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path):
+def fake_library(
+    gcc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> Callable[..., Path]:
     """Build a shared library of that version, or one that does not tell."""
 
     def build(major: int, minor: int, told: str = "libbpf") -> Path:
@@ -61,7 +64,8 @@ def test_version_1_0_and_newer_are_taken_and_silenced(
 
     plain = FFI()
     plain.cdef("extern int silenced;")
-    assert plain.dlopen(str(path)).silenced == 1
+    fake: Any = plain.dlopen(str(path))
+    assert fake.silenced == 1
 
 
 def test_a_missing_library_names_itself_and_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

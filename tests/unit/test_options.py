@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.cli import main, spell_out
-from kwalk.commands import options, published, stream
-from kwalk.transport.abi import Method
+from kwalk.commands import count, options, published, stream
+from kwalk.transport import tree
+from kwalk.transport.abi import Method, Output
 
 UsageError = Callable[..., str]
 
@@ -21,9 +22,54 @@ UsageError = Callable[..., str]
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
     """Nothing is traced here; this is what would have been run."""
     seen: list[argparse.Namespace] = []
-    monkeypatch.setattr(stream.command, "run", lambda args: seen.append(args) or 0)
-    monkeypatch.setattr(published, "_run", lambda args: seen.append(args) or 0)
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 0
+
+    monkeypatch.setattr(stream.command, "run", run)
+    monkeypatch.setattr(count.command, "run", run)
+    monkeypatch.setattr(published, "_run", run)
     return seen
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--interval", "0", "'0' is not a number of seconds above 0"),
+        ("--interval", "nan", "'nan' is not a number of seconds above 0"),
+        ("--top", "0", "'0' is not a whole number above 0"),
+        ("--top", "-1", "'-1' is not a whole number above 0"),
+        ("--format", "xml", "invalid choice: 'xml'"),
+    ],
+)
+@pytest.mark.parametrize("command", [("count",), ()], ids=["count", "no command"])
+def test_a_bad_value_of_count_is_named_with_its_option(
+    usage_error: UsageError, command: tuple[str, ...], option: str, value: str, complaint: str
+) -> None:
+    line = usage_error(main, *command, "ip_rcv", f"{option}={value}")
+    assert line.startswith(f"kwalk count: error: argument {option}: ")
+    assert complaint in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--nodes", "0", "'0' is not a whole number above 0"),
+        ("--nodes", "8388609", "8388609 is not from 1 to 8388608"),
+        ("--duration", "nan", "'nan' is not a number of seconds above 0"),
+        ("--depth", "1", "1 is not from 2 to 127"),
+        ("--verify", "2/3", "'2/3' is not of the form 1/N"),
+        ("--method", "best", "invalid choice: 'best'"),
+    ],
+)
+def test_options_that_commands_share_are_checked_in_each(
+    usage_error: UsageError, option: str, value: str, complaint: str
+) -> None:
+    for argv in (("ip_rcv",), ("count", "ip_rcv"), ("stream", "ip_rcv")):
+        line = usage_error(main, *argv, f"{option}={value}")
+        assert f": error: argument {option}: " in line
+        assert complaint in line
 
 
 @pytest.mark.parametrize(
@@ -74,31 +120,97 @@ def test_a_bad_value_is_named_with_its_option(
 
 
 def test_values_at_the_edges_are_taken(parsed: list[argparse.Namespace]) -> None:
-    assert main(["stream", "f", "--count=1", "--duration=0.001", "--depth=2", "--ring=1"]) == 0
-    assert main(["stream", "f", "--depth=127", "--ring=1024", "--stack-entries=1"]) == 0
-    least, most = parsed
-    assert (least.count, least.duration) == (1, 0.001)
-    assert options.probe_options(least, None).depth == 2
-    assert options.probe_options(least, None).ring_bytes == 1 << 20
-    taken = options.probe_options(most, Method.HELPER)
-    assert (taken.depth, taken.ring_bytes, taken.stack_entries) == (127, 1 << 30, 1)
-    assert taken.method == Method.HELPER
+    least = ("--count=1", "--duration=0.001", "--depth=2", "--ring=1", "--nodes=1")
+    most = ("--depth=127", "--ring=1024", "--stack-entries=1", "--nodes=8388608")
+    assert main(["stream", "f", *least]) == 0
+    assert main(["stream", "f", "--method=helper", *most]) == 0
+    assert (parsed[0].count, parsed[0].duration) == (1, 0.001)
+    small, large = (options.probe_options(args, Output.EVENT) for args in parsed)
+    assert (small.depth, small.ring_bytes, small.nodes) == (2, 1 << 20, 1)
+    assert (large.depth, large.ring_bytes, large.stack_entries) == (127, 1 << 30, 1)
+    assert (large.method, large.nodes) == (Method.HELPER, 1 << 23)
 
 
 def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Namespace]) -> None:
-    assert main(["stream", "ip_rcv"]) == 0
-    (args,) = parsed
-    assert (args.function, args.count, args.duration) == ("ip_rcv", None, None)
-    assert options.METHODS[args.method] is None
-    assert options.probe_options(args, None).attach == "auto"
-    assert options.probe_options(args, None).verify == 0
+    assert main(["stream", "ip_rcv"]) == main(["count", "ip_rcv"]) == 0
+    streamed, counted = parsed
+    assert (streamed.function, streamed.count, streamed.duration) == ("ip_rcv", None, None)
+    assert (counted.function, counted.duration, counted.interval) == ("ip_rcv", None, None)
+    assert (counted.top, counted.format) == (None, "text")
+    for args in parsed:
+        assert not args.strict
+        assert options.METHODS[args.method] is None
+        chosen = options.probe_options(args, Output.EVENT)
+        assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
+        assert (chosen.nodes, chosen.per_process) == (1 << 17, False)
+
+
+@pytest.mark.parametrize("cpus", [1, 64, 8192])
+def test_the_kernel_takes_a_tree_of_the_most_nodes(cpus: int) -> None:
+    # array_map_alloc_check() in kernel/bpf/arraymap.c: a value has at most INT_MAX bytes.
+    nodes = options.tree_nodes("8388608")
+    assert tree.size_for(nodes, cpus) * tree.NODE_BYTES < 1 << 31
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_a_command_says_what_becomes_of_stacks(
+    parsed: list[argparse.Namespace], output: Output
+) -> None:
+    assert main(["ip_rcv", "--per-pid"]) == 0
+    chosen = options.probe_options(parsed[0], output)
+    assert (chosen.output, chosen.per_process) == (output, True)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("ip_rcv",),
+        ("ip_rcv", "--top=3", "--per-pid"),
+        ("--top", "3", "ip_rcv"),
+        ("--method", "manual", "ip_rcv"),
+        ("--verify", "ip_rcv"),
+        ("--verify", "1/100", "ip_rcv"),
+        ("--strict", "--format=folded", "ip_rcv"),
+        ("--", "ip_rcv"),
+        ("r:ip_rcv",),
+        ("ip_rcv+0x1f", "--duration=1"),
+    ],
+)
+def test_a_function_alone_is_counted(
+    parsed: list[argparse.Namespace], argv: tuple[str, ...]
+) -> None:
+    assert main(argv) == main(["count", *argv]) == 0
+    alone, spelt_out = parsed
+    assert alone == spelt_out
+    assert alone.command == "count"
+    assert "ip_rcv" in alone.function
+
+
+@pytest.mark.parametrize("argv", [("stream", "ip_rcv"), ("--verify", "stream")])
+def test_the_name_of_a_command_is_a_command(
+    parsed: list[argparse.Namespace], usage_error: UsageError, argv: tuple[str, ...]
+) -> None:
+    if argv[0] == "stream":
+        assert main(argv) == 0
+        assert parsed[0].command == "stream"
+    else:
+        assert usage_error(main, *argv).startswith("kwalk stream: error: ")
 
 
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         ((), "required: COMMAND"),
-        (("strean", "ip_rcv"), "invalid choice: 'strean'"),
+        (("--top=3",), "required: COMMAND"),
+        (("strean", "ip_rcv"), "unrecognized arguments: ip_rcv"),
+        (("ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
+        (("ip_rcv", "--count=1"), "unrecognized arguments: --count=1"),
+        (("ip_rcv", "--ring=1"), "unrecognized arguments: --ring=1"),
+        (("count",), "required: FUNC"),
+        (("count", "ip_rcv", "tcp_ack"), "unrecognized arguments: tcp_ack"),
+        (("stream", "ip_rcv", "--top=3"), "unrecognized arguments: --top=3"),
+        (("stream", "ip_rcv", "--per-pid"), "unrecognized arguments: --per-pid"),
+        (("stream", "ip_rcv", "--format=folded"), "invalid choice: 'folded'"),
         (("stream",), "required: FUNC"),
         (("stream", "ip_rcv", "tcp_ack"), "unrecognized arguments: tcp_ack"),
         (("stream", "ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
@@ -108,6 +220,16 @@ def test_a_wrong_command_line_is_explained(
     usage_error: UsageError, argv: tuple[str, ...], complaint: str
 ) -> None:
     assert complaint in usage_error(main, *argv)
+
+
+def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Namespace]) -> None:
+    argv = ["--manual=ip_rcv", "--nodes=5", "--ring=2", "--strict", "--attach=kprobe"]
+    assert published.main(argv) == 0
+    (args,) = parsed
+    args.method = "manual"
+    chosen = options.probe_options(args, Output.BRIEF)
+    assert (chosen.nodes, chosen.ring_bytes, chosen.attach) == (5, 2 << 20, "kprobe")
+    assert (chosen.output, chosen.per_process, args.strict) == (Output.BRIEF, False, True)
 
 
 def test_the_published_tool_takes_exactly_one_way_to_find_stacks(
@@ -153,7 +275,8 @@ def test_verify_alone_is_every_event_and_takes_no_function_for_its_value(
     own = ["--manual=ip_rcv" if word == "ip_rcv" else word for word in argv if word != "--"]
     assert published.main(own) == 0
     assert parsed[0].function == parsed[1].manual == "ip_rcv"
-    assert [options.probe_options(args, None).verify for args in parsed] == [verify, verify]
+    assert main(argv) == 0
+    assert [args.verify for args in parsed] == [verify] * 3
 
 
 WORDS = st.sampled_from(["--verify", "--verify=1/2", "1/2", "--", "stream", "ip_rcv", "-v", ""])

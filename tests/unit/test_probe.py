@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +18,66 @@ from kwalk.libbpf import LibbpfError
 from kwalk.probe import probe, refusal, setting
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.target import Target
-from kwalk.transport.abi import CONFIG, CONTROL, FACTS, Method, Start, Unwinder
+from kwalk.transport.abi import (
+    CONFIG,
+    CONTROL,
+    CONTROL_SECTION,
+    FACTS,
+    Kind,
+    Method,
+    Output,
+    Start,
+    Unwinder,
+)
+from kwalk.transport.ring import PAGE
+from kwalk.transport.tree import NODE_BYTES, PER_CPU, Tree
 
 SYMBOLS = Kallsyms(b"ffffffff81000000 T _stext\nffffffff81000100 T ip_rcv\nffffffff81000200 T b\n")
 ENTRY = Target("ip_rcv", 0xFFFFFFFF81000100, "")
 INSIDE = ENTRY._replace(offset=0x20)
 RETURN = ENTRY._replace(returns=True)
 COMMON = bytes.fromhex("f30f1efa 0f1f440000 55 4889e5 415541")
+
+
+class KernelMap:
+    """A map, of which sizes and contents are noted."""
+
+    def __init__(self, kernel: Kernel, name: str) -> None:
+        self._kernel = kernel
+        self._name = name
+
+    @property
+    def fd(self) -> int:
+        """A file as large as a value, in pages."""
+        fd = os.memfd_create(self._name)
+        os.truncate(fd, -(-self._kernel.sizes[self._name]["value_size"] // PAGE) * PAGE)
+        self._kernel.files.append(fd)
+        return fd
+
+    def resize(self, **sizes: int) -> None:
+        self._kernel.sizes[self._name] = sizes
+
+    def preset(self, data: bytes) -> None:
+        self._kernel.config.append(CONFIG.unpack(data))
+
+    def update(self, key: bytes, data: bytes) -> None:
+        self._kernel.order.append(self._name)
+        if self._name == CONTROL_SECTION:
+            self._kernel.control.append(CONTROL.unpack(data))
+
+
+class CountedTree(Tree):
+    """The mapped memory, of which there is to be no more than one."""
+
+    mapped = 0
+
+    def __init__(self, obj: Any, cpus: int, size: int) -> None:
+        super().__init__(obj, cpus, size)
+        CountedTree.mapped += 1
+
+    def close(self) -> None:
+        super().close()
+        CountedTree.mapped -= 1
 
 
 class Kernel:
@@ -38,6 +92,8 @@ class Kernel:
         self.attached: list[tuple[Any, ...]] = []
         self.config: list[dict[str, int]] = []
         self.control: list[dict[str, int]] = []
+        self.sizes: dict[str, dict[str, int]] = {}
+        self.files: list[int] = []
         self.order: list[str] = []
         self.open = 0
 
@@ -47,7 +103,7 @@ class Kernel:
         return SimpleNamespace(
             choose=lambda wanted: None,
             load=lambda: None,
-            map=self._map,
+            map=lambda name: KernelMap(self, name),
             run=lambda name, context: (0, FACTS.pack(self.facts)),
             attach_kprobe=lambda *what: self._attach("kprobe", *what),
             attach_trace=lambda *what: self._attach("trace", *what),
@@ -56,17 +112,6 @@ class Kernel:
 
     def _close(self) -> None:
         self.open -= 1
-
-    def _map(self, name: str) -> Any:
-        return SimpleNamespace(
-            resize=lambda **sizes: None,
-            preset=lambda data: self.config.append(CONFIG.unpack(data)),
-            update=lambda key, data: self._update(data),
-        )
-
-    def _update(self, data: bytes) -> None:
-        self.order.append("control")
-        self.control.append(CONTROL.unpack(data))
 
     def _attach(self, kind: str, program: str, function: str, *rest: Any) -> None:
         self.order.append("attach")
@@ -77,7 +122,7 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
     """One with frame pointers, on which ip_rcv can be traced in every way."""
     for name in ("KPROBE_PMU", "BLACKLIST", "FILTER_FUNCTIONS"):
         (tmp_path / name).write_text("ip_rcv\n" if name == "FILTER_FUNCTIONS" else "")
@@ -86,7 +131,13 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     kernel.facts |= {"function_code": COMMON, "traced_code": b"\x90" * 16, "counts_missed": 1}
     monkeypatch.setattr(probe, "Object", kernel.object)
     monkeypatch.setattr(probe, "image", lambda: b"")
-    return kernel
+    monkeypatch.setattr(probe, "Tree", CountedTree)
+    monkeypatch.setattr(CountedTree, "mapped", 0)
+    for module in (probe, setting):
+        monkeypatch.setattr(module, "possible_cpus", lambda: 4)
+    yield kernel
+    for fd in kernel.files:
+        os.close(fd)
 
 
 Open = Callable[..., probe.Probe]
@@ -155,7 +206,9 @@ def test_where_one_way_is_refused_the_other_is_taken_and_that_is_said(
     assert found.program == "kw_kprobe"
     (note,) = found.notes
     assert note.startswith(f"not by {way}: cannot attach trace to ip_rcv")
-    assert kernel.open == 1
+    assert kernel.open == CountedTree.mapped == 1
+    found.close()
+    assert kernel.open == CountedTree.mapped == 0
 
 
 def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel) -> None:
@@ -164,7 +217,7 @@ def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel
         opened(RETURN)
     assert caught.value.what.startswith("r:ip_rcv cannot be traced by fexit: ")
     assert "; by kretprobe: " in caught.value.what
-    assert kernel.open == 0
+    assert kernel.open == CountedTree.mapped == 0
 
 
 def test_a_place_that_no_instruction_begins_at_is_a_mistake_of_the_users(
@@ -205,7 +258,72 @@ def test_where_the_walk_starts_is_told_before_the_program_is_attached(
     found = opened(INSIDE)
     assert found.control == {"start": Start.FRAME, "stack_size": setting.STACK_SIZE}
     assert kernel.control == [CONTROL.unpack(CONTROL.pack(found.control))]
-    assert kernel.order == ["control", "attach"]
+    assert kernel.order == [CONTROL_SECTION, "nodes_used", "attach"]
+
+
+@pytest.mark.parametrize("target", [ENTRY, INSIDE, RETURN], ids=lambda target: target.place.name)
+def test_the_tree_has_its_roots_before_the_program_is_attached(
+    opened: Open, kernel: Kernel, monkeypatch: pytest.MonkeyPatch, target: Target
+) -> None:
+    planted: list[int] = []
+
+    def plant(tree: Tree, function: int) -> None:
+        planted.append(function)
+        Tree.plant(tree, function)
+
+    monkeypatch.setattr(CountedTree, "plant", plant)
+    monkeypatch.setattr(
+        Kernel, "_attach", lambda self, *what: self.order.append(f"attach {len(planted)}")
+    )
+    found = opened(target)
+    assert planted == [target.traced]
+    assert kernel.order[-1] == "attach 1"
+    for cpu in range(4):
+        root = found.tree.node((1 + cpu) * PER_CPU * NODE_BYTES)
+        assert (root.ip, root.kind) == (target.traced, Kind.ROOT)
+    assert found.tree.hits() == 0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "size"), [(1, 32), (12, 32), (13, 64), (1 << 17, 1 << 18), (1 << 23, 1 << 24)]
+)
+def test_the_tree_has_room_for_so_many_frames(
+    opened: Open, kernel: Kernel, nodes: int, size: int
+) -> None:
+    # 4 CPUs: 20 nodes come ahead of all frames.
+    found = opened(nodes=nodes)
+    assert kernel.sizes["tree"] == {"value_size": size * 64}
+    assert kernel.sizes["buckets"] == {"value_size": size * 4}
+    (config,) = kernel.config
+    assert (config["nodes"], config["node_mask"]) == (nodes + 20, (size - 1) * 64)
+    assert found.config == config
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("output", "method", "ring", "stacks", "counted"),
+    [
+        (Output.COUNT, None, PAGE, (1, 1), 2),
+        (Output.COUNT, Method.HELPER, PAGE, (500, 1), 1000),
+        (Output.EVENT, None, 1 << 20, (1, 1), 1),
+        (Output.EVENT, Method.HELPER, 1 << 20, (500, 500), 1),
+        (Output.BRIEF, Method.BOTH, 1 << 20, (500, 500), 1),
+    ],
+)
+def test_maps_that_are_not_used_take_no_memory(
+    opened: Open,
+    kernel: Kernel,
+    output: Output,
+    method: Method | None,
+    ring: int,
+    stacks: tuple[int, int],
+    counted: int,
+) -> None:
+    opened(output=output, method=method, ring_bytes=1 << 20, stack_entries=500, depth=20)
+    assert kernel.sizes["events"] == {"max_entries": ring}
+    for name, entries in zip(("stacks_a", "stacks_b"), stacks, strict=True):
+        assert kernel.sizes[name] == {"max_entries": entries, "value_size": 8 * 20}
+    assert kernel.sizes["counted"] == {"max_entries": counted}
 
 
 @pytest.mark.parametrize("target", [ENTRY, INSIDE, RETURN], ids=lambda target: target.place.name)

@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.profile import Event, Frame, Ledger, Stack, Summary
-from kwalk.report.stream import JsonLines, Names, Text
+from kwalk.profile import Batch, Frame, Ledger, Stack, Summary, Who
+from kwalk.report import stream
+from kwalk.report.stream import JsonLines, Names, StreamReport, Text
 from kwalk.symbolize.symbolizer import Symbolizer
 
 # A call may be the last instruction of a function: the return address then is the next one's.
@@ -32,8 +35,12 @@ STACK = Stack((FUNC, AFTER_EXIT, MODULE, UNKNOWN), truncated=True)
 PLAIN = Stack((FUNC,))
 
 
-def event(stack: Stack, comm: str = "redis-server", time_ns: int = 5_000_123_999) -> Event:
-    return Event(time_ns=time_ns, cpu=3, tgid=100, pid=101, comm=comm, stack=stack)
+def event(stack: Stack, comm: str = "redis-server", time_ns: int = 5_000_123_999) -> Batch:
+    return Batch([time_ns], [Who(3, 100, 101, comm)], [stack])
+
+
+def text_of(report: StreamReport, batch: Batch) -> str:
+    return b"".join(report.pieces(batch)).decode()
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +70,8 @@ def test_the_functions_entry_can_also_be_where_a_call_before_it_returns_to() -> 
 
 
 def test_text_is_a_block_of_frames_under_who_and_when() -> None:
-    report = Text(Symbolizer(SYMBOLS))
-    assert report.event(event(STACK)) == (
+    report = Text(Symbolizer(SYMBOLS), addresses=True)
+    assert text_of(report, event(STACK)) == (
         "12:00:05.000123  cpu 3  pid 100  tid 101  redis-server\n"
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffff81000200  do_exit+0x100\n"
@@ -73,7 +80,7 @@ def test_text_is_a_block_of_frames_under_who_and_when() -> None:
         "    ... (truncated)\n"
         "\n"
     )
-    assert report.event(event(PLAIN, time_ns=6_999_999_000)) == (
+    assert text_of(report, event(PLAIN, time_ns=6_999_999_000)) == (
         "12:00:06.999999  cpu 3  pid 100  tid 101  redis-server\n"
         "    ffffffff81000000  ip_rcv+0x0\n"
         "\n"
@@ -81,7 +88,7 @@ def test_text_is_a_block_of_frames_under_who_and_when() -> None:
 
 
 def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
-    text = Text(Symbolizer(SYMBOLS), addresses=False).event(event(STACK))
+    text = text_of(Text(Symbolizer(SYMBOLS)), event(STACK))
     assert text.splitlines()[1:] == [
         "    ip_rcv+0x0",
         "    do_exit+0x100",
@@ -94,13 +101,13 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
 
 def test_names_are_one_a_line_with_an_empty_line_between_events() -> None:
     report = Names(Symbolizer(SYMBOLS))
-    assert report.event(event(STACK)) == "ip_rcv\ndo_exit\ndummy_xmit\n0x1234\n\n"
-    assert report.event(event(PLAIN)) == "ip_rcv\n\n"
+    assert text_of(report, event(STACK)) == "ip_rcv\ndo_exit\ndummy_xmit\n0x1234\n\n"
+    assert text_of(report, event(PLAIN)) == "ip_rcv\n\n"
 
 
 @pytest.mark.parametrize("addresses", [True, False])
 def test_json_is_one_object_a_line(addresses: bool) -> None:
-    line = JsonLines(Symbolizer(SYMBOLS), addresses).event(event(STACK, 'a"\n\x1b\N{SNOWMAN}'))
+    line = text_of(JsonLines(Symbolizer(SYMBOLS), addresses), event(STACK, 'a"\n\x1b\N{SNOWMAN}'))
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     frames = [
@@ -128,11 +135,65 @@ def test_every_report_tells_equal_looking_stacks_apart_by_their_marks() -> None:
     symbols = Symbolizer(SYMBOLS)
     cut, fallback = Stack((FUNC,), truncated=True), Stack((FUNC,), fallback=True)
     text, lines = Text(symbols), JsonLines(symbols)
-    assert "truncated" not in text.event(event(PLAIN))
-    assert "truncated" in text.event(event(cut))
-    marks = [json.loads(lines.event(event(stack))) for stack in (PLAIN, cut, fallback)]
+    assert "truncated" not in text_of(text, event(PLAIN))
+    assert "truncated" in text_of(text, event(cut))
+    marks = [json.loads(text_of(lines, event(stack))) for stack in (PLAIN, cut, fallback)]
     assert [mark["truncated"] for mark in marks] == [False, True, False]
     assert [mark["fallback"] for mark in marks] == [False, False, True]
+
+
+def one_by_one(report: StreamReport, batch: Batch) -> str:
+    return "".join(
+        text_of(report, Batch([at], [who], [stack]))
+        for at, who, stack in zip(batch.times, batch.who, batch.stacks, strict=True)
+    )
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 3 * 10**9),
+        st.sampled_from([Who(0, 7, 7, "redis"), Who(1, 7, 8, "redis"), Who(0, 7, 7, 'a"\\')]),
+        st.sampled_from([STACK, PLAIN, Stack((FUNC,), fallback=True), Stack((FUNC,), True)]),
+    ),
+    max_size=9,
+)
+
+
+@given(EVENTS, st.integers(0, 9))
+def test_a_batch_is_its_events_one_behind_the_other(
+    events: list[tuple[int, Who, Stack]], number: int
+) -> None:
+    symbols = Symbolizer(SYMBOLS)
+    times, who, stacks = ([each[n] for each in events] for n in range(3))
+    batch = Batch(times, who, stacks)  # type: ignore[arg-type]
+    assert len(batch) == len(events)
+    for report in (Text(symbols), Names(symbols), JsonLines(symbols), JsonLines(symbols, False)):
+        text = text_of(report, batch)
+        assert text == one_by_one(report, batch)
+        assert text.startswith(text_of(report, batch.first(number)))
+    lines = [json.loads(line) for line in text_of(JsonLines(symbols), batch).splitlines()]
+    assert [(line["time_ns"], line["cpu"], line["tid"], line["comm"]) for line in lines] == [
+        (at, who.cpu, who.pid, who.comm) for at, who, _ in events
+    ]
+    shown = batch.first(number)
+    assert len(shown) == min(number, len(events))
+    assert [event.stack for event in shown.events()] == batch.stacks[:number]
+
+
+def test_a_brief_batch_has_names_only() -> None:
+    assert text_of(Names(Symbolizer(SYMBOLS)), Batch([], [], [PLAIN, PLAIN])) == "ip_rcv\n\n" * 2
+    assert Batch([], [], [PLAIN, STACK]).first(1) == Batch([], [], [PLAIN])
+
+
+def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "_MOST_KEPT", 3)
+    report = Text(Symbolizer(SYMBOLS))
+    for number in range(20):
+        text = text_of(report, Batch([number], [Who(0, number, number, "sh")], [PLAIN]))
+        assert f"  pid {number}  " in text
+    assert len(report._who) <= 3
 
 
 def test_only_json_ends_with_the_summary_on_stdout() -> None:

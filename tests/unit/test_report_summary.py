@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.profile import Difference, Ledger, Stack, Summary, Verify
-from kwalk.report.summary import CAUSES, as_data, as_text
+from kwalk.profile import Difference, Ledger, Stack, Summary, TreeUse, Verify
+from kwalk.report.summary import CAUSES, as_data, as_text, exit_code
 from kwalk.transport.abi import COUNTERS
 from kwalk.transport.counters import kernel_misses
 
@@ -24,19 +24,41 @@ def summary(ledger: Ledger, notes: list[str] | None = None) -> Summary:
     return Summary("ip_rcv", "manual", "fentry", "6.12.107", ledger, notes or [])
 
 
+def strings(*nodes: ast.AST | None) -> set[str]:
+    parts = [part for node in nodes if node for part in ast.walk(node)]
+    return {
+        part.value
+        for part in parts
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value
+    }
+
+
+def written_causes(tree: ast.AST) -> set[str]:
+    """The strings that code gives as a cause: to a ledger, to a sum, or beside no stack."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lose", "drop"):
+            found |= strings(*node.args)
+        elif isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "lost":
+            found |= strings(node.slice)
+        elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
+            found |= strings(node.value)
+        elif isinstance(node, ast.FunctionDef) and "Stack | str" in ast.unparse(node):
+            returns = [part for part in ast.walk(node) if isinstance(part, ast.Return)]
+            found |= strings(*returns)
+    return found - {"lost_"}
+
+
 def produced_causes() -> set[str]:
     """Every name that a loss can have: counters, kernel misses, strings in the code."""
     counted = {name.removeprefix("lost_") for name in COUNTERS.fields if name.startswith("lost_")}
     obj: Any = SimpleNamespace(program_info=lambda program: b"", link_info=lambda: b"")
     missed = set(kernel_misses(obj, "kw_kprobe", link=True))
     written = set()
-    for path in Path(kwalk.__file__).parent.glob("**/*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lose", "skip"):
-                parts = (part for given in node.args[:1] for part in ast.walk(given))
-                words = {part.value for part in parts if isinstance(part, ast.Constant)}
-                written |= {word for word in words - {"lost_"} if isinstance(word, str)}
-    assert {"stack_gone", "no_entry_frame", "past_count"} <= written
+    folder = Path(kwalk.__file__).parent
+    for path in [folder / "capture.py", *folder.glob("decode/*.py"), *folder.glob("commands/*.py")]:
+        written |= written_causes(ast.parse(path.read_text()))
+    assert {"stack_gone", "no_entry_frame", "past_count", "output_closed"} <= written
     return counted | missed | written
 
 
@@ -153,3 +175,75 @@ def test_text_ends_with_what_was_compared() -> None:
     assert text.startswith(without)
     assert text.removeprefix(without).startswith("  verify: 9 stacks compared")
     assert text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("tree", "lines"),
+    [
+        (None, []),
+        (TreeUse(0, 131_072, 0), []),
+        (TreeUse(65_536, 131_072, 0), []),
+        (TreeUse(65_537, 131_072, 0), ["  tree: 65,537 of 131,072 nodes used"]),
+        (
+            TreeUse(131_072, 131_072, 1_234),
+            [
+                "  tree: full, 131,072 of 131,072 nodes used; 1,234 stacks were cut short; "
+                "a larger --nodes helps"
+            ],
+        ),
+        (TreeUse(1, 1, 0), ["  tree: 1 of 1 nodes used"]),
+    ],
+)
+def test_how_full_the_tree_is_is_said_once_it_matters(
+    tree: TreeUse | None, lines: list[str]
+) -> None:
+    walked = summary(Ledger(hits=3, recorded=3))
+    walked.tree = tree
+    assert as_text(walked).splitlines()[1:] == lines
+
+
+def test_data_has_the_tree_where_there_was_a_walk() -> None:
+    walked = summary(Ledger(hits=3, recorded=3))
+    assert "tree" not in as_data(walked)
+    walked.tree = TreeUse(7, 240, 1)
+    data = json.loads(json.dumps(as_data(walked, "kwalk.count/1")))
+    assert data["tree"] == {"used": 7, "size": 240, "full": 1}
+    assert data["schema"] == "kwalk.count/1"
+
+
+@pytest.mark.parametrize(
+    ("ledger", "strict"),
+    [
+        (Ledger(hits=9, recorded=9), 0),
+        (Ledger(), 0),
+        (Ledger(hits=9, recorded=9, truncated=5, fallback=5, uncounted=["something"]), 0),
+        (Ledger(hits=9, recorded=8, lost={"past_count": 1}), 0),
+        (Ledger(hits=9, recorded=7, lost={"past_count": 1, "output_closed": 1}), 0),
+        (Ledger(hits=9, recorded=7, lost={"past_count": 1, "ring_full": 1}), 1),
+        (Ledger(hits=9, recorded=8), 1),
+        (Ledger(hits=9, recorded=10), 1),
+    ],
+)
+def test_strict_fails_a_capture_that_lost_what_was_wanted(ledger: Ledger, strict: int) -> None:
+    assert exit_code(summary(ledger)) == 0
+    assert exit_code(summary(ledger), strict=True) == strict
+
+
+@pytest.mark.parametrize("cause", sorted(CAUSES))
+def test_strict_minds_every_cause_but_those_that_the_user_is(cause: str) -> None:
+    ledger = Ledger(hits=9, recorded=8, lost={cause: 1})
+    wanted = cause not in ("past_count", "output_closed")
+    assert exit_code(summary(ledger), strict=True) == wanted
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("verify", "code"),
+    [(None, 0), (Verify(1, 9, 1), 1), (Verify(1, 9, 0, 9), 0), (Verify(0, 9, 1), 0)],
+)
+def test_a_difference_fails_a_capture_that_was_to_be_compared(
+    verify: Verify | None, code: int, strict: bool
+) -> None:
+    compared = summary(Ledger(hits=9, recorded=9))
+    compared.verify = verify
+    assert exit_code(compared, strict) == code

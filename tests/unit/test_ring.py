@@ -9,16 +9,19 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.transport.ring import CHUNK, PAGE, Ring
+from kwalk.transport.abi import BRIEF_BYTES, EVENT
+from kwalk.transport.ring import CHUNK, HEADER, PAGE, Ring
 
-# include/uapi/linux/bpf.h: BPF_RINGBUF_HDR_SZ, BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
-HEADER, BUSY, DISCARD = 8, 1 << 31, 1 << 30
+# include/uapi/linux/bpf.h: BPF_RINGBUF_BUSY_BIT
+BUSY = 1 << 31
 SIZE = 1 << 20
+RECORD = EVENT.size
 
 
 class Kernel:
@@ -37,7 +40,7 @@ class Kernel:
 
     @property
     def consumer(self) -> int:
-        return struct.unpack_from("<Q", self.memory, 0)[0]
+        return int(struct.unpack_from("<Q", self.memory, 0)[0])
 
     @consumer.setter
     def consumer(self, position: int) -> None:
@@ -45,7 +48,7 @@ class Kernel:
 
     @property
     def produced(self) -> int:
-        return struct.unpack_from("<Q", self.memory, PAGE)[0]
+        return int(struct.unpack_from("<Q", self.memory, PAGE)[0])
 
     @produced.setter
     def produced(self, position: int) -> None:
@@ -61,16 +64,16 @@ class Kernel:
     def put(self, payload: bytes, flags: int = 0) -> int:
         """Reserve, fill and commit a record; return its position."""
         position = self.produced
-        end = position + (HEADER + len(payload) + 7) // 8 * 8
+        end = position + HEADER + len(payload)
         assert end - self.consumer <= self.size, "the kernel would have refused it"
         # Behind the length stands the record's page number, which is no reader's business.
         self.write(position, struct.pack("<II", len(payload) | flags, 0xABCD) + payload)
         self.produced = end
         return position
 
-    def commit(self, position: int, payload: bytes) -> None:
+    def commit(self, position: int, size: int = RECORD) -> None:
         """End a busy record."""
-        self.write(position, struct.pack("<I", len(payload)))
+        self.write(position, struct.pack("<I", size))
 
 
 @pytest.fixture
@@ -87,83 +90,158 @@ def ring(kernel: Kernel) -> Iterator[Ring]:
     made.close()
 
 
-def read(ring: Ring, complete: bool = False) -> list[bytes]:
-    return [bytes(view) for view in ring.batch(complete)]
+def payload(number: int, size: int = RECORD) -> bytes:
+    return number.to_bytes(4, "little") * (size // 4)
 
 
-RECORDS = st.lists(st.tuples(st.binary(max_size=900), st.sampled_from((0, 0, 0, DISCARD))))
+def split(view: memoryview, size: int = RECORD) -> list[bytes]:
+    """The payloads of a run of records."""
+    step = size + HEADER
+    assert len(view) > 0
+    assert len(view) % step == 0
+    return [bytes(view[at + HEADER : at + step]) for at in range(0, len(view), step)]
 
 
-@given(st.integers(0, 1 << 40).map(lambda n: n * 8), st.lists(RECORDS, max_size=8))
-def test_every_record_comes_once_and_in_order(start: int, batches: list) -> None:
+def read(ring: Ring, complete: bool = False, size: int = RECORD) -> list[bytes]:
+    return [record for view in ring.batch(size, complete) for record in split(view, size)]
+
+
+@given(
+    st.integers(0, 1 << 40).map(lambda n: n * 8),
+    st.lists(st.integers(0, 200), max_size=8),
+    st.sampled_from((RECORD, BRIEF_BYTES)),
+)
+def test_every_record_comes_once_and_in_order(start: int, batches: list[int], size: int) -> None:
     kernel = Kernel(PAGE, start)  # small: most runs go round its end several times
     ring = Ring(kernel.fd, PAGE)
+    number = 0
     for records in batches:
-        expected = []
-        for payload, flags in records:
-            if kernel.produced + HEADER + len(payload) + 7 - kernel.consumer > PAGE:
-                assert read(ring) == expected
+        expected: list[bytes] = []
+        for _ in range(records):
+            if kernel.produced + HEADER + size - kernel.consumer > PAGE:
+                assert read(ring, size=size) == expected
                 expected = []
-            kernel.put(payload, flags)
-            if not flags:
-                expected.append(payload)
-        assert read(ring) == expected
+            kernel.put(payload(number, size))
+            expected.append(payload(number, size))
+            number += 1
+        assert read(ring, size=size) == expected
         assert kernel.consumer == kernel.produced
     ring.close()
     kernel.close()
 
 
+@given(st.integers(0, 1 << 20).map(lambda n: n * 8), st.lists(st.booleans(), max_size=73))
+def test_records_that_are_being_written_hold_back_those_behind_them(
+    start: int, busy: list[bool]
+) -> None:
+    kernel = Kernel(PAGE, start)
+    ring = Ring(kernel.fd, PAGE)
+    positions = [kernel.put(payload(n), BUSY * flag) for n, flag in enumerate(busy)]
+    seen = read(ring)
+    for number, position in enumerate(positions):
+        if busy[number]:
+            assert len(seen) == number
+            assert kernel.consumer == position
+            kernel.commit(position)
+            seen += read(ring)
+    assert seen == [payload(number) for number in range(len(busy))]
+    assert kernel.consumer == kernel.produced
+    ring.close()
+    kernel.close()
+
+
 def test_nothing_is_read_past_a_record_still_being_written(kernel: Kernel, ring: Ring) -> None:
-    kernel.put(b"before")
-    busy = kernel.put(b"????", BUSY)
-    kernel.put(b"behind")
-    assert read(ring) == [b"before"]
+    kernel.put(payload(1))
+    busy = kernel.put(payload(2), BUSY)
+    kernel.put(payload(3))
+    assert read(ring) == [payload(1)]
     assert read(ring) == []
     assert kernel.consumer == busy
-    kernel.commit(busy, b"done")
-    assert read(ring) == [b"????", b"behind"]
+    kernel.commit(busy)
+    assert read(ring) == [payload(2), payload(3)]
 
 
 def test_a_complete_batch_waits_for_records_being_written(kernel: Kernel, ring: Ring) -> None:
-    kernel.put(b"before")
-    busy = kernel.put(b"in time", BUSY)
-    kernel.put(b"behind")
-    writer = threading.Thread(target=lambda: (time.sleep(0.05), kernel.commit(busy, b"in time")))
+    kernel.put(payload(1))
+    busy = [kernel.put(payload(2), BUSY), kernel.put(payload(3), BUSY)]
+    kernel.put(payload(4))
+
+    def write() -> None:
+        for position in busy:
+            time.sleep(0.05)
+            kernel.commit(position)
+
+    writer = threading.Thread(target=write)
     writer.start()
-    assert read(ring, complete=True) == [b"before", b"in time", b"behind"]
+    assert read(ring, complete=True) == [payload(number) for number in (1, 2, 3, 4)]
     writer.join()
+    assert kernel.consumer == kernel.produced
+
+
+def test_a_run_goes_on_over_the_end_of_the_ring() -> None:
+    kernel = Kernel(PAGE, 3 * PAGE - 40)  # inside the first record's payload
+    ring = Ring(kernel.fd, PAGE)
+    for number in range(3):
+        kernel.put(payload(number))
+    (view,) = ring.batch(RECORD)
+    assert split(view) == [payload(0), payload(1), payload(2)]
+    view.release()
+    ring.close()
+    kernel.close()
 
 
 def test_a_caller_that_stops_early_gets_the_rest_next_time(kernel: Kernel, ring: Ring) -> None:
-    for payload in (b"one", b"two", b"three"):
-        kernel.put(payload)
-    for view in ring.batch():
-        first = bytes(view)
+    many = CHUNK // (RECORD + HEADER) + 2
+    for number in range(many):
+        kernel.put(payload(number))
+    for view in ring.batch(RECORD):
+        first = split(view)
         break
     view.release()
-    assert first == b"one"
-    assert kernel.consumer == HEADER + 8
-    assert read(ring) == [b"two", b"three"]
+    assert first[0] == payload(0)
+    assert 0 < len(first) < many
+    assert kernel.consumer == len(first) * (RECORD + HEADER)
+    assert read(ring) == [payload(number) for number in range(len(first), many)]
 
 
 def test_a_batch_ends_while_the_kernel_goes_on_writing(kernel: Kernel, ring: Ring) -> None:
-    kernel.put(b"first")
-    batch = ring.batch()
-    assert bytes(next(batch)) == b"first"
-    kernel.put(b"meanwhile")
+    kernel.put(payload(1))
+    batch = ring.batch(RECORD)
+    assert split(next(batch)) == [payload(1)]
+    kernel.put(payload(2))
     assert list(batch) == []
-    assert read(ring) == [b"meanwhile"]
+    assert read(ring) == [payload(2)]
 
 
 def test_space_goes_back_during_a_batch_but_never_under_a_record(
     kernel: Kernel, ring: Ring
 ) -> None:
-    starts = [kernel.put(bytes([number]) * 10_000) for number in range(90)]
-    free = []
-    for number, view in enumerate(ring.batch()):
-        assert set(view) == {number}
-        assert kernel.consumer <= starts[number]
+    step = RECORD + HEADER
+    number = SIZE // step
+    for index in range(number):
+        kernel.put(payload(index))
+    free, seen = [], 0
+    for view in ring.batch(RECORD):
+        assert kernel.consumer <= seen * step
         free.append(kernel.consumer)
-    assert starts[89] - free[89] <= CHUNK + 10_008
-    assert len(set(free)) >= 3  # 900 kB, given back in pieces
+        records = split(view)
+        assert records == [payload(index) for index in range(seen, seen + len(records))]
+        seen += len(records)
+        assert seen * step - kernel.consumer <= CHUNK
+    assert seen == number
+    assert len(set(free)) >= 3  # a megabyte, given back in pieces
     assert kernel.consumer == kernel.produced
+
+
+def test_an_error_in_the_middle_of_a_batch_is_the_one_that_is_seen(kernel: Kernel) -> None:
+    for number in range(3):
+        kernel.put(payload(number))
+
+    def interrupted() -> None:
+        with closing(Ring(kernel.fd, SIZE)) as ring:
+            for _ in ring.batch(RECORD):
+                raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        interrupted()
+    assert kernel.consumer == kernel.produced == 3 * (RECORD + HEADER)

@@ -13,7 +13,7 @@ from kwalk.probe import setting
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.setting import CannotWalk, Facts
 from kwalk.probe.target import Target, find
-from kwalk.transport.abi import CONFIG, FACTS, Method, Place, Start, Unwinder
+from kwalk.transport.abi import CONFIG, FACTS, Method, Output, Place, Start, Unwinder
 
 BASE = 0xFFFFFFFF81000000
 SYMBOLS = {
@@ -25,6 +25,8 @@ SYMBOLS = {
     "ftrace_caller": 0x300,
     "ftrace_regs_caller": 0x380,
     "bpf_rdonly_cast": 0x400,
+    "__entry_text_start": 0x800,
+    "__entry_text_end": 0x900,
     "_etext": 0x1000,
     "__start_orc_unwind_ip": 0x2000,
     "__start_orc_unwind": 0x2190,
@@ -37,6 +39,8 @@ SYMBOLS = {
     "bpf_tree": 0x4100,
     "ftrace_ops_list": 0x4200,
     "ftrace_list_end": 0x4300,
+    "kprobe_insn_slots": 0x4400,
+    "kprobe_optinsn_slots": 0x4500,
     "_sinittext": 0x5000,
     "_einittext": 0x5100,
     "_end": 0x6000,
@@ -58,6 +62,10 @@ ADDRESSED = {
     "ftrace_list_end": "ftrace_list_end",
     "ftrace_caller": "ftrace_caller",
     "ftrace_regs_caller": "ftrace_regs_caller",
+    "entry_start": "__entry_text_start",
+    "entry_end": "__entry_text_end",
+    "insn_slots": "kprobe_insn_slots",
+    "optinsn_slots": "kprobe_optinsn_slots",
 }
 PROLOGUE = bytes.fromhex("f30f1efa 0f1f440000 55 4889e5 415541")
 HASH_7_1 = next(bytes.fromhex(h) for h, known in KNOWN_HASHES.items() if known == SINCE_7_1)
@@ -82,7 +90,7 @@ def config(
 
 
 def found(unwinder: Unwinder = Unwinder.ORC, **other: Any) -> Facts:
-    facts = {
+    facts: dict[str, Any] = {
         "fp_entry": FP_ENTRY,
         "null_entry": NULL_ENTRY,
         "header": bytes(20),
@@ -177,13 +185,55 @@ def test_the_options_are_told() -> None:
     assert config()["verify"] == 0
 
 
+@pytest.mark.parametrize("output", list(Output))
+@pytest.mark.parametrize("per_process", [True, False])
+def test_what_becomes_of_stacks_is_told(output: Output, per_process: bool) -> None:
+    told = config("ip_rcv", ProbeOptions(output=output, per_process=per_process))
+    assert (told["output"], told["per_process"]) == (output, per_process)
+
+
+@pytest.mark.parametrize(
+    ("options", "slow"),
+    [
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT), 0),
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT, depth=20, nodes=99), 0),
+        (ProbeOptions(Method.MANUAL, output=Output.EVENT), 1),
+        (ProbeOptions(Method.MANUAL, output=Output.BRIEF), 1),
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT, per_process=True), 1),
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT, verify=100), 1),
+        (ProbeOptions(None, output=Output.COUNT), 1),  # its first stacks are compared
+        (ProbeOptions(Method.HELPER, output=Output.COUNT), 1),
+        (ProbeOptions(Method.BOTH, output=Output.COUNT), 1),
+    ],
+)
+def test_only_plain_counting_goes_the_short_way(options: ProbeOptions, slow: int) -> None:
+    method = options.method or Method.MANUAL
+    assert config("ip_rcv", options, method=method)["slow"] == slow
+
+
+@pytest.mark.parametrize("cpus", [1, 4, 512])
+@pytest.mark.parametrize("nodes", [1, 1 << 17])
+def test_nodes_are_those_for_frames_and_those_of_cpus(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, nodes: int
+) -> None:
+    monkeypatch.setattr(setting, "possible_cpus", lambda: cpus)
+    told = config("ip_rcv", ProbeOptions(nodes=nodes))
+    assert told["nodes"] == nodes + 4 * (1 + cpus)
+    size = told["node_mask"] // 64 + 1
+    assert size & (size - 1) == 0
+    assert told["node_mask"] == (size - 1) * 64
+    assert told["nodes"] <= size < 2 * told["nodes"]
+
+
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER, Method.BOTH])
 def test_only_a_walk_that_kwalk_chose_itself_is_checked_first(method: Method) -> None:
     assert config("ip_rcv", ProbeOptions(method=None))["self_check"] > 0
     assert config("ip_rcv", ProbeOptions(method=method), method=method)["self_check"] == 0
 
 
-def answered(spelling: str, absent: tuple[str, ...] = (), **fields: Any) -> tuple[dict, Facts]:
+def answered(
+    spelling: str, absent: tuple[str, ...] = (), **fields: Any
+) -> tuple[dict[str, Any], Facts]:
     """What kw_facts is asked, and what is made of its answer."""
     asked: dict[str, Any] = {}
 

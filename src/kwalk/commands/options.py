@@ -7,7 +7,7 @@ import argparse
 import math
 
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import MAX_FRAMES, Method
+from kwalk.transport.abi import MAX_FRAMES, Method, Output
 
 METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 
@@ -54,12 +54,62 @@ def stack_entries(text: str) -> int:
     return value
 
 
+def tree_nodes(text: str) -> int:
+    """A number of nodes; the kernel takes no value of a map of 2 GiB or more."""
+    value = positive_int(text)
+    if value > 1 << 23:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {1 << 23}")
+    return value
+
+
 def one_in(text: str) -> int:
     """``1/N``, or ``1`` for every one; returns N."""
     whole, slash, number = text.partition("/")
     if whole != "1" or (slash and not (number.isdecimal() and 0 < int(number) <= 1 << 30)):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form 1/N, such as 1/100")
     return int(number or "1")
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Declare what to trace, and by which method."""
+    parser.add_argument(
+        "function",
+        metavar="FUNC",
+        help="kernel function, such as ip_rcv; FUNC+0x1f for an instruction inside it, "
+        "r:FUNC for its return",
+    )
+    parser.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default="auto",
+        help="manual walks the stack in BPF; helper asks the kernel (bpf_get_stackid); "
+        "auto is manual where the kernel allows it",
+    )
+
+
+def add_address_option(parser: argparse.ArgumentParser) -> None:
+    """Declare whether addresses are shown."""
+    parser.add_argument(
+        "--addr",
+        action=argparse.BooleanOptionalAction,
+        help="show the address of each frame (default: in JSON only)",
+    )
+
+
+def addresses(args: argparse.Namespace) -> bool:
+    """Whether addresses are to be shown."""
+    return bool(args.format == "json" if args.addr is None else args.addr)
+
+
+def add_ring_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the size of the ring of records."""
+    parser.add_argument(
+        "--ring",
+        type=ring_bytes,
+        default=16 << 20,
+        metavar="MIB",
+        help="size of the ring buffer between kernel and kwalk (default: 16)",
+    )
 
 
 def add_probe_options(parser: argparse.ArgumentParser) -> None:
@@ -87,28 +137,35 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
         help="most frames of a stack; deeper ones are marked truncated (default: %(default)s)",
     )
     parser.add_argument(
-        "--ring",
-        type=ring_bytes,
-        default=16 << 20,
-        metavar="MIB",
-        help="size of the ring buffer between kernel and kwalk (default: 16)",
+        "--nodes",
+        type=tree_nodes,
+        default=1 << 17,
+        metavar="N",
+        help="manual: frames, each in its context, that the tree of stacks has room for "
+        "(default: %(default)s); when it is full, stacks are cut short and marked truncated",
     )
     parser.add_argument(
         "--stack-entries",
         type=stack_entries,
         default=16384,
         metavar="N",
-        help="helper: stacks that each of its two stack maps can hold (default: %(default)s)",
+        help="helper: stacks that each of its stack maps can hold (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 if any call was lost, whatever the cause"
     )
 
 
-def probe_options(args: argparse.Namespace, method: Method | None) -> ProbeOptions:
+def probe_options(args: argparse.Namespace, output: Output) -> ProbeOptions:
     """Return the parsed options for the engine."""
     return ProbeOptions(
-        method=method,
+        method=METHODS[args.method],
         attach=args.attach,
         depth=args.depth,
-        ring_bytes=args.ring,
+        ring_bytes=getattr(args, "ring", 0),
         stack_entries=args.stack_entries,
         verify=args.verify,
+        output=output,
+        nodes=args.nodes,
+        per_process=getattr(args, "per_pid", False),
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kwalk.cli import guarded, spell_out
 from kwalk.commands import options
-from kwalk.transport.abi import Method
+from kwalk.transport.abi import Output
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--helper", metavar="FUNC", help="take stacks with bpf_get_stackid()")
     group.add_argument("--manual", metavar="FUNC", help="walk the stack in the BPF program")
     options.add_probe_options(parser)
+    options.add_ring_option(parser)
     return parser
 
 
@@ -33,16 +34,14 @@ def _run(args: argparse.Namespace) -> int:
     from kwalk.report.stream import Names
     from kwalk.symbolize.symbolizer import Symbolizer
 
-    method = Method.HELPER if args.helper else Method.MANUAL
-    with (
-        Stopper() as stopper,
-        Capture(args.helper or args.manual, options.probe_options(args, method)) as capture,
-    ):
+    args.method = "helper" if args.helper else "manual"
+    probe_options = options.probe_options(args, Output.BRIEF)
+    with Stopper() as stopper, Capture(args.helper or args.manual, probe_options) as capture:
         announce("bpf_get_stack_test", capture)
         symbolizer = Symbolizer(capture.symbols)
         result, _ = run(capture, stopper, Names(symbolizer))
     sys.stderr.write(summary.as_text(result, symbolizer))
-    return summary.exit_code(result)
+    return summary.exit_code(result, args.strict)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

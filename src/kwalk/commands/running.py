@@ -8,8 +8,11 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 from kwalk.capture import Capture
+from kwalk.cli import close_output
+from kwalk.errors import OutputError
 from kwalk.profile import Summary
 from kwalk.report.stream import StreamReport
 
@@ -79,30 +82,29 @@ def run(
     :return: The summary, and whether standard output is still open.
     """
     deadline = None if duration is None else time.monotonic() + duration
-    printed = 0
+    left = count
     open_ = True
 
     def drain() -> None:
-        nonlocal printed, open_
-        texts = []
-        for event in capture.read():
-            texts.append(report.event(event))
-            printed += 1
-            if printed == count:
-                break
-        if texts:
-            open_ = write("".join(texts))
+        nonlocal left, open_
+        for batch in capture.batches():
+            wanted = batch if left is None else batch.first(left)
+            if left is not None:
+                left -= len(wanted)
+            if not open_ or len(wanted) < len(batch):
+                unused = batch.stacks[len(wanted) if open_ else 0 :]
+                capture.drop(unused, "past_count" if open_ else "output_closed")
+            if open_ and len(wanted):
+                open_ = write_pieces(report.pieces(wanted))
 
-    while open_ and not stopper.stopped and printed != count:
-        left = POLL_SECONDS if deadline is None else deadline - time.monotonic()
-        if left <= 0:
+    while open_ and not stopper.stopped and left != 0:
+        remaining = POLL_SECONDS if deadline is None else deadline - time.monotonic()
+        if remaining <= 0:
             break
-        stopper.wait(min(left, POLL_SECONDS))
+        stopper.wait(min(remaining, POLL_SECONDS))
         drain()
     capture.stop()
-    if open_ and printed != count:
-        drain()
-    capture.skip("past_count" if printed == count else "output_closed")
+    drain()
     summary = capture.summary()
     if open_:
         open_ = write(report.end(summary))
@@ -110,12 +112,36 @@ def run(
 
 
 def write(text: str) -> bool:
-    """Write to standard output at once; return False if nobody reads it any more."""
+    """Write to standard output at once; return False if nobody reads it any more.
+
+    :raises OutputError: if it cannot be written for another reason.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_output()
         return False
+    except OSError as error:
+        close_output()
+        raise OutputError(error) from error
+    return True
+
+
+def write_pieces(pieces: Sequence[bytes]) -> bool:
+    """Write all of them to standard output; return False if nobody reads it any more.
+
+    :raises OutputError: if it cannot be written for another reason.
+    """
+    # One copy of many pieces; writev() would have the kernel take each by itself, at a higher cost.
+    rest = memoryview(b"".join(pieces))
+    try:
+        while rest:
+            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+    except BrokenPipeError:
+        close_output()
+        return False
+    except OSError as error:
+        close_output()
+        raise OutputError(error) from error
     return True

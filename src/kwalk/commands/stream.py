@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from kwalk.commands import options
+from kwalk.transport.abi import Output
 
 
 class StreamCommand:
@@ -14,19 +15,7 @@ class StreamCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument(
-            "function",
-            metavar="FUNC",
-            help="kernel function, such as ip_rcv; FUNC+0x1f for an instruction inside it, "
-            "r:FUNC for its return",
-        )
-        parser.add_argument(
-            "--method",
-            choices=tuple(options.METHODS),
-            default="auto",
-            help="manual walks the stack in BPF; helper asks the kernel (bpf_get_stackid); "
-            "auto is manual where the kernel allows it",
-        )
+        options.add_target(parser)
         parser.add_argument(
             "--count", type=options.positive_int, metavar="N", help="stop after N events"
         )
@@ -34,8 +23,9 @@ class StreamCommand:
             "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
         )
         parser.add_argument("--format", choices=("text", "json"), default="text")
-        parser.add_argument("--no-addr", action="store_true", help="leave out addresses")
+        options.add_address_option(parser)
         options.add_probe_options(parser)
+        options.add_ring_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""
@@ -44,15 +34,15 @@ class StreamCommand:
         from kwalk.report import stream, summary
         from kwalk.symbolize.symbolizer import Symbolizer
 
-        probe_options = options.probe_options(args, options.METHODS[args.method])
+        probe_options = options.probe_options(args, Output.EVENT)
         with Stopper() as stopper, Capture(args.function, probe_options) as capture:
             announce("kwalk", capture)
             form = stream.JsonLines if args.format == "json" else stream.Text
             symbolizer = Symbolizer(capture.symbols)
-            report = form(symbolizer, addresses=not args.no_addr)
+            report = form(symbolizer, addresses=options.addresses(args))
             result, _ = run(capture, stopper, report, args.count, args.duration)
         sys.stderr.write(summary.as_text(result, symbolizer))
-        return summary.exit_code(result)
+        return summary.exit_code(result, args.strict)
 
 
 command = StreamCommand()

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 """The walk compared with the kernel's unwinder: both sides of a difference, and the numbers.
 
-The comparison itself is done in BPF (``bpf/verify.bpf.h``). Of an event that differs one side is
-recorded as the event, and for the first ones the other side follows as a record of its own.
+The comparison itself is done in BPF (``bpf/verify.bpf.h``). Both sides of an event that differs are
+in the tree: one is the event's stack, the other is named beside it.
 """
 
 from __future__ import annotations
 
+from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record
-from kwalk.decode.stacks import StackTable
 from kwalk.profile import Difference, Stack, Verify
-from kwalk.transport.abi import TRUNCATED
+from kwalk.transport.abi import FALLBACK
 
 SHOWN = 8
 
@@ -21,32 +21,25 @@ class Comparison:
     :param every: As in ``Verify``.
     """
 
-    def __init__(self, table: StackTable, every: int) -> None:
-        self._table = table
+    def __init__(self, contexts: Contexts, every: int) -> None:
+        self._contexts = contexts
         self._every = every
         self._differences: list[Difference] = []
-        # By CPU, the last event that differs: the record with the other side is the next of that
-        # CPU's, or never comes.
-        self._one_sided: dict[int, tuple[Record, Stack]] = {}
 
-    def one_side(self, record: Record, stack: Stack) -> None:
-        """Take note of an event that the walk and the kernel disagree about."""
-        self._one_sided[record.cpu] = record, stack
+    def difference(self, record: Record, stack: Stack | None) -> None:
+        """Take note of an event that the walk and the kernel disagree about.
 
-    def other_side(self, record: Record) -> None:
-        """Put a record that is no event beside the event that it belongs to."""
-        event, one = self._one_sided.get(record.cpu, (record, None))
-        if one is None or (event.time_ns, event.pid) != (record.time_ns, record.pid):
-            return
-        del self._one_sided[record.cpu]
+        :param stack: The event's; None if it is the kernel's, and has no FUNC.
+        """
         if len(self._differences) >= SHOWN:
             return
-        if one.fallback:
-            walked = self._table.walked(record.frames, bool(record.flags & TRUNCATED))
-            self._differences.append(Difference(walked, one))
+        if record.flags & FALLBACK:
+            walked, kernel = self._contexts.stack(record.other), stack
         else:
-            kernel = self._table.unwound(record.frames) or self._table.walked(record.frames, False)
-            self._differences.append(Difference(one, kernel))
+            walked, kernel = stack, self._contexts.stack(record.other)
+            kernel = kernel or self._contexts.whole(record.other)
+        if walked and kernel:
+            self._differences.append(Difference(walked, kernel))
 
     def verify(self, counted: dict[str, int]) -> Verify | None:
         """Return what was found, or None where nothing was compared, nor was to be.
@@ -55,7 +48,11 @@ class Comparison:
         """
         if not self._every and not counted["checked"]:
             return None
-        wrong = {"int3_start": counted["wrong_start"], "stacked_hooks": counted["stacked_hooks"]}
+        wrong = {
+            "int3_start": counted["wrong_start"],
+            "stacked_hooks": counted["stacked_hooks"],
+            "nested_nmi": counted["nested_nmi"],
+        }
         return Verify(
             every=self._every,
             checked=counted["checked"],

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Sequence
 
 from kwalk.profile import Stack
 from kwalk.transport.abi import MAX_FRAMES
 
 # The fentry call, endbr and padding lie within this many bytes of the function's start.
 ENTRY_BYTES = 16
-_WORDS = [struct.Struct(f"<{count}Q") for count in range(257)]
 
 
 class StackTable:
@@ -19,7 +18,7 @@ class StackTable:
     :param function: Address of the traced instruction.
     :param depth: Most frames of a stack.
     :param insert_caller: The kernel's unwinder misses the direct caller (frame pointers), so
-        stacks that kwalk fell back to get it from the record.
+        stacks that kwalk fell back to get it from the walk.
     :param returned: The kernel's stacks begin with the caller: the function has returned.
     :param kernel_depth: Most frames that the kernel's unwinder gives.
     """
@@ -37,37 +36,24 @@ class StackTable:
         self._kernel_depth = kernel_depth
         self._insert_caller = insert_caller
         self._returned = returned
-        self._known: dict[tuple[bytes, bool, int], Stack] = {}
         self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
 
-    def walked(self, raw: bytes, truncated: bool) -> Stack:
-        """Return the stack of a manual record: it begins at the function already."""
-        key = raw, truncated, 0
-        stack = self._known.get(key)
-        if stack is None:
-            stack = self._known[key] = self._share(self._words(raw), truncated, False)
-        return stack
+    def walked(self, addresses: Sequence[int], truncated: bool) -> Stack:
+        """Return the stack of the walk: it begins at the function already."""
+        return self._share(tuple(addresses), truncated, False)
 
-    def unwound(self, raw: bytes, caller: int | None = None, follows: int = 0) -> Stack | None:
+    def unwound(
+        self, words: Sequence[int], caller: int | None = None, follows: int = 0, cut: bool = False
+    ) -> Stack | None:
         """Return the stack of the kernel's own unwinder, cut to begin at the function.
 
-        :param raw: Addresses, unused ones zero; a tracer's own frames may come first.
+        :param words: Addresses, unused ones at the end zero; a tracer's own frames may come first.
         :param caller: For a fallback, the function's return address.
         :param follows: Where the function jumped to the tracer and is not in the stack: its
             return address, which follows the tracer's frames.
+        :param cut: There was no room for all of them.
         :return: None if the function is not in it.
         """
-        key = raw, caller is not None, caller or follows
-        stack = self._known.get(key)
-        if stack is None:
-            made = self._cut(raw, caller, follows)
-            if made is None:
-                return None
-            stack = self._known[key] = made
-        return stack
-
-    def _cut(self, raw: bytes, caller: int | None, follows: int) -> Stack | None:
-        words = self._words(raw)
         used = len(words)
         while used and not words[used - 1]:
             used -= 1
@@ -83,17 +69,13 @@ class StackTable:
         full = self._kernel_depth
         if caller is None:
             full = min(full, self._depth)
-        cut = used >= full or len(frames) > self._depth
+        cut = cut or used >= full or len(frames) > self._depth
         return self._share(tuple(frames[: self._depth]), cut, caller is not None)
 
-    def _entry(self, words: tuple[int, ...]) -> int | None:
+    def _entry(self, words: Sequence[int]) -> int | None:
         near = range(self._function, self._function + ENTRY_BYTES + 1)
         return next((index for index, word in enumerate(words) if word in near), None)
 
     def _share(self, frames: tuple[int, ...], truncated: bool, fallback: bool) -> Stack:
         key = frames, truncated, fallback
         return self._shared.setdefault(key, Stack(frames, truncated, fallback))
-
-    @staticmethod
-    def _words(raw: bytes) -> tuple[int, ...]:
-        return _WORDS[len(raw) // 8].unpack(raw)

@@ -62,9 +62,9 @@ class Map:
         if result != -2:
             check(result, f"cannot delete from map {self.name}")
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Iterate over 4-byte keys; the current one may be deleted meanwhile."""
-        key, following = ffi().NULL, ffi().new("char[4]")
+    def each_key(self, size: int = 4) -> Iterator[bytes]:
+        """Iterate over keys of ``size`` bytes; the current one may be deleted meanwhile."""
+        key, following = ffi().NULL, ffi().new("char[]", size)
         while lib().bpf_map_get_next_key(self.fd, key, following) == 0:
             found = bytes(ffi().buffer(following))
             yield found

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kwalk.transport.abi import MAX_FRAMES, Method
+from kwalk.transport.abi import MAX_FRAMES, Method, Output
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,9 @@ class ProbeOptions:
     :param depth: Most frames of a stack, 2 to 127.
     :param ring_bytes: Size of the ring buffer, a power of two.
     :param stack_entries: Helper: stacks in each of the two maps.
+    :param output: What becomes of a stack: counted, or sent as a record.
+    :param nodes: Manual: frames that the calling-context tree has room for.
+    :param per_process: Count by process.
     :param verify: Manual: compare a random one in so many events with the kernel's unwinder;
         0 for none.
     """
@@ -26,4 +29,7 @@ class ProbeOptions:
     depth: int = MAX_FRAMES
     ring_bytes: int = 16 << 20
     stack_entries: int = 16384
+    output: Output = Output.EVENT
+    nodes: int = 1 << 17
+    per_process: bool = False
     verify: int = 0

@@ -21,10 +21,14 @@ from kwalk.transport.abi import (
     CONTROL,
     CONTROL_SECTION,
     Method,
+    Output,
     Place,
     Start,
     Unwinder,
 )
+from kwalk.transport.counters import possible_cpus
+from kwalk.transport.ring import PAGE
+from kwalk.transport.tree import NODE_BYTES, Tree
 
 PROGRAMS = {
     "kprobe": "kw_kprobe",
@@ -41,10 +45,10 @@ WAYS = {
 
 @dataclass
 class Probe:
-    """A loaded and attached program; close ``obj`` to remove it.
+    """A loaded and attached program.
 
     :param control: ``struct kw_control`` as it was last written.
-    :param kernel_frames: Most frames of a stack of the kernel's own unwinder.
+    :param config: ``struct kw_config``.
     :param notes: What a user should know: why not the method or attach type asked for.
     """
 
@@ -55,7 +59,8 @@ class Probe:
     unwinder: Unwinder
     counts_missed: bool
     control: dict[str, int]
-    kernel_frames: int
+    config: dict[str, int]
+    tree: Tree
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -67,6 +72,11 @@ class Probe:
     def by_kprobe(self) -> bool:
         """The kernel calls the program from a kprobe or kretprobe, with registers."""
         return self.program == "kw_kprobe"
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        self.tree.close()
+        self.obj.close()
 
 
 def image() -> bytes:
@@ -138,6 +148,7 @@ def _attach_by(
     notes: list[str],
 ) -> Probe:
     obj = Object(image())
+    tree: Tree | None = None
     try:
         program = PROGRAMS[way]
         by_kprobe = program == "kw_kprobe"
@@ -145,8 +156,7 @@ def _attach_by(
         obj.choose({program: attached_to, setting.FACTS_PROGRAM: None})
         config = setting.config(target, symbols, options, method, fentry=not by_kprobe)
         obj.map(CONFIG_SECTION).preset(CONFIG.pack(config))
-        kernel_frames = config["kernel_frames"]
-        _resize(obj, options, method, kernel_frames)
+        _resize(obj, options, method, config)
         obj.load()
         facts = setting.facts(obj, symbols, target)
         unwinder = Unwinder(facts.unwinder)
@@ -161,22 +171,35 @@ def _attach_by(
                     "kernel's unwinder is asked each time (fallback)",
                 ]
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
+        tree = Tree(obj, possible_cpus(), config["node_mask"] // NODE_BYTES + 1)
+        tree.plant(target.traced)
         if by_kprobe:
             obj.attach_kprobe(program, target.name, target.offset, target.returns)
         else:
             obj.attach_trace(program, target.name)
         missed = facts.counts_missed
-        return Probe(
-            obj, target, method, way, unwinder, missed, control, kernel_frames, list(notes)
-        )
+        return Probe(obj, target, method, way, unwinder, missed, control, config, tree, list(notes))
     except BaseException:
+        if tree:
+            tree.close()
         obj.close()
         raise
 
 
-def _resize(obj: Object, options: ProbeOptions, method: Method, kernel_frames: int) -> None:
-    obj.map("events").resize(max_entries=options.ring_bytes)
+def ring_bytes(options: ProbeOptions) -> int:
+    """Return the size of the ring of records; without records, the least there is."""
+    return PAGE if options.output == Output.COUNT else options.ring_bytes
+
+
+def _resize(obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]) -> None:
+    counting = options.output == Output.COUNT
+    obj.map("events").resize(max_entries=ring_bytes(options))
+    nodes = config["node_mask"] // NODE_BYTES + 1
+    obj.map("tree").resize(value_size=nodes * NODE_BYTES)
+    obj.map("buckets").resize(value_size=nodes * 4)
     entries = options.stack_entries if method & Method.HELPER else 1
-    depth = max(1, min(options.depth, kernel_frames))  # the kernel refuses deeper ones
+    depth = max(1, min(options.depth, config["kernel_frames"]))  # the kernel refuses deeper ones
     for name in ("stacks_a", "stacks_b"):
-        obj.map(name).resize(max_entries=entries, value_size=8 * depth)
+        second = counting and name == "stacks_b"
+        obj.map(name).resize(max_entries=1 if second else entries, value_size=8 * depth)
+    obj.map("counted").resize(max_entries=2 * entries if counting else 1)

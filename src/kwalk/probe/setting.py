@@ -13,7 +13,9 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.target import Target
-from kwalk.transport.abi import FACTS, MAX_FRAMES, Method, Unwinder
+from kwalk.transport import tree
+from kwalk.transport.abi import FACTS, MAX_FRAMES, Method, Output, Unwinder
+from kwalk.transport.counters import possible_cpus
 
 FACTS_PROGRAM = "kw_facts"
 # Events of each CPU that are compared at the start where kwalk itself chose to walk.
@@ -52,8 +54,10 @@ def config(
     target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method, fentry: bool
 ) -> dict[str, int]:
     """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0."""
+    cpus = possible_cpus()
     rethook = symbols.address("arch_rethook_trampoline")
     graph_return = symbols.address("return_to_handler")
+    nmi_start, nmi_end = _nmi_entry(symbols)
     hooks = [address for address in (rethook, graph_return) if address]
     return {
         "func": target.traced,
@@ -77,6 +81,10 @@ def config(
         "ftrace_list_end": symbols.address("ftrace_list_end"),
         "ftrace_caller": symbols.address("ftrace_caller"),
         "ftrace_regs_caller": symbols.address("ftrace_regs_caller"),
+        "entry_start": symbols.address("__entry_text_start"),
+        "entry_end": symbols.address("__entry_text_end"),
+        "nmi_start": nmi_start,
+        "nmi_end": nmi_end,
         "insn_slots": symbols.address("kprobe_insn_slots"),
         "optinsn_slots": symbols.address("kprobe_optinsn_slots"),
         "method": int(method),
@@ -89,7 +97,26 @@ def config(
         # TOP_OF_KERNEL_STACK_PADDING in arch/x86/include/asm/thread_info.h
         "stack_padding": 16 if symbols.address("asm_fred_entrypoint_user") else 0,
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
+        "output": int(options.output),
+        "per_process": int(options.per_process),
+        # Plain counting knows only the walk's own result; all else is asked for here.
+        "slow": int(
+            method != Method.MANUAL
+            or options.output != Output.COUNT
+            or bool(options.per_process or options.verify or not options.method)
+        ),
+        "nodes": options.nodes + tree.reserved(cpus),
+        "node_mask": (tree.size_for(options.nodes, cpus) - 1) * tree.NODE_BYTES,
     }
+
+
+def _nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
+    """Return where the entry code of NMIs begins and ends; zeros if it is not known."""
+    parts = {"asm_exc_nmi", "repeat_nmi", "end_repeat_nmi"}  # labels are symbols, too
+    start = end = symbols.address("asm_exc_nmi")
+    while start and (symbol := symbols.lookup(end)) and symbol.name in parts:
+        end += 16  # functions are aligned to that
+    return start, end
 
 
 def _words(symbols: Kallsyms, first: str, end: str) -> int:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One frame as text."""
+"""One frame as text, and as plain data."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from kwalk.profile import Frame
 
@@ -10,3 +12,9 @@ def frame_text(frame: Frame) -> str:
     """Return ``symbol+0x1f [module]``, or the address where no symbol is known."""
     name = f"{frame.name}+{frame.offset:#x}" if frame.name else f"{frame.address:#x}"
     return f"{name} [{frame.module}]" if frame.module else name
+
+
+def frame_data(frame: Frame, address: bool = True) -> dict[str, Any]:
+    """Return a frame as JSON-ready data, its address as ``addr`` where it is wanted."""
+    data: dict[str, Any] = {"name": frame.name, "offset": frame.offset, "module": frame.module}
+    return data | {"addr": f"{frame.address:#x}"} if address else data

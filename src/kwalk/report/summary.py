@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kwalk.profile import Summary, Verify
+from kwalk.profile import Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -19,6 +19,7 @@ CAUSES = {
     "efault": "the kernel's unwinder returned no stack",
     "ebusy": "the kernel's unwinder was busy on that CPU",
     "other": "the kernel's unwinder failed otherwise",
+    "map_full": "there was no room to count one more stack; a larger --stack-entries helps",
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
     "recursion": "the program was already running on that CPU",
@@ -29,11 +30,11 @@ CAUSES = {
 }
 
 
-def as_data(summary: Summary) -> dict[str, Any]:
+def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
     """Return the summary as JSON-ready data."""
     ledger = summary.ledger
-    return {
-        "schema": SCHEMA,
+    data: dict[str, Any] = {
+        "schema": schema,
         "function": summary.function,
         "method": summary.method,
         "attach": summary.attach,
@@ -47,7 +48,12 @@ def as_data(summary: Summary) -> dict[str, Any]:
             "uncounted": ledger.uncounted,
         },
         "notes": summary.notes,
-    } | ({"verify": _verify_data(summary.verify)} if summary.verify else {})
+    }
+    if summary.verify:
+        data["verify"] = _verify_data(summary.verify)
+    if summary.tree:
+        data["tree"] = summary.tree._asdict()
+    return data
 
 
 def _verify_data(verify: Verify) -> dict[str, Any]:
@@ -64,10 +70,29 @@ def _verify_data(verify: Verify) -> dict[str, Any]:
     }
 
 
-def exit_code(summary: Summary) -> int:
-    """Return 1 if ``--verify`` found a difference, else 0."""
-    verify = summary.verify
+# Calls that came after the last one that was wanted.
+_UNWANTED = {"past_count", "output_closed"}
+
+
+def exit_code(summary: Summary, strict: bool = False) -> int:
+    """Return 1 if ``--verify`` found a difference, else 0.
+
+    :param strict: Also if a call was lost that was wanted, or is not accounted for.
+    """
+    verify, ledger = summary.verify, summary.ledger
+    if strict and (set(ledger.lost) - _UNWANTED or ledger.balance):
+        return 1
     return int(bool(verify and verify.every and verify.mismatches))
+
+
+def _tree_lines(tree: TreeUse) -> list[str]:
+    """Say how full the tree of stacks is, once that begins to matter."""
+    share = f"{tree.used:,} of {tree.size:,} nodes used"
+    if tree.full:
+        return [
+            f"  tree: full, {share}; {tree.full:,} stacks were cut short; a larger --nodes helps"
+        ]
+    return [f"  tree: {share}"] if tree.used > tree.size // 2 else []
 
 
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
@@ -87,6 +112,8 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         lines.append("  nothing called it meanwhile; was there a load that should?")
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
+    if summary.tree:
+        lines += _tree_lines(summary.tree)
     if ledger.fallback:
         lines.append(f"  fallback: {ledger.fallback:,} stacks come from the kernel's unwinder")
     lines += [f"  not counted: {text}" for text in ledger.uncounted]

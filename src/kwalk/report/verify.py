@@ -14,6 +14,8 @@ KERNEL_WRONG = {
     "int3_start": "the kernel unwound from the address behind the probe's int3, where another "
     "rule holds",
     "stacked_hooks": "a return address was replaced twice, and the kernel undid it once",
+    "nested_nmi": "an NMI came during another, and the kernel did not find back to what the first "
+    "had interrupted",
 }
 
 

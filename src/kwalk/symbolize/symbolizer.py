@@ -12,7 +12,9 @@ class Symbolizer:
 
     A return address stands behind its call, which may be the last instruction of a function
     that never gets back; so the symbol is that of the byte before it, as in sprint_backtrace()
-    of kernel/kallsyms.c, while the offset is that of the address itself.
+    of kernel/kallsyms.c, while the offset is that of the address itself. An address right behind a
+    function's padding (``__pfx_...``), which calls nothing, is that of an instruction that was
+    interrupted: the function's first.
     """
 
     def __init__(self, symbols: Kallsyms) -> None:
@@ -35,6 +37,8 @@ class Symbolizer:
 
     def _name(self, address: int, place: int) -> Frame:
         symbol = self._symbols.lookup(place)
+        if symbol and symbol.name.startswith("__pfx_"):
+            symbol = self._symbols.lookup(address)
         if symbol is None:
             return Frame("", 0, "", address)
         return Frame(symbol.name, address - symbol.address, symbol.module, address)

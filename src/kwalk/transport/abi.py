@@ -48,12 +48,37 @@ class Start(enum.IntEnum):
     FRAME = 3
 
 
+class Output(enum.IntEnum):
+    """``enum kw_output``: what becomes of a stack."""
+
+    COUNT = 0
+    EVENT = 1
+    BRIEF = 2
+
+
+class Kind(enum.IntEnum):
+    """``enum kw_kind``: what a node of the tree is."""
+
+    NONE = 0
+    PLAIN = 1
+    BP = 2
+    DEREF = 3
+    STEP = 4
+    END = 5
+    USER = 6
+    LAST = 7
+    CUT = 8
+    STALE = 9
+    ROOT = 10
+    KERNEL = 11
+    PROCESS = 12
+
+
 TRUNCATED = 1 << 0
 FALLBACK = 1 << 1
 SECOND_MAP = 1 << 2
 NO_ID = 1 << 3
 DIFFERS = 1 << 4
-OTHER = 1 << 5
 STACKED = 1 << 6
 JUMPED = 1 << 7
 
@@ -94,24 +119,34 @@ CONFIG = Layout(
     "func:Q text_start:Q text_end:Q init_start:Q init_end:Q image_end:Q orc_ip:Q orc:Q"
     " orc_lookup:Q rethook:Q graph_return:Q hook_first:Q hook_span:Q mod_tree:Q bpf_tree:Q"
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
-    " insn_slots:Q optinsn_slots:Q"
+    " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q insn_slots:Q optinsn_slots:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
-    " self_check:I kernel_frames:I stack_padding:I reserved:I",
+    " self_check:I kernel_frames:I stack_padding:I output:I per_process:I slow:I nodes:I"
+    " node_mask:I",
 )
 CONTROL = Layout(
     "kw_control",
     "active_map:I orc_reg_sp:I orc_reg_prev_sp:I orc_last:I distrust:I start:I stack_size:I"
     " reserved:I",
 )
+NODE = Layout(
+    "kw_node",
+    "ip:Q hint:I other:I delta:I rule:I parent:I next:I count:Q cut:Q sequence:I bp_at:i"
+    " kind:B source:B depth:B flags:B process:I",
+)
+NO_ADDRESS = 0x6B77616C6B000000  # KW_NO_ADDRESS
 EVENT = Layout(
     "kw_event",
-    "time_ns:Q caller:Q tgid:I pid:I cpu:I stack_id:i nr:H flags:H reserved:I comm:16s",
+    "node:I stack_id:i other:I flags:I time_ns:Q cpu:I tgid:I pid:I reserved:I comm:16s",
 )
+BRIEF_BYTES = 16  # KW_BRIEF_BYTES
+COUNTED = Layout("kw_counted", "stack_id:i node:I tgid:I reserved:I")
+COUNT = Layout("kw_count", "count:Q comm:16s")
 COUNTERS = Layout(
     "kw_counters",
-    "hits:Q recorded:Q truncated:Q fallback:Q lost_ring_full:Q lost_ring_busy:Q"
-    " lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q lost_other:Q"
-    " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q",
+    "lost_ring_full:Q lost_ring_busy:Q lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q"
+    " lost_other:Q lost_map_full:Q pool_full:Q"
+    " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q nested_nmi:Q",
 )
 FACTS = Layout(
     "kw_facts",

@@ -8,6 +8,8 @@ takes the bucket out and puts it back). So only the idle map is ever touched.
 
 from __future__ import annotations
 
+import struct
+
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.transport.abi import CONTROL, CONTROL_SECTION
@@ -28,7 +30,7 @@ class StackMaps:
         self._inner = obj.map("barrier_inner").fd.to_bytes(4, "little")
         self._section = obj.map(CONTROL_SECTION)
         self._control = control
-        self._size = depth * WORD
+        self._depth = depth
 
     def wait(self) -> None:
         """Return when every program that was running has ended.
@@ -49,14 +51,15 @@ class StackMaps:
         self.wait()
         return idle
 
-    def stack(self, number: int, stack_id: int) -> bytes | None:
-        """Return the addresses of a stack, 8 bytes each, unused ones zero; None if it is gone."""
+    def stack(self, number: int, stack_id: int) -> tuple[int, ...] | None:
+        """Return the addresses of a stack, unused ones zero; None if it is gone."""
         try:
-            return self._maps[number].lookup(stack_id.to_bytes(4, "little"), self._size)
+            data = self._maps[number].lookup(stack_id.to_bytes(4, "little"), self._depth * WORD)
         except LibbpfError:
             return None
+        return None if data is None else struct.unpack(f"<{self._depth}Q", data)
 
     def clear(self, number: int) -> None:
         """Empty a map, the idle one."""
-        for key in self._maps[number]:
+        for key in self._maps[number].each_key():
             self._maps[number].delete(key)

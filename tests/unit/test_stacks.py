@@ -1,68 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""Records come out of the ring as they went in; stacks begin at the traced function."""
+"""Raw addresses become stacks that begin at the traced function."""
 
 from __future__ import annotations
-
-import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.decode.records import Record, decode
 from kwalk.decode.stacks import StackTable
-from kwalk.transport.abi import EVENT, NO_ID, TRUNCATED
 
 FUNC = 0xFFFFFFFF81800000
 ADDRESSES = st.integers(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
 OUTSIDE = ADDRESSES.filter(lambda address: not FUNC <= address <= FUNC + 16)
-U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 
 
-def words(*addresses: int, size: int = 0) -> bytes:
+def words(*addresses: int, size: int = 0) -> tuple[int, ...]:
     """Addresses as the kernel writes them, up to ``size`` of them: the rest is zero."""
-    return struct.pack(f"<{len(addresses)}Q", *addresses).ljust(8 * size, b"\0")
+    return addresses + (0,) * (size - len(addresses))
 
 
 def table(depth: int = 127, insert_caller: bool = False) -> StackTable:
     return StackTable(FUNC, depth, insert_caller)
-
-
-@given(
-    st.tuples(U64, U64, U32, U32, U32, st.integers(-(1 << 31), (1 << 31) - 1)),
-    st.lists(U64, max_size=127),
-    U16,
-    st.text("ab\xe9 -", max_size=7),
-    st.binary(max_size=64),
-)
-def test_a_record_comes_out_as_it_went_in(
-    start: tuple[int, ...], frames: list[int], flags: int, comm: str, behind: bytes
-) -> None:
-    header = EVENT.struct.pack(*start, len(frames), flags, 0, comm.encode())
-    view = memoryview(header + words(*frames) + behind)
-    assert decode(view) == Record(*start, flags, comm, words(*frames))
-
-
-def test_a_record_in_the_bytes_of_the_abi() -> None:
-    raw = bytes.fromhex(
-        "0102000000000000" "4000008081ffffff"  # time_ns, caller
-        "6400000065000000" "03000000f4ffffff"  # tgid, pid, cpu, stack_id
-        "0100090000000000"  # nr, flags, reserved
-    )  # fmt: skip
-    buffer = bytearray(raw + b"redis-\xff\0garbage\0" + words(FUNC))
-    record = decode(memoryview(buffer))
-    buffer[:] = bytes(len(buffer))  # the kernel reuses the space
-    assert record == Record(
-        time_ns=0x201,
-        caller=0xFFFFFF8180000040,
-        tgid=100,
-        pid=101,
-        cpu=3,
-        stack_id=-12,
-        flags=TRUNCATED | NO_ID,
-        comm="redis-\N{REPLACEMENT CHARACTER}",
-        frames=words(FUNC),
-    )
 
 
 @given(
@@ -108,7 +66,7 @@ def test_only_a_fallback_where_the_kernel_misses_it_gets_the_caller() -> None:
     caller, further = 0xFFFFFFFF81000100, 0xFFFFFFFF81000200
     missed, whole = words(FUNC, further), words(FUNC, caller, further)
 
-    def addresses(insert: bool, raw: bytes, known: int | None) -> tuple[int, ...]:
+    def addresses(insert: bool, raw: tuple[int, ...], known: int | None) -> tuple[int, ...]:
         stack = table(insert_caller=insert).unwound(raw, known)
         assert stack is not None
         assert stack.fallback == (known is not None)
@@ -132,7 +90,9 @@ def test_a_fallback_stack_has_no_more_frames_than_asked_for(frames: tuple[int, .
 
 # The kernel's answer to a fallback has room for 127 frames, whatever the depth.
 @pytest.mark.parametrize("tracer", [(), (1, 2, 3)])
-def test_a_whole_fallback_stack_of_just_that_depth_is_not_truncated(tracer: tuple[int]) -> None:
+def test_a_whole_fallback_stack_of_just_that_depth_is_not_truncated(
+    tracer: tuple[int, ...],
+) -> None:
     stack = table(depth=4).unwound(words(*tracer, FUNC, 7, 8, 9, size=10), caller=7)
     assert stack is not None
     assert stack.addresses == (FUNC, 7, 8, 9)
@@ -201,3 +161,22 @@ def test_where_the_function_jumped_to_its_tracer_its_caller_follows() -> None:
     assert stack is not None
     assert stack.addresses == (FUNC, 100, 101)
     assert table.unwound(words(7, 8, 100, 101, size=6), follows=102) is None
+
+
+@pytest.mark.parametrize("caller", [None, 9])
+def test_what_the_kernel_had_no_room_for_is_truncated(caller: int | None) -> None:
+    stacks = table()
+    whole = stacks.unwound([FUNC, 1, 2], caller)
+    cut = stacks.unwound([FUNC, 1, 2], caller, cut=True)
+    assert whole
+    assert cut
+    assert cut.addresses == whole.addresses == (FUNC, 1, 2)
+    assert (whole.truncated, cut.truncated) == (False, True)
+    assert cut is not whole
+    assert whole.fallback == cut.fallback == (caller is not None)
+
+
+def test_a_list_will_do_for_addresses() -> None:
+    stacks = table()
+    assert stacks.walked([FUNC, 1], False) is stacks.walked((FUNC, 1), False)
+    assert stacks.unwound([7, 8, 100, 0], follows=100) is stacks.unwound((FUNC, 100))

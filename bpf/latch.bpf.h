@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * latch.bpf.h: search the kernel's latched trees: which module or BPF program an address is in.
+ *
+ * The kernel keeps two copies and changes one while readers use the other
+ * (latch_tree_find() in include/linux/rbtree_latch.h). A tree that changed under the search
+ * answers nothing, and the event is given to the kernel's unwinder. Programs run under RCU, so
+ * that no node's memory goes away meanwhile.
+ */
+#ifndef KWALK_LATCH_H
+#define KWALK_LATCH_H
+
+#define KW_TREE_DEPTH 48 /* a red-black tree of 2^24 nodes */
+
+struct kw_tree_search {
+	__u64 ip;
+	__u64 node;  /* struct rb_node, 0 at the end */
+	__s32 start; /* from node to the first address */
+	__s32 size;  /* from node to the 32-bit size; 0 if the end is given instead */
+	__s32 end;   /* from node to the last address */
+	__u32 done;  /* found, or known not to be in it */
+};
+
+#define KW_TREE_UNKNOWN 1 /* the tree changed meanwhile */
+
+static long kw_tree_next(__u32 index, struct kw_tree_search *s)
+{
+	__u64 start, after;
+
+	s->done = !s->node;
+	if (s->done)
+		return 1;
+	start = kw_load(s->node + s->start);
+	after = s->size ? start + (__u32)kw_load(s->node + s->size) : kw_load(s->node + s->end) + 1;
+	if (s->ip < start) {
+		s->node = kw_load_field(s->node, struct rb_node, rb_left);
+	} else if (s->ip >= after) {
+		s->node = kw_load_field(s->node, struct rb_node, rb_right);
+	} else {
+		s->done = 1;
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * The latch_tree_node that ip lies in, 0 if it is in none, or KW_TREE_UNKNOWN. The offsets in
+ * search are those from a latch_tree_node.
+ */
+static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *search)
+{
+	const __u32 node_size = bpf_core_type_size(struct rb_node);
+	__u32 sequence, shift;
+
+	sequence = kw_load_field(root, struct latch_tree_root, seq);
+	shift = sequence & 1 ? node_size : 0;
+	search->start -= shift;
+	search->end -= shift;
+	if (search->size)
+		search->size -= shift;
+	search->node = kw_load(root + bpf_core_field_offset(struct latch_tree_root, tree) +
+			       (sequence & 1) * bpf_core_type_size(struct rb_root));
+	bpf_loop(KW_TREE_DEPTH, kw_tree_next, search, 0);
+	if (!search->done || (__u32)kw_load_field(root, struct latch_tree_root, seq) != sequence)
+		return KW_TREE_UNKNOWN;
+	return search->node ? search->node - shift : 0;
+}
+
+/* Distance in bytes from a structure's latch_tree_node to another member of it. */
+#define kw_tree_offset(type, node, member)                                                         \
+	((__s32)bpf_core_field_offset(type, member) - (__s32)bpf_core_field_offset(type, node))
+
+#endif /* KWALK_LATCH_H */

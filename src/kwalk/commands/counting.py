@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Count until it is time to stop, with what was counted in between printed at intervals."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from kwalk.capture import Capture
+from kwalk.commands.running import Stopper, write
+from kwalk.profile import Count, Process, Profile, Stack, Summary
+from kwalk.report.count import CountReport
+
+_Before = dict[tuple[Stack, Process | None], int]
+
+
+def since(before: _Before, counts: list[Count]) -> list[Count]:
+    """Return what was counted since the last call, the rarest first; ``before`` is brought on."""
+    new = []
+    for count in counts:
+        key = count.stack, count.process
+        number = count.count - before.get(key, 0)
+        before[key] = count.count
+        if number:
+            new.append(Count(count.stack, number, count.process))
+    return sorted(new, key=lambda count: count.count)
+
+
+def run(
+    capture: Capture,
+    stopper: Stopper,
+    report: CountReport,
+    duration: float | None = None,
+    interval: float | None = None,
+) -> Summary:
+    """Wait until told to stop, then detach and print what was counted.
+
+    :param duration: Stop after this many seconds.
+    :param interval: Print what was counted each time so many seconds have passed.
+    """
+    started = last = time.monotonic()
+    end = math.inf if duration is None else started + duration
+    step = math.inf if interval is None else interval
+    due = started + step
+    before: _Before = {}
+    while not stopper.stopped and (now := time.monotonic()) < end:
+        if now < due:
+            stopper.wait(min(end, due, now + 1) - now)
+            continue
+        counts = since(before, capture.counts())
+        if not write(report.interval(counts, now - last)):
+            break
+        # Where printing took longer than an interval, those that it missed are one.
+        last, due = now, now + step - (now - due) % step
+    capture.stop()
+    counts = capture.counts()
+    summary = capture.summary()
+    write(report.end(Profile(counts, summary)))
+    return summary

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Nodes of the calling-context tree to stacks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kwalk.decode.names import process_name
+from kwalk.decode.stacks import StackTable
+from kwalk.profile import Process, Stack
+from kwalk.transport.abi import Kind
+from kwalk.transport.tree import Tree
+
+_CALLER_UNKNOWN = 1
+_NOT_JUMPED = 1 << 63
+
+
+class Context(NamedTuple):
+    """What a node stands for; ``stack`` is None where the kernel's stack lacks the function."""
+
+    stack: Stack | None
+    process: Process | None = None
+
+
+class Contexts:
+    """Reads the stacks of a tree's nodes, each once."""
+
+    def __init__(self, tree: Tree, table: StackTable) -> None:
+        self._tree = tree
+        self._table = table
+        self._known: dict[tuple[int, bool], Context] = {}
+
+    def context(self, offset: int, cut: bool = False) -> Context:
+        """Return what the node at ``offset`` stands for.
+
+        :param cut: The stack goes on beyond it.
+        """
+        key = offset, cut
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._read(offset, cut)
+        return known
+
+    def stack(self, offset: int, cut: bool = False) -> Stack | None:
+        """Return the stack that ends at the node at ``offset``."""
+        return self.context(offset, cut).stack
+
+    def _read(self, offset: int, cut: bool) -> Context:
+        node = self._tree.node(offset)
+        process = None
+        if node.kind == Kind.PROCESS:
+            process = Process(node.ip, process_name(node.comm))
+            offset, node = node.parent, self._tree.node(node.parent)
+        if node.kind == Kind.CUT:
+            cut = True
+            offset, node = node.parent, self._tree.node(node.parent)
+        root, path = self._path(offset)
+        if not self._tree.is_kernels(root):
+            return Context(self._table.walked(path, cut), process)
+        # The root, then the caller's mark, then the kernel's own words: kw_add_kernels().
+        mark, words = path[1] if len(path) > 1 else _CALLER_UNKNOWN, path[2:]
+        caller = 0 if mark == _CALLER_UNKNOWN else mark | _NOT_JUMPED
+        follows = caller if caller and not mark & _NOT_JUMPED else 0
+        return Context(self._table.unwound(words, caller, follows, cut), process)
+
+    def _path(self, offset: int) -> tuple[int, list[int]]:
+        """Return the root's offset, and the addresses from there to a node."""
+        node = self._tree.node(offset)
+        path = [node.ip]
+        while node.kind != Kind.ROOT and offset:  # node 0 is nobody's: nothing is above it
+            offset, node = node.parent, self._tree.node(node.parent)
+            path.append(node.ip)
+        return offset, path[::-1]
+
+    def whole(self, offset: int) -> Stack:
+        """Return the kernel's stack at a node as it is, a tracer's own frames included."""
+        return Stack(tuple(self._path(offset)[1][2:]))
+
+    def caller(self, offset: int) -> int:
+        """Return the address at a node that stands for FUNC's caller, or 0 for node 0."""
+        return self._tree.node(offset).ip if offset else 0

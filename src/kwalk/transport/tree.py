@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""The calling-context tree: its memory is mapped and read while programs write it.
+
+A node is written by one CPU only, and is complete before anything is counted in it; it never moves
+and never becomes another frame's. So whoever sees a count sees, on a second look at the latest,
+the whole node; its parent was complete before it was made.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import NamedTuple
+
+from kwalk.libbpf.object import Object
+from kwalk.transport.abi import NO_ADDRESS, NODE, Kind
+
+NODE_BYTES = NODE.size
+# As many nodes lie ahead of the first frame for each CPU: two roots, and the state of its walk; as
+# many again before them, of which the first is node 0.
+PER_CPU = 4
+# The members of struct kw_node that readers want; the 16 bytes at 8 are a process's name.
+_NODE = struct.Struct("<Q16sI4xQQ8xB7x")
+_U64 = struct.Struct("<Q")
+
+
+def reserved(cpus: int) -> int:
+    """Return the index of the first node for a frame."""
+    return PER_CPU * (1 + cpus)
+
+
+def size_for(nodes: int, cpus: int) -> int:
+    """Return how many nodes the map must have for ``nodes`` frames: a power of two."""
+    return 1 << (nodes + reserved(cpus) - 1).bit_length()
+
+
+class Node(NamedTuple):
+    """A frame in its context, or a process under it.
+
+    :ivar ip: The frame's address; of a process its id.
+    :ivar parent: The parent's offset; 0 for a root.
+    :ivar ended: Events whose stack ends here.
+    :ivar cut: Events whose stack goes on, but could not be followed.
+    """
+
+    ip: int
+    comm: bytes
+    parent: int
+    ended: int
+    cut: int
+    kind: int
+
+
+class Tree:
+    """The mapped tree of a loaded object.
+
+    :param cpus: Possible CPUs; each has a root for what was walked, and one for the kernel's own
+        stacks.
+    :param size: Nodes in the map, a power of two.
+    """
+
+    def __init__(self, obj: Object, cpus: int, size: int) -> None:
+        self._first = reserved(cpus)
+        self._used = obj.map("nodes_used")
+        self._size = size
+        fd = obj.map("tree").fd
+        length = -(-size * NODE_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def plant(self, function: int) -> None:
+        """Make the roots, before the program is attached.
+
+        :param function: Address of the traced instruction.
+        """
+        self._write(0, {"ip": NO_ADDRESS})
+        for index in self._roots():
+            self._write(index, {"ip": function, "kind": Kind.ROOT})
+            self._write(index + 1, {"ip": function, "kind": Kind.ROOT})
+        self._used.update(bytes(4), _U64.pack(self._first))
+
+    def _write(self, index: int, members: dict[str, int]) -> None:
+        start = index * NODE_BYTES
+        self._memory[start : start + NODE_BYTES] = NODE.pack(members)
+
+    def _roots(self) -> range:
+        """Indices of the roots of what was walked; those of the kernel's stacks come next."""
+        return range(PER_CPU, self._first, PER_CPU)
+
+    @property
+    def used(self) -> int:
+        """Nodes that hold a frame or a process."""
+        data = self._used.lookup(bytes(4), 8) or bytes(8)
+        return int(min(_U64.unpack(data)[0], self._size)) - self._first
+
+    @staticmethod
+    def is_kernels(root: int) -> bool:
+        """Whether a root's stacks are those of the kernel's own unwinder."""
+        return root // NODE_BYTES % PER_CPU == 1
+
+    def hits(self) -> int:
+        """Return how often the program has run."""
+        hits = NODE.fields.index("sequence")
+        total = 0
+        for index in self._roots():
+            members = NODE.struct.unpack_from(self._memory, index * NODE_BYTES)
+            total += members[hits] | (members[hits + 1] & 0xFFFFFFFF) << 32
+        return total
+
+    def node(self, offset: int) -> Node:
+        """Return the node at ``offset`` bytes."""
+        return Node._make(_NODE.unpack_from(self._memory, offset))
+
+    def counted(self) -> list[tuple[int, Node]]:
+        """Return the nodes in which something was counted, each with its offset, roots included."""
+        data = self._memory[: (self._first + self.used) * NODE_BYTES]
+        found = []
+        for index, row in enumerate(_NODE.iter_unpack(data)):
+            if row[3] or row[4]:
+                offset = index * NODE_BYTES
+                if index < self._first and index % PER_CPU > 1:
+                    continue  # the state of a walk
+                # The copy was made while programs ran: a new node may be whole only now.
+                found.append((offset, Node._make(row) if row[5] else self.node(offset)))
+        return found
+
+    def close(self) -> None:
+        """Unmap the tree."""
+        self._memory.close()

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""What captures of unit tests are connected to in place of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from planted import Planted, record
+
+from kwalk import capture as captures
+from kwalk.decode import counts
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.probe import Probe
+from kwalk.probe.target import Target
+from kwalk.transport.abi import COUNT, COUNTED, COUNTERS, Method, Output, Unwinder
+
+SYMBOLS = Kallsyms(
+    b"ffffffff81000000 T ip_rcv\n"
+    b"ffffffff81000100 T a\n"
+    b"ffffffff81000200 T b\n"
+    b"ffffffff81000300 T c\n"
+    b"ffffffff81000400 T d\n"
+)
+WAYS = {"kprobe": "kprobe", "fentry": "fentry", "r:kprobe": "kretprobe", "r:fentry": "fexit"}
+
+
+class Counted:
+    """The helper's map of counts: for each key a row a CPU."""
+
+    def __init__(self, cpus: int) -> None:
+        self.rows: dict[bytes, list[bytes]] = {}
+        self._cpus = cpus
+
+    def add(self, number: int, cpu: int = 0, comm: bytes = b"", **key: int) -> None:
+        """Count events of a key on a CPU."""
+        rows = self.rows.setdefault(COUNTED.pack(key), [COUNT.pack({})] * self._cpus)
+        rows[cpu] = COUNT.pack({"count": number, "comm": comm})
+
+    def each_key(self, size: int) -> Iterator[bytes]:
+        """As of a map."""
+        assert size == COUNTED.size
+        return iter(list(self.rows))
+
+    def lookup(self, key: bytes, size: int) -> bytes:
+        """As of a map."""
+        value = b"".join(self.rows[key])
+        assert size == len(value)
+        return value
+
+
+class Engine:
+    """Stands in for a loaded program: its tree, its ring, its counters, its stack maps.
+
+    :ivar ring: What the next read finds, one list of records a read.
+    :ivar stacks: The helper's stacks by id; both maps hold the same.
+    :ivar done: What was done to it, in order.
+    """
+
+    def __init__(self) -> None:
+        self.planted = Planted()
+        self.ring: list[list[bytes]] = []
+        self.stacks: dict[int, tuple[int, ...]] = {}
+        self.counted = Counted(self.planted.cpus)
+        self.counters = dict.fromkeys(COUNTERS.fields, 0)
+        self.unwinder = Unwinder.ORC
+        self.method: Method | None = None
+        self.attach = "fentry"
+        self.kernel_frames = 127
+        self.misses = {"recursion": 0}
+        self.done: list[str] = []
+        self.brief = False
+        self.active = 0
+
+    def open(self, target: Target, symbols: Kallsyms, options: ProbeOptions) -> Probe:
+        """Attach; what was asked for is what is used."""
+        maps = {"counted": self.counted, "events": SimpleNamespace(fd=-1)}
+        obj: Any = SimpleNamespace(
+            map=maps.__getitem__,
+            close=lambda: self.done.append("close"),
+            detach=lambda: self.done.append("detach"),
+        )
+        method = self.method or options.method or Method.MANUAL
+        self.brief = options.output == Output.BRIEF
+        return Probe(
+            obj,
+            target,
+            method,
+            WAYS[("r:" if target.returns else "") + self.attach],
+            self.unwinder,
+            True,
+            {},
+            {"kernel_frames": self.kernel_frames, "per_process": int(options.per_process)},
+            self.planted.plant(target.traced),
+            ["a note"],
+        )
+
+    def batch(self, size: int, complete: bool = False) -> Iterator[memoryview]:
+        """The ring's records of one read, in two runs."""
+        records = self.ring.pop(0) if self.ring else []
+        assert {len(data) for data in records} <= {size + 8}
+        half = len(records) // 2
+        for run in (records[:half], records[half:]):
+            if run:
+                yield memoryview(b"".join(run))
+
+    def swap(self) -> int:
+        """Turn new stacks to the other map."""
+        idle, self.active = self.active, 1 - self.active
+        self.done.append(f"swap {idle}")
+        return idle
+
+    def stack(self, idle: int, number: int) -> tuple[int, ...] | None:
+        """Look up a stack."""
+        self.done.append(f"look {idle}")
+        return self.stacks.get(number)
+
+    def walked(self, *addresses: int, flags: int = 0, cut: int = 0, **members: Any) -> bytes:
+        """A record of a stack that was walked."""
+        node = self.planted.walked(*addresses, cpu=members.get("cpu", 0), cut=cut)
+        return record(node, flags, brief=self.brief, **members)
+
+    def kernels(self, *words: int, flags: int, mark: int = 1, **members: Any) -> bytes:
+        """A record of a stack of the kernel's unwinder."""
+        node = self.planted.kernels(*words, mark=mark, cpu=members.get("cpu", 0))
+        return record(node, flags, brief=self.brief, **members)
+
+    def count(self, hits: int, **others: int) -> None:
+        """Set what the program counted."""
+        self.planted.hit(hits)
+        self.counters |= others
+
+
+def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Have every capture of a test use one engine."""
+    engine = Engine()
+    maps = SimpleNamespace(
+        wait=lambda: engine.done.append("wait"),
+        swap=engine.swap,
+        clear=lambda idle: engine.done.append(f"clear {idle}"),
+        stack=engine.stack,
+    )
+    ring = SimpleNamespace(batch=engine.batch, close=lambda: None)
+    counters = SimpleNamespace(read=lambda: dict(engine.counters))
+    monkeypatch.setattr(captures, "check_access", lambda: None)
+    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(captures, "open_probe", engine.open)
+    monkeypatch.setattr(captures, "Ring", lambda fd, size: ring)
+    monkeypatch.setattr(captures, "StackMaps", lambda obj, depth, control: maps)
+    monkeypatch.setattr(captures, "Counters", lambda obj: counters)
+    monkeypatch.setattr(captures, "kernel_misses", lambda obj, program, link: dict(engine.misses))
+    monkeypatch.setattr(captures, "kernel_release", lambda: "6.12.107")
+    monkeypatch.setattr(counts, "possible_cpus", lambda: engine.planted.cpus)
+    return engine
+
+
+def words(*addresses: int, size: int = 127) -> tuple[int, ...]:
+    """A stack of the helper's map: unused words are zero."""
+    return addresses + (0,) * (size - len(addresses))

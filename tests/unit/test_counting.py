@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""Counting until it is time to stop, with what was counted in between at intervals."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.commands import counting
+from kwalk.profile import Count, Ledger, Process, Profile, Stack, Summary
+
+STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]
+PROCESSES = [None, Process(7, "redis"), Process(8, "nginx")]
+SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+# What is added to which stack of which process between two looks.
+ADDED = st.lists(
+    st.dictionaries(
+        st.tuples(st.sampled_from(STACKS), st.sampled_from(PROCESSES)), st.integers(0, 1 << 40)
+    ),
+    max_size=6,
+)
+Key = tuple[Stack, Process | None]
+
+
+def counts(sums: dict[Key, int]) -> list[Count]:
+    found = [Count(stack, number, process) for (stack, process), number in sums.items() if number]
+    return sorted(found, key=lambda count: count.count)
+
+
+@given(ADDED)
+def test_each_interval_has_what_was_added_since_the_last(added: list[dict[Key, int]]) -> None:
+    before: dict[Key, int] = {}
+    sums: dict[Key, int] = {}
+    for more in added:
+        for key, number in more.items():
+            sums[key] = sums.get(key, 0) + number
+        new = counting.since(before, counts(sums))
+        found = {(count.stack, count.process): count.count for count in new}
+        assert len(found) == len(new)
+        assert found == {key: number for key, number in more.items() if number}
+        assert [count.count for count in new] == sorted(count.count for count in new)
+
+
+class World:
+    """A clock, a capture that counts one call of each stack a second, and what is printed.
+
+    :ivar lasts: Texts until the reader goes away.
+    :ivar slow: Seconds that it takes to print each interval.
+    """
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.stopped = False
+        self.stop_at = float("inf")
+        self.lasts = 1000
+        self.slow: list[float] = []
+        self.detached = False
+        self.intervals: list[tuple[int, float]] = []
+        self.ends: list[list[Count]] = []
+        self.texts: list[str] = []
+
+    def wait(self, seconds: float) -> None:
+        assert 0 < seconds <= 1
+        self.now += seconds
+        self.stopped = self.now >= self.stop_at
+
+    def counts(self) -> list[Count]:
+        number = int(self.now * 1000) - 100_000
+        return [Count(STACKS[0], number), Count(STACKS[1], 10 * number)] if number else []
+
+    def stop(self) -> None:
+        self.detached = True
+
+    def summary(self) -> Summary:
+        assert self.detached
+        return SUMMARY
+
+    def interval(self, found: list[Count], seconds: float) -> str:
+        assert not self.detached
+        self.intervals.append((sum(count.count for count in found), round(seconds, 6)))
+        return "interval"
+
+    def end(self, profile: Profile) -> str:
+        assert profile.summary is SUMMARY
+        self.ends.append(profile.counts)
+        return "end"
+
+    def write(self, text: str) -> bool:
+        self.texts.append(text)
+        if text == "interval":
+            self.now += self.slow.pop(0) if self.slow else 0
+        return len(self.texts) <= self.lasts
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(counting, "time", SimpleNamespace(monotonic=lambda: world.now))
+    monkeypatch.setattr(counting, "write", world.write)
+    return world
+
+
+def run(world: Any, duration: float | None = None, interval: float | None = None) -> None:
+    assert counting.run(world, world, world, duration, interval) is SUMMARY
+    (total,) = world.ends
+    assert sum(count.count for count in total) == 11 * (int(world.now * 1000) - 100_000)
+
+
+def test_it_counts_until_it_is_told_to_stop(world: World) -> None:
+    world.stop_at = 142
+    run(world)
+    assert world.now == pytest.approx(142)
+    assert world.texts == ["end"]
+
+
+def test_it_counts_for_so_many_seconds(world: World) -> None:
+    run(world, duration=2.5)
+    assert world.now == pytest.approx(102.5)
+    assert world.texts == ["end"]
+
+
+def test_what_is_counted_in_each_interval_comes_before_all_of_it(world: World) -> None:
+    run(world, duration=3.5, interval=1)
+    assert world.texts == ["interval"] * 3 + ["end"]
+    assert world.intervals == [(11_000, 1)] * 3
+    assert world.now == pytest.approx(103.5)
+
+
+def test_an_interval_longer_than_a_second_is_kept(world: World) -> None:
+    run(world, duration=5, interval=2.25)
+    assert world.intervals == [(24_750, 2.25)] * 2
+
+
+def test_where_printing_is_slow_an_interval_tells_how_long_it_was(world: World) -> None:
+    world.slow = [2.5] * 4
+    run(world, duration=9, interval=1)
+    assert [seconds for _, seconds in world.intervals] == [1, 2.5, 2.5, 2.5]
+    assert all(number == 11_000 * seconds for number, seconds in world.intervals)
+
+
+def test_after_a_reader_that_paused_intervals_go_on_as_before(world: World) -> None:
+    world.slow = [60.25]
+    run(world, duration=63.5, interval=1)
+    lengths = [seconds for _, seconds in world.intervals]
+    assert lengths == [1, 60.25, 0.75, 1]
+    assert all(number == 11_000 * seconds for number, seconds in world.intervals)
+
+
+def test_where_there_is_no_interval_within_the_duration_there_is_the_end(world: World) -> None:
+    run(world, duration=1, interval=5)
+    assert world.texts == ["end"]
+
+
+def test_it_stops_when_nobody_reads_any_more(world: World) -> None:
+    world.lasts = 1
+    run(world, duration=100, interval=1)
+    assert world.texts == ["interval", "interval", "end"]
+    assert world.detached
+
+
+def test_what_was_counted_before_an_early_end_is_told(world: World) -> None:
+    world.stopped = True
+    run(world, duration=100, interval=1)
+    assert world.texts == ["end"]
+    assert world.ends == [[]]

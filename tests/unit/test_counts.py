@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""Counts of a program that counts: every one is told once, with its stack and its process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from engine import Engine, words
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import FUNC, JUMPED_MARK, A, B, C, D, Planted
+
+from kwalk.capture import Capture
+from kwalk.decode.contexts import Contexts
+from kwalk.decode.counts import StackCounts
+from kwalk.decode.stacks import StackTable
+from kwalk.probe.options import ProbeOptions
+from kwalk.profile import Count, Process, Summary
+from kwalk.transport.abi import Kind, Method, Output
+
+REDIS, NGINX = Process(7, "redis"), Process(8, "nginx")
+
+
+def counted(**options: Any) -> tuple[list[Count], Summary]:
+    with Capture("ip_rcv", ProbeOptions(output=Output.COUNT, **options)) as capture:
+        capture.stop()
+        counts = capture.counts()
+        return counts, capture.summary()
+
+
+def plain(counts: list[Count]) -> list[tuple[tuple[int, ...], int, Process | None]]:
+    return [(count.stack.addresses, count.count, count.process) for count in counts]
+
+
+def test_nodes_of_several_cpus_are_added_up_and_the_rarest_comes_first(engine: Engine) -> None:
+    tree = engine.planted
+    tree.count(tree.walked(A, B, cpu=0), ended=5)
+    tree.count(tree.walked(A, B, cpu=1), ended=6)
+    tree.count(tree.walked(A, cpu=1), ended=3)
+    tree.hit(14)
+    counts, summary = counted()
+    assert plain(counts) == [((FUNC, A), 3, None), ((FUNC, A, B), 11, None)]
+    assert (summary.ledger.hits, summary.ledger.recorded, summary.ledger.balance) == (14, 14, 0)
+    assert (summary.ledger.truncated, summary.ledger.fallback, summary.ledger.lost) == (0, 0, {})
+
+
+def test_two_nodes_that_were_made_for_one_frame_are_added_up(engine: Engine) -> None:
+    tree = engine.planted
+    for number in (1, 2):  # the first one stayed hidden: kw_link() gave up
+        tree.count(tree.take(tree.root(), A), ended=number)
+    assert plain(counted()[0]) == [((FUNC, A), 3, None)]
+
+
+def test_a_stack_that_was_cut_there_is_not_the_one_that_ended_there(engine: Engine) -> None:
+    tree = engine.planted
+    tree.count(tree.walked(A), ended=1, cut=3)  # there was no room for a node
+    tree.count(tree.walked(A, cut=B), cut=2)  # nor for a frame
+    tree.hit(6)
+    counts, summary = counted()
+    assert plain(counts) == [((FUNC, A), 1, None), ((FUNC, A), 5, None)]
+    assert [count.stack.truncated for count in counts] == [False, True]
+    assert (summary.ledger.recorded, summary.ledger.truncated) == (6, 5)
+    assert summary.ledger.balance == 0
+
+
+def test_the_kernels_stacks_are_counted_as_such_and_those_without_the_function_are_lost(
+    engine: Engine,
+) -> None:
+    tree = engine.planted
+    tree.count(tree.kernels(D, FUNC + 5, A), ended=2)
+    tree.count(tree.kernels(D, C, mark=A), ended=4, cut=1)
+    tree.count(tree.kernels(D, C, A, mark=A & JUMPED_MARK), cut=8)
+    tree.hit(15)
+    counts, summary = counted()
+    assert plain(counts) == [((FUNC, A), 2, None), ((FUNC, A), 8, None)]
+    ledger = summary.ledger
+    assert (ledger.recorded, ledger.fallback, ledger.truncated) == (10, 10, 8)
+    assert ledger.lost == {"no_entry_frame": 5}
+    assert ledger.balance == 0
+
+
+def test_processes_are_told_apart_where_they_were_counted_apart(engine: Engine) -> None:
+    tree = engine.planted
+    for cpu in (0, 1):
+        leaf = tree.walked(A, cpu=cpu)
+        tree.count(tree.process(leaf, 7, b"redis"), ended=2)
+        tree.count(tree.process(leaf, 8, b"nginx"), ended=1, cut=10)
+    tree.count(tree.walked(B), ended=1)  # there was no room for a process
+    counts, summary = counted(per_process=True)
+    assert plain(counts) == [
+        ((FUNC, B), 1, None),
+        ((FUNC, A), 2, NGINX),
+        ((FUNC, A), 4, REDIS),
+        ((FUNC, A), 20, NGINX),
+    ]
+    assert (summary.ledger.recorded, summary.ledger.truncated) == (27, 20)
+
+
+def test_a_process_that_changed_its_name_is_one(engine: Engine) -> None:
+    tree = engine.planted
+    names = (b"sh", b"redis", b"redis-server")
+    for number, name in enumerate(names):
+        leaf = tree.walked(*(A, B)[: 1 + number % 2], cpu=number // 2)
+        tree.count(tree.process(leaf, 7, name), ended=1)
+    sh = Process(7, "sh")
+    assert plain(counted(per_process=True)[0]) == [((FUNC, A, B), 1, sh), ((FUNC, A), 2, sh)]
+
+
+PATHS = st.lists(st.sampled_from((A, B, C)), max_size=3).map(tuple)
+COUNTED = st.lists(
+    st.tuples(
+        *(PATHS, st.integers(0, 1), st.sampled_from((0, 7, 8))),
+        *(st.integers(0, 1 << 40), st.integers(0, 1 << 40)),
+    ),
+    max_size=20,
+)
+
+
+@given(COUNTED)
+def test_every_count_is_told_once(
+    events: list[tuple[tuple[int, ...], int, int, int, int]],
+) -> None:
+    planted = Planted()
+    expected: Counter[tuple[object, ...]] = Counter()
+    for path, cpu, tgid, ended, cut in events:
+        leaf = planted.walked(*path, cpu=cpu)
+        planted.count(planted.process(leaf, tgid) if tgid else leaf, ended, cut)
+        expected[(FUNC, *path), tgid, False] += ended
+        expected[(FUNC, *path), tgid, True] += cut
+    table = StackTable(FUNC, 127, insert_caller=False)
+    probe: Any = type("Probe", (), {"method": Method.MANUAL, "tree": planted.tree})
+    maps: Any = None
+    counts, lost = StackCounts(probe, Contexts(planted.tree, table), table, maps).read()
+    found = {
+        (c.stack.addresses, c.process.tgid if c.process else 0, c.stack.truncated): c.count
+        for c in counts
+    }
+    assert found == {key: number for key, number in expected.items() if number}
+    assert len(found) == len(counts)
+    assert [c.count for c in counts] == sorted(c.count for c in counts)
+    assert lost == {}
+    planted.close()
+
+
+def test_a_second_look_tells_all_counts_again_and_loses_none_twice(engine: Engine) -> None:
+    tree = engine.planted
+    with Capture("ip_rcv", ProbeOptions(output=Output.COUNT)) as capture:
+        tree.count(tree.walked(A), ended=1)
+        tree.count(tree.kernels(D), ended=1)
+        first = capture.counts()
+        tree.count(tree.walked(A), ended=4)
+        tree.count(tree.walked(B), ended=1)
+        second = capture.counts()
+        tree.hit(7)
+        ledger = capture.summary().ledger
+    assert plain(first) == [((FUNC, A), 1, None)]
+    assert plain(second) == [((FUNC, B), 1, None), ((FUNC, A), 5, None)]
+    assert second[1].stack is first[0].stack
+    assert (ledger.recorded, ledger.lost, ledger.balance) == (6, {"no_entry_frame": 1}, 0)
+
+
+def test_the_helpers_counts_are_those_of_its_maps(engine: Engine) -> None:
+    engine.stacks = {5: words(D, FUNC + 5, A), 6: words(FUNC, A, B), 7: words(D)}
+    engine.counted.add(3, cpu=0, stack_id=5)
+    engine.counted.add(4, cpu=1, stack_id=5)
+    engine.counted.add(1, cpu=1, stack_id=6)
+    engine.counted.add(2, stack_id=7)
+    engine.counted.add(9, stack_id=8)
+    engine.count(20, lost_map_full=1)
+    counts, summary = counted(method=Method.HELPER)
+    assert plain(counts) == [((FUNC, A, B), 1, None), ((FUNC, A), 7, None)]
+    assert summary.ledger.lost == {"no_entry_frame": 2, "stack_gone": 9, "map_full": 1}
+    assert (summary.ledger.recorded, summary.ledger.balance) == (8, 0)
+    assert summary.tree is None
+
+
+def test_the_helpers_stacks_under_two_ids_are_added_up(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A), 6: words(D, FUNC + 5, A)}
+    engine.counted.add(1, stack_id=5)
+    engine.counted.add(2, stack_id=6)
+    assert plain(counted(method=Method.HELPER)[0]) == [((FUNC, A), 3, None)]
+
+
+@pytest.mark.parametrize("per_process", [True, False])
+def test_the_helper_tells_processes_apart_where_that_was_asked_for(
+    engine: Engine, per_process: bool
+) -> None:
+    engine.stacks = {5: words(FUNC, A)}
+    engine.counted.add(1, cpu=1, stack_id=5, tgid=7, comm=b"redis")
+    engine.counted.add(2, cpu=0, stack_id=5, tgid=8, comm=b"nginx")
+    counts, _ = counted(method=Method.HELPER, per_process=per_process)
+    expected = [((FUNC, A), 1, REDIS), ((FUNC, A), 2, NGINX)]
+    assert plain(counts) == (expected if per_process else [((FUNC, A), 3, None)])
+
+
+def test_where_the_function_jumped_the_helpers_caller_is_in_the_tree(engine: Engine) -> None:
+    engine.stacks = {5: words(D, C, A, B)}
+    caller = engine.planted.child(engine.planted.root(), A, Kind.KERNEL)
+    engine.counted.add(3, stack_id=5, node=caller)
+    engine.counted.add(4, stack_id=5, node=0)
+    counts, summary = counted(method=Method.HELPER)
+    assert plain(counts) == [((FUNC, A, B), 3, None)]
+    assert summary.ledger.lost == {"no_entry_frame": 4}

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""What a user reads of counts: blocks of text, JSON, folded lines for flame graphs."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.profile import Count, Ledger, Process, Profile, Stack, Summary, TreeUse
+from kwalk.report.count import CountReport, Folded, Json, Text
+from kwalk.symbolize.symbolizer import Symbolizer
+
+SYMBOLS = Symbolizer(
+    Kallsyms(
+        b"ffffffff81000000 T ip_rcv\n"
+        b"ffffffff81000100 T a\n"
+        b"ffffffff81000200 T b\n"
+        b"ffffffffc0000000 t dummy_xmit\t[dummy]\n"
+    )
+)
+FUNC, A, B, MODULE, UNKNOWN = (
+    0xFFFFFFFF81000000,
+    0xFFFFFFFF81000110,
+    0xFFFFFFFF81000220,
+    0xFFFFFFFFC0000030,
+    0x1234,
+)
+REDIS, NGINX = Process(7, "redis"), Process(8, "a;b c")
+SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12.107", Ledger(hits=6, recorded=6))
+COUNTS = [
+    Count(Stack((FUNC, MODULE, UNKNOWN)), 1),
+    Count(Stack((FUNC, A), truncated=True, fallback=True), 2),
+    Count(Stack((FUNC, A, B)), 12_345),
+]
+
+
+def end(report: CountReport, counts: list[Count]) -> str:
+    return report.end(Profile(counts, SUMMARY))
+
+
+def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
+    assert end(Text(SYMBOLS, True, None), COUNTS) == (
+        "    ffffffff81000000  ip_rcv+0x0\n"
+        "    ffffffffc0000030  dummy_xmit+0x30 [dummy]\n"
+        "    0000000000001234  0x1234\n"
+        "  1 calls, 0.0 %\n"
+        "\n"
+        "    ffffffff81000000  ip_rcv+0x0\n"
+        "    ffffffff81000110  a+0x10\n"
+        "    ... (truncated)\n"
+        "  2 calls, 0.0 %\n"
+        "\n"
+        "    ffffffff81000000  ip_rcv+0x0\n"
+        "    ffffffff81000110  a+0x10\n"
+        "    ffffffff81000220  b+0x20\n"
+        "  12,345 calls, 100.0 %\n"
+        "\n"
+    )
+
+
+def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
+    text = end(Text(SYMBOLS, False, None), COUNTS[:1])
+    assert text.splitlines()[:3] == ["    ip_rcv+0x0", "    dummy_xmit+0x30 [dummy]", "    0x1234"]
+
+
+@pytest.mark.parametrize(
+    ("top", "heads", "rest"),
+    [
+        (1, ["12,345 calls"], "(2 more stacks, 3 calls: --top shows the hottest)"),
+        (2, ["2 calls", "12,345 calls"], "(1 more stacks, 1 calls: --top shows the hottest)"),
+        (3, ["1 calls", "2 calls", "12,345 calls"], ""),
+        (9, ["1 calls", "2 calls", "12,345 calls"], ""),
+    ],
+)
+def test_the_hottest_only_are_shown_and_how_many_more_there_are(
+    top: int, heads: list[str], rest: str
+) -> None:
+    text = end(Text(SYMBOLS, True, top), COUNTS)
+    assert re.findall(r"^  ([\d,]+ calls),", text, re.MULTILINE) == heads
+    assert text.startswith(f"{rest}\n\n" if rest else "    ")
+    assert "12,345 calls, 100.0 %" in text  # of all calls, not of those shown
+
+
+def test_shares_are_of_all_calls_whatever_is_shown() -> None:
+    counts = [Count(Stack((FUNC,)), 1), Count(Stack((FUNC, A)), 3)]
+    assert "  3 calls, 75.0 %\n" in end(Text(SYMBOLS, True, 1), counts)
+
+
+def test_a_process_is_named_where_processes_are_told_apart() -> None:
+    stack = COUNTS[2].stack
+    counts = [Count(stack, 1, REDIS), Count(stack, 2, NGINX), Count(stack, 3)]
+    heads = [line for line in end(Text(SYMBOLS, True, None), counts).splitlines() if "%" in line]
+    assert heads == [
+        "  1 calls, 16.7 %  redis (7)",
+        "  2 calls, 33.3 %  a;b c (8)",
+        "  3 calls, 50.0 %",
+    ]
+
+
+def test_nothing_counted_is_nothing_printed() -> None:
+    for report in (Text(SYMBOLS, True, None), Text(SYMBOLS, True, 3), Folded(SYMBOLS, None)):
+        assert end(report, []) == ""
+    assert json.loads(end(Json(SYMBOLS, True, None), []))["stacks"] == []
+
+
+def test_an_interval_says_how_long_it_was_and_how_many_calls_came() -> None:
+    text = Text(SYMBOLS, False, 1).interval(COUNTS, 2.04)
+    head, empty, rest, *_ = text.splitlines()
+    assert head == "--- 12,348 calls in 2.0 s, 6,053/s"
+    assert empty == ""
+    assert rest.startswith("(2 more stacks, 3 calls")
+    assert text.endswith("  12,345 calls, 100.0 %\n\n")
+    assert Text(SYMBOLS, False, 1).interval([], 1.0) == "--- 0 calls in 1.0 s, 0/s\n\n"
+
+
+def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
+    summary = Summary("ip_rcv", "manual", "fentry", "6.12.107", SUMMARY.ledger, ["a note"])
+    summary.tree = TreeUse(2, 240, 1)
+    report = Json(SYMBOLS, True, None)
+    line = report.end(Profile([*COUNTS[:2], Count(COUNTS[2].stack, 3, NGINX)], summary))
+    assert line.count("\n") == 1
+    data = json.loads(line)
+    stacks = data.pop("stacks")
+    assert data["schema"] == "kwalk.count/1"
+    assert data["tree"] == {"used": 2, "size": 240, "full": 1}
+    assert data["ledger"]["recorded"] == 6
+    assert data["notes"] == ["a note"]
+    assert stacks[0] == {
+        "count": 1,
+        "frames": [
+            {"name": "ip_rcv", "offset": 0, "module": "", "addr": "0xffffffff81000000"},
+            {"name": "dummy_xmit", "offset": 0x30, "module": "dummy", "addr": "0xffffffffc0000030"},
+            {"name": "", "offset": 0, "module": "", "addr": "0x1234"},
+        ],
+        "truncated": False,
+        "fallback": False,
+    }
+    assert (stacks[1]["truncated"], stacks[1]["fallback"]) == (True, True)
+    assert (stacks[2]["count"], stacks[2]["pid"], stacks[2]["comm"]) == (3, 8, "a;b c")
+
+
+def test_json_of_an_interval_is_a_line_of_its_own() -> None:
+    line = Json(SYMBOLS, False, 1).interval(COUNTS, 1.0000001)
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    assert json.loads(line) == {
+        "interval_seconds": 1.0,
+        "stacks": [
+            {
+                "count": 12_345,
+                "frames": [
+                    {"name": name, "offset": offset, "module": ""}
+                    for name, offset in (("ip_rcv", 0), ("a", 0x10), ("b", 0x20))
+                ],
+                "truncated": False,
+                "fallback": False,
+            }
+        ],
+    }
+
+
+def test_folded_lines_begin_at_the_root() -> None:
+    assert end(Folded(SYMBOLS, None), COUNTS) == (
+        "0x1234;dummy_xmit;ip_rcv 1\n[truncated];a;ip_rcv 2\nb;a;ip_rcv 12345\n"
+    )
+    assert Folded(SYMBOLS, 1).interval(COUNTS, 1.0) == "b;a;ip_rcv 12345\n"
+
+
+def test_folded_stacks_whose_names_are_the_same_are_one_line() -> None:
+    counts = [
+        Count(Stack((FUNC, A)), 1),
+        Count(Stack((FUNC, B)), 2),
+        Count(Stack((FUNC, A + 1)), 4),
+        Count(Stack((FUNC, A), fallback=True), 8),
+        Count(Stack((FUNC, A), truncated=True), 16),
+    ]
+    lines = end(Folded(SYMBOLS, None), counts).splitlines()
+    assert sorted(lines) == ["[truncated];a;ip_rcv 16", "a;ip_rcv 13", "b;ip_rcv 2"]
+
+
+def test_folded_processes_are_the_outermost_frame() -> None:
+    stack, cut = COUNTS[2].stack, COUNTS[1].stack
+    counts = [Count(stack, 1, REDIS), Count(cut, 2, NGINX), Count(stack, 3)]
+    assert end(Folded(SYMBOLS, None), counts) == (
+        "redis (7);b;a;ip_rcv 1\na:b c (8);[truncated];a;ip_rcv 2\nb;a;ip_rcv 3\n"
+    )
+
+
+STACKS = [
+    Stack((FUNC, *path), truncated, fallback)
+    for path in ((), (A,), (A + 1,), (B,), (A, B), (MODULE,), (UNKNOWN, A))
+    for truncated in (False, True)
+    for fallback in (False, True)
+]
+KEYS = st.tuples(
+    st.sampled_from(STACKS), st.none() | st.sampled_from((REDIS, NGINX, Process(9, ";1 2")))
+)
+
+
+@given(st.dictionaries(KEYS, st.integers(1, 1 << 50), max_size=20), st.none() | st.integers(1, 9))
+def test_in_every_format_the_counts_that_went_in_come_out(
+    sums: dict[tuple[Stack, Process | None], int], top: int | None
+) -> None:
+    counts = [Count(stack, number, process) for (stack, process), number in sums.items()]
+    counts.sort(key=lambda count: count.count)
+    total = sum(sums.values())
+    shown = sum(count.count for count in (counts[-top:] if top else counts))
+
+    def numbers(pattern: str, text: str) -> list[int]:
+        return [int(n.replace(",", "")) for n in re.findall(pattern, text, re.MULTILINE)]
+
+    for text in (
+        end(Text(SYMBOLS, True, top), counts),
+        Text(SYMBOLS, True, top).interval(counts, 1.0),
+    ):
+        blocks = numbers(r"^  ([\d,]+) calls, ", text)
+        assert blocks == sorted(blocks)
+        assert sum(blocks) == shown
+        assert sum(blocks) + sum(numbers(r"^\(\d+ more stacks, ([\d,]+) calls", text)) == total
+    for text in (
+        end(Json(SYMBOLS, True, top), counts),
+        Json(SYMBOLS, True, top).interval(counts, 1.0),
+    ):
+        assert sum(stack["count"] for stack in json.loads(text)["stacks"]) == shown
+    text = end(Folded(SYMBOLS, top), counts)
+    assert Folded(SYMBOLS, top).interval(counts, 1.0) == text
+    lines = [line.rpartition(" ") for line in text.splitlines()]
+    assert sum(int(number) for _, _, number in lines) == shown
+    assert len({names for names, _, _ in lines}) == len(lines)
+    assert all(names.split(";")[-1] == "ip_rcv" for names, _, _ in lines)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""What is printed of a stream of batches, and that what is not is accounted for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.commands import running
+from kwalk.errors import OutputError
+from kwalk.profile import Batch, Ledger, Stack, Summary, Who
+
+WHO = Who(0, 7, 7, "redis")
+
+
+class Source:
+    """A capture whose reads yield batches of these sizes; its events are numbered.
+
+    :ivar left: Reads that are yet to come; the last one is after detaching.
+    """
+
+    def __init__(self, reads: list[list[int]]) -> None:
+        self.left = reads
+        self.events = 0
+        self.stopped = False
+        self.ledger = Ledger()
+
+    def batches(self) -> Iterator[Batch]:
+        for size in self.left.pop(0) if self.left else []:
+            numbers = range(self.events, self.events + size)
+            self.events += size
+            self.ledger.hits += size
+            self.ledger.recorded += size
+            yield Batch(list(numbers), [WHO] * size, [Stack((number,)) for number in numbers])
+
+    def drop(self, stacks: list[Stack], cause: str) -> None:
+        self.ledger.recorded -= len(stacks)
+        self.ledger.lose(cause, len(stacks))
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def summary(self) -> Summary:
+        assert self.stopped
+        return Summary("ip_rcv", "manual", "fentry", "6.12", self.ledger)
+
+
+class Stopper:
+    """Says stop after so many waits."""
+
+    def __init__(self, waits: int) -> None:
+        self.stopped = False
+        self.waits = waits
+        self.asked: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        self.waits -= 1
+        self.stopped = self.waits <= 0
+
+
+class Numbers:
+    """A report that prints the events' numbers."""
+
+    def pieces(self, batch: Batch) -> list[bytes]:
+        stacks = [stack.addresses[0] for stack in batch.stacks]
+        assert batch.times == stacks
+        assert len(batch.who) == len(stacks)
+        return [b"%d " % number for number in stacks]
+
+    def end(self, summary: Summary) -> str:
+        return "end"
+
+
+class Output:
+    """Standard output, whose reader goes away with a certain write."""
+
+    def __init__(self, lasts: int | None = None) -> None:
+        self.texts: list[str] = []
+        self._lasts = lasts
+
+    def write(self, text: str) -> bool:
+        assert self._lasts is None or len(self.texts) <= self._lasts
+        self.texts.append(text)
+        return self._lasts is None or len(self.texts) <= self._lasts
+
+    def write_pieces(self, pieces: Sequence[bytes]) -> bool:
+        return self.write(b"".join(pieces).decode())
+
+
+def streamed(
+    reads: list[list[int]], output: Output, count: int | None = None, waits: int | None = None
+) -> tuple[Source, Ledger, bool]:
+    source: Any = Source(reads)
+    stopper: Any = Stopper(max(len(reads) - 1, 0) if waits is None else waits)
+    if not stopper.waits:
+        stopper.stopped = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "write", output.write)
+        patch.setattr(running, "write_pieces", output.write_pieces)
+        summary, open_ = running.run(source, stopper, Numbers(), count)
+    return source, summary.ledger, open_
+
+
+READS = st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=5)
+
+
+@given(READS, st.none() | st.integers(1, 30))
+def test_so_many_events_are_printed_as_were_asked_for_and_the_rest_is_past_count(
+    reads: list[list[int]], count: int | None
+) -> None:
+    output = Output()
+    source, ledger, open_ = streamed(reads, output, count)
+    printed = source.events if count is None else min(count, source.events)
+    *events, end = output.texts
+    assert "".join(events).split() == [str(number) for number in range(printed)]
+    assert "" not in events
+    assert (end, open_) == ("end", True)
+    assert ledger.recorded == printed
+    rest = source.events - printed
+    assert ledger.lost == ({"past_count": rest} if rest else {})
+    assert ledger.balance == 0
+
+
+@given(READS, st.none() | st.integers(1, 30), st.integers(0, 5))
+def test_what_comes_after_the_reader_has_gone_is_lost_as_that(
+    reads: list[list[int]], count: int | None, lasts: int
+) -> None:
+    output = Output(lasts)
+    source, ledger, open_ = streamed(reads, output, count)
+    events = [text for text in output.texts if text != "end"]
+    written = "".join(events).split()
+    assert written == [str(number) for number in range(len(written))]
+    assert open_ == (len(output.texts) <= lasts)
+    # The last text was written in part; nobody knows how much of it was read.
+    assert ledger.recorded == len(written)
+    assert ledger.balance == 0
+    assert set(ledger.lost) <= {"past_count", "output_closed"}
+    if len(events) <= lasts:  # only the end could not be written, if that
+        assert "output_closed" not in ledger.lost
+    if count is None:
+        assert "past_count" not in ledger.lost
+    assert source.stopped
+
+
+def test_after_the_last_event_nobody_waits_any_longer() -> None:
+    source, ledger, _ = streamed([[2, 2], [9], [1]], Output(), count=3, waits=10)
+    assert source.left == [[1]]  # one look while it runs, one after detaching
+    assert ledger.lost == {"past_count": 10}
+
+
+def test_after_the_reader_has_gone_nobody_waits_any_longer() -> None:
+    source, ledger, open_ = streamed([[2, 2], [9], [1]], Output(0), waits=10)
+    assert not open_
+    assert source.left == [[1]]
+    assert (ledger.recorded, ledger.lost) == (2, {"output_closed": 11})
+
+
+def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    source: Any = Source([[1]] * 100)
+    stopper: Any = Stopper(1000)
+
+    def wait(seconds: float) -> None:
+        assert 0 < seconds <= running.POLL_SECONDS
+        clock[0] += seconds
+
+    stopper.wait = wait
+    output = Output()
+    monkeypatch.setattr(running, "write", output.write)
+    monkeypatch.setattr(running, "write_pieces", output.write_pieces)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    summary, open_ = running.run(source, stopper, Numbers(), duration=0.25)
+    assert clock[0] == pytest.approx(100.25)
+    assert summary.ledger.recorded == 4  # after 0.1, 0.2 and 0.25 s, and after detaching
+    assert open_
+
+
+Write = Callable[[str], bool]
+
+
+def in_pieces(text: str) -> bool:
+    return running.write_pieces([text[:1].encode(), text[1:].encode()])
+
+
+WAYS = pytest.mark.parametrize("write", [running.write, in_pieces], ids=["write", "write_pieces"])
+
+
+@WAYS
+def test_a_reader_that_has_gone_is_noticed_once(
+    monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    read, end = os.pipe()
+    os.close(read)
+    with os.fdopen(end, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert write("x") is False
+        assert write("y") is True  # it goes nowhere, and Python's own flush is quiet
+        monkeypatch.undo()
+
+
+@WAYS
+def test_what_is_written_is_there_at_once(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    read, end = os.pipe()
+    with os.fdopen(end, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert write("xy") is True
+        assert os.read(read, 9) == b"xy"
+        monkeypatch.undo()
+    os.close(read)
+
+
+@given(st.lists(st.binary(max_size=9), max_size=5), st.integers(1, 7))
+def test_all_pieces_are_written_however_little_goes_at_once(pieces: list[bytes], most: int) -> None:
+    written: list[bytes] = []
+
+    def write(fd: int, data: memoryview) -> int:
+        assert fd == 42
+        written.append(bytes(data[:most]))
+        return len(written[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", SimpleNamespace(fileno=lambda: 42))
+        patch.setattr(os, "write", write)
+        assert running.write_pieces(pieces) is True
+    assert b"".join(written) == b"".join(pieces)
+
+
+def test_a_reader_that_goes_in_the_middle_of_a_write_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, end = os.pipe()
+    readers = [read]
+    real = os.write
+
+    def write(fd: int, data: memoryview) -> int:
+        number = real(fd, data[:2])
+        os.close(readers.pop())
+        return number
+
+    with os.fdopen(end, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(os, "write", write)
+        assert running.write_pieces([b"abc", b"def"]) is False
+        monkeypatch.undo()
+
+
+@WAYS
+def test_a_full_disk_is_one_message_and_pythons_own_flush_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    with open("/dev/full", "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(OutputError) as failed:
+            write("xy")
+        monkeypatch.undo()
+    what, hint = str(failed.value).splitlines()
+    assert what == "the output cannot be written: No space left on device"
+    assert hint.startswith("  Make room ")
+    assert failed.value.exit_code == 1

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""The tree that programs grow: roots, hits, and the nodes in which something was counted."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import FUNC, A, B, Planted
+
+from kwalk.transport.abi import NO_ADDRESS, Kind
+from kwalk.transport.tree import NODE_BYTES, PER_CPU, Node, reserved, size_for
+
+U64 = st.integers(0, (1 << 64) - 1)
+
+
+@given(st.integers(1, 1 << 24), st.integers(1, 512))
+def test_the_map_is_the_least_power_of_two_that_has_room(nodes: int, cpus: int) -> None:
+    size = size_for(nodes, cpus)
+    assert size & (size - 1) == 0
+    assert size >= nodes + reserved(cpus) > size // 2
+
+
+def test_each_cpu_has_two_roots_at_the_function(planted: Planted) -> None:
+    for cpu in range(planted.cpus):
+        walked, kernel = planted.root(cpu), planted.root(cpu) + NODE_BYTES
+        for root in (walked, kernel):
+            assert planted.tree.node(root) == Node(FUNC, bytes(16), 0, 0, 0, Kind.ROOT)
+        assert not planted.tree.is_kernels(walked)
+        assert planted.tree.is_kernels(kernel)
+
+
+def test_what_no_return_address_equals_stands_at_node_0(planted: Planted) -> None:
+    # Programs look for hints there, where a node has no child yet.
+    assert planted.tree.node(0).ip == NO_ADDRESS
+
+
+def test_the_first_frames_node_lies_behind_what_belongs_to_cpus(planted: Planted) -> None:
+    assert planted.tree.used == 0
+    first = planted.walked(A)
+    assert first == (1 + planted.cpus) * PER_CPU * NODE_BYTES
+    assert planted.tree.used == 1
+    planted.walked(A, B)
+    assert planted.tree.used == 2
+
+
+def test_programs_that_ask_for_more_nodes_than_there_are_do_not_make_more(
+    planted: Planted,
+) -> None:
+    planted.used = 1 << 40
+    assert planted.tree.used == planted.size - reserved(planted.cpus)
+    assert planted.tree.counted() == []
+
+
+@given(st.lists(U64, min_size=2, max_size=2).filter(lambda hits: sum(hits) < 1 << 64))
+def test_hits_are_those_of_all_cpus(hits: list[int]) -> None:
+    planted = Planted()
+    for cpu, number in enumerate(hits):
+        planted.hit(number, cpu)
+    assert planted.tree.hits() == sum(hits)
+    planted.close()
+
+
+def test_a_node_is_what_programs_wrote(planted: Planted) -> None:
+    leaf = planted.walked(A)
+    planted.count(leaf, ended=1 << 40, cut=3)
+    planted.write(leaf, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, process=99)
+    node = planted.tree.node(leaf)
+    assert (node.ip, node.parent, node.kind) == (A, planted.root(), Kind.PLAIN)
+    assert (node.ended, node.cut) == (1 << 40, 3)
+    process = planted.tree.node(planted.process(leaf, 1234, b"redis"))
+    assert (process.ip, process.comm, process.kind) == (1234, b"redis".ljust(16, b"\0"), 12)
+
+
+def test_only_nodes_in_which_something_was_counted_are_told(planted: Planted) -> None:
+    once, cut, never = planted.walked(A), planted.walked(A, B, cpu=1), planted.walked(B)
+    planted.count(once, ended=5)
+    planted.count(cut, cut=2)
+    found = dict(planted.tree.counted())
+    assert set(found) == {once, cut}
+    assert (found[once].ended, found[once].cut) == (5, 0)
+    assert (found[cut].ended, found[cut].cut) == (0, 2)
+    assert never not in found
+
+
+def test_stacks_that_end_at_a_root_are_told(planted: Planted) -> None:
+    roots = [planted.root(0), planted.root(1), planted.root(1) + NODE_BYTES]
+    for number, root in enumerate(roots, 1):
+        planted.count(root, ended=number)
+    assert [(offset, node.ended) for offset, node in planted.tree.counted()] == [
+        (root, number) for number, root in enumerate(roots, 1)
+    ]
+
+
+@given(st.binary(min_size=2 * NODE_BYTES, max_size=2 * NODE_BYTES))
+def test_the_state_of_a_walk_is_not_taken_for_counts(state: bytes) -> None:
+    planted = Planted()
+    for cpu in range(planted.cpus):
+        at = planted.root(cpu) + 2 * NODE_BYTES
+        planted.memory[at : at + len(state)] = state
+    planted.count(planted.walked(A), ended=1)
+    assert [node.ip for _, node in planted.tree.counted()] == [A]
+    planted.close()
+
+
+def test_a_node_that_is_whole_only_on_the_second_look_is_told_whole(planted: Planted) -> None:
+    leaf = planted.walked(A)
+    planted.count(leaf, ended=4)
+    # The copy was made while a program was at it.
+    whole = planted.memory[:]
+    half = bytearray(whole)
+    struct.pack_into("<B", half, leaf + 56, Kind.NONE)
+    struct.pack_into("<Q", half, leaf, 0)
+    tree = planted.tree
+    looked: list[int] = []
+
+    class Memory(bytearray):
+        """Whole for whoever looks at a node of its own."""
+
+        def __getitem__(self, part: Any) -> Any:
+            looked.append(part.stop)
+            return bytes(half[part])
+
+    old, tree._memory = tree._memory, Memory(whole)  # type: ignore[assignment]
+    try:
+        ((offset, node),) = tree.counted()
+    finally:
+        tree._memory = old
+    assert looked
+    assert (offset, node.ip, node.ended, node.kind) == (leaf, A, 4, Kind.PLAIN)
+
+
+@pytest.mark.parametrize("kind", [Kind.STALE, Kind.CUT, Kind.PROCESS, Kind.KERNEL])
+def test_counts_of_every_kind_of_node_are_told(planted: Planted, kind: Kind) -> None:
+    offset = planted.take(planted.root(), A, kind)
+    planted.count(offset, ended=1)
+    assert [node.kind for _, node in planted.tree.counted()] == [kind]
+
+
+def test_a_new_function_gets_a_tree_of_its_own(planted: Planted) -> None:
+    tree = planted.plant(FUNC + 0x1F)
+    assert tree.node(planted.root()).ip == FUNC + 0x1F
+    tree.close()

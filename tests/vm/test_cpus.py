@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""All CPUs at once: kwalk's counts against ftrace's hist trigger, stack for stack.
+
+The matrix runs this file on a machine with four CPUs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import TRACING, ftrace_probe
+from test_ledger import NEVER_RUN, SETTLE_SECONDS
+
+from kwalk.capture import Capture
+from kwalk.probe.options import ProbeOptions
+from kwalk.symbolize.symbolizer import Symbolizer
+from kwalk.transport.abi import Method, Output
+
+# Called by sockets only, from tasks and softirqs, by more than 100 stacks.
+FUNCTION = "skb_release_data"
+HERE = Path(__file__).parent
+CPUS = os.cpu_count() or 1
+pytestmark = pytest.mark.skipif(CPUS < 4, reason="the matrix runs this with four CPUs")
+TRAFFIC = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+import sockets
+os.sched_setaffinity(0, {int(sys.argv[1])})
+print(flush=True)
+sys.stdin.readline()
+for _ in range(3):
+    sockets.traffic()
+"""
+
+
+@pytest.fixture
+def hammers() -> Iterator[list[subprocess.Popen[str]]]:
+    """A process on each CPU, which begins when a line is written to it."""
+    pipe = subprocess.PIPE
+    made = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAFFIC, str(cpu), str(HERE)],
+            stdin=pipe, stdout=pipe, text=True,
+        )
+        for cpu in range(CPUS)
+    ]  # fmt: skip
+    for process in made:
+        assert process.stdout
+        process.stdout.readline()
+    yield made
+    for process in made:
+        process.kill()
+        process.wait()
+
+
+def hit(hammers: list[subprocess.Popen[str]]) -> None:
+    """Let all of them run at once, to their ends, and the network come to rest."""
+    for process in hammers:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in hammers:
+        assert process.wait(timeout=200) == 0
+    time.sleep(SETTLE_SECONDS)  # delayed ACKs
+
+
+@contextmanager
+def hist(function: str) -> Iterator[list[str]]:
+    """ftrace's hist trigger on a function, keyed by stack; the list holds its text in the end."""
+    text: list[str] = []
+    with ftrace_probe(f"p:kwtest/hist {function}"):
+        folder = TRACING / "events" / "kwtest" / "hist"
+        key = "common_stacktrace"
+        try:
+            (folder / "trigger").write_text(f"hist:keys={key}:size=32768\n")
+        except OSError:  # before 6.3
+            key = "stacktrace"
+            (folder / "trigger").write_text(f"hist:keys={key}:size=32768\n")
+        try:
+            yield text
+            text.append((folder / "hist").read_text())
+        finally:
+            (folder / "trigger").write_text(f"!hist:keys={key}:size=32768\n")
+
+
+def hist_stacks(text: str) -> Counter[tuple[str, ...]]:
+    """The stacks of a hist trigger with their counts, innermost frame first."""
+    assert re.findall(r"Dropped: (\d+)", text)[-1] == "0"
+    stacks: Counter[tuple[str, ...]] = Counter()
+    for block, number in re.findall(r"\{[^:]*:(.*?)\} hitcount: +(\d+)", text, re.DOTALL):
+        frames = [line.split()[0].split("/")[0] for line in block.splitlines() if line.strip()]
+        stacks[tuple(frames)] += int(number)
+    return stacks
+
+
+def calls(profile: str) -> int:
+    """How often ftrace's own probe was hit, those times included that it was not run."""
+    rows = [line.split() for line in profile.splitlines()]
+    return next(int(row[1]) + int(row[2]) for row in rows if row[0] == "hist")
+
+
+def from_function(frames: tuple[str, ...]) -> tuple[str, ...]:
+    """The callers of ``FUNCTION`` in a stack of ftrace's, which begins with ftrace's own frames."""
+    names = [frame.partition("+")[0] for frame in frames]
+    return frames[names.index(FUNCTION) + 1 :]
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_counts_are_those_of_ftrace(
+    attach: str, hammers: list[subprocess.Popen[str]], frame_pointers: bool
+) -> None:
+    options = ProbeOptions(Method.MANUAL, attach, output=Output.COUNT)
+    with hist(FUNCTION) as text, Capture(FUNCTION, options) as capture:
+        hit(hammers)
+        capture.stop()
+        counts, summary = capture.counts(), capture.summary()
+        independent = calls((TRACING / "kprobe_profile").read_text())
+        symbolizer = Symbolizer(capture.symbols)
+    ledger = summary.ledger
+    assert ledger.balance == 0
+    assert set(ledger.lost) <= NEVER_RUN
+    assert ledger.hits == independent > 500 * CPUS
+
+    theirs: Counter[tuple[str, ...]] = Counter()
+    for frames, number in hist_stacks(text[0]).items():
+        theirs[from_function(frames)] += number
+    # Frame-pointer unwinding lacks the direct caller unless it starts below the function.
+    ours: Counter[tuple[str, ...]] = Counter()
+    for count in counts:
+        frames = [f"{f.name}+{f.offset:#x}" for f in symbolizer.frames(count.stack)][1:]
+        ours[tuple(frames)] += count.count
+    kept = max(map(len, theirs))
+    missing = 1 if frame_pointers and not any(theirs[stack[:kept]] for stack in ours) else 0
+    cut: Counter[tuple[str, ...]] = Counter()
+    for stack, number in ours.items():
+        # A stack that is shorter than what the trigger keeps is there as a whole.
+        fits = [stack[missing:][:length] for length in range(kept, 0, -1)]
+        match = next((s for s in fits if s in theirs), fits[0] if fits else ())
+        cut[match] += number
+    unseen = independent - theirs.total() + sum(ledger.lost.values())
+    print(f"{len(theirs)} stacks of ftrace's, {len(ours)} of kwalk's, {unseen} calls not run")
+    assert len(theirs) > 50
+    for side in (cut - theirs, theirs - cut):
+        for stack, number in sorted(side.items()):
+            print(number, " ".join(stack))
+    differ = (cut - theirs).total() + (theirs - cut).total()
+    assert differ <= unseen
