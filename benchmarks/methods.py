@@ -114,7 +114,8 @@ def _kwalk(*words: str, command: str = "count") -> Method:
 
     from kwalk import __version__
 
-    return Method(f"kwalk {command} {' '.join(words)}", start, lambda: f"kwalk {__version__}")
+    name = "bpf_get_stack_test" if command == "published" else f"kwalk {command}"
+    return Method(f"{name} {' '.join(words)}", start, lambda: f"kwalk {__version__}")
 
 
 def _bpftrace(probe: str, action: str, name: str) -> Method:

@@ -95,6 +95,7 @@ def main(patterns: list[str]) -> None:
             }
             row |= {key: runs[-1][key] for key in runs[-1] if key not in row}
             rows[method.name] = row
+    rows = {method.name: rows[method.name] for method in chosen}  # as they are listed
     versions = {method.version() for method in chosen if "not_run" not in rows[method.name]}
     result = {
         "kernel": platform.release(),

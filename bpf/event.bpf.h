@@ -25,6 +25,15 @@ static __always_inline struct kw_counters *kw_counters(void)
 	return bpf_map_lookup_elem(&counters, &zero);
 }
 
+/* The tree has no room for all of an event. */
+static __always_inline void kw_count_full(void)
+{
+	struct kw_counters *c = kw_counters();
+
+	if (c)
+		c->pool_full++;
+}
+
 /* Who was it, and when. */
 static __always_inline void kw_fill(struct kw_event *record)
 {

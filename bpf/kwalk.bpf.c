@@ -19,6 +19,7 @@ struct kw_control control SEC(".data.control") = {};
 #include "hook.bpf.h"
 #include "step.bpf.h"
 #include "tree.bpf.h"
+#include "arrive.bpf.h"
 #include "walk.bpf.h"
 #include "entry.bpf.h"
 #include "event.bpf.h"
@@ -37,6 +38,8 @@ static __always_inline __u32 kw_fall_back(void *ctx, struct kw_scratch *sc, __u3
 	if (*flags & KW_EV_JUMPED)
 		mark &= ~(1ULL << 63);
 	at = kw_add_kernels(sc, mark);
+	if (sc->kernel.flags & KW_EV_TRUNCATED)
+		kw_count_full();
 	*flags = (*flags & ~KW_EV_TRUNCATED) | KW_EV_FALLBACK | sc->kernel.flags;
 	return at;
 }
@@ -84,9 +87,8 @@ static __always_inline __u32 kw_walked(void *ctx, void *nodes, struct kw_walk *w
 	w->other = 0;
 	if (step == KW_STEP_CUT) {
 		w->flags |= KW_EV_TRUNCATED;
-		c = kw_counters();
-		if (c && kw_at(nodes, w->node)->kind != KW_NODE_CUT)
-			c->pool_full++;
+		if (kw_at(nodes, w->node)->kind != KW_NODE_CUT)
+			kw_count_full();
 	}
 	at = kw_check(ctx, w, hits, step);
 	if (!at) {
@@ -110,7 +112,8 @@ static __always_inline __u32 kw_find_caller(void *ctx, void *nodes, struct kw_wa
 	ip = kw_load(w->s.sp - 8);
 	if (kw_may_be_hook(ip))
 		ip = kw_recover(ip, w->s.sp - 8);
-	return kw_child(nodes, w->node, ip, KW_NODE_KERNEL);
+	/* Of any CPU: counts are kept by stack id and this node. */
+	return kw_child(nodes, KW_CPU_BYTES, ip, KW_NODE_KERNEL);
 }
 
 /* A hit of the helper method. */
@@ -153,8 +156,11 @@ static __always_inline int kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
 		kw_submit(&event);
 		return 0;
 	}
-	if (cfg.per_process)
-		event.node = kw_of_process(nodes, event.node);
+	if (cfg.per_process) {
+		event.node = kw_of_process(nodes, w->node);
+		if (event.node == w->node)
+			kw_count_full();
+	}
 	if (event.flags & KW_EV_TRUNCATED)
 		kw_at(nodes, event.node)->cut++;
 	else

@@ -145,11 +145,11 @@ enum kw_source {
 #define KW_MIN_NODES  16
 /* What each CPU has ahead of all frames: two roots, and the state of the walk that is under way. */
 #define KW_CPU_BYTES (4 * KW_NODE_BYTES)
-/* A word that is no address, so that no return address equals the ip of node 0. */
+/* A word that is no address: no return address equals the ip of node 0 or of a process. */
 #define KW_NO_ADDRESS 0x6b77616c6b000000ULL
 
 struct kw_node {
-	__u64 ip; /* of a PROCESS its tgid */
+	__u64 ip; /* of a PROCESS its tgid | KW_NO_ADDRESS */
 	union {
 		struct {
 			__u32 hint;  /* the PLAIN child of the image's code that matched last */
@@ -218,7 +218,7 @@ struct kw_counters {
 	__u64 lost_ebusy;
 	__u64 lost_other;
 	__u64 lost_map_full; /* helper: no room to count one more stack */
-	__u64 pool_full;     /* events that were cut because the tree had no room */
+	__u64 pool_full;     /* events that the tree had no room for all of */
 	/* Comparisons; hits that were not compared are in none of these. */
 	__u64 checked;
 	__u64 mismatches;

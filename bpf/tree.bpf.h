@@ -167,7 +167,8 @@ static __always_inline __u32 kw_child(void *nodes, __u32 parent, __u64 ip, __u8 
 /* The node under leaf for the current process, or leaf itself if there is no room. */
 static __always_inline __u32 kw_of_process(void *nodes, __u32 leaf)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32, at = kw_at(nodes, leaf)->process;
+	__u64 tgid = KW_NO_ADDRESS | bpf_get_current_pid_tgid() >> 32;
+	__u32 at = kw_at(nodes, leaf)->process;
 	struct kw_node *node = kw_at(nodes, at);
 
 	if (at && node->ip == tgid)

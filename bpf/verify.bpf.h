@@ -101,7 +101,7 @@ __noinline __u32 kw_add_kernels(struct kw_scratch *sc, __u64 mark)
 		return 0;
 	nr = sc->kernel.nr;
 	next = kw_child(nodes, at, mark, KW_NODE_KERNEL);
-	for (i = 0; i < KW_MAX_FRAMES && next; i++) {
+	for (i = 0; i <= KW_MAX_FRAMES && next; i++) {
 		at = next;
 		if (i >= nr)
 			break;

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
@@ -49,7 +48,7 @@ def is_traced() -> bool:
 
 def run_kwalk(method: str, output: Path) -> None:
     """Run kwalk for some seconds of load, which lasts as long as kwalk is attached."""
-    words = [sys.executable, "-m", "kwalk", "stream", FUNCTION, "--method", method]
+    words = [sys.executable, "-m", "kwalk", "count", FUNCTION, "--method", method]
     words += ["--format", "json", "--duration", SECONDS]
     with output.open("wb") as file:
         kwalk = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE)
@@ -66,16 +65,9 @@ def run_kwalk(method: str, output: Path) -> None:
 
 
 def read_output(output: Path) -> dict[str, Any]:
-    """Count equal stacks in kwalk's output; each is parsed once, since there are few."""
-    counts: Counter[str] = Counter()
-    line = ""
-    with output.open() as lines:
-        for line in lines:
-            _, found, stack = line.partition('"frames":')
-            if found:
-                counts[stack] += 1
-    stacks = [{"count": n, **json.loads('{"frames":' + text)} for text, n in counts.most_common()]
-    return {"summary": json.loads(line), "stacks": stacks}
+    """Return what kwalk counted, the hottest stack first."""
+    summary: dict[str, Any] = json.loads(output.read_text())
+    return {"stacks": summary.pop("stacks")[::-1], "summary": summary}
 
 
 def main(result: Path) -> None:
@@ -86,7 +78,7 @@ def main(result: Path) -> None:
     subprocess.run([*BENCHMARK, "-n", "100"], stdout=DEVNULL, stderr=DEVNULL, check=False)
     found = {}
     for method in ("helper", "manual"):
-        say(f"kwalk stream {FUNCTION} --method {method} --format json --duration {SECONDS}")
+        say(f"kwalk count {FUNCTION} --method {method} --format json --duration {SECONDS}")
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "output"
             run_kwalk(method, output)

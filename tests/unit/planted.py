@@ -9,7 +9,7 @@ import struct
 from types import SimpleNamespace
 from typing import Any
 
-from kwalk.transport.abi import EVENT, NODE, Kind
+from kwalk.transport.abi import EVENT, NO_ADDRESS, NODE, Kind
 from kwalk.transport.ring import HEADER
 from kwalk.transport.tree import NODE_BYTES, PER_CPU, Tree, reserved, size_for
 
@@ -118,7 +118,7 @@ class Planted:
 
     def process(self, leaf: int, tgid: int, comm: bytes = b"redis") -> int:
         """The node for those events of ``leaf`` that were of a process."""
-        return self.child(leaf, tgid, Kind.PROCESS, comm)
+        return self.child(leaf, NO_ADDRESS | tgid, Kind.PROCESS, comm)
 
     def count(self, offset: int, ended: int = 0, cut: int = 0) -> None:
         """Count events at a node."""

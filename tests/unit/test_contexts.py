@@ -141,11 +141,22 @@ def test_a_kernels_stack_without_the_function_is_none_but_can_be_shown(planted: 
     assert reader.whole(leaf).addresses == (D, C)
 
 
-def test_where_there_was_no_room_even_for_the_mark_there_is_no_stack(planted: Planted) -> None:
+def test_where_there_was_no_room_for_the_function_it_is_all_there_is(planted: Planted) -> None:
     root = planted.root(1) + NODE_BYTES
-    assert contexts(planted).stack(root, cut=True) is None
     mark = planted.kernels(mark=A, cpu=1)
-    assert contexts(planted).stack(mark, cut=True) is None
+    for node in (root, mark):
+        stack = contexts(planted).stack(node, cut=True)
+        assert stack
+        assert (stack.addresses, stack.truncated, stack.fallback) == ((FUNC,), True, True)
+    assert contexts(planted).stack(mark) is None
+
+
+def test_the_caller_is_told_for_any_node_of_a_stack(planted: Planted) -> None:
+    reader = contexts(planted)
+    assert reader.caller(planted.walked(A, B)) == A
+    assert reader.caller(planted.kernels(FUNC, B, mark=A & ~(1 << 63))) == A
+    assert reader.caller(planted.kernels(FUNC, B, mark=1)) == 0
+    assert reader.caller(planted.root()) == 0
 
 
 def test_a_caller_is_the_address_at_its_node(planted: Planted) -> None:

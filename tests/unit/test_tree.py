@@ -72,7 +72,11 @@ def test_a_node_is_what_programs_wrote(planted: Planted) -> None:
     assert (node.ip, node.parent, node.kind) == (A, planted.root(), Kind.PLAIN)
     assert (node.ended, node.cut) == (1 << 40, 3)
     process = planted.tree.node(planted.process(leaf, 1234, b"redis"))
-    assert (process.ip, process.comm, process.kind) == (1234, b"redis".ljust(16, b"\0"), 12)
+    assert (process.ip, process.comm, process.kind) == (
+        NO_ADDRESS | 1234,
+        b"redis".ljust(16, b"\0"),
+        12,
+    )
 
 
 def test_only_nodes_in_which_something_was_counted_are_told(planted: Planted) -> None:

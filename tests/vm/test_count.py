@@ -35,9 +35,7 @@ def counts_of_traffic(options: ProbeOptions) -> tuple[list[Count], Summary, int]
     ("method", "attach"),
     [
         (Method.MANUAL, "kprobe"),
-        (Method.MANUAL, "fentry"),
         (Method.HELPER, "kprobe"),
-        (Method.HELPER, "fentry"),
         (None, "fentry"),
     ],
 )

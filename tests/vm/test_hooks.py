@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from conftest import pairs, without_caller
@@ -116,3 +117,21 @@ def test_what_the_walk_cannot_tell_is_the_kernels_answer(
         assert helper is not None
         expected = without_caller(manual) if frame_pointers else manual.stack.addresses
         assert helper.stack.addresses == expected
+
+
+def test_the_graph_tracer_after_kwalks_own_kretprobe(redis: None, symbols: Kallsyms) -> None:
+    """Now the graph tracer replaces the address first, and the kretprobe's registers show that."""
+    with ExitStack() as later:
+
+        def burst() -> None:
+            later.pop_all().close()
+            later.enter_context(graph_tracer("ip_rcv"))
+            time.sleep(0.5)
+
+        summary, stacks, symbolizer = verified("r:ip_rcv", "kprobe", EVENTS // 2, burst)
+    must_agree(summary, symbolizer)
+    assert summary.verify
+    assert set(summary.verify.kernel_wrong) <= {"stacked_hooks"}
+    for stack in stacks:
+        assert names(stack, symbolizer)[1] == "__netif_receive_skb_one_core"
+        assert not set(stack.addresses) & hooks(symbols)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kwalk.decode.names import process_name
 from kwalk.decode.stacks import StackTable
 from kwalk.profile import Process, Stack
-from kwalk.transport.abi import Kind
+from kwalk.transport.abi import NO_ADDRESS, Kind
 from kwalk.transport.tree import Tree
 
 _CALLER_UNKNOWN = 1
@@ -49,7 +49,7 @@ class Contexts:
         node = self._tree.node(offset)
         process = None
         if node.kind == Kind.PROCESS:
-            process = Process(node.ip, process_name(node.comm))
+            process = Process(node.ip ^ NO_ADDRESS, process_name(node.comm))
             offset, node = node.parent, self._tree.node(node.parent)
         if node.kind == Kind.CUT:
             cut = True
@@ -61,7 +61,10 @@ class Contexts:
         mark, words = path[1] if len(path) > 1 else _CALLER_UNKNOWN, path[2:]
         caller = 0 if mark == _CALLER_UNKNOWN else mark | _NOT_JUMPED
         follows = caller if caller and not mark & _NOT_JUMPED else 0
-        return Context(self._table.unwound(words, caller, follows, cut), process)
+        stack = self._table.unwound(words, caller, follows, cut)
+        if stack is None and cut:  # the tree had no room for as much as the function
+            stack = self._table.cut_off()
+        return Context(stack, process)
 
     def _path(self, offset: int) -> tuple[int, list[int]]:
         """Return the root's offset, and the addresses from there to a node."""
@@ -77,5 +80,6 @@ class Contexts:
         return Stack(tuple(self._path(offset)[1][2:]))
 
     def caller(self, offset: int) -> int:
-        """Return the address at a node that stands for FUNC's caller, or 0 for node 0."""
-        return self._tree.node(offset).ip if offset else 0
+        """Return the address that FUNC returns to, for any node; 0 if it is not known."""
+        path = self._path(offset)[1] if offset else []
+        return path[1] | _NOT_JUMPED if len(path) > 1 and path[1] != _CALLER_UNKNOWN else 0

@@ -72,6 +72,10 @@ class StackTable:
         cut = cut or used >= full or len(frames) > self._depth
         return self._share(tuple(frames[: self._depth]), cut, caller is not None)
 
+    def cut_off(self) -> Stack:
+        """Return the stack of the kernel's own unwinder of which nothing but FUNC is known."""
+        return self._share((self._function,), True, True)
+
     def _entry(self, words: Sequence[int]) -> int | None:
         near = range(self._function, self._function + ENTRY_BYTES + 1)
         return next((index for index, word in enumerate(words) if word in near), None)

@@ -11,7 +11,7 @@ from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record, rows
 from kwalk.decode.stacks import StackTable
 from kwalk.profile import Stack
-from kwalk.transport.abi import BRIEF_BYTES, EVENT, NO_ID, SECOND_MAP
+from kwalk.transport.abi import BRIEF_BYTES, EVENT, JUMPED, NO_ID, SECOND_MAP
 from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
 
@@ -47,7 +47,7 @@ class HelperRecords:
                 yield record, stack, "" if stack else "no_entry_frame"
 
     def _stack(self, raw: _Raw, record: Record) -> Stack | None:
-        key = raw, self._contexts.caller(record.node)
+        key = raw, self._contexts.caller(record.node) if record.flags & JUMPED else 0
         if key not in self._cut:
             self._cut[key] = self._table.unwound(raw, follows=key[1])
         return self._cut[key]

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * arrive.bpf.h: a frame that the tree does not lead to at once: find its node or make one, and step
+ * on by its rule.
+ */
+#ifndef KWALK_ARRIVE_H
+#define KWALK_ARRIVE_H
+
+/* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
+#define KW_NEAR 16384
+
+static __always_inline __u32 kw_sequence(__u32 source)
+{
+	__u64 root = source == KW_SOURCE_MODULE ? cfg.mod_tree : cfg.bpf_tree;
+
+	return root ? kw_load_field(root, struct latch_tree_root, seq) : 0;
+}
+
+/* Whether a node's rule is still that of the code at its address. */
+static __always_inline bool kw_is_fresh(const struct kw_node *node)
+{
+	if (node->source == KW_SOURCE_IMAGE)
+		return true;
+	return node->source != KW_SOURCE_ONCE && node->sequence == kw_sequence(node->source);
+}
+
+/*
+ * FUNC's caller may be code that the kernel lists nowhere, such as a classic BPF filter. By
+ * frame pointers the kernel's unwinder never sees this one frame, hence does not end there;
+ * a kretprobe's registers it takes as they are.
+ */
+static __always_inline bool kw_unlisted_caller(const struct kw_state *s)
+{
+	if (s->ip < KW_KERNEL_TEXT || cfg.place == KW_PLACE_INSIDE)
+		return false;
+	return kw_unwinder() == KW_UNWIND_FP || (cfg.place == KW_PLACE_RETURN && !cfg.fentry);
+}
+
+/*
+ * What a frame's rule makes of its node. Where the CFA is a fixed distance from SP, the next
+ * return address is a fixed distance from this one.
+ */
+static __always_inline void kw_classify_orc(struct kw_node *node, const struct kw_node *parent)
+{
+	__u32 rule = node->rule, cfa = kw_rule_cfa(rule), bp = kw_rule_bp(rule);
+	__u32 frame = kw_rule_frame(rule);
+	int off = kw_rule_cfa_off(rule);
+
+	/* Where BP is, as seen from here: it follows from the frame before. */
+	if ((parent->kind == KW_NODE_PLAIN || parent->kind == KW_NODE_BP) &&
+	    kw_rule_bp(parent->rule) == KW_BP_CFA) {
+		node->flags |= KW_NODE_BP_SAVED;
+		node->bp_at = 8 + kw_rule_bp_off(parent->rule);
+	} else if (parent->kind == KW_NODE_PLAIN && parent->flags & KW_NODE_BP_SAVED) {
+		node->flags |= KW_NODE_BP_SAVED;
+		node->bp_at = parent->bp_at - parent->delta;
+	}
+
+	node->kind = KW_NODE_STEP;
+	if (cfa == KW_CFA_END) {
+		node->kind = KW_NODE_END;
+	} else if (frame == KW_FRAME_REGS && cfa == KW_CFA_SP && off >= 0 && off < KW_NEAR) {
+		node->kind = KW_NODE_USER;
+		node->delta = 8 + off + bpf_core_field_offset(struct pt_regs, cs);
+	} else if (frame == KW_FRAME_CALL && off > 0 && off < KW_NEAR) {
+		node->delta = off;
+		if (cfa == KW_CFA_SP && bp != KW_BP_BP)
+			node->kind = KW_NODE_PLAIN;
+		else if (cfa == KW_CFA_BP && bp == KW_BP_CFA && node->flags & KW_NODE_BP_SAVED)
+			node->kind = KW_NODE_BP;
+		else if (cfa == KW_CFA_SP_DEREF && bp == KW_BP_SAME)
+			node->kind = KW_NODE_DEREF;
+	}
+}
+
+/* Only code of the kernel's entry leaves no frame of its own between it and a task's registers. */
+static __always_inline void kw_classify_fp(struct kw_node *node, const struct kw_state *s)
+{
+	if (node->ip - cfg.entry_start < cfg.entry_end - cfg.entry_start || kw_last_frame(s))
+		node->kind = KW_NODE_LAST;
+	else
+		node->kind = KW_NODE_PLAIN;
+}
+
+static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 sequence)
+{
+	__u32 at = kw_take(w->node, w->s.ip);
+	struct kw_node *node = kw_at(nodes, at);
+
+	if (!at)
+		return 0;
+	node->rule = w->s.rule;
+	node->source = w->s.source;
+	node->sequence = sequence;
+	if (w->s.regs)
+		node->flags |= KW_NODE_HAS_REGS;
+	if (node->depth >= cfg.max_frames)
+		node->kind = KW_NODE_CUT;
+	else if (kw_unwinder() == KW_UNWIND_ORC)
+		kw_classify_orc(node, kw_at(nodes, w->node));
+	else
+		kw_classify_fp(node, &w->s);
+	kw_link(at);
+	return at;
+}
+
+/* The node of the frame in w->s: known, or made, or none: then the step that says why. */
+static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
+{
+	__u32 at = w->found, modules, bpf;
+	struct kw_node *node;
+	int step;
+
+	w->found = 0;
+	if (w->s.stacked) /* found out by the start: FUNC's own return */
+		w->flags |= KW_EV_STACKED;
+	if (!at && !kw_is_hooked(&w->s))
+		at = kw_find(w->node, w->s.ip);
+	if (at && kw_is_fresh(kw_at(nodes, at))) {
+		w->found = at;
+		return KW_STEP_FRAME;
+	}
+	modules = kw_sequence(KW_SOURCE_MODULE);
+	bpf = kw_sequence(KW_SOURCE_BPF);
+	step = kw_settle(&w->s);
+	if (step == KW_STEP_END && kw_at(nodes, w->node)->kind == KW_NODE_ROOT &&
+	    kw_unlisted_caller(&w->s)) {
+		step = KW_STEP_FRAME;
+		w->s.rule = kw_rule_fp();
+		w->s.source = KW_SOURCE_ONCE;
+	}
+	if (w->s.stacked)
+		w->flags |= KW_EV_STACKED;
+	if (step != KW_STEP_FRAME)
+		return step;
+	if (w->s.source == KW_SOURCE_MODULE)
+		bpf = modules;
+	at = kw_find(w->node, w->s.ip);
+	node = kw_at(nodes, at);
+	if (at && (node->rule != w->s.rule || node->source != w->s.source)) {
+		node->kind = KW_NODE_STALE;
+		at = 0;
+	}
+	if (at)
+		node->sequence = bpf;
+	else
+		at = kw_add_frame(nodes, w, bpf);
+	w->found = at;
+	return at ? KW_STEP_FRAME : KW_STEP_CUT;
+}
+
+/*
+ * Go on from the state in w->s, a frame under w->node, which becomes its node. KW_STEP_FRAME: the
+ * next return address lies right below SP (ORC), or the next frame is in w->s (frame pointers).
+ * KW_STEP_ARRIVED: to be called again, for the next frame in w->s.
+ */
+__noinline int kw_arrive(struct kw_walk *w)
+{
+	struct kw_node *node, *parent;
+	void *nodes = kw_tree();
+	int step;
+
+	if (!w || !nodes)
+		return KW_STEP_UNKNOWN;
+	if (w->bp_from) {
+		w->s.bp = kw_load(w->bp_from);
+		w->bp_from = 0;
+	}
+	step = kw_find_frame(nodes, w);
+	if (step != KW_STEP_FRAME)
+		return step;
+	parent = kw_at(nodes, w->node);
+	node = kw_at(nodes, w->found);
+	if (node->kind == KW_NODE_PLAIN && node->source == KW_SOURCE_IMAGE) {
+		if (parent->hint != w->found) {
+			parent->other = parent->hint;
+			parent->hint = w->found;
+		}
+	} else {
+		parent->other = w->found;
+	}
+	w->node = w->found;
+	w->found = 0;
+
+	if (node->kind == KW_NODE_CUT)
+		return KW_STEP_CUT;
+	if (node->kind == KW_NODE_END)
+		return KW_STEP_END;
+	if (kw_unwinder() == KW_UNWIND_FP) {
+		if (node->kind == KW_NODE_LAST && kw_last_frame(&w->s))
+			return KW_STEP_END;
+		step = kw_step_fp_any(&w->s);
+		if (step != KW_STEP_FRAME)
+			return step;
+		return w->s.regs ? KW_STEP_ARRIVED : KW_STEP_FRAME;
+	}
+	if (node->kind == KW_NODE_PLAIN) {
+		w->s.sp += node->delta;
+		return KW_STEP_FRAME;
+	}
+	if (!(node->flags & KW_NODE_HAS_REGS)) {
+		w->s.regs = w->s.earlier = 0;
+		w->s.partial = 0;
+	}
+	if (node->flags & KW_NODE_BP_SAVED)
+		w->s.bp = kw_load(w->s.sp - 8 + node->bp_at);
+	step = kw_step_any(&w->s, node->rule);
+	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
+}
+
+#endif /* KWALK_ARRIVE_H */
