@@ -17,10 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import programs
 import workload
 
 TRACING = Path("/sys/kernel/tracing")
@@ -42,7 +43,6 @@ class Run:
 
     finish: Callable[[], dict[str, Any]]
     attach_seconds: float = 0.0
-    rows: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def _kwalk(*words: str, command: str = "count") -> Method:
     """A command line of kwalk's own, output to a file."""
-    form = [] if command == "published" else ["--format", "json"] if command == "count" else []
+    form = ["--format", "json"] if command == "count" else []
 
     def start() -> Run:
         if command == "published":
@@ -141,8 +141,6 @@ def _bpftrace(probe: str, action: str, name: str) -> Method:
 
 def _attached() -> bool:
     """bpftrace says that it attaches before it does; the program's first run shows when it has."""
-    import programs
-
     programs.count_cost(True)
     before = programs.loaded()
     _touched()

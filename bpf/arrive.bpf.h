@@ -112,8 +112,6 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 	int step;
 
 	w->found = 0;
-	if (w->s.stacked) /* found out by the start: FUNC's own return */
-		w->flags |= KW_EV_STACKED;
 	if (!at && !kw_is_hooked(&w->s))
 		at = kw_find(w->node, w->s.ip);
 	if (at && kw_is_fresh(kw_at(nodes, at))) {
@@ -129,8 +127,6 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 		w->s.rule = kw_rule_fp();
 		w->s.source = KW_SOURCE_ONCE;
 	}
-	if (w->s.stacked)
-		w->flags |= KW_EV_STACKED;
 	if (step != KW_STEP_FRAME)
 		return step;
 	if (w->s.source == KW_SOURCE_MODULE)

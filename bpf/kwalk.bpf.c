@@ -85,6 +85,8 @@ static __always_inline __u32 kw_walked(void *ctx, void *nodes, struct kw_walk *w
 	__u32 at;
 
 	w->other = 0;
+	if (w->s.stacked)
+		w->flags |= KW_EV_STACKED;
 	if (step == KW_STEP_CUT) {
 		w->flags |= KW_EV_TRUNCATED;
 		if (kw_at(nodes, w->node)->kind != KW_NODE_CUT)
@@ -202,7 +204,10 @@ static __always_inline int kw_hit(void *ctx, bool fentry)
 		node->count++;
 		return 0;
 	}
-	w->node = (void *)node - nodes;
+	/* Through memory: to the verifier one number, wherever in the loop it comes from. */
+	*(volatile __u32 *)&w->node = (void *)node - nodes;
+	*(volatile int *)&w->step = step;
+	step = *(volatile int *)&w->step;
 	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits, step);
 	return w->node ? kw_deliver(ctx, nodes, w) : 0;
 }

@@ -19,7 +19,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, KW_MIN_NODES *KW_NODE_BYTES);
+	__uint(value_size, sizeof(struct kw_node[KW_MIN_NODES]));
 } tree SEC(".maps");
 
 /* For each hash of (parent, address) the node that was added last; as many as there are nodes. */
@@ -53,6 +53,7 @@ struct kw_walk {
 	__u32 found;   /* its child that the next frame is, or 0: not known */
 	__u32 flags;   /* KW_EV_* */
 	__u32 other;   /* the other side's node, where walk and kernel disagree */
+	int step;      /* KW_STEP_*: how the walk ended */
 };
 
 struct kw_cpu {

@@ -4,7 +4,7 @@
  *
  * Nearly every frame has been met before, in the same context. Its node says where the next return
  * address stands; if that is the one that came last time, the next node is known, too. These few
- * instructions are the loops at the end. Whatever else there is goes through kw_arrive().
+ * instructions are the loops below. Whatever else there is goes through kw_arrive().
  */
 #ifndef KWALK_WALK_H
 #define KWALK_WALK_H
@@ -38,6 +38,17 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 	}
 	*slot = next;
 	return KW_STEP_FRAME;
+}
+
+/* Where the tree leads to nothing: frame by frame, until it does or the stack ends. */
+static __always_inline int kw_arrive_on(struct kw_walk *w, volatile __u64 *round)
+{
+	int step;
+
+	do {
+		step = kw_arrive(w);
+	} while (step == KW_STEP_ARRIVED && (*round)++ <= KW_MAX_FRAMES);
+	return step == KW_STEP_ARRIVED ? KW_STEP_UNKNOWN : step;
 }
 
 /*
@@ -96,13 +107,11 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		w->s.sp = slot + 8;
 		w->s.regs = 0;
 	arrive:
-		do {
-			step = kw_arrive(w);
-		} while (step == KW_STEP_ARRIVED && round++ <= KW_MAX_FRAMES);
+		step = kw_arrive_on(w, &round);
 		node = nodes + (w->node & mask);
 		if (step != KW_STEP_FRAME) {
 			*end = node;
-			return step == KW_STEP_ARRIVED ? KW_STEP_UNKNOWN : step;
+			return step;
 		}
 		slot = w->s.sp - 8;
 	}
@@ -123,8 +132,7 @@ static __always_inline bool kw_far(struct list_head *below, struct list_head *fr
 	return ((__u64)frame - (__u64)below - 16) & ~(KW_NEAR - 8ULL);
 }
 
-/* Also from the stack of interrupts to the task's. Through memory: plain numbers to the verifier.
- */
+/* Also from the stack of interrupts to the task's. Through memory: to the verifier, numbers. */
 static __always_inline bool kw_is_frame(volatile __u64 sp, volatile __u64 bp)
 {
 	__u64 at = bp;
@@ -197,13 +205,11 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 		w->s.regs = 0;
 		w->node = (void *)node - nodes;
 	arrive:
-		do {
-			step = kw_arrive(w);
-		} while (step == KW_STEP_ARRIVED && round++ <= KW_MAX_FRAMES);
+		step = kw_arrive_on(w, &round);
 		node = nodes + (w->node & mask);
 		if (step != KW_STEP_FRAME) {
 			*end = node;
-			return step == KW_STEP_ARRIVED ? KW_STEP_UNKNOWN : step;
+			return step;
 		}
 	}
 	*end = node;

@@ -71,8 +71,8 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
 @pytest.mark.parametrize(
     ("top", "heads", "rest"),
     [
-        (1, ["12,345 calls"], "(2 more stacks, 3 calls: --top shows the hottest)"),
-        (2, ["2 calls", "12,345 calls"], "(1 more stacks, 1 calls: --top shows the hottest)"),
+        (1, ["12,345 calls"], "(2 more stacks, 3 calls, left out by --top)"),
+        (2, ["2 calls", "12,345 calls"], "(1 more stacks, 1 calls, left out by --top)"),
         (3, ["1 calls", "2 calls", "12,345 calls"], ""),
         (9, ["1 calls", "2 calls", "12,345 calls"], ""),
     ],
@@ -144,12 +144,20 @@ def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
     assert (stacks[2]["count"], stacks[2]["pid"], stacks[2]["comm"]) == (3, 8, "a;b c")
 
 
+def test_the_total_is_told_apart_from_the_intervals_before_it() -> None:
+    report = Text(SYMBOLS, False, 1)
+    assert "in all" not in end(report, COUNTS)
+    report.interval(COUNTS, 1.0)
+    assert end(report, COUNTS).startswith("--- in all\n\n")
+
+
 def test_json_of_an_interval_is_a_line_of_its_own() -> None:
     line = Json(SYMBOLS, False, 1).interval(COUNTS, 1.0000001)
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     assert json.loads(line) == {
         "interval_seconds": 1.0,
+        "left_out": {"stacks": len(COUNTS) - 1, "count": 3},
         "stacks": [
             {
                 "count": 12_345,
@@ -226,7 +234,10 @@ def test_in_every_format_the_counts_that_went_in_come_out(
         end(Json(SYMBOLS, True, top), counts),
         Json(SYMBOLS, True, top).interval(counts, 1.0),
     ):
-        assert sum(stack["count"] for stack in json.loads(text)["stacks"]) == shown
+        data = json.loads(text)
+        assert sum(stack["count"] for stack in data["stacks"]) == shown
+        assert shown + data.get("left_out", {"count": 0})["count"] == total
+        assert ("left_out" in data) == (len(data["stacks"]) < len(counts))
     text = end(Folded(SYMBOLS, top), counts)
     assert Folded(SYMBOLS, top).interval(counts, 1.0) == text
     lines = [line.rpartition(" ") for line in text.splitlines()]

@@ -112,20 +112,8 @@ def run(
 
 
 def write(text: str) -> bool:
-    """Write to standard output at once; return False if nobody reads it any more.
-
-    :raises OutputError: if it cannot be written for another reason.
-    """
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        close_output()
-        return False
-    except OSError as error:
-        close_output()
-        raise OutputError(error) from error
-    return True
+    """Write to standard output at once; like ``write_pieces``."""
+    return write_pieces([text.encode()])
 
 
 def write_pieces(pieces: Sequence[bytes]) -> bool:

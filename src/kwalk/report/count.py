@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from kwalk.profile import Count, Profile, Summary
+from kwalk.profile import Count, Profile
 from kwalk.report import summary as summaries
-from kwalk.report.frame import frame_data, frame_text
+from kwalk.report.frame import frame_data, stack_lines
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SCHEMA = "kwalk.count/1"
@@ -28,6 +28,13 @@ def _process(count: Count) -> str:
     return f"{count.process.comm} ({count.process.tgid})" if count.process else ""
 
 
+def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], int, int]:
+    """Return the last ``top`` counts, and how many stacks and calls are not among them."""
+    shown = counts[-top:] if top else counts
+    left = counts[: len(counts) - len(shown)]
+    return shown, len(left), sum(count.count for count in left)
+
+
 class Text:
     """For people: the hottest stack last, where the eye is when the program ends.
 
@@ -38,39 +45,34 @@ class Text:
         self._symbolizer = symbolizer
         self._addresses = addresses
         self._top = top
+        self._intervals = False
 
     def _stacks(self, counts: list[Count]) -> str:
         total = sum(count.count for count in counts)
-        shown = counts[-self._top :] if self._top else counts
+        shown, stacks, calls = _hottest(counts, self._top)
         blocks = []
-        if len(shown) < len(counts):
-            rest = sum(count.count for count in counts[: -len(shown)])
-            number = len(counts) - len(shown)
-            blocks.append(f"({number:,} more stacks, {rest:,} calls: --top shows the hottest)\n\n")
+        if stacks:
+            blocks.append(f"({stacks:,} more stacks, {calls:,} calls, left out by --top)\n\n")
         for count in shown:
+            frames = self._symbolizer.frames(count.stack)
             share = 100 * count.count / total
             who = f"  {_process(count)}" if count.process else ""
-            blocks.append(f"{self._frames(count)}  {count.count:,} calls, {share:.1f} %{who}\n\n")
+            blocks.append(
+                stack_lines(frames, count.stack.truncated, self._addresses)
+                + f"  {count.count:,} calls, {share:.1f} %{who}\n\n"
+            )
         return "".join(blocks)
-
-    def _frames(self, count: Count) -> str:
-        lines = []
-        for frame in self._symbolizer.frames(count.stack):
-            address = f"{frame.address:016x}  " if self._addresses else ""
-            lines.append(f"    {address}{frame_text(frame)}\n")
-        if count.stack.truncated:
-            lines.append("    ... (truncated)\n")
-        return "".join(lines)
 
     def interval(self, counts: list[Count], seconds: float) -> str:
         """Return the blocks under a line that says of which seconds they are."""
+        self._intervals = True
         total = sum(count.count for count in counts)
         head = f"--- {total:,} calls in {seconds:.1f} s, {total / seconds:,.0f}/s\n\n"
         return head + self._stacks(counts)
 
     def end(self, profile: Profile) -> str:
-        """Return the blocks; the summary is for stderr."""
-        return self._stacks(profile.counts)
+        """Return the blocks, told apart from those of intervals; the summary is for stderr."""
+        return ("--- in all\n\n" if self._intervals else "") + self._stacks(profile.counts)
 
 
 class Folded:
@@ -90,7 +92,7 @@ class Folded:
 
     def _lines(self, counts: list[Count]) -> str:
         sums: dict[str, int] = {}
-        for count in counts[-self._top :] if self._top else counts:
+        for count in _hottest(counts, self._top)[0]:
             names = [
                 frame.name or f"{frame.address:#x}"
                 for frame in self._symbolizer.frames(count.stack)
@@ -104,35 +106,38 @@ class Folded:
 
 
 class Json:
-    """One JSON object a line: intervals as they come, then all of it with the summary."""
+    """One JSON object a line: intervals as they come, then all of it with the summary.
+
+    What ``top`` leaves out is told as ``left_out``, so that the counts add up to ``recorded``.
+    """
 
     def __init__(self, symbolizer: Symbolizer, addresses: bool, top: int | None) -> None:
         self._symbolizer = symbolizer
         self._addresses = addresses
         self._top = top
 
-    def _stacks(self, counts: list[Count]) -> list[dict[str, Any]]:
-        stacks = []
-        for count in counts[-self._top :] if self._top else counts:
-            stack = count.stack
-            frames = [frame_data(f, self._addresses) for f in self._symbolizer.frames(stack)]
-            data: dict[str, Any] = {"count": count.count}
-            if count.process:
-                data |= {"pid": count.process.tgid, "comm": count.process.comm}
-            data |= {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
-            stacks.append(data)
-        return stacks
+    def _stacks(self, counts: list[Count]) -> dict[str, Any]:
+        shown, stacks, calls = _hottest(counts, self._top)
+        data: dict[str, Any] = {"stacks": [self._stack(count) for count in shown]}
+        return data | ({"left_out": {"stacks": stacks, "count": calls}} if stacks else {})
+
+    def _stack(self, count: Count) -> dict[str, Any]:
+        stack = count.stack
+        frames = [frame_data(f, self._addresses) for f in self._symbolizer.frames(stack)]
+        data: dict[str, Any] = {"count": count.count}
+        if count.process:
+            data |= {"pid": count.process.tgid, "comm": count.process.comm}
+        return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
 
     def interval(self, counts: list[Count], seconds: float) -> str:
         """Return the object of an interval."""
-        data = {"interval_seconds": round(seconds, 6), "stacks": self._stacks(counts)}
-        return json.dumps(data, separators=(",", ":")) + "\n"
+        return self._line({"interval_seconds": round(seconds, 6)} | self._stacks(counts))
 
     def end(self, profile: Profile) -> str:
         """Return the last object: the members of the summary, and ``stacks``."""
-        data = _summary(profile.summary) | {"stacks": self._stacks(profile.counts)}
+        data = summaries.as_data(profile.summary, SCHEMA)
+        return self._line(data | self._stacks(profile.counts))
+
+    @staticmethod
+    def _line(data: dict[str, Any]) -> str:
         return json.dumps(data, separators=(",", ":")) + "\n"
-
-
-def _summary(summary: Summary) -> dict[str, Any]:
-    return summaries.as_data(summary, SCHEMA)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One frame as text, and as plain data."""
+"""Frames as text, and as plain data."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kwalk.profile import Frame
@@ -12,6 +13,17 @@ def frame_text(frame: Frame) -> str:
     """Return ``symbol+0x1f [module]``, or the address where no symbol is known."""
     name = f"{frame.name}+{frame.offset:#x}" if frame.name else f"{frame.address:#x}"
     return f"{name} [{frame.module}]" if frame.module else name
+
+
+def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> str:
+    """Return a stack for people: a line a frame, indented, and one where it was cut."""
+    lines = []
+    for frame in frames:
+        address = f"{frame.address:016x}  " if addresses else ""
+        lines.append(f"    {address}{frame_text(frame)}\n")
+    if truncated:
+        lines.append("    ... (truncated)\n")
+    return "".join(lines)
 
 
 def frame_data(frame: Frame, address: bool = True) -> dict[str, Any]:

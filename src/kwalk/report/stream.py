@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from kwalk.profile import Batch, Stack, Summary, Who
 from kwalk.report import summary as summaries
-from kwalk.report.frame import frame_data, frame_text
+from kwalk.report.frame import frame_data, stack_lines
 from kwalk.symbolize.symbolizer import Symbolizer
 
 _SECOND = 1_000_000_000
@@ -106,13 +106,8 @@ class Text:
         return f"  cpu {who.cpu}  pid {who.tgid}  tid {who.pid}  {who.comm}\n"
 
     def _stack(self, stack: Stack) -> str:
-        lines = []
-        for frame in self._symbolizer.frames(stack):
-            address = f"{frame.address:016x}  " if self._addresses else ""
-            lines.append(f"    {address}{frame_text(frame)}\n")
-        if stack.truncated:
-            lines.append("    ... (truncated)\n")
-        return "".join(lines) + "\n"
+        frames = self._symbolizer.frames(stack)
+        return stack_lines(frames, stack.truncated, self._addresses) + "\n"
 
     def end(self, summary: Summary) -> str:
         """The summary is for stderr; nothing more comes here."""

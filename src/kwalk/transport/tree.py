@@ -37,7 +37,7 @@ def size_for(nodes: int, cpus: int) -> int:
 class Node(NamedTuple):
     """A frame in its context, or a process under it.
 
-    :ivar ip: The frame's address; of a process its id.
+    :ivar ip: The frame's address; of a process its id and ``NO_ADDRESS``.
     :ivar parent: The parent's offset; 0 for a root.
     :ivar ended: Events whose stack ends here.
     :ivar cut: Events whose stack goes on, but could not be followed.
