@@ -76,6 +76,7 @@ struct kw_config {
 	__u64 nmi_end;
 	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
 	__u64 optinsn_slots; /* 0 if unknown */
+	__u64 epoch_ns;	     /* CLOCK_REALTIME when CLOCK_MONOTONIC began */
 	__u32 orc_lookups;   /* entries in orc_lookup */
 	__u32 orc_entries;   /* entries in orc_ip and orc */
 	__u32 method;	     /* enum kw_method */
@@ -188,19 +189,20 @@ struct kw_node {
 #define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; this is the real one */
 #define KW_EV_JUMPED	(1 << 7) /* FUNC jumped to the trampoline: the kernel's stack lacks it */
 
-/* One record in the ring. */
+/* One record in the ring. What is equal in many of them comes first. */
 struct kw_event {
-	__u32 node;	/* where the stack ends in the tree; 0: helper */
+	__u32 node; /* where the stack ends in the tree; 0: helper */
+	__u32 flags;
 	__s32 stack_id; /* helper: key of the stack map */
 	__u32 other;	/* node of the other side of a difference */
-	__u32 flags;
 	/* KW_OUTPUT_BRIEF ends here */
-	__u64 time_ns; /* CLOCK_MONOTONIC */
-	__u32 cpu;     /* from here on: whose call it was */
+	char comm[KW_COMM_LEN]; /* whose call it was */
+	__u32 cpu;
 	__u32 tgid;
 	__u32 pid;
-	__u32 reserved;
-	char comm[KW_COMM_LEN];
+	__u16 minute_ms; /* time of day: milliseconds since the full minute, */
+	__u16 us;	 /* and the rest in microseconds */
+	__u64 time_ns;	 /* CLOCK_MONOTONIC */
 };
 
 #define KW_BRIEF_BYTES 16

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts
@@ -17,7 +18,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe, ring_bytes
 from kwalk.probe.target import find
-from kwalk.profile import Batch, Count, Event, Ledger, Stack, Summary, TreeUse
+from kwalk.profile import Batch, Count, Event, Ledger, Summary, TreeUse
 from kwalk.transport.abi import Method, Output, Unwinder
 from kwalk.transport.counters import Counters, kernel_misses, kernel_release
 from kwalk.transport.ring import Ring
@@ -70,7 +71,8 @@ class Capture:
         self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
         self._counts = StackCounts(probe, contexts, table, self._maps)
         self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
-        self._walked = WalkedRecords(contexts, self._comparison, brief)
+        self._calls = Calls()
+        self._walked = WalkedRecords(contexts, self._comparison, self._calls, brief)
         self._helper = HelperRecords(self._ring, self._maps, table, contexts, brief)
         self._ledger = Ledger()
         self._misses: dict[str, int] = {}
@@ -88,47 +90,40 @@ class Capture:
         counts, lost = self._counts.read()
         self._ledger = Ledger(lost=lost)
         for count in counts:
-            self._record(count.stack, count.count)
+            self._ledger.record(count.stack, count.count)
         return counts
 
     def batches(self) -> Iterator[Batch]:
         """Yield the events that have arrived since the last call, all of them."""
-        batches = self._batches() if self.probe.method == Method.MANUAL else self._from_helper()
-        for batch in batches:
-            self._ledger.recorded += len(batch)
-            yield batch
+        if self.probe.method != Method.MANUAL:
+            yield from self._from_helper()
+            return
+        # Detached: whatever is there is the last.
+        for table in self._ring.batch(self._walked.size, complete=self._stopped):
+            yield self._walked.batch(table, self._ledger)
 
     def read(self) -> Iterator[Event]:
         """Yield the events that have arrived since the last call, one by one."""
         for batch in self.batches():
             yield from batch.events()
 
-    def _batches(self) -> Iterator[Batch]:
-        # Detached: whatever is there is the last.
-        for table in self._ring.batch(self._walked.size, complete=self._stopped):
-            batch, flagged, lost = self._walked.batch(table)
-            self._ledger.lose("no_entry_frame", lost)
-            if flagged:
-                for stack in batch.stacks:
-                    self._ledger.truncated += stack.truncated
-                    self._ledger.fallback += stack.fallback
-            yield batch
-
     def _from_helper(self) -> Iterator[Batch]:
         brief = self.options.output == Output.BRIEF
         # After detaching, both maps are read: the one now filled and the one before.
         for _ in range(2 if self._stopped else 1):
-            batch = Batch([], [], [])
+            calls = []
+            times = []
             for record, stack, cause in self._helper:
                 if stack is None:
                     self._ledger.lose(cause, 1)
                     continue
-                self._ledger.truncated += stack.truncated
-                if not brief:
-                    batch.times.append(record.time_ns)
-                    batch.who.append(record.who())
-                batch.stacks.append(stack)
-            yield batch
+                self._ledger.record(stack, 1)
+                calls.append(self._calls.call(stack, None if brief else record.who()))
+                times.append((record.time_ns, record.minute_ms, record.us))
+            if brief or not calls:
+                yield Batch(calls)
+            else:
+                yield Batch(calls, *zip(*times, strict=True))
 
     def read_both(self) -> Iterator[tuple[Event, Event | None]]:
         """Yield (manual, helper) pairs of the same event; helper is None where it lost the stack.
@@ -140,22 +135,17 @@ class Capture:
             if stack is None:
                 self._ledger.lose(cause, 1)
             else:
-                self._record(stack, 1)
+                self._ledger.record(stack, 1)
             if walked:
                 manual = Event(record.time_ns, record.who(), walked)
                 helper = Event(record.time_ns, record.who(), stack) if stack else None
                 yield manual, helper
 
-    def _record(self, stack: Stack, number: int) -> None:
-        self._ledger.recorded += number
-        self._ledger.truncated += number * stack.truncated
-        self._ledger.fallback += number * stack.fallback
-
-    def drop(self, stacks: list[Stack], cause: str) -> None:
+    def drop(self, batch: Batch, cause: str) -> None:
         """Count events that were yielded, but not used, as lost to ``cause``."""
-        for stack in stacks:
-            self._record(stack, -1)
-        self._ledger.lose(cause, len(stacks))
+        for call in batch.calls:
+            self._ledger.record(call.stack, -1)
+        self._ledger.lose(cause, len(batch))
 
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,27 +52,46 @@ class Event:
     stack: Stack
 
 
-@dataclass(slots=True)
-class Batch:
-    """Events in a row, a column each; the first two are empty where only stacks were asked for.
+@dataclass(slots=True, eq=False)
+class Call:
+    """By which stack the function was called, and where; without the time.
 
-    Equal items of ``who`` are one object, so reports may cache by identity.
+    Equal calls of one capture are one object, so reports may cache by identity. ``who`` is None
+    where only stacks were asked for.
     """
 
-    times: list[int]
-    who: list[Who]
-    stacks: list[Stack]
+    stack: Stack
+    who: Who | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events in a row, a column each; all but ``calls`` are empty where only stacks were asked for.
+
+    :ivar calls: What was called, by whom.
+    :ivar times: CLOCK_MONOTONIC, in nanoseconds.
+    :ivar minute_ms: Time of day: whole milliseconds since the full minute.
+    :ivar us: The rest of it, in microseconds.
+    """
+
+    calls: Sequence[Call]
+    times: Sequence[int] = ()
+    minute_ms: Sequence[int] = ()
+    us: Sequence[int] = ()
 
     def __len__(self) -> int:
-        return len(self.stacks)
+        return len(self.calls)
 
-    def first(self, number: int) -> Batch:
-        """Return the first ``number`` events."""
-        return Batch(self.times[:number], self.who[:number], self.stacks[:number])
+    def part(self, start: int, stop: int | None = None) -> Batch:
+        """Return some of the events, as a slice."""
+        columns = (self.calls, self.times, self.minute_ms, self.us)
+        return Batch(*(column[start:stop] for column in columns))  # type: ignore[arg-type]
 
     def events(self) -> Iterator[Event]:
-        """Iterate over the events."""
-        return map(Event, self.times, self.who, self.stacks)
+        """Iterate over the events, if they have a time."""
+        for time_ns, call in zip(self.times, self.calls, strict=False):
+            if call.who:
+                yield Event(time_ns, call.who, call.stack)
 
 
 class Process(NamedTuple):
@@ -105,6 +124,12 @@ class Ledger:
     truncated: int = 0
     fallback: int = 0
     uncounted: list[str] = field(default_factory=list)
+
+    def record(self, stack: Stack, number: int) -> None:
+        """Add ``number`` hits with this stack."""
+        self.recorded += number
+        self.truncated += number * stack.truncated
+        self.fallback += number * stack.fallback
 
     def lose(self, cause: str, number: int) -> None:
         """Add ``number`` hits lost to ``cause``."""

@@ -112,14 +112,14 @@ def test_brief_records_tell_the_stacks_only(engine: Engine, method: Method) -> N
         ]
     ]
     if method == Method.HELPER:  # its records name no node
-        engine.ring = [[bytes(8) + b"\0" * 4 + bytes([n]) + bytes(11) for n in (5, 6)]]
+        engine.ring = [[record(stack_id=number, brief=True) for number in (5, 6)]]
     engine.count(2)
     with Capture("ip_rcv", ProbeOptions(method, output=Output.BRIEF)) as capture:
         batches = list(capture.batches())
         ledger = capture.summary().ledger
-    stacks = [stack.addresses for batch in batches for stack in batch.stacks]
+    stacks = [call.stack.addresses for batch in batches for call in batch.calls]
     assert stacks == [(FUNC, A, B), (FUNC, A)]
-    assert [(batch.times, batch.who) for batch in batches] == [([], [])] * len(batches)
+    assert not any(batch.times or call.who for batch in batches for call in batch.calls)
     assert (ledger.recorded, ledger.balance) == (2, 0)
 
 
@@ -170,7 +170,7 @@ def test_what_was_not_wanted_is_lost_and_still_shows_its_difference(engine: Engi
     with Capture("ip_rcv", ProbeOptions(Method.MANUAL, verify=1)) as capture:
         capture.stop()
         for batch in capture.batches():
-            capture.drop(batch.stacks, "past_count")
+            capture.drop(batch, "past_count")
         summary = capture.summary()
     ledger = summary.ledger
     assert ledger.lost == {"past_count": 3}

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import record
 
+from kwalk.decode import calls as calls_module
 from kwalk.decode import records
+from kwalk.decode.calls import Calls
 from kwalk.decode.names import process_name
-from kwalk.decode.records import Columns, Record, rows
-from kwalk.profile import Who
-from kwalk.transport.abi import BRIEF_BYTES, EVENT, NO_ID, TRUNCATED
+from kwalk.decode.records import Record, rows
+from kwalk.profile import Batch, Call, Stack, Who
+from kwalk.transport.abi import NO_ID, TRUNCATED
 
 U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (32, 64))
 S32 = st.integers(-(1 << 31), (1 << 31) - 1)
@@ -28,6 +30,8 @@ MEMBERS = st.fixed_dictionaries(
         "other": U32,
         "stack_id": S32,
         "time_ns": U64,
+        "minute_ms": st.integers(0, 59_999),
+        "us": st.integers(0, 999),
         "cpu": U32 | FEW,
         "tgid": U32 | FEW,
         "pid": U32 | FEW,
@@ -53,51 +57,76 @@ def test_of_a_brief_record_the_stack_comes_out(members: list[dict[str, Any]]) ->
     assert list(rows(run(members, brief=True), brief=True)) == expected
 
 
-@given(st.lists(MEMBERS, min_size=1, max_size=20), st.booleans())
-def test_columns_are_the_rows_turned(members: list[dict[str, Any]], brief: bool) -> None:
-    table = run(members, brief)
-    found = list(rows(table, brief))
-    columns, size = Columns(), BRIEF_BYTES if brief else EVENT.size
-    assert columns.nodes(table, size) == [row.node for row in found]
-    assert columns.flags(table, size) == [row.flags for row in found]
-    if not brief:
-        assert columns.times(table) == [row.time_ns for row in found]
-        assert columns.who(table) == [row.who() for row in found]
+@given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
+def test_times_are_the_rows_turned(members: list[dict[str, Any]], more: int) -> None:
+    table = run(members + [{"time_ns": number, "us": number} for number in range(more)])
+    found = list(rows(table, brief=False))
+    calls = [Call(Stack((row.node,))) for row in found]
+    batch = records.batch(table, calls, brief=False)
+    assert list(batch.calls) == calls
+    assert list(batch.times) == [row.time_ns for row in found]
+    assert list(batch.minute_ms) == [row.minute_ms for row in found]
+    assert list(batch.us) == [row.us for row in found]
 
 
-@given(st.lists(st.lists(MEMBERS, min_size=1, max_size=5), max_size=5))
-def test_equal_ones_of_who_are_one_object_in_every_run(runs: list[list[dict[str, Any]]]) -> None:
-    columns = Columns()
-    seen: dict[Who, Who] = {}
-    raw: dict[tuple[object, ...], Who] = {}
-    for members in runs:
-        for each, who in zip(members, columns.who(run(members)), strict=True):
-            assert seen.setdefault(who, who) == who
-            key = each["cpu"], each["tgid"], each["pid"], each["comm"].ljust(16, b"\0")
-            assert raw.setdefault(key, who) is who
+@given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
+def test_keys_are_equal_where_but_the_time_differs(
+    members: list[dict[str, Any]], more: int
+) -> None:
+    table = run(members + [members[0] | {"time_ns": n} for n in range(more if members else 0)])
+    timeless = [row._replace(time_ns=0, minute_ms=0, us=0) for row in rows(table, brief=False)]
+    keys = records.keys(table, brief=False)
+    assert [timeless.index(row) for row in timeless] == [keys.index(key) for key in keys]
+    assert [records.from_key(key) for key in keys] == timeless
+
+
+@given(st.lists(MEMBERS, max_size=20))
+def test_keys_of_brief_records_tell_stacks_and_flags_apart(members: list[dict[str, Any]]) -> None:
+    table = run(members, brief=True)
+    known = [(row.node, row.flags) for row in rows(table, brief=True)]
+    keys = records.keys(table, brief=True)
+    assert [known.index(each) for each in known] == [keys.index(key) for key in keys]
+    assert [(row.node, row.flags) for row in map(records.from_key, keys)] == known
+    assert records.batch(table, [], brief=True) == Batch([])
+
+
+def test_equal_calls_are_one_object_and_no_others() -> None:
+    calls = Calls()
+    first, second = Stack((1,)), Stack((1,))  # equal ones of a capture are one object, too
+    who = Who(0, 7, 7, "redis")
+    call = calls.call(first, who)
+    assert calls.call(first, Who(0, 7, 7, "redis")) is call
+    assert (call.stack, call.who) == (first, who)
+    others = [
+        calls.call(second, who),
+        calls.call(first, None),
+        calls.call(first, who._replace(cpu=1)),
+    ]
+    assert call not in others  # by identity
+    assert [other.stack for other in others] == [second, first, first]
 
 
 def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(records, "MOST_KNOWN", 4)
-    columns = Columns()
-    members: list[dict[str, Any]] = [{"tgid": number, "pid": number} for number in range(40)]
-    found = columns.who(run(members))
-    assert [who.tgid for who in found] == list(range(40))
-    assert len(columns._who) <= 4
+    monkeypatch.setattr(calls_module, "MOST_KNOWN", 4)
+    calls = Calls()
+    stack = Stack((1,))
+    found = [calls.call(stack, Who(0, number, number, "sh")) for number in range(40)]
+    assert [call.who.tgid for call in found if call.who] == list(range(40))
+    assert len(calls._known) <= 4
 
 
 def test_a_record_in_the_bytes_of_the_abi() -> None:
     raw = bytes.fromhex(
         "3800000012340000"  # the ring's own: length, page number
-        "40020000f4ffffff" "8002000009000000"  # node, stack_id, other, flags
-        "0102000000000000" "0300000064000000"  # time_ns, cpu, tgid
-        "6500000000000000"  # pid, reserved
+        "4002000009000000" "f4ffffff80020000"  # node, flags, stack_id, other
+        "72656469732dff006761726261676500"  # comm
+        "0300000064000000" "65000000"  # cpu, tgid, pid
+        "5fea" "e703" "0102000000000000"  # minute_ms, us, time_ns
     )  # fmt: skip
-    buffer = bytearray(raw + b"redis-\xff\0garbage\0")
+    buffer = bytearray(raw)
     (found,) = rows(memoryview(buffer), brief=False)
-    (who,) = Columns().who(memoryview(buffer))
     buffer[:] = bytes(len(buffer))  # the kernel reuses the space
     assert found == Record(
         node=0x240,
@@ -106,11 +135,13 @@ def test_a_record_in_the_bytes_of_the_abi() -> None:
         cpu=3,
         other=0x280,
         time_ns=0x201,
+        minute_ms=59_999,
+        us=999,
         tgid=100,
         pid=101,
         comm=b"redis-\xff\0garbage\0",
     )
-    assert found.who() == who == Who(3, 100, 101, "redis-\N{REPLACEMENT CHARACTER}")
+    assert found.who() == Who(3, 100, 101, "redis-\N{REPLACEMENT CHARACTER}")
 
 
 @given(st.binary(max_size=16))

@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.decode.calls import Calls
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.profile import Batch, Frame, Ledger, Stack, Summary, Who
-from kwalk.report import stream
+from kwalk.profile import Batch, Call, Event, Frame, Ledger, Stack, Summary, Who
+from kwalk.report import texts
 from kwalk.report.stream import JsonLines, Names, StreamReport, Text
+from kwalk.report.texts import Clock
 from kwalk.symbolize.symbolizer import Symbolizer
 
 # A call may be the last instruction of a function: the return address then is the next one's.
@@ -33,10 +36,23 @@ FUNC, AFTER_EXIT, MODULE, UNKNOWN = (
 )
 STACK = Stack((FUNC, AFTER_EXIT, MODULE, UNKNOWN), truncated=True)
 PLAIN = Stack((FUNC,))
+BOOTED_NS = 43_200 * 10**9
+
+
+def batch_of(events: Sequence[tuple[int, Who, Stack]]) -> Batch:
+    """A batch, its time of day as the BPF program makes it."""
+    calls = Calls()
+    wall = [(BOOTED_NS + at) // 1000 for at, _, _ in events]
+    return Batch(
+        [calls.call(stack, who) for _, who, stack in events],
+        [at for at, _, _ in events],
+        [us // 1000 % 60_000 for us in wall],
+        [us % 1000 for us in wall],
+    )
 
 
 def event(stack: Stack, comm: str = "redis-server", time_ns: int = 5_000_123_999) -> Batch:
-    return Batch([time_ns], [Who(3, 100, 101, comm)], [stack])
+    return batch_of([(time_ns, Who(3, 100, 101, comm), stack)])
 
 
 def text_of(report: StreamReport, batch: Batch) -> str:
@@ -48,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Booted at 12:00:00 UTC, and 7 seconds ago."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr(time, "time_ns", lambda: 43_207 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: BOOTED_NS + 7 * 10**9)
     monkeypatch.setattr(time, "monotonic_ns", lambda: 7 * 10**9)
     yield
     monkeypatch.undo()
@@ -143,15 +159,12 @@ def test_every_report_tells_equal_looking_stacks_apart_by_their_marks() -> None:
 
 
 def one_by_one(report: StreamReport, batch: Batch) -> str:
-    return "".join(
-        text_of(report, Batch([at], [who], [stack]))
-        for at, who, stack in zip(batch.times, batch.who, batch.stacks, strict=True)
-    )
+    return "".join(text_of(report, batch.part(at, at + 1)) for at in range(len(batch)))
 
 
 EVENTS = st.lists(
     st.tuples(
-        st.integers(0, 3 * 10**9),
+        st.integers(0, 9 * 10**9),
         st.sampled_from([Who(0, 7, 7, "redis"), Who(1, 7, 8, "redis"), Who(0, 7, 7, 'a"\\')]),
         st.sampled_from([STACK, PLAIN, Stack((FUNC,), fallback=True), Stack((FUNC,), True)]),
     ),
@@ -164,36 +177,51 @@ def test_a_batch_is_its_events_one_behind_the_other(
     events: list[tuple[int, Who, Stack]], number: int
 ) -> None:
     symbols = Symbolizer(SYMBOLS)
-    times, who, stacks = ([each[n] for each in events] for n in range(3))
-    batch = Batch(times, who, stacks)  # type: ignore[arg-type]
+    batch = batch_of(events)
     assert len(batch) == len(events)
     for report in (Text(symbols), Names(symbols), JsonLines(symbols), JsonLines(symbols, False)):
         text = text_of(report, batch)
         assert text == one_by_one(report, batch)
-        assert text.startswith(text_of(report, batch.first(number)))
+        assert text.startswith(text_of(report, batch.part(0, number)))
     lines = [json.loads(line) for line in text_of(JsonLines(symbols), batch).splitlines()]
     assert [(line["time_ns"], line["cpu"], line["tid"], line["comm"]) for line in lines] == [
         (at, who.cpu, who.pid, who.comm) for at, who, _ in events
     ]
-    shown = batch.first(number)
+    clocks = re.findall(r"^\d\d:\d\d:\d\d\.\d{6}", text_of(Text(symbols), batch), re.MULTILINE)
+    assert clocks == [f"12:00:{at // 1000 / 10**6:09.6f}" for at, _, _ in events]
+    shown = batch.part(0, number)
     assert len(shown) == min(number, len(events))
-    assert [event.stack for event in shown.events()] == batch.stacks[:number]
+    assert list(shown.events()) == [Event(*event) for event in events[:number]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 400_000), st.integers(-19_000, 19_000)), max_size=20))
+def test_a_clock_tells_the_time_from_the_milliseconds_of_a_minute(
+    times: list[tuple[int, int]],
+) -> None:
+    clock = Clock()
+    for near, off in times:  # a batch's first event, and another one; both in ms
+        at = max(0, near + off)
+        (text,) = clock.column([at % 60_000], near * 10**6)
+        minutes, millis = divmod(at, 60_000)
+        assert text.decode() == f"12:{minutes:02}:{millis // 1000:02}.{millis % 1000:03}"
 
 
 def test_a_brief_batch_has_names_only() -> None:
-    assert text_of(Names(Symbolizer(SYMBOLS)), Batch([], [], [PLAIN, PLAIN])) == "ip_rcv\n\n" * 2
-    assert Batch([], [], [PLAIN, STACK]).first(1) == Batch([], [], [PLAIN])
+    batch = Batch([Call(PLAIN), Call(PLAIN)])
+    assert text_of(Names(Symbolizer(SYMBOLS)), batch) == "ip_rcv\n\n" * 2
+    assert len(batch.part(1)) == 1
+    assert not list(batch.events())
 
 
 def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "_MOST_KEPT", 3)
+    monkeypatch.setattr(texts, "MOST_KEPT", 3)
     report = Text(Symbolizer(SYMBOLS))
     for number in range(20):
-        text = text_of(report, Batch([number], [Who(0, number, number, "sh")], [PLAIN]))
+        text = text_of(report, batch_of([(number, Who(0, number, number, "sh"), PLAIN)]))
         assert f"  pid {number}  " in text
-    assert len(report._who) <= 3
+    assert len(report._calls._made) <= 3
 
 
 def test_only_json_ends_with_the_summary_on_stdout() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kwalk.commands import running
 from kwalk.errors import OutputError
-from kwalk.profile import Batch, Ledger, Stack, Summary, Who
+from kwalk.profile import Batch, Call, Ledger, Stack, Summary, Who
 
 WHO = Who(0, 7, 7, "redis")
 
@@ -39,11 +39,12 @@ class Source:
             self.events += size
             self.ledger.hits += size
             self.ledger.recorded += size
-            yield Batch(list(numbers), [WHO] * size, [Stack((number,)) for number in numbers])
+            calls = [Call(Stack((number,)), WHO) for number in numbers]
+            yield Batch(calls, numbers, [0] * size, [0] * size)
 
-    def drop(self, stacks: list[Stack], cause: str) -> None:
-        self.ledger.recorded -= len(stacks)
-        self.ledger.lose(cause, len(stacks))
+    def drop(self, batch: Batch, cause: str) -> None:
+        self.ledger.recorded -= len(batch)
+        self.ledger.lose(cause, len(batch))
 
     def stop(self) -> None:
         self.stopped = True
@@ -71,9 +72,9 @@ class Numbers:
     """A report that prints the events' numbers."""
 
     def pieces(self, batch: Batch) -> list[bytes]:
-        stacks = [stack.addresses[0] for stack in batch.stacks]
-        assert batch.times == stacks
-        assert len(batch.who) == len(stacks)
+        stacks = [call.stack.addresses[0] for call in batch.calls]
+        assert list(batch.times) == stacks
+        assert len(batch.minute_ms) == len(batch.us) == len(stacks)
         return [b"%d " % number for number in stacks]
 
     def end(self, summary: Summary) -> str:

@@ -88,11 +88,11 @@ def run(
     def drain() -> None:
         nonlocal left, open_
         for batch in capture.batches():
-            wanted = batch if left is None else batch.first(left)
+            wanted = batch if left is None else batch.part(0, left)
             if left is not None:
                 left -= len(wanted)
             if not open_ or len(wanted) < len(batch):
-                unused = batch.stacks[len(wanted) if open_ else 0 :]
+                unused = batch.part(len(wanted) if open_ else 0)
                 capture.drop(unused, "past_count" if open_ else "output_closed")
             if open_ and len(wanted):
                 open_ = write_pieces(report.pieces(wanted))

@@ -4,36 +4,40 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from kwalk.decode.names import process_name
-from kwalk.profile import Who
+from kwalk.profile import Batch, Call, Who
 from kwalk.transport.abi import BRIEF_BYTES, EVENT
 from kwalk.transport.ring import HEADER
 
 _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))
 _BRIEF = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes[:4]))
 assert _BRIEF.size == HEADER + BRIEF_BYTES
-# The end of a record, from "cpu" on: whose call it was.
-_WHO = struct.Struct("<IIII16s")
-_WHO_ONLY = struct.Struct(f"<{_ROW.size - _WHO.size}x{_WHO.size}s")
-MOST_KNOWN = 1 << 16
+# Whatever stands before the time is equal in many records.
+_TIMELESS = struct.Struct("<" + "".join(EVENT.codes[:-3]))
+_TIME_BYTES = EVENT.size - _TIMELESS.size
+_KEY = f"{HEADER}x{_TIMELESS.size}s{_TIME_BYTES}x"
+_BLOCK = 64
+_KEYS = struct.Struct("<" + _KEY * _BLOCK)
 
 
 class Record(NamedTuple):
     """One record; time and who it was are blank in brief ones."""
 
     node: int
+    flags: int
     stack_id: int
     other: int
-    flags: int
-    time_ns: int = 0
+    comm: bytes = b""
     cpu: int = 0
     tgid: int = 0
     pid: int = 0
-    reserved: int = 0
-    comm: bytes = b""
+    minute_ms: int = 0
+    us: int = 0
+    time_ns: int = 0
 
     def who(self) -> Who:
         """Return whose call it is."""
@@ -45,38 +49,37 @@ def rows(table: memoryview, brief: bool) -> Iterator[Record]:
     return (Record(*row) for row in (_BRIEF if brief else _ROW).iter_unpack(table))
 
 
-class _WhoTable(dict[tuple[bytes], Who]):
-    """The end of a record -> whose call it was."""
+def keys(table: memoryview, brief: bool) -> Sequence[int | bytes]:
+    """Return what tells calls apart: equal where only the time differs.
 
-    def __missing__(self, key: tuple[bytes]) -> Who:
-        if len(self) >= MOST_KNOWN:
-            self.clear()  # of a machine that starts processes all the time
-        cpu, tgid, pid, _, comm = _WHO.unpack(key[0])
-        who = self[key] = Who(cpu, tgid, pid, process_name(comm))
-        return who
+    Of brief records that is the stack, hence nothing that is merely beside it.
+    """
+    if brief:  # node and flags
+        return table.cast("Q")[HEADER // 8 :: _BRIEF.size // 8].tolist()
+    count = len(table) // _ROW.size
+    whole = count - count % _BLOCK
+    split = whole * _ROW.size
+    found = list(chain.from_iterable(_KEYS.iter_unpack(table[:split])))
+    found += struct.unpack("<" + _KEY * (count - whole), table[split:])
+    return found
 
 
-class Columns:
-    """The members of a run of records, each as one list."""
+def from_key(key: int | bytes) -> Record:
+    """Return the record of a key, without what is not in the key."""
+    if isinstance(key, int):
+        return Record(key & 0xFFFFFFFF, key >> 32, 0, 0)
+    return Record(*_TIMELESS.unpack(key))
 
-    def __init__(self) -> None:
-        self._who = _WhoTable()
 
-    @staticmethod
-    def nodes(table: memoryview, size: int) -> list[int]:
-        """Return each record's ``node``."""
-        return table.cast("I")[HEADER // 4 :: (size + HEADER) // 4].tolist()
-
-    @staticmethod
-    def flags(table: memoryview, size: int) -> list[int]:
-        """Return each record's ``flags``."""
-        return table.cast("I")[(HEADER + 12) // 4 :: (size + HEADER) // 4].tolist()
-
-    @staticmethod
-    def times(table: memoryview) -> list[int]:
-        """Return each record's ``time_ns``."""
-        return table.cast("Q")[(HEADER + 16) // 8 :: _ROW.size // 8].tolist()
-
-    def who(self, table: memoryview) -> list[Who]:
-        """Return whose call each record is of; equal ones are one object."""
-        return list(map(self._who.__getitem__, _WHO_ONLY.iter_unpack(table)))
+def batch(table: memoryview, calls: Sequence[Call], brief: bool) -> Batch:
+    """Return the events of a run, whose calls are known."""
+    if brief:
+        return Batch(calls)
+    words = table.cast("H")
+    step, end = _ROW.size // 2, (_ROW.size - _TIME_BYTES) // 2
+    return Batch(
+        calls,
+        table.cast("Q")[_ROW.size // 8 - 1 :: _ROW.size // 8].tolist(),
+        words[end::step].tolist(),
+        words[end + 1 :: step].tolist(),
+    )

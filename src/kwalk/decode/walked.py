@@ -1,27 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Records of the manual method to events: nearly all of them a column at a time."""
+"""Records of the manual method to events: nearly all of them by one look at a table."""
 
 from __future__ import annotations
 
+from kwalk.columns import look_up
+from kwalk.decode import records
+from kwalk.decode.calls import MOST_KNOWN, Calls
 from kwalk.decode.comparison import Comparison
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.records import Columns, Record, rows
-from kwalk.profile import Batch, Stack
+from kwalk.decode.records import Record
+from kwalk.profile import Batch, Call, Ledger, Stack
 from kwalk.transport.abi import BRIEF_BYTES, DIFFERS, EVENT, TRUNCATED
-
-
-class _Stacks(dict[int, Stack]):
-    """Offset of a node -> the stack that was walked to there."""
-
-    def __init__(self, contexts: Contexts) -> None:
-        super().__init__()
-        self._contexts = contexts
-
-    def __missing__(self, offset: int) -> Stack:
-        stack = self._contexts.stack(offset)
-        assert stack is not None, "a stack that was walked begins at FUNC"
-        self[offset] = stack
-        return stack
 
 
 class WalkedRecords:
@@ -30,33 +19,66 @@ class WalkedRecords:
     :param brief: The records tell the stack only.
     """
 
-    def __init__(self, contexts: Contexts, comparison: Comparison, brief: bool) -> None:
+    def __init__(
+        self, contexts: Contexts, comparison: Comparison, calls: Calls, brief: bool
+    ) -> None:
         self._contexts = contexts
         self._comparison = comparison
+        self._calls = calls
         self._brief = brief
-        self._stacks = _Stacks(contexts)
-        self._columns = Columns()
+        self._known: dict[int | bytes, Call] = {}
+        # Those that the ledger wants to know more of: truncated, or the kernel's own.
+        self._marked: set[Call] = set()
         self.size = BRIEF_BYTES if brief else EVENT.size
 
-    def batch(self, table: memoryview) -> tuple[Batch, bool, int]:
-        """Return the events of a run, and how many had no stack with the function in it.
+    def batch(self, table: memoryview, ledger: Ledger) -> Batch:
+        """Return the events of a run; the ledger is told of all of them."""
+        keys = records.keys(table, self._brief)
+        try:
+            calls = look_up(self._known, keys)
+        except KeyError:
+            if not self._learn(set(keys)):
+                return self._by_rows(table, ledger)
+            calls = look_up(self._known, keys)
+        if self._marked and not self._marked.isdisjoint(calls):
+            for call in calls:
+                ledger.record(call.stack, 1)
+        else:
+            ledger.recorded += len(calls)
+        return records.batch(table, calls, self._brief)
 
-        The flag in between: some stacks are truncated or the kernel's own.
-        """
-        columns, size = self._columns, self.size
-        times = [] if self._brief else columns.times(table)
-        who = [] if self._brief else columns.who(table)
-        if not any(columns.flags(table, size)):
-            stacks = list(map(self._stacks.__getitem__, columns.nodes(table, size)))
-            return Batch(times, who, stacks), False, 0
-        found = [self.stack(record) for record in rows(table, self._brief)]
-        kept = [index for index, stack in enumerate(found) if stack is not None]
-        batch = Batch(
-            [times[index] for index in kept] if times else [],
-            [who[index] for index in kept] if who else [],
-            [stack for stack in found if stack is not None],
-        )
-        return batch, True, len(found) - len(kept)
+    def _learn(self, keys: set[int | bytes]) -> bool:
+        """Get to know calls; return False if one needs a look each time that it comes."""
+        if len(self._known) + len(keys) > MOST_KNOWN:
+            self._known.clear()
+            self._marked.clear()
+        for key in keys - self._known.keys():
+            record = records.from_key(key)
+            stack = None if record.flags & DIFFERS else self.stack(record)
+            if stack is None:
+                return False
+            call = self._known[key] = self._call(stack, record)
+            if stack.truncated or stack.fallback:
+                self._marked.add(call)
+        return True
+
+    def _call(self, stack: Stack, record: Record) -> Call:
+        return self._calls.call(stack, None if self._brief else record.who())
+
+    def _by_rows(self, table: memoryview, ledger: Ledger) -> Batch:
+        calls = []
+        kept = []
+        for index, record in enumerate(records.rows(table, self._brief)):
+            stack = self.stack(record)
+            if stack is None:
+                ledger.lose("no_entry_frame", 1)
+                continue
+            ledger.record(stack, 1)
+            calls.append(self._call(stack, record))
+            kept.append(index)
+        whole = records.batch(table, calls, self._brief)
+        columns = [column for column in (whole.times, whole.minute_ms, whole.us) if column]
+        return Batch(calls, *([column[index] for index in kept] for column in columns))
 
     def stack(self, record: Record) -> Stack | None:
         """Return a record's stack; None if it is the kernel's, and the function is not in it."""

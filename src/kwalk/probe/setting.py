@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -87,6 +88,7 @@ def config(
         "nmi_end": nmi_end,
         "insn_slots": symbols.address("kprobe_insn_slots"),
         "optinsn_slots": symbols.address("kprobe_optinsn_slots"),
+        "epoch_ns": time.time_ns() - time.monotonic_ns(),
         "method": int(method),
         "fentry": int(fentry),
         "place": int(target.place),
