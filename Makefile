@@ -9,6 +9,14 @@ APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 PEERS  := bpftrace bpfcc-tools linux-perf
 SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
 
+COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
+PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
+# $(call measure,MODE,METHODS): kwalk bench in the lab, its JSON into benchmarks/results
+measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 -- \
+	$(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --runs 3 --requests 20000 --format json \
+	>benchmarks/results/$$kernel-$1.new && \
+	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
+
 .PHONY: help venv demo test test-long unit vm lint format bench clean
 
 help:
@@ -54,10 +62,8 @@ bench: $(STAMP)
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $(PEERS) >/dev/null; } || \
 		echo "some of $(PEERS) cannot be installed: they will not be measured"
-	@for kernel in $(or $(KERNELS),debian-13 fp); do \
-		$(VENV)/bin/kwalk lab run --icount --kernel $$kernel -- \
-			$(VENV)/bin/python benchmarks/run.py >benchmarks/results/$$kernel.new && \
-			mv benchmarks/results/$$kernel.new benchmarks/results/$$kernel.json || exit 1; \
+	@for kernel in $(or $(KERNELS),debian-13 debian-12 fp); do \
+		$(call measure,count,$(COUNTING)) && $(call measure,stream,$(PRINTING)) || exit 1; \
 	done
 	@$(VENV)/bin/python benchmarks/table.py
 

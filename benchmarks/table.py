@@ -7,45 +7,68 @@ Usage: ``python benchmarks/table.py [--check]``; with ``--check``, exit code 1 i
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-KERNELS = ("debian-13", "fp")
+RESULTS = ROOT / "benchmarks" / "results"
+KERNELS = ("debian-13", "debian-12", "fp")
+MODES = {"count": "counting stacks", "stream": "printing every stack to a file"}
+NAMES = {"test-manual": "bpf_get_stack_test --manual", "test-helper": "bpf_get_stack_test --helper"}
 BEGIN, END = "<!-- figures: benchmarks/table.py -->\n", "<!-- end of figures -->\n"
+NONE = "\N{EN DASH}"
+
+Results = dict[str, dict[str, Any]]
 
 
 def cell(row: dict[str, Any] | None) -> str:
     """Return change and cost of a row, and what it lost."""
     if row is None or "not_run" in row:
-        return "\N{EN DASH} | \N{EN DASH}"
+        return f"{NONE} | {NONE}"
     change = f"{row['change']:.1f} %".replace("-", "\N{MINUS SIGN}")
-    spent = row.get("instructions_per_event")
-    text = f"{change} | {spent:,}" if spent else f"{change} | \N{EN DASH}"
-    if row["lost"]:
-        text += f" ({row['lost']:,} lost)"
-    return text
+    text = f"{change} | {row['cost_ns']:,}" if row["cost_ns"] else f"{change} | {NONE}"
+    lost = row["lost"][-1]
+    return f"{text} ({lost:,} of {row['events'][-1]:,} lost)" if lost else text
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the table, a row a method, two columns a kernel."""
-    lines = [
-        "| |" + "".join(f" {name} {data['kernel']} | |" for name, data in results.items()),
-        "|---|" + "---:|---:|" * len(results),
-        "| |" + " redis | instructions |" * len(results),
-        "| no tracing |"
-        + "".join(f" {data['base_rps']:,.0f} req/s | |" for data in results.values()),
-    ]
-    names = list(dict.fromkeys(name for data in results.values() for name in data["rows"]))
+def section(mode: str, results: Results) -> list[str]:
+    """Return the rows of a mode, two columns a kernel."""
+    methods = {
+        kernel: {row["name"]: row for row in data["methods"]} for kernel, data in results.items()
+    }
+    names = list(dict.fromkeys(name for rows in methods.values() for name in rows))
+    lines = [f"| *{MODES[mode]}* |" + " | |" * len(results)]
     for name in names:
-        cells = " | ".join(cell(data["rows"].get(name)) for data in results.values())
-        lines.append(f"| {name} | {cells} |")
-    versions = sorted({text for data in results.values() for text in data["versions"]})
+        cells = " | ".join(cell(rows.get(name)) for rows in methods.values())
+        lines.append(f"| {NAMES.get(name, name)} | {cells} |")
+    return lines
+
+
+def table(found: dict[str, Results]) -> str:
+    """Return the table of all modes.
+
+    :param found: By mode, then by kernel.
+    """
+    first = found["count"]
+    lines = [
+        "| |" + "".join(f" {name} {data['kernel']} | |" for name, data in first.items()),
+        "|---|" + "---:|---:|" * len(first),
+        "| |" + " redis | instructions |" * len(first),
+        "| no tracing |"
+        + "".join(
+            f" {statistics.median(data['base']['rates']):,.0f} req/s | |" for data in first.values()
+        ),
+    ]
+    everything = [data for results in found.values() for data in results.values()]
+    for mode, results in found.items():
+        lines += section(mode, {kernel: results[kernel] for kernel in first})
+    versions = sorted({text for data in everything for text in data["versions"]})
     reasons = {
-        f"{name}: {row['not_run']}"
-        for data in results.values()
-        for name, row in data["rows"].items()
+        f"{row['name']}: {row['not_run']}"
+        for data in everything
+        for row in data["methods"]
         if "not_run" in row
     }
     notes = [f"Versions: {'; '.join(versions)}."] + [f"Not run: {why}." for why in sorted(reasons)]
@@ -54,17 +77,20 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def main(words: list[str]) -> int:
     """Bring the README up to date, or tell whether it is."""
-    folder = ROOT / "benchmarks" / "results"
-    results = {
-        name: json.loads((folder / f"{name}.json").read_text())
+    kernels = [
+        name
         for name in KERNELS
-        if (folder / f"{name}.json").exists()
+        if all((RESULTS / f"{name}-{mode}.json").exists() for mode in MODES)
+    ]
+    found = {
+        mode: {name: json.loads((RESULTS / f"{name}-{mode}.json").read_text()) for name in kernels}
+        for mode in MODES
     }
     readme = ROOT / "README.md"
     text = readme.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    new = head + BEGIN + table(results) + END + tail
+    new = head + BEGIN + table(found) + END + tail
     if words == ["--check"]:
         return int(new != text)
     readme.write_text(new)

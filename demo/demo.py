@@ -2,7 +2,8 @@
 """The demo: the same path to ip_rcv, found by helper and by manual, side by side.
 
 Boots a kernel with ORC tables and one with frame pointers in the lab, lets guest.py put a load
-on redis and run kwalk in each, and draws what comes back.
+on redis and run kwalk in each, and draws what comes back. The guests' clocks count instructions, so
+that what tracing costs is the same on every machine, however busy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import drawing
 
@@ -27,6 +29,7 @@ GUEST = Path(__file__).with_name("guest.py")
 TOOLS = ("redis-server", "redis-benchmark")  # the guest runs on this machine's own files
 TIMEOUT = "300"  # seconds for a guest's work, many times what it takes on an idle machine
 START = time.monotonic()
+Found = dict[str, Any]  # what guest.py writes
 
 
 def say(text: str, kernel: str = "") -> None:
@@ -60,13 +63,13 @@ def start(kernel: Kernel, folder: Path) -> subprocess.Popen[str]:
     out = folder / kernel.name
     out.mkdir()
     words = [sys.executable, "-m", "kwalk", "lab", "run", "--kernel", kernel.name]
-    words += ["--cpus", "1", "--timeout", TIMEOUT, "--out", str(out), "--"]
+    words += ["--icount", "--timeout", TIMEOUT, "--out", str(out), "--"]
     words += [sys.executable, str(GUEST), str(out / "result.json")]
     with (folder / f"{kernel.name}.errors").open("w") as errors:
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
 
 
-def follow(kernel: Kernel, guest: subprocess.Popen[str], folder: Path) -> drawing.Result:
+def follow(kernel: Kernel, guest: subprocess.Popen[str], folder: Path) -> Found:
     """Pass a guest's progress on until it ends; return what it found.
 
     :raises KwalkError: with the message of the lab, or of what it ran.
@@ -77,11 +80,11 @@ def follow(kernel: Kernel, guest: subprocess.Popen[str], folder: Path) -> drawin
     if code := guest.wait():
         text = (folder / f"{kernel.name}.errors").read_text().strip().removeprefix("kwalk: ")
         raise KwalkError(f"on {kernel.name}, {text or f'the guest ended with exit code {code}'}")
-    result: drawing.Result = json.loads((folder / kernel.name / "result.json").read_text())
-    return result
+    found: Found = json.loads((folder / kernel.name / "result.json").read_text())
+    return found
 
 
-def run_guests(chosen: list[Kernel], folder: Path) -> list[drawing.Result]:
+def run_guests(chosen: list[Kernel], folder: Path) -> list[Found]:
     """Run all virtual machines at once; the first failure ends the others."""
     guests = [start(kernel, folder) for kernel in chosen]
     with ThreadPoolExecutor() as pool:
@@ -102,8 +105,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kwalk-demo-") as folder:
         results = run_guests(chosen, Path(folder))
     for kernel, result in zip(chosen, results, strict=True):
-        drawing.draw(f"{kernel.name}: Linux {kernel.release}, unwinder: {kernel.unwinder}", result)
+        title = f"{kernel.name}: Linux {kernel.release}, unwinder: {kernel.unwinder}"
+        drawing.draw(title, result["methods"])
     print("\nThe methods ran one after the other, so their calls are not the same ones.")
+    for kernel, result in zip(chosen, results, strict=True):
+        print(f"\nWhat each method costs redis on {kernel.name}:\n\n{result['bench'].rstrip()}")
     return 0
 
 

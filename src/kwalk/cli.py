@@ -16,11 +16,14 @@ from kwalk.errors import KwalkError, OutputError
 COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
     "stream": "print every call of a kernel function with the stack that led to it",
+    "bench": "measure what tracing a function costs a workload, by each method",
     "doctor": "say what this kernel offers, what kwalk will use, and why not more",
     "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
 }
 
 DEFAULT = "count"
+# What follows "--" is a command of the user's, for argparse to keep its hands off.
+WITH_WORKLOAD = ("bench",)
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:
@@ -94,8 +97,13 @@ def spell_out(words: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``kwalk`` script."""
     words = spell_out(sys.argv[1:] if argv is None else argv)
+    rest: list[str] = []
     name = next((word for word in words if not word.startswith("-")), None)
     if name and name not in COMMANDS:
         name, words = DEFAULT, [DEFAULT, *words]
+    if name in WITH_WORKLOAD and "--" in words:
+        end = words.index("--")
+        words, rest = words[:end], words[end + 1 :]
     args = build_parser(name).parse_args(words)
+    args.workload = rest
     return guarded("kwalk", lambda: int(args.run(args)))

@@ -25,6 +25,11 @@ from kwalk.profile import Event, Summary
 
 VENV = Path(sys.prefix) / "bin"
 TRACING = Path("/sys/kernel/tracing")
+# For what does not depend on the kernel, and takes long.
+ONE_OF_EACH_UNWINDER = pytest.mark.skipif(
+    os.environ.get("KWALK_LAB") in ("debian-12", "debian-sid"),
+    reason="the same on every kernel: run on debian-13 and fp",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

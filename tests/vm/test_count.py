@@ -28,7 +28,7 @@ def counts_of_traffic(options: ProbeOptions) -> tuple[list[Count], Summary, int]
         time.sleep(SETTLE_SECONDS)
         capture.stop()
         counts, summary = capture.counts(), capture.summary()
-    return counts, summary, independent[0]
+    return counts, summary, independent.calls(summary.ledger)
 
 
 @pytest.mark.parametrize(

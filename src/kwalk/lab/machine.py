@@ -62,8 +62,9 @@ def run(
 ) -> int:
     """Run a command in a new virtual machine. Its stdin is empty.
 
-    The command finds ``KWALK_LAB`` in its environment, set to the kernel's name. Whatever it
-    leaves running ends with it.
+    The command finds ``KWALK_LAB`` in its environment, set to the kernel's name, and
+    ``KWALK_LAB_CLOCK``: ``time``, or ``instructions`` where a nanosecond is one instruction.
+    Whatever it leaves running ends with it.
 
     :param command: The command and its arguments.
     :param stdout: Takes the command's stdout as it comes; this process's own by default.
@@ -168,6 +169,7 @@ def _environment(options: Options) -> dict[str, str]:
     env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     env.setdefault("HOME", "/root")
     env["KWALK_LAB"] = options.kernel
+    env["KWALK_LAB_CLOCK"] = "instructions" if options.icount else "time"
     return env
 
 

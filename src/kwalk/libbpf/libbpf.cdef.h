@@ -72,3 +72,7 @@ int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 
 int bpf_obj_get_info_by_fd(int bpf_fd, void *info, __u32 *info_len);
 int bpf_prog_test_run_opts(int prog_fd, struct bpf_test_run_opts *opts);
+
+int bpf_enable_stats(unsigned int type);
+int bpf_prog_get_next_id(__u32 start_id, __u32 *next_id);
+int bpf_prog_get_fd_by_id(__u32 id);

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""The experiment: the workload without tracing and by each method in turn, round after round."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kwalk.bench import workload as workloads
+from kwalk.bench.results import Results, Row, Run, rate_text
+from kwalk.bench.tool import NotHere, Tool
+from kwalk.bench.workload import Workload
+from kwalk.errors import KwalkError
+from kwalk.libbpf import LibbpfError, stats
+
+Progress = Callable[[str], object]
+_COMMAND_LINE = Path("/proc/cmdline")
+
+
+class Experiment:
+    """Measures; ``results`` holds what there is, also after an interruption.
+
+    Methods take turns, so that a machine that gets slower or faster favours none of them, and
+    each run is compared with the one without tracing of its own round.
+
+    :param say: Is told of every run.
+    """
+
+    def __init__(
+        self, function: str, mode: str, tools: Sequence[Tool], workload: Workload, say: Progress
+    ) -> None:
+        self._tools = tools
+        self._workload = workload
+        self._say = say
+        self.results = Results(
+            function,
+            mode,
+            workload.text,
+            platform.release(),
+            os.environ.get("KWALK_LAB_CLOCK", "time"),
+            "off" if "mitigations=off" in _COMMAND_LINE.read_text() else "on",
+            rows=[Row(tool.name) for tool in tools],
+        )
+
+    def run(self, runs: int) -> None:
+        """Do so many rounds, then one run of each method for the cost of its programs.
+
+        :raises KwalkError: if the workload can't be run.
+        """
+        results = self.results
+        self._say("warm-up")
+        self._workload.run()
+        results.metric = self._workload.unit
+        for number in range(runs):
+            self._round(f"{number + 1}/{runs}")
+        for tool, row in zip(self._tools, results.rows, strict=True):
+            if not row.not_run:
+                self._say(f"cost of {tool.name}")
+                row.cost_ns = self._cost(tool)
+                row.version = tool.version()
+        versions = {workloads.redis_version(), *(row.version for row in results.rows)}
+        results.versions = sorted(versions - {""})
+
+    def _round(self, number: str) -> None:
+        base = self._workload.run()
+        self.results.base.append(base)
+        self._say(f"{number} none: {rate_text(base.rate)} {self._workload.unit}")
+        for tool, row in zip(self._tools, self.results.rows, strict=True):
+            if row.not_run:
+                continue
+            try:
+                run = self._measure(tool, base.rate)
+            except NotHere as reason:
+                row.not_run = str(reason)
+                self._say(f"{number} {tool.name}: not run: {reason}")
+                continue
+            row.runs.append(run)
+            rate = f"{rate_text(run.sample.rate)} {self._workload.unit}"
+            self._say(f"{number} {tool.name}: {rate}, {run.change:+.1f} %")
+
+    def _measure(self, tool: Tool, base: float) -> Run:
+        running = tool.start()
+        try:
+            before = running.cpu_seconds()
+            sample = self._workload.run()
+            spent = running.cpu_seconds() - before
+            outcome = running.finish()
+        finally:
+            running.kill()
+        change = 100 * (sample.rate / base - 1)
+        return Run(sample, change, running.attach_seconds, spent, outcome)
+
+    def _cost(self, tool: Tool) -> int | None:
+        """Return what the method's BPF programs take for one event; None if that is unknown."""
+        try:
+            before = stats.programs()
+            running = tool.start()
+            try:
+                with stats.measured():
+                    self._workload.run()
+                    found = stats.per_event(before, stats.programs())
+            finally:
+                running.kill()
+        except (NotHere, LibbpfError, KwalkError):
+            return None  # all else of it has been measured
+        return found

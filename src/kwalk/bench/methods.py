@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""The names of methods, as ``kwalk bench --methods`` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kwalk.bench import own, peers
+from kwalk.bench.tool import Tool
+from kwalk.errors import UsageError
+
+NONE = "none"
+OWN = {"kwalk": "auto", "manual": "manual", "helper": "helper"}
+ATTACHES = ("kprobe", "fentry")
+OTHERS = ("bpftrace", "bcc", "ftrace", "perf", "test-manual", "test-helper")
+DEFAULT = "none,helper,manual"
+# They only count.
+_COUNT_ONLY: dict[str, Callable[[str], Tool]] = {
+    "bcc": peers.Bcc,
+    "ftrace": peers.Ftrace,
+    "perf": peers.Perf,
+}
+
+
+def find(name: str, function: str, mode: str, attach: str) -> Tool:
+    """Return the way to trace that a name stands for.
+
+    :param mode: ``count`` or ``stream``.
+    :param attach: How kwalk attaches where the name does not say it.
+    :raises UsageError: if there is none of that name, or not in this mode.
+    """
+    method, _, by = name.partition(":")
+    if method in OWN and (not by or by in ATTACHES):
+        return own.kwalk(function, mode, OWN[method], by or attach, name)
+    if name == "bpftrace":
+        return peers.Bpftrace(function, prints=mode == "stream")
+    if name in _COUNT_ONLY and mode == "count":
+        return _COUNT_ONLY[name](function)
+    if name.startswith("test-") and name in OTHERS and mode == "stream":
+        return own.published(function, name.removeprefix("test-"))
+    if name in OTHERS:
+        raise UsageError(
+            f"the method {name} does not go with --mode {mode}",
+            "Those that print each event are kwalk's, bpftrace, test-manual and test-helper.",
+        )
+    raise UsageError(
+        f"there is no method {name!r}",
+        f"Methods: {NONE}, {', '.join(OWN)} (each also as NAME:kprobe and NAME:fentry), "
+        f"{', '.join(OTHERS)}.",
+    )
+
+
+def find_all(names: str, function: str, mode: str, attach: str) -> list[Tool]:
+    """Return the ways to trace of a list of names with commas; ``none`` is always measured.
+
+    :raises UsageError: as ``find``, or if no other one is named, or one twice.
+    """
+    words = [name.strip() for name in names.split(",") if name.strip()]
+    chosen = [name for name in words if name != NONE]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise UsageError(
+            f"--methods {names!r} names no way to trace, or one of them twice",
+            f"Example: --methods {DEFAULT}",
+        )
+    return [find(name, function, mode, attach) for name in chosen]

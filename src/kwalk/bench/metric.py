@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Find a workload's throughput, and its latencies, in what it printed."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from dataclasses import dataclass
+
+from kwalk.bench.results import Sample
+from kwalk.errors import KwalkError
+
+_SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a program reports its throughput; several values of one run are averaged.
+
+    :ivar pattern: Its first group is the number, the second, if there is one, its k or M.
+    """
+
+    program: str
+    unit: str
+    pattern: str
+
+    def find(self, text: str) -> float | None:
+        """Return the throughput, or None if there is none in the text."""
+        values = []
+        for match in re.finditer(self.pattern, text, re.MULTILINE):
+            groups = match.groups()
+            number = (groups[0] if groups else match.group()) or ""
+            scale = groups[1] if len(groups) > 1 and groups[1] in _SCALE else ""
+            try:
+                values.append(float(number.replace(",", "")) * _SCALE[scale])
+            except ValueError:
+                raise KwalkError(
+                    f"the metric's regular expression found {match.group()!r}, which is no number",
+                    "Put the number, and nothing else, into its first group.",
+                ) from None
+        return statistics.mean(values) if values else None
+
+
+KNOWN = [
+    Metric("redis-benchmark", "requests/s", r"([\d.]+) requests per second"),
+    Metric("redis-benchmark --csv", "requests/s", r'^"[A-Z][^"]*","([\d.]+)"'),
+    Metric("wrk", "requests/s", r"^Requests/sec:\s+([\d.]+)"),
+    Metric("fio", "I/Os per second", r"IOPS=([\d.]+)([kM]?)"),
+    Metric("pgbench", "transactions/s", r"^tps = ([\d.]+)"),
+    Metric("sysbench", "events/s", r"events per second:\s+([\d.]+)"),
+    Metric("sysbench", "events/s", r"(?:transactions|events):\s+\d+\s+\(([\d.]+) per sec\.\)"),
+]
+WALL = Metric("", "runs/s", "")
+
+# redis-benchmark's "99.900% <= 5.511 milliseconds (cumulative count 19990)", and what versions
+# before 6 print, with a space before the percentage's end; wrk --latency's "99%   1.20ms".
+_LATENCY = re.compile(r"^\s*([\d.]+)\s?% <= ([\d.]+) milliseconds", re.MULTILINE)
+_WRK_LATENCY = re.compile(r"^\s+(\d+(?:\.\d+)?)%\s+([\d.]+)(us|ms|s)$", re.MULTILINE)
+_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def latencies(text: str) -> dict[float, float]:
+    """Return the milliseconds within which so many percent were answered; {} if it tells none."""
+    # redis-benchmark from 6 on prints the same once more, from the other side.
+    text = text.partition("Cumulative distribution of latencies")[0]
+    found = {float(share): float(ms) for share, ms in _LATENCY.findall(text)}
+    if not found and "Latency Distribution" in text:
+        for share, number, unit in _WRK_LATENCY.findall(text):
+            found[float(share)] = float(number) * _MILLISECONDS[unit]
+    return dict(sorted(found.items()))
+
+
+def recognize(text: str) -> Metric:
+    """Return the metric of a program that is known by its output; ``WALL`` if none is."""
+    return next((metric for metric in KNOWN if metric.find(text) is not None), WALL)
+
+
+def read(text: str, seconds: float, metric: Metric) -> Sample:
+    """Return what one run of the workload came to.
+
+    :param seconds: How long it took, for ``WALL``.
+    :raises KwalkError: if the output lacks the metric.
+    """
+    if metric is WALL:
+        return Sample(1 / seconds, seconds)
+    rate = metric.find(text)
+    if not rate:
+        what = f"does not match {metric.pattern!r}" if not metric.program else "has none this time"
+        what = what if rate is None else "says 0"
+        last = (text.strip().splitlines() or ["it printed nothing"])[-1]
+        raise KwalkError(
+            f"no throughput can be found in the workload's output: it {what}",
+            f"Its last line was: {last}",
+        )
+    return Sample(rate, seconds, latencies(text))

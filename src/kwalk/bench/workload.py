@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""The load that is put on the traced function: redis, or any command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from kwalk.bench import metric as metrics
+from kwalk.bench.metric import Metric
+from kwalk.bench.results import Sample
+from kwalk.errors import KwalkError, NotSupported
+
+AUTO = "auto"
+TOO_SHORT_SECONDS = 0.05
+_START_SECONDS = 30.0
+
+
+class Workload:
+    """A command that is run again and again.
+
+    :param words: The command; what it prints on both outputs is searched for the metric.
+    :param metric: A regular expression, or ``auto``: by what the program prints.
+    """
+
+    def __init__(self, words: Sequence[str], metric: str = AUTO) -> None:
+        self.words = list(words)
+        self._asked = metric
+        self._metric: Metric | None = None
+        if metric != AUTO:
+            self._metric = Metric("", "", metric)
+
+    @property
+    def text(self) -> str:
+        """The command as one would type it."""
+        return shlex.join(self.words)
+
+    @property
+    def unit(self) -> str:
+        """What the rate is measured in; known once it has run."""
+        return (self._metric.unit if self._metric else "") or "metric"
+
+    @property
+    def wall(self) -> bool:
+        """Whether nothing but the time it took can be measured."""
+        return self._metric is metrics.WALL
+
+    def run(self) -> Sample:
+        """Run it once.
+
+        :raises KwalkError: if it can't be started, fails, ends at once, or prints no metric.
+        """
+        started = time.monotonic()
+        try:
+            result = subprocess.run(
+                self.words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        except OSError as error:
+            raise KwalkError(
+                f"the workload {self.words[0]} cannot be started: {error.strerror}",
+                "Check its spelling, and that it is installed.",
+            ) from None
+        seconds = time.monotonic() - started
+        # Programs that draw their progress end lines with \r.
+        text = result.stdout.decode(errors="replace").replace("\r", "\n")
+        if result.returncode:
+            last = (text.strip().splitlines() or ["it printed nothing"])[-1]
+            end = "exit code" if result.returncode > 0 else "signal"
+            raise KwalkError(
+                f"the workload failed ({end} {abs(result.returncode)}): {self.text}",
+                f"Its last line was: {last}",
+            )
+        if seconds < TOO_SHORT_SECONDS:
+            raise KwalkError(
+                f"the workload ended after {seconds * 1000:.0f} ms, too soon to measure anything",
+                "Give it work for a second or more.",
+            )
+        if self._metric is None:
+            self._metric = metrics.recognize(text)
+        return metrics.read(text, seconds, self._metric)
+
+
+def check_metric(pattern: str) -> str:
+    """Return a metric as given on the command line.
+
+    :raises re.error: if it is no regular expression.
+    """
+    if pattern != AUTO:
+        re.compile(pattern)
+    return pattern
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(7) == b"+PONG\r\n"
+    except OSError:
+        return False
+
+
+@contextmanager
+def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
+    """``redis-benchmark -t set`` on a private server, which is gone afterwards.
+
+    :raises KwalkError: if redis is not installed, or its server does not start.
+    """
+    missing = [tool for tool in ("redis-server", "redis-benchmark") if not shutil.which(tool)]
+    if missing:
+        raise NotSupported(
+            f"{' and '.join(missing)} cannot be found, which the default workload needs",
+            "Install redis (Debian: redis-server, redis-tools), or name a workload of your own: "
+            "kwalk bench FUNC -- COMMAND",
+        )
+    port = _free_port()
+    words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
+    words += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+    server = subprocess.Popen(  # a session of its own: Ctrl-C is for us to deal with
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not _answers(port):
+            if server.poll() is not None or time.monotonic() > deadline:
+                server.kill()
+                assert server.stdout
+                said = server.stdout.read().decode(errors="replace").strip().splitlines()
+                raise KwalkError(
+                    "redis-server does not start",
+                    f"Its last line was: {said[-1] if said else 'it printed nothing'}",
+                )
+            time.sleep(0.05)
+        load = ["redis-benchmark", "-p", str(port), "-t", "set", "-n", str(requests)]
+        yield Workload(load, metric)
+    finally:
+        server.kill()
+        server.wait()
+        if server.stdout:
+            server.stdout.close()
+
+
+def redis_version() -> str:
+    """Which redis it is; "" if there is none."""
+    if not shutil.which("redis-server"):
+        return ""
+    words = ["redis-server", "--version"]
+    out = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return "redis " + out.partition("v=")[2].partition(" ")[0]

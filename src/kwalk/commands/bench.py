@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk bench``: what tracing a function costs a workload, by each method."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TextIO
+
+from kwalk.commands import options
+from kwalk.errors import KwalkError, UsageError
+
+if TYPE_CHECKING:
+    from kwalk.bench.results import Results
+
+_REQUESTS = 100_000
+
+
+def _metric(text: str) -> str:
+    from kwalk.bench.workload import check_metric
+
+    try:
+        return check_metric(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+class BenchCommand:
+    """See ``kwalk bench --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        from kwalk.bench.methods import ATTACHES, DEFAULT, OTHERS, OWN
+
+        parser.add_argument("function", metavar="FUNC", help="kernel function, such as ip_rcv")
+        parser.add_argument(
+            "--methods",
+            default=DEFAULT,
+            metavar="A,B",
+            help=f"what to compare with no tracing: {', '.join(OWN)} (also as NAME:kprobe and "
+            f"NAME:fentry), {', '.join(OTHERS)} (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--attach",
+            choices=("auto", *ATTACHES),
+            default="auto",
+            help="how kwalk attaches (default: auto)",
+        )
+        parser.add_argument(
+            "--mode",
+            choices=("count", "stream"),
+            default="count",
+            help="count stacks in the kernel, or print each event to a file (default: count)",
+        )
+        parser.add_argument(
+            "--runs",
+            type=options.positive_int,
+            default=5,
+            metavar="N",
+            help="rounds, each of which runs every method once (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--metric",
+            type=_metric,
+            default="auto",
+            metavar="REGEX",
+            help="the number to compare, more is better, is the first group of this regular "
+            "expression in the workload's output; auto knows redis-benchmark, wrk, fio, pgbench "
+            "and sysbench, and takes the time of any other command",
+        )
+        parser.add_argument(
+            "--requests",
+            type=options.positive_int,
+            default=None,
+            metavar="N",
+            help=f"of the default workload, in each run (default: {_REQUESTS})",
+        )
+        parser.add_argument("--format", choices=("text", "json"), default="text")
+        parser.add_argument(
+            "--html", metavar="FILE", help="write a page with pictures, too; it needs no network"
+        )
+        parser.usage = "kwalk bench FUNC [option ...] [-- COMMAND ...]"
+        parser.epilog = (
+            "COMMAND is the workload: redis-benchmark -t set on a private redis-server by default."
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Measure, then print what was found; so, too, when it ends early."""
+        from kwalk.bench import workload as workloads
+        from kwalk.bench.experiment import Experiment
+        from kwalk.bench.methods import find_all
+        from kwalk.kernel.access import check_access
+        from kwalk.kernel.kallsyms import Kallsyms
+        from kwalk.probe.target import find
+
+        tools = find_all(args.methods, args.function, args.mode, args.attach)
+        if args.workload and args.requests:
+            raise UsageError(
+                "--requests is for the default workload only",
+                "Leave it out, and say how much in the command itself.",
+            )
+        check_access()
+        find(args.function, Kallsyms.read())
+        page = _open(args.html) if args.html else None
+        signal.signal(signal.SIGTERM, _interrupt)
+        own = workloads.redis(args.requests or _REQUESTS, args.metric)
+        given = workloads.Workload(args.workload, args.metric)
+        code = 0
+        with nullcontext(given) if args.workload else own as workload:
+            experiment = Experiment(args.function, args.mode, tools, workload, self._say)
+            results = experiment.results
+            try:
+                experiment.run(args.runs)
+            except KeyboardInterrupt:
+                results.stopped = "interrupted"
+                code = 130
+            except KwalkError as error:
+                if not any(row.runs for row in results.rows):
+                    raise
+                results.stopped = error.what
+                print(f"kwalk: {error}", file=sys.stderr)
+                code = 1
+        _print(results, args.format)
+        sys.stdout.flush()
+        if page:
+            from kwalk.report import bench_page
+
+            try:
+                with page:
+                    page.write(bench_page.as_html(results))
+            except OSError as error:
+                raise KwalkError(
+                    f"{args.html} cannot be written: {error.strerror}",
+                    "Make room there; what was measured is printed above.",
+                ) from None
+        return code
+
+    @staticmethod
+    def _say(text: str) -> None:
+        print(f"kwalk bench: {text}", file=sys.stderr, flush=True)
+
+
+def _open(path: str) -> TextIO:
+    """Open the page's file before an hour is spent on what it is to hold."""
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", "Name another file for --html."
+        ) from None
+
+
+def _print(results: Results, form: str) -> None:
+    import json
+    import shutil
+
+    from kwalk.report import bench
+
+    if form == "json":
+        text = json.dumps(bench.as_data(results), indent=1) + "\n"
+    else:
+        text = bench.as_text(results, max(80, shutil.get_terminal_size((110, 40)).columns))
+    sys.stdout.write(text)
+
+
+command = BenchCommand()

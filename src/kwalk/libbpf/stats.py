@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""What BPF programs cost, as the kernel accounts for it (``kernel.bpf_stats_enabled``)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kwalk.libbpf import check, ffi, lib
+from kwalk.libbpf.object import object_info
+
+_RUN_TIME = 0  # enum bpf_stats_type
+# include/uapi/linux/bpf.h: run_time_ns and run_cnt of struct bpf_prog_info
+_COST = 192
+
+Costs = dict[int, tuple[int, int]]
+
+
+@contextmanager
+def measured() -> Iterator[None]:
+    """Have the kernel measure each run of every program, which costs a little itself.
+
+    :raises LibbpfError: if the kernel does not let us.
+    """
+    fd = check(lib().bpf_enable_stats(_RUN_TIME), "the kernel does not measure BPF programs")
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def programs() -> Costs:
+    """Return each loaded program's time in nanoseconds and its runs, by id."""
+    costs = {}
+    number = ffi().new("__u32 *")
+    while lib().bpf_prog_get_next_id(number[0], number) == 0:
+        fd = lib().bpf_prog_get_fd_by_id(number[0])
+        if fd < 0:
+            continue  # unloaded meanwhile
+        try:
+            info = object_info(fd, _COST + 16)
+        finally:
+            os.close(fd)
+        if len(info) == _COST + 16:
+            costs[int(number[0])] = struct.unpack_from("<QQ", info, _COST)
+    return costs
+
+
+def per_event(before: Costs, after: Costs) -> int | None:
+    """Return the nanoseconds of one run of all programs that are new; None if none has run."""
+    new = [cost for number, cost in after.items() if number not in before]
+    runs = max((runs for _, runs in new), default=0)
+    return round(sum(time for time, _ in new) / runs) if runs else None

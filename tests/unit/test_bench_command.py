@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk bench``: its options, its errors, and what it leaves when it ends early."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from engine import SYMBOLS
+
+from kwalk.bench import own
+from kwalk.bench import workload as workloads
+from kwalk.bench.results import Outcome, Sample
+from kwalk.bench.tool import NotHere
+from kwalk.bench.workload import Workload
+from kwalk.cli import main
+from kwalk.errors import NotSupported
+from kwalk.kernel import access
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import stats
+
+Run = Callable[..., tuple[int, str, str]]
+UsageErrorOf = Callable[..., str]
+MINUS = "\N{MINUS SIGN}"
+
+
+class Tool:
+    """kwalk by a method, in place of the real one.
+
+    :ivar made: This test's tools, in order.
+    :ivar attached: Their names, while they are.
+    :ivar at_end: What happens when one is ended, by its name.
+    """
+
+    made: ClassVar[list[Tool]]
+    at_end: ClassVar[dict[str, Callable[[], None]]]
+    attached: ClassVar[list[str]]
+    attach_seconds = 0.5
+
+    def __init__(self, function: str, command: str, method: str, attach: str, name: str) -> None:
+        self.name = name
+        self.asked = (function, command, method, attach)
+        self.made.append(self)
+
+    def start(self) -> Tool:
+        self.attached.append(self.name)
+        return self
+
+    def version(self) -> str:
+        return "kwalk 9.9"
+
+    def cpu_seconds(self) -> float:
+        return 0.0
+
+    def finish(self) -> Outcome:
+        self.at_end.get(self.name, lambda: None)()
+        return Outcome(1234, 5)
+
+    def kill(self) -> None:
+        if self.name in self.attached:
+            self.attached.remove(self.name)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that traces, with kwalk's methods in place; SIGTERM is as before afterwards."""
+
+    def fails() -> stats.Costs:
+        raise NotSupported("no libbpf here")
+
+    monkeypatch.setattr(Tool, "made", [], raising=False)
+    monkeypatch.setattr(Tool, "attached", [], raising=False)
+    monkeypatch.setattr(Tool, "at_end", {}, raising=False)
+    monkeypatch.setattr(own, "kwalk", Tool)
+    monkeypatch.setattr(access, "check_access", lambda: None)
+    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(stats, "programs", fails)
+    monkeypatch.setattr(workloads, "redis_version", lambda: "redis 7.7")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("KWALK_LAB_CLOCK", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
+    """Take the place of every workload's runs; return those that were run."""
+    seen: list[Workload] = []
+
+    def run(self: Workload) -> Sample:
+        seen.append(self)
+        return Sample(80.0 if Tool.attached else 100.0, 2.0)
+
+    monkeypatch.setattr(Workload, "run", run)
+    return seen
+
+
+OWN = ("--", "sh", "-c", "sleep 0.06; echo ops=100")
+
+
+def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("methods", "attach", "mode", "runs", "metric", "requests", "format", "html"):
+        assert f"  --{option} " in out
+    assert "-- COMMAND" in out
+    for name in ("manual", "helper", "bpftrace", "perf", "test-manual", "redis-benchmark"):
+        assert name in out
+
+
+def test_by_default_both_methods_are_counting_and_a_table_is_printed(
+    run: Run, load: list[Workload]
+) -> None:
+    code, out, err = run(main, "bench", "--runs=2", "ip_rcv", *OWN)
+    assert code == 0
+    assert [made.asked for made in Tool.made] == [
+        ("ip_rcv", "count", "helper", "auto"),
+        ("ip_rcv", "count", "manual", "auto"),
+    ]
+    assert len(load) == 1 + 2 * 3
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert "ip_rcv, counting stacks: sh -c 'sleep 0.06; echo ops=100'" in rows
+    for name in ("helper", "manual"):
+        assert any(
+            row.startswith(f"{name} 80 {MINUS}20.0 % identical runs 1,234 10 ") for row in rows
+        )
+    assert "kwalk 9.9; redis 7.7" in out
+    # Progress is not part of the output.
+    assert "kwalk bench: " not in out
+    assert err.startswith("kwalk bench: warm-up\nkwalk bench: 1/2 none: 100 ")
+
+
+def test_the_options_arrive(run: Run, load: list[Workload]) -> None:
+    words = ["--methods=none,manual,helper:fentry", "--attach=kprobe", "--mode=stream", "--runs=1"]
+    code, out, _ = run(main, "bench", *words, "--format=json", "ip_rcv", *OWN)
+    assert code == 0
+    assert [made.asked for made in Tool.made] == [
+        ("ip_rcv", "stream", "manual", "kprobe"),
+        ("ip_rcv", "stream", "helper", "fentry"),
+    ]
+    data = json.loads(out)
+    assert data["schema"] == "kwalk.bench/1"
+    assert (data["function"], data["mode"]) == ("ip_rcv", "stream")
+    assert [row["name"] for row in data["methods"]] == ["manual", "helper:fentry"]
+    assert [row["changes"] for row in data["methods"]] == [[-20.0], [-20.0]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ip_rcv", "--runs=1", "--format=json", "--", "sh", "-c", "x"],
+        ["ip_rcv", "--format", "json", "--runs", "1", "--", "sh", "-c", "x"],
+        ["--runs=1", "ip_rcv", "--format=json", "--", "sh", "-c", "x"],
+        ["--runs=1", "--format=json", "ip_rcv", "--", "sh", "-c", "x"],
+    ],
+    ids=" ".join,
+)
+def test_options_may_stand_before_and_behind_the_function(
+    run: Run, load: list[Workload], words: list[str]
+) -> None:
+    code, out, _ = run(main, "bench", *words)
+    assert code == 0
+    assert json.loads(out)["workload"] == "sh -c x"
+
+
+def test_all_that_follows_the_dashes_is_the_workloads(run: Run, load: list[Workload]) -> None:
+    words = ["env", "--", "wrk", "--runs", "--verify", "--", "--format=text"]
+    _, out, _ = run(main, "bench", "--runs=1", "--format=json", "ip_rcv", "--", *words)
+    assert json.loads(out)["workload"] == " ".join(words)
+    assert load[0].words == words
+
+
+@pytest.mark.parametrize(("words", "number"), [((), "100000"), (("--requests=77",), "77")])
+def test_the_default_workload_is_redis(
+    run: Run,
+    load: list[Workload],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    number: str,
+) -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def redis(requests: int, metric: str) -> Iterator[Workload]:
+        events.append(metric)
+        try:
+            yield Workload(["redis-benchmark", str(requests)])
+        finally:
+            events.append("gone")
+
+    monkeypatch.setattr(workloads, "redis", redis)
+    code, out, _ = run(main, "bench", "--runs=1", *words, "ip_rcv")
+    assert code == 0
+    assert f"ip_rcv, counting stacks: redis-benchmark {number}\n" in out
+    assert events == ["auto", "gone"]
+
+
+def test_a_metric_of_ones_own_is_compared(run: Run) -> None:
+    code, out, _ = run(
+        main, "bench", "--runs=1", "--methods=manual", r"--metric=ops=(\d+)", "ip_rcv", *OWN
+    )
+    assert code == 0
+    assert "manual 100 +0.0 % one run: no interval 1,234 5 \N{EN DASH}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--methods=manuel",), "there is no method 'manuel'"),
+        (("--methods=none",), "--methods 'none' names no way to trace"),
+        (("--methods=perf", "--mode=stream"), "the method perf does not go with --mode stream"),
+        (("--requests=5",), "--requests is for the default workload only"),
+        (("--html=/no/such/folder/x.html",), "/no/such/folder/x.html cannot be written: No such"),
+        (("--html=/",), "/ cannot be written: Is a directory"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_run(
+    run: Run, load: list[Workload], words: tuple[str, ...], what: str
+) -> None:
+    code, out, err = run(main, "bench", *words, "ip_rcv", *OWN)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"kwalk: {what}")
+    assert len(err.splitlines()) == 2  # a hint follows
+    assert load == []
+
+
+def test_a_function_that_there_is_not_is_told_before_anything_is_run(
+    run: Run, load: list[Workload]
+) -> None:
+    code, out, err = run(main, "bench", "ip_rvc", *OWN)
+    assert (code, out) == (2, "")
+    assert err.startswith("kwalk: this kernel has no function ip_rvc\n  Did you mean ip_rcv?")
+    assert load == []
+
+
+def test_a_machine_that_may_not_trace_is_told_before_anything_is_run(
+    run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise NotSupported("tracing needs CAP_BPF", "Run it as root.")
+
+    monkeypatch.setattr(access, "check_access", fails)
+    code, out, err = run(main, "bench", "ip_rcv", *OWN)
+    assert (code, out, err) == (1, "", "kwalk: tracing needs CAP_BPF\n  Run it as root.\n")
+    assert load == []
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--metric=ops=(",), "--metric: 'ops=(' is no regular expression: "),
+        (("--runs=0",), "--runs: '0' is not a whole number above 0"),
+        (("--requests=0",), "--requests: '0' is not a whole number above 0"),
+        (("--mode=both",), "--mode: invalid choice: 'both'"),
+        (("--format=html",), "--format: invalid choice: 'html'"),
+        (("--attach=tracepoint",), "--attach: invalid choice: 'tracepoint'"),
+    ],
+)
+def test_an_option_with_a_wrong_value_is_a_usage_error(
+    usage_error: UsageErrorOf, words: tuple[str, ...], error: str
+) -> None:
+    line = usage_error(main, "bench", *words, "ip_rcv")
+    assert line.startswith(f"kwalk bench: error: argument {error}")
+
+
+def test_a_function_is_needed(usage_error: UsageErrorOf) -> None:
+    assert "FUNC" in usage_error(main, "bench")
+
+
+def test_the_page_is_written_besides_the_table(
+    run: Run, load: list[Workload], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    code, out, _ = run(main, "bench", "--runs=2", f"--html={path}", "ip_rcv", *OWN)
+    assert code == 0
+    assert "identical runs" in out
+    page = path.read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.count('class="bar"') == 2
+    assert f"{MINUS}20.0 %" in page
+
+
+def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_table(
+    run: Run, load: list[Workload]
+) -> None:
+    code, out, err = run(main, "bench", "--runs=2", "--html=/dev/full", "ip_rcv", *OWN)
+    assert code == 1
+    assert "identical runs" in out
+    assert "/dev/full cannot be written: No space left on device" in err
+
+
+def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+def terminates() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("end", [interrupts, terminates], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_interruption_prints_what_was_measured(
+    run: Run, load: list[Workload], tmp_path: Path, end: Callable[[], None], form: str
+) -> None:
+    path = tmp_path / "page.html"
+    Tool.at_end["manual"] = end
+    words = ["--runs=9", f"--format={form}", f"--html={path}"]
+    code, out, _ = run(main, "bench", *words, "ip_rcv", *OWN)
+    assert code == 130
+    assert len(load) == 1 + 3
+    assert Tool.attached == []
+    if form == "text":
+        assert "It ended early: interrupted\n" in out
+        assert f"helper 80 {MINUS}20.0 % one run: no interval" in " ".join(out.split())
+        assert "manual 80" not in " ".join(out.split())
+    else:
+        data = json.loads(out)
+        assert data["stopped"] == "interrupted"
+        assert data["base"]["rates"] == [100.0]
+        assert data["methods"][0]["changes"] == [-20.0]
+        assert data["methods"][1] == {"name": "manual", "not_run": "interrupted"}
+    assert "It ended early: interrupted" in path.read_text()
+
+
+def test_an_interruption_ends_the_default_workloads_server(
+    run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def redis(requests: int, metric: str) -> Iterator[Workload]:
+        try:
+            yield Workload(["redis-benchmark"])
+        finally:
+            events.append("gone")
+
+    monkeypatch.setattr(workloads, "redis", redis)
+    Tool.at_end["helper"] = interrupts
+    assert run(main, "bench", "ip_rcv")[0] == 130
+    assert events == ["gone"]
+
+
+def failing_after(runs: int, folder: Path) -> list[str]:
+    """A workload that can be run so many times."""
+    count = folder / "count"
+    script = f"sleep 0.06; echo >>{count}; test $(wc -l <{count}) -le {runs} || exit 3"
+    return ["--", "sh", "-c", script]
+
+
+def test_a_workload_that_fails_later_is_an_error_with_what_was_measured(
+    run: Run, tmp_path: Path
+) -> None:
+    words = failing_after(3, tmp_path)
+    code, out, err = run(main, "bench", "--runs=9", "--format=json", "ip_rcv", *words)
+    assert code == 1
+    assert "\nkwalk: the workload failed (exit code 3): " in err
+    data = json.loads(out)
+    assert data["stopped"].startswith("the workload failed (exit code 3): ")
+    assert [len(row.get("changes", [])) for row in data["methods"]] == [1, 0]
+    assert Tool.attached == []
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_a_workload_that_fails_before_anything_was_measured_is_just_an_error(
+    run: Run, tmp_path: Path, runs: int
+) -> None:
+    code, out, err = run(main, "bench", "ip_rcv", *failing_after(runs, tmp_path))
+    assert (code, out) == (1, "")
+    assert "kwalk: the workload failed (exit code 3): " in err
+
+
+def test_a_method_that_is_not_here_is_a_note_and_no_error(run: Run, load: list[Workload]) -> None:
+    def fails() -> None:
+        raise NotHere("no BTF")
+
+    Tool.at_end["helper"] = fails
+    code, out, _ = run(main, "bench", "--runs=2", "ip_rcv", *OWN)
+    assert code == 0
+    assert "helper was not run: no BTF\n" in out
+    assert "manual 80" in " ".join(out.split())

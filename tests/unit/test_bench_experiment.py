@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: MIT
+"""The order of the experiment's runs, what they are compared with, and how it ends early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kwalk.bench import experiment as experiments
+from kwalk.bench import workload as workloads
+from kwalk.bench.experiment import Experiment
+from kwalk.bench.results import Outcome, Results, Sample
+from kwalk.bench.tool import NotHere
+from kwalk.bench.workload import Workload
+from kwalk.errors import KwalkError, NotSupported
+from kwalk.libbpf import LibbpfError, stats
+
+
+class Machine:
+    """What is attached at the moment, and what was when the workload ran.
+
+    :ivar programs: BPF programs of the kernel: time and runs by id.
+    """
+
+    def __init__(self) -> None:
+        self.attached: list[str] = []
+        self.loads: list[str] = []
+        self.starts: list[str] = []
+        self.measures = False
+        self.programs: stats.Costs = {7: (10**9, 10)}
+
+
+class Load(Workload):
+    """A workload that comes to these rates, one after the other, then to 100; or fails."""
+
+    def __init__(self, machine: Machine, rates: Sequence[float | BaseException] = ()) -> None:
+        super().__init__(["load", "-n", "a b"])
+        self._machine = machine
+        self._rates = list(rates)
+
+    @property
+    def unit(self) -> str:
+        return "ops/s" if self._machine.loads else "metric"
+
+    def run(self) -> Sample:
+        self._machine.loads.append("+".join(self._machine.attached) or "none")
+        rate = self._rates.pop(0) if self._rates else 100.0
+        if isinstance(rate, BaseException):
+            raise rate
+        if self._machine.measures:
+            loaded = self._machine.programs
+            loaded |= {number: (400 * 50, 50) for number in loaded if number > 7}
+        return Sample(rate, 2.0, {50.0: 1.0})
+
+
+class Running:
+    """An attached tool of these tests."""
+
+    attach_seconds = 1.5
+
+    def __init__(self, machine: Machine, name: str, error: BaseException | None) -> None:
+        self._machine = machine
+        self._name = name
+        self._error = error
+        self._clock = iter([3.0, 3.5])
+        machine.attached.append(name)
+        self._program = 8 + len(machine.starts)
+        machine.programs[self._program] = (0, 0)
+
+    def cpu_seconds(self) -> float:
+        return next(self._clock)
+
+    def finish(self) -> Outcome:
+        if self._error:
+            raise self._error
+        return Outcome(1000, 3)
+
+    def kill(self) -> None:
+        if self._name in self._machine.attached:
+            self._machine.attached.remove(self._name)
+            del self._machine.programs[self._program]
+
+
+class Fake:
+    """A tool that can be attached, or not; ``errors`` are those of its starts, one by one."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        name: str,
+        starts: Sequence[BaseException | None] = (),
+        finishes: Sequence[BaseException | None] = (),
+    ) -> None:
+        self.name = name
+        self._machine = machine
+        self._starts = list(starts)
+        self._finishes = list(finishes)
+
+    def start(self) -> Running:
+        self._machine.starts.append(self.name)
+        error = self._starts.pop(0) if self._starts else None
+        if error:
+            raise error
+        return Running(self._machine, self.name, self._finishes.pop(0) if self._finishes else None)
+
+    def version(self) -> str:
+        return f"{self.name} 1.0"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    """A machine whose kernel measures BPF programs, without redis and outside of the lab."""
+    made = Machine()
+
+    @contextmanager
+    def measured() -> Iterator[None]:
+        made.measures = True
+        yield
+        made.measures = False
+
+    fakes = SimpleNamespace(
+        programs=lambda: dict(made.programs), measured=measured, per_event=stats.per_event
+    )
+    monkeypatch.setattr(experiments, "stats", fakes)
+    monkeypatch.setattr(workloads, "redis_version", lambda: "")
+    line = tmp_path / "cmdline"
+    line.write_text("root=/dev/vda quiet\n")
+    monkeypatch.setattr(experiments, "_COMMAND_LINE", line)
+    monkeypatch.delenv("KWALK_LAB_CLOCK", raising=False)
+    return made
+
+
+def made(
+    machine: Machine, rates: Sequence[float | BaseException] = (), *tools: Fake
+) -> tuple[Experiment, list[str]]:
+    said: list[str] = []
+    fakes = tools or (Fake(machine, "A"), Fake(machine, "B"))
+    return Experiment("ip_rcv", "count", fakes, Load(machine, rates), said.append), said
+
+
+def test_methods_take_turns_after_a_warm_up_and_are_weighed_in_the_end(machine: Machine) -> None:
+    experiment, said = made(machine)
+    experiment.run(3)
+    assert machine.loads == ["none", *["none", "A", "B"] * 3, "A", "B"]
+    assert machine.attached == []
+    results = experiment.results
+    assert len(results.base) == 3  # the warm-up is not one of them
+    assert [(row.name, len(row.runs), row.not_run) for row in results.rows] == [
+        ("A", 3, ""),
+        ("B", 3, ""),
+    ]
+    assert said[0] == "warm-up"
+    assert said[1] == "1/3 none: 100 ops/s"
+    assert said[9] == "3/3 B: 100 ops/s, +0.0 %"
+    assert said[-2:] == ["cost of A", "cost of B"]
+
+
+def test_a_change_is_that_from_its_own_rounds_run_without_tracing(machine: Machine) -> None:
+    experiment, said = made(machine, [9999, 100, 80, 110, 200, 100, 200])
+    experiment.run(2)
+    first, second = experiment.results.rows
+    assert [run.change for run in first.runs] == pytest.approx([-20, -50])
+    assert [run.change for run in second.runs] == pytest.approx([10, 0])
+    assert [sample.rate for sample in experiment.results.base] == [100, 200]
+    assert "2/2 A: 100 ops/s, -50.0 %" in said
+
+
+def test_a_small_rate_is_not_told_as_none_at_all(machine: Machine) -> None:
+    experiment, said = made(machine, [0.4] * 5)  # a workload of 2.5 s by its time
+    experiment.run(1)
+    assert "1/1 none: 0.4 ops/s" in said
+    assert "1/1 A: 0.4 ops/s, +0.0 %" in said
+
+
+def test_a_run_has_what_the_tool_saw_and_what_it_took(machine: Machine) -> None:
+    experiment, _ = made(machine)
+    experiment.run(1)
+    (run,) = experiment.results.rows[0].runs
+    assert run.sample == Sample(100, 2.0, {50.0: 1.0})
+    assert (run.attach_seconds, run.reader_seconds) == (1.5, 0.5)
+    assert run.outcome == Outcome(1000, 3)
+
+
+def test_results_say_what_was_measured_and_where(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, _ = made(machine)
+    assert experiment.results.workload == "load -n 'a b'"
+    experiment.run(1)
+    results = experiment.results
+    assert (results.function, results.mode, results.metric) == ("ip_rcv", "count", "ops/s")
+    assert (results.clock, results.mitigations, results.stopped) == ("time", "on", "")
+    assert results.versions == ["A 1.0", "B 1.0"]
+    assert [row.version for row in results.rows] == ["A 1.0", "B 1.0"]
+    monkeypatch.setattr(workloads, "redis_version", lambda: "redis 7.0.15")
+    monkeypatch.setenv("KWALK_LAB_CLOCK", "instructions")
+    experiments._COMMAND_LINE.write_text("quiet mitigations=off\n")
+    experiment, _ = made(machine, (), Fake(machine, "A"))
+    experiment.run(1)
+    assert (experiment.results.clock, experiment.results.mitigations) == ("instructions", "off")
+
+
+def test_a_tool_that_is_not_here_is_told_once_and_not_tried_again(machine: Machine) -> None:
+    missing = Fake(machine, "A", [NotHere("A is not installed")])
+    experiment, said = made(machine, (), missing, Fake(machine, "B"))
+    experiment.run(3)
+    assert machine.loads == ["none", *["none", "B"] * 3, "B"]
+    assert machine.starts.count("A") == 1
+    assert [text for text in said if "A" in text] == ["1/3 A: not run: A is not installed"]
+    absent, present = experiment.results.rows
+    assert (absent.runs, absent.not_run, absent.cost_ns) == ([], "A is not installed", None)
+    assert len(present.runs) == 3
+    assert experiment.results.versions == ["B 1.0"]
+
+
+def test_a_tool_that_gives_up_later_keeps_its_runs_and_the_reason(machine: Machine) -> None:
+    failing = Fake(machine, "A", finishes=[None, NotHere("it did not end")])
+    experiment, _ = made(machine, (), failing, Fake(machine, "B"))
+    experiment.run(3)
+    assert machine.loads == ["none", *["none", "A", "B"] * 2, "none", "B", "B"]
+    assert machine.attached == []
+    row = experiment.results.rows[0]
+    assert (len(row.runs), row.not_run) == (1, "it did not end")
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), KwalkError("the workload failed")], ids=["Ctrl-C", "failure"]
+)
+@pytest.mark.parametrize(
+    ("loads", "base", "runs"),
+    [
+        (0, 0, [0, 0]),  # in the warm-up
+        (1, 0, [0, 0]),
+        (2, 1, [0, 0]),
+        (3, 1, [1, 0]),
+        (5, 2, [1, 1]),
+        (6, 2, [2, 1]),
+    ],
+)
+def test_what_was_measured_before_an_end_is_kept_and_nothing_stays_attached(
+    machine: Machine, error: BaseException, loads: int, base: int, runs: list[int]
+) -> None:
+    experiment, _ = made(machine, [*[100.0] * loads, error])
+    with pytest.raises(type(error)):
+        experiment.run(2)
+    assert machine.attached == []
+    assert machine.loads[-1] == ["none", "none", "A", "B"][loads if loads < 4 else loads - 3]
+    results = experiment.results
+    assert len(results.base) == base
+    assert [len(row.runs) for row in results.rows] == runs
+    assert [row.not_run for row in results.rows] == ["", ""]
+    assert results.metric == ("ops/s" if loads else "")
+
+
+def test_an_interruption_while_the_cost_is_measured_keeps_all_runs(machine: Machine) -> None:
+    experiment, _ = made(machine, [100.0, 100, 100, 100, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(1)
+    assert machine.loads[-1] == "A"
+    assert machine.attached == []
+    assert [len(row.runs) for row in experiment.results.rows] == [1, 1]
+
+
+def test_the_cost_is_that_of_the_new_programs_for_each_event(machine: Machine) -> None:
+    experiment, _ = made(machine)
+    experiment.run(1)
+    assert [row.cost_ns for row in experiment.results.rows] == [400, 400]
+    assert not machine.measures
+
+
+def results_with(machine: Machine, *tools: Fake) -> Results:
+    experiment, _ = made(machine, (), *tools)
+    experiment.run(2)
+    return experiment.results
+
+
+@pytest.mark.parametrize("error", [LibbpfError("stats", 1), NotSupported("no libbpf")])
+@pytest.mark.parametrize("name", ["programs", "measured"])
+def test_a_cost_that_cannot_be_measured_is_none_and_all_else_is_there(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str, error: KwalkError
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(f"kwalk.bench.experiment.stats.{name}", fails)
+    results = results_with(machine)
+    assert [row.cost_ns for row in results.rows] == [None, None]
+    assert [len(row.runs) for row in results.rows] == [2, 2]
+    assert results.versions == ["A 1.0", "B 1.0"]
+    assert machine.attached == []
+
+
+def test_a_tool_without_bpf_programs_has_no_cost(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kwalk.bench.experiment.stats.programs", lambda: {7: (10**9, 10)})
+    assert [row.cost_ns for row in results_with(machine).rows] == [None, None]
+
+
+def test_a_tool_that_does_not_attach_once_more_has_no_cost(machine: Machine) -> None:
+    once = Fake(machine, "A", [None, None, NotHere("busy")])
+    results = results_with(machine, once, Fake(machine, "B"))
+    assert [row.cost_ns for row in results.rows] == [None, 400]
+    assert [row.not_run for row in results.rows] == ["", ""]
+
+
+def test_a_workload_that_cannot_be_run_is_told_before_anything_is_attached(
+    machine: Machine,
+) -> None:
+    experiment, _ = made(machine, [KwalkError("no such program")])
+    with pytest.raises(KwalkError, match="no such program"):
+        experiment.run(5)
+    assert machine.starts == []

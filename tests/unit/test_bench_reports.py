@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: MIT
+"""What a user reads of an experiment: a table, JSON, a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kwalk.bench import statistics
+from kwalk.bench.results import Outcome, Results, Row, Run, Sample
+from kwalk.report import bench
+from kwalk.report.bench_page import as_html
+
+LATENCY = {0.0: 0.047, 50.0: 1.103, 99.0: 7.935, 99.99: 22.559, 100.0: 23.0}
+WIDTHS = pytest.mark.parametrize("width", [80, 110])
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How sure the numbers are is not what is tested here."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 100)
+
+
+def row(
+    name: str, changes: Sequence[float], lost: int | None = 0, cost_ns: int | None = None
+) -> Row:
+    runs = [
+        Run(
+            Sample(20000 * (1 + change / 100), 2.0, {k: 2 * ms for k, ms in LATENCY.items()}),
+            change,
+            1.25,
+            0.048,
+            Outcome(1_234_567, lost, 5, 1_234_000),
+        )
+        for change in changes
+    ]
+    return Row(name, f"{name} 1.0", runs, cost_ns)
+
+
+def results(*rows: Row, latency: bool = True, **others: str) -> Results:
+    made = Results(
+        "ip_rcv",
+        others.pop("mode", "count"),
+        others.pop("workload", "redis-benchmark -p 41234 -t set -n 100000"),
+        "6.12.107",
+        others.pop("clock", "time"),
+        others.pop("mitigations", "on"),
+        others.pop("metric", "requests/s"),
+        ["kwalk 0.1.0", "redis 7.0.15"],
+        [Sample(20000, 2.0, dict(LATENCY)) for _ in range(3)],
+        list(rows),
+        **others,
+    )
+    if not latency:
+        for sample in [*made.base, *(run.sample for row in made.rows for run in row.runs)]:
+            sample.latency = {}
+    return made
+
+
+def usual() -> Results:
+    return results(
+        row("helper", [-12.3, -13.1, -11.0], cost_ns=1234),
+        row("manual:fentry", [2.5, 3.5, 1.5], lost=7, cost_ns=345),
+        Row("perf", not_run="perf is not installed"),
+        row("bpftrace", [-40.0, -40.0, -40.0], lost=None),
+    )
+
+
+def plain(text: str) -> str:
+    """Without line ends, which fall where the width has them."""
+    return " ".join(text.split())
+
+
+@WIDTHS
+def test_the_table_has_every_number_in_full(width: int) -> None:
+    text = bench.as_text(usual(), width)
+    assert max(map(len, text.splitlines())) <= width
+    for name in ("none", "helper", "manual:fentry", "bpftrace"):
+        assert re.search(rf"^ *{name} ", text, re.MULTILINE)
+    for number in ("20,000", "17,540", "20,500", "12,000", "1,234,567", "1,234", "345", "21"):
+        assert re.search(rf"(?<![\d,]){number}(?![\d,])", text), number
+    assert "\N{MINUS SIGN}12.3" in text
+    assert "+2.5" in text
+    assert not re.search(r"-\d", text.replace("redis-benchmark -p 41234", ""))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+
+
+def test_a_wide_table_has_one_line_for_each_method() -> None:
+    lines = bench.as_text(usual(), 110).splitlines()
+    found = {line.split()[0]: plain(line) for line in lines if line.strip()}
+    minus = "\N{MINUS SIGN}"
+    helper = f"helper 17,540 {minus}12.3 % {minus}13.1 .. {minus}11.0 1,234,567 0 1,234 2.4 % 1.2 s"
+    other = "bpftrace 12,000 " + f"{minus}40.0 % identical runs 1,234,567 not told \N{EN DASH}"
+    rows = [plain(line) for line in lines]
+    assert helper in rows
+    assert f"{other} 2.4 % 1.2 s" in rows
+    assert "none 20,000" in rows
+    assert "perf" in found  # in the notes
+    assert "ip_rcv, counting stacks: redis-benchmark -p 41234 -t set -n 100000" in rows
+
+
+@WIDTHS
+def test_latencies_are_a_table_where_the_workload_reports_them(width: int) -> None:
+    text = bench.as_text(usual(), width)
+    assert "none 1.103 7.935 7.935 22.559 23.000" in plain(text)
+    assert "helper 2.206 15.870 15.870 45.118 46.000" in plain(text)
+    assert "answered within, in ms" in text
+    assert "answered within" not in bench.as_text(results(latency=False), width)
+    made = results()
+    for sample in made.base:
+        del sample.latency[100.0]
+    assert "none 1.103 7.935 7.935 22.559 \N{EN DASH}" in plain(bench.as_text(made, width))
+
+
+@WIDTHS
+def test_notes_say_what_has_to_be_known(width: int) -> None:
+    text = plain(bench.as_text(usual(), width))
+    assert "Linux 6.12.107; kwalk 0.1.0; redis 7.0.15" in text
+    assert "perf was not run: perf is not installed" in text
+    assert "ended early" not in text
+    assert "mitigations" not in text
+    stopped = results(row("helper", [1.0]), stopped="interrupted", mitigations="off")
+    text = plain(bench.as_text(stopped, width))
+    assert "It ended early: interrupted" in text
+    assert "Linux 6.12.107, mitigations=off;" in text
+
+
+def test_what_a_cost_is_counted_in_depends_on_the_clock() -> None:
+    assert " ns/event" in bench.as_text(usual(), 120)
+    text = bench.as_text(results(row("helper", [1.0], cost_ns=9), clock="instructions"), 120)
+    assert " ns/event" not in text
+    assert " instructions/event" in text
+    assert "the clock counts instructions, 1 ns each" in text
+
+
+def test_a_workload_by_its_time_is_said_to_be_one_and_small_rates_have_digits() -> None:
+    made = results(row("helper", [-5.0]), metric="runs/s", latency=False)
+    for sample in made.base:
+        sample.rate = 0.0123456
+    text = bench.as_text(made, 110)
+    assert "its time was taken" in text
+    assert "0.01235" in text
+    assert "its time was taken" not in bench.as_text(usual(), 110)
+
+
+WORKLOAD = "wrk 'http://[fd00:100:a::1]:8080/[/b]' '[red]'"
+
+
+@WIDTHS
+def test_whatever_the_workload_is_called_it_is_shown_as_it_is(width: int) -> None:
+    text = plain(bench.as_text(results(row("helper", [1.0]), workload=WORKLOAD), width))
+    assert f"ip_rcv, counting stacks: {WORKLOAD}" in text
+
+
+def test_notes_are_shown_as_they_are() -> None:
+    reason = "no answer from [fd00:100:a::1], [/b]"
+    text = plain(bench.as_text(results(Row("perf", not_run=reason), stopped=reason), 110))
+    assert f"perf was not run: {reason}" in text
+    assert f"It ended early: {reason}" in text
+
+
+def test_one_run_is_said_to_be_too_few_for_an_interval() -> None:
+    assert "one run: no interval" in bench.as_text(results(row("helper", [1.0])), 110)
+
+
+def test_printing_is_told_from_counting() -> None:
+    assert "ip_rcv, printing every stack: " in bench.as_text(results(mode="stream"), 110)
+
+
+@WIDTHS
+def test_nothing_measured_is_a_table_without_rows(width: int) -> None:
+    made = results(Row("perf", not_run="perf is not installed"), Row("helper"))
+    made.base.clear()
+    made.metric = ""
+    text = bench.as_text(made, width)
+    assert "perf was not run" in text
+    assert "helper" not in text
+    assert not re.search(r"^ *none ", text, re.MULTILINE)
+
+
+def late() -> Results:
+    """A method that gave up after its first run."""
+    made = results(row("helper", [-1.0]), row("manual", [-1.0, -2.0]))
+    made.rows[0].not_run = "it did not end within 60 seconds"
+    return made
+
+
+@pytest.mark.parametrize(
+    "report",
+    [lambda made: bench.as_text(made, 110), lambda made: json.dumps(bench.as_data(made)), as_html],
+    ids=["text", "json", "html"],
+)
+def test_every_report_tells_why_a_method_has_less_runs(report: Callable[[Results], str]) -> None:
+    assert "it did not end within 60 seconds" in report(late())
+
+
+def test_data_is_json_with_a_schema_and_each_run() -> None:
+    data = json.loads(json.dumps(bench.as_data(usual()), allow_nan=False))
+    assert data["schema"] == "kwalk.bench/1"
+    assert (data["function"], data["mode"], data["metric"]) == ("ip_rcv", "count", "requests/s")
+    assert (data["kernel"], data["clock"], data["mitigations"]) == ("6.12.107", "time", "on")
+    assert data["versions"] == ["kwalk 0.1.0", "redis 7.0.15"]
+    assert data["stopped"] == ""
+    assert data["base"]["rates"] == [20000] * 3
+    assert data["base"]["latency"] == [[share, ms] for share, ms in LATENCY.items()]
+    helper, manual, perf, bpftrace = data["methods"]
+    assert perf == {"name": "perf", "not_run": "perf is not installed"}
+    assert helper["name"] == "helper"
+    assert helper["changes"] == [-12.3, -13.1, -11.0]
+    assert (helper["change"], helper["interval"]) == (-12.3, [-13.1, -11.0])
+    assert helper["rates"] == pytest.approx([17540, 17380, 17800])
+    assert (helper["cost_ns"], helper["verdict"]) == (1234, "")
+    assert helper["events"] == [1_234_567] * 3
+    assert (manual["lost"], bpftrace["lost"]) == ([7] * 3, [None] * 3)
+    assert (manual["fallback"], manual["printed_2s_after"]) == ([5] * 3, 1_234_000)
+    assert (manual["reader_share"], manual["attach_seconds"]) == (0.024, [1.25] * 3)
+    assert (bpftrace["cost_ns"], bpftrace["verdict"]) == (None, "identical runs")
+    assert dict(manual["latency"])[50.0] == 2.206
+
+
+def test_data_of_an_interrupted_experiment_says_so() -> None:
+    made = results(Row("helper"), stopped="interrupted")
+    made.base.clear()
+    data = json.loads(json.dumps(bench.as_data(made)))
+    assert data["stopped"] == "interrupted"
+    assert data["base"] == {"rates": [], "latency": []}
+    assert data["methods"] == [{"name": "helper", "not_run": "interrupted"}]
+
+
+class Page(HTMLParser):
+    """A page that was read: each element's attributes by name, its text, and what is wrong."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[dict[str, str | None]]] = {}
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self._open.append(tag)
+        self.found.setdefault(tag, []).append(dict(attrs))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.setdefault(tag, []).append(dict(attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+
+    def classes(self, tag: str, name: str) -> list[dict[str, str | None]]:
+        return [each for each in self.found.get(tag, []) if each.get("class") == name]
+
+    def spans(self, tag: str) -> list[tuple[float, float]]:
+        """Left ends and widths of bars (b) or of the lines over them (i), in percent."""
+        styles = [each.get("style") or "" for each in self.found.get(tag, [])]
+        matches = (re.fullmatch(r"left:(.+)%;width:(.+)%", style) for style in styles)
+        return [(float(match[1]), float(match[2])) for match in matches if match]
+
+
+def test_the_page_refers_to_nothing_outside_itself() -> None:
+    text = as_html(usual())
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+    page = Page(text)
+    for tag, each in page.found.items():
+        assert tag not in ("script", "link", "img", "iframe", "object")
+        for attributes in each:
+            assert not {"src", "href", "xlink:href", "srcset"} & set(attributes)
+    assert "$" not in page.text
+
+
+def test_the_page_has_a_bar_and_a_line_of_numbers_for_each_method_that_ran() -> None:
+    page = Page(as_html(usual()))
+    assert len(page.classes("div", "bar")) == 3
+    assert len(page.spans("b")) == len(page.spans("i")) == 3
+    assert len(page.found["tr"]) == 1 + 4  # no tracing is one of them
+    for words in (
+        "20,000",
+        "helper",
+        "manual:fentry",
+        "bpftrace",
+        "17,540",
+        "1,234,567",
+        "not told",
+    ):
+        assert words in page.text
+    assert "\N{MINUS SIGN}12.3 %" in page.text
+    assert "+2.5 %" in page.text
+    assert "identical runs" in page.text
+    assert "the median of 3 runs" in page.text
+    assert "perf was not run: perf is not installed" in page.text
+    assert "Linux 6.12.107; kwalk 0.1.0; redis 7.0.15" in page.text
+
+
+def test_bars_go_from_no_change_to_the_change() -> None:
+    helper, manual, bpftrace = Page(as_html(usual())).spans("b")
+    no_change = manual[0]
+    assert sum(helper) == pytest.approx(no_change, abs=0.02)
+    assert sum(bpftrace) == pytest.approx(no_change, abs=0.02)
+    assert bpftrace[0] == 0  # the greatest loss
+    assert helper[1] / bpftrace[1] == pytest.approx(12.3 / 40, abs=0.01)
+    assert manual[1] / bpftrace[1] == pytest.approx(2.5 / 40, abs=0.01)
+
+
+CHANGES = st.lists(st.floats(-100, 1000), min_size=1, max_size=3)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(CHANGES, max_size=3),
+    st.floats(1e-3, 1e6) | st.sampled_from([10.0**power for power in range(-3, 7)]),
+)
+def test_every_picture_stays_in_its_frame(methods: list[list[float]], longest: float) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 100)
+        rows = [row(f"m{number}", changes) for number, changes in enumerate(methods)]
+        made = results(*rows)
+        for sample in [*made.base, *(run.sample for row in rows for run in row.runs)]:
+            sample.latency[100.0] = longest
+        page = Page(as_html(made))
+    assert len(page.spans("b")) == len(methods)
+    for left, width in page.spans("b") + page.spans("i"):
+        assert 0 <= left <= 100
+        assert 0 <= width <= 100
+        assert left + width <= 100.3  # a line of no length is still to be seen
+    (svg,) = page.found["svg"]
+    size = [float(text) for text in (svg["viewbox"] or "").split()]
+    for circle in page.found["circle"]:
+        assert 0 < float(circle["cx"] or "") < size[2]
+        assert 0 < float(circle["cy"] or "") < size[3]
+
+
+@pytest.mark.parametrize("changes", [[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+def test_a_page_may_have_gains_only_or_losses_only_or_no_change(changes: list[float]) -> None:
+    page = Page(as_html(results(row("helper", changes))))
+    ((left, width),) = page.spans("b")
+    if changes[0] > 0:
+        assert left == 0
+    if changes[0] < 0:
+        assert left + width == pytest.approx(100, abs=0.02)
+    assert (width > 0) == (changes[0] != 0)
+
+
+def test_the_workload_and_all_else_is_text_and_no_html() -> None:
+    evil = "sh -c '<script>alert(1)</script> & \"x\"'"
+    made = results(
+        row("<b>helper", [1.0]),
+        Row("perf", not_run="<i>why"),
+        workload=evil,
+        metric="<u>s",
+        stopped="<p>late",
+    )
+    made.versions = ["<em>1.0"]
+    made.function = "<s>"
+    text = as_html(made)
+    page = Page(text)
+    assert "script" not in page.found
+    assert not {"u", "s", "em"} & set(page.found)
+    assert "<script" not in text
+    for words in (evil, "<b>helper", "<i>why", "<u>s", "<p>late", "<em>1.0", "kwalk bench: <s>"):
+        assert words in page.text
+
+
+def test_latencies_are_a_curve_for_each_that_reports_them() -> None:
+    page = Page(as_html(usual()))
+    assert len(page.found["polyline"]) == 4
+    assert len(page.found["circle"]) == 4 * len(LATENCY)
+    assert "none: 50 % within 1.103 ms" in page.text
+    assert "helper: 50 % within 2.206 ms" in page.text
+    # The same colour for the same method in both pictures, none of them twice.
+    colors = [each.get("class") for each in page.found["polyline"]]
+    bars = [each.get("class") for each in page.found["b"] if "style" in each]
+    assert colors[1:] == bars
+    assert len(set(colors)) == 4
+
+
+def test_a_page_without_latencies_has_no_empty_picture() -> None:
+    made = results(row("helper", [1.0, 2.0]), latency=False)
+    page = Page(as_html(made))
+    assert "svg" not in page.found
+    assert "Latency" not in page.text
+    assert len(page.classes("div", "bar")) == 1
+
+
+def test_a_page_of_one_run_has_no_interval() -> None:
+    made = results(row("helper", [1.0]))
+    del made.base[1:]
+    page = Page(as_html(made))
+    assert page.spans("i") == []
+    assert "one run: no interval" in page.text
+    assert "the median of one run" in page.text
+
+
+def test_a_page_of_nothing_measured_is_still_a_page() -> None:
+    made = results(Row("helper"), stopped="interrupted")
+    made.base.clear()
+    made.metric = ""
+    page = Page(as_html(made))
+    assert page.classes("div", "bar") == []
+    assert "It ended early: interrupted" in page.text

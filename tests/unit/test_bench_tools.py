@@ -1,0 +1,517 @@
+# SPDX-License-Identifier: MIT
+"""Tools that are attached while the workload runs: started, ended, and what they saw is read."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kwalk import __version__
+from kwalk.bench import methods, own, peers, tool
+from kwalk.bench.results import Outcome
+from kwalk.bench.tool import NotHere, Process
+from kwalk.cli import build_parser
+from kwalk.commands import published
+from kwalk.errors import UsageError
+from kwalk.profile import Ledger, Summary
+from kwalk.report import summary
+
+# Runs until Ctrl-C, whatever this process does with it, and says what it was told to.
+PROGRAM = """
+import os, signal, sys, time
+going = [True]
+signal.signal(signal.SIGINT, lambda *_: going.clear())
+def say(text, to=sys.stdout):
+    print(text, end="", file=to, flush=True)
+def wait():
+    while going:
+        time.sleep(0.005)
+"""
+
+
+def python(body: str) -> list[str]:
+    return [sys.executable, "-SE", "-c", PROGRAM + body]
+
+
+def attached(process: Process) -> bool:
+    return "attached" in process.err()
+
+
+def read(process: Process) -> Outcome:
+    return Outcome(process.out().count("x"), None)
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Where temporary folders are made; none is left behind by any test."""
+    made = tmp_path / "temporary"
+    made.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(made))
+    yield made
+    assert list(made.iterdir()) == []
+
+
+def gone(process: Process) -> bool:
+    try:
+        os.kill(process.process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+WAITS = "say('x'); say('attached', sys.stderr); wait(); say('xx')"
+
+
+def test_a_tool_is_attached_ended_by_ctrl_c_and_read(folder: Path) -> None:
+    process = Process(python(WAITS), attached, read)
+    try:
+        assert 0 < process.attach_seconds < 60
+        assert process.process.poll() is None
+        assert len(list(folder.iterdir())) == 1
+        # Ctrl-C in the terminal goes to the bench only.
+        assert os.getsid(process.process.pid) == process.process.pid
+        assert process.finish() == Outcome(3, None)
+        assert process.process.returncode == 0
+        assert process.early == ""
+    finally:
+        process.kill()
+    assert list(folder.iterdir()) == []
+    process.kill()  # once more does no harm
+    assert gone(process)
+
+
+def test_kill_ends_one_that_is_running() -> None:
+    process = Process(python(WAITS), attached, read)
+    process.kill()
+    assert gone(process)
+    process.kill()
+
+
+def test_what_it_prints_soon_after_the_load_is_told_from_the_rest() -> None:
+    process = Process(python(WAITS), attached, read, settle=0.1)
+    started = time.monotonic()
+    try:
+        outcome = process.finish()
+    finally:
+        process.kill()
+    assert time.monotonic() - started >= 0.1
+    assert (process.early, outcome.events) == ("x", 3)
+
+
+def test_its_cpu_time_is_that_of_all_its_threads() -> None:
+    busy = (
+        "import threading\n"
+        "threading.Thread(target=lambda: [sum(range(999)) for _ in iter(going.__len__, 0)]).start()"
+        "\nsay('attached', sys.stderr); wait()"
+    )
+    process = Process(python(busy), attached, read)
+    try:
+        deadline = time.monotonic() + 60
+        before = process.cpu_seconds()
+        while process.cpu_seconds() < before + 0.05 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert before + 0.05 <= process.cpu_seconds() < 60
+        process.finish()
+        assert process.cpu_seconds() == 0  # and no error
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("say('x\\n'); say('\\nno BTF\\nhint\\n', sys.stderr); sys.exit(1)", "no BTF"),
+        ("say('usage: x\\nmore\\n'); sys.exit(1)", "usage: x"),
+        ("", "it ended without a word"),
+    ],
+)
+def test_one_that_ends_before_it_is_attached_is_not_here_in_its_own_words(
+    body: str, words: str
+) -> None:
+    with pytest.raises(NotHere) as reason:
+        Process(python(body), attached, read)
+    assert str(reason.value) == words
+
+
+def test_one_that_never_attaches_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Process] = []
+
+    def never(process: Process) -> bool:
+        seen.append(process)
+        return False
+
+    monkeypatch.setattr(tool, "ATTACH_SECONDS", 0.1)
+    with pytest.raises(NotHere, match="it had not attached after 0 seconds"):
+        Process(python("wait()"), never, read)
+    assert gone(seen[0])
+
+
+def test_ctrl_c_while_it_attaches_leaves_nothing_behind() -> None:
+    seen: list[Process] = []
+
+    def interrupted(process: Process) -> bool:
+        seen.append(process)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Process(python("wait()"), interrupted, read)
+    assert gone(seen[0])
+
+
+def test_one_that_does_not_mind_ctrl_c_is_given_up_and_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stubborn = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nsay('attached', sys.stderr)\nwait()"
+    process = Process(python(stubborn), attached, read)
+    monkeypatch.setattr(tool, "END_SECONDS", 0.1)
+    try:
+        with pytest.raises(NotHere, match="it did not end within 0 seconds of Ctrl-C"):
+            process.finish()
+        assert not gone(process)
+    finally:
+        process.kill()
+    assert gone(process)
+
+
+def words_of(monkeypatch: pytest.MonkeyPatch, made: own.Kwalk) -> list[str]:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(own, "Process", lambda words, *_: seen.append(words))
+    made.start()
+    return seen[0]
+
+
+@pytest.mark.parametrize("command", ["count", "stream"])
+def test_kwalk_is_run_by_a_command_line_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    made = own.kwalk("ip_rcv", command, "helper", "kprobe", "helper:kprobe")
+    interpreter, dash, module, *words = words_of(monkeypatch, made)
+    assert (interpreter, dash, module) == (sys.executable, "-m", "kwalk")
+    args = build_parser(command).parse_args(words)
+    assert (args.command, args.function) == (command, "ip_rcv")
+    assert (args.method, args.attach) == ("helper", "kprobe")
+    assert made.version() == f"kwalk {__version__}"
+
+
+@pytest.mark.parametrize("method", ["manual", "helper"])
+def test_the_published_tool_is_run_by_a_command_line_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    made = own.published("ip_rcv", method)
+    assert made.name == f"test-{method}"
+    interpreter, dash, code, *words = words_of(monkeypatch, made)
+    assert (interpreter, dash) == (sys.executable, "-c")
+    args = vars(published.build_parser().parse_args(words))
+    assert args[method] == "ip_rcv"
+    monkeypatch.setattr(published, "main", lambda: 7)
+    with pytest.raises(SystemExit) as stop:
+        exec(code)
+    assert stop.value.code == 7
+
+
+def report(**ledger: Any) -> str:
+    return summary.as_text(Summary("ip_rcv", "manual", "fentry", "6.12", Ledger(**ledger)))
+
+
+def kwalks(text: str, first: str = "", rest: str = "", prints: bool = False) -> own.Kwalk:
+    """What stands in for kwalk: it prints this while it runs, and that when it is ended."""
+    body = (
+        f"say({first!r}); say('kwalk: tracing ip_rcv (manual by fentry); Ctrl-C ends\\n',"
+        f" sys.stderr); wait(); say({rest!r}); say({text!r}, sys.stderr)"
+    )
+    return own.Kwalk("manual", python(body)[1:], prints)
+
+
+def finished(made: own.Kwalk) -> Outcome:
+    process = made.start()
+    try:
+        return process.finish()
+    finally:
+        process.kill()
+
+
+def test_what_kwalk_saw_is_read_from_its_summary() -> None:
+    text = report(hits=1_234_567, recorded=1_233_567, lost={"ring_full": 900, "other": 100})
+    assert finished(kwalks(text)) == Outcome(1_234_567, 1000)
+    text = report(hits=3, recorded=3, fallback=2)
+    assert finished(kwalks(text)) == Outcome(3, 0, 2)
+
+
+def test_of_kwalk_that_prints_one_is_told_how_much_it_printed_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own, "CATCH_UP_SECONDS", 0.1)
+    text = report(hits=4, recorded=3, lost={"ring_full": 1})
+    event = "ip_rcv\na\n\n"
+    assert finished(kwalks(text, event * 2, event, True)) == Outcome(4, 1, 0, shown=2)
+    with pytest.raises(NotHere, match="it says 3 stacks, and has not printed as many"):
+        finished(kwalks(text, event, event, True))
+
+
+def test_kwalk_that_fails_while_it_traces_says_why() -> None:
+    with pytest.raises(NotHere) as reason:
+        finished(kwalks("kwalk: the output cannot be written: No space left on device\n  Hint.\n"))
+    assert "No space left on device" in str(reason.value)
+
+
+@pytest.mark.parametrize("mode", ["count", "stream"])
+@pytest.mark.parametrize("method", ["kwalk", "manual", "helper"])
+@pytest.mark.parametrize("by", ["", ":kprobe", ":fentry"])
+def test_each_of_kwalks_methods_can_say_how_it_attaches(
+    monkeypatch: pytest.MonkeyPatch, mode: str, method: str, by: str
+) -> None:
+    made = methods.find(method + by, "ip_rcv", mode, "auto")
+    assert made.name == method + by
+    assert isinstance(made, own.Kwalk)
+    words = words_of(monkeypatch, made)[3:]
+    args = build_parser(mode).parse_args(words)
+    assert args.command == mode
+    assert args.method == ("auto" if method == "kwalk" else method)
+    assert args.attach == (by[1:] or "auto")
+
+
+def test_the_attach_option_is_for_those_that_do_not_say_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, attach in {"manual": "kprobe", "manual:fentry": "fentry"}.items():
+        made = methods.find(name, "ip_rcv", "count", "kprobe")
+        assert isinstance(made, own.Kwalk)
+        words = words_of(monkeypatch, made)
+        assert words[words.index("--attach") + 1] == attach
+
+
+COUNT_ONLY = {"bcc", "ftrace", "perf"}
+PRINT_ONLY = {"test-manual", "test-helper"}
+
+
+@pytest.mark.parametrize("name", methods.OTHERS)
+@pytest.mark.parametrize("mode", ["count", "stream"])
+def test_other_tools_are_found_in_the_modes_that_they_have(name: str, mode: str) -> None:
+    if name in (COUNT_ONLY if mode == "stream" else PRINT_ONLY):
+        with pytest.raises(UsageError, match=f"{name} does not go with --mode {mode}"):
+            methods.find(name, "ip_rcv", mode, "auto")
+    else:
+        assert methods.find(name, "ip_rcv", mode, "auto").name == name
+
+
+@pytest.mark.parametrize("name", ["manuel", "manual:ftrace", "perf:kprobe", "test-kwalk", "Perf"])
+def test_a_method_that_there_is_not_is_an_error_that_names_all(name: str) -> None:
+    with pytest.raises(UsageError) as failed:
+        methods.find(name, "ip_rcv", "count", "auto")
+    what, hint = str(failed.value).splitlines()
+    assert what == f"there is no method {name!r}"
+    for known in ("none", *methods.OWN, *methods.OTHERS):
+        assert known in hint
+
+
+def test_methods_are_a_list_with_commas_and_none_is_measured_anyhow() -> None:
+    def names(text: str) -> list[str]:
+        return [made.name for made in methods.find_all(text, "ip_rcv", "count", "auto")]
+
+    assert names(methods.DEFAULT) == ["helper", "manual"]
+    assert names(" manual , none,perf,") == ["manual", "perf"]
+
+
+@pytest.mark.parametrize("text", ["", ",", "none", "manual,perf,manual"])
+def test_no_method_or_one_twice_is_an_error(text: str) -> None:
+    with pytest.raises(UsageError) as failed:
+        methods.find_all(text, "ip_rcv", "count", "auto")
+    assert "twice" in failed.value.what
+    assert methods.DEFAULT in failed.value.hint
+
+
+Fake = Callable[[str, str], None]
+
+
+@pytest.fixture
+def tracing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What stands in for tracefs, with something else attached already."""
+    made = tmp_path / "tracing"
+    (made / f"events/kwalk_bench/hit_{os.getpid()}").mkdir(parents=True)
+    (made / "kprobe_events").touch()
+    (made / "enabled_functions").write_text("ip_rcv (1) R\nip_rcv_core (1) R\n")
+    monkeypatch.setattr(peers, "TRACING", made)
+    return made
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracing: Path) -> Fake:
+    """Make a program of that name; there are no others."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def make(name: str, body: str) -> None:
+        path = folder / name
+        helper = f"from pathlib import Path\ntracing = Path({str(tracing)!r})\n"
+        path.write_text(f"#!{sys.executable} -SE\n{PROGRAM}{helper}{body}")
+        path.chmod(0o755)
+
+    return make
+
+
+ATTACHES = "(tracing / 'enabled_functions').write_text('ip_rcv (2) R\\n')\n"
+
+
+def saw(made: tool.Tool) -> Outcome:
+    running = made.start()
+    try:
+        assert running.attach_seconds > 0
+        assert running.cpu_seconds() >= 0
+        return running.finish()
+    finally:
+        running.kill()
+        running.kill()
+
+
+@pytest.mark.parametrize("name", ["bpftrace", "bcc", "perf"])
+def test_a_tool_that_is_not_installed_is_not_here(name: str, fake: Fake, tracing: Path) -> None:
+    with pytest.raises(NotHere, match=r"^(stackcount|bpftrace|perf) is not installed$"):
+        methods.find(name, "ip_rcv", "count", "auto").start()
+    assert (tracing / "kprobe_events").read_text() == ""
+
+
+def test_bpftraces_counts_are_added_up(fake: Fake) -> None:
+    fake(
+        "bpftrace",
+        ATTACHES + "say('Attaching 1 probe...\\n'); wait()\n"
+        "say('Lost 12 events\\nLost 3 events\\n', sys.stderr)\n"
+        "say('\\n\\n@[\\n    ip_rcv+1\\n    process_backlog+136\\n]: 3\\n')\n"
+        "say('@[\\n    ip_rcv+1\\n]: 1200\\n')",
+    )
+    assert saw(peers.Bpftrace("ip_rcv", prints=False)) == Outcome(1203, 15)
+
+
+def test_bpftraces_printed_stacks_are_counted_then_and_in_the_end(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "CATCH_UP_SECONDS", 0.1)
+    event = "\\n        ip_rcv+1\\n        ip_rcv_core+9\\n        process_backlog+136\\n\\n"
+    fake(
+        "bpftrace",
+        f"say('Attaching 1 probe...\\n{event}{event}')\n{ATTACHES}wait(); say('{event}')",
+    )
+    assert saw(peers.Bpftrace("ip_rcv", prints=True)) == Outcome(3, 0, shown=2)
+
+
+def test_bpftrace_that_fails_is_not_here_in_its_own_words(fake: Fake) -> None:
+    fake("bpftrace", "say('ERROR: bpftrace needs root\\n', sys.stderr); sys.exit(1)")
+    with pytest.raises(NotHere, match=r"^ERROR: bpftrace needs root$"):
+        peers.Bpftrace("ip_rcv", prints=False).start()
+
+
+@pytest.mark.parametrize("name", ["bpftrace", "perf"])
+def test_where_nobody_can_tell_what_is_attached_a_tool_is_not_here(
+    name: str, fake: Fake, tracing: Path
+) -> None:
+    fake(name, "wait()")
+    (tracing / "enabled_functions").unlink()  # a kernel without ftrace's function hooks
+    with pytest.raises(NotHere):
+        methods.find(name, "ip_rcv", "count", "auto").start()
+    events = (tracing / "kprobe_events").read_text()
+    assert events.count("p:") == events.count("-:")  # what was made is taken away again
+
+
+STACKCOUNT = (
+    "say('Tracing 1 functions for \"ip_rcv\"... Hit Ctrl-C to end.\\n'); wait()\n"
+    "say('\\n  ip_rcv\\n  process_backlog\\n    12\\n\\n  ip_rcv\\n    345\\n\\nDetaching...\\n')"
+)
+
+
+@pytest.mark.parametrize("name", ["stackcount-bpfcc", "stackcount"])
+def test_bccs_counts_are_added_up_and_it_does_not_tell_what_it_lost(fake: Fake, name: str) -> None:
+    fake(name, STACKCOUNT)
+    assert saw(peers.Bcc("ip_rcv")) == Outcome(357, None)
+
+
+def test_bcc_that_counted_nothing_is_not_here(fake: Fake) -> None:
+    fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('failed\\n', sys.stderr)")
+    with pytest.raises(NotHere, match=r"^failed$"):
+        saw(peers.Bcc("ip_rcv"))
+
+
+def test_versions_are_what_the_programs_say(fake: Fake) -> None:
+    fake("bpftrace", "say('bpftrace v0.17.0\\n')")
+    fake("perf", "say('perf version 6.1.99\\n')")
+    fake("dpkg-query", "say('0.26.0+ds-1')")
+    found = [peers.Bpftrace("f", False).version(), peers.Perf("f").version()]
+    assert [*found, peers.Bcc("f").version()] == [
+        "bpftrace v0.17.0",
+        "perf 6.1.99",
+        "bcc 0.26.0+ds-1",
+    ]
+
+
+def test_bccs_version_is_no_error_where_there_is_no_dpkg(fake: Fake) -> None:
+    fake("stackcount", STACKCOUNT)
+    assert peers.Bcc("ip_rcv").version().startswith("bcc")
+
+
+def test_perf_says_what_it_recorded_and_ftrace_how_often_it_was_called(
+    fake: Fake, tracing: Path
+) -> None:
+    (tracing / "kprobe_profile").write_text(f"  other  5  0\n  hit_{os.getpid()}  100  0\n")
+    fake(
+        "perf",
+        f"if sys.argv[1] == 'record':\n    {ATTACHES}    wait()\n"
+        "else:\n    say('Aggregated stats:\\n  SAMPLE events:         90  (99.0%)\\n')",
+    )
+    assert saw(peers.Perf("ip_rcv")) == Outcome(100, 10)
+    event = f"kwalk_bench/hit_{os.getpid()}"
+    assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
+
+
+def test_perf_that_fails_leaves_no_event_behind(fake: Fake, tracing: Path) -> None:
+    fake("perf", "say('No permission\\n', sys.stderr); sys.exit(255)")
+    with pytest.raises(NotHere, match=r"^No permission$"):
+        peers.Perf("ip_rcv").start()
+    event = f"kwalk_bench/hit_{os.getpid()}"
+    assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
+
+
+HIST = """\
+# event histogram
+{ common_stacktrace:
+         ip_rcv+0x1/0x10
+} hitcount:         90
+
+Totals:
+    Hits: 100
+    Entries: 1
+    Dropped: 10
+"""
+
+
+def test_ftraces_histogram_is_read_and_taken_away(tracing: Path) -> None:
+    event = f"kwalk_bench/hit_{os.getpid()}"
+    (tracing / "events" / event / "hist").write_text(HIST)
+    running = peers.Ftrace("ip_rcv").start()
+    trigger = tracing / "events" / event / "trigger"
+    assert trigger.read_text() == "hist:keys=common_stacktrace:size=8192\n"
+    assert running.finish() == Outcome(100, 10)
+    assert trigger.read_text() == "!hist:keys=common_stacktrace:size=8192\n"
+    assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
+    running.kill()  # once more does no harm
+    assert (tracing / "kprobe_events").read_text().count("-:") == 1
+
+
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [
+        ("kprobe_events", "ftrace takes no kprobe event: No such file or directory"),
+        ("events", "this kernel has no hist triggers by stack"),
+    ],
+)
+def test_ftrace_that_cannot_do_it_is_not_here(tracing: Path, lacks: str, words: str) -> None:
+    (tracing / lacks).rename(tracing / "gone")
+    with pytest.raises(NotHere, match=f"^{words}$"):
+        peers.Ftrace("ip_rcv").start()
+    if lacks == "events":
+        assert (tracing / "kprobe_events").read_text().splitlines()[-1].startswith("-:")

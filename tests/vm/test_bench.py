@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""kwalk bench on a real kernel: what it measures, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import ONE_OF_EACH_UNWINDER, call
+
+pytestmark = ONE_OF_EACH_UNWINDER
+REQUESTS = 1000
+
+
+def servers() -> list[str]:
+    """The redis servers that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text() == "redis-server\n":
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_every_method_is_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    before = servers()
+    code, out, err = call(
+        "kwalk", "bench", "ip_rcv", "--requests", str(REQUESTS), "--runs", "1",
+        "--methods", "none,helper,manual,ftrace", "--format", "json", "--html", str(page),
+        timeout=280,
+    )  # fmt: skip
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["metric"] == "requests/s"
+    assert len(found["base"]["rates"]) == 1
+    rows = {row["name"]: row for row in found["methods"]}
+    for name in ("helper", "manual", "ftrace"):
+        assert rows[name]["changes"], rows[name]
+        assert rows[name]["events"][0] >= 2 * REQUESTS
+    assert rows["manual"]["lost"] == [0]
+    assert 0 < rows["manual"]["cost_ns"] < rows["helper"]["cost_ns"]
+    assert rows["ftrace"]["cost_ns"] is None
+    assert [share for share, _ in found["base"]["latency"]][-1] == 100
+    assert all(name in page.read_text() for name in rows)
+    assert servers() == before
+    assert "kwalk_bench" not in Path("/sys/kernel/tracing/kprobe_events").read_text()
+
+
+def test_printing_loses_nothing_and_says_how_much_was_printed() -> None:
+    code, out, err = call(
+        "kwalk", "bench", "ip_rcv", "--mode", "stream", "--requests", str(REQUESTS),
+        "--runs", "1", "--methods", "test-manual", "--format", "json", timeout=280,
+    )  # fmt: skip
+    assert code == 0, err
+    (row,) = json.loads(out)["methods"]
+    assert row["lost"] == [0]
+    assert row["printed_2s_after"] == row["events"][0] >= 2 * REQUESTS
+
+
+def test_a_workload_of_ones_own_that_fails_is_named() -> None:
+    code, out, err = call("kwalk", "bench", "ip_rcv", "--", "sh", "-c", "echo no luck; exit 3")
+    assert (code, out) == (1, "")
+    assert "the workload failed (exit code 3)" in err
+    assert "no luck" in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_prints_what_was_measured_and_ends_redis() -> None:
+    before = servers()
+    words = [sys.executable, "-m", "kwalk", "bench", "ip_rcv", "--requests", str(REQUESTS)]
+    bench = subprocess.Popen(
+        [*words, "--runs", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert bench.stderr
+    for line in bench.stderr:
+        if "1/1000 manual" in line:
+            break
+    bench.send_signal(signal.SIGINT)
+    out, err = bench.communicate(timeout=60)
+    assert bench.returncode == 130, err
+    assert "It ended early: interrupted" in out
+    assert "manual" in out
+    assert "helper" in out
+    assert "Traceback" not in err
+    time.sleep(0.5)
+    assert servers() == before

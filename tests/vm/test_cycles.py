@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Attached and detached a thousand times, a program leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import TRACING
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import stats
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.probe import PROGRAMS, open_probe
+from kwalk.probe.target import find
+from kwalk.transport.abi import Method, Output
+
+CYCLES = 500  # by each way
+FUNCTION = "ip_rcv"
+
+
+def attached() -> str:
+    """What ftrace says of the function: "" where nothing is attached to it."""
+    lines = (TRACING / "enabled_functions").read_text().splitlines()
+    return "".join(line for line in lines if line.split()[0] == FUNCTION)
+
+
+def kprobes() -> str:
+    """The kprobes that there are."""
+    path = Path("/sys/kernel/debug/kprobes/list")
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_a_thousand_cycles_leave_nothing_behind(attach: str, symbols: Kallsyms) -> None:
+    subprocess.run(["dmesg", "-C"], check=True)
+    before = attached(), kprobes(), stats.programs().keys()
+    probe = open_probe(
+        find(FUNCTION, symbols), symbols, ProbeOptions(Method.MANUAL, attach, output=Output.COUNT)
+    )
+    try:
+        assert probe.attach == attach
+        assert attached()
+        for _ in range(CYCLES):
+            probe.obj.detach()
+            if attach == "kprobe":
+                probe.obj.attach_kprobe(PROGRAMS[attach], FUNCTION)
+            else:
+                probe.obj.attach_trace(PROGRAMS[attach], FUNCTION)
+    finally:
+        probe.close()
+    assert (attached(), kprobes(), stats.programs().keys()) == before
+    trouble = subprocess.run(["dmesg", "--level=err,warn"], capture_output=True, text=True)
+    assert not trouble.stdout.strip()
