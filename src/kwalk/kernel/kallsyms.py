@@ -91,7 +91,9 @@ class Kallsyms:
 
     def address(self, name: str) -> int:
         """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""
-        return next((symbol.address for symbol in self.find(name) if not symbol.module), 0)
+        # Modules' names have a tab behind them.
+        at = self._text.find(b" %s\n" % name.encode(), 0, self._end)
+        return self._address(self._text.rfind(b"\n", 0, at) + 1) if at >= 0 else 0
 
     def functions(self) -> set[str]:
         """Return the names of all functions (symbols of type t, T, w or W)."""
