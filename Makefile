@@ -62,6 +62,7 @@ bench: $(STAMP)
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $(PEERS) >/dev/null; } || \
 		echo "some of $(PEERS) cannot be installed: they will not be measured"
+	@mkdir -p benchmarks/results
 	@for kernel in $(or $(KERNELS),debian-13 debian-12 fp); do \
 		$(call measure,count,$(COUNTING)) && $(call measure,stream,$(PRINTING)) || exit 1; \
 	done
