@@ -11,9 +11,10 @@ SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libb
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
 PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
+RUNS ?= 3
 # $(call measure,MODE,METHODS): kwalk bench in the lab, its JSON into benchmarks/results
 measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 -- \
-	$(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --runs 3 --requests 20000 --format json \
+	$(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --runs $(RUNS) --requests 20000 --format json \
 	>benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 

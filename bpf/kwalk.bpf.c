@@ -119,7 +119,7 @@ static __always_inline __u32 kw_find_caller(void *ctx, void *nodes, struct kw_wa
 }
 
 /* A hit of the helper method. */
-static __always_inline int kw_helper_hit(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
+static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
 {
 	struct kw_event event = {};
 	struct kw_counters *c;
@@ -131,18 +131,17 @@ static __always_inline int kw_helper_hit(void *ctx, void *nodes, struct kw_walk 
 	event.stack_id = id;
 	if (id >= 0 && cfg.output != KW_OUTPUT_COUNT) {
 		kw_submit(&event);
-		return 0;
+		return;
 	}
 	c = kw_counters();
 	if (c && id < 0)
 		kw_count_helper_loss(c, id);
 	else if (c)
 		kw_count_stack(c, id, event.node);
-	return 0;
 }
 
 /* Count a stack that needs more than that, or send it. */
-static __always_inline int kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
+static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
 {
 	struct kw_event event = {};
 
@@ -156,7 +155,7 @@ static __always_inline int kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
 	}
 	if (cfg.output != KW_OUTPUT_COUNT) {
 		kw_submit(&event);
-		return 0;
+		return;
 	}
 	if (cfg.per_process) {
 		event.node = kw_of_process(nodes, w->node);
@@ -167,49 +166,68 @@ static __always_inline int kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
 		kw_at(nodes, event.node)->cut++;
 	else
 		kw_at(nodes, event.node)->count++;
-	return 0;
 }
 
 /*
  * The way to get called is known when this is compiled. Whatever else may be asked for but plain
  * counting is behind cfg.slow, so that this does not pay for it.
  */
-static __always_inline int kw_hit(void *ctx, bool fentry)
+static __always_inline void kw_take_hit(void *ctx, void *nodes, struct kw_cpu *cpu, __u32 root,
+					bool fentry)
 {
 	const __u32 slow = cfg.slow;
-	void *nodes = kw_tree();
+	struct kw_walk *w = &cpu->walk;
 	struct kw_node *node;
-	struct kw_cpu *cpu;
-	struct kw_walk *w;
-	__u32 root;
 	int step;
 
-	if (!nodes)
-		return 0; /* cannot be: the map has this one element */
-	root = kw_cpu_offset();
-	cpu = kw_cpu_at(nodes, root);
-	w = &cpu->walk;
-	cpu->walked.hits++;
 	w->node = root;
 	w->flags = 0;
 	w->s.regs = 0;
 	w->s.stacked = 0;
 	*(volatile __u64 *)&w->ctx = (__u64)ctx; /* through memory: a plain number */
-	if (slow && cfg.method == KW_HELPER)
-		return kw_helper_hit(ctx, nodes, w, fentry);
-
+	if (slow && cfg.method == KW_HELPER) {
+		kw_helper_hit(ctx, nodes, w, fentry);
+		return;
+	}
 	step = fentry ? kw_start_fentry(w, ctx) : kw_start_kprobe(w, ctx);
 	step = kw_walk(w, nodes, step, &node);
 	if (step == KW_STEP_END && !slow) {
 		node->count++;
-		return 0;
+		return;
 	}
 	/* Through memory: to the verifier one number, wherever in the loop it comes from. */
 	*(volatile __u32 *)&w->node = (void *)node - nodes;
 	*(volatile int *)&w->step = step;
 	step = *(volatile int *)&w->step;
 	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits, step);
-	return w->node ? kw_deliver(ctx, nodes, w) : 0;
+	if (w->node)
+		kw_deliver(ctx, nodes, w);
+}
+
+static __always_inline int kw_hit(void *ctx, bool fentry)
+{
+	__u32 root = kw_cpu_offset();
+	void *nodes = kw_tree();
+	struct kw_counters *c;
+	struct kw_cpu *cpu;
+	__u64 start = 0;
+
+	if (!nodes)
+		return 0; /* cannot be: the map has this one element */
+	cpu = kw_cpu_at(nodes, root);
+	cpu->walked.hits++;
+	if (cfg.sampled) {
+		if (kw_sampled_out(nodes, cpu))
+			return 0;
+		start = bpf_ktime_get_ns();
+	}
+	kw_take_hit(ctx, nodes, cpu, root, fentry);
+	if (cfg.sampled) {
+		c = kw_counters();
+		if (c)
+			c->taken_ns += bpf_ktime_get_ns() - start;
+	}
+	return 0;
 }
 
 SEC("kprobe")

@@ -90,9 +90,11 @@ struct kw_config {
 	__u32 stack_padding; /* bytes above the registers at a stack's end (FRED) */
 	__u32 output;	     /* enum kw_output */
 	__u32 per_process;   /* count by process, too */
+	__u32 sampled;	     /* take only so many events as kw_chance() says */
 	__u32 slow;	     /* anything but the manual method, counting: see kw_hit() */
 	__u32 nodes;	     /* in the tree, what is not for frames included */
 	__u32 node_mask;     /* of an offset in the tree: its size, a power of two, less a node */
+	__u32 reserved;
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */
@@ -220,6 +222,7 @@ struct kw_counters {
 	__u64 lost_ebusy;
 	__u64 lost_other;
 	__u64 lost_map_full; /* helper: no room to count one more stack */
+	__u64 taken_ns;	     /* with cfg.sampled: spent on the events that were taken */
 	__u64 pool_full;     /* events that the tree had no room for all of */
 	/* Comparisons; hits that were not compared are in none of these. */
 	__u64 checked;

@@ -60,6 +60,7 @@ struct kw_cpu {
 	struct kw_node walked; /* the root of what was walked */
 	struct kw_node kernel; /* the root of the kernel's own stacks */
 	struct kw_walk walk;
+	__u64 random; /* of xorshift64 */
 };
 
 _Static_assert(sizeof(struct kw_cpu) <= KW_CPU_BYTES, "a CPU's part of the tree");
@@ -186,6 +187,33 @@ static __always_inline __u32 kw_of_process(void *nodes, __u32 leaf)
 	}
 	kw_at(nodes, leaf)->process = at;
 	return at;
+}
+
+/*
+ * With cfg.sampled events are taken with a chance of this in 2^32, which user space changes while
+ * programs run: in node 0, which is no frame's.
+ */
+#define kw_chance(nodes) (*(volatile __u32 *)&((struct kw_node *)(nodes))->rule)
+
+/*
+ * Chosen at random, since every n-th would always be the same one of events that come in patterns;
+ * by xorshift64 (Marsaglia, 2003), since this is all that most events cost. Those that are left
+ * alone are counted as the hits of the other root.
+ */
+static __always_inline bool kw_sampled_out(void *nodes, struct kw_cpu *cpu)
+{
+	__u64 x = cpu->random;
+
+	if (!x)
+		x = bpf_get_prandom_u32() | 1ULL << 32;
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	cpu->random = x;
+	if (x >> 32 <= kw_chance(nodes))
+		return false;
+	cpu->kernel.hits++;
+	return true;
 }
 
 #endif /* KWALK_TREE_H */

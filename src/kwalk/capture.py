@@ -147,6 +147,15 @@ class Capture:
             self._ledger.record(call.stack, -1)
         self._ledger.lose(cause, len(batch))
 
+    def sample(self, chance: float) -> None:
+        """Take events with this chance from now on (``ProbeOptions.sampled``)."""
+        self.probe.tree.sample(chance)
+
+    def seen(self) -> tuple[int, int, int]:
+        """Return hits so far, those that were sampled out, and the ns spent on the others."""
+        tree = self.probe.tree
+        return tree.hits(), tree.sampled_out(), self._counters.read()["taken_ns"]
+
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
         if self._stopped:
@@ -175,6 +184,7 @@ class Capture:
         for name, number in counted.items():
             if name.startswith("lost_"):
                 ledger.lose(name.removeprefix("lost_"), number)
+        ledger.lose("sampled_out", probe.tree.sampled_out())
         for cause, number in self._misses.items():
             ledger.hits += number
             ledger.lose(cause, number)

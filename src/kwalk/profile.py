@@ -183,11 +183,25 @@ class TreeUse(NamedTuple):
     full: int
 
 
+class Sampling(NamedTuple):
+    """How ``--budget`` was kept.
+
+    :ivar budget: The most that tracing may cost, a share of the CPU time that the machine used.
+    :ivar cost: What it did cost, estimated in the same way.
+    :ivar scale: Calls for each one that was taken.
+    """
+
+    budget: float
+    cost: float
+    scale: float
+
+
 @dataclass
 class Summary:
     """What a capture was: by which means, on which kernel, and its ledger.
 
-    ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked.
+    ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked,
+    ``sampling`` where every call was taken.
     """
 
     function: str
@@ -198,6 +212,7 @@ class Summary:
     notes: list[str] = field(default_factory=list)
     verify: Verify | None = None
     tree: TreeUse | None = None
+    sampling: Sampling | None = None
 
 
 @dataclass

@@ -209,6 +209,12 @@ def test_a_metric_that_finds_no_number_says_so(pattern: str) -> None:
     assert "first group" in hint
 
 
+@pytest.mark.parametrize("number", ["nan", "-nan", "inf"])
+def test_a_number_that_is_none_to_count_with_is_none(number: str) -> None:
+    with pytest.raises(KwalkError):
+        metrics.read(f"ops={number}\n", 1.0, Metric("", "", r"ops=(\S+)"))
+
+
 @pytest.mark.parametrize("text", ["warming up\nall done\n\n", ""])
 def test_a_metric_that_finds_nothing_shows_the_last_line(text: str) -> None:
     with pytest.raises(KwalkError) as failed:

@@ -181,7 +181,7 @@ def test_nothing_measured_is_a_table_without_rows(width: int) -> None:
     text = bench.as_text(made, width)
     assert "perf was not run" in text
     assert "helper" not in text
-    assert not re.search(r"^ *none ", text, re.MULTILINE)
+    assert not re.search(r"^ *none +\S", text, re.MULTILINE)
 
 
 def late() -> Results:
@@ -320,7 +320,7 @@ def test_bars_go_from_no_change_to_the_change() -> None:
 CHANGES = st.lists(st.floats(-100, 1000), min_size=1, max_size=3)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     st.lists(CHANGES, max_size=3),
     st.floats(1e-3, 1e6) | st.sampled_from([10.0**power for power in range(-3, 7)]),

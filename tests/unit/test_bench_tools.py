@@ -261,6 +261,13 @@ def test_kwalk_that_fails_while_it_traces_says_why() -> None:
     assert "No space left on device" in str(reason.value)
 
 
+def test_kwalk_that_may_not_trace_says_why() -> None:
+    error = "kwalk: tracing needs CAP_BPF, which this process lacks\n  Run it as root (sudo).\n"
+    words = python(f"say({error!r}, sys.stderr); sys.exit(1)")[1:]
+    with pytest.raises(NotHere, match="tracing needs CAP_BPF"):
+        finished(own.Kwalk("manual", words, prints=False))
+
+
 @pytest.mark.parametrize("mode", ["count", "stream"])
 @pytest.mark.parametrize("method", ["kwalk", "manual", "helper"])
 @pytest.mark.parametrize("by", ["", ":kprobe", ":fentry"])
@@ -336,7 +343,7 @@ def tracing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     made = tmp_path / "tracing"
     (made / f"events/kwalk_bench/hit_{os.getpid()}").mkdir(parents=True)
     (made / "kprobe_events").touch()
-    (made / "enabled_functions").write_text("ip_rcv (1) R\nip_rcv_core (1) R\n")
+    (made / "enabled_functions").write_text("ip_rcv_core (1) R\nip_rcv (1) R\n")
     monkeypatch.setattr(peers, "TRACING", made)
     return made
 
@@ -357,7 +364,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracing: Path) -> Fake
     return make
 
 
-ATTACHES = "(tracing / 'enabled_functions').write_text('ip_rcv (2) R\\n')\n"
+ATTACHES = "(tracing / 'enabled_functions').write_text('ip_rcv_core (1) R\\nip_rcv (2) R\\n')\n"
 
 
 def saw(made: tool.Tool) -> Outcome:
@@ -431,7 +438,12 @@ def test_bccs_counts_are_added_up_and_it_does_not_tell_what_it_lost(fake: Fake, 
     assert saw(peers.Bcc("ip_rcv")) == Outcome(357, None)
 
 
-def test_bcc_that_counted_nothing_is_not_here(fake: Fake) -> None:
+def test_bcc_where_nothing_was_called_has_counted_none(fake: Fake) -> None:
+    fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('\\nDetaching...\\n')")
+    assert saw(peers.Bcc("ip_rcv")) == Outcome(0, None)
+
+
+def test_bcc_that_failed_is_not_here(fake: Fake) -> None:
     fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('failed\\n', sys.stderr)")
     with pytest.raises(NotHere, match=r"^failed$"):
         saw(peers.Bcc("ip_rcv"))

@@ -112,7 +112,7 @@ def test_a_command_that_fails_is_an_error_with_its_last_line(
 
 @pytest.mark.parametrize(
     ("command", "why"),
-    [("kwalk-no-such-program", "No such file or directory"), ("/dev/null", "Permission denied")],
+    [("/no/such/program", "No such file or directory"), ("/dev/null", "Permission denied")],
 )
 def test_a_command_that_cannot_be_started_is_an_error(command: str, why: str) -> None:
     what, hint = error_of(Workload([command, "x"]))
@@ -178,7 +178,7 @@ def test_a_server_that_never_answers_is_given_up_and_ended(
     fake(tmp_path, "redis-benchmark", "")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(workloads, "_answers", lambda port: False)
-    monkeypatch.setattr(workloads, "_START_SECONDS", 0.5)
+    monkeypatch.setattr(workloads, "_START_SECONDS", 0.3)
     with pytest.raises(KwalkError, match="does not start"), redis(1):
         pass
     if pid.exists():  # it had come that far

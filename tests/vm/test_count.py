@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import call, start
+from conftest import call, start, wait_for
 from sockets import traffic
 from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
 
@@ -231,3 +231,37 @@ def test_verified_while_counting(redis: None) -> None:
     data = json.loads(out)
     assert data["verify"]["checked"] == data["ledger"]["recorded"] > 100
     assert data["verify"]["mismatches"] == 0
+
+
+def test_a_budget_is_kept_by_leaving_calls_alone(redis: None) -> None:
+    code, out, err = call(
+        "kwalk", "count", "ip_rcv", "--method", "manual", "--budget", "50%", "--duration", "4",
+        "--format", "json",
+    )  # fmt: skip
+    assert code == 0, err
+    found = json.loads(out)
+    ledger, sampling = found["ledger"], found["sampling"]
+    out_ = ledger["lost"]["sampled_out"]
+    assert out_ > 0  # it begins with one call in a hundred
+    assert ledger["recorded"] == sum(stack["count"] for stack in found["stacks"]) > 0
+    assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values())
+    assert sampling["scale"] == pytest.approx(ledger["hits"] / ledger["recorded"], rel=0.01)
+    assert sum(stack["scaled"] for stack in found["stacks"]) == pytest.approx(
+        ledger["hits"], rel=0.02
+    )
+    assert "budget 50 %" in err
+    assert "sampled_out" in err
+
+
+def test_one_in_ten_is_taken_at_random(redis: None) -> None:
+    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, sampled=True)
+    with Capture("ip_rcv", options) as capture:
+        capture.sample(0.1)
+        assert wait_for(lambda: capture.seen()[0] > 5000, 60)
+        capture.stop()
+        counts, ledger = capture.counts(), capture.summary().ledger
+    taken = sum(count.count for count in counts)
+    assert taken == ledger.recorded
+    assert ledger.balance == 0
+    spread = 5 * (ledger.hits * 0.1 * 0.9) ** 0.5
+    assert abs(taken - 0.1 * ledger.hits) < spread

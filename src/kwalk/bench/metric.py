@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from dataclasses import dataclass
@@ -11,6 +12,13 @@ from kwalk.bench.results import Sample
 from kwalk.errors import KwalkError
 
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _finite(text: str) -> float:
+    value = float(text.replace(",", ""))
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Metric:
             number = (groups[0] if groups else match.group()) or ""
             scale = groups[1] if len(groups) > 1 and groups[1] in _SCALE else ""
             try:
-                values.append(float(number.replace(",", "")) * _SCALE[scale])
+                values.append(_finite(number) * _SCALE[scale])
             except ValueError:
                 raise KwalkError(
                     f"the metric's regular expression found {match.group()!r}, which is no number",

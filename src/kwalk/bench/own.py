@@ -36,7 +36,7 @@ class Kwalk:
     def start(self) -> Process:
         """As in ``Tool``."""
         settle = CATCH_UP_SECONDS if self._prints else 0.0
-        return Process(self._words, lambda it: "tracing" in it.err(), self._read, settle)
+        return Process(self._words, lambda it: "Ctrl-C ends" in it.err(), self._read, settle)
 
     def version(self) -> str:
         """As in ``Tool``."""

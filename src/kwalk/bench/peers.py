@@ -115,7 +115,7 @@ class Bcc:
 
     def _read(self, process: Process) -> Outcome:
         counts = re.findall(r"^    (\d+)$", process.out(), re.MULTILINE)
-        if not counts:
+        if "Detaching" not in process.out():
             raise NotHere(process.last_words())
         return Outcome(sum(map(int, counts)), None)
 

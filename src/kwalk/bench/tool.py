@@ -109,9 +109,9 @@ class Process:
         return self._err.read_text(errors="replace")
 
     def last_words(self) -> str:
-        """Return the first line of why it ended; what it said on the way is no reason."""
+        """Return the first line of why it ended; that it was attached is no reason."""
         lines = self.err().strip().splitlines() or self.out().strip().splitlines()
-        lines = [line for line in lines if "tracing" not in line] or lines
+        lines = [line for line in lines if "Ctrl-C ends" not in line] or lines
         return lines[0] if lines else "it ended without a word"
 
     def cpu_seconds(self) -> float:

@@ -38,10 +38,12 @@ class CountCommand:
         parser.add_argument("--format", choices=("text", "json", "folded"), default="text")
         options.add_address_option(parser)
         options.add_probe_options(parser)
+        options.add_budget_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Count until told to stop, then print the stacks; the summary goes to stderr."""
         from kwalk.capture import Capture
+        from kwalk.commands.budget import watched
         from kwalk.commands.counting import run
         from kwalk.commands.running import Stopper, announce
         from kwalk.report import count, summary
@@ -51,6 +53,11 @@ class CountCommand:
             raise UsageError(
                 "--interval does not go with --format folded",
                 "Intervals and totals would run together there; use --format json.",
+            )
+        if args.interval and args.budget:
+            raise UsageError(
+                "--interval does not go with --budget",
+                "How many calls one stands for is known for all of them together only.",
             )
         probe_options = options.probe_options(args, Output.COUNT)
         with Stopper() as stopper, Capture(args.function, probe_options) as capture:
@@ -70,7 +77,8 @@ class CountCommand:
                 report = count.Json(symbolizer, addresses, args.top)
             else:
                 report = count.Text(symbolizer, addresses, args.top)
-            result = run(capture, stopper, report, args.duration, args.interval)
+            with watched(capture, args.budget) as budget:
+                result = run(capture, stopper, report, args.duration, args.interval, budget)
         sys.stderr.write(summary.as_text(result, symbolizer))
         return summary.exit_code(result, args.strict)
 

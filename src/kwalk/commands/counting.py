@@ -7,10 +7,12 @@ import math
 import time
 
 from kwalk.capture import Capture
+from kwalk.commands.budget import Budget
 from kwalk.commands.running import Stopper, write
 from kwalk.profile import Count, Process, Profile, Stack, Summary
 from kwalk.report.count import CountReport
 
+LOOK_SECONDS = 0.5
 _Before = dict[tuple[Stack, Process | None], int]
 
 
@@ -32,11 +34,13 @@ def run(
     report: CountReport,
     duration: float | None = None,
     interval: float | None = None,
+    budget: Budget | None = None,
 ) -> Summary:
     """Wait until told to stop, then detach and print what was counted.
 
     :param duration: Stop after this many seconds.
     :param interval: Print what was counted each time so many seconds have passed.
+    :param budget: What to keep to.
     """
     started = last = time.monotonic()
     end = math.inf if duration is None else started + duration
@@ -45,7 +49,9 @@ def run(
     before: _Before = {}
     while not stopper.stopped and (now := time.monotonic()) < end:
         if now < due:
-            stopper.wait(min(end, due, now + 1) - now)
+            stopper.wait(min(end, due, now + LOOK_SECONDS) - now)
+            if budget and not budget.tend():
+                break
             continue
         counts = since(before, capture.counts())
         if not write(report.interval(counts, now - last)):
@@ -55,5 +61,7 @@ def run(
     capture.stop()
     counts = capture.counts()
     summary = capture.summary()
+    if budget:
+        budget.report(summary)
     write(report.end(Profile(counts, summary)))
     return summary

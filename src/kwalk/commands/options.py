@@ -70,6 +70,28 @@ def one_in(text: str) -> int:
     return int(number or "1")
 
 
+def percent(text: str) -> float:
+    """A share such as ``2%`` or ``2``, as a number below 1."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 2%")
+    return value / 100
+
+
+def add_budget_option(parser: argparse.ArgumentParser) -> None:
+    """Declare how much tracing may cost."""
+    parser.add_argument(
+        "--budget",
+        type=percent,
+        metavar="P%",
+        help="keep what tracing costs, programs and kwalk itself, under this share of the CPU time "
+        "that the machine uses, by taking calls at random; those left alone are counted",
+    )
+
+
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Declare what to trace, and by which method."""
     parser.add_argument(
@@ -168,4 +190,5 @@ def probe_options(args: argparse.Namespace, output: Output) -> ProbeOptions:
         output=output,
         nodes=args.nodes,
         per_process=getattr(args, "per_pid", False),
+        sampled=bool(args.budget) if hasattr(args, "budget") else False,
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from kwalk.capture import Capture
 from kwalk.cli import close_output
+from kwalk.commands.budget import Budget
 from kwalk.errors import OutputError
 from kwalk.profile import Summary
 from kwalk.report.stream import StreamReport
@@ -74,11 +75,13 @@ def run(
     report: StreamReport,
     count: int | None = None,
     duration: float | None = None,
+    budget: Budget | None = None,
 ) -> tuple[Summary, bool]:
     """Print events until told to stop, then detach and print what is left.
 
     :param count: Stop after this many events.
     :param duration: Stop after this many seconds.
+    :param budget: What to keep to.
     :return: The summary, and whether standard output is still open.
     """
     deadline = None if duration is None else time.monotonic() + duration
@@ -103,9 +106,13 @@ def run(
             break
         stopper.wait(min(remaining, POLL_SECONDS))
         drain()
+        if budget and not budget.tend():
+            break
     capture.stop()
     drain()
     summary = capture.summary()
+    if budget:
+        budget.report(summary)
     if open_:
         open_ = write(report.end(summary))
     return summary, open_

@@ -22,6 +22,7 @@ class ProbeOptions:
     :param per_process: Count by process.
     :param verify: Manual: compare a random one in so many events with the kernel's unwinder;
         0 for none.
+    :param sampled: Take only so many events, at random, as ``Capture.sample`` says.
     """
 
     method: Method | None = None
@@ -33,3 +34,4 @@ class ProbeOptions:
     nodes: int = 1 << 17
     per_process: bool = False
     verify: int = 0
+    sampled: bool = False

@@ -101,6 +101,7 @@ def config(
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
         "output": int(options.output),
         "per_process": int(options.per_process),
+        "sampled": int(options.sampled),
         # Plain counting knows only the walk's own result; all else is asked for here.
         "slow": int(
             method != Method.MANUAL
@@ -109,6 +110,7 @@ def config(
         ),
         "nodes": options.nodes + tree.reserved(cpus),
         "node_mask": (tree.size_for(options.nodes, cpus) - 1) * tree.NODE_BYTES,
+        "reserved": 0,
     }
 
 

@@ -35,6 +35,18 @@ def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], int, in
     return shown, len(left), sum(count.count for count in left)
 
 
+def _scale(profile: Profile) -> float:
+    """Return how many calls each one that was taken stands for."""
+    sampling = profile.summary.sampling
+    return sampling.scale if sampling else 1.0
+
+
+def _calls(number: int, scale: float) -> str:
+    if scale == 1:
+        return f"{number:,} calls"
+    return f"about {round(number * scale):,} calls ({number:,} taken)"
+
+
 class Text:
     """For people: the hottest stack last, where the eye is when the program ends.
 
@@ -47,7 +59,7 @@ class Text:
         self._top = top
         self._intervals = False
 
-    def _stacks(self, counts: list[Count]) -> str:
+    def _stacks(self, counts: list[Count], scale: float = 1.0) -> str:
         total = sum(count.count for count in counts)
         shown, stacks, calls = _hottest(counts, self._top)
         blocks = []
@@ -59,7 +71,7 @@ class Text:
             who = f"  {_process(count)}" if count.process else ""
             blocks.append(
                 stack_lines(frames, count.stack.truncated, self._addresses)
-                + f"  {count.count:,} calls, {share:.1f} %{who}\n\n"
+                + f"  {_calls(count.count, scale)}, {share:.1f} %{who}\n\n"
             )
         return "".join(blocks)
 
@@ -72,7 +84,9 @@ class Text:
 
     def end(self, profile: Profile) -> str:
         """Return the blocks, told apart from those of intervals; the summary is for stderr."""
-        return ("--- in all\n\n" if self._intervals else "") + self._stacks(profile.counts)
+        return ("--- in all\n\n" if self._intervals else "") + self._stacks(
+            profile.counts, _scale(profile)
+        )
 
 
 class Folded:
@@ -116,15 +130,17 @@ class Json:
         self._addresses = addresses
         self._top = top
 
-    def _stacks(self, counts: list[Count]) -> dict[str, Any]:
+    def _stacks(self, counts: list[Count], scale: float = 1.0) -> dict[str, Any]:
         shown, stacks, calls = _hottest(counts, self._top)
-        data: dict[str, Any] = {"stacks": [self._stack(count) for count in shown]}
+        data: dict[str, Any] = {"stacks": [self._stack(count, scale) for count in shown]}
         return data | ({"left_out": {"stacks": stacks, "count": calls}} if stacks else {})
 
-    def _stack(self, count: Count) -> dict[str, Any]:
+    def _stack(self, count: Count, scale: float) -> dict[str, Any]:
         stack = count.stack
         frames = [frame_data(f, self._addresses) for f in self._symbolizer.frames(stack)]
         data: dict[str, Any] = {"count": count.count}
+        if scale != 1:
+            data["scaled"] = round(count.count * scale)
         if count.process:
             data |= {"pid": count.process.tgid, "comm": count.process.comm}
         return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
@@ -136,7 +152,7 @@ class Json:
     def end(self, profile: Profile) -> str:
         """Return the last object: the members of the summary, and ``stacks``."""
         data = summaries.as_data(profile.summary, SCHEMA)
-        return self._line(data | self._stacks(profile.counts))
+        return self._line(data | self._stacks(profile.counts, _scale(profile)))
 
     @staticmethod
     def _line(data: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ CAUSES = {
     "ebusy": "the kernel's unwinder was busy on that CPU",
     "other": "the kernel's unwinder failed otherwise",
     "map_full": "there was no room to count one more stack; a larger --stack-entries helps",
+    "sampled_out": "left alone to keep to --budget",
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
     "recursion": "the program was already running on that CPU",
@@ -51,6 +52,8 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
     }
     if summary.verify:
         data["verify"] = _verify_data(summary.verify)
+    if summary.sampling:
+        data["sampling"] = summary.sampling._asdict()
     if summary.tree:
         data["tree"] = summary.tree._asdict()
     return data
@@ -70,8 +73,8 @@ def _verify_data(verify: Verify) -> dict[str, Any]:
     }
 
 
-# Calls that came after the last one that was wanted.
-_UNWANTED = {"past_count", "output_closed"}
+# Calls that were not wanted: too many for the budget, or after the last one.
+_UNWANTED = {"past_count", "output_closed", "sampled_out"}
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
@@ -112,6 +115,11 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         lines.append("  nothing called it meanwhile; was there a load that should?")
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
+    if found := summary.sampling:
+        lines.append(
+            f"  budget: {100 * found.budget:g} %; tracing cost about {100 * found.cost:.1f} % of "
+            f"the CPU time used; each stack stands for {found.scale:,.4g} calls"
+        )
     if summary.tree:
         lines += _tree_lines(summary.tree)
     if ledger.fallback:

@@ -121,8 +121,8 @@ CONFIG = Layout(
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
     " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q insn_slots:Q optinsn_slots:Q epoch_ns:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
-    " self_check:I kernel_frames:I stack_padding:I output:I per_process:I slow:I nodes:I"
-    " node_mask:I",
+    " self_check:I kernel_frames:I stack_padding:I output:I per_process:I sampled:I slow:I"
+    " nodes:I node_mask:I reserved:I",
 )
 CONTROL = Layout(
     "kw_control",
@@ -145,7 +145,7 @@ COUNT = Layout("kw_count", "count:Q comm:16s")
 COUNTERS = Layout(
     "kw_counters",
     "lost_ring_full:Q lost_ring_busy:Q lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q"
-    " lost_other:Q lost_map_full:Q pool_full:Q"
+    " lost_other:Q lost_map_full:Q taken_ns:Q pool_full:Q"
     " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q nested_nmi:Q",
 )
 FACTS = Layout(

@@ -22,6 +22,8 @@ PER_CPU = 4
 # The members of struct kw_node that readers want; the 16 bytes at 8 are a process's name.
 _NODE = struct.Struct("<Q16sI4xQQ8xB7x")
 _U64 = struct.Struct("<Q")
+_U32 = struct.Struct("<I")
+_CHANCE = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("rule")]))  # kw_chance()
 
 
 def reserved(cpus: int) -> int:
@@ -97,11 +99,23 @@ class Tree:
         """Whether a root's stacks are those of the kernel's own unwinder."""
         return root // NODE_BYTES % PER_CPU == 1
 
+    def sample(self, chance: float) -> None:
+        """Have events taken with this chance from now on, where only some are to be."""
+        below = min(max(round(chance * (1 << 32)) - 1, 0), (1 << 32) - 1)
+        _U32.pack_into(self._memory, _CHANCE, below)
+
     def hits(self) -> int:
         """Return how often the program has run."""
+        return self._hits(self._roots())
+
+    def sampled_out(self) -> int:
+        """Return how many of these events were left alone."""
+        return self._hits(range(PER_CPU + 1, self._first, PER_CPU))
+
+    def _hits(self, roots: range) -> int:
         hits = NODE.fields.index("sequence")
         total = 0
-        for index in self._roots():
+        for index in roots:
             members = NODE.struct.unpack_from(self._memory, index * NODE_BYTES)
             total += members[hits] | (members[hits + 1] & 0xFFFFFFFF) << 32
         return total

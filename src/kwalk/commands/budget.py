@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Keep what tracing costs under a budget: look at fewer calls, chosen at random."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from kwalk.capture import Capture
+from kwalk.profile import Sampling, Summary
+
+STEP_SECONDS = 0.5
+SAY_SECONDS = 5.0
+# Aim lower than allowed: the load changes between two steps.
+AIM = 0.9
+FIRST_CHANCE = 0.01
+FASTEST_RISE = 2.0
+LEAST_CHANCE = 1e-5
+# What a call costs that is left alone: to get into the program, by each way, and out again
+# (measured under the lab's --icount; about the same in nanoseconds on a machine of today).
+CALL_NS = {"fentry": 220.0, "fexit": 320.0, "kprobe": 420.0, "kretprobe": 900.0}
+_STAT = Path("/proc/stat")
+_TICK_NS = 10_000_000  # USER_HZ is 100 everywhere
+
+
+class Reading(NamedTuple):
+    """Counters that only go up; all times in nanoseconds.
+
+    :ivar taken: Spent on the calls that were taken.
+    :ivar busy: CPU time that the whole machine has used.
+    :ivar reader: CPU time that this process has used.
+    """
+
+    hits: int
+    out: int
+    taken: int
+    busy: int
+    reader: int
+
+
+class Step(NamedTuple):
+    """What a step came to.
+
+    :ivar cost: Of tracing, as a share of the CPU time that the machine used.
+    :ivar chance: To be taken, for each call from now on; 0 where even that is too much.
+    """
+
+    cost: float
+    chance: float
+
+
+def step(before: Reading, now: Reading, chance: float, budget: float, call_ns: float) -> Step:
+    """Decide how many calls to take from now on.
+
+    :param chance: The one so far.
+    :param budget: A share of the CPU time that the machine uses.
+    :param call_ns: What any call costs.
+    """
+    hits, out, taken_ns, busy, reader = (b - a for a, b in zip(before, now, strict=True))
+    if not hits or busy <= 0:
+        return Step(0.0, min(1.0, chance * FASTEST_RISE))
+    floor = hits * call_ns
+    taken = max(hits - out, 1)
+    more = taken_ns + reader  # what is there only because calls are taken
+    cost = (floor + more) / busy
+    allowed = AIM * budget * busy - floor
+    if allowed <= 0:
+        return Step(cost, 0.0)
+    wanted = allowed / (hits * more / taken) if more else 1.0
+    return Step(cost, max(LEAST_CHANCE, min(1.0, wanted, chance * FASTEST_RISE)))
+
+
+def busy_ns(text: str) -> int:
+    """Return the CPU time that all CPUs have used, of the contents of /proc/stat."""
+    user, nice, system, _, _, irq, softirq = map(int, text.split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + irq + softirq) * _TICK_NS
+
+
+class Budget:
+    """Watches a capture and sets its chance; one that is never kept ends it.
+
+    :param share: The budget, such as 0.02.
+    """
+
+    def __init__(self, capture: Capture, share: float) -> None:
+        self._capture = capture
+        self._share = share
+        self._chance = FIRST_CHANCE
+        self._call_ns = CALL_NS[capture.probe.attach]
+        self.too_much = False
+
+    def __enter__(self) -> Budget:
+        self._capture.sample(self._chance)
+        self._first = self._before = self._read()
+        self._due = time.monotonic() + STEP_SECONDS
+        self._say_at = 0.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to be undone: the chance ends with the program."""
+
+    def _read(self) -> Reading:
+        return Reading(*self._capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
+
+    def _step(self, before: Reading, now: Reading) -> Step:
+        return step(before, now, self._chance, self._share, self._call_ns)
+
+    def tend(self) -> bool:
+        """Set the chance anew, if it is time for that; return False if it is time to give up."""
+        at = time.monotonic()
+        if at < self._due:
+            return True
+        self._due = at + STEP_SECONDS
+        now = self._read()
+        found = self._step(self._before, now)
+        self._before = now
+        # In two steps one after the other: nothing that can be chosen is cheap enough.
+        self.too_much = not found.chance and self._chance <= LEAST_CHANCE
+        self._chance = found.chance or LEAST_CHANCE
+        self._capture.sample(self._chance)
+        if self.too_much or at >= self._say_at:
+            self._say_at = at + SAY_SECONDS
+            print(f"kwalk: {self.text(found.cost)}", file=sys.stderr, flush=True)
+        return not self.too_much
+
+    def text(self, cost: float) -> str:
+        """Return what is going on, in a line."""
+        share = f"budget {100 * self._share:g} %: tracing costs about {100 * cost:.1f} %"
+        if self.too_much:
+            return f"{share} even if next to no call is taken: detached"
+        if self._chance >= 1:
+            return f"{share}, every call is taken"
+        return f"{share}, one call in {1 / self._chance:,.0f} is taken"
+
+    def report(self, summary: Summary) -> None:
+        """Write into the summary how it was kept, once the capture has stopped."""
+        hits, out, _ = self._capture.seen()
+        cost = self._step(self._first, self._read()).cost
+        summary.sampling = Sampling(self._share, cost, hits / (hits - out) if hits > out else 1.0)
+        if self.too_much:
+            summary.notes.append(self.text(cost))
+
+
+@contextmanager
+def watched(capture: Capture, share: float | None) -> Iterator[Budget | None]:
+    """The budget of a capture, or None where there is none."""
+    if share is None:
+        yield None
+        return
+    with Budget(capture, share) as budget:
+        yield budget

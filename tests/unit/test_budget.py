@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""The budget: how many calls are taken, so that tracing costs what it may."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.commands import budget as budgets
+from kwalk.commands.budget import (
+    AIM,
+    CALL_NS,
+    FASTEST_RISE,
+    LEAST_CHANCE,
+    Budget,
+    Reading,
+    busy_ns,
+    step,
+)
+from kwalk.profile import Ledger, Summary
+
+SECOND = 10**9
+START = Reading(0, 0, 0, 0, 0)
+CALL = CALL_NS["fentry"]
+
+
+class Machine:
+    """One busy CPU, a function that is called, and what taking a call costs.
+
+    :ivar taken_ns: For the program.
+    :ivar reader_ns: For kwalk's own process.
+    """
+
+    def __init__(self, hits_per_second: float, taken_ns: float, reader_ns: float = 0.0) -> None:
+        self.rate, self.taken_ns, self.reader_ns = hits_per_second, taken_ns, reader_ns
+        self.at = START
+        self.random = random.Random(7)
+
+    def run(self, seconds: float, chance: float) -> float:
+        """Go on for a while; return the share of the time that tracing really cost."""
+        hits = round(self.rate * seconds)
+        taken = sum(self.random.random() < chance for _ in range(hits))
+        program = taken * self.taken_ns
+        reader = taken * self.reader_ns
+        busy = seconds * SECOND
+        now = (hits, hits - taken, program, busy, reader)
+        self.at = Reading(*(round(a + b) for a, b in zip(self.at, now, strict=True)))
+        return (program + reader + hits * CALL) / busy
+
+
+@pytest.mark.parametrize(
+    ("taken_ns", "reader_ns"), [(10_000, 0), (1_000, 4_000), (300, 0), (0, 50_000)]
+)
+def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
+    taken_ns: float, reader_ns: float
+) -> None:
+    machine = Machine(20_000, taken_ns, reader_ns)
+    chance, costs = budgets.FIRST_CHANCE, []
+    for _ in range(30):
+        before = machine.at
+        costs.append(machine.run(0.5, chance))
+        chance = step(before, machine.at, chance, 0.02, CALL).chance
+    assert max(costs) < 0.023
+    whole = machine.rate * (CALL + taken_ns + reader_ns) / SECOND
+    assert min(costs[-10:]) > min(0.013, 0.99 * whole)
+
+
+def test_what_is_cheap_enough_is_taken_altogether() -> None:
+    machine, chance = Machine(100, 10_000), budgets.FIRST_CHANCE
+    for _ in range(10):
+        before = machine.at
+        machine.run(0.5, chance)
+        chance = step(before, machine.at, chance, 0.02, CALL).chance
+    assert chance == 1
+
+
+def test_a_function_that_is_called_too_often_is_given_up() -> None:
+    machine = Machine(200_000, 1000)
+    machine.run(0.5, 0.01)
+    found = step(START, machine.at, 0.01, 0.02, CALL)
+    assert found.chance == 0
+    assert found.cost > 200_000 * CALL / SECOND
+
+
+COUNTS = st.integers(0, 10**9)
+
+
+@given(
+    st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
+    st.floats(LEAST_CHANCE, 1),
+    st.floats(0.001, 0.5),
+)
+def test_a_chance_is_a_chance_and_rises_slowly(
+    numbers: tuple[int, int, int, int, int], chance: float, budget: float
+) -> None:
+    hits, out, *rest = numbers
+    found = step(START, Reading(hits, min(hits, out), *rest), chance, budget, CALL)
+    assert found.cost >= 0
+    assert found.chance == 0 or LEAST_CHANCE <= found.chance <= min(1, chance * FASTEST_RISE)
+
+
+def test_nothing_was_called() -> None:
+    assert step(START, START, 0.01, 0.02, CALL).cost == 0
+    assert step(START, Reading(0, 0, 0, SECOND, 5), 0.01, 0.02, CALL).chance == 0.01 * FASTEST_RISE
+    assert AIM < 1
+
+
+def test_busy_time_leaves_out_idling_and_what_is_elsewhere() -> None:
+    text = "cpu  100 20 30 4000 500 6 7 80 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+    assert busy_ns(text) == (100 + 20 + 30 + 6 + 7) * 10_000_000
+
+
+class FakeCapture:
+    """Counts what is sampled by the chance that it is told."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.chances: list[float] = []
+        self.probe = SimpleNamespace(attach="fentry")
+
+    def sample(self, chance: float) -> None:
+        self.chances.append(chance)
+
+    def seen(self) -> tuple[int, int, int]:
+        return self.machine.at[:3]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(budgets.time, "monotonic", lambda: now[0])
+    return now
+
+
+def watched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[Budget, FakeCapture]:
+    capture: Any = FakeCapture(machine)
+    budget = Budget(capture, 0.02)
+    monkeypatch.setattr(budget, "_read", lambda: machine.at)
+    return budget, capture
+
+
+def test_it_tells_what_it_does_and_what_a_stack_stands_for(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(20_000, 10_000)
+    budget, capture = watched(machine, monkeypatch)
+    with budget:
+        assert capture.chances == [budgets.FIRST_CHANCE]
+        for _ in range(20):
+            assert budget.tend()
+            machine.run(0.5, capture.chances[-1])
+            clock[0] += 0.5
+        assert budget.tend()
+        summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+        budget.report(summary)
+    said = capsys.readouterr().err
+    assert "budget 2 %: tracing costs about" in said
+    assert "is taken" in said
+    assert 2 <= said.count("\n") <= 4  # every five seconds
+    assert summary.sampling
+    hits, out, *_ = machine.at
+    assert summary.sampling.scale == hits / (hits - out)
+    assert 0.01 < summary.sampling.cost < 0.022
+    assert not summary.notes
+
+
+def test_it_gives_up_and_says_so(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(200_000, 1000)
+    budget, capture = watched(machine, monkeypatch)
+    with budget:
+        tended = []
+        for _ in range(3):
+            machine.run(0.5, capture.chances[-1])
+            clock[0] += 0.5
+            tended.append(budget.tend())
+        summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+        budget.report(summary)
+    assert tended == [True, False, False]
+    assert "detached" in capsys.readouterr().err
+    assert "detached" in summary.notes[0]
