@@ -30,7 +30,7 @@ def cell(row: dict[str, Any] | None) -> str:
     change = f"{row['change']:.1f} %".replace("-", "\N{MINUS SIGN}")
     text = f"{change} | {row['cost_ns']:,}" if row["cost_ns"] else f"{change} | {NONE}"
     lost = row["lost"][-1]
-    return f"{text} ({lost:,} of {row['events'][-1]:,} lost)" if lost else text
+    return f"{text} ({lost:,} lost)" if lost else text
 
 
 def section(mode: str, results: Results) -> list[str]:

@@ -19,8 +19,8 @@ from subprocess import DEVNULL
 from typing import Any
 
 FUNCTION = "ip_rcv"
-SECONDS = "3"
-BENCH_SIZE = ["--runs", "3", "--requests", "3000"]
+SECONDS = "1"
+BENCH_SIZE = ["--runs", "1", "--requests", "5000"]
 PORT = "6379"
 BENCHMARK = ["redis-benchmark", "-h", "127.0.0.1", "-p", PORT, "-t", "set", "-q"]
 TRACED = Path("/sys/kernel/tracing/enabled_functions")
