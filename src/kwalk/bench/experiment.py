@@ -53,15 +53,14 @@ class Experiment:
         self._say("warm-up")
         self._workload.run()
         results.metric = self._workload.unit
+        if self._workload.words[0] == "redis-benchmark":
+            results.versions = [text for text in [workloads.redis_version()] if text]
         for number in range(runs):
             self._round(f"{number + 1}/{runs}")
         for tool, row in zip(self._tools, results.rows, strict=True):
             if not row.not_run:
                 self._say(f"cost of {tool.name}")
                 row.cost_ns = self._cost(tool)
-                row.version = tool.version()
-        versions = {workloads.redis_version(), *(row.version for row in results.rows)}
-        results.versions = sorted(versions - {""})
 
     def _round(self, number: str) -> None:
         base = self._workload.run()
@@ -77,6 +76,9 @@ class Experiment:
                 self._say(f"{number} {tool.name}: not run: {reason}")
                 continue
             row.runs.append(run)
+            if not row.version:
+                row.version = tool.version()
+                self.results.versions = sorted({*self.results.versions, row.version} - {""})
             rate = f"{rate_text(run.sample.rate)} {self._workload.unit}"
             self._say(f"{number} {tool.name}: {rate}, {run.change:+.1f} %")
 
