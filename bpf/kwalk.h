@@ -91,7 +91,7 @@ struct kw_config {
 	__u32 output;	     /* enum kw_output */
 	__u32 per_process;   /* count by process, too */
 	__u32 sampled;	     /* take only so many events as kw_chance() says */
-	__u32 slow;	     /* anything but the manual method, counting: see kw_hit() */
+	__u32 slow;	     /* anything but the manual method, counting: see kw_take_hit() */
 	__u32 nodes;	     /* in the tree, what is not for frames included */
 	__u32 node_mask;     /* of an offset in the tree: its size, a power of two, less a node */
 	__u32 reserved;

@@ -129,6 +129,10 @@ class Planted:
         """Set how often the program has run on a CPU."""
         struct.pack_into("<Q", self.memory, self.root(cpu) + _HITS, number)
 
+    def sample_out(self, number: int, cpu: int = 0) -> None:
+        """Set how many of these a CPU left alone."""
+        struct.pack_into("<Q", self.memory, self.root(cpu) + NODE_BYTES + _HITS, number)
+
 
 def record(
     node: int = 0,

@@ -298,6 +298,19 @@ def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_tabl
     assert "/dev/full cannot be written: No space left on device" in err
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_table_that_cannot_be_written_is_one_message(
+    run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    with open("/dev/full", "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        code, _, err = run(main, "bench", "--runs=1", f"--format={form}", "ip_rcv", *OWN)
+        monkeypatch.undo()
+    assert code == 1
+    assert "kwalk: the output cannot be written: No space left on device\n  Make room " in err
+    assert "Traceback" not in err
+
+
 def interrupts() -> None:
     raise KeyboardInterrupt
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import python, temporary
 
 from kwalk import __version__
-from kwalk.bench import methods, own, peers, tool
+from kwalk.bench import methods, own, tool
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
 from kwalk.cli import build_parser
@@ -22,22 +22,6 @@ from kwalk.commands import published
 from kwalk.errors import UsageError
 from kwalk.profile import Ledger, Summary
 from kwalk.report import summary
-
-# Runs until Ctrl-C, whatever this process does with it, and says what it was told to.
-PROGRAM = """
-import os, signal, sys, time
-going = [True]
-signal.signal(signal.SIGINT, lambda *_: going.clear())
-def say(text, to=sys.stdout):
-    print(text, end="", file=to, flush=True)
-def wait():
-    while going:
-        time.sleep(0.005)
-"""
-
-
-def python(body: str) -> list[str]:
-    return [sys.executable, "-SE", "-c", PROGRAM + body]
 
 
 def attached(process: Process) -> bool:
@@ -50,12 +34,7 @@ def read(process: Process) -> Outcome:
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Where temporary folders are made; none is left behind by any test."""
-    made = tmp_path / "temporary"
-    made.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(made))
-    yield made
-    assert list(made.iterdir()) == []
+    yield from temporary(monkeypatch, tmp_path)
 
 
 def gone(process: Process) -> bool:
@@ -332,198 +311,3 @@ def test_no_method_or_one_twice_is_an_error(text: str) -> None:
         methods.find_all(text, "ip_rcv", "count", "auto")
     assert "twice" in failed.value.what
     assert methods.DEFAULT in failed.value.hint
-
-
-Fake = Callable[[str, str], None]
-
-
-@pytest.fixture
-def tracing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """What stands in for tracefs, with something else attached already."""
-    made = tmp_path / "tracing"
-    (made / f"events/kwalk_bench/hit_{os.getpid()}").mkdir(parents=True)
-    (made / "kprobe_events").touch()
-    (made / "enabled_functions").write_text("ip_rcv_core (1) R\nip_rcv (1) R\n")
-    monkeypatch.setattr(peers, "TRACING", made)
-    return made
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracing: Path) -> Fake:
-    """Make a program of that name; there are no others."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-
-    def make(name: str, body: str) -> None:
-        path = folder / name
-        helper = f"from pathlib import Path\ntracing = Path({str(tracing)!r})\n"
-        path.write_text(f"#!{sys.executable} -SE\n{PROGRAM}{helper}{body}")
-        path.chmod(0o755)
-
-    return make
-
-
-ATTACHES = "(tracing / 'enabled_functions').write_text('ip_rcv_core (1) R\\nip_rcv (2) R\\n')\n"
-
-
-def saw(made: tool.Tool) -> Outcome:
-    running = made.start()
-    try:
-        assert running.attach_seconds > 0
-        assert running.cpu_seconds() >= 0
-        return running.finish()
-    finally:
-        running.kill()
-        running.kill()
-
-
-@pytest.mark.parametrize("name", ["bpftrace", "bcc", "perf"])
-def test_a_tool_that_is_not_installed_is_not_here(name: str, fake: Fake, tracing: Path) -> None:
-    with pytest.raises(NotHere, match=r"^(stackcount|bpftrace|perf) is not installed$"):
-        methods.find(name, "ip_rcv", "count", "auto").start()
-    assert (tracing / "kprobe_events").read_text() == ""
-
-
-def test_bpftraces_counts_are_added_up(fake: Fake) -> None:
-    fake(
-        "bpftrace",
-        ATTACHES + "say('Attaching 1 probe...\\n'); wait()\n"
-        "say('Lost 12 events\\nLost 3 events\\n', sys.stderr)\n"
-        "say('\\n\\n@[\\n    ip_rcv+1\\n    process_backlog+136\\n]: 3\\n')\n"
-        "say('@[\\n    ip_rcv+1\\n]: 1200\\n')",
-    )
-    assert saw(peers.Bpftrace("ip_rcv", prints=False)) == Outcome(1203, 15)
-
-
-def test_bpftraces_printed_stacks_are_counted_then_and_in_the_end(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(peers, "CATCH_UP_SECONDS", 0.1)
-    event = "\\n        ip_rcv+1\\n        ip_rcv_core+9\\n        process_backlog+136\\n\\n"
-    fake(
-        "bpftrace",
-        f"say('Attaching 1 probe...\\n{event}{event}')\n{ATTACHES}wait(); say('{event}')",
-    )
-    assert saw(peers.Bpftrace("ip_rcv", prints=True)) == Outcome(3, 0, shown=2)
-
-
-def test_bpftrace_that_fails_is_not_here_in_its_own_words(fake: Fake) -> None:
-    fake("bpftrace", "say('ERROR: bpftrace needs root\\n', sys.stderr); sys.exit(1)")
-    with pytest.raises(NotHere, match=r"^ERROR: bpftrace needs root$"):
-        peers.Bpftrace("ip_rcv", prints=False).start()
-
-
-@pytest.mark.parametrize("name", ["bpftrace", "perf"])
-def test_where_nobody_can_tell_what_is_attached_a_tool_is_not_here(
-    name: str, fake: Fake, tracing: Path
-) -> None:
-    fake(name, "wait()")
-    (tracing / "enabled_functions").unlink()  # a kernel without ftrace's function hooks
-    with pytest.raises(NotHere):
-        methods.find(name, "ip_rcv", "count", "auto").start()
-    events = (tracing / "kprobe_events").read_text()
-    assert events.count("p:") == events.count("-:")  # what was made is taken away again
-
-
-STACKCOUNT = (
-    "say('Tracing 1 functions for \"ip_rcv\"... Hit Ctrl-C to end.\\n'); wait()\n"
-    "say('\\n  ip_rcv\\n  process_backlog\\n    12\\n\\n  ip_rcv\\n    345\\n\\nDetaching...\\n')"
-)
-
-
-@pytest.mark.parametrize("name", ["stackcount-bpfcc", "stackcount"])
-def test_bccs_counts_are_added_up_and_it_does_not_tell_what_it_lost(fake: Fake, name: str) -> None:
-    fake(name, STACKCOUNT)
-    assert saw(peers.Bcc("ip_rcv")) == Outcome(357, None)
-
-
-def test_bcc_where_nothing_was_called_has_counted_none(fake: Fake) -> None:
-    fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('\\nDetaching...\\n')")
-    assert saw(peers.Bcc("ip_rcv")) == Outcome(0, None)
-
-
-def test_bcc_that_failed_is_not_here(fake: Fake) -> None:
-    fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('failed\\n', sys.stderr)")
-    with pytest.raises(NotHere, match=r"^failed$"):
-        saw(peers.Bcc("ip_rcv"))
-
-
-def test_versions_are_what_the_programs_say(fake: Fake) -> None:
-    fake("bpftrace", "say('bpftrace v0.17.0\\n')")
-    fake("perf", "say('perf version 6.1.99\\n')")
-    fake("dpkg-query", "say('0.26.0+ds-1')")
-    found = [peers.Bpftrace("f", False).version(), peers.Perf("f").version()]
-    assert [*found, peers.Bcc("f").version()] == [
-        "bpftrace v0.17.0",
-        "perf 6.1.99",
-        "bcc 0.26.0+ds-1",
-    ]
-
-
-def test_bccs_version_is_no_error_where_there_is_no_dpkg(fake: Fake) -> None:
-    fake("stackcount", STACKCOUNT)
-    assert peers.Bcc("ip_rcv").version().startswith("bcc")
-
-
-def test_perf_says_what_it_recorded_and_ftrace_how_often_it_was_called(
-    fake: Fake, tracing: Path
-) -> None:
-    (tracing / "kprobe_profile").write_text(f"  other  5  0\n  hit_{os.getpid()}  100  0\n")
-    fake(
-        "perf",
-        f"if sys.argv[1] == 'record':\n    {ATTACHES}    wait()\n"
-        "else:\n    say('Aggregated stats:\\n  SAMPLE events:         90  (99.0%)\\n')",
-    )
-    assert saw(peers.Perf("ip_rcv")) == Outcome(100, 10)
-    event = f"kwalk_bench/hit_{os.getpid()}"
-    assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
-
-
-def test_perf_that_fails_leaves_no_event_behind(fake: Fake, tracing: Path) -> None:
-    fake("perf", "say('No permission\\n', sys.stderr); sys.exit(255)")
-    with pytest.raises(NotHere, match=r"^No permission$"):
-        peers.Perf("ip_rcv").start()
-    event = f"kwalk_bench/hit_{os.getpid()}"
-    assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
-
-
-HIST = """\
-# event histogram
-{ common_stacktrace:
-         ip_rcv+0x1/0x10
-} hitcount:         90
-
-Totals:
-    Hits: 100
-    Entries: 1
-    Dropped: 10
-"""
-
-
-def test_ftraces_histogram_is_read_and_taken_away(tracing: Path) -> None:
-    event = f"kwalk_bench/hit_{os.getpid()}"
-    (tracing / "events" / event / "hist").write_text(HIST)
-    running = peers.Ftrace("ip_rcv").start()
-    trigger = tracing / "events" / event / "trigger"
-    assert trigger.read_text() == "hist:keys=common_stacktrace:size=8192\n"
-    assert running.finish() == Outcome(100, 10)
-    assert trigger.read_text() == "!hist:keys=common_stacktrace:size=8192\n"
-    assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
-    running.kill()  # once more does no harm
-    assert (tracing / "kprobe_events").read_text().count("-:") == 1
-
-
-@pytest.mark.parametrize(
-    ("lacks", "words"),
-    [
-        ("kprobe_events", "ftrace takes no kprobe event: No such file or directory"),
-        ("events", "this kernel has no hist triggers by stack"),
-    ],
-)
-def test_ftrace_that_cannot_do_it_is_not_here(tracing: Path, lacks: str, words: str) -> None:
-    (tracing / lacks).rename(tracing / "gone")
-    with pytest.raises(NotHere, match=f"^{words}$"):
-        peers.Ftrace("ip_rcv").start()
-    if lacks == "events":
-        assert (tracing / "kprobe_events").read_text().splitlines()[-1].startswith("-:")

@@ -139,9 +139,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def watched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[Budget, FakeCapture]:
     capture: Any = FakeCapture(machine)
-    budget = Budget(capture, 0.02)
-    monkeypatch.setattr(budget, "_read", lambda: machine.at)
-    return budget, capture
+    monkeypatch.setattr(Budget, "_read", lambda _: machine.at)
+    return Budget(capture, 0.02), capture
 
 
 def test_it_tells_what_it_does_and_what_a_stack_stands_for(
@@ -149,15 +148,14 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
 ) -> None:
     machine = Machine(20_000, 10_000)
     budget, capture = watched(machine, monkeypatch)
-    with budget:
-        assert capture.chances == [budgets.FIRST_CHANCE]
-        for _ in range(20):
-            assert budget.tend()
-            machine.run(0.5, capture.chances[-1])
-            clock[0] += 0.5
+    assert capture.chances == [budgets.FIRST_CHANCE]
+    for _ in range(20):
         assert budget.tend()
-        summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
-        budget.report(summary)
+        machine.run(0.5, capture.chances[-1])
+        clock[0] += 0.5
+    assert budget.tend()
+    summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+    budget.report(summary)
     said = capsys.readouterr().err
     assert "budget 2 %: tracing costs about" in said
     assert "is taken" in said
@@ -174,14 +172,13 @@ def test_it_gives_up_and_says_so(
 ) -> None:
     machine = Machine(200_000, 1000)
     budget, capture = watched(machine, monkeypatch)
-    with budget:
-        tended = []
-        for _ in range(3):
-            machine.run(0.5, capture.chances[-1])
-            clock[0] += 0.5
-            tended.append(budget.tend())
-        summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
-        budget.report(summary)
+    tended = []
+    for _ in range(3):
+        machine.run(0.5, capture.chances[-1])
+        clock[0] += 0.5
+        tended.append(budget.tend())
+    summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+    budget.report(summary)
     assert tended == [True, False, False]
     assert "detached" in capsys.readouterr().err
     assert "detached" in summary.notes[0]

@@ -209,6 +209,60 @@ def test_the_helpers_counts_cannot_be_had_at_intervals(
     assert engine.done[-1] == "close"
 
 
+def test_counts_under_a_budget_cannot_be_had_at_intervals(engine: Engine, run: Run) -> None:
+    code, out, err = run(main, "ip_rcv", "--interval=1", "--budget=2%")
+    assert (code, out) == (2, "")
+    assert err.startswith("kwalk: --interval does not go with --budget\n  ")
+    assert engine.done == []  # nothing was attached
+
+
+@pytest.mark.parametrize("budget", ["2%", "2", "2.0%"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        ("count", "--format=text"),
+        ("count", "--format=json"),
+        ("count", "--format=folded"),
+        ("stream", "--format=text"),
+        ("stream", "--format=json"),
+    ],
+    ids=" ".join,
+)
+def test_calls_left_alone_for_the_budget_are_in_every_ledger(
+    engine: Engine, run: Run, form: tuple[str, str], budget: str
+) -> None:
+    counts(engine)
+    engine.ring = [[engine.walked(A), engine.walked(A, B), engine.walked(A, B)]]
+    engine.count(300)
+    engine.planted.sample_out(290, cpu=0)
+    engine.planted.sample_out(7, cpu=1)
+    command, option = form
+    # Such calls are not wanted, hence no loss to be strict about.
+    words = (command, "ip_rcv", "--method=manual", option, f"--budget={budget}", "--strict")
+    code, out, err = run(main, *words)
+    assert code == 0
+    assert "\nip_rcv: 300 calls = 3 stacks + 297 lost  " in err
+    assert "  lost: 297 sampled_out: left alone to keep to --budget\n" in err
+    assert "  budget: 2 %; tracing cost about " in err
+    assert "; each stack stands for 100 calls\n" in err
+    if form == ("count", "--format=text"):
+        assert "  about 200 calls (2 taken), 66.7 %\n" in out
+    if "json" in option:
+        data = json.loads(out.splitlines()[-1])
+        assert data["ledger"]["lost"] == {"sampled_out": 297}
+        assert (data["sampling"]["budget"], data["sampling"]["scale"]) == (0.02, 100)
+    if form == ("count", "--format=json"):
+        assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(1, 100), (2, 200)]
+
+
+def test_what_top_leaves_out_is_scaled_like_the_rest(engine: Engine, run: Run) -> None:
+    counts(engine)
+    engine.count(300)
+    engine.planted.sample_out(297)
+    _, out, _ = run(main, "ip_rcv", "--method=manual", "--top=1", "--budget=2%")
+    assert out.startswith("(1 more stacks, about 100 calls (1 taken), left out by --top)\n")
+
+
 def test_folded_counts_cannot_be_had_at_intervals(engine: Engine, run: Run) -> None:
     code, out, err = run(main, "ip_rcv", "--interval=1", "--format=folded")
     assert (code, out) == (2, "")

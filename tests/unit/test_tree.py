@@ -14,6 +14,7 @@ from planted import FUNC, A, B, Planted
 from kwalk.transport.abi import NO_ADDRESS, Kind
 from kwalk.transport.tree import NODE_BYTES, PER_CPU, Node, reserved, size_for
 
+_RULE = 20  # where kw_chance() reads
 U64 = st.integers(0, (1 << 64) - 1)
 
 
@@ -148,3 +149,20 @@ def test_a_new_function_gets_a_tree_of_its_own(planted: Planted) -> None:
     tree = planted.plant(FUNC + 0x1F)
     assert tree.node(planted.root()).ip == FUNC + 0x1F
     tree.close()
+
+
+@pytest.mark.parametrize("chance", [0, 1e-5, 0.01, 1 / 3, 0.5, 1])
+def test_a_chance_is_told_to_programs_in_node_0(planted: Planted, chance: float) -> None:
+    planted.tree.sample(chance)
+    below = struct.unpack_from("<I", planted.memory, _RULE)[0]
+    assert (below + 1) / (1 << 32) == pytest.approx(chance, abs=2 / (1 << 32))
+    assert planted.tree.node(0).ip == NO_ADDRESS
+
+
+def test_calls_left_alone_are_hits_that_the_second_root_counts(planted: Planted) -> None:
+    planted.hit(1000, cpu=0)
+    planted.hit(1 << 40, cpu=1)
+    planted.sample_out(990, cpu=0)
+    planted.sample_out(7 << 32, cpu=1)
+    assert planted.tree.hits() == 1000 + (1 << 40)
+    assert planted.tree.sampled_out() == 990 + (7 << 32)

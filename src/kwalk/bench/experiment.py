@@ -13,7 +13,7 @@ from kwalk.bench.results import Results, Row, Run, rate_text
 from kwalk.bench.tool import NotHere, Tool
 from kwalk.bench.workload import Workload
 from kwalk.errors import KwalkError
-from kwalk.libbpf import LibbpfError, stats
+from kwalk.libbpf import stats
 
 Progress = Callable[[str], object]
 _COMMAND_LINE = Path("/proc/cmdline")
@@ -105,6 +105,6 @@ class Experiment:
                     found = stats.per_event(before, stats.programs())
             finally:
                 running.kill()
-        except (NotHere, LibbpfError, KwalkError):
+        except (NotHere, KwalkError):
             return None  # all else of it has been measured
         return found

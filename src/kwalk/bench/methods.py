@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kwalk.bench import own, peers
+from kwalk.bench import ftrace, own, peers
 from kwalk.bench.tool import Tool
 from kwalk.errors import UsageError
 
@@ -17,8 +17,8 @@ DEFAULT = "none,helper,manual"
 # They only count.
 _COUNT_ONLY: dict[str, Callable[[str], Tool]] = {
     "bcc": peers.Bcc,
-    "ftrace": peers.Ftrace,
-    "perf": peers.Perf,
+    "ftrace": ftrace.Ftrace,
+    "perf": ftrace.Perf,
 }
 
 

@@ -28,6 +28,7 @@ class Sample:
 class Outcome:
     """What a tool says it saw in one run; None where it does not say.
 
+    :ivar events: Calls that it knows of, those that it lost included.
     :ivar shown: Events that were printed two seconds after the load.
     """
 

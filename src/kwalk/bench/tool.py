@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,6 +21,26 @@ POLL_SECONDS = 0.02
 
 class NotHere(Exception):
     """This tool can't be measured on this machine; the text says why."""
+
+
+def said(*words: str) -> str:
+    """Return what a command prints on both outputs; "" if there is no such command."""
+    try:
+        result = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return (result.stdout + result.stderr).strip()
+
+
+def find(*names: str) -> str:
+    """Return the path of a program, by the first of its names that is there.
+
+    :raises NotHere: if none is.
+    """
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        raise NotHere(f"{names[-1]} is not installed")
+    return path
 
 
 class Running(Protocol):

@@ -128,7 +128,6 @@ class BenchCommand:
                 print(f"kwalk: {error}", file=sys.stderr)
                 code = 1
         _print(results, args.format)
-        sys.stdout.flush()
         if page:
             from kwalk.report import bench_page
 
@@ -161,13 +160,14 @@ def _print(results: Results, form: str) -> None:
     import json
     import shutil
 
+    from kwalk.commands.running import write
     from kwalk.report import bench
 
     if form == "json":
         text = json.dumps(bench.as_data(results), indent=1) + "\n"
     else:
         text = bench.as_text(results, max(80, shutil.get_terminal_size((110, 40)).columns))
-    sys.stdout.write(text)
+    write(text)
 
 
 command = BenchCommand()

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,16 +90,10 @@ class Budget:
         self._chance = FIRST_CHANCE
         self._call_ns = CALL_NS[capture.probe.attach]
         self.too_much = False
-
-    def __enter__(self) -> Budget:
-        self._capture.sample(self._chance)
+        capture.sample(self._chance)
         self._first = self._before = self._read()
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left to be undone: the chance ends with the program."""
 
     def _read(self) -> Reading:
         return Reading(*self._capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
@@ -143,13 +135,3 @@ class Budget:
         summary.sampling = Sampling(self._share, cost, hits / (hits - out) if hits > out else 1.0)
         if self.too_much:
             summary.notes.append(self.text(cost))
-
-
-@contextmanager
-def watched(capture: Capture, share: float | None) -> Iterator[Budget | None]:
-    """The budget of a capture, or None where there is none."""
-    if share is None:
-        yield None
-        return
-    with Budget(capture, share) as budget:
-        yield budget

@@ -43,7 +43,7 @@ class CountCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Count until told to stop, then print the stacks; the summary goes to stderr."""
         from kwalk.capture import Capture
-        from kwalk.commands.budget import watched
+        from kwalk.commands.budget import Budget
         from kwalk.commands.counting import run
         from kwalk.commands.running import Stopper, announce
         from kwalk.report import count, summary
@@ -77,8 +77,8 @@ class CountCommand:
                 report = count.Json(symbolizer, addresses, args.top)
             else:
                 report = count.Text(symbolizer, addresses, args.top)
-            with watched(capture, args.budget) as budget:
-                result = run(capture, stopper, report, args.duration, args.interval, budget)
+            budget = Budget(capture, args.budget) if args.budget else None
+            result = run(capture, stopper, report, args.duration, args.interval, budget)
         sys.stderr.write(summary.as_text(result, symbolizer))
         return summary.exit_code(result, args.strict)
 

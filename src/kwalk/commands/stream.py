@@ -31,7 +31,7 @@ class StreamCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""
         from kwalk.capture import Capture
-        from kwalk.commands.budget import watched
+        from kwalk.commands.budget import Budget
         from kwalk.commands.running import Stopper, announce, run
         from kwalk.report import stream, summary
         from kwalk.symbolize.symbolizer import Symbolizer
@@ -42,8 +42,8 @@ class StreamCommand:
             form = stream.JsonLines if args.format == "json" else stream.Text
             symbolizer = Symbolizer(capture.symbols)
             report = form(symbolizer, addresses=options.addresses(args))
-            with watched(capture, args.budget) as budget:
-                result, _ = run(capture, stopper, report, args.count, args.duration, budget)
+            budget = Budget(capture, args.budget) if args.budget else None
+            result, _ = run(capture, stopper, report, args.count, args.duration, budget)
         sys.stderr.write(summary.as_text(result, symbolizer))
         return summary.exit_code(result, args.strict)
 

@@ -64,7 +64,9 @@ class Text:
         shown, stacks, calls = _hottest(counts, self._top)
         blocks = []
         if stacks:
-            blocks.append(f"({stacks:,} more stacks, {calls:,} calls, left out by --top)\n\n")
+            blocks.append(
+                f"({stacks:,} more stacks, {_calls(calls, scale)}, left out by --top)\n\n"
+            )
         for count in shown:
             frames = self._symbolizer.frames(count.stack)
             share = 100 * count.count / total

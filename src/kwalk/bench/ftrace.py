@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""ftrace, and what is built on its kprobe events: its hist trigger, and perf."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kwalk.bench.results import Outcome
+from kwalk.bench.tool import NotHere, Process, Running, find, said
+
+TRACING = Path("/sys/kernel/tracing")
+_HIST_ENTRIES = 8192
+
+
+def traced(function: str) -> str:
+    """Return ftrace's line about a function: "" where nothing is attached to it.
+
+    :raises NotHere: if ftrace does not say.
+    """
+    try:
+        lines = (TRACING / "enabled_functions").read_text().splitlines()
+    except OSError as error:
+        raise NotHere(f"ftrace does not say what is attached: {error.strerror}") from None
+    return next((line for line in lines if line.split()[0] == function), "")
+
+
+class Attached:
+    """Tells when something more is attached to a function than when this was made.
+
+    bpftrace says so before it has, and perf never does.
+    """
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+        self._before = traced(function)
+
+    def __call__(self, _: Process) -> bool:
+        """Return whether it is by now."""
+        return traced(self._function) not in ("", self._before)
+
+
+class KprobeEvent:
+    """A kprobe event of ftrace's, as perf and the hist trigger use it."""
+
+    def __init__(self, function: str) -> None:
+        self._name = f"kwalk_bench/hit_{os.getpid()}"
+        self._define(f"p:{self._name} {function}")
+        self.folder = TRACING / "events" / self._name
+
+    @property
+    def perf_name(self) -> str:
+        """Its name for perf."""
+        return self._name.replace("/", ":")
+
+    def hits(self) -> int:
+        """Return how often the function was called while it was on."""
+        rows = map(str.split, (TRACING / "kprobe_profile").read_text().splitlines())
+        return next(int(row[1]) for row in rows if row[0] == self._name.partition("/")[2])
+
+    def remove(self) -> None:
+        """Take it away; it must be off."""
+        self._define(f"-:{self._name}")
+
+    @staticmethod
+    def _define(text: str) -> None:
+        # Appended, since opening the file otherwise clears every event there is.
+        try:
+            fd = os.open(TRACING / "kprobe_events", os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(fd, text.encode() + b"\n")
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise NotHere(f"ftrace takes no kprobe event: {error.strerror}") from None
+
+
+class _Hist:
+    """A hist trigger that is on."""
+
+    def __init__(self, function: str) -> None:
+        started = time.monotonic()
+        self._event: KprobeEvent | None = KprobeEvent(function)
+        self._trigger = self._event.folder / "trigger"
+        for self._key in ("common_stacktrace", "stacktrace"):  # the latter before 6.3
+            try:
+                self._trigger.write_text(f"hist:keys={self._key}:size={_HIST_ENTRIES}\n")
+                break
+            except OSError:
+                continue
+        else:
+            self._event.remove()
+            raise NotHere("this kernel has no hist triggers by stack")
+        self.attach_seconds = time.monotonic() - started
+
+    def cpu_seconds(self) -> float:
+        """It has no process."""
+        return 0.0
+
+    def finish(self) -> Outcome:
+        """As in ``Running``."""
+        assert self._event
+        text = (self._event.folder / "hist").read_text()
+        self.kill()
+        hits, dropped = (
+            int(re.findall(rf"{what}: (\d+)", text)[-1]) for what in ("Hits", "Dropped")
+        )
+        return Outcome(hits, dropped)
+
+    def kill(self) -> None:
+        """As in ``Running``."""
+        if self._event:
+            self._trigger.write_text(f"!hist:keys={self._key}:size={_HIST_ENTRIES}\n")
+            self._event.remove()
+            self._event = None
+
+
+class Ftrace:
+    """ftrace's hist trigger, keyed by stack."""
+
+    name = "ftrace"
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+
+    def start(self) -> Running:
+        """As in ``Tool``."""
+        return _Hist(self._function)
+
+    def version(self) -> str:
+        """As in ``Tool``."""
+        return "ftrace's hist trigger, of the kernel"
+
+
+class _PerfProcess(Process):
+    """perf record, which has to be told what to record before, and asked what it lost after."""
+
+    def __init__(self, function: str) -> None:
+        self._event: KprobeEvent | None = None
+        perf, attached = find("perf"), Attached(function)
+        self._event = KprobeEvent(function)
+        self._data_folder = tempfile.TemporaryDirectory(prefix="kwalk-bench-")
+        self._data = str(Path(self._data_folder.name) / "perf.data")
+        words: Sequence[str] = [perf, "record", "-a", "-g", "-e", self._event.perf_name]
+        super().__init__([*words, "-o", self._data], attached, self._samples)
+
+    def _samples(self, _: Process) -> Outcome:
+        assert self._event
+        hits = self._event.hits()
+        stats_text = said("perf", "report", "--stats", "-i", self._data)
+        # It counts the times that it lost samples, not the samples.
+        found = re.search(r"SAMPLE events: +(\d+)", stats_text)
+        return Outcome(hits, hits - int(found[1] if found else 0))
+
+    def kill(self) -> None:
+        """As in ``Running``."""
+        super().kill()
+        if self._event:
+            self._data_folder.cleanup()
+            self._event.remove()
+            self._event = None
+
+
+class Perf:
+    """perf record -g on a kprobe event."""
+
+    name = "perf"
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+
+    def start(self) -> Process:
+        """As in ``Tool``."""
+        return _PerfProcess(self._function)
+
+    def version(self) -> str:
+        """As in ``Tool``."""
+        return said("perf", "--version").replace("version ", "")
