@@ -26,6 +26,13 @@ SYMBOLS = {
     "ftrace_regs_caller": 0x380,
     "bpf_rdonly_cast": 0x400,
     "__entry_text_start": 0x800,
+    "asm_exc_nmi": 0x820,
+    "nested_nmi": 0x846,
+    "first_nmi": 0x861,
+    "repeat_nmi": 0x871,
+    "end_repeat_nmi": 0x876,
+    "nmi_restore": 0x8A3,
+    "entry_SYSCALL32_ignore": 0x8C0,
     "__entry_text_end": 0x900,
     "_etext": 0x1000,
     "__start_orc_unwind_ip": 0x2000,
@@ -112,6 +119,21 @@ def test_addresses_are_those_of_the_symbol_table() -> None:
     assert told["orc_lookups"] == 0x40 // 4
     assert told["typed_loads"] == 1
     CONFIG.pack(told)
+
+
+NMI_LABELS = ["nested_nmi", "first_nmi", "repeat_nmi", "end_repeat_nmi", "nmi_restore"]
+
+
+@pytest.mark.parametrize("hidden", [[], NMI_LABELS])
+def test_the_entry_of_nmis_reaches_to_the_call_of_their_handler(hidden: list[str]) -> None:
+    told = config("ip_rcv", None, *hidden)
+    assert told["nmi_start"] == BASE + SYMBOLS["asm_exc_nmi"]
+    assert told["nmi_end"] - BASE in range(SYMBOLS["end_repeat_nmi"] + 0x14, 0x8C1)
+
+
+def test_without_an_entry_of_nmis_none_is_told() -> None:
+    told = config("ip_rcv", None, "asm_exc_nmi")
+    assert (told["nmi_start"], told["nmi_end"]) == (0, 0)
 
 
 def test_without_the_images_end_what_lies_behind_its_text_may_still_be_code() -> None:

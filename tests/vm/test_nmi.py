@@ -16,6 +16,7 @@ from verified import must_agree, names, verified
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.lab.nmi import inject
+from kwalk.probe.setting import nmi_entry
 
 # What an NMI that nobody asked for leads to: the kernel says so.
 IN_NMI = "vprintk_store"
@@ -61,7 +62,12 @@ def test_walks_from_inside_an_nmi(mode: str, attach: str, symbols: Kallsyms) -> 
     with spinning(mode):
         summary, stacks, symbolizer = verified(IN_NMI, attach, 30, lambda: inject(5), seconds=60)
     must_agree(summary, symbolizer)
-    inside = [found for s in stacks if "exc_nmi" in (found := names(s, symbolizer))]
+    inside = [
+        (stack, found) for stack in stacks if "exc_nmi" in (found := names(stack, symbolizer))
+    ]
     assert inside
-    over_kernel = [found for found in inside if found.index("exc_nmi") < len(found) - 2]
+    # Where the handler returns to: that is how a kernel's stack which ends there is recognized.
+    start, end = nmi_entry(symbols)
+    assert all(start < s.addresses[found.index("exc_nmi") + 1] < end for s, found in inside)
+    over_kernel = [found for _, found in inside if found.index("exc_nmi") < len(found) - 2]
     assert over_kernel if mode == "kernel" else len(over_kernel) < len(inside)

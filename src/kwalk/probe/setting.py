@@ -58,7 +58,7 @@ def config(
     cpus = possible_cpus()
     rethook = symbols.address("arch_rethook_trampoline")
     graph_return = symbols.address("return_to_handler")
-    nmi_start, nmi_end = _nmi_entry(symbols)
+    nmi_start, nmi_end = nmi_entry(symbols)
     hooks = [address for address in (rethook, graph_return) if address]
     return {
         "func": target.traced,
@@ -114,13 +114,18 @@ def config(
     }
 
 
-def _nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
-    """Return where the entry code of NMIs begins and ends; zeros if it is not known."""
-    parts = {"asm_exc_nmi", "repeat_nmi", "end_repeat_nmi"}  # labels are symbols, too
-    start = end = symbols.address("asm_exc_nmi")
-    while start and (symbol := symbols.lookup(end)) and symbol.name in parts:
-        end += 16  # functions are aligned to that
-    return start, end
+def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
+    """Return where the entry code of NMIs begins and ends; zeros if it is not known.
+
+    It is one function of arch/x86/entry/entry_64.S, asm_exc_nmi, whose labels are symbols, too;
+    exc_nmi() is called from behind end_repeat_nmi.
+    """
+    start = symbols.address("asm_exc_nmi")
+    last = symbols.lookup(symbols.address("end_repeat_nmi") or start)
+    if not start or not last:
+        return 0, 0
+    beyond = range(last.address, last.address + PAGE, 16)  # functions are aligned to that
+    return start, next((end for end in beyond if symbols.lookup(end) != last), start)
 
 
 def _words(symbols: Kallsyms, first: str, end: str) -> int:
