@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,16 @@ def ask(port: int, line: bytes) -> bytes:
         return connection.recv(65536)
 
 
+def listens(port: int) -> bool:
+    """Whether somebody does; asked again and again, this gives who is about to end some time."""
+    time.sleep(0.05)
+    try:
+        ask(port, b"PING\r\n")
+    except ConnectionError:
+        return False
+    return True
+
+
 @REDIS
 def test_redis_runs_on_a_server_of_its_own_that_is_gone_afterwards(
     monkeypatch: pytest.MonkeyPatch,
@@ -225,6 +237,21 @@ def test_the_server_is_gone_after_an_error_too(error: type[BaseException]) -> No
         interrupted()
     with pytest.raises(ConnectionRefusedError):
         ask(ports[0], b"PING\r\n")
+
+
+@REDIS
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_the_server_is_gone_even_if_the_bench_is_killed() -> None:
+    script = (
+        "import time; from kwalk.bench.workload import redis\n"
+        "with redis(10) as workload: print(workload.words[2], flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as bench:
+        assert bench.stdout
+        port = int(bench.stdout.readline())
+        assert b"PONG" in ask(port, b"PING\r\n")
+        bench.kill()
+    assert any(not listens(port) for _ in range(100))
 
 
 @pytest.mark.parametrize(

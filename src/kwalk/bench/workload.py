@@ -130,6 +130,8 @@ def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
         )
     port = _free_port()
     words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
+    if shutil.which("setpriv"):  # it ends with us even if we are killed
+        words = ["setpriv", "--pdeathsig", "KILL", *words]
     words += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     server = subprocess.Popen(  # a session of its own: Ctrl-C is for us to deal with
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
