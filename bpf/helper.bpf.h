@@ -46,6 +46,7 @@ struct kw_counted {
 
 struct kw_count {
 	__u64 count;
+	__u64 weight; /* with cfg.sampled: of all these events */
 	char comm[KW_COMM_LEN];
 };
 
@@ -79,15 +80,17 @@ static __always_inline __s64 kw_stack_id(void *ctx, __u32 *flags)
 	return bpf_get_stackid(ctx, &stacks_a, 0);
 }
 
-static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u32 node)
+static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u32 node,
+					   __u64 weight)
 {
 	struct kw_counted key = {.stack_id = id, .node = node};
-	struct kw_count *known, first = {.count = 1};
+	struct kw_count *known, first = {.count = 1, .weight = weight};
 
 	if (cfg.per_process)
 		key.tgid = bpf_get_current_pid_tgid() >> 32;
 	known = bpf_map_lookup_elem(&counted, &key);
 	if (known) {
+		known->weight += weight;
 		if (!known->count++ && cfg.per_process)
 			bpf_get_current_comm(known->comm, sizeof(known->comm));
 		return;

@@ -137,7 +137,7 @@ static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk
 	if (c && id < 0)
 		kw_count_helper_loss(c, id);
 	else if (c)
-		kw_count_stack(c, id, event.node);
+		kw_count_stack(c, id, event.node, w->weight);
 }
 
 /* Count a stack that needs more than that, or send it. */
@@ -166,6 +166,7 @@ static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w
 		kw_at(nodes, event.node)->cut++;
 	else
 		kw_at(nodes, event.node)->count++;
+	kw_weigh(event.node, w->weight);
 }
 
 /*
@@ -193,6 +194,7 @@ static __always_inline void kw_take_hit(void *ctx, void *nodes, struct kw_cpu *c
 	step = kw_walk(w, nodes, step, &node);
 	if (step == KW_STEP_END && !slow) {
 		node->count++;
+		kw_weigh((void *)node - nodes, w->weight);
 		return;
 	}
 	/* Through memory: to the verifier one number, wherever in the loop it comes from. */

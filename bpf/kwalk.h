@@ -148,6 +148,8 @@ enum kw_source {
 #define KW_MIN_NODES  16
 /* What each CPU has ahead of all frames: two roots, and the state of the walk that is under way. */
 #define KW_CPU_BYTES (4 * KW_NODE_BYTES)
+/* What a call counts for that was taken with certainty: weights are in parts of this. */
+#define KW_WEIGHT_ONE 256
 /* A word that is no address: no return address equals the ip of node 0 or of a process. */
 #define KW_NO_ADDRESS 0x6b77616c6b000000ULL
 

@@ -37,6 +37,17 @@ struct {
 	__type(value, __u64);
 } nodes_used SEC(".maps");
 
+/*
+ * With cfg.sampled: for each node, how many events it stands for, in KW_WEIGHT_ONEs. One element,
+ * of a word for each node.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, KW_MIN_NODES * sizeof(__u64));
+} weights SEC(".maps");
+
 static __always_inline void *kw_tree(void)
 {
 	__u32 zero = 0;
@@ -48,6 +59,7 @@ static __always_inline void *kw_tree(void)
 struct kw_walk {
 	struct kw_state s;
 	__u64 ctx;
+	__u64 weight;  /* with cfg.sampled: what this event counts for */
 	__u64 bp_from; /* where BP is to be loaded from when somebody wants it, or 0 */
 	__u32 node;    /* of the deepest frame */
 	__u32 found;   /* its child that the next frame is, or 0: not known */
@@ -202,7 +214,7 @@ static __always_inline __u32 kw_of_process(void *nodes, __u32 leaf)
  */
 static __always_inline bool kw_sampled_out(void *nodes, struct kw_cpu *cpu)
 {
-	__u64 x = cpu->random;
+	__u64 x = cpu->random, chance = kw_chance(nodes);
 
 	if (!x)
 		x = bpf_get_prandom_u32() | 1ULL << 32;
@@ -210,10 +222,28 @@ static __always_inline bool kw_sampled_out(void *nodes, struct kw_cpu *cpu)
 	x ^= x >> 7;
 	x ^= x << 17;
 	cpu->random = x;
-	if (x >> 32 <= kw_chance(nodes))
-		return false;
-	cpu->kernel.hits++;
-	return true;
+	if (x >> 32 > chance) {
+		cpu->kernel.hits++;
+		return true;
+	}
+	cpu->walk.weight = ((__u64)KW_WEIGHT_ONE << 32) / (chance + 1);
+	return false;
+}
+
+/*
+ * An event was counted in the node at an offset. The chance changes from time to time: what each
+ * event stands for is to be added up when it is counted (Horvitz and Thompson, 1952).
+ */
+static __always_inline void kw_weigh(__u64 at, __u64 weight)
+{
+	void *words;
+	__u32 zero = 0;
+
+	if (!cfg.sampled)
+		return;
+	words = bpf_map_lookup_elem(&weights, &zero);
+	if (words)
+		*(__u64 *)(words + (at & cfg.node_mask) / KW_NODE_BYTES * sizeof(__u64)) += weight;
 }
 
 #endif /* KWALK_TREE_H */

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.counts import StackCounts
+from kwalk.decode.counts import StackCounts, scaled_to
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
@@ -91,7 +91,9 @@ class Capture:
         self._ledger = Ledger(lost=lost)
         for count in counts:
             self._ledger.record(count.stack, count.count)
-        return counts
+        if not self.options.sampled:
+            return counts
+        return scaled_to(self._ledger.recorded * self.scale, counts)
 
     def batches(self) -> Iterator[Batch]:
         """Yield the events that have arrived since the last call, all of them."""
@@ -150,6 +152,12 @@ class Capture:
     def sample(self, chance: float) -> None:
         """Take events with this chance from now on (``ProbeOptions.sampled``)."""
         self.probe.tree.sample(chance)
+
+    @property
+    def scale(self) -> float:
+        """Calls for each one that was taken."""
+        hits, out = self.probe.tree.hits(), self.probe.tree.sampled_out()
+        return hits / (hits - out) if hits > out else 1.0
 
     def seen(self) -> tuple[int, int, int]:
         """Return hits so far, those that were sampled out, and the ns spent on the others."""

@@ -103,11 +103,21 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often a stack was met; ``process`` is None where processes are not told apart."""
+    """How often a stack was met.
+
+    :ivar process: None where processes are not told apart.
+    :ivar scaled: How many calls these stand for, where not every call was taken; else None.
+    """
 
     stack: Stack
     count: int
     process: Process | None = None
+    scaled: float | None = None
+
+    @property
+    def calls(self) -> float:
+        """How many calls there were, as well as that is known."""
+        return self.count if self.scaled is None else self.scaled
 
 
 @dataclass

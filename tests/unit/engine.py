@@ -16,7 +16,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe
 from kwalk.probe.target import Target
-from kwalk.transport.abi import COUNT, COUNTED, COUNTERS, Method, Output, Unwinder
+from kwalk.transport.abi import COUNT, COUNTED, COUNTERS, WEIGHT_ONE, Method, Output, Unwinder
 
 SYMBOLS = Kallsyms(
     b"ffffffff81000000 T ip_rcv\n"
@@ -35,10 +35,13 @@ class Counted:
         self.rows: dict[bytes, list[bytes]] = {}
         self._cpus = cpus
 
-    def add(self, number: int, cpu: int = 0, comm: bytes = b"", **key: int) -> None:
-        """Count events of a key on a CPU."""
+    def add(
+        self, number: int, cpu: int = 0, comm: bytes = b"", each: float = 1, **key: int
+    ) -> None:
+        """Count events of a key on a CPU, each of which stands for some."""
         rows = self.rows.setdefault(COUNTED.pack(key), [COUNT.pack({})] * self._cpus)
-        rows[cpu] = COUNT.pack({"count": number, "comm": comm})
+        weight = round(WEIGHT_ONE * each) * number
+        rows[cpu] = COUNT.pack({"count": number, "weight": weight, "comm": comm})
 
     def each_key(self, size: int) -> Iterator[bytes]:
         """As of a map."""
@@ -93,7 +96,11 @@ class Engine:
             self.unwinder,
             True,
             {},
-            {"kernel_frames": self.kernel_frames, "per_process": int(options.per_process)},
+            {
+                "kernel_frames": self.kernel_frames,
+                "per_process": int(options.per_process),
+                "sampled": int(options.sampled),
+            },
             self.planted.plant(target.traced),
             ["a note"],
         )

@@ -9,7 +9,7 @@ import struct
 from types import SimpleNamespace
 from typing import Any
 
-from kwalk.transport.abi import EVENT, NO_ADDRESS, NODE, Kind
+from kwalk.transport.abi import EVENT, NO_ADDRESS, NODE, WEIGHT_ONE, Kind
 from kwalk.transport.ring import HEADER
 from kwalk.transport.tree import NODE_BYTES, PER_CPU, Tree, reserved, size_for
 
@@ -42,7 +42,9 @@ class Planted:
         self.maps: dict[str, Any] = {
             "tree": SimpleNamespace(fd=self.fd),
             "nodes_used": SimpleNamespace(lookup=self._lookup, update=self._update),
+            "weights": SimpleNamespace(lookup=self._weights),
         }
+        self.weights = [0] * self.size
         self.tree = self.plant()
 
     def _lookup(self, key: bytes, size: int) -> bytes:
@@ -52,6 +54,10 @@ class Planted:
     def _update(self, key: bytes, value: bytes) -> None:
         assert key == bytes(4)
         self.used = int.from_bytes(value, "little")
+
+    def _weights(self, key: bytes, size: int) -> bytes:
+        assert (key, size) == (bytes(4), 8 * self.size)
+        return struct.pack(f"<{self.size}Q", *self.weights)
 
     def plant(self, function: int = FUNC) -> Tree:
         """User space's view of it, its roots at a function; what programs did before stays."""
@@ -120,8 +126,9 @@ class Planted:
         """The node for those events of ``leaf`` that were of a process."""
         return self.child(leaf, NO_ADDRESS | tgid, Kind.PROCESS, comm)
 
-    def count(self, offset: int, ended: int = 0, cut: int = 0) -> None:
-        """Count events at a node."""
+    def count(self, offset: int, ended: int = 0, cut: int = 0, each: float = 1) -> None:
+        """Count events at a node, each of which stands for some."""
+        self.weights[offset // NODE_BYTES] += round(WEIGHT_ONE * each) * (ended + cut)
         node = self.tree.node(offset)
         self.write(offset, count=node.ended + ended, cut=node.cut + cut)
 

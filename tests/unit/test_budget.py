@@ -122,6 +122,7 @@ class FakeCapture:
         self.machine = machine
         self.chances: list[float] = []
         self.probe = SimpleNamespace(attach="fentry")
+        self.scale = 42.0
 
     def sample(self, chance: float) -> None:
         self.chances.append(chance)
@@ -161,8 +162,7 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
     assert "is taken" in said
     assert 2 <= said.count("\n") <= 4  # every five seconds
     assert summary.sampling
-    hits, out, *_ = machine.at
-    assert summary.sampling.scale == hits / (hits - out)
+    assert summary.sampling.scale == capture.scale
     assert 0.01 < summary.sampling.cost < 0.022
     assert not summary.notes
 

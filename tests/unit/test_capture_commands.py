@@ -244,7 +244,7 @@ def test_calls_left_alone_for_the_budget_are_in_every_ledger(
     assert "\nip_rcv: 300 calls = 3 stacks + 297 lost  " in err
     assert "  lost: 297 sampled_out: left alone to keep to --budget\n" in err
     assert "  budget: 2 %; tracing cost about " in err
-    assert "; each stack stands for 100 calls\n" in err
+    assert "; 100 calls for each that was taken\n" in err
     if form == ("count", "--format=text"):
         assert "  about 200 calls (2 taken), 66.7 %\n" in out
     if "json" in option:

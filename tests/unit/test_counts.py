@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,61 @@ def test_nodes_of_several_cpus_are_added_up_and_the_rarest_comes_first(engine: E
     assert plain(counts) == [((FUNC, A), 3, None), ((FUNC, A, B), 11, None)]
     assert (summary.ledger.hits, summary.ledger.recorded, summary.ledger.balance) == (14, 14, 0)
     assert (summary.ledger.truncated, summary.ledger.fallback, summary.ledger.lost) == (0, 0, {})
+
+
+def scaled(counts: list[Count]) -> list[tuple[tuple[int, ...], int, float | None]]:
+    return [
+        (count.stack.addresses, count.count, count.scaled and round(count.scaled, 6))
+        for count in counts
+    ]
+
+
+def test_where_all_are_taken_nothing_is_scaled(engine: Engine) -> None:
+    engine.planted.count(engine.planted.walked(A), ended=5)
+    assert scaled(counted()[0]) == [((FUNC, A), 5, None)]
+
+
+def test_what_each_call_stood_for_when_it_was_taken_is_what_counts(engine: Engine) -> None:
+    tree = engine.planted
+    # Of A all were taken as long as there was little to do, of B later one in a hundred.
+    tree.count(tree.walked(A, cpu=0), ended=60)
+    tree.count(tree.walked(A, cpu=1), ended=40)
+    tree.count(tree.walked(A, B), ended=99, each=100)
+    tree.hit(10_000)
+    tree.sample_out(9_801)
+    counts, summary = counted(sampled=True)
+    # 10,000 calls is known, and what they stand for adds up to exactly that here.
+    assert scaled(counts) == [((FUNC, A), 100, 100), ((FUNC, A, B), 99, 9900)]
+    assert (summary.ledger.recorded, summary.ledger.lost) == (199, {"sampled_out": 9801})
+
+
+def test_what_calls_stand_for_adds_up_to_as_many_as_there_were(engine: Engine) -> None:
+    tree = engine.planted
+    tree.count(tree.walked(A), ended=3, each=100)
+    tree.count(tree.walked(A, B), ended=1, cut=2, each=100)
+    tree.hit(540)  # chance would have it that fewer than usual were taken
+    tree.sample_out(534)
+    counts, _ = counted(sampled=True)
+    assert scaled(counts) == [((FUNC, A, B), 1, 90), ((FUNC, A, B), 2, 180), ((FUNC, A), 3, 270)]
+
+
+def test_where_none_was_taken_there_is_nothing_to_scale(engine: Engine) -> None:
+    engine.planted.hit(540)
+    engine.planted.sample_out(540)
+    counts, summary = counted(sampled=True)
+    assert counts == []
+    assert summary.ledger.balance == 0
+
+
+def test_the_helpers_counts_are_scaled_likewise(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
+    engine.counted.add(10, cpu=0, each=1, stack_id=5)
+    engine.counted.add(10, cpu=1, each=3, stack_id=5)
+    engine.counted.add(2, each=80, stack_id=6)
+    engine.planted.hit(200)
+    engine.planted.sample_out(178)
+    counts, _ = counted(method=Method.HELPER, sampled=True)
+    assert scaled(counts) == [((FUNC, A), 20, 40), ((FUNC, B), 2, 160)]
 
 
 def test_two_nodes_that_were_made_for_one_frame_are_added_up(engine: Engine) -> None:
@@ -131,7 +187,7 @@ def test_every_count_is_told_once(
         expected[(FUNC, *path), tgid, False] += ended
         expected[(FUNC, *path), tgid, True] += cut
     table = StackTable(FUNC, 127, insert_caller=False)
-    probe: Any = type("Probe", (), {"method": Method.MANUAL, "tree": planted.tree})
+    probe: Any = SimpleNamespace(method=Method.MANUAL, tree=planted.tree, config={"sampled": 0})
     maps: Any = None
     counts, lost = StackCounts(probe, Contexts(planted.tree, table), table, maps).read()
     found = {

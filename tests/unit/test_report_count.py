@@ -63,6 +63,33 @@ def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
     )
 
 
+SCALED = [
+    Count(Stack((FUNC, A)), 90, scaled=90.0),  # all of them were taken
+    Count(Stack((FUNC, B)), 7, scaled=700.4),
+    Count(Stack((FUNC, A, B)), 8, scaled=1209.6),
+]
+
+
+def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() -> None:
+    text = end(Text(SYMBOLS, False, 2), SCALED)
+    assert [line for line in text.splitlines() if "calls" in line] == [
+        "(1 more stacks, 90 calls, left out by --top)",
+        "  about 700 calls (7 taken), 35.0 %",
+        "  about 1,210 calls (8 taken), 60.5 %",
+    ]
+
+
+def test_where_not_every_call_was_taken_json_has_both_numbers() -> None:
+    data = json.loads(end(Json(SYMBOLS, False, 1), SCALED))
+    assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(8, 1210)]
+    assert data["left_out"] == {"stacks": 2, "count": 97, "scaled": 790}
+
+
+def test_where_not_every_call_was_taken_folded_lines_are_as_wide_as_if_they_had_been() -> None:
+    lines = end(Folded(SYMBOLS, None), SCALED).splitlines()
+    assert [int(line.split()[-1]) for line in lines] == [90, 700, 1210]
+
+
 def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
     text = end(Text(SYMBOLS, False, None), COUNTS[:1])
     assert text.splitlines()[:3] == ["    ip_rcv+0x0", "    dummy_xmit+0x30 [dummy]", "    0x1234"]

@@ -14,10 +14,12 @@ import pytest
 from conftest import call, start, wait_for
 from sockets import traffic
 from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
+from verified import names
 
 from kwalk.capture import Capture
 from kwalk.probe.options import ProbeOptions
 from kwalk.profile import Count, Summary
+from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
 
 
@@ -265,3 +267,27 @@ def test_one_in_ten_is_taken_at_random(redis: None) -> None:
     assert ledger.balance == 0
     spread = 5 * (ledger.hits * 0.1 * 0.9) ** 0.5
     assert abs(taken - 0.1 * ledger.hits) < spread
+
+
+@pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
+def test_calls_stand_for_as_many_as_were_left_alone_at_their_time(method: Method) -> None:
+    options = ProbeOptions(method, "kprobe", output=Output.COUNT, sampled=True)
+    few, many = 2000, 50_000
+    with open("/dev/zero", "rb", buffering=0) as zero, Capture("vfs_read", options) as capture:
+        capture.sample(1)
+        for _ in range(few):
+            zero.read(1)
+        capture.sample(0.02)
+        for _ in range(many):
+            os.pread(zero.fileno(), 1, 0)
+        capture.stop()
+        counts = capture.counts()
+        symbolizer = Symbolizer(capture.symbols)
+    calls: Counter[str] = Counter()
+    for count in counts:
+        for name in names(count.stack, symbolizer):
+            calls[name] += round(count.calls)
+    spread = 5 * (many * 0.98 / 0.02) ** 0.5
+    assert abs(calls["__x64_sys_pread64"] - many) < spread
+    # Others read, too, and their share of what is known of all is a sample as well.
+    assert few * (1 - spread / many) < calls["ksys_read"] < few * (1 + spread / many) + 500

@@ -130,8 +130,7 @@ class Budget:
 
     def report(self, summary: Summary) -> None:
         """Write into the summary how it was kept, once the capture has stopped."""
-        hits, out, _ = self._capture.seen()
         cost = self._step(self._first, self._read()).cost
-        summary.sampling = Sampling(self._share, cost, hits / (hits - out) if hits > out else 1.0)
+        summary.sampling = Sampling(self._share, cost, self._capture.scale)
         if self.too_much:
             summary.notes.append(self.text(cost))

@@ -57,7 +57,7 @@ class CountCommand:
         if args.interval and args.budget:
             raise UsageError(
                 "--interval does not go with --budget",
-                "How many calls one stands for is known for all of them together only.",
+                "What calls stand for is exact enough for all of them together only.",
             )
         probe_options = options.probe_options(args, Output.COUNT)
         with Stopper() as stopper, Capture(args.function, probe_options) as capture:

@@ -4,17 +4,51 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.names import process_name
 from kwalk.decode.stacks import StackTable
 from kwalk.probe.probe import Probe
 from kwalk.profile import Count, Process, Stack
-from kwalk.transport.abi import COUNT, COUNTED, Method
+from kwalk.transport.abi import COUNT, COUNTED, WEIGHT_ONE, Method
 from kwalk.transport.counters import possible_cpus
 from kwalk.transport.stackmaps import StackMaps
+from kwalk.transport.tree import NODE_BYTES
 
 _Key = tuple[Stack, Process | None]
+
+
+class _Sums:
+    """Events added up by stack and process; and those without a stack, by cause."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[_Key] = Counter()
+        self._weights: Counter[_Key] = Counter()
+        self.lost: Counter[str] = Counter()
+
+    def add(self, key: _Key, number: int, weight: int) -> None:
+        self._numbers[key] += number
+        self._weights[key] += weight
+
+    def counts(self, sampled: bool) -> list[Count]:
+        """Return them, the rarest first."""
+        found = []
+        for key, number in self._numbers.items():
+            scaled = self._weights[key] / WEIGHT_ONE if sampled else None
+            found.append(Count(key[0], number, key[1], scaled))
+        return sorted(found, key=lambda count: count.calls)
+
+
+def scaled_to(calls: float, counts: list[Count]) -> list[Count]:
+    """Return counts, each scaled further by the same factor, such that they come to ``calls``.
+
+    What single events stand for adds up to the number of all of them only roughly; that number is
+    known, and their ratio is more exact.
+    """
+    whole = sum(count.calls for count in counts)
+    factor = calls / whole if whole else 1.0
+    return [replace(count, scaled=count.calls * factor) for count in counts]
 
 
 class StackCounts:
@@ -34,31 +68,33 @@ class StackCounts:
 
     def read(self) -> tuple[list[Count], dict[str, int]]:
         """Return the stacks, the rarest first, and the events without one, by cause."""
-        sums: Counter[_Key] = Counter()
-        lost: Counter[str] = Counter()
+        sums = _Sums()
         if self._probe.method == Method.HELPER:
-            self._from_maps(sums, lost)
+            self._from_maps(sums)
         else:
-            self._from_tree(sums, lost)
-        counts = [Count(stack, number, process) for (stack, process), number in sums.items()]
-        counts.sort(key=lambda count: count.count)
-        return counts, dict(lost)
+            self._from_tree(sums)
+        return sums.counts(bool(self._probe.config["sampled"])), dict(sums.lost)
 
-    def _from_tree(self, sums: Counter[_Key], lost: Counter[str]) -> None:
-        for offset, node in self._probe.tree.counted():
+    def _from_tree(self, sums: _Sums) -> None:
+        sampled = self._probe.config["sampled"]
+        found = self._probe.tree.counted()
+        weights = self._probe.tree.weights() if sampled else ()
+        for offset, node in found:
+            weight = weights[offset // NODE_BYTES] if sampled else 0
             for number, cut in ((node.ended, False), (node.cut, True)):
                 if not number:
                     continue
                 context = self._contexts.context(offset, cut)
                 if context.stack is None:
-                    lost["no_entry_frame"] += number
+                    sums.lost["no_entry_frame"] += number
                 else:
-                    sums[context.stack, self._named(context.process)] += number
+                    key = context.stack, self._named(context.process)
+                    sums.add(key, number, weight * number // (node.ended + node.cut))
 
     def _named(self, process: Process | None) -> Process | None:
         return process and self._names.setdefault(process.tgid, process)
 
-    def _from_maps(self, sums: Counter[_Key], lost: Counter[str]) -> None:
+    def _from_maps(self, sums: _Sums) -> None:
         counted, cpus = self._probe.obj.map("counted"), possible_cpus()
         stacks: dict[tuple[int, int], Stack | str] = {}
         for key in counted.each_key(COUNTED.size):
@@ -69,13 +105,13 @@ class StackCounts:
                 stacks[stack_id, node] = self._stack(stack_id, node)
             stack = stacks[stack_id, node]
             if isinstance(stack, str):
-                lost[stack] += number
+                sums.lost[stack] += number
                 continue
-            comm = next((row[1] for row in rows if any(row[1])), b"")
+            comm = next((row[2] for row in rows if any(row[2])), b"")
             process = None
             if self._probe.config["per_process"]:
                 process = self._named(Process(tgid, process_name(comm)))
-            sums[stack, process] += number
+            sums.add((stack, process), number, sum(row[1] for row in rows))
 
     def _stack(self, stack_id: int, node: int) -> Stack | str:
         raw = self._maps.stack(0, stack_id)

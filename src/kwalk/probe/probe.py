@@ -197,6 +197,8 @@ def _resize(obj: Object, options: ProbeOptions, method: Method, config: dict[str
     nodes = config["node_mask"] // NODE_BYTES + 1
     obj.map("tree").resize(value_size=nodes * NODE_BYTES)
     obj.map("buckets").resize(value_size=nodes * 4)
+    if config["sampled"]:
+        obj.map("weights").resize(value_size=nodes * 8)
     entries = options.stack_entries if method & Method.HELPER else 1
     depth = max(1, min(options.depth, config["kernel_frames"]))  # the kernel refuses deeper ones
     for name in ("stacks_a", "stacks_b"):

@@ -28,23 +28,18 @@ def _process(count: Count) -> str:
     return f"{count.process.comm} ({count.process.tgid})" if count.process else ""
 
 
-def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], int, int]:
-    """Return the last ``top`` counts, and how many stacks and calls are not among them."""
-    shown = counts[-top:] if top else counts
-    left = counts[: len(counts) - len(shown)]
-    return shown, len(left), sum(count.count for count in left)
+def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], list[Count]]:
+    """Return the last ``top`` counts, and the others."""
+    first = max(0, len(counts) - top) if top else 0
+    return counts[first:], counts[:first]
 
 
-def _scale(profile: Profile) -> float:
-    """Return how many calls each one that was taken stands for."""
-    sampling = profile.summary.sampling
-    return sampling.scale if sampling else 1.0
-
-
-def _calls(number: int, scale: float) -> str:
-    if scale == 1:
-        return f"{number:,} calls"
-    return f"about {round(number * scale):,} calls ({number:,} taken)"
+def _calls(*counts: Count) -> str:
+    taken = sum(count.count for count in counts)
+    calls = sum(count.calls for count in counts)
+    if calls == taken:
+        return f"{taken:,} calls"
+    return f"about {round(calls):,} calls ({taken:,} taken)"
 
 
 class Text:
@@ -59,40 +54,39 @@ class Text:
         self._top = top
         self._intervals = False
 
-    def _stacks(self, counts: list[Count], scale: float = 1.0) -> str:
-        total = sum(count.count for count in counts)
-        shown, stacks, calls = _hottest(counts, self._top)
+    def _stacks(self, counts: list[Count]) -> str:
+        total = sum(count.calls for count in counts)
+        shown, left = _hottest(counts, self._top)
         blocks = []
-        if stacks:
-            blocks.append(
-                f"({stacks:,} more stacks, {_calls(calls, scale)}, left out by --top)\n\n"
-            )
+        if left:
+            blocks.append(f"({len(left):,} more stacks, {_calls(*left)}, left out by --top)\n\n")
         for count in shown:
             frames = self._symbolizer.frames(count.stack)
-            share = 100 * count.count / total
+            share = 100 * count.calls / total
             who = f"  {_process(count)}" if count.process else ""
             blocks.append(
                 stack_lines(frames, count.stack.truncated, self._addresses)
-                + f"  {_calls(count.count, scale)}, {share:.1f} %{who}\n\n"
+                + f"  {_calls(count)}, {share:.1f} %{who}\n\n"
             )
         return "".join(blocks)
 
     def interval(self, counts: list[Count], seconds: float) -> str:
         """Return the blocks under a line that says of which seconds they are."""
         self._intervals = True
-        total = sum(count.count for count in counts)
-        head = f"--- {total:,} calls in {seconds:.1f} s, {total / seconds:,.0f}/s\n\n"
+        rate = sum(count.calls for count in counts) / seconds
+        head = f"--- {_calls(*counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
         return head + self._stacks(counts)
 
     def end(self, profile: Profile) -> str:
         """Return the blocks, told apart from those of intervals; the summary is for stderr."""
-        return ("--- in all\n\n" if self._intervals else "") + self._stacks(
-            profile.counts, _scale(profile)
-        )
+        return ("--- in all\n\n" if self._intervals else "") + self._stacks(profile.counts)
 
 
 class Folded:
-    """One line a stack, root first, for flame graph tools: ``a;b;c 42``."""
+    """One line a stack, root first, for flame graph tools: ``a;b;c 42``.
+
+    Counts are scaled where not every call was taken.
+    """
 
     def __init__(self, symbolizer: Symbolizer, top: int | None) -> None:
         self._symbolizer = symbolizer
@@ -107,7 +101,7 @@ class Folded:
         return self._lines(profile.counts)
 
     def _lines(self, counts: list[Count]) -> str:
-        sums: dict[str, int] = {}
+        sums: dict[str, float] = {}
         for count in _hottest(counts, self._top)[0]:
             names = [
                 frame.name or f"{frame.address:#x}"
@@ -117,8 +111,8 @@ class Folded:
             # A semicolon ends a frame; spaces are allowed, the last one is before the number.
             names += [_process(count).replace(";", ":")] if count.process else []
             line = ";".join(reversed(names))
-            sums[line] = sums.get(line, 0) + count.count
-        return "".join(f"{line} {number}\n" for line, number in sums.items())
+            sums[line] = sums.get(line, 0) + count.calls
+        return "".join(f"{line} {round(number)}\n" for line, number in sums.items())
 
 
 class Json:
@@ -132,17 +126,24 @@ class Json:
         self._addresses = addresses
         self._top = top
 
-    def _stacks(self, counts: list[Count], scale: float = 1.0) -> dict[str, Any]:
-        shown, stacks, calls = _hottest(counts, self._top)
-        data: dict[str, Any] = {"stacks": [self._stack(count, scale) for count in shown]}
-        return data | ({"left_out": {"stacks": stacks, "count": calls}} if stacks else {})
+    def _stacks(self, counts: list[Count]) -> dict[str, Any]:
+        shown, left = _hottest(counts, self._top)
+        data: dict[str, Any] = {"stacks": [self._stack(count) for count in shown]}
+        if left:
+            data["left_out"] = {"stacks": len(left)} | self._numbers(*left)
+        return data
 
-    def _stack(self, count: Count, scale: float) -> dict[str, Any]:
+    @staticmethod
+    def _numbers(*counts: Count) -> dict[str, int]:
+        data = {"count": sum(count.count for count in counts)}
+        if counts[0].scaled is not None:
+            data["scaled"] = round(sum(count.calls for count in counts))
+        return data
+
+    def _stack(self, count: Count) -> dict[str, Any]:
         stack = count.stack
         frames = [frame_data(f, self._addresses) for f in self._symbolizer.frames(stack)]
-        data: dict[str, Any] = {"count": count.count}
-        if scale != 1:
-            data["scaled"] = round(count.count * scale)
+        data: dict[str, Any] = self._numbers(count)
         if count.process:
             data |= {"pid": count.process.tgid, "comm": count.process.comm}
         return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
@@ -154,7 +155,7 @@ class Json:
     def end(self, profile: Profile) -> str:
         """Return the last object: the members of the summary, and ``stacks``."""
         data = summaries.as_data(profile.summary, SCHEMA)
-        return self._line(data | self._stacks(profile.counts, _scale(profile)))
+        return self._line(data | self._stacks(profile.counts))
 
     @staticmethod
     def _line(data: dict[str, Any]) -> str:

@@ -118,7 +118,7 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     if found := summary.sampling:
         lines.append(
             f"  budget: {100 * found.budget:g} %; tracing cost about {100 * found.cost:.1f} % of "
-            f"the CPU time used; each stack stands for {found.scale:,.4g} calls"
+            f"the CPU time used; {found.scale:,.4g} calls for each that was taken"
         )
     if summary.tree:
         lines += _tree_lines(summary.tree)

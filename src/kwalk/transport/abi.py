@@ -134,6 +134,7 @@ NODE = Layout(
     "ip:Q hint:I other:I delta:I rule:I parent:I next:I count:Q cut:Q sequence:I bp_at:i"
     " kind:B source:B depth:B flags:B process:I",
 )
+WEIGHT_ONE = 256  # KW_WEIGHT_ONE
 NO_ADDRESS = 0x6B77616C6B000000  # KW_NO_ADDRESS
 EVENT = Layout(
     "kw_event",
@@ -141,7 +142,7 @@ EVENT = Layout(
 )
 BRIEF_BYTES = 16  # KW_BRIEF_BYTES
 COUNTED = Layout("kw_counted", "stack_id:i node:I tgid:I reserved:I")
-COUNT = Layout("kw_count", "count:Q comm:16s")
+COUNT = Layout("kw_count", "count:Q weight:Q comm:16s")
 COUNTERS = Layout(
     "kw_counters",
     "lost_ring_full:Q lost_ring_busy:Q lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q"

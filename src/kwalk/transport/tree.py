@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kwalk.libbpf.object import Object
@@ -64,6 +65,7 @@ class Tree:
     def __init__(self, obj: Object, cpus: int, size: int) -> None:
         self._first = reserved(cpus)
         self._used = obj.map("nodes_used")
+        self._weights = obj.map("weights")
         self._size = size
         fd = obj.map("tree").fd
         length = -(-size * NODE_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -136,6 +138,13 @@ class Tree:
                 # The copy was made while programs ran: a new node may be whole only now.
                 found.append((offset, Node._make(row) if row[5] else self.node(offset)))
         return found
+
+    def weights(self) -> Sequence[int]:
+        """Return for each node what its events stand for, in parts of ``WEIGHT_ONE``.
+
+        Only where events are sampled, which the map was made for.
+        """
+        return memoryview(self._weights.lookup(bytes(4), self._size * 8) or b"").cast("Q")
 
     def close(self) -> None:
         """Unmap the tree."""
