@@ -283,11 +283,13 @@ def test_calls_stand_for_as_many_as_were_left_alone_at_their_time(method: Method
         capture.stop()
         counts = capture.counts()
         symbolizer = Symbolizer(capture.symbols)
-    calls: Counter[str] = Counter()
+    # The helper misses the direct caller on frame-pointer kernels: ksys_read(), or pread()'s own.
+    by_read = {"ksys_read", "__x64_sys_read"}
+    calls = {True: 0.0, False: 0.0}
     for count in counts:
-        for name in names(count.stack, symbolizer):
-            calls[name] += round(count.calls)
+        calls[bool(by_read & set(names(count.stack, symbolizer)))] += count.calls
     spread = 5 * (many * 0.98 / 0.02) ** 0.5
-    assert abs(calls["__x64_sys_pread64"] - many) < spread
-    # Others read, too, and their share of what is known of all is a sample as well.
-    assert few * (1 - spread / many) < calls["ksys_read"] < few * (1 + spread / many) + 500
+    others = 500  # do so, too, now and then
+    assert abs(calls[False] - many) < spread + others
+    # All that is known is shared out by what was sampled, this part with the rest.
+    assert few * (1 - spread / many) < calls[True] < few * (1 + spread / many) + others
