@@ -130,7 +130,7 @@ static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk
 	id = kw_stack_id(ctx, &event.flags);
 	event.stack_id = id;
 	if (id >= 0 && cfg.output != KW_OUTPUT_COUNT) {
-		kw_submit(&event);
+		kw_submit(&event, nodes);
 		return;
 	}
 	c = kw_counters();
@@ -154,7 +154,7 @@ static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w
 			event.flags |= KW_EV_NO_ID;
 	}
 	if (cfg.output != KW_OUTPUT_COUNT) {
-		kw_submit(&event);
+		kw_submit(&event, nodes);
 		return;
 	}
 	if (cfg.per_process) {

@@ -10,6 +10,8 @@
 
 #define KW_MAX_FRAMES	127 /* as many as the kernel's perf_event_max_stack */
 #define KW_COMM_LEN	16
+#define KW_CLOCK_LEN	16
+#define KW_DIGITS	1024 /* numbers in a table, a power of two */
 #define KW_ORC_HASH_LEN 20
 #define KW_CODE_BYTES	16
 
@@ -76,7 +78,7 @@ struct kw_config {
 	__u64 nmi_end;
 	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
 	__u64 optinsn_slots; /* 0 if unknown */
-	__u64 epoch_ns;	     /* CLOCK_REALTIME when CLOCK_MONOTONIC began */
+	__u64 midnight_ns;   /* from some local midnight to when CLOCK_MONOTONIC began */
 	__u32 orc_lookups;   /* entries in orc_lookup */
 	__u32 orc_entries;   /* entries in orc_ip and orc */
 	__u32 method;	     /* enum kw_method */
@@ -147,7 +149,7 @@ enum kw_source {
 #define KW_NODE_BYTES 64
 #define KW_MIN_NODES  16
 /* What each CPU has ahead of all frames: two roots, and the state of the walk that is under way. */
-#define KW_CPU_BYTES (4 * KW_NODE_BYTES)
+#define KW_CPU_BYTES (8 * KW_NODE_BYTES)
 /* What a call counts for that was taken with certainty: weights are in parts of this. */
 #define KW_WEIGHT_ONE 256
 /* A word that is no address: no return address equals the ip of node 0 or of a process. */
@@ -204,9 +206,9 @@ struct kw_event {
 	__u32 cpu;
 	__u32 tgid;
 	__u32 pid;
-	__u16 minute_ms; /* time of day: milliseconds since the full minute, */
-	__u16 us;	 /* and the rest in microseconds */
-	__u64 time_ns;	 /* CLOCK_MONOTONIC */
+	__u32 reserved;
+	char clock[KW_CLOCK_LEN]; /* time of day, "HH:MM:SS.mmmuuu " */
+	__u64 time_ns;		  /* CLOCK_MONOTONIC */
 };
 
 #define KW_BRIEF_BYTES 16
@@ -253,6 +255,6 @@ struct kw_facts {
 };
 
 _Static_assert(sizeof(struct kw_node) == KW_NODE_BYTES, "a cache line");
-_Static_assert(sizeof(struct kw_event) == 56, "a multiple of 8");
+_Static_assert(sizeof(struct kw_event) == 72, "a multiple of 8");
 
 #endif /* KWALK_H */

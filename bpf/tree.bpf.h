@@ -73,6 +73,8 @@ struct kw_cpu {
 	struct kw_node kernel; /* the root of the kernel's own stacks */
 	struct kw_walk walk;
 	__u64 random; /* of xorshift64 */
+	__u64 second; /* since a midnight, of the last record; its text */
+	__u32 clock[2];
 };
 
 _Static_assert(sizeof(struct kw_cpu) <= KW_CPU_BYTES, "a CPU's part of the tree");

@@ -121,7 +121,7 @@ class Capture:
                     continue
                 self._ledger.record(stack, 1)
                 calls.append(self._calls.call(stack, None if brief else record.who()))
-                times.append((record.time_ns, record.minute_ms, record.us))
+                times.append((record.time_ns, record.clock))
             if brief or not calls:
                 yield Batch(calls)
             else:

@@ -70,21 +70,19 @@ class Batch:
 
     :ivar calls: What was called, by whom.
     :ivar times: CLOCK_MONOTONIC, in nanoseconds.
-    :ivar minute_ms: Time of day: whole milliseconds since the full minute.
-    :ivar us: The rest of it, in microseconds.
+    :ivar clocks: Time of day as text: ``HH:MM:SS.mmmuuu`` and a space.
     """
 
     calls: Sequence[Call]
     times: Sequence[int] = ()
-    minute_ms: Sequence[int] = ()
-    us: Sequence[int] = ()
+    clocks: Sequence[bytes] = ()
 
     def __len__(self) -> int:
         return len(self.calls)
 
     def part(self, start: int, stop: int | None = None) -> Batch:
         """Return some of the events, as a slice."""
-        columns = (self.calls, self.times, self.minute_ms, self.us)
+        columns = (self.calls, self.times, self.clocks)
         return Batch(*(column[start:stop] for column in columns))  # type: ignore[arg-type]
 
     def events(self) -> Iterator[Event]:

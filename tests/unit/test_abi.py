@@ -59,6 +59,7 @@ CONSTANTS = {
     "KW_NO_ADDRESS": abi.NO_ADDRESS,
     "KW_WEIGHT_ONE": abi.WEIGHT_ONE,
     "KW_BRIEF_BYTES": abi.BRIEF_BYTES,
+    "KW_DIGITS": abi.DIGITS,
     "KW_ENTRY_BYTES": stacks.ENTRY_BYTES,
     "KW_EV_TRUNCATED": abi.TRUNCATED,
     "KW_EV_FALLBACK": abi.FALLBACK,
@@ -181,7 +182,7 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
     header = (root / "bpf" / "kwalk.h").read_text()
     named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE))
     named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES", "KW_NODE_BYTES", "KW_CPU_BYTES"}
-    named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES"}
+    named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS"}
     enums = r"^enum kw_(?:method|unwinder|place|start|output|kind) \{(.*?)\};"
     for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):
         named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))

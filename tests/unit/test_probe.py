@@ -20,8 +20,10 @@ from kwalk.probe.options import ProbeOptions
 from kwalk.probe.target import Target
 from kwalk.transport.abi import (
     CONFIG,
+    CONFIG_SECTION,
     CONTROL,
     CONTROL_SECTION,
+    DIGITS_SECTION,
     FACTS,
     Kind,
     Method,
@@ -58,7 +60,10 @@ class KernelMap:
         self._kernel.sizes[self._name] = sizes
 
     def preset(self, data: bytes) -> None:
-        self._kernel.config.append(CONFIG.unpack(data))
+        if self._name == CONFIG_SECTION:
+            self._kernel.config.append(CONFIG.unpack(data))
+        else:
+            self._kernel.tables.append((self._name, data))
 
     def update(self, key: bytes, data: bytes) -> None:
         self._kernel.order.append(self._name)
@@ -91,6 +96,7 @@ class Kernel:
         self.facts: dict[str, int | bytes] = {"unwinder": Unwinder.FRAME_POINTER}
         self.attached: list[tuple[Any, ...]] = []
         self.config: list[dict[str, int]] = []
+        self.tables: list[tuple[str, bytes]] = []
         self.control: list[dict[str, int]] = []
         self.sizes: dict[str, dict[str, int]] = {}
         self.files: list[int] = []
@@ -285,17 +291,17 @@ def test_the_tree_has_its_roots_before_the_program_is_attached(
 
 
 @pytest.mark.parametrize(
-    ("nodes", "size"), [(1, 32), (12, 32), (13, 64), (1 << 17, 1 << 18), (1 << 23, 1 << 24)]
+    ("nodes", "size"), [(1, 64), (24, 64), (25, 128), (1 << 17, 1 << 18), (1 << 23, 1 << 24)]
 )
 def test_the_tree_has_room_for_so_many_frames(
     opened: Open, kernel: Kernel, nodes: int, size: int
 ) -> None:
-    # 4 CPUs: 20 nodes come ahead of all frames.
+    # 4 CPUs: 40 nodes come ahead of all frames.
     found = opened(nodes=nodes)
     assert kernel.sizes["tree"] == {"value_size": size * 64}
     assert kernel.sizes["buckets"] == {"value_size": size * 4}
     (config,) = kernel.config
-    assert (config["nodes"], config["node_mask"]) == (nodes + 20, (size - 1) * 64)
+    assert (config["nodes"], config["node_mask"]) == (nodes + 40, (size - 1) * 64)
     assert found.config == config
     found.close()
 
@@ -324,6 +330,9 @@ def test_maps_that_are_not_used_take_no_memory(
     for name, entries in zip(("stacks_a", "stacks_b"), stacks, strict=True):
         assert kernel.sizes[name] == {"max_entries": entries, "value_size": 8 * 20}
     assert kernel.sizes["counted"] == {"max_entries": counted}
+    # Only what tells the time is told what digits look like.
+    told = [(DIGITS_SECTION, setting.digits())] if output == Output.EVENT else []
+    assert kernel.tables == told
 
 
 @pytest.mark.parametrize("target", [ENTRY, INSIDE, RETURN], ids=lambda target: target.place.name)

@@ -30,8 +30,7 @@ MEMBERS = st.fixed_dictionaries(
         "other": U32,
         "stack_id": S32,
         "time_ns": U64,
-        "minute_ms": st.integers(0, 59_999),
-        "us": st.integers(0, 999),
+        "clock": st.binary(min_size=16, max_size=16),
         "cpu": U32 | FEW,
         "tgid": U32 | FEW,
         "pid": U32 | FEW,
@@ -59,14 +58,14 @@ def test_of_a_brief_record_the_stack_comes_out(members: list[dict[str, Any]]) ->
 
 @given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
 def test_times_are_the_rows_turned(members: list[dict[str, Any]], more: int) -> None:
-    table = run(members + [{"time_ns": number, "us": number} for number in range(more)])
+    numbered = [{"time_ns": number, "clock": b"%016d" % number} for number in range(more)]
+    table = run(members + numbered)
     found = list(rows(table, brief=False))
     calls = [Call(Stack((row.node,))) for row in found]
     batch = records.batch(table, calls, brief=False)
     assert list(batch.calls) == calls
     assert list(batch.times) == [row.time_ns for row in found]
-    assert list(batch.minute_ms) == [row.minute_ms for row in found]
-    assert list(batch.us) == [row.us for row in found]
+    assert list(batch.clocks) == [row.clock for row in found]
 
 
 @given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
@@ -74,7 +73,7 @@ def test_keys_are_equal_where_but_the_time_differs(
     members: list[dict[str, Any]], more: int
 ) -> None:
     table = run(members + [members[0] | {"time_ns": n} for n in range(more if members else 0)])
-    timeless = [row._replace(time_ns=0, minute_ms=0, us=0) for row in rows(table, brief=False)]
+    timeless = [row._replace(time_ns=0, clock=b"") for row in rows(table, brief=False)]
     keys = records.keys(table, brief=False)
     assert [timeless.index(row) for row in timeless] == [keys.index(key) for key in keys]
     assert [records.from_key(key) for key in keys] == timeless
@@ -119,11 +118,11 @@ def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
 
 def test_a_record_in_the_bytes_of_the_abi() -> None:
     raw = bytes.fromhex(
-        "3800000012340000"  # the ring's own: length, page number
+        "4800000012340000"  # the ring's own: length, page number
         "4002000009000000" "f4ffffff80020000"  # node, flags, stack_id, other
         "72656469732dff006761726261676500"  # comm
-        "0300000064000000" "65000000"  # cpu, tgid, pid
-        "5fea" "e703" "0102000000000000"  # minute_ms, us, time_ns
+        "0300000064000000" "6500000000000000"  # cpu, tgid, pid, reserved
+        "32333a35393a30302e31323334353620" "0102000000000000"  # clock, time_ns
     )  # fmt: skip
     buffer = bytearray(raw)
     (found,) = rows(memoryview(buffer), brief=False)
@@ -135,8 +134,7 @@ def test_a_record_in_the_bytes_of_the_abi() -> None:
         cpu=3,
         other=0x280,
         time_ns=0x201,
-        minute_ms=59_999,
-        us=999,
+        clock=b"23:59:00.123456 ",
         tgid=100,
         pid=101,
         comm=b"redis-\xff\0garbage\0",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,6 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.profile import Batch, Call, Event, Frame, Ledger, Stack, Summary, Who
 from kwalk.report import texts
 from kwalk.report.stream import JsonLines, Names, StreamReport, Text
-from kwalk.report.texts import Clock
 from kwalk.symbolize.symbolizer import Symbolizer
 
 # A call may be the last instruction of a function: the return address then is the next one's.
@@ -36,18 +35,21 @@ FUNC, AFTER_EXIT, MODULE, UNKNOWN = (
 )
 STACK = Stack((FUNC, AFTER_EXIT, MODULE, UNKNOWN), truncated=True)
 PLAIN = Stack((FUNC,))
-BOOTED_NS = 43_200 * 10**9
+
+
+def clock(time_ns: int) -> bytes:
+    """The time of day of an event, of a machine that was booted at noon."""
+    seconds, us = divmod(time_ns // 1000, 10**6)
+    return time.strftime("%H:%M:%S", time.gmtime(43_200 + seconds)).encode() + b".%06d " % us
 
 
 def batch_of(events: Sequence[tuple[int, Who, Stack]]) -> Batch:
     """A batch, its time of day as the BPF program makes it."""
     calls = Calls()
-    wall = [(BOOTED_NS + at) // 1000 for at, _, _ in events]
     return Batch(
         [calls.call(stack, who) for _, who, stack in events],
         [at for at, _, _ in events],
-        [us // 1000 % 60_000 for us in wall],
-        [us % 1000 for us in wall],
+        [clock(at) for at, _, _ in events],
     )
 
 
@@ -57,18 +59,6 @@ def event(stack: Stack, comm: str = "redis-server", time_ns: int = 5_000_123_999
 
 def text_of(report: StreamReport, batch: Batch) -> str:
     return b"".join(report.pieces(batch)).decode()
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Booted at 12:00:00 UTC, and 7 seconds ago."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    monkeypatch.setattr(time, "time_ns", lambda: BOOTED_NS + 7 * 10**9)
-    monkeypatch.setattr(time, "monotonic_ns", lambda: 7 * 10**9)
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def test_frames_are_named_by_the_call_not_by_what_follows_it() -> None:
@@ -192,18 +182,6 @@ def test_a_batch_is_its_events_one_behind_the_other(
     shown = batch.part(0, number)
     assert len(shown) == min(number, len(events))
     assert list(shown.events()) == [Event(*event) for event in events[:number]]
-
-
-@given(st.lists(st.tuples(st.integers(0, 400_000), st.integers(-19_000, 19_000)), max_size=20))
-def test_a_clock_tells_the_time_from_the_milliseconds_of_a_minute(
-    times: list[tuple[int, int]],
-) -> None:
-    clock = Clock()
-    for near, off in times:  # a batch's first event, and another one; both in ms
-        at = max(0, near + off)
-        (text,) = clock.column([at % 60_000], near * 10**6)
-        minutes, millis = divmod(at, 60_000)
-        assert text.decode() == f"12:{minutes:02}:{millis // 1000:02}.{millis % 1000:03}"
 
 
 def test_a_brief_batch_has_names_only() -> None:

@@ -40,7 +40,7 @@ class Source:
             self.ledger.hits += size
             self.ledger.recorded += size
             calls = [Call(Stack((number,)), WHO) for number in numbers]
-            yield Batch(calls, numbers, [0] * size, [0] * size)
+            yield Batch(calls, numbers, [b"12:00:00.000000 "] * size)
 
     def drop(self, batch: Batch, cause: str) -> None:
         self.ledger.recorded -= len(batch)
@@ -74,7 +74,7 @@ class Numbers:
     def pieces(self, batch: Batch) -> list[bytes]:
         stacks = [call.stack.addresses[0] for call in batch.calls]
         assert list(batch.times) == stacks
-        assert len(batch.minute_ms) == len(batch.us) == len(stacks)
+        assert len(batch.clocks) == len(stacks)
         return [b"%d " % number for number in stacks]
 
     def end(self, summary: Summary) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -240,7 +241,7 @@ def test_nodes_are_those_for_frames_and_those_of_cpus(
 ) -> None:
     monkeypatch.setattr(setting, "possible_cpus", lambda: cpus)
     told = config("ip_rcv", ProbeOptions(nodes=nodes))
-    assert told["nodes"] == nodes + 4 * (1 + cpus)
+    assert told["nodes"] == nodes + 8 * (1 + cpus)
     size = told["node_mask"] // 64 + 1
     assert size & (size - 1) == 0
     assert told["node_mask"] == (size - 1) * 64
@@ -416,3 +417,31 @@ def test_frame_pointers_need_no_orc_symbols() -> None:
     symbols = table("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext")
     target = find("ip_rcv", symbols)
     assert setting.control(found(Unwinder.FRAME_POINTER), symbols, target)["stack_size"] == 16384
+
+
+@pytest.mark.parametrize("zone", ["UTC", "EST5", "Asia/Kolkata", "XXX-14"])
+def test_the_time_of_day_is_that_of_the_local_clock(
+    monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        since = config()["midnight_ns"] + time.monotonic_ns()
+        expected = time.strftime("%H:%M:%S", time.localtime())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    second = since // 10**9 % 86_400
+    found = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    assert found == expected or since % 10**9 > 900_000_000  # which the next second came after
+
+
+def test_digits_are_three_to_a_word() -> None:
+    table = setting.digits()
+    assert len(table) == 4 * 1024
+    assert [table[4 * n : 4 * n + 4] for n in (0, 7, 42, 999)] == [
+        b"000\0",
+        b"007\0",
+        b"042\0",
+        b"999\0",
+    ]

@@ -17,11 +17,12 @@ _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))
 _BRIEF = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes[:4]))
 assert _BRIEF.size == HEADER + BRIEF_BYTES
 # Whatever stands before the time is equal in many records.
-_TIMELESS = struct.Struct("<" + "".join(EVENT.codes[:-3]))
-_TIME_BYTES = EVENT.size - _TIMELESS.size
-_KEY = f"{HEADER}x{_TIMELESS.size}s{_TIME_BYTES}x"
+_TIMELESS = struct.Struct("<" + "".join(EVENT.codes[:-2]))
+_CLOCK_AT = HEADER + _TIMELESS.size
+_CLOCK_BYTES = struct.calcsize(EVENT.codes[-2])
+_KEY = f"{HEADER}x{_TIMELESS.size}s{_ROW.size - _CLOCK_AT}x"
+_CLOCK = f"{_CLOCK_AT}x{_CLOCK_BYTES}s{_ROW.size - _CLOCK_AT - _CLOCK_BYTES}x"
 _BLOCK = 64
-_KEYS = struct.Struct("<" + _KEY * _BLOCK)
 
 
 class Record(NamedTuple):
@@ -35,8 +36,8 @@ class Record(NamedTuple):
     cpu: int = 0
     tgid: int = 0
     pid: int = 0
-    minute_ms: int = 0
-    us: int = 0
+    reserved: int = 0
+    clock: bytes = b""
     time_ns: int = 0
 
     def who(self) -> Who:
@@ -56,11 +57,16 @@ def keys(table: memoryview, brief: bool) -> Sequence[int | bytes]:
     """
     if brief:  # node and flags
         return table.cast("Q")[HEADER // 8 :: _BRIEF.size // 8].tolist()
+    return _column(_KEY, table)
+
+
+def _column(code: str, table: memoryview) -> list[bytes]:
+    """Return one piece of bytes of each record; many at once, since each call has its price."""
     count = len(table) // _ROW.size
     whole = count - count % _BLOCK
     split = whole * _ROW.size
-    found = list(chain.from_iterable(_KEYS.iter_unpack(table[:split])))
-    found += struct.unpack("<" + _KEY * (count - whole), table[split:])
+    found = list(chain.from_iterable(struct.iter_unpack("<" + code * _BLOCK, table[:split])))
+    found += struct.unpack("<" + code * (count - whole), table[split:])
     return found
 
 
@@ -75,8 +81,6 @@ def batch(table: memoryview, calls: Sequence[Call], brief: bool) -> Batch:
     """Return the events of a run, whose calls are known."""
     if brief:
         return Batch(calls)
-    words = table.cast("H")
-    step, end = _ROW.size // 2, (_ROW.size - _TIME_BYTES) // 2
     # Of the nanoseconds most reports want one: a view, of a copy, since the ring's memory goes.
     times = memoryview(bytes(table)).cast("Q")[_ROW.size // 8 - 1 :: _ROW.size // 8]
-    return Batch(calls, times, words[end::step].tolist(), words[end + 1 :: step].tolist())
+    return Batch(calls, times, _column(_CLOCK, table))

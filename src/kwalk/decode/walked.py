@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kwalk.columns import look_up
 from kwalk.decode import records
 from kwalk.decode.calls import MOST_KNOWN, Calls
@@ -77,8 +79,11 @@ class WalkedRecords:
             calls.append(self._call(stack, record))
             kept.append(index)
         whole = records.batch(table, calls, self._brief)
-        columns = [column for column in (whole.times, whole.minute_ms, whole.us) if column]
-        return Batch(calls, *([column[index] for index in kept] for column in columns))
+        return replace(
+            whole,
+            times=[whole.times[index] for index in kept if whole.times],
+            clocks=[whole.clocks[index] for index in kept if whole.clocks],
+        )
 
     def stack(self, record: Record) -> Stack | None:
         """Return a record's stack; None if it is the kernel's, and the function is not in it."""

@@ -20,6 +20,7 @@ from kwalk.transport.abi import (
     CONFIG_SECTION,
     CONTROL,
     CONTROL_SECTION,
+    DIGITS_SECTION,
     Method,
     Output,
     Place,
@@ -156,6 +157,8 @@ def _attach_by(
         obj.choose({program: attached_to, setting.FACTS_PROGRAM: None})
         config = setting.config(target, symbols, options, method, fentry=not by_kprobe)
         obj.map(CONFIG_SECTION).preset(CONFIG.pack(config))
+        if options.output == Output.EVENT:
+            obj.map(DIGITS_SECTION).preset(setting.digits())
         _resize(obj, options, method, config)
         obj.load()
         facts = setting.facts(obj, symbols, target)

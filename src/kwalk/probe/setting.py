@@ -15,7 +15,7 @@ from kwalk.libbpf.object import Object
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.target import Target
 from kwalk.transport import tree
-from kwalk.transport.abi import FACTS, MAX_FRAMES, Method, Output, Unwinder
+from kwalk.transport.abi import DIGITS, FACTS, MAX_FRAMES, Method, Output, Unwinder
 from kwalk.transport.counters import possible_cpus
 
 FACTS_PROGRAM = "kw_facts"
@@ -88,7 +88,7 @@ def config(
         "nmi_end": nmi_end,
         "insn_slots": symbols.address("kprobe_insn_slots"),
         "optinsn_slots": symbols.address("kprobe_optinsn_slots"),
-        "epoch_ns": time.time_ns() - time.monotonic_ns(),
+        "midnight_ns": _midnight_ns(),
         "method": int(method),
         "fentry": int(fentry),
         "place": int(target.place),
@@ -112,6 +112,20 @@ def config(
         "node_mask": (tree.size_for(options.nodes, cpus) - 1) * tree.NODE_BYTES,
         "reserved": 0,
     }
+
+
+def _midnight_ns() -> int:
+    """Return how long before CLOCK_MONOTONIC began some midnight of the local clock was.
+
+    A change of the clock, as to summer time, is not followed.
+    """
+    now = time.time_ns()
+    return now + time.localtime(now // 10**9).tm_gmtoff * 10**9 - time.monotonic_ns()
+
+
+def digits() -> bytes:
+    """Return the table ``digits`` of the BPF program: three digits for each number."""
+    return b"".join(b"%03d\0" % number for number in range(1000)).ljust(4 * DIGITS, b"\0")
 
 
 def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:

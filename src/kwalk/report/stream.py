@@ -11,11 +11,11 @@ import json
 from collections.abc import Sequence
 from typing import Protocol
 
-from kwalk.columns import interleave, look_up
+from kwalk.columns import interleave
 from kwalk.profile import Batch, Call, Stack, Summary
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
-from kwalk.report.texts import DIGITS, Clock, Texts
+from kwalk.report.texts import Texts
 from kwalk.symbolize.symbolizer import Symbolizer
 
 
@@ -40,22 +40,15 @@ class Text:
         self._addresses = addresses
         self._stacks = Texts(self._stack)
         self._calls = Texts(self._call)
-        self._clock = Clock()
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return a block an event, an empty line at its end."""
-        if not batch.times:
-            return []
-        return interleave(
-            self._clock.column(batch.minute_ms, batch.times[0]),
-            look_up(DIGITS, batch.us),
-            self._calls.column(batch.calls),
-        )
+        return interleave(batch.clocks, self._calls.column(batch.calls)) if batch.clocks else []
 
     def _call(self, call: Call) -> bytes:
         who = call.who
         assert who, "asked for with the time"
-        head = f"  cpu {who.cpu}  pid {who.tgid}  tid {who.pid}  {who.comm}\n"
+        head = f" cpu {who.cpu}  pid {who.tgid}  tid {who.pid}  {who.comm}\n"
         return head.encode() + self._stacks.text(call.stack)
 
     def _stack(self, stack: Stack) -> bytes:

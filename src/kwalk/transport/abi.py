@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 MAX_FRAMES = 127
 CONFIG_SECTION = ".rodata.config"
+DIGITS_SECTION = ".rodata.digits"
 CONTROL_SECTION = ".data.control"
 
 
@@ -119,7 +120,7 @@ CONFIG = Layout(
     "func:Q text_start:Q text_end:Q init_start:Q init_end:Q image_end:Q orc_ip:Q orc:Q"
     " orc_lookup:Q rethook:Q graph_return:Q hook_first:Q hook_span:Q mod_tree:Q bpf_tree:Q"
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
-    " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q insn_slots:Q optinsn_slots:Q epoch_ns:Q"
+    " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q insn_slots:Q optinsn_slots:Q midnight_ns:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I kernel_frames:I stack_padding:I output:I per_process:I sampled:I slow:I"
     " nodes:I node_mask:I reserved:I",
@@ -138,9 +139,10 @@ WEIGHT_ONE = 256  # KW_WEIGHT_ONE
 NO_ADDRESS = 0x6B77616C6B000000  # KW_NO_ADDRESS
 EVENT = Layout(
     "kw_event",
-    "node:I flags:I stack_id:i other:I comm:16s cpu:I tgid:I pid:I minute_ms:H us:H time_ns:Q",
+    "node:I flags:I stack_id:i other:I comm:16s cpu:I tgid:I pid:I reserved:I clock:16s time_ns:Q",
 )
 BRIEF_BYTES = 16  # KW_BRIEF_BYTES
+DIGITS = 1024  # KW_DIGITS
 COUNTED = Layout("kw_counted", "stack_id:i node:I tgid:I reserved:I")
 COUNT = Layout("kw_count", "count:Q weight:Q comm:16s")
 COUNTERS = Layout(
