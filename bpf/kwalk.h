@@ -148,7 +148,7 @@ enum kw_source {
 
 #define KW_NODE_BYTES 64
 #define KW_MIN_NODES  16
-/* What each CPU has ahead of all frames: two roots, and the state of the walk that is under way. */
+/* What each CPU has ahead of all frames: struct kw_cpu. */
 #define KW_CPU_BYTES (8 * KW_NODE_BYTES)
 /* What a call counts for that was taken with certainty: weights are in parts of this. */
 #define KW_WEIGHT_ONE 256

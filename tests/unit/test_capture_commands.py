@@ -280,16 +280,20 @@ def test_output_that_cannot_be_written_is_one_message_and_the_probe_is_detached(
     entry: Main,
     argv: tuple[str, ...],
 ) -> None:
-    engine.count(1)
+    engine.count(3)
     engine.brief = entry is published.main
-    engine.planted.count(engine.planted.walked(A), ended=1)
-    engine.ring = [[engine.walked(A)]]
+    engine.planted.count(engine.planted.walked(A), ended=3)
+    engine.ring = [[engine.walked(A)] * 3]
     with open("/dev/full", "w") as stdout:
         monkeypatch.setattr("sys.stdout", stdout)
         code, out, err = run(entry, *argv)
         monkeypatch.undo()
     assert (code, out) == (1, "")
     assert ": the output cannot be written: No space left on device\n  Make room " in err
+    # What there was is told all the same: what was read before that, and what came too late.
+    told = "3 stacks + 0 lost" if argv[0] == "count" else "1 stacks + 2 lost"
+    assert f"\nip_rcv: 3 calls = {told}" in err
+    assert "unexplained" not in err
     assert "Traceback" not in err
     assert engine.done[-1] == "close"
 

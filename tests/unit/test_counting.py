@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.commands import counting
+from kwalk.commands.running import Finished
+from kwalk.errors import OutputError
 from kwalk.profile import Count, Ledger, Process, Profile, Stack, Summary
 
 STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]
@@ -49,6 +52,7 @@ class World:
     """A clock, a capture that counts one call of each stack a second, and what is printed.
 
     :ivar lasts: Texts until the reader goes away.
+    :ivar full: There is no more room after that.
     :ivar slow: Seconds that it takes to print each interval.
     """
 
@@ -58,6 +62,7 @@ class World:
         self.stop_at = float("inf")
         self.lasts = 1000
         self.slow: list[float] = []
+        self.full = False
         self.detached = False
         self.intervals: list[tuple[int, float]] = []
         self.ends: list[list[Count]] = []
@@ -93,6 +98,8 @@ class World:
         self.texts.append(text)
         if text == "interval":
             self.now += self.slow.pop(0) if self.slow else 0
+        if self.full and len(self.texts) > self.lasts:
+            raise OutputError(OSError(errno.ENOSPC, "No space left on device"))
         return len(self.texts) <= self.lasts
 
 
@@ -105,7 +112,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def run(world: Any, duration: float | None = None, interval: float | None = None) -> None:
-    assert counting.run(world, world, world, duration, interval) is SUMMARY
+    assert counting.run(world, world, world, duration, interval) == Finished(SUMMARY)
     (total,) = world.ends
     assert sum(count.count for count in total) == 11 * (int(world.now * 1000) - 100_000)
 
@@ -128,6 +135,20 @@ def test_what_is_counted_in_each_interval_comes_before_all_of_it(world: World) -
     assert world.texts == ["interval"] * 3 + ["end"]
     assert world.intervals == [(11_000, 1)] * 3
     assert world.now == pytest.approx(103.5)
+
+
+@pytest.mark.parametrize(
+    ("interval", "lasts", "texts"), [(1, 2, ["interval"] * 3 + ["end"]), (None, 0, ["end"])]
+)
+def test_without_room_for_what_it_prints_it_ends_with_the_summary(
+    world: Any, interval: float | None, lasts: int, texts: list[str]
+) -> None:
+    world.full, world.lasts = True, lasts
+    finished = counting.run(world, world, world, 9.5, interval)
+    assert finished.summary is SUMMARY
+    assert finished.failed
+    assert world.detached
+    assert world.texts == texts
 
 
 def test_an_interval_longer_than_a_second_is_kept(world: World) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -82,16 +83,23 @@ class Numbers:
 
 
 class Output:
-    """Standard output, whose reader goes away with a certain write."""
+    """Standard output, which ends with a certain write.
 
-    def __init__(self, lasts: int | None = None) -> None:
+    :param full: There is no more room then; otherwise its reader has gone.
+    """
+
+    def __init__(self, lasts: int | None = None, full: bool = False) -> None:
         self.texts: list[str] = []
         self._lasts = lasts
+        self._full = full
 
     def write(self, text: str) -> bool:
         assert self._lasts is None or len(self.texts) <= self._lasts
         self.texts.append(text)
-        return self._lasts is None or len(self.texts) <= self._lasts
+        lasts = self._lasts is None or len(self.texts) <= self._lasts
+        if self._full and not lasts:
+            raise OutputError(OSError(errno.ENOSPC, "No space left on device"))
+        return lasts
 
     def write_pieces(self, pieces: Sequence[bytes]) -> bool:
         return self.write(b"".join(pieces).decode())
@@ -99,7 +107,7 @@ class Output:
 
 def streamed(
     reads: list[list[int]], output: Output, count: int | None = None, waits: int | None = None
-) -> tuple[Source, Ledger, bool]:
+) -> tuple[Source, Ledger, OutputError | None]:
     source: Any = Source(reads)
     stopper: Any = Stopper(max(len(reads) - 1, 0) if waits is None else waits)
     if not stopper.waits:
@@ -107,8 +115,8 @@ def streamed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "write", output.write)
         patch.setattr(running, "write_pieces", output.write_pieces)
-        summary, open_ = running.run(source, stopper, Numbers(), count)
-    return source, summary.ledger, open_
+        summary, failed = running.run(source, stopper, Numbers(), count)
+    return source, summary.ledger, failed
 
 
 READS = st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=5)
@@ -119,28 +127,28 @@ def test_so_many_events_are_printed_as_were_asked_for_and_the_rest_is_past_count
     reads: list[list[int]], count: int | None
 ) -> None:
     output = Output()
-    source, ledger, open_ = streamed(reads, output, count)
+    source, ledger, failed = streamed(reads, output, count)
     printed = source.events if count is None else min(count, source.events)
     *events, end = output.texts
     assert "".join(events).split() == [str(number) for number in range(printed)]
     assert "" not in events
-    assert (end, open_) == ("end", True)
+    assert (end, failed) == ("end", None)
     assert ledger.recorded == printed
     rest = source.events - printed
     assert ledger.lost == ({"past_count": rest} if rest else {})
     assert ledger.balance == 0
 
 
-@given(READS, st.none() | st.integers(1, 30), st.integers(0, 5))
-def test_what_comes_after_the_reader_has_gone_is_lost_as_that(
-    reads: list[list[int]], count: int | None, lasts: int
+@given(READS, st.none() | st.integers(1, 30), st.integers(0, 5), st.booleans())
+def test_what_comes_after_the_reader_or_the_room_has_gone_is_lost_as_that(
+    reads: list[list[int]], count: int | None, lasts: int, full: bool
 ) -> None:
-    output = Output(lasts)
-    source, ledger, open_ = streamed(reads, output, count)
+    output = Output(lasts, full)
+    source, ledger, failed = streamed(reads, output, count)
     events = [text for text in output.texts if text != "end"]
     written = "".join(events).split()
     assert written == [str(number) for number in range(len(written))]
-    assert open_ == (len(output.texts) <= lasts)
+    assert bool(failed) == (full and len(output.texts) > lasts)
     # The last text was written in part; nobody knows how much of it was read.
     assert ledger.recorded == len(written)
     assert ledger.balance == 0
@@ -158,9 +166,10 @@ def test_after_the_last_event_nobody_waits_any_longer() -> None:
     assert ledger.lost == {"past_count": 10}
 
 
-def test_after_the_reader_has_gone_nobody_waits_any_longer() -> None:
-    source, ledger, open_ = streamed([[2, 2], [9], [1]], Output(0), waits=10)
-    assert not open_
+@pytest.mark.parametrize("full", [False, True])
+def test_after_the_reader_or_the_room_has_gone_nobody_waits_any_longer(full: bool) -> None:
+    source, ledger, failed = streamed([[2, 2], [9], [1]], Output(0, full), waits=10)
+    assert bool(failed) == full
     assert source.left == [[1]]
     assert (ledger.recorded, ledger.lost) == (2, {"output_closed": 11})
 
@@ -179,10 +188,10 @@ def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "write", output.write)
     monkeypatch.setattr(running, "write_pieces", output.write_pieces)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    summary, open_ = running.run(source, stopper, Numbers(), duration=0.25)
+    summary, failed = running.run(source, stopper, Numbers(), duration=0.25)
     assert clock[0] == pytest.approx(100.25)
     assert summary.ledger.recorded == 4  # after 0.1, 0.2 and 0.25 s, and after detaching
-    assert open_
+    assert failed is None
 
 
 Write = Callable[[str], bool]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from kwalk.commands import options
 from kwalk.errors import UsageError
@@ -46,7 +45,7 @@ class CountCommand:
         from kwalk.commands.budget import Budget
         from kwalk.commands.counting import run
         from kwalk.commands.running import Stopper, announce
-        from kwalk.report import count, summary
+        from kwalk.report import count
         from kwalk.symbolize.symbolizer import Symbolizer
 
         if args.interval and args.format == "folded":
@@ -78,9 +77,8 @@ class CountCommand:
             else:
                 report = count.Text(symbolizer, addresses, args.top)
             budget = Budget(capture, args.budget) if args.budget else None
-            result = run(capture, stopper, report, args.duration, args.interval, budget)
-        sys.stderr.write(summary.as_text(result, symbolizer))
-        return summary.exit_code(result, args.strict)
+            finished = run(capture, stopper, report, args.duration, args.interval, budget)
+        return finished.conclude(symbolizer, args.strict)
 
 
 command = CountCommand()

@@ -8,8 +8,9 @@ import time
 
 from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
-from kwalk.commands.running import Stopper, write
-from kwalk.profile import Count, Process, Profile, Stack, Summary
+from kwalk.commands.running import Finished, Stopper, write
+from kwalk.errors import OutputError
+from kwalk.profile import Count, Process, Profile, Stack
 from kwalk.report.count import CountReport
 
 LOOK_SECONDS = 0.5
@@ -35,7 +36,7 @@ def run(
     duration: float | None = None,
     interval: float | None = None,
     budget: Budget | None = None,
-) -> Summary:
+) -> Finished:
     """Wait until told to stop, then detach and print what was counted.
 
     :param duration: Stop after this many seconds.
@@ -47,6 +48,7 @@ def run(
     step = math.inf if interval is None else interval
     due = started + step
     before: _Before = {}
+    failed: OutputError | None = None
     while not stopper.stopped and (now := time.monotonic()) < end:
         if now < due:
             stopper.wait(min(end, due, now + LOOK_SECONDS) - now)
@@ -54,7 +56,11 @@ def run(
                 break
             continue
         counts = since(before, capture.counts())
-        if not write(report.interval(counts, now - last)):
+        try:
+            if not write(report.interval(counts, now - last)):
+                break
+        except OutputError as error:
+            failed = error
             break
         # Where printing took longer than an interval, those that it missed are one.
         last, due = now, now + step - (now - due) % step
@@ -63,5 +69,8 @@ def run(
     summary = capture.summary()
     if budget:
         budget.report(summary)
-    write(report.end(Profile(counts, summary)))
-    return summary
+    try:
+        write(report.end(Profile(counts, summary)))
+    except OutputError as error:
+        failed = error
+    return Finished(summary, failed)

@@ -30,7 +30,6 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     from kwalk.capture import Capture
     from kwalk.commands.running import Stopper, announce, run
-    from kwalk.report import summary
     from kwalk.report.stream import Names
     from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -39,9 +38,8 @@ def _run(args: argparse.Namespace) -> int:
     with Stopper() as stopper, Capture(args.helper or args.manual, probe_options) as capture:
         announce("bpf_get_stack_test", capture)
         symbolizer = Symbolizer(capture.symbols)
-        result, _ = run(capture, stopper, Names(symbolizer))
-    sys.stderr.write(summary.as_text(result, symbolizer))
-    return summary.exit_code(result, args.strict)
+        finished = run(capture, stopper, Names(symbolizer))
+    return finished.conclude(symbolizer, args.strict)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,13 +9,16 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from kwalk.capture import Capture
 from kwalk.cli import close_output
 from kwalk.commands.budget import Budget
 from kwalk.errors import OutputError
 from kwalk.profile import Summary
+from kwalk.report import summary as summaries
 from kwalk.report.stream import StreamReport
+from kwalk.symbolize.symbolizer import Symbolizer
 
 POLL_SECONDS = 0.1
 
@@ -56,6 +59,27 @@ class Stopper:
                 self.stopped = True
 
 
+class Finished(NamedTuple):
+    """What came of a capture.
+
+    :ivar failed: Why standard output took no more, if that is what ended it.
+    """
+
+    summary: Summary
+    failed: OutputError | None = None
+
+    def conclude(self, symbolizer: Symbolizer, strict: bool) -> int:
+        """Print the summary on stderr, and return the exit code.
+
+        :param strict: See ``report.summary.exit_code``.
+        :raises OutputError: ``failed``.
+        """
+        sys.stderr.write(summaries.as_text(self.summary, symbolizer))
+        if self.failed:
+            raise self.failed
+        return summaries.exit_code(self.summary, strict)
+
+
 def announce(prog: str, capture: Capture) -> None:
     """Say on stderr that the probe is attached, and what the user should know of it."""
     probe = capture.probe
@@ -76,20 +100,27 @@ def run(
     count: int | None = None,
     duration: float | None = None,
     budget: Budget | None = None,
-) -> tuple[Summary, bool]:
+) -> Finished:
     """Print events until told to stop, then detach and print what is left.
 
     :param count: Stop after this many events.
     :param duration: Stop after this many seconds.
     :param budget: What to keep to.
-    :return: The summary, and whether standard output is still open.
     """
     deadline = None if duration is None else time.monotonic() + duration
     left = count
     open_ = True
+    failed: OutputError | None = None
+
+    def put(pieces: Sequence[bytes]) -> None:
+        nonlocal open_, failed
+        try:
+            open_ = write_pieces(pieces)
+        except OutputError as error:
+            open_, failed = False, error
 
     def drain() -> None:
-        nonlocal left, open_
+        nonlocal left
         for batch in capture.batches():
             wanted = batch if left is None else batch.part(0, left)
             if left is not None:
@@ -98,7 +129,7 @@ def run(
                 unused = batch.part(len(wanted) if open_ else 0)
                 capture.drop(unused, "past_count" if open_ else "output_closed")
             if open_ and len(wanted):
-                open_ = write_pieces(report.pieces(wanted))
+                put(report.pieces(wanted))
 
     while open_ and not stopper.stopped and left != 0:
         remaining = POLL_SECONDS if deadline is None else deadline - time.monotonic()
@@ -114,8 +145,8 @@ def run(
     if budget:
         budget.report(summary)
     if open_:
-        open_ = write(report.end(summary))
-    return summary, open_
+        put([report.end(summary).encode()])
+    return Finished(summary, failed)
 
 
 def write(text: str) -> bool:

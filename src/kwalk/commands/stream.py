@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from kwalk.commands import options
 from kwalk.transport.abi import Output
@@ -33,7 +32,7 @@ class StreamCommand:
         from kwalk.capture import Capture
         from kwalk.commands.budget import Budget
         from kwalk.commands.running import Stopper, announce, run
-        from kwalk.report import stream, summary
+        from kwalk.report import stream
         from kwalk.symbolize.symbolizer import Symbolizer
 
         probe_options = options.probe_options(args, Output.EVENT)
@@ -43,9 +42,8 @@ class StreamCommand:
             symbolizer = Symbolizer(capture.symbols)
             report = form(symbolizer, addresses=options.addresses(args))
             budget = Budget(capture, args.budget) if args.budget else None
-            result, _ = run(capture, stopper, report, args.count, args.duration, budget)
-        sys.stderr.write(summary.as_text(result, symbolizer))
-        return summary.exit_code(result, args.strict)
+            finished = run(capture, stopper, report, args.count, args.duration, budget)
+        return finished.conclude(symbolizer, args.strict)
 
 
 command = StreamCommand()

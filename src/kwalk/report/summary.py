@@ -26,7 +26,7 @@ CAUSES = {
     "recursion": "the program was already running on that CPU",
     "kprobe_missed": "another kprobe was being handled on that CPU, or too many calls were under "
     "way to trace their returns",
-    "output_closed": "nobody read the output any more",
+    "output_closed": "the output was not read any more, or there was no room for it",
     "past_count": "they came after the last one that --count asked for",
 }
 

@@ -17,8 +17,8 @@ from kwalk.libbpf.object import Object
 from kwalk.transport.abi import NO_ADDRESS, NODE, Kind
 
 NODE_BYTES = NODE.size
-# As many nodes lie ahead of the first frame for each CPU: two roots, and the state of its walk; as
-# many again before them, of which the first is node 0.
+# As many nodes lie ahead of the first frame for each CPU (struct kw_cpu), the first two its roots;
+# as many again before them, of which the first is node 0.
 PER_CPU = 8
 # The members of struct kw_node that readers want; the 16 bytes at 8 are a process's name.
 _NODE = struct.Struct("<Q16sI4xQQ8xB7x")
