@@ -34,6 +34,8 @@ static __always_inline void kw_count_full(void)
 		c->pool_full++;
 }
 
+#define KW_SECOND 1000000000ULL
+
 /* Three decimal digits as text, the first one lowest, for each number below 1000. */
 const volatile __u32 digits[KW_DIGITS] SEC(".rodata.digits") = {};
 
@@ -43,16 +45,19 @@ static __always_inline __u32 kw_digits(__u64 number)
 	return digits[number & (KW_DIGITS - 1)];
 }
 
-/* "HH:MM:SS", once a second. */
-static __always_inline void kw_set_clock(struct kw_cpu *cpu, __u64 second)
+/* A second of the local clock has begun: "HH:MM:SS". Returns the nanoseconds of it that are over.
+ */
+static __always_inline __u64 kw_begin_second(struct kw_cpu *cpu, __u64 now)
 {
+	__u64 local = now + cfg.midnight_ns, second = local / KW_SECOND, over = local % KW_SECOND;
 	__u32 of_day = second % 86400;
 	__u32 hours = kw_digits(of_day / 3600) >> 8, minutes = kw_digits(of_day / 60 % 60) >> 8;
 	__u32 seconds = kw_digits(of_day % 60) >> 8;
 
-	cpu->second = second;
+	cpu->second = now - over;
 	cpu->clock[0] = hours | ':' << 16 | minutes << 24;
 	cpu->clock[1] = minutes >> 8 | ':' << 8 | seconds << 16;
+	return over;
 }
 
 /*
@@ -61,15 +66,17 @@ static __always_inline void kw_set_clock(struct kw_cpu *cpu, __u64 second)
  */
 static __always_inline void kw_fill_clock(struct kw_event *record, struct kw_cpu *cpu, __u64 now)
 {
-	__u64 us = (now + cfg.midnight_ns) / 1000, ms = us / 1000, second = ms / 1000;
-	__u32 *clock = (__u32 *)record->clock;
+	__u32 *clock = (__u32 *)record->clock, us, ms;
+	__u64 over = now - cpu->second;
 
-	if (cpu->second != second)
-		kw_set_clock(cpu, second);
+	if (over >= KW_SECOND || !cpu->clock[0])
+		over = kw_begin_second(cpu, now);
+	us = (__u32)over / 1000;
+	ms = us / 1000;
 	clock[0] = cpu->clock[0];
 	clock[1] = cpu->clock[1];
-	clock[2] = '.' | kw_digits(ms % 1000) << 8;
-	clock[3] = kw_digits(us % 1000) | (__u32)' ' << 24;
+	clock[2] = '.' | kw_digits(ms) << 8;
+	clock[3] = kw_digits(us - ms * 1000) | (__u32)' ' << 24;
 }
 
 /* Who was it, and when. */

@@ -201,7 +201,7 @@ static __always_inline void kw_take_hit(void *ctx, void *nodes, struct kw_cpu *c
 	*(volatile __u32 *)&w->node = (void *)node - nodes;
 	*(volatile int *)&w->step = step;
 	step = *(volatile int *)&w->step;
-	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits, step);
+	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits - cpu->kernel.hits, step);
 	if (w->node)
 		kw_deliver(ctx, nodes, w);
 }

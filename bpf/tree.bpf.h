@@ -73,7 +73,7 @@ struct kw_cpu {
 	struct kw_node kernel; /* the root of the kernel's own stacks */
 	struct kw_walk walk;
 	__u64 random; /* of xorshift64 */
-	__u64 second; /* since a midnight, of the last record; its text */
+	__u64 second; /* when that of the last record began, and its text */
 	__u32 clock[2];
 };
 

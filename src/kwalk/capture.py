@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.counts import StackCounts, scaled_to
+from kwalk.decode.counts import StackCounts, share_out
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
@@ -91,9 +91,11 @@ class Capture:
         self._ledger = Ledger(lost=lost)
         for count in counts:
             self._ledger.record(count.stack, count.count)
-        if not self.options.sampled:
-            return counts
-        return scaled_to(self._ledger.recorded * self.scale, counts)
+        out = self.probe.tree.sampled_out()
+        # Where calls were lost after they had been taken, nobody knows for how many they stood.
+        if out and self._ledger.recorded + out == self.probe.tree.hits():
+            return share_out(out, counts)
+        return counts
 
     def batches(self) -> Iterator[Batch]:
         """Yield the events that have arrived since the last call, all of them."""

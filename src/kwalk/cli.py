@@ -66,6 +66,8 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     :param prog: The name that the message begins with.
     :return: 0 to 255, as the shell sees it: 1 failure, 2 usage, 130 on Ctrl-C.
     """
+    if sys.stdout is None:  # it was closed (>&-): nobody wants to read anything
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         code = body()
         _flush()

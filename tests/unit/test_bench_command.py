@@ -300,13 +300,16 @@ def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_tabl
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_table_that_cannot_be_written_is_one_message(
-    run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch, form: str
+    run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
 ) -> None:
+    page = tmp_path / "page.html"
+    words = ["--runs=1", f"--format={form}", f"--html={page}"]
     with open("/dev/full", "w") as stdout:
         monkeypatch.setattr("sys.stdout", stdout)
-        code, _, err = run(main, "bench", "--runs=1", f"--format={form}", "ip_rcv", *OWN)
+        code, _, err = run(main, "bench", *words, "ip_rcv", *OWN)
         monkeypatch.undo()
     assert code == 1
+    assert page.read_text().rstrip().endswith("</html>")  # there is room for that
     assert "kwalk: the output cannot be written: No space left on device\n  Make room " in err
     assert "Traceback" not in err
 

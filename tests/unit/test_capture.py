@@ -101,6 +101,33 @@ def test_a_flag_in_one_record_changes_nothing_for_those_beside_it(engine: Engine
     assert (ledger.recorded, ledger.truncated, ledger.fallback, ledger.balance) == (4, 2, 1, 0)
 
 
+def clock(number: int) -> bytes:
+    return b"12:00:00.%06d " % number
+
+
+def test_times_stay_beside_their_calls_where_one_is_left_out(engine: Engine) -> None:
+    records = [
+        engine.walked(A, time_ns=1, clock=clock(1)),
+        engine.kernels(D, C, flags=FALLBACK, time_ns=2, clock=clock(2)),  # lacks the function
+        engine.walked(A, B, time_ns=3, clock=clock(3)),
+    ]
+    engine.ring = [[*records, *records]]  # as two runs
+    with Capture("ip_rcv", ProbeOptions()) as capture:
+        batches = list(capture.batches())
+    assert [list(batch.times) for batch in batches] == [[1, 3]] * 2
+    assert [list(batch.clocks) for batch in batches] == [[clock(1), clock(3)]] * 2
+
+
+def test_the_helpers_calls_have_their_times(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A), 6: words(D)}
+    engine.ring = [
+        [record(stack_id=id_, time_ns=n, clock=clock(n)) for n, id_ in enumerate((5, 6, 5))]
+    ]
+    with Capture("ip_rcv", ProbeOptions(Method.HELPER)) as capture:
+        (batch,) = capture.batches()
+    assert (list(batch.times), list(batch.clocks)) == ([0, 2], [clock(0), clock(2)])
+
+
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
 def test_brief_records_tell_the_stacks_only(engine: Engine, method: Method) -> None:
     engine.brief = True

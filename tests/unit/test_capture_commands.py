@@ -133,10 +133,10 @@ def test_the_place_is_announced_as_it_was_asked_for(
     assert f"\n{place}: 0 calls" in err
 
 
-def counts(engine: Engine) -> None:
-    """Two stacks, three calls."""
-    engine.planted.count(engine.planted.walked(A), ended=1)
-    engine.planted.count(engine.planted.walked(A, B, cpu=1), ended=2)
+def counts(engine: Engine, each: float = 1) -> None:
+    """Two stacks, three calls, each of which stands for some."""
+    engine.planted.count(engine.planted.walked(A), ended=1, each=each)
+    engine.planted.count(engine.planted.walked(A, B, cpu=1), ended=2, each=each)
     engine.count(3)
 
 
@@ -231,7 +231,7 @@ def test_counts_under_a_budget_cannot_be_had_at_intervals(engine: Engine, run: R
 def test_calls_left_alone_for_the_budget_are_in_every_ledger(
     engine: Engine, run: Run, form: tuple[str, str], budget: str
 ) -> None:
-    counts(engine)
+    counts(engine, each=110)
     engine.ring = [[engine.walked(A), engine.walked(A, B), engine.walked(A, B)]]
     engine.count(300)
     engine.planted.sample_out(290, cpu=0)
@@ -256,7 +256,7 @@ def test_calls_left_alone_for_the_budget_are_in_every_ledger(
 
 
 def test_what_top_leaves_out_is_scaled_like_the_rest(engine: Engine, run: Run) -> None:
-    counts(engine)
+    counts(engine, each=90)
     engine.count(300)
     engine.planted.sample_out(297)
     _, out, _ = run(main, "ip_rcv", "--method=manual", "--top=1", "--budget=2%")

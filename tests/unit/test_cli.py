@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,3 +132,13 @@ def test_a_reader_that_leaves_early_is_no_error(powerless_python: Python) -> Non
     script = f"{no_reader}; {body}; sys.exit(code)"
     done = powerless_python("-c", script, PYTHONUNBUFFERED="")  # else nothing is left to flush
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_standard_output_may_be_closed() -> None:
+    words = f"{shlex.quote(sys.executable)} -m kwalk doctor"
+    open_, closed = (
+        subprocess.run(["sh", "-c", each], capture_output=True, text=True, check=False)
+        for each in (words, f"{words} >&-")
+    )
+    assert (closed.returncode, closed.stderr) == (open_.returncode, open_.stderr)
+    assert "Traceback" not in closed.stderr

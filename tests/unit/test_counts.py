@@ -75,12 +75,35 @@ def test_what_each_call_stood_for_when_it_was_taken_is_what_counts(engine: Engin
 
 def test_what_calls_stand_for_adds_up_to_as_many_as_there_were(engine: Engine) -> None:
     tree = engine.planted
-    tree.count(tree.walked(A), ended=3, each=100)
-    tree.count(tree.walked(A, B), ended=1, cut=2, each=100)
-    tree.hit(540)  # chance would have it that fewer than usual were taken
-    tree.sample_out(534)
+    tree.count(tree.walked(A), ended=3, each=101)
+    tree.count(tree.walked(A, B), ended=1, cut=2, each=101)
+    tree.hit(546)  # chance would have it that more than usual were taken
+    tree.sample_out(540)
     counts, _ = counted(sampled=True)
-    assert scaled(counts) == [((FUNC, A, B), 1, 90), ((FUNC, A, B), 2, 180), ((FUNC, A), 3, 270)]
+    assert scaled(counts) == [((FUNC, A, B), 1, 91), ((FUNC, A, B), 2, 182), ((FUNC, A), 3, 273)]
+
+
+@pytest.mark.parametrize("out", [9, 400])  # 99 of A were left alone, more or less
+def test_those_that_were_all_taken_are_as_many_as_they_are(engine: Engine, out: int) -> None:
+    tree = engine.planted
+    tree.count(tree.walked(A), ended=1, each=100)
+    tree.count(tree.walked(A, B), ended=500)
+    tree.hit(501 + out)
+    tree.sample_out(out)
+    counts, _ = counted(sampled=True)
+    assert sorted(scaled(counts)) == [((FUNC, A), 1, 1 + out), ((FUNC, A, B), 500, 500)]
+
+
+def test_where_calls_were_lost_the_others_do_not_stand_for_them(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
+    engine.counted.add(1000, stack_id=5)
+    engine.counted.add(250, each=100, stack_id=6)
+    engine.planted.hit(51_000)
+    engine.planted.sample_out(49_500)
+    engine.count(51_000, lost_eexist=250)
+    counts, summary = counted(method=Method.HELPER, sampled=True)
+    assert scaled(counts) == [((FUNC, A), 1000, 1000), ((FUNC, B), 250, 25_000)]
+    assert summary.ledger.balance == 0
 
 
 def test_where_none_was_taken_there_is_nothing_to_scale(engine: Engine) -> None:

@@ -302,8 +302,14 @@ def test_the_tree_has_room_for_so_many_frames(
     assert kernel.sizes["buckets"] == {"value_size": size * 4}
     (config,) = kernel.config
     assert (config["nodes"], config["node_mask"]) == (nodes + 40, (size - 1) * 64)
+    assert "weights" not in kernel.sizes
     assert found.config == config
     found.close()
+
+
+def test_a_sample_has_a_weight_for_each_node(opened: Open, kernel: Kernel) -> None:
+    opened(nodes=25, sampled=True).close()
+    assert kernel.sizes["weights"] == {"value_size": 128 * 8}
 
 
 @pytest.mark.parametrize(

@@ -431,9 +431,21 @@ def test_the_time_of_day_is_that_of_the_local_clock(
     finally:
         monkeypatch.undo()
         time.tzset()
+    assert config()["midnight_ns"] < 86_400 * 10**9
     second = since // 10**9 % 86_400
     found = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
     assert found == expected or since % 10**9 > 900_000_000  # which the next second came after
+
+
+def test_a_clock_that_was_never_set_is_no_negative_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        monkeypatch.setattr(setting.time, "time_ns", time.monotonic_ns)
+        assert 0 <= config()["midnight_ns"] < 86_400 * 10**9
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_digits_are_three_to_a_word() -> None:

@@ -115,6 +115,16 @@ def _answers(port: int) -> bool:
         return False
 
 
+def _ends_with_us() -> list[str]:
+    """Return what makes a command end even if we are killed; nothing where that cannot be had."""
+    words = ["setpriv", "--pdeathsig", "KILL"]
+    try:
+        tried = subprocess.run([*words, "true"], capture_output=True, check=False)
+    except OSError:
+        return []
+    return [] if tried.returncode else words
+
+
 @contextmanager
 def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
     """``redis-benchmark -t set`` on a private server, which is gone afterwards.
@@ -130,8 +140,7 @@ def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
         )
     port = _free_port()
     words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
-    if shutil.which("setpriv"):  # it ends with us even if we are killed
-        words = ["setpriv", "--pdeathsig", "KILL", *words]
+    words = [*_ends_with_us(), *words]
     words += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     server = subprocess.Popen(  # a session of its own: Ctrl-C is for us to deal with
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True

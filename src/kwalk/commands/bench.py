@@ -127,18 +127,11 @@ class BenchCommand:
                 results.stopped = error.what
                 print(f"kwalk: {error}", file=sys.stderr)
                 code = 1
-        _print(results, args.format)
-        if page:
-            from kwalk.report import bench_page
-
-            try:
-                with page:
-                    page.write(bench_page.as_html(results))
-            except OSError as error:
-                raise KwalkError(
-                    f"{args.html} cannot be written: {error.strerror}",
-                    "Make room there; what was measured is printed above.",
-                ) from None
+        try:
+            _print(results, args.format)
+        finally:
+            if page:
+                _write(page, results)
         return code
 
     @staticmethod
@@ -153,6 +146,19 @@ def _open(path: str) -> TextIO:
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}", "Name another file for --html."
+        ) from None
+
+
+def _write(page: TextIO, results: Results) -> None:
+    from kwalk.report import bench_page
+
+    try:
+        with page:
+            page.write(bench_page.as_html(results))
+    except OSError as error:
+        raise KwalkError(
+            f"{page.name} cannot be written: {error.strerror}",
+            "Make room there; what was measured is printed above.",
         ) from None
 
 

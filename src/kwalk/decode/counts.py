@@ -40,15 +40,18 @@ class _Sums:
         return sorted(found, key=lambda count: count.calls)
 
 
-def scaled_to(calls: float, counts: list[Count]) -> list[Count]:
-    """Return counts, each scaled further by the same factor, such that they come to ``calls``.
+def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
+    """Return counts of which what they stand for beyond themselves comes to ``left_alone``.
 
-    What single events stand for adds up to the number of all of them only roughly; that number is
-    known, and their ratio is more exact.
+    By chance it comes to a little more or less. How many calls were left alone is known, and who
+    had more of them than others is more exact than how many each had. Those taken are certain.
     """
-    whole = sum(count.calls for count in counts)
-    factor = calls / whole if whole else 1.0
-    return [replace(count, scaled=count.calls * factor) for count in counts]
+    beyond = sum(count.calls - count.count for count in counts)
+    factor = left_alone / beyond if beyond else 1.0
+    return [
+        replace(count, scaled=count.count + (count.calls - count.count) * factor)
+        for count in counts
+    ]
 
 
 class StackCounts:

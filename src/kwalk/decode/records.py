@@ -81,6 +81,6 @@ def batch(table: memoryview, calls: Sequence[Call], brief: bool) -> Batch:
     """Return the events of a run, whose calls are known."""
     if brief:
         return Batch(calls)
-    # Of the nanoseconds most reports want one: a view, of a copy, since the ring's memory goes.
+    # Text wants no nanoseconds: a view, of a copy, since the ring's memory goes.
     times = memoryview(bytes(table)).cast("Q")[_ROW.size // 8 - 1 :: _ROW.size // 8]
     return Batch(calls, times, _column(_CLOCK, table))

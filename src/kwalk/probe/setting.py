@@ -119,8 +119,8 @@ def _midnight_ns() -> int:
 
     A change of the clock, as to summer time, is not followed.
     """
-    now = time.time_ns()
-    return now + time.localtime(now // 10**9).tm_gmtoff * 10**9 - time.monotonic_ns()
+    since_epoch = time.time_ns() - time.monotonic_ns()
+    return (since_epoch + time.localtime().tm_gmtoff * 10**9) % (86_400 * 10**9)
 
 
 def digits() -> bytes:
@@ -138,7 +138,7 @@ def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
     last = symbols.lookup(symbols.address("end_repeat_nmi") or start)
     if not start or not last:
         return 0, 0
-    beyond = range(last.address, last.address + PAGE, 16)  # functions are aligned to that
+    beyond = range(last.address + 16 & -16, last.address + PAGE, 16)  # as functions are aligned
     return start, next((end for end in beyond if symbols.lookup(end) != last), start)
 
 
