@@ -86,8 +86,6 @@ static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu)
 
 	record->time_ns = now;
 	kw_fill_clock(record, cpu, now);
-	record->reserved = 0;
-	record->cpu = bpf_get_smp_processor_id();
 	record->tgid = ids >> 32;
 	record->pid = ids;
 	if (cfg.typed_loads) {
@@ -114,6 +112,7 @@ static __always_inline void kw_submit(const struct kw_event *event, void *nodes)
 		record->node = event->node;
 		record->stack_id = event->stack_id;
 		record->flags = event->flags;
+		record->cpu = bpf_get_smp_processor_id();
 		record->other = event->other;
 		if (cfg.output == KW_OUTPUT_EVENT)
 			kw_fill(record, kw_cpu_at(nodes, kw_cpu_offset()));

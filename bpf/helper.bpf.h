@@ -71,7 +71,7 @@ static __always_inline void kw_count_helper_loss(struct kw_counters *c, __s64 er
 		c->lost_other++;
 }
 
-static __always_inline __s64 kw_stack_id(void *ctx, __u32 *flags)
+static __always_inline __s64 kw_stack_id(void *ctx, __u16 *flags)
 {
 	if (*(volatile __u32 *)&control.active_map) {
 		*flags |= KW_EV_MAP;

@@ -10,6 +10,7 @@ from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
+from kwalk.decode.records import batch_of_rows
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
@@ -116,18 +117,15 @@ class Capture:
         # After detaching, both maps are read: the one now filled and the one before.
         for _ in range(2 if self._stopped else 1):
             calls = []
-            times = []
+            kept = []
             for record, stack, cause in self._helper:
                 if stack is None:
                     self._ledger.lose(cause, 1)
                     continue
                 self._ledger.record(stack, 1)
                 calls.append(self._calls.call(stack, None if brief else record.who()))
-                times.append((record.time_ns, record.clock))
-            if brief or not calls:
-                yield Batch(calls)
-            else:
-                yield Batch(calls, *zip(*times, strict=True))
+                kept.append(record)
+            yield batch_of_rows(kept, calls, brief)
 
     def read_both(self) -> Iterator[tuple[Event, Event | None]]:
         """Yield (manual, helper) pairs of the same event; helper is None where it lost the stack.

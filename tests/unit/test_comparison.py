@@ -20,7 +20,7 @@ Sides = list[tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 def record(node: int, other: int, flags: int = 0) -> Record:
-    return Record(node, stack_id=0, other=other, flags=DIFFERS | flags)
+    return Record(node=node, stack_id=0, other=other, flags=DIFFERS | flags)
 
 
 @pytest.fixture

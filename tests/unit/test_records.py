@@ -18,7 +18,7 @@ from kwalk.decode.records import Record, rows
 from kwalk.profile import Batch, Call, Stack, Who
 from kwalk.transport.abi import NO_ID, TRUNCATED
 
-U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (32, 64))
+U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 S32 = st.integers(-(1 << 31), (1 << 31) - 1)
 # Few of each, so that some are equal.
 FEW = st.integers(0, 2)
@@ -26,12 +26,12 @@ COMMS = st.sampled_from((b"redis", b"re\0is", b"", b"sixteen bytes ok"))
 MEMBERS = st.fixed_dictionaries(
     {
         "node": U32,
-        "flags": U32,
+        "flags": U16,
         "other": U32,
         "stack_id": S32,
         "time_ns": U64,
         "clock": st.binary(min_size=16, max_size=16),
-        "cpu": U32 | FEW,
+        "cpu": U16 | FEW,
         "tgid": U32 | FEW,
         "pid": U32 | FEW,
         "comm": st.binary(max_size=16) | COMMS,
@@ -51,7 +51,7 @@ def test_a_record_comes_out_as_it_went_in(members: list[dict[str, Any]]) -> None
 
 @given(st.lists(MEMBERS, max_size=9))
 def test_of_a_brief_record_the_stack_comes_out(members: list[dict[str, Any]]) -> None:
-    kept = ("node", "stack_id", "other", "flags")
+    kept = ("node", "stack_id", "other", "flags", "cpu")
     expected = [Record(**{name: each[name] for name in kept}) for each in members]
     assert list(rows(run(members, brief=True), brief=True)) == expected
 
@@ -62,10 +62,12 @@ def test_times_are_the_rows_turned(members: list[dict[str, Any]], more: int) -> 
     table = run(members + numbered)
     found = list(rows(table, brief=False))
     calls = [Call(Stack((row.node,))) for row in found]
-    batch = records.batch(table, calls, brief=False)
-    assert list(batch.calls) == calls
-    assert list(batch.times) == [row.time_ns for row in found]
-    assert list(batch.clocks) == [row.clock for row in found]
+    batch = records.batch(table, calls, records.columns(table, brief=False).clocks)
+    by_rows = records.batch_of_rows(found, calls, brief=False)
+    for each in (batch, by_rows):
+        assert list(each.calls) == calls
+        assert list(each.times) == [row.time_ns for row in found]
+        assert list(each.clocks) == [row.clock for row in found]
 
 
 @given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
@@ -73,8 +75,9 @@ def test_keys_are_equal_where_but_the_time_differs(
     members: list[dict[str, Any]], more: int
 ) -> None:
     table = run(members + [members[0] | {"time_ns": n} for n in range(more if members else 0)])
-    timeless = [row._replace(time_ns=0, clock=b"") for row in rows(table, brief=False)]
-    keys = records.keys(table, brief=False)
+    beside = {"stack_id": 0, "other": 0, "time_ns": 0, "clock": b""}
+    timeless = [row._replace(**beside) for row in rows(table, brief=False)]
+    keys = records.columns(table, brief=False).keys
     assert [timeless.index(row) for row in timeless] == [keys.index(key) for key in keys]
     assert [records.from_key(key) for key in keys] == timeless
 
@@ -82,11 +85,12 @@ def test_keys_are_equal_where_but_the_time_differs(
 @given(st.lists(MEMBERS, max_size=20))
 def test_keys_of_brief_records_tell_stacks_and_flags_apart(members: list[dict[str, Any]]) -> None:
     table = run(members, brief=True)
-    known = [(row.node, row.flags) for row in rows(table, brief=True)]
-    keys = records.keys(table, brief=True)
+    known = [(row.node, row.flags, row.cpu) for row in rows(table, brief=True)]
+    keys = records.columns(table, brief=True).keys
     assert [known.index(each) for each in known] == [keys.index(key) for key in keys]
-    assert [(row.node, row.flags) for row in map(records.from_key, keys)] == known
-    assert records.batch(table, [], brief=True) == Batch([])
+    assert [(row.node, row.flags, row.cpu) for row in map(records.from_key, keys)] == known
+    assert records.batch(table, [], ()) == Batch([])
+    assert records.batch_of_rows([], [], brief=True) == Batch([])
 
 
 def test_equal_calls_are_one_object_and_no_others() -> None:
@@ -118,10 +122,10 @@ def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
 
 def test_a_record_in_the_bytes_of_the_abi() -> None:
     raw = bytes.fromhex(
-        "4800000012340000"  # the ring's own: length, page number
-        "4002000009000000" "f4ffffff80020000"  # node, flags, stack_id, other
+        "4000000012340000"  # the ring's own: length, page number
+        "f4ffffff80020000" "4002000009000300"  # stack_id, other, node, flags, cpu
+        "6400000065000000"  # tgid, pid
         "72656469732dff006761726261676500"  # comm
-        "0300000064000000" "6500000000000000"  # cpu, tgid, pid, reserved
         "32333a35393a30302e31323334353620" "0102000000000000"  # clock, time_ns
     )  # fmt: skip
     buffer = bytearray(raw)

@@ -14,29 +14,26 @@ from kwalk.transport.abi import BRIEF_BYTES, EVENT
 from kwalk.transport.ring import HEADER
 
 _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))
-_BRIEF = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes[:4]))
+_BRIEF = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes[:5]))
 assert _BRIEF.size == HEADER + BRIEF_BYTES
-# Whatever stands before the time is equal in many records.
-_TIMELESS = struct.Struct("<" + "".join(EVENT.codes[:-2]))
-_CLOCK_AT = HEADER + _TIMELESS.size
-_CLOCK_BYTES = struct.calcsize(EVENT.codes[-2])
-_KEY = f"{HEADER}x{_TIMELESS.size}s{_ROW.size - _CLOCK_AT}x"
-_CLOCK = f"{_CLOCK_AT}x{_CLOCK_BYTES}s{_ROW.size - _CLOCK_AT - _CLOCK_BYTES}x"
+# From the node on, and without the time, many records are equal.
+_CALL = struct.Struct("<" + "".join(EVENT.codes[2:8]))
+_CALL_AND_CLOCK = f"{HEADER + 8}x{_CALL.size}s{struct.calcsize(EVENT.codes[8])}s8x"
+assert struct.calcsize("<" + _CALL_AND_CLOCK) == _ROW.size
 _BLOCK = 64
 
 
 class Record(NamedTuple):
     """One record; time and who it was are blank in brief ones."""
 
-    node: int
-    flags: int
     stack_id: int
     other: int
-    comm: bytes = b""
+    node: int
+    flags: int
     cpu: int = 0
     tgid: int = 0
     pid: int = 0
-    reserved: int = 0
+    comm: bytes = b""
     clock: bytes = b""
     time_ns: int = 0
 
@@ -50,37 +47,48 @@ def rows(table: memoryview, brief: bool) -> Iterator[Record]:
     return (Record(*row) for row in (_BRIEF if brief else _ROW).iter_unpack(table))
 
 
-def keys(table: memoryview, brief: bool) -> Sequence[int | bytes]:
-    """Return what tells calls apart: equal where only the time differs.
+class Columns(NamedTuple):
+    """What is looked at of every record; times of day are not there in brief ones.
 
-    Of brief records that is the stack, hence nothing that is merely beside it.
+    :ivar keys: Equal where only the time differs. Of brief records that is the stack, hence nothing
+        that is merely beside it.
     """
-    if brief:  # node and flags
-        return table.cast("Q")[HEADER // 8 :: _BRIEF.size // 8].tolist()
-    return _column(_KEY, table)
+
+    keys: Sequence[int | bytes]
+    clocks: Sequence[bytes] = ()
 
 
-def _column(code: str, table: memoryview) -> list[bytes]:
-    """Return one piece of bytes of each record; many at once, since each call has its price."""
+def columns(table: memoryview, brief: bool) -> Columns:
+    """Return the records of a run as columns."""
+    if brief:  # node, flags and CPU
+        return Columns(table.cast("Q")[(HEADER + 8) // 8 :: _BRIEF.size // 8].tolist())
+    # Many records at once, since each call of the unpacker has its price.
     count = len(table) // _ROW.size
     whole = count - count % _BLOCK
     split = whole * _ROW.size
-    found = list(chain.from_iterable(struct.iter_unpack("<" + code * _BLOCK, table[:split])))
-    found += struct.unpack("<" + code * (count - whole), table[split:])
-    return found
+    many, rest = "<" + _CALL_AND_CLOCK * _BLOCK, "<" + _CALL_AND_CLOCK * (count - whole)
+    found = list(chain.from_iterable(struct.iter_unpack(many, table[:split])))
+    found += struct.unpack(rest, table[split:])
+    return Columns(found[::2], found[1::2])
 
 
 def from_key(key: int | bytes) -> Record:
     """Return the record of a key, without what is not in the key."""
-    if isinstance(key, int):
-        return Record(key & 0xFFFFFFFF, key >> 32, 0, 0)
-    return Record(*_TIMELESS.unpack(key))
+    data = key.to_bytes(8, "little") if isinstance(key, int) else key
+    return Record(0, 0, *_CALL.unpack(data.ljust(_CALL.size, b"\0")))
 
 
-def batch(table: memoryview, calls: Sequence[Call], brief: bool) -> Batch:
+def batch(table: memoryview, calls: Sequence[Call], clocks: Sequence[bytes]) -> Batch:
     """Return the events of a run, whose calls are known."""
-    if brief:
+    if not clocks:
         return Batch(calls)
     # Text wants no nanoseconds: a view, of a copy, since the ring's memory goes.
     times = memoryview(bytes(table)).cast("Q")[_ROW.size // 8 - 1 :: _ROW.size // 8]
-    return Batch(calls, times, _column(_CLOCK, table))
+    return Batch(calls, times, clocks)
+
+
+def batch_of_rows(rows: Sequence[Record], calls: Sequence[Call], brief: bool) -> Batch:
+    """Return the events of these records, of which each has its call."""
+    if brief:
+        return Batch(calls)
+    return Batch(calls, [row.time_ns for row in rows], [row.clock for row in rows])

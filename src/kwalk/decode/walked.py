@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kwalk.columns import look_up
 from kwalk.decode import records
 from kwalk.decode.calls import MOST_KNOWN, Calls
@@ -35,7 +33,7 @@ class WalkedRecords:
 
     def batch(self, table: memoryview, ledger: Ledger) -> Batch:
         """Return the events of a run; the ledger is told of all of them."""
-        keys = records.keys(table, self._brief)
+        keys, clocks = records.columns(table, self._brief)
         try:
             calls = look_up(self._known, keys)
         except KeyError:
@@ -47,7 +45,7 @@ class WalkedRecords:
                 ledger.record(call.stack, 1)
         else:
             ledger.recorded += len(calls)
-        return records.batch(table, calls, self._brief)
+        return records.batch(table, calls, clocks)
 
     def _learn(self, keys: set[int | bytes]) -> bool:
         """Get to know calls; return False if one needs a look each time that it comes."""
@@ -70,20 +68,15 @@ class WalkedRecords:
     def _by_rows(self, table: memoryview, ledger: Ledger) -> Batch:
         calls = []
         kept = []
-        for index, record in enumerate(records.rows(table, self._brief)):
+        for record in records.rows(table, self._brief):
             stack = self.stack(record)
             if stack is None:
                 ledger.lose("no_entry_frame", 1)
                 continue
             ledger.record(stack, 1)
             calls.append(self._call(stack, record))
-            kept.append(index)
-        whole = records.batch(table, calls, self._brief)
-        return replace(
-            whole,
-            times=[whole.times[index] for index in kept if whole.times],
-            clocks=[whole.clocks[index] for index in kept if whole.clocks],
-        )
+            kept.append(record)
+        return records.batch_of_rows(kept, calls, self._brief)
 
     def stack(self, record: Record) -> Stack | None:
         """Return a record's stack; None if it is the kernel's, and the function is not in it."""

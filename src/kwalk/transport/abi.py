@@ -139,7 +139,7 @@ WEIGHT_ONE = 256  # KW_WEIGHT_ONE
 NO_ADDRESS = 0x6B77616C6B000000  # KW_NO_ADDRESS
 EVENT = Layout(
     "kw_event",
-    "node:I flags:I stack_id:i other:I comm:16s cpu:I tgid:I pid:I reserved:I clock:16s time_ns:Q",
+    "stack_id:i other:I node:I flags:H cpu:H tgid:I pid:I comm:16s clock:16s time_ns:Q",
 )
 BRIEF_BYTES = 16  # KW_BRIEF_BYTES
 DIGITS = 1024  # KW_DIGITS
