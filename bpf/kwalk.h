@@ -76,6 +76,10 @@ struct kw_config {
 	__u64 entry_end;
 	__u64 nmi_start; /* the entry of NMIs */
 	__u64 nmi_end;
+	__u64 switch_asm_start; /* __switch_to_asm() */
+	__u64 switch_asm_end;
+	__u64 switch_start; /* __switch_to() */
+	__u64 switch_end;
 	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
 	__u64 optinsn_slots; /* 0 if unknown */
 	__u64 midnight_ns;   /* from some local midnight to when CLOCK_MONOTONIC began */
@@ -237,6 +241,7 @@ struct kw_counters {
 	__u64 wrong_start;    /* the kernel started at the address behind the int3 */
 	__u64 stacked_hooks;  /* the kernel undid one of two replacements of an address */
 	__u64 nested_nmi;     /* the kernel did not find back from the stack of NMIs */
+	__u64 task_switch;    /* the kernel did not take the stack for the current task's */
 };
 
 /* In and out of the kw_facts program, which is run once before attaching. */

@@ -11,6 +11,7 @@ enum kw_verdict {
 	KW_WRONG_START,	   /* the kernel starts at the address behind the int3 of a kprobe */
 	KW_STACKED_HOOKS,  /* the kernel undoes one of two replacements of a return address */
 	KW_NESTED_NMI,	   /* the kernel does not find back from the stack of NMIs */
+	KW_TASK_SWITCH,	   /* the kernel does not take the stack for the current task's */
 	KW_DIFFERENT,
 	KW_NOT_COMPARED, /* the kernel's stack was cut off before FUNC's caller */
 };
@@ -155,8 +156,28 @@ static __always_inline bool kw_ends_with_nmi(const struct kw_scratch *sc)
 {
 	__u32 nr = sc->kernel.nr;
 
-	return kw_unwinder() == KW_UNWIND_FP && nr > 1 &&
+	return nr > 1 &&
 	       sc->kernel.frames[(nr - 2) & 127] - cfg.nmi_start < cfg.nmi_end - cfg.nmi_start;
+}
+
+static __always_inline bool kw_switches(__u64 ip)
+{
+	return ip - cfg.switch_asm_start < cfg.switch_asm_end - cfg.switch_asm_start ||
+	       ip - cfg.switch_start < cfg.switch_end - cfg.switch_start;
+}
+
+/*
+ * Between two tasks the stack is the next one's already, and the current task still the one before:
+ * the kernel's unwinder looks for its stack, and ends. Only an NMI gets in there. The kernel's last
+ * frame, the interrupted one, is in __switch_to(), or called by it.
+ */
+static __always_inline bool kw_ends_between_tasks(const struct kw_scratch *sc, __u32 ours,
+						  __u32 theirs)
+{
+	__u32 last = ours + sc->kernel.nr - 1 - theirs;
+
+	return kw_switches(sc->walk.frames[last & 127]) ||
+	       kw_switches(sc->walk.frames[(last + 1) & 127]);
 }
 
 /* The walk from FUNC's caller on, the kernel from `theirs` on. */
@@ -164,6 +185,7 @@ static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 theirs)
 {
 	/* Where two hooks were stacked the kernel shows the trampoline of one. */
 	__u64 hook = sc->walk.flags & KW_EV_STACKED ? cfg.graph_return : 0;
+	__u32 ours;
 
 	if (kw_equal(sc, 1, theirs, 0))
 		return KW_SAME;
@@ -173,10 +195,17 @@ static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 theirs)
 		return KW_STACKED_HOOKS;
 	if (hook && kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, hook))
 		return KW_STACKED_HOOKS;
-	if (kw_ends_with_nmi(sc) &&
-	    (kw_equal(sc, 1, theirs, KW_ANY_END) || kw_equal(sc, 2, theirs, KW_ANY_END)))
-		return KW_NESTED_NMI;
-	return KW_DIFFERENT;
+	if (!kw_ends_with_nmi(sc))
+		return KW_DIFFERENT;
+	if (kw_equal(sc, 1, theirs, KW_ANY_END))
+		ours = 1;
+	else if (kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, KW_ANY_END))
+		ours = 2;
+	else
+		return KW_DIFFERENT;
+	if (kw_ends_between_tasks(sc, ours, theirs))
+		return KW_TASK_SWITCH;
+	return kw_unwinder() == KW_UNWIND_FP ? KW_NESTED_NMI : KW_DIFFERENT;
 }
 
 /* Compare sc->walk with sc->kernel. */
@@ -229,6 +258,8 @@ static __always_inline int kw_verify(struct kw_scratch *sc)
 		c->stacked_hooks++;
 	else if (verdict == KW_NESTED_NMI)
 		c->nested_nmi++;
+	else if (verdict == KW_TASK_SWITCH)
+		c->task_switch++;
 	else if (verdict != KW_SAME)
 		c->mismatches++;
 	return verdict;

@@ -228,13 +228,18 @@ def test_there_is_no_self_check_to_speak_of_otherwise(
 
 
 def test_what_was_compared_is_what_the_program_counted(engine: Engine) -> None:
-    wrong = {"wrong_start": 3, "stacked_hooks": 4, "nested_nmi": 5}
+    wrong = {"wrong_start": 3, "stacked_hooks": 4, "nested_nmi": 5, "task_switch": 6}
     engine.count(0, checked=90, mismatches=1, missing_caller=2, **wrong)
     verify = captured(method=Method.MANUAL, verify=100)[1].verify
     assert verify
     assert (verify.every, verify.checked, verify.mismatches) == (100, 90, 1)
     assert verify.missing_caller == 2
-    assert verify.kernel_wrong == {"int3_start": 3, "stacked_hooks": 4, "nested_nmi": 5}
+    assert verify.kernel_wrong == {
+        "int3_start": 3,
+        "stacked_hooks": 4,
+        "nested_nmi": 5,
+        "task_switch": 6,
+    }
     assert set(verify.kernel_wrong) == set(KERNEL_WRONG)
 
 

@@ -35,6 +35,9 @@ SYMBOLS = {
     "nmi_restore": 0x8A3,
     "entry_SYSCALL32_ignore": 0x8C0,
     "__entry_text_end": 0x900,
+    "__switch_to_asm": 0x910,
+    "__switch_to": 0xA00,
+    "behind_it": 0xAA0,
     "_etext": 0x1000,
     "__start_orc_unwind_ip": 0x2000,
     "__start_orc_unwind": 0x2190,
@@ -130,6 +133,14 @@ def test_the_entry_of_nmis_reaches_to_the_call_of_their_handler(hidden: list[str
     told = config("ip_rcv", None, *hidden)
     assert told["nmi_start"] == BASE + SYMBOLS["asm_exc_nmi"]
     assert told["nmi_end"] - BASE in range(SYMBOLS["end_repeat_nmi"] + 0x14, 0x8C1)
+
+
+def test_where_tasks_are_switched_is_told() -> None:
+    told = config()
+    assert [told[f"switch_{side}"] - BASE for side in ("start", "end")] == [0xA00, 0xAA0]
+    assert [told[f"switch_asm_{side}"] - BASE for side in ("start", "end")] == [0x910, 0xA00]
+    told = config("ip_rcv", None, "__switch_to", "__switch_to_asm")
+    assert not any(told[name] for name in told if name.startswith("switch_"))
 
 
 def test_without_an_entry_of_nmis_none_is_told() -> None:

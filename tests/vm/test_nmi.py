@@ -18,6 +18,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.lab.nmi import inject
 from kwalk.probe.setting import nmi_entry
 
+TRIES = 5  # where an NMI hits is chance: a CPU that spins in user mode has its timer to serve, too
 # What an NMI that nobody asked for leads to: the kernel says so.
 IN_NMI = "vprintk_store"
 SPIN = {
@@ -59,15 +60,20 @@ def test_walks_that_an_nmi_interrupts(attach: str, redis: None) -> None:
 def test_walks_from_inside_an_nmi(mode: str, attach: str, symbols: Kallsyms) -> None:
     if IN_NMI + "\n" not in (TRACING / "available_filter_functions").read_text():
         pytest.skip(f"this kernel's {IN_NMI} cannot be traced")
-    with spinning(mode):
-        summary, stacks, symbolizer = verified(IN_NMI, attach, 30, lambda: inject(5), seconds=60)
-    must_agree(summary, symbolizer)
-    inside = [
-        (stack, found) for stack in stacks if "exc_nmi" in (found := names(stack, symbolizer))
-    ]
-    assert inside
-    # Where the handler returns to: that is how a kernel's stack which ends there is recognized.
     start, end = nmi_entry(symbols)
-    assert all(start < s.addresses[found.index("exc_nmi") + 1] < end for s, found in inside)
-    over_kernel = [found for _, found in inside if found.index("exc_nmi") < len(found) - 2]
-    assert over_kernel if mode == "kernel" else len(over_kernel) < len(inside)
+    for _ in range(TRIES):
+        with spinning(mode):
+            summary, stacks, symbolizer = verified(
+                IN_NMI, attach, 30, lambda: inject(5), seconds=60
+            )
+        must_agree(summary, symbolizer)
+        inside = [
+            (stack, found) for stack in stacks if "exc_nmi" in (found := names(stack, symbolizer))
+        ]
+        assert inside
+        # Where the handler returns to: that is how a kernel's stack which ends there is recognized.
+        assert all(start < s.addresses[found.index("exc_nmi") + 1] < end for s, found in inside)
+        over = {"kernel" if f.index("exc_nmi") < len(f) - 2 else "user" for _, f in inside}
+        if mode in over:
+            return
+    pytest.fail(f"no NMI came over {mode} code")

@@ -52,6 +52,7 @@ class Comparison:
             "int3_start": counted["wrong_start"],
             "stacked_hooks": counted["stacked_hooks"],
             "nested_nmi": counted["nested_nmi"],
+            "task_switch": counted["task_switch"],
         }
         return Verify(
             every=self._every,

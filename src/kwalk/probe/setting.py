@@ -86,6 +86,8 @@ def config(
         "entry_end": symbols.address("__entry_text_end"),
         "nmi_start": nmi_start,
         "nmi_end": nmi_end,
+        **_extent(symbols, "__switch_to_asm", "switch_asm"),
+        **_extent(symbols, "__switch_to", "switch"),
         "insn_slots": symbols.address("kprobe_insn_slots"),
         "optinsn_slots": symbols.address("kprobe_optinsn_slots"),
         "midnight_ns": _midnight_ns(),
@@ -135,11 +137,21 @@ def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
     exc_nmi() is called from behind end_repeat_nmi.
     """
     start = symbols.address("asm_exc_nmi")
-    last = symbols.lookup(symbols.address("end_repeat_nmi") or start)
-    if not start or not last:
-        return 0, 0
-    beyond = range(last.address + 16 & -16, last.address + PAGE, 16)  # as functions are aligned
-    return start, next((end for end in beyond if symbols.lookup(end) != last), start)
+    last = symbols.address("end_repeat_nmi") or start
+    return (start, _end(symbols, last)) if start else (0, 0)
+
+
+def _end(symbols: Kallsyms, start: int) -> int:
+    """Return where the symbol at an address ends, or the padding behind it."""
+    own = symbols.lookup(start)
+    beyond = range(start + 16 & -16, start + PAGE, 16)  # as functions are aligned
+    return next((end for end in beyond if symbols.lookup(end) != own), start)
+
+
+def _extent(symbols: Kallsyms, function: str, name: str) -> dict[str, int]:
+    """Return where a function starts and ends; zeros if it is not known."""
+    start = symbols.address(function)
+    return {f"{name}_start": start, f"{name}_end": _end(symbols, start) if start else 0}
 
 
 def _words(symbols: Kallsyms, first: str, end: str) -> int:

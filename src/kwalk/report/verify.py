@@ -16,6 +16,8 @@ KERNEL_WRONG = {
     "stacked_hooks": "a return address was replaced twice, and the kernel undid it once",
     "nested_nmi": "an NMI came during another, and the kernel did not find back to what the first "
     "had interrupted",
+    "task_switch": "an NMI came between two tasks, and the kernel did not take the stack, the next "
+    "task's already, for that of the current one",
 }
 
 

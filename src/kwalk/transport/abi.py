@@ -120,7 +120,9 @@ CONFIG = Layout(
     "func:Q text_start:Q text_end:Q init_start:Q init_end:Q image_end:Q orc_ip:Q orc:Q"
     " orc_lookup:Q rethook:Q graph_return:Q hook_first:Q hook_span:Q mod_tree:Q bpf_tree:Q"
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
-    " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q insn_slots:Q optinsn_slots:Q midnight_ns:Q"
+    " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q"
+    " switch_asm_start:Q switch_asm_end:Q switch_start:Q switch_end:Q"
+    " insn_slots:Q optinsn_slots:Q midnight_ns:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I kernel_frames:I stack_padding:I output:I per_process:I sampled:I slow:I"
     " nodes:I node_mask:I reserved:I",
@@ -149,7 +151,8 @@ COUNTERS = Layout(
     "kw_counters",
     "lost_ring_full:Q lost_ring_busy:Q lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q"
     " lost_other:Q lost_map_full:Q taken_ns:Q pool_full:Q"
-    " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q nested_nmi:Q",
+    " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q nested_nmi:Q"
+    " task_switch:Q",
 )
 FACTS = Layout(
     "kw_facts",
