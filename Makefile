@@ -18,13 +18,14 @@ measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 --
 	>benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 
-.PHONY: help venv demo test test-long unit vm lint format bench clean
+.PHONY: help venv demo test test-long unit vm matrix lint format bench clean
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
 	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
 	@echo "make bench   cost of each method, and of other tools, to redis, counted in instructions"
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
+	@echo "make matrix  write docs/matrix.md: what works on which kernel"
 	@echo "make unit    unit tests only: no root, no virtual machine"
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make venv    build kwalk into $(VENV), $(VENV)/bin/kwalk"
@@ -55,6 +56,9 @@ unit: $(STAMP)
 
 vm: $(STAMP)
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
+
+matrix: $(STAMP)
+	$(VENV)/bin/python tests/matrix.py --write
 
 test-long: $(STAMP)
 	$(VENV)/bin/python tests/long/run.py $(KERNELS)

@@ -121,7 +121,7 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 	modules = kw_sequence(KW_SOURCE_MODULE);
 	bpf = kw_sequence(KW_SOURCE_BPF);
 	step = kw_settle(&w->s);
-	if (step == KW_STEP_END && kw_at(nodes, w->node)->kind == KW_NODE_ROOT &&
+	if (step == KW_STEP_END && kw_is_function(kw_at(nodes, w->node)) &&
 	    kw_unlisted_caller(&w->s)) {
 		step = KW_STEP_FRAME;
 		w->s.rule = kw_rule_fp();

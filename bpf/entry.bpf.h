@@ -44,16 +44,24 @@ static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *c
 	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
 }
 
-/* Behind FUNC's return: a kretprobe's registers are those that the caller goes on with. */
-static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
+/* At saved registers. */
+static __always_inline int kw_start_regs(struct kw_state *s, __u64 regs, __u64 ip, __u64 sp,
+					 __u64 bp)
 {
-	s->ip = ctx->ip;
-	s->sp = ctx->sp;
-	s->bp = ctx->bp;
+	s->ip = ip;
+	s->sp = sp;
+	s->bp = bp;
 	s->regs = regs;
 	s->earlier = 0;
 	s->partial = 0;
 	s->signal = 1;
+	return KW_STEP_ARRIVED;
+}
+
+/* Behind FUNC's return: a kretprobe's registers are those that the caller goes on with. */
+static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
+{
+	kw_start_regs(s, regs, ctx->ip, ctx->sp, ctx->bp);
 	if (kw_may_be_hook(s->ip)) { /* the graph tracer had replaced it before the kretprobe */
 		s->ip = kw_recover(s->ip, s->sp - 8);
 		s->stacked = 1;
@@ -77,9 +85,9 @@ static __always_inline int kw_start_kprobe(struct kw_walk *w, struct pt_regs *ct
 }
 
 /* The trampoline calls in FUNC's first bytes; endbr and padding move the place. */
-static __always_inline bool kw_is_entry(__u64 ip)
+static __always_inline bool kw_is_entry(__u64 func, __u64 ip)
 {
-	return ip - cfg.func <= KW_ENTRY_BYTES;
+	return ip - func <= KW_ENTRY_BYTES;
 }
 
 /*
@@ -93,11 +101,11 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
 {
 	__u64 frame = *(volatile __u64 *)&w->ctx + 8 * bpf_get_func_arg_cnt(ctx), ip;
 
-	if (kw_is_entry(kw_load(frame + 8)))
+	if (kw_is_entry(cfg.func, kw_load(frame + 8)))
 		return kw_start_entry(w, frame + 16, frame);
 	frame += 8;
 	ip = kw_load(frame + 8);
-	if (kw_is_entry(ip))
+	if (kw_is_entry(cfg.func, ip))
 		return kw_start_entry(w, frame + 16, frame);
 	/*
 	 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that calls FUNC
@@ -107,6 +115,38 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
 		return KW_STEP_UNKNOWN;
 	w->flags |= KW_EV_JUMPED;
 	return kw_start_entry(w, frame + 8, frame);
+}
+
+/*
+ * A tracepoint's program has no registers of use. Its own frame is like any other: the caller's BP,
+ * and above it the return address into the code that calls programs, which is the first frame.
+ */
+static __always_inline int kw_start_tracepoint(struct kw_walk *w)
+{
+	__u64 frame = *(volatile __u64 *)&w->ctx;
+
+	return kw_start_entry(w, frame + 8, frame);
+}
+
+static __always_inline __u64 kw_sample_regs(struct kw_walk *w)
+{
+	return kw_load(*(volatile __u64 *)&w->ctx +
+		       bpf_core_field_offset(struct bpf_perf_event_data_kern, regs));
+}
+
+static __always_inline bool kw_in_user_mode(struct kw_walk *w)
+{
+	return kw_load_reg(kw_sample_regs(w), cs) & 3;
+}
+
+/* Where a perf event interrupted the kernel. */
+static __always_inline int kw_start_sample(struct kw_walk *w)
+{
+	__u64 regs = kw_sample_regs(w);
+
+	w->bp_from = 0;
+	return kw_start_regs(&w->s, regs, kw_load_reg(regs, ip), kw_load_reg(regs, sp),
+			     kw_load_reg(regs, bp));
 }
 
 #endif /* KWALK_ENTRY_H */

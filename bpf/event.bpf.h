@@ -34,6 +34,14 @@ static __always_inline void kw_count_full(void)
 		c->pool_full++;
 }
 
+static __always_inline void kw_count_user_mode(void)
+{
+	struct kw_counters *c = kw_counters();
+
+	if (c)
+		c->lost_user_mode++;
+}
+
 #define KW_SECOND 1000000000ULL
 
 /* Three decimal digits as text, the first one lowest, for each number below 1000. */

@@ -39,9 +39,8 @@ struct {
 /* Counts of stacks where no records are sent: the way of bcc's tools. */
 struct kw_counted {
 	__s32 stack_id;
-	__u32 node; /* of FUNC's caller, where the kernel's stack lacks FUNC; else 0 */
-	__u32 tgid; /* where processes are told apart */
-	__u32 reserved;
+	__u32 node;	/* of FUNC's caller, where the kernel's stack lacks FUNC; else 0 */
+	__u64 group[2]; /* cfg.per: tgid, CPU, number of a cgroup, or name */
 };
 
 struct kw_count {
@@ -85,17 +84,25 @@ static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u3
 {
 	struct kw_counted key = {.stack_id = id, .node = node};
 	struct kw_count *known, first = {.count = 1, .weight = weight};
+	struct kw_group group;
 
-	if (cfg.per_process)
-		key.tgid = bpf_get_current_pid_tgid() >> 32;
+	if (cfg.per) {
+		kw_own_group(&group);
+		key.group[0] = group.value[0];
+		key.group[1] = group.value[1];
+		if (cfg.per == KW_PER_PID || cfg.per == KW_PER_CPU) {
+			key.group[0] = group.bits;
+			key.group[1] = 0;
+		}
+	}
 	known = bpf_map_lookup_elem(&counted, &key);
 	if (known) {
 		known->weight += weight;
-		if (!known->count++ && cfg.per_process)
+		if (!known->count++ && cfg.per == KW_PER_PID)
 			bpf_get_current_comm(known->comm, sizeof(known->comm));
 		return;
 	}
-	if (cfg.per_process)
+	if (cfg.per == KW_PER_PID)
 		bpf_get_current_comm(first.comm, sizeof(first.comm));
 	if (bpf_map_update_elem(&counted, &key, &first, BPF_ANY))
 		c->lost_map_full++;

@@ -61,6 +61,11 @@ struct pt_regs {
 	unsigned long ss;
 };
 
+/* include/linux/perf_event.h */
+struct bpf_perf_event_data_kern {
+	struct pt_regs *regs;
+};
+
 /* arch/x86/include/asm/orc_types.h; "end" until 6.3, "signal" since 6.3, a third bit of type
  * since 6.4 */
 struct orc_entry {
@@ -161,6 +166,17 @@ struct ftrace_ops {
 	unsigned long trampoline_size;
 };
 
+struct dyn_ftrace {
+	unsigned long ip;
+};
+
+/* kernel/trace/ftrace.c */
+struct ftrace_page {
+	struct ftrace_page *next;
+	struct dyn_ftrace *records;
+	int index;
+};
+
 struct ftrace_ret_stack {
 	unsigned long ret;
 	unsigned long *retp;
@@ -205,8 +221,24 @@ struct vm_struct {
 	unsigned int nr_pages;
 };
 
+/* include/linux/ns_common.h, include/net/net_namespace.h, include/linux/nsproxy.h */
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
 /* include/linux/sched.h */
 struct task_struct {
+	int pid;
+	int tgid;
+	struct nsproxy *nsproxy;
 	void *stack;
 	struct vm_struct *stack_vm_area;
 	char comm[16];

@@ -32,6 +32,9 @@ enum kw_place {
 	KW_PLACE_ENTRY = 0,
 	KW_PLACE_INSIDE = 1, /* a kprobe at FUNC + offset */
 	KW_PLACE_RETURN = 2, /* kretprobe or fexit */
+	/* In no function of the user's choice; the root is no frame: */
+	KW_PLACE_TRACEPOINT = 3,
+	KW_PLACE_SAMPLE = 4, /* where a perf event interrupted */
 };
 
 /* KW_PLACE_INSIDE with frame pointers: how far the prologue has run where the kprobe is. */
@@ -49,11 +52,39 @@ enum kw_output {
 	KW_OUTPUT_BRIEF = 2, /* its first KW_BRIEF_BYTES only: which stack it was */
 };
 
+/* What is asked about a call; all of these must hold. */
+#define KW_FILTER_CPU	  (1 << 0)
+#define KW_FILTER_PROCESS (1 << 1)
+#define KW_FILTER_THREAD  (1 << 2)
+#define KW_FILTER_COMM	  (1 << 3)
+#define KW_FILTER_NETNS	  (1 << 4)
+#define KW_FILTER_CGROUP  (1 << 5)
+#define KW_FILTER_VALUES  4 /* most names, namespaces, cgroups: any of them will do */
+
+#define KW_CPUS	 8192	   /* most that x86 kernels are built for, a power of two */
+#define KW_TASKS (1 << 22) /* numbers of tasks are below it (PID_MAX_LIMIT) */
+
+/* With filters: of a CPU. A cache line, since the CPU writes it. */
+struct kw_gate {
+	__u64 filtered; /* hits that were refused */
+	__u64 closed;	/* written by user space: all are to be */
+	__u64 reserved[6];
+};
+
+/* What the events of a stack are told apart by, too. */
+enum kw_per {
+	KW_PER_NOTHING = 0,
+	KW_PER_PID = 1, /* the process; its first name is kept */
+	KW_PER_COMM = 2,
+	KW_PER_CPU = 3,
+	KW_PER_CGROUP = 4,
+};
+
 #define KW_ENTRY_BYTES 16 /* endbr, padding and the call of a tracer lie in these first bytes */
 
 /* Set by user space before the programs are loaded; constants to the verifier. */
 struct kw_config {
-	__u64 func;	  /* address of the traced instruction: FUNC, or FUNC + offset */
+	__u64 func; /* address of the traced instruction: FUNC, or FUNC + offset; or 0: many */
 	__u64 text_start; /* _stext */
 	__u64 text_end;	  /* _etext */
 	__u64 init_start; /* _sinittext */
@@ -82,6 +113,8 @@ struct kw_config {
 	__u64 switch_end;
 	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
 	__u64 optinsn_slots; /* 0 if unknown */
+	__u64 comm[2 * KW_FILTER_VALUES];
+	__u64 cgroup[KW_FILTER_VALUES];
 	__u64 midnight_ns;   /* from some local midnight to when CLOCK_MONOTONIC began */
 	__u32 orc_lookups;   /* entries in orc_lookup */
 	__u32 orc_entries;   /* entries in orc_ip and orc */
@@ -95,12 +128,18 @@ struct kw_config {
 	__u32 kernel_frames; /* most that the kernel gives, at most KW_MAX_FRAMES */
 	__u32 stack_padding; /* bytes above the registers at a stack's end (FRED) */
 	__u32 output;	     /* enum kw_output */
-	__u32 per_process;   /* count by process, too */
+	__u32 per;	     /* enum kw_per */
 	__u32 sampled;	     /* take only so many events as kw_chance() says */
-	__u32 slow;	     /* anything but the manual method, counting: see kw_take_hit() */
-	__u32 nodes;	     /* in the tree, what is not for frames included */
-	__u32 node_mask;     /* of an offset in the tree: its size, a power of two, less a node */
-	__u32 reserved;
+	__u32 filter;	     /* KW_FILTER_* */
+	__u32 comms;	     /* how many of comm, of netns, of cgroup are given */
+	__u32 netnses;
+	__u32 cgroups;
+	__u32 netns[KW_FILTER_VALUES];
+	__u32 cgroup_level[KW_FILTER_VALUES];
+	__u32 many;	 /* more than one FUNC: the way of attaching tells which one it is */
+	__u32 slow;	 /* anything but the manual method, counting: see kw_take_hit() */
+	__u32 nodes;	 /* in the tree, what is not for frames included */
+	__u32 node_mask; /* of an offset in the tree: its size, a power of two, less a node */
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */
@@ -136,10 +175,11 @@ enum kw_kind {
 	KW_NODE_USER = 6,  /* outermost if the code segment, delta bytes on, is a user's; or STEP */
 	KW_NODE_LAST = 7, /* frame pointers: outermost if at the task stack's registers; or PLAIN */
 	KW_NODE_CUT = 8,  /* the first frame beyond max_frames */
-	KW_NODE_STALE = 9,   /* other code has come to its place */
-	KW_NODE_ROOT = 10,   /* FUNC: of what was walked */
-	KW_NODE_KERNEL = 11, /* a frame of the kernel's own unwinder */
-	KW_NODE_PROCESS = 12 /* no frame: those events of its parent that were of a process */
+	KW_NODE_STALE = 9,    /* other code has come to its place */
+	KW_NODE_ROOT = 10,    /* FUNC: of what was walked */
+	KW_NODE_KERNEL = 11,  /* a frame of the kernel's own unwinder */
+	KW_NODE_GROUP = 12,   /* no frame: those events of its parent that belong together */
+	KW_NODE_FUNCTION = 13 /* one of many FUNCs, under a root that is none */
 };
 
 /* Where the rule of a node comes from, and until when it holds. */
@@ -156,11 +196,11 @@ enum kw_source {
 #define KW_CPU_BYTES (8 * KW_NODE_BYTES)
 /* What a call counts for that was taken with certainty: weights are in parts of this. */
 #define KW_WEIGHT_ONE 256
-/* A word that is no address: no return address equals the ip of node 0 or of a process. */
+/* A word that is no address: no return address equals the ip of node 0 or of a group. */
 #define KW_NO_ADDRESS 0x6b77616c6b000000ULL
 
 struct kw_node {
-	__u64 ip; /* of a PROCESS its tgid | KW_NO_ADDRESS */
+	__u64 ip; /* of a GROUP KW_NO_ADDRESS | tgid, CPU, or a part of what value tells */
 	union {
 		struct {
 			__u32 hint;  /* the PLAIN child of the image's code that matched last */
@@ -168,7 +208,7 @@ struct kw_node {
 			__u32 delta;
 			__u32 rule;
 		};
-		char comm[KW_COMM_LEN]; /* of a PROCESS */
+		__u64 value[2]; /* of a GROUP: a name, 16 bytes, or the number of a cgroup */
 	};
 	__u32 parent;
 	__u32 next;  /* in the same bucket of the table of nodes */
@@ -181,11 +221,11 @@ struct kw_node {
 		};
 		__u64 hits; /* of a root */
 	};
-	__u8 kind;     /* enum kw_kind */
-	__u8 source;   /* enum kw_source */
-	__u8 depth;    /* frames between it and FUNC */
-	__u8 flags;    /* KW_NODE_* below */
-	__u32 process; /* the PROCESS under it that matched last */
+	__u8 kind;   /* enum kw_kind */
+	__u8 source; /* enum kw_source */
+	__u8 depth;  /* frames between it and FUNC */
+	__u8 flags;  /* KW_NODE_* below */
+	__u32 group; /* the GROUP under it that matched last */
 };
 
 #define KW_NODE_HAS_REGS (1 << 0) /* the walk came to it over saved registers */
@@ -231,9 +271,10 @@ struct kw_counters {
 	__u64 lost_efault;    /* the kernel's unwinder returned nothing */
 	__u64 lost_ebusy;
 	__u64 lost_other;
-	__u64 lost_map_full; /* helper: no room to count one more stack */
-	__u64 taken_ns;	     /* with cfg.sampled: spent on the events that were taken */
-	__u64 pool_full;     /* events that the tree had no room for all of */
+	__u64 lost_map_full;  /* helper: no room to count one more stack */
+	__u64 lost_user_mode; /* a sample of user space */
+	__u64 taken_ns;	      /* with cfg.sampled: spent on the events that were taken */
+	__u64 pool_full;      /* events that the tree had no room for all of */
 	/* Comparisons; hits that were not compared are in none of these. */
 	__u64 checked;
 	__u64 mismatches;
@@ -260,6 +301,20 @@ struct kw_facts {
 	__u32 counts_missed; /* this kernel counts the misses of kprobes (6.7) */
 	__u32 stack_pages;   /* of the current task; 0 if unknown */
 };
+
+/*
+ * In and out of the kw_calls program: some of the places where ftrace can get itself called, as
+ * many as there is room for in its map. To be run again until page is 0.
+ */
+struct kw_calls {
+	__u64 page; /* struct ftrace_page *, at first the address of ftrace_pages_start */
+	__u32 from; /* which of its records comes next */
+	__u32 nr;   /* out: how many records there are in the map */
+	__u32 size; /* out: of a record, which begins with the address */
+	__u32 first;
+};
+
+#define KW_CALLS_BYTES 65536
 
 _Static_assert(sizeof(struct kw_node) == KW_NODE_BYTES, "a cache line");
 _Static_assert(sizeof(struct kw_event) == 64, "a multiple of 8");

@@ -59,6 +59,7 @@ static __always_inline void *kw_tree(void)
 struct kw_walk {
 	struct kw_state s;
 	__u64 ctx;
+	__u64 func;    /* with cfg.many: the one that was called */
 	__u64 weight;  /* with cfg.sampled: what this event counts for */
 	__u64 bp_from; /* where BP is to be loaded from when somebody wants it, or 0 */
 	__u32 node;    /* of the deepest frame */
@@ -180,26 +181,34 @@ static __always_inline __u32 kw_child(void *nodes, __u32 parent, __u64 ip, __u8 
 	return at;
 }
 
-/* The node under leaf for the current process, or leaf itself if there is no room. */
-static __always_inline __u32 kw_of_process(void *nodes, __u32 leaf)
+/* FUNC, with the frames of its callers below it. */
+static __always_inline bool kw_is_function(const struct kw_node *node)
 {
-	__u64 tgid = KW_NO_ADDRESS | bpf_get_current_pid_tgid() >> 32;
-	__u32 at = kw_at(nodes, leaf)->process;
-	struct kw_node *node = kw_at(nodes, at);
+	return node->kind == KW_NODE_ROOT || node->kind == KW_NODE_FUNCTION;
+}
 
-	if (at && node->ip == tgid)
+/* With cfg.many: the node of a function under a root, or the root itself if there is no room. */
+static __always_inline __u32 kw_of_function(void *nodes, __u32 root, __u64 func)
+{
+	struct kw_node *top = kw_at(nodes, root);
+	__u32 at = top->hint;
+
+	if (kw_at(nodes, at)->ip == func)
 		return at;
-	at = kw_find(leaf, tgid);
-	if (!at) {
-		at = kw_take(leaf, tgid);
-		if (!at)
-			return leaf;
-		node = kw_at(nodes, at);
-		node->kind = KW_NODE_PROCESS;
-		bpf_get_current_comm(node->comm, sizeof(node->comm));
-		kw_link(at);
+	at = top->other;
+	if (kw_at(nodes, at)->ip != func) {
+		at = kw_find(root, func);
+		if (!at) {
+			at = kw_take(root, func);
+			if (!at)
+				return root;
+			kw_at(nodes, at)->kind = KW_NODE_FUNCTION;
+			kw_at(nodes, at)->depth = 0;
+			kw_link(at);
+		}
 	}
-	kw_at(nodes, leaf)->process = at;
+	top->other = top->hint;
+	top->hint = at;
 	return at;
 }
 

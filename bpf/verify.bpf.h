@@ -30,6 +30,7 @@ struct kw_frames {
  * second entry as a recursion miss), so the buffers are its own.
  */
 struct kw_scratch {
+	__u64 func;
 	struct kw_frames walk;
 	struct kw_frames kernel;
 };
@@ -80,7 +81,7 @@ __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
 	sc->walk.nr = node->depth + 1;
 	for (i = 0; i <= KW_MAX_FRAMES; i++) {
 		sc->walk.frames[node->depth & 127] = node->ip;
-		if (node->kind == KW_NODE_ROOT)
+		if (kw_is_function(node))
 			break;
 		node = kw_at(nodes, node->parent);
 	}
@@ -88,7 +89,8 @@ __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
 }
 
 /*
- * Put the kernel's stack into the tree as it is, under a root of its own. First comes FUNC's caller
+ * Put the kernel's stack into the tree as it is, under a root of its own (and there under the
+ * function that was called, if there are many). First comes FUNC's caller
  * as the walk found it (1 if it did not), its highest bit cleared where FUNC jumped to the
  * trampoline; user space needs it to tell where in the kernel's stack FUNC stands. Returns the node
  * where the stack ends; sc->kernel.flags tell whether there was room for all of it.
@@ -101,6 +103,8 @@ __noinline __u32 kw_add_kernels(struct kw_scratch *sc, __u64 mark)
 	if (!sc || !nodes)
 		return 0;
 	nr = sc->kernel.nr;
+	if (cfg.many)
+		at = kw_of_function(nodes, at, sc->func);
 	next = kw_child(nodes, at, mark, KW_NODE_KERNEL);
 	for (i = 0; i <= KW_MAX_FRAMES && next; i++) {
 		at = next;
@@ -180,32 +184,47 @@ static __always_inline bool kw_ends_between_tasks(const struct kw_scratch *sc, _
 	       kw_switches(sc->walk.frames[(last + 1) & 127]);
 }
 
-/* The walk from FUNC's caller on, the kernel from `theirs` on. */
-static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 theirs)
+/* The walk from its frame `ours` on (FUNC's caller), the kernel from `theirs` on. */
+static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 {
 	/* Where two hooks were stacked the kernel shows the trampoline of one. */
 	__u64 hook = sc->walk.flags & KW_EV_STACKED ? cfg.graph_return : 0;
-	__u32 ours;
 
-	if (kw_equal(sc, 1, theirs, 0))
+	if (kw_equal(sc, ours, theirs, 0))
 		return KW_SAME;
-	if (kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, 0))
+	if (kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, ours + 1, theirs, 0))
 		return KW_MISSING_CALLER;
-	if (hook && kw_equal(sc, 1, theirs, hook))
+	if (hook && kw_equal(sc, ours, theirs, hook))
 		return KW_STACKED_HOOKS;
-	if (hook && kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, hook))
+	if (hook && kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, ours + 1, theirs, hook))
 		return KW_STACKED_HOOKS;
 	if (!kw_ends_with_nmi(sc))
 		return KW_DIFFERENT;
-	if (kw_equal(sc, 1, theirs, KW_ANY_END))
-		ours = 1;
-	else if (kw_unwinder() == KW_UNWIND_FP && kw_equal(sc, 2, theirs, KW_ANY_END))
-		ours = 2;
-	else
-		return KW_DIFFERENT;
+	if (!kw_equal(sc, ours, theirs, KW_ANY_END)) {
+		ours++;
+		if (kw_unwinder() != KW_UNWIND_FP || !kw_equal(sc, ours, theirs, KW_ANY_END))
+			return KW_DIFFERENT;
+	}
 	if (kw_ends_between_tasks(sc, ours, theirs))
 		return KW_TASK_SWITCH;
 	return kw_unwinder() == KW_UNWIND_FP ? KW_NESTED_NMI : KW_DIFFERENT;
+}
+
+/*
+ * Where there is no FUNC, the walk begins with whoever called the program. The kernel may begin
+ * before that, in the program itself, or after it, in one of its callers.
+ */
+static __always_inline int kw_compare_event(struct kw_scratch *sc)
+{
+	__u32 i;
+
+	for (i = 0; i < KW_TRACER_FRAMES; i++)
+		if (sc->walk.frames[1] == sc->kernel.frames[i])
+			return kw_compare_from(sc, 1, i);
+	for (i = 2; i < KW_TRACER_FRAMES; i++)
+		if (sc->walk.frames[i] == sc->kernel.frames[0])
+			return kw_compare_from(sc, i, 0);
+	return KW_DIFFERENT;
 }
 
 /* Compare sc->walk with sc->kernel. */
@@ -218,21 +237,23 @@ __noinline int kw_compare(struct kw_scratch *sc)
 		return KW_DIFFERENT;
 	kernel_nr = sc->kernel.nr;
 	if (cfg.place == KW_PLACE_RETURN && !cfg.fentry) /* the kernel begins with the caller */
-		return kw_compare_from(sc, 0);
+		return kw_compare_from(sc, 1, 0);
+	if (cfg.place >= KW_PLACE_TRACEPOINT)
+		return kw_compare_event(sc);
 	if (sc->walk.flags & KW_EV_JUMPED) { /* the caller follows the trampoline's frame */
 		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
 		       sc->walk.frames[1] != sc->kernel.frames[start + 1])
 			start++;
 	} else {
 		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
-		       !kw_is_entry(sc->kernel.frames[start]))
+		       !kw_is_entry(sc->func, sc->kernel.frames[start]))
 			start++;
 	}
 	if (start + 1 >= kernel_nr && kernel_nr >= cfg.kernel_frames)
 		return KW_NOT_COMPARED;
 	if (start >= KW_TRACER_FRAMES || start >= kernel_nr)
 		return KW_DIFFERENT;
-	verdict = kw_compare_from(sc, start + 1);
+	verdict = kw_compare_from(sc, 1, start + 1);
 	if (verdict == KW_DIFFERENT && kw_unwinder() == KW_UNWIND_ORC &&
 	    cfg.place == KW_PLACE_INSIDE && sc->kernel.frames[0] == cfg.func + 1 &&
 	    kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1) &&

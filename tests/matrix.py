@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Run the tests that trace on every kernel of the matrix, two virtual machines at a time.
 
-Usage: ``python tests/matrix.py [KERNEL...]``. Says which kernels ran, and what was skipped and why.
+Usage: ``python tests/matrix.py [--write] [KERNEL...]``. Says which kernels ran, and what was
+skipped and why. With --write only docs/matrix.md is made, from the tests that its cells come from.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cells
 from kwalk.errors import KwalkError
 from kwalk.lab import kernels
 
@@ -47,6 +49,7 @@ class Result:
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    cells: cells.Cells = field(default_factory=dict)
 
 
 JOBS = [
@@ -54,9 +57,14 @@ JOBS = [
     Job("debian-12", "debian-12"),
     Job("debian-sid", "debian-sid"),
     Job("fp", "fp"),
+    Job("debian-11", "debian-11", "tests/vm_old"),
     Job("lockdown", "debian-13", "tests/vm_lockdown", "lockdown=confidentiality"),
     Job("four-cpus", "debian-13", "tests/vm/test_cpus.py", cpus=4),
 ]
+
+
+# Which tests fill the cells of docs/matrix.md.
+CELLS = {"tests/vm": "tests/vm/test_cells.py", "tests/vm_old": "tests/vm_old"}
 
 
 def run(job: Job) -> Result:
@@ -96,13 +104,15 @@ def run(job: Job) -> Result:
     )
     assert process.stdout is not None
     last = ""
-    failures = []
+    failures, told = [], []
     for line in process.stdout:
         print(f"[{job.name}] {line}", end="", flush=True)
         last = line if line.strip() else last
+        told.append(line)
         if line.startswith(("E  ", "FAILED ", "ERROR ")):
             failures.append(line.rstrip())
     result = Result(job, kernel.release, process.wait(), failures=failures)
+    result.cells = cells.read(told)
     result.seconds = time.monotonic() - started
     result.counts = {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last)}
     return result
@@ -110,11 +120,14 @@ def run(job: Job) -> Result:
 
 def main(names: Sequence[str]) -> int:
     """Run the chosen jobs; exit code 1 if any failed."""
+    write, names = "--write" in names, [name for name in names if name != "--write"]
     unknown = set(names) - {job.name for job in JOBS}
     if unknown:
         print(f"no such kernel: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
     jobs = [job for job in JOBS if not names or job.name in names]
+    if write:
+        jobs = [replace(job, tests=CELLS[job.tests]) for job in jobs if job.tests in CELLS]
     with ThreadPoolExecutor(PARALLEL) as pool:
         results = list(pool.map(run, jobs))
     print("\nkernel       release                    passed failed skipped  seconds")
@@ -130,6 +143,12 @@ def main(names: Sequence[str]) -> int:
             f"{result.seconds:8.0f}{note}"
         )
         passed, failed, skipped = passed + good, failed + bad, skipped + left
+    found = {result.job.name: result.cells for result in results if result.cells}
+    if write and not failed:
+        cells.PAGE.write_text(cells.page(found))
+    for line in cells.differences(found, cells.PAGE.read_text()):
+        print(line)
+        failed += 1
     for result in results:  # at the end, where they are found
         for line in result.failures:
             print(f"{result.job.name:12} {line}")

@@ -4,23 +4,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
+from kwalk.decode.groups import Groups
 from kwalk.decode.records import batch_of_rows
+from kwalk.decode.shape import Shape
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
-from kwalk.kernel.access import check_access
+from kwalk.kernel.access import check_access, check_kernel
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe.attach import Watch, nobody
+from kwalk.probe.events import choose, is_tracer
+from kwalk.probe.load import ring_bytes
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import Probe, open_probe, ring_bytes
-from kwalk.probe.target import find
+from kwalk.probe.probe import Probe, open_probe, selection_notes
 from kwalk.profile import Batch, Count, Event, Ledger, Summary, TreeUse
-from kwalk.transport.abi import Method, Output, Unwinder
+from kwalk.symbolize.symbolizer import Symbolizer
+from kwalk.transport.abi import NO_ADDRESS, Method, Output, Place, Unwinder
 from kwalk.transport.counters import Counters, kernel_misses, kernel_release
 from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
@@ -29,25 +34,29 @@ _SETTLE_SECONDS = 2.0
 
 
 class Capture:
-    """Trace one function from ``__enter__`` on.
+    """Trace one function, or many, from ``__enter__`` on.
 
     With ``Output.COUNT``, ask for ``counts`` at any time. Otherwise call ``batches`` or ``read``
     every tenth of a second or so. In the end ``stop``, ask for what is left, then for ``summary``.
 
-    :param function: Name of a kernel function; ``FUNC+0x1f`` for an instruction inside it,
-        ``r:FUNC`` for its return.
+    :param functions: What to trace, each as ``probe.selection.select`` takes it.
+    :param watch: Told of progress while many functions are attached to.
     :raises KwalkError: if it cannot be traced.
     """
 
-    def __init__(self, function: str, options: ProbeOptions) -> None:
-        self.function = function
+    def __init__(
+        self, functions: str | Sequence[str], options: ProbeOptions, watch: Watch = nobody
+    ) -> None:
+        self.functions = [functions] if isinstance(functions, str) else list(functions)
         self.options = options
+        self._watch = watch
 
     def __enter__(self) -> Capture:
         check_access()
         self.symbols = Kallsyms.read()
-        target = find(self.function, self.symbols)
-        self.probe: Probe = open_probe(target, self.symbols, self.options)
+        check_kernel(self.symbols)
+        selection = choose(self.functions, self.options.frequency, self.symbols)
+        self.probe: Probe = open_probe(selection, self.symbols, self.options, self._watch)
         try:
             self._connect()
         except BaseException:
@@ -60,23 +69,57 @@ class Capture:
         brief = options.output == Output.BRIEF
         kernel_depth = probe.config["kernel_frames"]
         table = StackTable(
-            probe.target.traced,
+            NO_ADDRESS if probe.many else probe.selection.targets[0].traced,
             options.depth,
             insert_caller=probe.unwinder == Unwinder.FRAME_POINTER,
-            returned=probe.attach == "kretprobe",
+            returned=probe.by_kprobe and probe.selection.place == Place.RETURN,
             kernel_depth=kernel_depth,
+            is_tracer=self._tracer(),
         )
-        contexts = Contexts(probe.tree, table)
+        groups = Groups(options.per)
+        contexts = Contexts(probe.tree, table, groups)
+        self._shape = self._make_shape()
         self._comparison = Comparison(contexts, options.verify)
         self._counters = Counters(probe.obj)
         self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
-        self._counts = StackCounts(probe, contexts, table, self._maps)
+        self._counts = StackCounts(probe, contexts, table, self._maps, groups)
         self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
         self._calls = Calls()
         self._walked = WalkedRecords(contexts, self._comparison, self._calls, brief)
         self._helper = HelperRecords(self._ring, self._maps, table, contexts, brief)
         self._ledger = Ledger()
         self._misses: dict[str, int] = {}
+
+    def _make_shape(self) -> Shape | None:
+        through, until = self.options.through, self.options.until
+        if not through and not until:
+            return None
+        symbolizer = self.symbolizer()
+        return Shape(lambda s: [frame.name for frame in symbolizer.frames(s)], through, until)
+
+    def _tracer(self) -> Callable[[int], bool] | None:
+        if not self.probe.selection.place.is_event:
+            return None
+        symbolizer = Symbolizer(self.symbols)
+
+        def judge(address: int) -> bool:
+            frame = symbolizer.frame(address)
+            # Programs that were loaded since, ours among them, have no name.
+            return is_tracer(frame.name, frame.module) or not frame.name
+
+        # At a sample nothing stands between what was interrupted and its stack.
+        return judge if self.probe.selection.place == Place.TRACEPOINT else lambda address: False
+
+    @property
+    def unit(self) -> str:
+        """What is counted: calls, or samples, or what happens at a tracepoint."""
+        place = self.probe.selection.place
+        return {Place.SAMPLE: "samples", Place.TRACEPOINT: "events"}.get(place, "calls")
+
+    def symbolizer(self) -> Symbolizer:
+        """Return what names the frames of this capture's stacks."""
+        called = self.probe.selection.place == Place.TRACEPOINT
+        return Symbolizer(self.symbols, called, Kallsyms.read)
 
     def __exit__(self, *_: object) -> None:
         self._ring.close()
@@ -92,14 +135,37 @@ class Capture:
         self._ledger = Ledger(lost=lost)
         for count in counts:
             self._ledger.record(count.stack, count.count)
-        out = self.probe.tree.sampled_out()
+        return self._shaped_counts(self._scaled(counts))
+
+    def _shaped_counts(self, counts: list[Count]) -> list[Count]:
+        if not self._shape:
+            return counts
+        shaped, unseen = self._shape.counts(counts)
+        for count in counts:
+            if not self._shape.stack(count.stack):
+                self._ledger.record(count.stack, -count.count)
+        self._ledger.lose("other_callers", unseen)
+        return shaped
+
+    def _scaled(self, counts: list[Count]) -> list[Count]:
+        tree = self.probe.tree
+        out = tree.sampled_out()
         # Where calls were lost after they had been taken, nobody knows for how many they stood.
-        if out and self._ledger.recorded + out == self.probe.tree.hits():
+        if out and self._ledger.recorded + out == tree.hits():
             return share_out(out, counts)
         return counts
 
     def batches(self) -> Iterator[Batch]:
         """Yield the events that have arrived since the last call, all of them."""
+        for batch in self._batches():
+            if not self._shape:
+                yield batch
+                continue
+            seen, unseen = self._shape.batch(batch)
+            self.drop(unseen, "other_callers")
+            yield seen
+
+    def _batches(self) -> Iterator[Batch]:
         if self.probe.method != Method.MANUAL:
             yield from self._from_helper()
             return
@@ -156,13 +222,14 @@ class Capture:
     @property
     def scale(self) -> float:
         """Calls for each one that was taken."""
-        hits, out = self.probe.tree.hits(), self.probe.tree.sampled_out()
-        return hits / (hits - out) if hits > out else 1.0
+        tree = self.probe.tree
+        wanted, out = tree.hits(), tree.sampled_out()
+        return wanted / (wanted - out) if wanted > out else 1.0
 
     def seen(self) -> tuple[int, int, int]:
-        """Return hits so far, those that were sampled out, and the ns spent on the others."""
-        tree = self.probe.tree
-        return tree.hits(), tree.sampled_out(), self._counters.read()["taken_ns"]
+        """Return hits so far, those that were left alone, and the ns spent on the others."""
+        left_alone = self.probe.tree.sampled_out() + self.probe.filtered()
+        return self.probe.hits(), left_alone, self._counters.read()["taken_ns"]
 
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
@@ -174,7 +241,7 @@ class Capture:
         # A task can still be inside the trampoline, on its way to the program.
         deadline = time.monotonic() + _SETTLE_SECONDS
         before = None
-        while (now := probe.tree.hits()) != before and time.monotonic() < deadline:
+        while (now := probe.hits()) != before and time.monotonic() < deadline:
             before = now
             self._maps.wait()
         self._misses |= kernel_misses(probe.obj, probe.program, link=False)
@@ -183,7 +250,7 @@ class Capture:
         """Return what was captured; final after ``stop`` and a last look at events or counts."""
         probe, counted = self.probe, self._counters.read()
         ledger = Ledger(
-            hits=probe.tree.hits(),
+            hits=probe.hits(),
             recorded=self._ledger.recorded,
             lost=dict(self._ledger.lost),
             truncated=self._ledger.truncated,
@@ -193,19 +260,25 @@ class Capture:
             if name.startswith("lost_"):
                 ledger.lose(name.removeprefix("lost_"), number)
         ledger.lose("sampled_out", probe.tree.sampled_out())
+        ledger.lose("filtered", probe.filtered())
         for cause, number in self._misses.items():
             ledger.hits += number
             ledger.lose(cause, number)
-        if probe.by_kprobe and not probe.counts_missed:
-            ledger.uncounted.append("this kernel does not count the misses of kprobes")
+        if uncounted := probe.uncounted():
+            ledger.uncounted.append(uncounted)
         walked = probe.method & Method.MANUAL
         return Summary(
-            function=probe.target.label,
+            function=probe.selection.label,
             method=probe.method.name.lower() if probe.method.name else "",
             attach=probe.attach,
             kernel=kernel_release(),
+            unit=self.unit,
             ledger=ledger,
-            notes=probe.notes + ([] if self.options.method else self_check_notes(counted)),
+            notes=[
+                *probe.notes,
+                *selection_notes(probe),
+                *([] if self.options.method else self_check_notes(counted)),
+            ],
             verify=self._comparison.verify(counted) if walked else None,
             tree=self._tree_use(counted["pool_full"]) if walked else None,
         )

@@ -17,13 +17,15 @@ COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
     "stream": "print every call of a kernel function with the stack that led to it",
     "bench": "measure what tracing a function costs a workload, by each method",
+    "functions": "list the kernel functions of a name or pattern, and why some can't be traced",
     "doctor": "say what this kernel offers, what kwalk will use, and why not more",
     "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
 }
 
 DEFAULT = "count"
+USAGE = 2
 # What follows "--" is a command of the user's, for argparse to keep its hands off.
-WITH_WORKLOAD = ("bench",)
+WITH_WORKLOAD = ("bench", "count", "stream")
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:
@@ -101,11 +103,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = spell_out(sys.argv[1:] if argv is None else argv)
     rest: list[str] = []
     name = next((word for word in words if not word.startswith("-")), None)
-    if name and name not in COMMANDS:
+    taken_for = name if name not in COMMANDS else None
+    if taken_for:
         name, words = DEFAULT, [DEFAULT, *words]
-    if name in WITH_WORKLOAD and "--" in words:
-        end = words.index("--")
+    end = words.index("--") if name in WITH_WORKLOAD and "--" in words else len(words)
+    if any(not word.startswith("-") for word in words[1:end]):  # else it is argparse's own --
         words, rest = words[:end], words[end + 1 :]
     args = build_parser(name).parse_args(words)
     args.workload = rest
-    return guarded("kwalk", lambda: int(args.run(args)))
+    code = guarded("kwalk", lambda: int(args.run(args)))
+    if taken_for and code == USAGE:
+        _say_near_command(taken_for)
+    return code
+
+
+def _say_near_command(word: str) -> None:
+    """Say so, if a word that was taken for a function is nearly a command."""
+    import difflib
+
+    for command in difflib.get_close_matches(word, COMMANDS, n=1):
+        print(f"       If you meant the command: kwalk {command}", file=sys.stderr)

@@ -92,24 +92,43 @@ class Batch:
                 yield Event(time_ns, call.who, call.stack)
 
 
-class Process(NamedTuple):
-    """A process, with the name that it had when it was first seen."""
+class Group(NamedTuple):
+    """Events of a stack that belong together.
 
-    tgid: int
-    comm: str
+    :ivar kind: ``pid``, ``comm``, ``cpu`` or ``cgroup``.
+    :ivar number: Of the process, the CPU or the cgroup; 0 for names.
+    :ivar name: Of the process when it was first seen, of the task; the path of the cgroup.
+    """
+
+    kind: str
+    number: int
+    name: str
+
+    def __str__(self) -> str:
+        if self.kind == "pid":
+            return f"{self.name} ({self.number})"
+        return f"cpu {self.number}" if self.kind == "cpu" else self.name
+
+    def as_data(self) -> dict[str, int | str]:
+        """Return it as JSON-ready data."""
+        if self.kind == "pid":
+            return {"pid": self.number, "comm": self.name}
+        if self.kind == "cgroup":
+            return {"cgroup": self.name, "cgroup_id": self.number}
+        return {"cpu": self.number} if self.kind == "cpu" else {"comm": self.name}
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
     """How often a stack was met.
 
-    :ivar process: None where processes are not told apart.
+    :ivar group: None where they are not told apart.
     :ivar scaled: How many calls these stand for, where not every call was taken; else None.
     """
 
     stack: Stack
     count: int
-    process: Process | None = None
+    group: Group | None = None
     scaled: float | None = None
 
     @property
@@ -209,7 +228,7 @@ class Summary:
     """What a capture was: by which means, on which kernel, and its ledger.
 
     ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked,
-    ``sampling`` where every call was taken.
+    ``sampling`` where every call was taken. ``unit`` is what was counted, such as ``samples``.
     """
 
     function: str
@@ -221,6 +240,7 @@ class Summary:
     verify: Verify | None = None
     tree: TreeUse | None = None
     sampling: Sampling | None = None
+    unit: str = "calls"
 
 
 @dataclass

@@ -13,10 +13,22 @@ from planted import Planted, record
 from kwalk import capture as captures
 from kwalk.decode import counts
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe.attach import Watch
+from kwalk.probe.load import Loaded
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe
-from kwalk.probe.target import Target
-from kwalk.transport.abi import COUNT, COUNTED, COUNTERS, WEIGHT_ONE, Method, Output, Unwinder
+from kwalk.probe.selection import Selection
+from kwalk.probe.setting import Facts
+from kwalk.transport.abi import (
+    COUNT,
+    COUNTED,
+    COUNTERS,
+    NO_ADDRESS,
+    WEIGHT_ONE,
+    Method,
+    Output,
+    Unwinder,
+)
 
 SYMBOLS = Kallsyms(
     b"ffffffff81000000 T ip_rcv\n"
@@ -36,7 +48,7 @@ class Counted:
         self._cpus = cpus
 
     def add(
-        self, number: int, cpu: int = 0, comm: bytes = b"", each: float = 1, **key: int
+        self, number: int, cpu: int = 0, comm: bytes = b"", each: float = 1, **key: int | bytes
     ) -> None:
         """Count events of a key on a CPU, each of which stands for some."""
         rows = self.rows.setdefault(COUNTED.pack(key), [COUNT.pack({})] * self._cpus)
@@ -74,11 +86,14 @@ class Engine:
         self.attach = "fentry"
         self.kernel_frames = 127
         self.misses = {"recursion": 0}
+        self.filtered = 0
         self.done: list[str] = []
         self.brief = False
         self.active = 0
 
-    def open(self, target: Target, symbols: Kallsyms, options: ProbeOptions) -> Probe:
+    def open(
+        self, selection: Selection, symbols: Kallsyms, options: ProbeOptions, watch: Watch
+    ) -> Probe:
         """Attach; what was asked for is what is used."""
         maps = {"counted": self.counted, "events": SimpleNamespace(fd=-1)}
         obj: Any = SimpleNamespace(
@@ -88,22 +103,24 @@ class Engine:
         )
         method = self.method or options.method or Method.MANUAL
         self.brief = options.output == Output.BRIEF
-        return Probe(
+        many = len(selection.targets) > 1
+        target = selection.targets[0]
+        loaded = Loaded(
             obj,
-            target,
-            method,
-            WAYS[("r:" if target.returns else "") + self.attach],
-            self.unwinder,
-            True,
-            {},
+            self.planted.plant(NO_ADDRESS if many else target.traced),
+            SimpleNamespace(filtered=lambda: self.filtered, close=lambda: None),  # type: ignore[arg-type]
             {
                 "kernel_frames": self.kernel_frames,
-                "per_process": int(options.per_process),
+                "per": int(options.per),
                 "sampled": int(options.sampled),
+                "many": int(many),
             },
-            self.planted.plant(target.traced),
-            ["a note"],
+            {},
+            Facts(0, 0, b"", b"", b"", self.unwinder, True, 0),
         )
+        way = WAYS[("r:" if target.returns else "") + self.attach]
+        way = "kprobe.multi" if many else way
+        return Probe(loaded, selection, method, way, notes=["a note"])
 
     def batch(self, size: int, complete: bool = False) -> Iterator[memoryview]:
         """The ring's records of one read, in two runs."""
@@ -153,6 +170,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     ring = SimpleNamespace(batch=engine.batch, close=lambda: None)
     counters = SimpleNamespace(read=lambda: dict(engine.counters))
     monkeypatch.setattr(captures, "check_access", lambda: None)
+    monkeypatch.setattr(captures, "check_kernel", lambda symbols: None)
     monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
     monkeypatch.setattr(captures, "open_probe", engine.open)
     monkeypatch.setattr(captures, "Ring", lambda fd, size: ring)

@@ -20,7 +20,7 @@ JUMPED_MARK = ~(1 << 63)
 _PARTS = {
     name: struct.calcsize("<" + "".join(NODE.codes[:n])) for n, name in enumerate(NODE.fields)
 }
-_COMM, _HITS = _PARTS["hint"], _PARTS["sequence"]  # the unions' other members
+_VALUE, _HITS = _PARTS["hint"], _PARTS["sequence"]  # the unions' other members
 
 
 class Planted:
@@ -89,20 +89,20 @@ class Planted:
             at = offset + _PARTS[name]
             struct.pack_into("<" + NODE.codes[NODE.fields.index(name)], self.memory, at, value)
 
-    def take(self, parent: int, ip: int, kind: Kind = Kind.PLAIN, comm: bytes = b"") -> int:
+    def take(self, parent: int, ip: int, kind: Kind = Kind.PLAIN, value: bytes = b"") -> int:
         """Make a node, whether or not there is one like it; return its offset."""
         offset = self.used * NODE_BYTES
         self.used += 1
         self.write(offset, ip=ip, parent=parent, kind=kind)
-        if comm:
-            self.memory[offset + _COMM : offset + _COMM + 16] = comm.ljust(16, b"\0")
+        if value:
+            self.memory[offset + _VALUE : offset + _VALUE + 16] = value.ljust(16, b"\0")
         return offset
 
-    def child(self, parent: int, ip: int, kind: Kind = Kind.PLAIN, comm: bytes = b"") -> int:
+    def child(self, parent: int, ip: int, kind: Kind = Kind.PLAIN, value: bytes = b"") -> int:
         """Find or make the child of a node."""
         key = parent, ip
         if key not in self._children:
-            self._children[key] = self.take(parent, ip, kind, comm)
+            self._children[key] = self.take(parent, ip, kind, value)
         return self._children[key]
 
     def walked(self, *addresses: int, cpu: int = 0, cut: int = 0) -> int:
@@ -124,7 +124,7 @@ class Planted:
 
     def process(self, leaf: int, tgid: int, comm: bytes = b"redis") -> int:
         """The node for those events of ``leaf`` that were of a process."""
-        return self.child(leaf, NO_ADDRESS | tgid, Kind.PROCESS, comm)
+        return self.child(leaf, NO_ADDRESS | tgid, Kind.GROUP, comm)
 
     def count(self, offset: int, ended: int = 0, cut: int = 0, each: float = 1) -> None:
         """Count events at a node, each of which stands for some."""

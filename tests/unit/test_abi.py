@@ -15,15 +15,18 @@ from typing import Any
 import pytest
 
 from kwalk.decode import stacks
-from kwalk.probe import probe, setting
+from kwalk.probe import attach, load, setting, traceable
 from kwalk.transport import abi, tree
 
 LAYOUTS = [value for value in vars(abi).values() if isinstance(value, abi.Layout)]
 MAPS = {
     *("events", "counters", "tree", "buckets", "nodes_used", "counted"),
-    *("stacks_a", "stacks_b", "barrier", "barrier_inner"),
+    *("stacks_a", "stacks_b", "barrier", "barrier_inner", "weights"),
+    "calls",
 }
 CONSTANTS = {
+    "KW_CPUS": abi.GATES,
+    "KW_TASKS": abi.TASKS,
     "KW_MAX_FRAMES": abi.MAX_FRAMES,
     "KW_HELPER": abi.Method.HELPER,
     "KW_MANUAL": abi.Method.MANUAL,
@@ -34,6 +37,8 @@ CONSTANTS = {
     "KW_PLACE_ENTRY": abi.Place.ENTRY,
     "KW_PLACE_INSIDE": abi.Place.INSIDE,
     "KW_PLACE_RETURN": abi.Place.RETURN,
+    "KW_PLACE_TRACEPOINT": abi.Place.TRACEPOINT,
+    "KW_PLACE_SAMPLE": abi.Place.SAMPLE,
     "KW_START_UNKNOWN": abi.Start.UNKNOWN,
     "KW_START_BARE": abi.Start.BARE,
     "KW_START_PUSHED": abi.Start.PUSHED,
@@ -53,7 +58,21 @@ CONSTANTS = {
     "KW_NODE_STALE": abi.Kind.STALE,
     "KW_NODE_ROOT": abi.Kind.ROOT,
     "KW_NODE_KERNEL": abi.Kind.KERNEL,
-    "KW_NODE_PROCESS": abi.Kind.PROCESS,
+    "KW_NODE_GROUP": abi.Kind.GROUP,
+    "KW_PER_NOTHING": abi.Per.NOTHING,
+    "KW_PER_PID": abi.Per.PID,
+    "KW_PER_COMM": abi.Per.COMM,
+    "KW_PER_CPU": abi.Per.CPU,
+    "KW_PER_CGROUP": abi.Per.CGROUP,
+    "KW_NODE_FUNCTION": abi.Kind.FUNCTION,
+    "KW_FILTER_CPU": abi.Filtered.CPU,
+    "KW_FILTER_PROCESS": abi.Filtered.PROCESS,
+    "KW_FILTER_THREAD": abi.Filtered.THREAD,
+    "KW_FILTER_COMM": abi.Filtered.COMM,
+    "KW_FILTER_NETNS": abi.Filtered.NETNS,
+    "KW_FILTER_CGROUP": abi.Filtered.CGROUP,
+    "KW_FILTER_VALUES": abi.FILTER_VALUES,
+    "KW_CALLS_BYTES": abi.CALLS_BYTES,
     "KW_NODE_BYTES": tree.NODE_BYTES,
     "KW_CPU_BYTES": tree.PER_CPU * tree.NODE_BYTES,
     "KW_NO_ADDRESS": abi.NO_ADDRESS,
@@ -72,7 +91,7 @@ CONSTANTS = {
 
 
 # Clang leaves a struct out of the object's BTF that is reached through plain pointers only.
-ONLY_IN_THE_HEADER = {"kw_node", "kw_event"}
+ONLY_IN_THE_HEADER = {"kw_node", "kw_event", "kw_calls"}
 
 Member = tuple[str, int, str]
 
@@ -103,8 +122,7 @@ class Btf:
         """The type as a code of Python's struct module."""
         entry = self.bare(number)
         if entry["kind"] == "ARRAY":
-            assert self.bare(entry["type_id"])["size"] == 1
-            return f"{entry['nr_elems']}s"
+            return f"{entry['nr_elems'] * self.bare(entry['type_id'])['size']}s"
         assert entry["kind"] == "INT", entry
         signed = entry["encoding"] == "SIGNED"
         return {1: "Bb", 2: "Hh", 4: "Ii", 8: "Qq"}[entry["size"]][signed]
@@ -133,7 +151,9 @@ def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
         f"typedef unsigned {name} __u{bits}; typedef signed {name} __s{bits};\n"
         for bits, name in types.items()
     )
-    source += '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\n'
+    source += (
+        '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\nstruct kw_calls calls;\n'
+    )
     command = ["clang", "-target", "bpf", "-g", "-I", str(root / "bpf")]
     command += ["-x", "c", "-", "-c", "-o", str(path)]
     subprocess.run(command, input=source, text=True, check=True)
@@ -143,15 +163,23 @@ def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
 @pytest.fixture(scope="module")
 def btf(tmp_path_factory: pytest.TempPathFactory) -> Btf:
     path = tmp_path_factory.mktemp("object") / "kwalk.bpf.o"
-    path.write_bytes(probe.image())
+    path.write_bytes(load.image())
     return Btf(path)
 
 
 def test_every_layout_is_compared() -> None:
     names = [layout.name for layout in LAYOUTS]
     assert sorted(names) == [
-        *("kw_config", "kw_control", "kw_count", "kw_counted", "kw_counters", "kw_event"),
-        *("kw_facts", "kw_node"),
+        *(
+            "kw_calls",
+            "kw_config",
+            "kw_control",
+            "kw_count",
+            "kw_counted",
+            "kw_counters",
+            "kw_event",
+        ),
+        *("kw_facts", "kw_gate", "kw_node"),
     ]
 
 
@@ -169,7 +197,7 @@ def test_layout_has_the_members_of_the_objects_struct(
 def test_the_other_members_of_a_nodes_unions_stand_where_the_tree_reads_them(header: Btf) -> None:
     members = header.members(header.named("STRUCT", "kw_node"), alternative=1)
     places = {name: (at, code) for name, at, code in members}
-    assert places["comm"] == (tree._U64.size, "16s")  # behind ip
+    assert places["value"] == (tree._U64.size, "16s")  # behind ip
     assert places["hits"] == (places["cut"][0] + 8, "Q")
     fields = zip(tree.Node._fields, tree._NODE.unpack(bytes(range(64))), strict=True)
     for name, value in fields:
@@ -182,8 +210,10 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
     header = (root / "bpf" / "kwalk.h").read_text()
     named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE))
     named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES", "KW_NODE_BYTES", "KW_CPU_BYTES"}
-    named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS"}
-    enums = r"^enum kw_(?:method|unwinder|place|start|output|kind) \{(.*?)\};"
+    named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS", "KW_CALLS_BYTES"}
+    named |= {"KW_CPUS", "KW_TASKS"}
+    named |= set(re.findall(r"^#define (KW_FILTER_\w+)", header, re.MULTILINE))
+    enums = r"^enum kw_(?:method|unwinder|place|start|output|kind|per) \{(.*?)\};"
     for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):
         named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))
     assert named == set(CONSTANTS)
@@ -194,11 +224,14 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
 
 
 def test_what_user_space_names_is_in_the_object(btf: Btf) -> None:
-    for program in [*probe.PROGRAMS.values(), setting.FACTS_PROGRAM]:
+    asking = [setting.FACTS_PROGRAM, traceable.PROGRAM]
+    for program in [*attach.PROGRAMS.values(), *load.FOLLOWING, *asking]:
         btf.named("FUNC", program)
     for name, layout in ((abi.CONFIG_SECTION, abi.CONFIG), (abi.CONTROL_SECTION, abi.CONTROL)):
         (variable,) = btf.named("DATASEC", name)["vars"]  # alone, hence at offset 0
         assert btf.bare(btf.types[variable["type_id"]]["type_id"])["name"] == layout.name
+    for name in (abi.GATES_SECTION, abi.PROCESSES_SECTION, abi.THREADS_SECTION):
+        assert len(btf.named("DATASEC", name)["vars"]) == 1
     maps = {btf.types[entry["type_id"]]["name"] for entry in btf.named("DATASEC", ".maps")["vars"]}
     assert maps >= MAPS
 

@@ -174,7 +174,7 @@ def test_kwalk_is_run_by_a_command_line_that_it_takes(
     interpreter, dash, module, *words = words_of(monkeypatch, made)
     assert (interpreter, dash, module) == (sys.executable, "-m", "kwalk")
     args = build_parser(command).parse_args(words)
-    assert (args.command, args.function) == (command, "ip_rcv")
+    assert (args.command, args.functions) == (command, ["ip_rcv"])
     assert (args.method, args.attach) == ("helper", "kprobe")
     assert made.version() == f"kwalk {__version__}"
 

@@ -22,6 +22,7 @@ from kwalk.commands.budget import (
     busy_ns,
     step,
 )
+from kwalk.probe.attach import PROGRAMS
 from kwalk.profile import Ledger, Summary
 
 SECOND = 10**9
@@ -182,3 +183,7 @@ def test_it_gives_up_and_says_so(
     assert tended == [True, False, False]
     assert "detached" in capsys.readouterr().err
     assert "detached" in summary.notes[0]
+
+
+def test_every_way_to_attach_has_a_price() -> None:
+    assert CALL_NS.keys() == PROGRAMS.keys()

@@ -111,7 +111,8 @@ def test_strict_does_not_mind_calls_that_nobody_wanted(engine: Engine, run: Run)
     engine.ring = [[engine.walked(A)] * 3]
     code, out, err = run(main, "stream", "ip_rcv", "--count=1", "--strict")
     assert (code, out.count("ip_rcv")) == (0, 1)
-    assert "  lost: 2 past_count: " in err
+    assert "calls = 1 stacks + 2 not wanted + 0 lost  " in err
+    assert "  not wanted: 2 past_count: " in err
 
 
 def test_strict_and_verify_look_at_different_things(engine: Engine, run: Run) -> None:
@@ -209,10 +210,13 @@ def test_the_helpers_counts_cannot_be_had_at_intervals(
     assert engine.done[-1] == "close"
 
 
-def test_counts_under_a_budget_cannot_be_had_at_intervals(engine: Engine, run: Run) -> None:
-    code, out, err = run(main, "ip_rcv", "--interval=1", "--budget=2%")
+@pytest.mark.parametrize("option", ["--budget=2%", "--sample=1/3"])
+def test_counts_of_a_sample_cannot_be_had_at_intervals(
+    engine: Engine, run: Run, option: str
+) -> None:
+    code, out, err = run(main, "ip_rcv", "--interval=1", option)
     assert (code, out) == (2, "")
-    assert err.startswith("kwalk: --interval does not go with --budget\n  ")
+    assert err.startswith("kwalk: --interval does not go with --budget or --sample\n  ")
     assert engine.done == []  # nothing was attached
 
 
@@ -241,8 +245,8 @@ def test_calls_left_alone_for_the_budget_are_in_every_ledger(
     words = (command, "ip_rcv", "--method=manual", option, f"--budget={budget}", "--strict")
     code, out, err = run(main, *words)
     assert code == 0
-    assert "\nip_rcv: 300 calls = 3 stacks + 297 lost  " in err
-    assert "  lost: 297 sampled_out: left alone to keep to --budget\n" in err
+    assert "\nip_rcv: 300 calls = 3 stacks + 297 not wanted + 0 lost  " in err
+    assert "  not wanted: 297 sampled_out: left alone by --sample or --budget\n" in err
     assert "  budget: 2 %; tracing cost about " in err
     assert "; 100 calls for each that was taken\n" in err
     if form == ("count", "--format=text"):
@@ -335,9 +339,9 @@ def test_each_command_asks_for_what_it_needs(
 ) -> None:
     seen: list[Any] = []
 
-    def opened(target: Any, symbols: Any, options: Any) -> Any:
+    def opened(selection: Any, symbols: Any, options: Any, watch: Any) -> Any:
         seen.append(options)
-        return engine.open(target, symbols, options)
+        return engine.open(selection, symbols, options, watch)
 
     monkeypatch.setattr("kwalk.capture.open_probe", opened)
     run(entry, *argv)

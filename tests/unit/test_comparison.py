@@ -10,10 +10,11 @@ from planted import FUNC, A, B, C, D, Planted
 
 from kwalk.decode.comparison import SHOWN, Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
+from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record
 from kwalk.decode.stacks import StackTable
 from kwalk.profile import Difference
-from kwalk.transport.abi import COUNTERS, DIFFERS, FALLBACK
+from kwalk.transport.abi import COUNTERS, DIFFERS, FALLBACK, Per
 
 NOTHING = dict.fromkeys(COUNTERS.fields, 0)
 Sides = list[tuple[tuple[int, ...], tuple[int, ...]]]
@@ -25,7 +26,7 @@ def record(node: int, other: int, flags: int = 0) -> Record:
 
 @pytest.fixture
 def contexts(planted: Planted) -> Contexts:
-    return Contexts(planted.tree, StackTable(FUNC, 127, insert_caller=False))
+    return Contexts(planted.tree, StackTable(FUNC, 127, insert_caller=False), Groups(Per.NOTHING))
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from planted import FUNC, JUMPED_MARK, UNKNOWN_CALLER, A, B, C, D, Planted
 
 from kwalk.decode.contexts import Context, Contexts
+from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
-from kwalk.profile import Process, Stack
-from kwalk.transport.abi import Kind
+from kwalk.profile import Group, Stack
+from kwalk.transport.abi import Kind, Per
 from kwalk.transport.tree import NODE_BYTES
 
 ADDRESSES = st.integers(FUNC + 17, FUNC + (1 << 24))
@@ -20,7 +21,7 @@ ADDRESSES = st.integers(FUNC + 17, FUNC + (1 << 24))
 def contexts(
     planted: Planted, insert_caller: bool = False, returned: bool = False, depth: int = 127
 ) -> Contexts:
-    return Contexts(planted.tree, StackTable(FUNC, depth, insert_caller, returned))
+    return Contexts(planted.tree, StackTable(FUNC, depth, insert_caller, returned), Groups(Per.PID))
 
 
 def shown(stack: Stack | None) -> tuple[tuple[int, ...], bool, bool]:
@@ -37,7 +38,7 @@ def test_a_node_is_the_way_from_the_function_to_it(paths: list[list[int]]) -> No
         assert reader.stack(leaf) == reader.context(leaf).stack
         assert shown(reader.stack(leaf)) == ((FUNC, *path), False, False)
         assert shown(reader.stack(leaf, cut=True)) == ((FUNC, *path), True, False)
-        assert reader.context(leaf).process is None
+        assert reader.context(leaf).group is None
     planted.close()
 
 
@@ -76,22 +77,22 @@ def test_a_process_is_told_with_the_stack_above_it(planted: Planted) -> None:
     leaf = planted.walked(A)
     ours = reader.context(planted.process(leaf, 7, b"redis\0server"))
     theirs = reader.context(planted.process(leaf, 8, b"a\x1b;b"))
-    assert ours == Context(reader.stack(leaf), Process(7, "redis"))
-    assert theirs == Context(reader.stack(leaf), Process(8, "a?;b"))
+    assert ours == Context(reader.stack(leaf), Group("pid", 7, "redis"))
+    assert theirs == Context(reader.stack(leaf), Group("pid", 8, "a?;b"))
 
 
 def test_a_process_under_a_cut_stack_has_the_cut_stack(planted: Planted) -> None:
     process = planted.process(planted.walked(A, cut=B), 7)
     found = contexts(planted).context(process, cut=True)
     assert shown(found.stack) == ((FUNC, A), True, False)
-    assert found.process == Process(7, "redis")
+    assert found.group == Group("pid", 7, "redis")
 
 
 def test_a_process_under_the_kernels_stack_has_that(planted: Planted) -> None:
     process = planted.process(planted.kernels(D, FUNC + 5, A), 7)
     found = contexts(planted).context(process)
     assert shown(found.stack) == ((FUNC, A), False, True)
-    assert found.process == Process(7, "redis")
+    assert found.group == Group("pid", 7, "redis")
 
 
 @pytest.mark.parametrize("cut", [True, False])

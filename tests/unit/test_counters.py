@@ -56,10 +56,29 @@ def test_recursion_misses_are_zero_where_the_kernel_has_no_such_field(
     assert counters.kernel_misses(obj, "kw_fentry", link=False) == {"recursion": missed}
 
 
-@pytest.mark.parametrize(("size", "missed"), [(128, 9), (56, 9), (48, 0), (32, 0)])
-def test_kprobe_misses_are_asked_for_kprobes_only(size: int, missed: int) -> None:
+def link(kind: int, at: int, value: int, size: int) -> bytes:
+    """What is known of a link of a kind (``enum bpf_link_type``)."""
+    return (kind.to_bytes(4, "little") + info(at, value, 256)[4:])[:size]
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "size", "missed"),
+    [
+        (7, 48, 128, 9),  # BPF_LINK_TYPE_PERF_EVENT
+        (7, 48, 56, 9),
+        (7, 48, 48, 4),
+        (8, 32, 128, 9),  # BPF_LINK_TYPE_KPROBE_MULTI
+        (8, 32, 40, 9),
+        (8, 32, 32, 4),
+        (2, 48, 128, 0),  # BPF_LINK_TYPE_TRACING
+    ],
+)
+def test_misses_of_kprobes_are_those_of_all_links(
+    kind: int, at: int, size: int, missed: int
+) -> None:
     obj: Any = SimpleNamespace(
-        program_info={"kw_kprobe": info(208, 3, 256)}.get, link_info=lambda: info(48, 9, size)
+        program_info={"kw_kprobe": info(208, 3, 256)}.get,
+        link_infos=lambda: [link(kind, at, 4, 256), link(kind, at, 5, size)],
     )
     assert counters.kernel_misses(obj, "kw_kprobe", link=True) == {
         "recursion": 3,
@@ -78,7 +97,7 @@ def test_verified_insns_are_32_bits(size: int, count: int) -> None:
     [
         ("bpf_prog_info", "recursion_misses", counters._RECURSION_MISSES),
         ("bpf_prog_info", "verified_insns", counters._VERIFIED_INSNS),
-        ("bpf_link_info", "perf_event.kprobe.missed", counters._KPROBE_MISSED),
+        ("bpf_link_info", "perf_event.kprobe.missed", counters._MISSED[counters._PERF_EVENT]),
     ],
 )
 def test_offsets_are_those_of_the_uapi_header(

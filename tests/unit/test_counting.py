@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from kwalk.commands import counting
 from kwalk.commands.running import Finished
 from kwalk.errors import OutputError
-from kwalk.profile import Count, Ledger, Process, Profile, Stack, Summary
+from kwalk.profile import Count, Group, Ledger, Profile, Stack, Summary
 
 STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]
-PROCESSES = [None, Process(7, "redis"), Process(8, "nginx")]
+PROCESSES = [None, Group("pid", 7, "redis"), Group("pid", 8, "nginx")]
 SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
 # What is added to which stack of which process between two looks.
 ADDED = st.lists(
@@ -26,7 +26,7 @@ ADDED = st.lists(
     ),
     max_size=6,
 )
-Key = tuple[Stack, Process | None]
+Key = tuple[Stack, Group | None]
 
 
 def counts(sums: dict[Key, int]) -> list[Count]:
@@ -42,7 +42,7 @@ def test_each_interval_has_what_was_added_since_the_last(added: list[dict[Key, i
         for key, number in more.items():
             sums[key] = sums.get(key, 0) + number
         new = counting.since(before, counts(sums))
-        found = {(count.stack, count.process): count.count for count in new}
+        found = {(count.stack, count.group): count.count for count in new}
         assert len(found) == len(new)
         assert found == {key: number for key, number in more.items() if number}
         assert [count.count for count in new] == sorted(count.count for count in new)

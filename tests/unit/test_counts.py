@@ -16,12 +16,14 @@ from planted import FUNC, JUMPED_MARK, A, B, C, D, Planted
 from kwalk.capture import Capture
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts
+from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
+from kwalk.kernel import cgroups
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Count, Process, Summary
-from kwalk.transport.abi import Kind, Method, Output
+from kwalk.profile import Count, Group, Summary
+from kwalk.transport.abi import NO_ADDRESS, Kind, Method, Output, Per
 
-REDIS, NGINX = Process(7, "redis"), Process(8, "nginx")
+REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "nginx")
 
 
 def counted(**options: Any) -> tuple[list[Count], Summary]:
@@ -31,8 +33,8 @@ def counted(**options: Any) -> tuple[list[Count], Summary]:
         return counts, capture.summary()
 
 
-def plain(counts: list[Count]) -> list[tuple[tuple[int, ...], int, Process | None]]:
-    return [(count.stack.addresses, count.count, count.process) for count in counts]
+def plain(counts: list[Count]) -> list[tuple[tuple[int, ...], int, Group | None]]:
+    return [(count.stack.addresses, count.count, count.group) for count in counts]
 
 
 def test_nodes_of_several_cpus_are_added_up_and_the_rarest_comes_first(engine: Engine) -> None:
@@ -168,7 +170,7 @@ def test_processes_are_told_apart_where_they_were_counted_apart(engine: Engine) 
         tree.count(tree.process(leaf, 7, b"redis"), ended=2)
         tree.count(tree.process(leaf, 8, b"nginx"), ended=1, cut=10)
     tree.count(tree.walked(B), ended=1)  # there was no room for a process
-    counts, summary = counted(per_process=True)
+    counts, summary = counted(per=Per.PID)
     assert plain(counts) == [
         ((FUNC, B), 1, None),
         ((FUNC, A), 2, NGINX),
@@ -184,8 +186,8 @@ def test_a_process_that_changed_its_name_is_one(engine: Engine) -> None:
     for number, name in enumerate(names):
         leaf = tree.walked(*(A, B)[: 1 + number % 2], cpu=number // 2)
         tree.count(tree.process(leaf, 7, name), ended=1)
-    sh = Process(7, "sh")
-    assert plain(counted(per_process=True)[0]) == [((FUNC, A, B), 1, sh), ((FUNC, A), 2, sh)]
+    sh = Group("pid", 7, "sh")
+    assert plain(counted(per=Per.PID)[0]) == [((FUNC, A, B), 1, sh), ((FUNC, A), 2, sh)]
 
 
 PATHS = st.lists(st.sampled_from((A, B, C)), max_size=3).map(tuple)
@@ -212,9 +214,12 @@ def test_every_count_is_told_once(
     table = StackTable(FUNC, 127, insert_caller=False)
     probe: Any = SimpleNamespace(method=Method.MANUAL, tree=planted.tree, config={"sampled": 0})
     maps: Any = None
-    counts, lost = StackCounts(probe, Contexts(planted.tree, table), table, maps).read()
+    groups = Groups(Per.PID)
+    counts, lost = StackCounts(
+        probe, Contexts(planted.tree, table, groups), table, maps, groups
+    ).read()
     found = {
-        (c.stack.addresses, c.process.tgid if c.process else 0, c.stack.truncated): c.count
+        (c.stack.addresses, c.group.number if c.group else 0, c.stack.truncated): c.count
         for c in counts
     }
     assert found == {key: number for key, number in expected.items() if number}
@@ -263,16 +268,54 @@ def test_the_helpers_stacks_under_two_ids_are_added_up(engine: Engine) -> None:
     assert plain(counted(method=Method.HELPER)[0]) == [((FUNC, A), 3, None)]
 
 
-@pytest.mark.parametrize("per_process", [True, False])
+@pytest.mark.parametrize("per", [Per.PID, Per.NOTHING])
 def test_the_helper_tells_processes_apart_where_that_was_asked_for(
-    engine: Engine, per_process: bool
+    engine: Engine, per: Per
 ) -> None:
     engine.stacks = {5: words(FUNC, A)}
-    engine.counted.add(1, cpu=1, stack_id=5, tgid=7, comm=b"redis")
-    engine.counted.add(2, cpu=0, stack_id=5, tgid=8, comm=b"nginx")
-    counts, _ = counted(method=Method.HELPER, per_process=per_process)
+    engine.counted.add(1, cpu=1, stack_id=5, group=number(7), comm=b"redis")
+    engine.counted.add(2, cpu=0, stack_id=5, group=number(8), comm=b"nginx")
+    counts, _ = counted(method=Method.HELPER, per=per)
     expected = [((FUNC, A), 1, REDIS), ((FUNC, A), 2, NGINX)]
-    assert plain(counts) == (expected if per_process else [((FUNC, A), 3, None)])
+    assert plain(counts) == (expected if per else [((FUNC, A), 3, None)])
+
+
+def number(value: int) -> bytes:
+    return value.to_bytes(16, "little")
+
+
+@pytest.mark.parametrize(
+    ("per", "bits", "value", "group", "text"),
+    [
+        (Per.COMM, 0xABCDEF, b"redis", Group("comm", 0, "redis"), "redis"),
+        (Per.CPU, 3, b"", Group("cpu", 3, ""), "cpu 3"),
+        (Per.CGROUP, 0x34, number(0x1234), Group("cgroup", 0x1234, "/web/a"), "/web/a"),
+        (Per.CGROUP, 0x35, number(0x1235), Group("cgroup", 0x1235, "cgroup 4661"), "cgroup 4661"),
+    ],
+)
+def test_names_cpus_and_cgroups_are_told_apart(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    per: Per,
+    bits: int,
+    value: bytes,
+    group: Group,
+    text: str,
+) -> None:
+    monkeypatch.setattr(cgroups, "paths", lambda: {0x1234: "/web/a"})
+    tree = engine.planted
+    for cpu, each in ((0, 1), (1, 2)):
+        leaf = tree.walked(A, cpu=cpu)
+        tree.count(tree.child(leaf, NO_ADDRESS | bits, Kind.GROUP, value), ended=each)
+    tree.count(tree.walked(A), ended=9)
+    engine.count(12)
+    counts, summary = counted(per=per)
+    assert plain(counts) == [((FUNC, A), 3, group), ((FUNC, A), 9, None)]
+    assert summary.ledger.balance == 0
+    assert str(group) == text
+    engine.stacks = {5: words(FUNC, A)}
+    engine.counted.add(4, stack_id=5, group=value if per != Per.CPU else number(bits))
+    assert plain(counted(method=Method.HELPER, per=per)[0]) == [((FUNC, A), 4, group)]
 
 
 def test_where_the_function_jumped_the_helpers_caller_is_in_the_tree(engine: Engine) -> None:

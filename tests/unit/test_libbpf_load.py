@@ -14,11 +14,13 @@ import pytest
 from kwalk import libbpf
 from kwalk.errors import NotSupported
 
-# check_access() comes first and wants privileges, so the real command line starts behind it.
+# check_access() comes first and wants privileges, so the real command line starts behind it,
+# on a kernel of two functions.
 STREAM = (
     "import sys; from kwalk import capture, cli;"
     "capture.check_access = lambda: None;"
-    "capture.Kallsyms.read = lambda: capture.Kallsyms(b'ffffffff81000000 T ip_rcv\\n');"
+    "kernel = b'ffffffff81000000 T ip_rcv\\nffffffff81001000 T bpf_loop\\n';"
+    "capture.Kallsyms.read = lambda: capture.Kallsyms(kernel);"
     "sys.exit(cli.main(['stream', 'ip_rcv']))"
 )
 

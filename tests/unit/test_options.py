@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kwalk.cli import main, spell_out
 from kwalk.commands import count, options, published, stream
 from kwalk.transport import tree
-from kwalk.transport.abi import Method, Output
+from kwalk.transport.abi import Method, Output, Per
 
 UsageError = Callable[..., str]
 
@@ -138,15 +138,15 @@ def test_values_at_the_edges_are_taken(parsed: list[argparse.Namespace]) -> None
 def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Namespace]) -> None:
     assert main(["stream", "ip_rcv"]) == main(["count", "ip_rcv"]) == 0
     streamed, counted = parsed
-    assert (streamed.function, streamed.count, streamed.duration) == ("ip_rcv", None, None)
-    assert (counted.function, counted.duration, counted.interval) == ("ip_rcv", None, None)
+    assert (streamed.functions, streamed.count, streamed.duration) == (["ip_rcv"], None, None)
+    assert (counted.functions, counted.duration, counted.interval) == (["ip_rcv"], None, None)
     assert (counted.top, counted.format) == (None, "text")
     for args in parsed:
         assert not args.strict
         assert options.METHODS[args.method] is None
         chosen = options.probe_options(args, Output.EVENT)
         assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
-        assert (chosen.nodes, chosen.per_process) == (1 << 17, False)
+        assert (chosen.nodes, chosen.per) == (1 << 17, Per.NOTHING)
 
 
 @pytest.mark.parametrize("cpus", [1, 64, 8192])
@@ -162,7 +162,7 @@ def test_a_command_says_what_becomes_of_stacks(
 ) -> None:
     assert main(["ip_rcv", "--per-pid"]) == 0
     chosen = options.probe_options(parsed[0], output)
-    assert (chosen.output, chosen.per_process) == (output, True)
+    assert (chosen.output, chosen.per) == (output, Per.PID)
 
 
 @pytest.mark.parametrize(
@@ -187,18 +187,19 @@ def test_a_function_alone_is_counted(
     alone, spelt_out = parsed
     assert alone == spelt_out
     assert alone.command == "count"
-    assert "ip_rcv" in alone.function
+    assert "ip_rcv" in alone.functions[0]
 
 
 @pytest.mark.parametrize("argv", [("stream", "ip_rcv"), ("--verify", "stream")])
 def test_the_name_of_a_command_is_a_command(
-    parsed: list[argparse.Namespace], usage_error: UsageError, argv: tuple[str, ...]
+    parsed: list[argparse.Namespace], argv: tuple[str, ...]
 ) -> None:
     if argv[0] == "stream":
         assert main(argv) == 0
         assert parsed[0].command == "stream"
     else:
-        assert usage_error(main, *argv).startswith("kwalk stream: error: ")
+        with pytest.raises(SystemExit):
+            main(argv)
 
 
 @pytest.mark.parametrize(
@@ -206,17 +207,12 @@ def test_the_name_of_a_command_is_a_command(
     [
         ((), "required: COMMAND"),
         (("--top=3",), "required: COMMAND"),
-        (("strean", "ip_rcv"), "unrecognized arguments: ip_rcv"),
         (("ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
         (("ip_rcv", "--count=1"), "unrecognized arguments: --count=1"),
         (("ip_rcv", "--ring=1"), "unrecognized arguments: --ring=1"),
-        (("count",), "required: FUNC"),
-        (("count", "ip_rcv", "tcp_ack"), "unrecognized arguments: tcp_ack"),
         (("stream", "ip_rcv", "--top=3"), "unrecognized arguments: --top=3"),
         (("stream", "ip_rcv", "--per-pid"), "unrecognized arguments: --per-pid"),
         (("stream", "ip_rcv", "--format=folded"), "invalid choice: 'folded'"),
-        (("stream",), "required: FUNC"),
-        (("stream", "ip_rcv", "tcp_ack"), "unrecognized arguments: tcp_ack"),
         (("stream", "ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
     ],
 )
@@ -233,7 +229,7 @@ def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Name
     args.method = "manual"
     chosen = options.probe_options(args, Output.BRIEF)
     assert (chosen.nodes, chosen.ring_bytes, chosen.attach) == (5, 2 << 20, "kprobe")
-    assert (chosen.output, chosen.per_process, args.strict) == (Output.BRIEF, False, True)
+    assert (chosen.output, chosen.per, args.strict) == (Output.BRIEF, Per.NOTHING, True)
 
 
 def test_the_published_tool_takes_exactly_one_way_to_find_stacks(
@@ -278,7 +274,7 @@ def test_verify_alone_is_every_event_and_takes_no_function_for_its_value(
     assert main(["stream", *argv]) == 0
     own = ["--manual=ip_rcv" if word == "ip_rcv" else word for word in argv if word != "--"]
     assert published.main(own) == 0
-    assert parsed[0].function == parsed[1].manual == "ip_rcv"
+    assert parsed[0].functions == [parsed[1].manual] == ["ip_rcv"]
     assert main(argv) == 0
     assert [args.verify for args in parsed] == [verify] * 3
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.profile import Count, Ledger, Process, Profile, Stack, Summary, TreeUse
+from kwalk.profile import Count, Group, Ledger, Profile, Stack, Summary, TreeUse
 from kwalk.report.count import CountReport, Folded, Json, Text
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -30,7 +30,7 @@ FUNC, A, B, MODULE, UNKNOWN = (
     0xFFFFFFFFC0000030,
     0x1234,
 )
-REDIS, NGINX = Process(7, "redis"), Process(8, "a;b c")
+REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "a;b c")
 SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12.107", Ledger(hits=6, recorded=6))
 COUNTS = [
     Count(Stack((FUNC, MODULE, UNKNOWN)), 1),
@@ -233,13 +233,13 @@ STACKS = [
     for fallback in (False, True)
 ]
 KEYS = st.tuples(
-    st.sampled_from(STACKS), st.none() | st.sampled_from((REDIS, NGINX, Process(9, ";1 2")))
+    st.sampled_from(STACKS), st.none() | st.sampled_from((REDIS, NGINX, Group("pid", 9, ";1 2")))
 )
 
 
 @given(st.dictionaries(KEYS, st.integers(1, 1 << 50), max_size=20), st.none() | st.integers(1, 9))
 def test_in_every_format_the_counts_that_went_in_come_out(
-    sums: dict[tuple[Stack, Process | None], int], top: int | None
+    sums: dict[tuple[Stack, Group | None], int], top: int | None
 ) -> None:
     counts = [Count(stack, number, process) for (stack, process), number in sums.items()]
     counts.sort(key=lambda count: count.count)

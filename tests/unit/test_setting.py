@@ -14,7 +14,7 @@ from kwalk.probe import setting
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.setting import CannotWalk, Facts
 from kwalk.probe.target import Target, find
-from kwalk.transport.abi import CONFIG, FACTS, Method, Output, Place, Start, Unwinder
+from kwalk.transport.abi import CONFIG, FACTS, Method, Output, Per, Place, Start, Unwinder
 
 BASE = 0xFFFFFFFF81000000
 SYMBOLS = {
@@ -220,10 +220,10 @@ def test_the_options_are_told() -> None:
 
 
 @pytest.mark.parametrize("output", list(Output))
-@pytest.mark.parametrize("per_process", [True, False])
-def test_what_becomes_of_stacks_is_told(output: Output, per_process: bool) -> None:
-    told = config("ip_rcv", ProbeOptions(output=output, per_process=per_process))
-    assert (told["output"], told["per_process"]) == (output, per_process)
+@pytest.mark.parametrize("per", list(Per))
+def test_what_becomes_of_stacks_is_told(output: Output, per: Per) -> None:
+    told = config("ip_rcv", ProbeOptions(output=output, per=per))
+    assert (told["output"], told["per"]) == (output, per)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_what_becomes_of_stacks_is_told(output: Output, per_process: bool) -> No
         (ProbeOptions(Method.MANUAL, output=Output.COUNT, depth=20, nodes=99), 0),
         (ProbeOptions(Method.MANUAL, output=Output.EVENT), 1),
         (ProbeOptions(Method.MANUAL, output=Output.BRIEF), 1),
-        (ProbeOptions(Method.MANUAL, output=Output.COUNT, per_process=True), 1),
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT, per=Per.PID), 1),
         (ProbeOptions(Method.MANUAL, output=Output.COUNT, verify=100), 1),
         (ProbeOptions(None, output=Output.COUNT), 1),  # its first stacks are compared
         (ProbeOptions(Method.HELPER, output=Output.COUNT), 1),

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.profile import Frame, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
@@ -36,3 +39,56 @@ def test_behind_padding_there_was_no_call_but_an_interrupt() -> None:
 def test_the_traced_function_is_named_by_its_first_byte() -> None:
     stack = Stack((BASE + 0x40,))
     assert Symbolizer(SYMBOLS).frames(stack) == [Frame("next", 0, "", BASE + 0x40)]
+
+
+BEFORE = (
+    b"ffffffff81000000 T _stext\nffffffffc0000000 t old\t[gone]\nffffffffc0001000 t same\t[stays]\n"
+)
+NOW = (
+    b"ffffffff81000000 T _stext\n"
+    b"ffffffffc0001000 t same\t[stays]\n"
+    b"ffffffffc0002000 t new\t[came]\n"
+    b"ffffffffc0003000 t bpf_prog_1\t[bpf]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "module"),
+    [
+        (0xFFFFFFFFC0000010, "old", "gone"),
+        (0xFFFFFFFFC0001010, "same", "stays"),
+        (0xFFFFFFFFC0002010, "new", "came"),
+        (0xFFFFFFFFC0003010, "bpf_prog_1", "bpf"),
+        (0xFFFFFFFF81000010, "_stext", ""),
+    ],
+)
+def test_what_comes_and_goes_has_the_name_of_when_it_was_there(
+    address: int, name: str, module: str
+) -> None:
+    reads: list[int] = []
+
+    def read() -> Kallsyms:
+        reads.append(1)
+        return Kallsyms(NOW)
+
+    symbolizer = Symbolizer(Kallsyms(BEFORE), read=read)
+    for _ in range(3):
+        frame = symbolizer.frame(address)
+        assert (frame.name, frame.module, frame.offset) == (name, module, 0x10)
+    assert symbolizer.frame(address + 1).name == name
+    assert len(reads) == bool(module)
+
+
+def test_a_table_that_cannot_be_read_again_changes_nothing() -> None:
+    def read() -> Kallsyms:
+        raise NotSupported("hidden now")
+
+    symbolizer = Symbolizer(Kallsyms(BEFORE), read=read)
+    assert symbolizer.frame(0xFFFFFFFFC0001010).name == "same"
+
+
+def test_a_stack_of_return_addresses_only() -> None:
+    table = Kallsyms(b"ffffffff81000000 T a\nffffffff81000010 T b\n")
+    stack = Stack((0xFFFFFFFF81000010, 0xFFFFFFFF81000010))
+    assert [f.name for f in Symbolizer(table).frames(stack)] == ["b", "a"]
+    assert [f.name for f in Symbolizer(table, called=True).frames(stack)] == ["a", "a"]

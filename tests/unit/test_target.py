@@ -89,7 +89,7 @@ def test_a_name_of_several_functions_is_refused_with_their_places() -> None:
     assert what == (
         "2 functions are called setup_data: 0xffffffff81000050, 0xffffffff81000060"
     )  # fmt: skip
-    assert "unique" in hint
+    assert "trace the entries of all" in hint
     what, _ = refusal("show")
     assert what.endswith("0xffffffff81000080, 0xffffffffc0000010 [dummy]")
 
@@ -133,7 +133,7 @@ def test_a_place_in_a_function_is_found_and_named_as_it_is_spelt(
     "spelling",
     [
         *("ip_rcv+0x", "ip_rcv+-1", "ip_rcv+0x1+0x2", "ip_rcv+0x1f/0x30", "ip_rcv+f", "+0x1"),
-        *("r:", "r:r:ip_rcv", "R:ip_rcv", "p:ip_rcv", "r: ip_rcv", "ip_rcv:r", "ip_rcv +1"),
+        *("r:", "r:a:b:ip_rcv", "r: ip_rcv", "ip_rcv:1", "ip_rcv +1", ":ip_rcv", "a-b:ip_rcv"),
     ],
 )
 def test_what_is_no_place_is_answered_with_the_spellings_that_are(spelling: str) -> None:
@@ -182,3 +182,14 @@ def test_a_place_in_a_function_that_cannot_be_traced_is_refused_like_the_functio
 ) -> None:
     for name in ("ip_recv", "tcp_ack", "ip_init", "setup_data", "init_task"):
         assert refusal(form.format(name)) == refusal(name)
+
+
+def test_a_module_may_be_named() -> None:
+    assert find("dummy:show", TABLE) == Target("show", 0xFFFFFFFFC0000010, "dummy")
+    assert find("r:dummy:show", TABLE).label == "r:show"
+    assert find("r:dummy:r", TABLE).returns
+    assert find("dummy:show+0x4", TABLE).traced == 0xFFFFFFFFC0000014
+    what, hint = refusal("other:show")
+    assert what == "module other has no function show"
+    assert "kwalk functions show" in hint
+    assert refusal("dummy:nothing")[0] == "this kernel has no function nothing"

@@ -68,12 +68,12 @@ def test_hits_are_those_of_all_cpus(hits: list[int]) -> None:
 def test_a_node_is_what_programs_wrote(planted: Planted) -> None:
     leaf = planted.walked(A)
     planted.count(leaf, ended=1 << 40, cut=3)
-    planted.write(leaf, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, process=99)
+    planted.write(leaf, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, group=99)
     node = planted.tree.node(leaf)
     assert (node.ip, node.parent, node.kind) == (A, planted.root(), Kind.PLAIN)
     assert (node.ended, node.cut) == (1 << 40, 3)
     process = planted.tree.node(planted.process(leaf, 1234, b"redis"))
-    assert (process.ip, process.comm, process.kind) == (
+    assert (process.ip, process.value, process.kind) == (
         NO_ADDRESS | 1234,
         b"redis".ljust(16, b"\0"),
         12,
@@ -138,7 +138,7 @@ def test_a_node_that_is_whole_only_on_the_second_look_is_told_whole(planted: Pla
     assert (offset, node.ip, node.ended, node.kind) == (leaf, A, 4, Kind.PLAIN)
 
 
-@pytest.mark.parametrize("kind", [Kind.STALE, Kind.CUT, Kind.PROCESS, Kind.KERNEL])
+@pytest.mark.parametrize("kind", [Kind.STALE, Kind.CUT, Kind.GROUP, Kind.KERNEL])
 def test_counts_of_every_kind_of_node_are_told(planted: Planted, kind: Kind) -> None:
     offset = planted.take(planted.root(), A, kind)
     planted.count(offset, ended=1)

@@ -22,7 +22,9 @@ from kwalk.commands import published
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.profile import Event, Summary
+from told import pytest_terminal_summary
 
+__all__ = ["pytest_terminal_summary"]
 VENV = Path(sys.prefix) / "bin"
 TRACING = Path("/sys/kernel/tracing")
 # For what does not depend on the kernel, and takes long.
@@ -30,6 +32,13 @@ ONE_OF_EACH_UNWINDER = pytest.mark.skipif(
     os.environ.get("KWALK_LAB") in ("debian-12", "debian-sid"),
     reason="the same on every kernel: run on debian-13 and fp",
 )
+
+
+def only_on(kernel: str) -> pytest.MarkDecorator:
+    """For what neither kernel nor unwinder changes: one of them will do, each its share."""
+    return pytest.mark.skipif(
+        os.environ.get("KWALK_LAB") != kernel, reason=f"the same on every kernel: run on {kernel}"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,7 +20,7 @@ from kwalk.capture import Capture
 from kwalk.probe.options import ProbeOptions
 from kwalk.profile import Count, Summary
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output
+from kwalk.transport.abi import Method, Output, Per
 
 
 def counts_of_traffic(options: ProbeOptions) -> tuple[list[Count], Summary, int]:
@@ -132,8 +132,8 @@ def test_processes_are_told_apart() -> None:
         os.waitpid(child, 0)
         return child
 
-    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, per_process=True)
-    helper = ProbeOptions(Method.HELPER, output=Output.COUNT, per_process=True)
+    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, per=Per.PID)
+    helper = ProbeOptions(Method.HELPER, output=Output.COUNT, per=Per.PID)
     for chosen in (options, helper):
         with Capture("vfs_read", chosen) as capture:
             one, two = reads(300), reads(700)
@@ -143,9 +143,9 @@ def test_processes_are_told_apart() -> None:
         sums: Counter[int] = Counter()
         names = {}
         for count in counts:
-            assert count.process
-            sums[count.process.tgid] += count.count
-            names[count.process.tgid] = count.process.comm
+            assert count.group
+            sums[count.group.tgid] += count.count
+            names[count.group.tgid] = count.group.comm
         never_run = sum(ledger.lost.values())
         assert 300 - never_run <= sums[one] <= 330
         assert 700 - never_run <= sums[two] <= 730

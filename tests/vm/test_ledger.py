@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from conftest import call, ftrace_probe
+from conftest import ONE_OF_EACH_UNWINDER, call, ftrace_probe
 from sockets import traffic
 
 from kwalk.capture import Capture
@@ -52,6 +52,7 @@ def counted(function: str) -> Iterator[Counted]:
         result.hits, result.missed = int(row[1]), int(row[2])
 
 
+@ONE_OF_EACH_UNWINDER
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 def test_small_stack_map_loses_stacks_but_no_call(attach: str, frame_pointers: bool) -> None:
     found: list[tuple[Event, Event | None]] = []

@@ -38,7 +38,7 @@ def test_a_module_reloaded_at_other_addresses(attach: str) -> None:
     assert summary.verify
     assert summary.verify.checked >= 5000
     assert len(places) >= 3, "dummy was loaded to the same address again and again"
-    # dummy_xmit is FUNC's caller; its name is unknown, as it came after kallsyms was read.
+    # dummy_xmit is FUNC's caller; all that is known of those gone since is their addresses.
     callers = {stack.addresses[1] for stack in stacks}
     seen = {place for place in places if any(0 <= caller - place < 8192 for caller in callers)}
     assert len(seen) >= 3

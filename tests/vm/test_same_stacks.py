@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import call, pairs, without_caller
+from conftest import ONE_OF_EACH_UNWINDER, call, pairs, without_caller
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
@@ -62,6 +62,7 @@ def names_of(method: str, attach: str) -> set[str]:
     return {"\n".join(line.split()[-1] for line in block) for block in blocks}
 
 
+@ONE_OF_EACH_UNWINDER
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 def test_separate_runs_show_the_same_hot_stacks(
     attach: str, redis: None, frame_pointers: bool

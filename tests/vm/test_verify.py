@@ -18,6 +18,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe import setting
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import PROGRAMS, WAYS, open_probe
+from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
 from kwalk.transport.abi import Method
 from kwalk.transport.counters import verified_insns
@@ -163,7 +164,7 @@ def test_the_verifiers_work_stays_under_a_ceiling(
     spelling: str, attach: str, method: Method, symbols: Kallsyms
 ) -> None:
     target = find(spelling, symbols)
-    probe = open_probe(target, symbols, ProbeOptions(method, attach, verify=100))
+    probe = open_probe(Selection.one(target), symbols, ProbeOptions(method, attach, verify=100))
     try:
         assert probe.attach == WAYS[attach][target.place]
         count = verified_insns(probe.obj, PROGRAMS[probe.attach])

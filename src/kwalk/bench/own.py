@@ -12,7 +12,7 @@ from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
 
 CATCH_UP_SECONDS = 2.0  # what a reader may take to print the rest after the load
-_HEAD = re.compile(r": ([\d,]+) calls = ([\d,]+) stacks \+ ([\d,]+) lost")
+_HEAD = re.compile(r": ([\d,]+) calls = ([\d,]+) stacks (?:\+ [\d,]+ not wanted )?\+ ([\d,]+) lost")
 _FALLBACK = re.compile(r"fallback: ([\d,]+) stacks")
 _PUBLISHED = "from kwalk.commands.published import main; raise SystemExit(main())"
 

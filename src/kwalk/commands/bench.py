@@ -98,7 +98,7 @@ class BenchCommand:
         from kwalk.bench.methods import find_all
         from kwalk.kernel.access import check_access
         from kwalk.kernel.kallsyms import Kallsyms
-        from kwalk.probe.target import find
+        from kwalk.probe.selection import select
 
         tools = find_all(args.methods, args.function, args.mode, args.attach)
         if args.workload and args.requests:
@@ -107,7 +107,7 @@ class BenchCommand:
                 "Leave it out, and say how much in the command itself.",
             )
         check_access()
-        find(args.function, Kallsyms.read())
+        select([args.function], Kallsyms.read())
         page = _open(args.html) if args.html else None
         signal.signal(signal.SIGTERM, _interrupt)
         own = workloads.redis(args.requests or _REQUESTS, args.metric)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.commands import options
+from kwalk.commands import filtering, options
 from kwalk.errors import UsageError
 from kwalk.transport.abi import Method, Output
 
@@ -29,45 +29,50 @@ class CountCommand:
             "--top", type=options.positive_int, metavar="N", help="print the N hottest stacks only"
         )
         parser.add_argument(
-            "--per-pid",
-            action="store_true",
-            help="count each process apart; in softirqs and interrupts that is the one which "
-            "happened to run",
+            "--per",
+            choices=[name for name in options.PER if name],
+            help="count each process, name of a task, CPU or cgroup apart; in softirqs and "
+            "interrupts the task is the one that happened to run",
+        )
+        parser.add_argument(
+            "--per-pid", action="store_const", dest="per", const="pid", help="the same as --per pid"
         )
         parser.add_argument("--format", choices=("text", "json", "folded"), default="text")
         options.add_address_option(parser)
         options.add_probe_options(parser)
         options.add_budget_option(parser)
+        options.add_shape_options(parser)
+        filtering.add_filter_options(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Count until told to stop, then print the stacks; the summary goes to stderr."""
         from kwalk.capture import Capture
-        from kwalk.commands.budget import Budget
         from kwalk.commands.counting import run
-        from kwalk.commands.running import Stopper, announce
+        from kwalk.commands.tracing import tracing
         from kwalk.report import count
-        from kwalk.symbolize.symbolizer import Symbolizer
 
         if args.interval and args.format == "folded":
             raise UsageError(
                 "--interval does not go with --format folded",
                 "Intervals and totals would run together there; use --format json.",
             )
-        if args.interval and args.budget:
+        if args.interval and (args.budget or args.sample):
             raise UsageError(
-                "--interval does not go with --budget",
+                "--interval does not go with --budget or --sample",
                 "What calls stand for is exact enough for all of them together only.",
             )
-        probe_options = options.probe_options(args, Output.COUNT)
-        with Stopper() as stopper, Capture(args.function, probe_options) as capture:
+
+        def check(capture: Capture) -> None:
             if args.interval and capture.probe.method == Method.HELPER:
                 raise UsageError(
                     "the helper's stacks cannot be read while it counts",
                     "Looking one up can drop another (kernel/bpf/stackmap.c). Leave out "
                     "--interval, or count by the manual method.",
                 )
-            announce("kwalk", capture)
-            symbolizer = Symbolizer(capture.symbols)
+
+        with tracing(args, Output.COUNT, check) as session:
+            capture = session.capture
+            symbolizer = capture.symbolizer()
             addresses = options.addresses(args)
             report: count.CountReport
             if args.format == "folded":
@@ -75,9 +80,16 @@ class CountCommand:
             elif args.format == "json":
                 report = count.Json(symbolizer, addresses, args.top)
             else:
-                report = count.Text(symbolizer, addresses, args.top)
-            budget = Budget(capture, args.budget) if args.budget else None
-            finished = run(capture, stopper, report, args.duration, args.interval, budget)
+                report = count.Text(symbolizer, addresses, args.top, capture.unit)
+            finished = run(
+                capture,
+                session.stopper,
+                report,
+                args.duration,
+                args.interval,
+                session.budget,
+                session.conclude,
+            )
         return finished.conclude(symbolizer, args.strict)
 
 

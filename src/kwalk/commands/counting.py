@@ -5,27 +5,28 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
 from kwalk.commands.running import Finished, Stopper, write
 from kwalk.errors import OutputError
-from kwalk.profile import Count, Process, Profile, Stack
+from kwalk.profile import Count, Group, Profile, Stack, Summary
 from kwalk.report.count import CountReport
 
 LOOK_SECONDS = 0.5
-_Before = dict[tuple[Stack, Process | None], int]
+_Before = dict[tuple[Stack, Group | None], int]
 
 
 def since(before: _Before, counts: list[Count]) -> list[Count]:
     """Return what was counted since the last call, the rarest first; ``before`` is brought on."""
     new = []
     for count in counts:
-        key = count.stack, count.process
+        key = count.stack, count.group
         number = count.count - before.get(key, 0)
         before[key] = count.count
         if number:
-            new.append(Count(count.stack, number, count.process))
+            new.append(Count(count.stack, number, count.group))
     return sorted(new, key=lambda count: count.count)
 
 
@@ -36,12 +37,14 @@ def run(
     duration: float | None = None,
     interval: float | None = None,
     budget: Budget | None = None,
+    conclude: Callable[[Summary], None] = lambda summary: None,
 ) -> Finished:
     """Wait until told to stop, then detach and print what was counted.
 
     :param duration: Stop after this many seconds.
     :param interval: Print what was counted each time so many seconds have passed.
     :param budget: What to keep to.
+    :param conclude: Adds to the summary.
     """
     started = last = time.monotonic()
     end = math.inf if duration is None else started + duration
@@ -67,8 +70,7 @@ def run(
     capture.stop()
     counts = capture.counts()
     summary = capture.summary()
-    if budget:
-        budget.report(summary)
+    conclude(summary)
     try:
         write(report.end(Profile(counts, summary)))
     except OutputError as error:

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import math
+import re
 
+from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import MAX_FRAMES, Method, Output
+from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
 
+PER = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
 METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 
 
@@ -27,6 +31,14 @@ def seconds(text: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def frequency(text: str) -> int:
+    """A number of samples a second."""
+    value = positive_int(text)
+    if value > 10000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
     return value
 
 
@@ -95,10 +107,18 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Declare what to trace, and by which method."""
     parser.add_argument(
-        "function",
+        "functions",
+        nargs="*",
         metavar="FUNC",
         help="kernel function, such as ip_rcv; FUNC+0x1f for an instruction inside it, "
-        "r:FUNC for its return",
+        "r:FUNC for its return, MODULE:FUNC for one of a module, 'tcp_*' or '/^ip6?_rcv$/' for all "
+        "that match (`kwalk functions` lists them); t:sched:sched_switch for a tracepoint",
+    )
+    parser.add_argument(
+        "--freq",
+        type=frequency,
+        metavar="N",
+        help="in place of FUNC: N samples a second of what each CPU does in the kernel",
     )
     parser.add_argument(
         "--method",
@@ -138,10 +158,10 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
     """Declare how to attach and how much memory to take."""
     parser.add_argument(
         "--attach",
-        choices=("auto", "kprobe", "fentry"),
+        choices=("auto", "kprobe", "fentry", "kprobe.multi"),
         default="auto",
-        help="way of attaching; auto takes the cheapest that the kernel lets us have. "
-        "For r:FUNC these mean kretprobe and fexit",
+        help="way of attaching; auto takes the cheapest that the kernel lets us have: fentry for "
+        "one function, kprobe.multi for many. For r:FUNC these mean fexit and kretprobes",
     )
     parser.add_argument(
         "--verify",
@@ -178,7 +198,38 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def probe_options(args: argparse.Namespace, output: Output) -> ProbeOptions:
+def expression(text: str) -> re.Pattern[str]:
+    """A regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+
+
+def glob(text: str) -> re.Pattern[str]:
+    """A name, perhaps with ``*``, ``?``, ``[...]`` in it."""
+    return re.compile(fnmatch.translate(text))
+
+
+def add_shape_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what is seen of stacks."""
+    parser.add_argument(
+        "--from-caller",
+        type=expression,
+        metavar="REGEX",
+        help="only stacks that come through a function whose name this finds",
+    )
+    parser.add_argument(
+        "--until",
+        type=glob,
+        metavar="NAME",
+        help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
+    )
+
+
+def probe_options(
+    args: argparse.Namespace, output: Output, filters: Filters | None = None
+) -> ProbeOptions:
     """Return the parsed options for the engine."""
     return ProbeOptions(
         method=METHODS[args.method],
@@ -189,6 +240,10 @@ def probe_options(args: argparse.Namespace, output: Output) -> ProbeOptions:
         verify=args.verify,
         output=output,
         nodes=args.nodes,
-        per_process=getattr(args, "per_pid", False),
-        sampled=bool(args.budget) if hasattr(args, "budget") else False,
+        per=PER[getattr(args, "per", None)],
+        sampled=bool(getattr(args, "budget", None) or getattr(args, "sample", None)),
+        frequency=getattr(args, "freq", None),
+        through=getattr(args, "from_caller", None),
+        until=getattr(args, "until", None),
+        filters=filters or Filters(),
     )

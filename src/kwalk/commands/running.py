@@ -8,13 +8,14 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kwalk.capture import Capture
 from kwalk.cli import close_output
 from kwalk.commands.budget import Budget
 from kwalk.errors import OutputError
+from kwalk.probe.probe import selection_notes
 from kwalk.profile import Summary
 from kwalk.report import summary as summaries
 from kwalk.report.stream import StreamReport
@@ -38,14 +39,22 @@ class Stopper:
         self._poll.register(self._read, select.POLLIN)
         # No events asked for: poll still tells when the pipe's reader has gone.
         self._poll.register(sys.stdout.fileno(), 0)
+        self._alive: set[int] = set()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_wakeup)
-        os.close(self._read)
-        os.close(self._write)
+        for fd in (self._read, self._write, *self._alive):
+            os.close(fd)
+
+    def until(self, pids: Iterable[int]) -> None:
+        """Stop, too, when all of these processes have ended."""
+        for pid in pids:
+            fd = os.pidfd_open(pid)
+            self._alive.add(fd)
+            self._poll.register(fd, select.POLLIN)
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopped = True
@@ -55,6 +64,11 @@ class Stopper:
         for fd, happened in self._poll.poll(seconds * 1000):
             if fd == self._read:
                 os.read(self._read, 64)
+            elif fd in self._alive:
+                self._poll.unregister(fd)
+                self._alive.remove(fd)
+                os.close(fd)
+                self.stopped = self.stopped or not self._alive
             elif happened & (select.POLLERR | select.POLLHUP):
                 self.stopped = True
 
@@ -80,16 +94,20 @@ class Finished(NamedTuple):
         return summaries.exit_code(self.summary, strict)
 
 
-def announce(prog: str, capture: Capture) -> None:
-    """Say on stderr that the probe is attached, and what the user should know of it."""
+def announce(prog: str, capture: Capture, ends: str = "Ctrl-C ends") -> None:
+    """Say on stderr that the probe is attached, and what the user should know of it.
+
+    :param ends: How it will end.
+    """
     probe = capture.probe
     method = str(probe.method.name).lower()
+    number = f": {probe.functions:,} functions" if probe.functions > 1 else ""
     print(
-        f"{prog}: tracing {probe.target.label} ({method} by {probe.attach}); Ctrl-C ends",
+        f"{prog}: tracing {probe.selection.label}{number} ({method} by {probe.attach}); {ends}",
         file=sys.stderr,
         flush=True,
     )
-    for note in probe.notes:
+    for note in [*probe.notes, *selection_notes(probe)]:
         print(f"{prog}: {note}", file=sys.stderr, flush=True)
 
 
@@ -100,12 +118,14 @@ def run(
     count: int | None = None,
     duration: float | None = None,
     budget: Budget | None = None,
+    conclude: Callable[[Summary], None] = lambda summary: None,
 ) -> Finished:
     """Print events until told to stop, then detach and print what is left.
 
     :param count: Stop after this many events.
     :param duration: Stop after this many seconds.
     :param budget: What to keep to.
+    :param conclude: Adds to the summary.
     """
     deadline = None if duration is None else time.monotonic() + duration
     left = count
@@ -142,8 +162,7 @@ def run(
     capture.stop()
     drain()
     summary = capture.summary()
-    if budget:
-        budget.report(summary)
+    conclude(summary)
     if open_:
         put([report.end(summary).encode()])
     return Finished(summary, failed)

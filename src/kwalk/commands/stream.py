@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.commands import options
+from kwalk.commands import filtering, options
 from kwalk.transport.abi import Output
 
 
@@ -26,23 +26,28 @@ class StreamCommand:
         options.add_probe_options(parser)
         options.add_ring_option(parser)
         options.add_budget_option(parser)
+        options.add_shape_options(parser)
+        filtering.add_filter_options(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""
-        from kwalk.capture import Capture
-        from kwalk.commands.budget import Budget
-        from kwalk.commands.running import Stopper, announce, run
+        from kwalk.commands.running import run
+        from kwalk.commands.tracing import tracing
         from kwalk.report import stream
-        from kwalk.symbolize.symbolizer import Symbolizer
 
-        probe_options = options.probe_options(args, Output.EVENT)
-        with Stopper() as stopper, Capture(args.function, probe_options) as capture:
-            announce("kwalk", capture)
+        with tracing(args, Output.EVENT) as session:
             form = stream.JsonLines if args.format == "json" else stream.Text
-            symbolizer = Symbolizer(capture.symbols)
+            symbolizer = session.capture.symbolizer()
             report = form(symbolizer, addresses=options.addresses(args))
-            budget = Budget(capture, args.budget) if args.budget else None
-            finished = run(capture, stopper, report, args.count, args.duration, budget)
+            finished = run(
+                session.capture,
+                session.stopper,
+                report,
+                args.count,
+                args.duration,
+                session.budget,
+                session.conclude,
+            )
         return finished.conclude(symbolizer, args.strict)
 
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kwalk.decode.names import process_name
+from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
-from kwalk.profile import Process, Stack
+from kwalk.profile import Group, Stack
 from kwalk.transport.abi import NO_ADDRESS, Kind
 from kwalk.transport.tree import Tree
 
 _CALLER_UNKNOWN = 1
 _NOT_JUMPED = 1 << 63
+_FUNCTIONS = (Kind.ROOT, Kind.FUNCTION)
 
 
 class Context(NamedTuple):
     """What a node stands for; ``stack`` is None where the kernel's stack lacks the function."""
 
     stack: Stack | None
-    process: Process | None = None
+    group: Group | None = None
 
 
 class Contexts:
     """Reads the stacks of a tree's nodes, each once."""
 
-    def __init__(self, tree: Tree, table: StackTable) -> None:
+    def __init__(self, tree: Tree, table: StackTable, groups: Groups) -> None:
         self._tree = tree
+        self._groups = groups
         self._table = table
         self._known: dict[tuple[int, bool], Context] = {}
 
@@ -47,37 +49,44 @@ class Contexts:
 
     def _read(self, offset: int, cut: bool) -> Context:
         node = self._tree.node(offset)
-        process = None
-        if node.kind == Kind.PROCESS:
-            process = Process(node.ip ^ NO_ADDRESS, process_name(node.comm))
+        group = None
+        if node.kind == Kind.GROUP:
+            group = self._groups.group(node.ip ^ NO_ADDRESS, node.value)
             offset, node = node.parent, self._tree.node(node.parent)
         if node.kind == Kind.CUT:
             cut = True
             offset, node = node.parent, self._tree.node(node.parent)
         root, path = self._path(offset)
         if not self._tree.is_kernels(root):
-            return Context(self._table.walked(path, cut), process)
+            return Context(self._table.walked(path, cut), group)
         # The root, then the caller's mark, then the kernel's own words: kw_add_kernels().
         mark, words = path[1] if len(path) > 1 else _CALLER_UNKNOWN, path[2:]
         caller = 0 if mark == _CALLER_UNKNOWN else mark | _NOT_JUMPED
         follows = caller if caller and not mark & _NOT_JUMPED else 0
-        stack = self._table.unwound(words, caller, follows, cut)
+        stack = self._table.unwound(words, caller, follows, cut, path[0])
         if stack is None and cut:  # the tree had no room for as much as the function
-            stack = self._table.cut_off()
-        return Context(stack, process)
+            stack = self._table.cut_off(path[0])
+        return Context(stack, group)
 
     def _path(self, offset: int) -> tuple[int, list[int]]:
-        """Return the root's offset, and the addresses from there to a node."""
+        """Return the root's offset, and the addresses from the function to a node."""
         node = self._tree.node(offset)
         path = [node.ip]
-        while node.kind != Kind.ROOT and offset:  # node 0 is nobody's: nothing is above it
+        while node.kind not in _FUNCTIONS and offset:  # node 0 is nobody's: nothing is above it
             offset, node = node.parent, self._tree.node(node.parent)
             path.append(node.ip)
-        return offset, path[::-1]
+        return (node.parent if node.kind == Kind.FUNCTION else offset), path[::-1]
 
     def whole(self, offset: int) -> Stack:
         """Return the kernel's stack at a node as it is, a tracer's own frames included."""
         return Stack(tuple(self._path(offset)[1][2:]))
+
+    def function(self, offset: int) -> int:
+        """Return the function that a node is of, where there are many; else 0."""
+        node = self._tree.node(offset)
+        while node.kind not in _FUNCTIONS and offset:
+            offset, node = node.parent, self._tree.node(node.parent)
+        return node.ip if node.kind == Kind.FUNCTION else 0
 
     def caller(self, offset: int) -> int:
         """Return the address that FUNC returns to, for any node; 0 if it is not known."""

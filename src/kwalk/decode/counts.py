@@ -7,20 +7,20 @@ from collections import Counter
 from dataclasses import replace
 
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.names import process_name
+from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.probe.probe import Probe
-from kwalk.profile import Count, Process, Stack
-from kwalk.transport.abi import COUNT, COUNTED, WEIGHT_ONE, Method
+from kwalk.profile import Count, Group, Stack
+from kwalk.transport.abi import COUNT, COUNTED, WEIGHT_ONE, Method, Per
 from kwalk.transport.counters import possible_cpus
 from kwalk.transport.stackmaps import StackMaps
 from kwalk.transport.tree import NODE_BYTES
 
-_Key = tuple[Stack, Process | None]
+_Key = tuple[Stack, Group | None]
 
 
 class _Sums:
-    """Events added up by stack and process; and those without a stack, by cause."""
+    """Events added up by stack and group; and those without a stack, by cause."""
 
     def __init__(self) -> None:
         self._numbers: Counter[_Key] = Counter()
@@ -61,13 +61,19 @@ class StackCounts:
     """
 
     def __init__(
-        self, probe: Probe, contexts: Contexts, table: StackTable, maps: StackMaps
+        self,
+        probe: Probe,
+        contexts: Contexts,
+        table: StackTable,
+        maps: StackMaps,
+        groups: Groups,
     ) -> None:
         self._probe = probe
         self._contexts = contexts
         self._table = table
         self._maps = maps
-        self._names: dict[int, Process] = {}
+        self._groups = groups
+        self._names: dict[int, Group] = {}
 
     def read(self) -> tuple[list[Count], dict[str, int]]:
         """Return the stacks, the rarest first, and the events without one, by cause."""
@@ -91,17 +97,20 @@ class StackCounts:
                 if context.stack is None:
                     sums.lost["no_entry_frame"] += number
                 else:
-                    key = context.stack, self._named(context.process)
+                    key = context.stack, self._named(context.group)
                     sums.add(key, number, weight * number // (node.ended + node.cut))
 
-    def _named(self, process: Process | None) -> Process | None:
-        return process and self._names.setdefault(process.tgid, process)
+    def _named(self, group: Group | None) -> Group | None:
+        """A process has one name: the first."""
+        if group is None or group.kind != "pid":
+            return group
+        return self._names.setdefault(group.number, group)
 
     def _from_maps(self, sums: _Sums) -> None:
         counted, cpus = self._probe.obj.map("counted"), possible_cpus()
         stacks: dict[tuple[int, int], Stack | str] = {}
         for key in counted.each_key(COUNTED.size):
-            stack_id, node, tgid, _ = COUNTED.struct.unpack(key)
+            stack_id, node, value = COUNTED.struct.unpack(key)
             rows = list(COUNT.struct.iter_unpack(counted.lookup(key, cpus * COUNT.size) or b""))
             number = sum(row[0] for row in rows)
             if (stack_id, node) not in stacks:
@@ -111,14 +120,14 @@ class StackCounts:
                 sums.lost[stack] += number
                 continue
             comm = next((row[2] for row in rows if any(row[2])), b"")
-            process = None
-            if self._probe.config["per_process"]:
-                process = self._named(Process(tgid, process_name(comm)))
-            sums.add((stack, process), number, sum(row[1] for row in rows))
+            first = int.from_bytes(value[:8], "little")
+            group = self._groups.group(first, comm if self._groups.per == Per.PID else value)
+            sums.add((stack, self._named(group)), number, sum(row[1] for row in rows))
 
     def _stack(self, stack_id: int, node: int) -> Stack | str:
         raw = self._maps.stack(0, stack_id)
         if raw is None:
             return "stack_gone"
-        follows = self._contexts.caller(node)
-        return self._table.unwound(raw, follows=follows) or "no_entry_frame"
+        follows, function = self._contexts.caller(node), self._contexts.function(node)
+        stack = self._table.unwound(raw, follows=follows, function=function)
+        return stack or "no_entry_frame"

@@ -3,24 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kwalk.profile import Stack
-from kwalk.transport.abi import MAX_FRAMES
+from kwalk.transport.abi import MAX_FRAMES, NO_ADDRESS
 
 # The fentry call, endbr and padding lie within this many bytes of the function's start.
 ENTRY_BYTES = 16
+# What calls a program at a tracepoint is at most so many frames, the program's own included.
+TRACER_FRAMES = 8
 
 
 class StackTable:
     """Makes one Stack of all equal ones.
 
-    :param function: Address of the traced instruction.
+    :param function: Address of the traced instruction; ``NO_ADDRESS`` where there are many.
     :param depth: Most frames of a stack.
     :param insert_caller: The kernel's unwinder misses the direct caller (frame pointers), so
         stacks that kwalk fell back to get it from the walk.
     :param returned: The kernel's stacks begin with the caller: the function has returned.
     :param kernel_depth: Most frames that the kernel's unwinder gives.
+    :param is_tracer: Where no function is traced, but a tracepoint: whether a return address is in
+        what calls the program there. None where a function is traced.
     """
 
     def __init__(
@@ -30,20 +34,29 @@ class StackTable:
         insert_caller: bool,
         returned: bool = False,
         kernel_depth: int = MAX_FRAMES,
+        is_tracer: Callable[[int], bool] | None = None,
     ) -> None:
         self._function = function
         self._depth = depth
         self._kernel_depth = kernel_depth
         self._insert_caller = insert_caller
         self._returned = returned
+        self._is_tracer = is_tracer
         self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
 
     def walked(self, addresses: Sequence[int], truncated: bool) -> Stack:
         """Return the stack of the walk: it begins at the function already."""
+        if self._is_tracer:
+            addresses = self._without_tracer(addresses[1:])
         return self._share(tuple(addresses), truncated, False)
 
     def unwound(
-        self, words: Sequence[int], caller: int | None = None, follows: int = 0, cut: bool = False
+        self,
+        words: Sequence[int],
+        caller: int | None = None,
+        follows: int = 0,
+        cut: bool = False,
+        function: int = 0,
     ) -> Stack | None:
         """Return the stack of the kernel's own unwinder, cut to begin at the function.
 
@@ -52,19 +65,24 @@ class StackTable:
         :param follows: Where the function jumped to the tracer and is not in the stack: its
             return address, which follows the tracer's frames.
         :param cut: There was no room for all of them.
+        :param function: Which one it is, where there are many.
         :return: None if the function is not in it.
         """
+        function = function or self._function
         used = len(words)
         while used and not words[used - 1]:
             used -= 1
-        start = -1 if self._returned else self._entry(words[:used])
-        if start is None and follows and follows in words[:used]:
-            start = words.index(follows) - 1
-        if start is None:
-            return None
-        frames = [self._function, *words[start + 1 : used]]
-        if caller and self._insert_caller and frames[1:2] != [caller]:
-            frames.insert(1, caller)
+        if self._is_tracer:
+            frames = self._without_tracer(words[:used])
+        else:
+            start = -1 if self._returned else _entry(function, words[:used])
+            if start is None and follows and follows in words[:used]:
+                start = words.index(follows) - 1
+            if start is None:
+                return None
+            frames = [function, *words[start + 1 : used]]
+            if caller and self._insert_caller and frames[1:2] != [caller]:
+                frames.insert(1, caller)
         # The helper's map holds depth addresses, a fallback is always asked for whole.
         full = self._kernel_depth
         if caller is None:
@@ -72,14 +90,20 @@ class StackTable:
         cut = cut or used >= full or len(frames) > self._depth
         return self._share(tuple(frames[: self._depth]), cut, caller is not None)
 
-    def cut_off(self) -> Stack:
-        """Return the stack of the kernel's own unwinder of which nothing but FUNC is known."""
-        return self._share((self._function,), True, True)
+    def _without_tracer(self, words: Sequence[int]) -> list[int]:
+        assert self._is_tracer
+        near = [index for index, word in enumerate(words[:TRACER_FRAMES]) if self._is_tracer(word)]
+        return list(words[near[-1] + 1 if near else 0 :]) or [NO_ADDRESS]
 
-    def _entry(self, words: Sequence[int]) -> int | None:
-        near = range(self._function, self._function + ENTRY_BYTES + 1)
-        return next((index for index, word in enumerate(words) if word in near), None)
+    def cut_off(self, function: int = 0) -> Stack:
+        """Return the stack of the kernel's own unwinder of which nothing but FUNC is known."""
+        return self._share((function or self._function,), True, True)
 
     def _share(self, frames: tuple[int, ...], truncated: bool, fallback: bool) -> Stack:
         key = frames, truncated, fallback
         return self._shared.setdefault(key, Stack(frames, truncated, fallback))
+
+
+def _entry(function: int, words: Sequence[int]) -> int | None:
+    near = range(function, function + ENTRY_BYTES + 1)
+    return next((index for index, word in enumerate(words) if word in near), None)

@@ -32,7 +32,7 @@ class HelperRecords:
         # Records whose map is still being filled, and records with their stacks.
         self._waiting: list[Record] = []
         self._ready: deque[tuple[Record, _Raw | None]] = deque()
-        self._cut: dict[tuple[_Raw, int], Stack | None] = {}
+        self._cut: dict[tuple[_Raw, int, int], Stack | None] = {}
 
     def __iter__(self) -> Iterator[tuple[Record, Stack | None, str]]:
         """Yield each record with its stack, or with the cause of its loss."""
@@ -47,9 +47,10 @@ class HelperRecords:
                 yield record, stack, "" if stack else "no_entry_frame"
 
     def _stack(self, raw: _Raw, record: Record) -> Stack | None:
-        key = raw, self._contexts.caller(record.node) if record.flags & JUMPED else 0
+        follows = self._contexts.caller(record.node) if record.flags & JUMPED else 0
+        key = raw, follows, self._contexts.function(record.node)
         if key not in self._cut:
-            self._cut[key] = self._table.unwound(raw, follows=key[1])
+            self._cut[key] = self._table.unwound(raw, follows=follows, function=key[2])
         return self._cut[key]
 
     def _with_stacks(self) -> Iterator[tuple[Record, _Raw | None]]:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from kwalk.errors import NotSupported
+from kwalk.kernel.kallsyms import Kallsyms
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -67,6 +68,20 @@ def check_access() -> None:
             "kwalk needs a kernel built with CONFIG_DEBUG_INFO_BTF; distributions' kernels of the "
             "last years are. Or trace in a virtual machine with `kwalk lab`.",
         )
+
+
+def check_kernel(symbols: Kallsyms) -> None:
+    """Raise NotSupported where the kernel's BPF lacks what kwalk's programs are made of."""
+    if not has_loops(symbols):
+        raise NotSupported(
+            f"the BPF of this kernel ({os.uname().release}) is too old: it has no bpf_loop()",
+            "Kernels have it since 5.17. `kwalk lab` traces in a virtual machine with a newer one.",
+        )
+
+
+def has_loops(symbols: Kallsyms) -> bool:
+    """Whether the kernel's BPF has bpf_loop() (e6f2dd0f8067, "bpf: Add bpf_loop helper")."""
+    return bool(symbols.address("bpf_loop"))
 
 
 def unwinder_frames(path: Path | None = None) -> int:

@@ -37,6 +37,7 @@ class Kallsyms:
     def __init__(self, text: bytes) -> None:
         tab = text.find(b"\t")
         self._text = text
+        self._known: dict[str, int] = {}
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
             raise NotSupported(
@@ -91,14 +92,29 @@ class Kallsyms:
 
     def address(self, name: str) -> int:
         """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""
-        # Modules' names have a tab behind them.
-        at = self._text.find(b" %s\n" % name.encode(), 0, self._end)
-        return self._address(self._text.rfind(b"\n", 0, at) + 1) if at >= 0 else 0
+        known = self._known.get(name)
+        if known is None:
+            # Modules' names have a tab behind them.
+            at = self._text.find(b" %s\n" % name.encode(), 0, self._end)
+            known = self._address(self._text.rfind(b"\n", 0, at) + 1) if at >= 0 else 0
+            self._known[name] = known
+        return known
 
     def functions(self) -> set[str]:
         """Return the names of all functions (symbols of type t, T, w or W)."""
         names = re.findall(rb"^[0-9a-f]{16} [tTwW] ([^\t\n]+)", self._text, re.MULTILINE)
         return {name.decode() for name in names}
+
+    def functions_of(self, prefix: str = "", module: str | None = None) -> Iterator[Symbol]:
+        """Iterate over the functions whose names begin like this.
+
+        :param module: Those of this module only.
+        """
+        pattern = re.compile(rb" [tTwW] %s[^\t\n]*" % re.escape(prefix.encode()))
+        for match in pattern.finditer(self._text, self._end if module else 0):
+            symbol = self._line(match.start() - 16)
+            if module is None or symbol.module == module:
+                yield symbol
 
     def lookup(self, address: int) -> Symbol | None:
         """Return the symbol that ``address`` lies in, the first of several aliases.

@@ -18,7 +18,12 @@ from kwalk.lab import cache, debian
 from kwalk.lab.progress import step
 
 DEFAULT = "debian-13"
-SUITES = {"debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
+SUITES = {
+    "debian-11": "bullseye",
+    "debian-12": "bookworm",
+    "debian-13": "trixie",
+    "debian-sid": "sid",
+}
 FRAME_POINTER = "fp"
 NAMES = (*SUITES, FRAME_POINTER)
 

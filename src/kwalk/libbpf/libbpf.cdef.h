@@ -15,6 +15,15 @@ struct bpf_kprobe_opts {
 	bool retprobe;
 };
 
+struct bpf_kprobe_multi_opts {
+	size_t sz;
+	const char **syms;
+	const unsigned long *addrs;
+	const __u64 *cookies;
+	size_t cnt;
+	bool retprobe;
+};
+
 struct bpf_test_run_opts {
 	size_t sz;
 	const void *data_in;
@@ -56,6 +65,15 @@ struct bpf_link *bpf_program__attach_trace(const struct bpf_program *prog);
 struct bpf_link *bpf_program__attach_kprobe_opts(const struct bpf_program *prog,
 						 const char *func_name,
 						 const struct bpf_kprobe_opts *opts);
+struct bpf_link *bpf_program__attach_kprobe_multi_opts(const struct bpf_program *prog,
+						       const char *pattern,
+						       const struct bpf_kprobe_multi_opts *opts);
+
+struct bpf_link *bpf_program__attach_raw_tracepoint(const struct bpf_program *prog,
+						    const char *tp_name);
+struct bpf_link *bpf_program__attach_tracepoint(const struct bpf_program *prog,
+						const char *tp_category, const char *tp_name);
+struct bpf_link *bpf_program__attach_perf_event(const struct bpf_program *prog, int pfd);
 
 int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
@@ -63,6 +81,8 @@ int bpf_link__destroy(struct bpf_link *link);
 int bpf_map__fd(const struct bpf_map *map);
 int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
 int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
+int bpf_map__set_map_flags(struct bpf_map *map, __u32 flags);
+int bpf_map__set_autocreate(struct bpf_map *map, bool autocreate);
 const void *bpf_map__initial_value(struct bpf_map *map, size_t *psize);
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
+from kwalk.libbpf.perf import open_cpu_clock
 
 LOG_SIZE = 1 << 20
+BPF_F_MMAPABLE = 1 << 10
 
 
 class Map:
@@ -36,6 +39,16 @@ class Map:
                 lib().bpf_map__set_value_size(self._handle, value_size),
                 f"cannot give map {self.name} values of {value_size} bytes",
             )
+
+    def leave_out(self) -> None:
+        """Make no such map, before loading; no code that uses it may be reached."""
+        result = lib().bpf_map__set_autocreate(self._handle, False)
+        check(result, f"cannot do without map {self.name}")
+
+    def share(self) -> None:
+        """Let it be mapped into memory, before loading."""
+        result = lib().bpf_map__set_map_flags(self._handle, BPF_F_MMAPABLE)
+        check(result, f"cannot make map {self.name} one to be mapped")
 
     def preset(self, data: bytes) -> None:
         """Set the initial contents of a global-data map, before loading."""
@@ -82,6 +95,7 @@ class Object:
         self._image = ffi().new("char[]", image)
         self._logs: dict[str, Any] = {}
         self._links: list[Any] = []
+        self._aside: list[Any] = []
         self._handle = check_pointer(
             lib().bpf_object__open_mem(self._image, len(image), ffi().NULL),
             "libbpf cannot read kwalk's BPF object",
@@ -138,24 +152,73 @@ class Object:
         return object_info(self.program_fd(name), 256)
 
     def attach_kprobe(
-        self, name: str, function: str, offset: int = 0, returns: bool = False
+        self,
+        name: str,
+        function: str | int,
+        offset: int = 0,
+        returns: bool = False,
+        cookie: int = 0,
     ) -> None:
-        """Attach a program by kprobe at ``function`` + ``offset`` bytes, or to its returns."""
+        """Attach a program by kprobe at ``function`` + ``offset`` bytes, or to its returns.
+
+        :param function: Its name, or its address where several have that name.
+        :param cookie: What ``bpf_get_attach_cookie()`` answers.
+        """
         opts = ffi().new("struct bpf_kprobe_opts *")
         opts.sz = ffi().sizeof("struct bpf_kprobe_opts")
-        opts.offset = offset
+        opts.bpf_cookie = cookie
         opts.retprobe = returns
-        link = lib().bpf_program__attach_kprobe_opts(self._program(name), function.encode(), opts)
-        self._links.append(check_pointer(link, f"cannot attach a kprobe to {function}"))
+        if isinstance(function, int):
+            place, what = ffi().NULL, f"{function:#x}"
+            opts.offset = function + offset
+        else:
+            place, what = function.encode(), function
+            opts.offset = offset
+        link = lib().bpf_program__attach_kprobe_opts(self._program(name), place, opts)
+        self._links.append(check_pointer(link, f"cannot attach a kprobe to {what}"))
+
+    def attach_kprobes(self, name: str, addresses: Sequence[int], returns: bool = False) -> None:
+        """Attach a program to the entries or returns of many functions at once (kprobe.multi)."""
+        opts = ffi().new("struct bpf_kprobe_multi_opts *")
+        opts.sz = ffi().sizeof("struct bpf_kprobe_multi_opts")
+        array = ffi().new("unsigned long[]", list(addresses))
+        opts.addrs, opts.cnt, opts.retprobe = array, len(addresses), returns
+        link = lib().bpf_program__attach_kprobe_multi_opts(self._program(name), ffi().NULL, opts)
+        what = f"cannot attach kprobe.multi to {len(addresses):,} functions"
+        self._links.append(check_pointer(link, what))
 
     def attach_trace(self, name: str, function: str) -> None:
         """Attach a fentry program to the target given to ``choose``."""
         link = lib().bpf_program__attach_trace(self._program(name))
         self._links.append(check_pointer(link, f"cannot attach fentry to {function}"))
 
-    def link_info(self) -> bytes:
-        """Return ``struct bpf_link_info`` of the first link (as much as this kernel fills)."""
-        return object_info(lib().bpf_link__fd(self._links[0]), 128)
+    def attach_tracepoint(self, name: str, category: str, event: str) -> None:
+        """Attach a program to a tracepoint; without a category to what lies under it (raw)."""
+        program = self._program(name)
+        if category:
+            link = lib().bpf_program__attach_tracepoint(program, category.encode(), event.encode())
+        else:
+            link = lib().bpf_program__attach_raw_tracepoint(program, event.encode())
+        self._links.append(check_pointer(link, f"cannot attach to tracepoint {event}"))
+
+    def attach_samples(self, name: str, cpus: Iterable[int], frequency: int) -> None:
+        """Attach a program to so many samples a second of each CPU."""
+        for cpu in cpus:
+            fd = open_cpu_clock(cpu, frequency)
+            link = lib().bpf_program__attach_perf_event(self._program(name), fd)
+            if link == ffi().NULL:
+                os.close(fd)
+            self._links.append(check_pointer(link, f"cannot attach to samples of CPU {cpu}"))
+
+    def attach_aside(self, name: str) -> None:
+        """Attach a program to the tracepoint that its section names; it counts no hits."""
+        link = lib().bpf_program__attach_trace(self._program(name))
+        self._aside.append(check_pointer(link, f"cannot attach {name} to its tracepoint"))
+
+    def link_infos(self) -> Iterator[bytes]:
+        """Yield ``struct bpf_link_info`` of each link (as much as this kernel fills)."""
+        for link in self._links:
+            yield object_info(lib().bpf_link__fd(link), 128)
 
     def run(self, name: str, context: bytes) -> tuple[int, bytes]:
         """Run a loaded ``syscall`` program once; return its result and the context after it."""
@@ -171,8 +234,9 @@ class Object:
 
     def detach(self) -> None:
         """Remove every probe; programs and maps stay until ``close``."""
-        while self._links:
-            lib().bpf_link__destroy(self._links.pop())
+        for links in (self._links, self._aside):
+            while links:
+                lib().bpf_link__destroy(links.pop())
 
     def close(self) -> None:
         """Detach and free everything; further calls do nothing."""

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
-from kwalk.transport.abi import MAX_FRAMES, Method, Output
+from kwalk.probe.filters import Filters
+from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
 
 
 @dataclass(frozen=True)
@@ -13,16 +15,20 @@ class ProbeOptions:
     """How to trace.
 
     :param method: What finds the stack; None lets kwalk choose.
-    :param attach: ``kprobe``, ``fentry``, or ``auto``.
+    :param attach: ``kprobe``, ``fentry``, ``kprobe.multi``, or ``auto``.
     :param depth: Most frames of a stack, 2 to 127.
     :param ring_bytes: Size of the ring buffer, a power of two.
     :param stack_entries: Helper: stacks in each of the two maps.
     :param output: What becomes of a stack: counted, or sent as a record.
     :param nodes: Manual: frames that the calling-context tree has room for.
-    :param per_process: Count by process.
+    :param per: What the events of a stack are told apart by, too.
     :param verify: Manual: compare a random one in so many events with the kernel's unwinder;
         0 for none.
     :param sampled: Take only so many events, at random, as ``Capture.sample`` says.
+    :param frequency: Take so many samples a second of each CPU, in place of calls.
+    :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
+    :param until: What lies outside of the first frame whose name matches is left out.
+    :param filters: Whose calls are wanted.
     """
 
     method: Method | None = None
@@ -32,6 +38,10 @@ class ProbeOptions:
     stack_entries: int = 16384
     output: Output = Output.EVENT
     nodes: int = 1 << 17
-    per_process: bool = False
+    per: Per = Per.NOTHING
     verify: int = 0
     sampled: bool = False
+    frequency: int | None = None
+    through: re.Pattern[str] | None = None
+    until: re.Pattern[str] | None = None
+    filters: Filters = field(default_factory=Filters)

@@ -1,68 +1,105 @@
 # SPDX-License-Identifier: MIT
-"""Load kwalk's BPF program for one function and attach it."""
+"""Get kwalk's BPF program called where it is wanted, by the best way that the kernel permits."""
 
 from __future__ import annotations
 
-import platform
+import errno
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from kwalk.errors import NotSupported, UsageError
+from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
-from kwalk.probe import setting
+from kwalk.probe.attach import (
+    EVENT_WAYS,
+    KPROBES,
+    MULTI,
+    PROGRAMS,
+    TRAMPOLINES,
+    WAYS,
+    Watch,
+    attach,
+    has_multi,
+    is_ambiguous,
+    nobody,
+)
+from kwalk.probe.load import Loaded, load
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.refusal import explain
-from kwalk.probe.target import Target
-from kwalk.transport.abi import (
-    CONFIG,
-    CONFIG_SECTION,
-    CONTROL,
-    CONTROL_SECTION,
-    DIGITS_SECTION,
-    Method,
-    Output,
-    Place,
-    Start,
-    Unwinder,
-)
-from kwalk.transport.counters import possible_cpus
-from kwalk.transport.ring import PAGE
-from kwalk.transport.tree import NODE_BYTES, Tree
-
-PROGRAMS = {
-    "kprobe": "kw_kprobe",
-    "kretprobe": "kw_kprobe",
-    "fentry": "kw_fentry",
-    "fexit": "kw_fexit",
-}
-# What a user calls it -> what it is called at each place in a function.
-WAYS = {
-    "kprobe": {Place.ENTRY: "kprobe", Place.INSIDE: "kprobe", Place.RETURN: "kretprobe"},
-    "fentry": {Place.ENTRY: "fentry", Place.RETURN: "fexit"},
-}
+from kwalk.probe.selection import Selection, Skipped
+from kwalk.probe.setting import CannotWalk
+from kwalk.probe.traceable import in_memory
+from kwalk.transport.abi import Method, Unwinder
+from kwalk.transport.tree import Tree
+from kwalk.words import plural
 
 
 @dataclass
 class Probe:
     """A loaded and attached program.
 
-    :param control: ``struct kw_control`` as it was last written.
-    :param config: ``struct kw_config``.
-    :param notes: What a user should know: why not the method or attach type asked for.
+    :ivar refused: Places that the kernel does not let be traced.
+    :ivar notes: What a user should know: why not the method or attach type asked for.
     """
 
-    obj: Object
-    target: Target
+    loaded: Loaded
+    selection: Selection
     method: Method
     attach: str
-    unwinder: Unwinder
-    counts_missed: bool
-    control: dict[str, int]
-    config: dict[str, int]
-    tree: Tree
+    refused: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def obj(self) -> Object:
+        """The BPF object."""
+        return self.loaded.obj
+
+    @property
+    def tree(self) -> Tree:
+        """The calling-context tree."""
+        return self.loaded.tree
+
+    def hits(self) -> int:
+        """Return how often the program has run."""
+        return self.tree.hits() + self.filtered()
+
+    def filtered(self) -> int:
+        """Return how many of these events filters refused."""
+        return self.loaded.gates.filtered()
+
+    @property
+    def config(self) -> dict[str, int]:
+        """``struct kw_config``, without the values of filters."""
+        return self.loaded.config
+
+    @property
+    def control(self) -> dict[str, int]:
+        """``struct kw_control`` as it was last written."""
+        return self.loaded.control
+
+    @property
+    def unwinder(self) -> Unwinder:
+        """The kernel's own."""
+        return self.loaded.facts.unwinder
+
+    @property
+    def counts_missed(self) -> bool:
+        """Whether this kernel counts the misses of kprobes."""
+        return self.loaded.facts.counts_missed
+
+    def uncounted(self) -> str:
+        """Return what this kernel does not count of what was missed; "" where it counts all.
+
+        A program at a kprobe, tracepoint or sample does not run while another of these does
+        (``bpf_prog_active``: kernel/trace/bpf_trace.c, bpf_overflow_handler() in
+        kernel/events/core.c).
+        """
+        if self.attach == "perf_event":
+            return "the kernel does not count samples that it drops while a BPF program runs"
+        if self.counts_missed or not (self.by_kprobe or self.attach == "tracepoint"):
+            return ""
+        what = "kprobes" if self.by_kprobe else "tracepoints"
+        return f"this kernel does not count the misses of {what}"
 
     @property
     def program(self) -> str:
@@ -71,41 +108,38 @@ class Probe:
 
     @property
     def by_kprobe(self) -> bool:
-        """The kernel calls the program from a kprobe or kretprobe, with registers."""
-        return self.program == "kw_kprobe"
+        """The kernel calls the program from kprobes or kretprobes, with registers."""
+        return self.attach in KPROBES
+
+    @property
+    def many(self) -> bool:
+        """Each event tells which function it is of."""
+        return bool(self.config["many"])
+
+    @property
+    def functions(self) -> int:
+        """How many are traced."""
+        return len(self.selection.targets) - len(self.refused)
 
     def close(self) -> None:
         """Detach and free everything."""
-        self.tree.close()
-        self.obj.close()
+        self.loaded.close()
 
 
-def image() -> bytes:
-    """Return the BPF object for this machine's architecture.
+def open_probe(
+    selection: Selection, symbols: Kallsyms, options: ProbeOptions, watch: Watch = nobody
+) -> Probe:
+    """Load and attach; nothing is left in the kernel if that fails.
 
-    :raises NotSupported: if kwalk was built without one.
-    """
-    name = f"kwalk.{platform.machine()}.bpf.o"
-    try:
-        return Path(__file__).with_name(name).read_bytes()
-    except FileNotFoundError:
-        raise NotSupported(
-            f"kwalk has no BPF program for {platform.machine()}",
-            "x86_64 is supported so far; from a source tree, `make venv` builds it.",
-        ) from None
-
-
-def open_probe(target: Target, symbols: Kallsyms, options: ProbeOptions) -> Probe:
-    """Load and attach for ``target``; nothing is left in the kernel if that fails.
-
+    :param watch: Told of progress where there are many places.
     :raises KwalkError: with the reason, if every way that the options allow is refused.
     """
     method = options.method or Method.MANUAL
     notes: list[str] = []
     while True:
         try:
-            probe = _attach(target, symbols, options, method, notes)
-        except setting.CannotWalk as error:
+            probe = _Attempt(selection, symbols, options, method, notes, watch).any_way()
+        except CannotWalk as error:
             if not method & Method.MANUAL:
                 raise
             notes.append(f"using the helper, since {error.what}")
@@ -116,95 +150,93 @@ def open_probe(target: Target, symbols: Kallsyms, options: ProbeOptions) -> Prob
             return probe
 
 
-def _attach(
-    target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method, notes: list[str]
-) -> Probe:
-    # A kprobe gives the helper registers to start at; fentry is the cheaper way in for manual.
-    preferred = ["kprobe", "fentry"] if method == Method.HELPER else ["fentry", "kprobe"]
-    asked = preferred if options.attach == "auto" else [options.attach]
-    ways = [WAYS[way][target.place] for way in asked if target.place in WAYS[way]]
-    if not ways:
-        raise UsageError(
-            f"fentry cannot attach inside a function, and {target.label} is such a place",
-            "Use --attach kprobe, or leave it to kwalk.",
-        )
-    refusals: list[tuple[str, LibbpfError]] = []
-    for way in ways:
+@dataclass
+class _Attempt:
+    """To trace a selection by a method."""
+
+    selection: Selection
+    symbols: Kallsyms
+    options: ProbeOptions
+    method: Method
+    notes: list[str]
+    watch: Watch
+
+    def _ways(self) -> list[str]:
+        place, asked = self.selection.place, [self.options.attach]
+        if events := EVENT_WAYS.get(place):
+            if self.options.attach != "auto":
+                raise UsageError(
+                    f"{self.selection.label} is no function to be attached to by {asked[0]}",
+                    "Leave --attach out: there is one way only.",
+                )
+            # Those of system calls are made of sys_enter and sys_exit, and have no raw one.
+            made = self.selection.targets[0].name.startswith("syscalls:")
+            return [way for way in events if not made or way != "raw_tp"]
+        many = len(self.selection.targets) > 1
+        if self.options.attach == "auto":
+            # A kprobe gives the helper registers to start at; fentry is cheaper for manual.
+            one = ["kprobe", "fentry"] if self.method == Method.HELPER else ["fentry", "kprobe"]
+            asked = ["kprobe.multi", "kprobe"] if many else one
+        ways = [WAYS[way][place] for way in asked if place in WAYS[way]]
+        label = self.selection.label
+        if not ways:
+            raise UsageError(
+                f"{asked[0]} cannot attach inside a function, and {label} is such a place",
+                "Use --attach kprobe, or leave it to kwalk.",
+            )
+        if many and TRAMPOLINES & set(ways):
+            raise UsageError(
+                f"fentry attaches to one function, and {label} is {len(self.selection.targets):,}",
+                "Use --attach kprobe.multi, or leave it to kwalk.",
+            )
+        return ways
+
+    def any_way(self) -> Probe:
+        """Attach by the first way that works."""
+        refusals: list[tuple[str, LibbpfError]] = []
+        for way in self._ways():
+            try:
+                probe = self._by(way)
+            except LibbpfError as error:
+                refusals.append((way, error))
+            else:
+                probe.notes += [f"not by {other}: {refusal.what}" for other, refusal in refusals]
+                return probe
+        raise explain(self.selection, refusals)
+
+    def _by(self, way: str) -> Probe:
+        targets = self.selection.targets
+        if way in TRAMPOLINES and is_ambiguous(targets[0], self.symbols):
+            what = f"fentry finds functions by name, and several are called {targets[0].name}"
+            raise LibbpfError(what, errno.EEXIST)
+        if way in MULTI and not has_multi(self.symbols):
+            raise LibbpfError("this kernel has no kprobe.multi (CONFIG_FPROBE)", errno.EOPNOTSUPP)
+        loaded = load(way, self.selection, self.symbols, self.options, self.method)
+        selection = self.selection
         try:
-            probe = _attach_by(way, target, symbols, options, method, notes)
-        except LibbpfError as error:
-            refusals.append((way, error))
-        else:
-            probe.notes += [f"not by {other}: {refusal.what}" for other, refusal in refusals]
-            return probe
-    raise explain(target, refusals)
+            if selection.open:
+                selection = selection.sifted(in_memory(loaded.obj, self.symbols))
+            refused = attach(loaded.obj, way, selection, self.symbols, self.watch)
+        except BaseException:
+            loaded.close()
+            raise
+        notes = [*self.notes, *loaded.notes]
+        return Probe(loaded, selection, self.method, way, refused, notes)
 
 
-def _attach_by(
-    way: str,
-    target: Target,
-    symbols: Kallsyms,
-    options: ProbeOptions,
-    method: Method,
-    notes: list[str],
-) -> Probe:
-    obj = Object(image())
-    tree: Tree | None = None
-    try:
-        program = PROGRAMS[way]
-        by_kprobe = program == "kw_kprobe"
-        attached_to = None if by_kprobe else target.name
-        obj.choose({program: attached_to, setting.FACTS_PROGRAM: None})
-        config = setting.config(target, symbols, options, method, fentry=not by_kprobe)
-        obj.map(CONFIG_SECTION).preset(CONFIG.pack(config))
-        if options.output == Output.EVENT:
-            obj.map(DIGITS_SECTION).preset(setting.digits())
-        _resize(obj, options, method, config)
-        obj.load()
-        facts = setting.facts(obj, symbols, target)
-        unwinder = Unwinder(facts.unwinder)
-        control: dict[str, int] = {}
-        if method & Method.MANUAL:
-            control = setting.control(facts, symbols, target)
-            unknown = control.get("start") == Start.UNKNOWN
-            if unknown and target.place == Place.INSIDE:
-                notes = [
-                    *notes,
-                    f"the code does not tell where {target.label} has its return address: the "
-                    "kernel's unwinder is asked each time (fallback)",
-                ]
-        obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
-        tree = Tree(obj, possible_cpus(), config["node_mask"] // NODE_BYTES + 1)
-        tree.plant(target.traced)
-        if by_kprobe:
-            obj.attach_kprobe(program, target.name, target.offset, target.returns)
-        else:
-            obj.attach_trace(program, target.name)
-        missed = facts.counts_missed
-        return Probe(obj, target, method, way, unwinder, missed, control, config, tree, list(notes))
-    except BaseException:
-        if tree:
-            tree.close()
-        obj.close()
-        raise
+SHOWN = 3
 
 
-def ring_bytes(options: ProbeOptions) -> int:
-    """Return the size of the ring of records; without records, the least there is."""
-    return PAGE if options.output == Output.COUNT else options.ring_bytes
-
-
-def _resize(obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]) -> None:
-    counting = options.output == Output.COUNT
-    obj.map("events").resize(max_entries=ring_bytes(options))
-    nodes = config["node_mask"] // NODE_BYTES + 1
-    obj.map("tree").resize(value_size=nodes * NODE_BYTES)
-    obj.map("buckets").resize(value_size=nodes * 4)
-    if config["sampled"]:
-        obj.map("weights").resize(value_size=nodes * 8)
-    entries = options.stack_entries if method & Method.HELPER else 1
-    depth = max(1, min(options.depth, config["kernel_frames"]))  # the kernel refuses deeper ones
-    for name in ("stacks_a", "stacks_b"):
-        second = counting and name == "stacks_b"
-        obj.map(name).resize(max_entries=1 if second else entries, value_size=8 * depth)
-    obj.map("counted").resize(max_entries=2 * entries if counting else 1)
+def selection_notes(probe: Probe) -> list[str]:
+    """Return what to say of functions that were meant, too, but are not traced."""
+    notes = []
+    for skipped, what in (
+        (probe.selection.skipped, "cannot be traced (`kwalk functions` says why)"),
+        (probe.refused, "the kernel did not let us attach to"),
+    ):
+        if skipped:
+            names = list(dict.fromkeys(skip.target.name for skip in skipped))
+            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+            told = ", ".join(names[:SHOWN]) + more
+            notes.append(f"skipped {plural(len(skipped), 'function')} that {what}: {told}")
+    return notes

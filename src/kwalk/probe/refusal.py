@@ -11,7 +11,8 @@ from pathlib import Path
 from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel.access import KPROBE_PMU
 from kwalk.libbpf import LibbpfError
-from kwalk.probe.target import Target
+from kwalk.probe.selection import Selection
+from kwalk.probe.traceable import NOTRACE
 
 BLACKLIST = Path("/sys/kernel/debug/kprobes/blacklist")
 FILTER_FUNCTIONS = Path("/sys/kernel/tracing/available_filter_functions")
@@ -19,19 +20,21 @@ LOG_LINES = 12
 BY_KPROBE = {"kprobe", "kretprobe"}
 
 
-def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> KwalkError:
+def explain(selection: Selection, refusals: Sequence[tuple[str, LibbpfError]]) -> KwalkError:
     """Return the error to raise when no way of attaching worked.
 
     :param refusals: Each way that was tried and what libbpf answered; at least one.
     """
-    if why := _untraceable(target, [way for way, _ in refusals]):
+    target, label = selection.targets[0], selection.label
+    one = len(selection.targets) == 1
+    if one and (why := _untraceable(target.name, [way for way, _ in refusals])):
         return UsageError(
             f"{target.name} cannot be traced: {why}",
             "Trace a function that it calls, or one of its callers.",
         )
     if target.offset and any(error.errno == errno.EILSEQ for _, error in refusals):
         return UsageError(
-            f"no kprobe can be put at {target.label}: no instruction begins there, or it is part "
+            f"no kprobe can be put at {label}: no instruction begins there, or it is part "
             "of the function's call of ftrace",
             "gdb or objdump shows where instructions begin; return addresses in stacks are such "
             "places, too.",
@@ -41,11 +44,11 @@ def explain(target: Target, refusals: Sequence[tuple[str, LibbpfError]]) -> Kwal
     if log:
         tail = "\n".join("  | " + line for line in log.strip().splitlines()[-LOG_LINES:])
         return KwalkError(
-            f"{target.label} cannot be traced {told}",
+            f"{label} cannot be traced {told}",
             f"The end of the verifier's log, for a bug report:\n{tail}",
         )
     return NotSupported(
-        f"{target.label} cannot be traced {told}",
+        f"{label} cannot be traced {told}",
         "`kwalk doctor` shows what this kernel offers; `kwalk lab` traces in a virtual machine.",
     )
 
@@ -67,11 +70,11 @@ def reason(way: str, error: LibbpfError) -> str:
     return error.what
 
 
-def _untraceable(target: Target, ways: list[str]) -> str:
-    if BY_KPROBE & set(ways) and _listed(BLACKLIST, target.name):
+def _untraceable(name: str, ways: list[str]) -> str:
+    if BY_KPROBE & set(ways) and _listed(BLACKLIST, name):
         return "it is on the kernel's kprobe blacklist (NOKPROBE_SYMBOL)"
-    if FILTER_FUNCTIONS.exists() and not _listed(FILTER_FUNCTIONS, target.name):
-        return "it is notrace, or compiled without a place for ftrace"
+    if FILTER_FUNCTIONS.exists() and not _listed(FILTER_FUNCTIONS, name):
+        return NOTRACE
     return ""
 
 

@@ -52,16 +52,24 @@ class Facts:
 
 
 def config(
-    target: Target, symbols: Kallsyms, options: ProbeOptions, method: Method, fentry: bool
+    target: Target,
+    symbols: Kallsyms,
+    options: ProbeOptions,
+    method: Method,
+    fentry: bool,
+    many: bool = False,
 ) -> dict[str, int]:
-    """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0."""
+    """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0.
+
+    :param target: The place, or the first of ``many``.
+    """
     cpus = possible_cpus()
     rethook = symbols.address("arch_rethook_trampoline")
     graph_return = symbols.address("return_to_handler")
     nmi_start, nmi_end = nmi_entry(symbols)
     hooks = [address for address in (rethook, graph_return) if address]
     return {
-        "func": target.traced,
+        "func": 0 if many else target.traced,
         "text_start": symbols.address("_stext"),
         "text_end": symbols.address("_etext"),
         "init_start": symbols.address("_sinittext"),
@@ -102,17 +110,17 @@ def config(
         "stack_padding": 16 if symbols.address("asm_fred_entrypoint_user") else 0,
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
         "output": int(options.output),
-        "per_process": int(options.per_process),
+        "per": int(options.per),
         "sampled": int(options.sampled),
+        "many": int(many),
         # Plain counting knows only the walk's own result; all else is asked for here.
         "slow": int(
             method != Method.MANUAL
             or options.output != Output.COUNT
-            or bool(options.per_process or options.verify or not options.method)
+            or bool(options.per or options.verify or not options.method)
         ),
         "nodes": options.nodes + tree.reserved(cpus),
         "node_mask": (tree.size_for(options.nodes, cpus) - 1) * tree.NODE_BYTES,
-        "reserved": 0,
     }
 
 

@@ -13,8 +13,10 @@ from kwalk.kernel import access
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import lib
 from kwalk.probe import target as targets
+from kwalk.probe.attach import has_multi
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import open_probe
+from kwalk.probe.selection import Selection
 from kwalk.transport.abi import Method, Unwinder
 
 JIT = Path("/proc/sys/net/core/bpf_jit_enable")
@@ -84,7 +86,9 @@ def survey(function: str | None = None) -> Survey:
         result.reasons.append(error.what)
         return result
     result.add("kallsyms", True, "with addresses")
-    multi = symbols.address("bpf_kprobe_multi_link_attach")
+    loops = access.has_loops(symbols)
+    result.add("BPF loops", loops, "yes (bpf_loop)" if loops else "no: this kernel is too old")
+    multi = has_multi(symbols)
     result.add("kprobe.multi", None, "yes" if multi else "absent (CONFIG_FPROBE)")
     typed = symbols.address("bpf_rdonly_cast")
     result.add(
@@ -115,6 +119,7 @@ def _try_attaching(result: Survey, symbols: Kallsyms, function: str | None) -> N
     name = function or next((n for n in TRIAL_FUNCTIONS if symbols.address(n)), "")
     try:
         access.check_access()
+        access.check_kernel(symbols)
         lib()
     except KwalkError as error:
         result.add("fentry", False, "not tried")
@@ -126,7 +131,7 @@ def _try_attaching(result: Survey, symbols: Kallsyms, function: str | None) -> N
     for way in ("fentry", "kprobe"):
         try:
             probe = open_probe(
-                target, symbols, ProbeOptions(Method.MANUAL, way, ring_bytes=1 << 16)
+                Selection.one(target), symbols, ProbeOptions(Method.MANUAL, way, ring_bytes=1 << 16)
             )
         except KwalkError as error:
             result.add(f"attach by {way}", False, error.what)

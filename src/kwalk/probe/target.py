@@ -18,6 +18,7 @@ class Target(NamedTuple):
     :ivar address: Of the function's first instruction.
     :ivar offset: Of the traced instruction from there, in bytes.
     :ivar returns: The function's return is traced, not its entry.
+    :ivar event: It is no function, but a tracepoint, or samples.
     """
 
     name: str
@@ -25,10 +26,13 @@ class Target(NamedTuple):
     module: str
     offset: int = 0
     returns: bool = False
+    event: Place | None = None
 
     @property
     def place(self) -> Place:
         """Where in the function the probe is."""
+        if self.event:
+            return self.event
         if self.returns:
             return Place.RETURN
         return Place.INSIDE if self.offset else Place.ENTRY
@@ -40,36 +44,67 @@ class Target(NamedTuple):
 
     @property
     def label(self) -> str:
-        """As a user writes it: ``ip_rcv``, ``ip_rcv+0x1f``, ``r:ip_rcv``."""
+        """As a user writes it: ``ip_rcv``, ``ip_rcv+0x1f``, ``r:ip_rcv``, ``t:sched:...``."""
+        if self.event == Place.SAMPLE:
+            return f"{self.name} Hz"
+        if self.event:
+            return f"t:{self.name}"
         if self.returns:
             return f"r:{self.name}"
         return f"{self.name}+{self.offset:#x}" if self.offset else self.name
 
 
-_SPELLING = re.compile(r"(r:)?([A-Za-z_][\w.$]*)(?:\+(0x[0-9a-fA-F]{1,16}|[0-9]{1,19}))?")
+_SPELLING = re.compile(
+    r"(r:)?(?:([A-Za-z_]\w*):)?([A-Za-z_][\w.$]*)(?:\+(0x[0-9a-fA-F]{1,16}|[0-9]{1,19}))?",
+    re.ASCII,
+)
 _TOP = 1 << 64
 
 
+class Spelling(NamedTuple):
+    """What a user wrote; ``module`` is None where any will do."""
+
+    returns: bool
+    module: str | None
+    function: str
+    offset: int
+
+
+def no_function(spelling: str) -> UsageError:
+    """Return the error for what names no function."""
+    return UsageError(
+        f"{spelling!r} is not the name of a kernel function",
+        "Give a name as /proc/kallsyms shows it, such as ip_rcv; ip_rcv+0x1f for a place "
+        "inside, r:ip_rcv for its return, overlay:ovl_lookup for one of a module, 'tcp_*' or "
+        "'/^ip6?_rcv$/' for many.",
+    )
+
+
+def split(spelling: str) -> Spelling:
+    """Take ``[r:][MODULE:]FUNC[+OFFSET]`` apart.
+
+    :raises UsageError: if it is not of that form.
+    """
+    match = _SPELLING.fullmatch(spelling)
+    if not match:
+        raise no_function(spelling)
+    digits = match[4] or "0"
+    offset = int(digits, 16 if digits.startswith("0x") else 10)
+    if match[1] and offset:
+        raise UsageError(
+            f"{spelling}: a return has no offset", f"Give r:{match[3]}, or {match[3]}+{digits}."
+        )
+    return Spelling(bool(match[1]), match[2], match[3], offset)
+
+
 def find(spelling: str, symbols: Kallsyms) -> Target:
-    """Return the place that a user named: ``FUNC``, ``FUNC+0x1f``, or ``r:FUNC``.
+    """Return the place that a user named: ``[r:][MODULE:]FUNC[+0x1f]``.
 
     :raises UsageError: if there is no such function, several, it was freed after boot, or it
         is shorter than that.
     """
-    match = _SPELLING.fullmatch(spelling)
-    if not match:
-        raise UsageError(
-            f"{spelling!r} is not the name of a kernel function",
-            "Give a name as /proc/kallsyms shows it, such as ip_rcv; ip_rcv+0x1f for a place "
-            "inside, r:ip_rcv for its return.",
-        )
-    returns, function, digits = bool(match[1]), match[2], match[3] or "0"
-    offset = int(digits, 16 if digits.startswith("0x") else 10)
-    if returns and offset:
-        raise UsageError(
-            f"{spelling}: a return has no offset", f"Give r:{function}, or {function}+{digits}."
-        )
-    target = _function(function, symbols)._replace(offset=offset, returns=returns)
+    returns, module, function, offset = split(spelling)
+    target = _function(function, module, symbols)._replace(offset=offset, returns=returns)
     own = symbols.lookup(target.address)
     if offset and (target.traced >= _TOP or symbols.lookup(target.traced) != own):
         raise UsageError(
@@ -79,8 +114,15 @@ def find(spelling: str, symbols: Kallsyms) -> Target:
     return target
 
 
-def _function(function: str, symbols: Kallsyms) -> Target:
+def _function(function: str, module: str | None, symbols: Kallsyms) -> Target:
     found = symbols.find(function, code=True)
+    if module is not None and found:
+        found = [symbol for symbol in found if symbol.module == module]
+        if not found:
+            raise UsageError(
+                f"module {module} has no function {function}",
+                f"Another one has, or the kernel itself: see `kwalk functions {function}`.",
+            )
     if not found:
         raise UsageError(f"this kernel has no function {function}", _hint(function, symbols))
     addresses = sorted({symbol.address for symbol in found})
@@ -88,10 +130,10 @@ def _function(function: str, symbols: Kallsyms) -> Target:
         places = ", ".join(f"{symbol.address:#x}{_in(symbol)}" for symbol in found)
         raise UsageError(
             f"{len(addresses)} functions are called {function}: {places}",
-            "kwalk traces one function at a time, by name; choose one whose name is unique.",
+            "Places inside are told by name; give the module, or trace the entries of all of them.",
         )
     symbol = found[0]
-    if _is_init(symbol, symbols):
+    if is_init(symbol, symbols):
         raise UsageError(
             f"{function} is an init function: the kernel freed its code after boot",
             "It can't run any more, so there is nothing to trace.",
@@ -103,7 +145,8 @@ def _in(symbol: Symbol) -> str:
     return f" [{symbol.module}]" if symbol.module else ""
 
 
-def _is_init(symbol: Symbol, symbols: Kallsyms) -> bool:
+def is_init(symbol: Symbol, symbols: Kallsyms) -> bool:
+    """Whether it was freed after boot."""
     start, end = symbols.address("_sinittext"), symbols.address("_einittext")
     return not symbol.module and start <= symbol.address < end
 
@@ -116,9 +159,15 @@ def _hint(function: str, symbols: Kallsyms) -> str:
             f"The compiler made {', '.join(parts[:3])} of it, which may be traced instead; "
             "the rest of it is inlined."
         )
+    inlined = "If the source has it, it is inlined into its callers or its module is not loaded."
+    return near_misses(function, symbols) + inlined
+
+
+def near_misses(function: str, symbols: Kallsyms) -> str:
+    """Return a question that names the functions with a name like that, or ""."""
     # Comparing with all of 60,000 names takes seconds; a slip of the fingers keeps one end.
+    names = symbols.functions()
     alike = [n for n in names if n[:2] == function[:2] or n[-3:] == function[-3:]]
     alike = [n for n in alike if abs(len(n) - len(function)) < 4]
     close = difflib.get_close_matches(function, alike, n=3, cutoff=0.75)
-    inlined = "If the source has it, it is inlined into its callers or its module is not loaded."
-    return f"Did you mean {', '.join(close)}? {inlined}" if close else inlined
+    return f"Did you mean {', '.join(close)}? " if close else ""

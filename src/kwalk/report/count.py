@@ -24,32 +24,32 @@ class CountReport(Protocol):
         """Return what was counted in all."""
 
 
-def _process(count: Count) -> str:
-    return f"{count.process.comm} ({count.process.tgid})" if count.process else ""
-
-
 def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], list[Count]]:
     """Return the last ``top`` counts, and the others."""
     first = max(0, len(counts) - top) if top else 0
     return counts[first:], counts[:first]
 
 
-def _calls(*counts: Count) -> str:
+def _calls(unit: str, *counts: Count) -> str:
     taken = sum(count.count for count in counts)
     calls = sum(count.calls for count in counts)
     if calls == taken:
-        return f"{taken:,} calls"
-    return f"about {round(calls):,} calls ({taken:,} taken)"
+        return f"{taken:,} {unit}"
+    return f"about {round(calls):,} {unit} ({taken:,} taken)"
 
 
 class Text:
     """For people: the hottest stack last, where the eye is when the program ends.
 
     :param top: Show so many stacks at most, the hottest; None for all.
+    :param unit: What was counted.
     """
 
-    def __init__(self, symbolizer: Symbolizer, addresses: bool, top: int | None) -> None:
+    def __init__(
+        self, symbolizer: Symbolizer, addresses: bool, top: int | None, unit: str = "calls"
+    ) -> None:
         self._symbolizer = symbolizer
+        self._unit = unit
         self._addresses = addresses
         self._top = top
         self._intervals = False
@@ -59,14 +59,16 @@ class Text:
         shown, left = _hottest(counts, self._top)
         blocks = []
         if left:
-            blocks.append(f"({len(left):,} more stacks, {_calls(*left)}, left out by --top)\n\n")
+            blocks.append(
+                f"({len(left):,} more stacks, {_calls(self._unit, *left)}, left out by --top)\n\n"
+            )
         for count in shown:
             frames = self._symbolizer.frames(count.stack)
             share = 100 * count.calls / total
-            who = f"  {_process(count)}" if count.process else ""
+            who = f"  {count.group}" if count.group else ""
             blocks.append(
                 stack_lines(frames, count.stack.truncated, self._addresses)
-                + f"  {_calls(count)}, {share:.1f} %{who}\n\n"
+                + f"  {_calls(self._unit, count)}, {share:.1f} %{who}\n\n"
             )
         return "".join(blocks)
 
@@ -74,7 +76,7 @@ class Text:
         """Return the blocks under a line that says of which seconds they are."""
         self._intervals = True
         rate = sum(count.calls for count in counts) / seconds
-        head = f"--- {_calls(*counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
+        head = f"--- {_calls(self._unit, *counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
         return head + self._stacks(counts)
 
     def end(self, profile: Profile) -> str:
@@ -109,7 +111,7 @@ class Folded:
             ]
             names += ["[truncated]"] if count.stack.truncated else []
             # A semicolon ends a frame; spaces are allowed, the last one is before the number.
-            names += [_process(count).replace(";", ":")] if count.process else []
+            names += [str(count.group).replace(";", ":")] if count.group else []
             line = ";".join(reversed(names))
             sums[line] = sums.get(line, 0) + count.calls
         return "".join(f"{line} {round(number)}\n" for line, number in sums.items())
@@ -144,8 +146,8 @@ class Json:
         stack = count.stack
         frames = [frame_data(f, self._addresses) for f in self._symbolizer.frames(stack)]
         data: dict[str, Any] = self._numbers(count)
-        if count.process:
-            data |= {"pid": count.process.tgid, "comm": count.process.comm}
+        if count.group:
+            data |= count.group.as_data()
         return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
 
     def interval(self, counts: list[Count], seconds: float) -> str:

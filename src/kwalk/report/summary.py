@@ -20,7 +20,10 @@ CAUSES = {
     "ebusy": "the kernel's unwinder was busy on that CPU",
     "other": "the kernel's unwinder failed otherwise",
     "map_full": "there was no room to count one more stack; a larger --stack-entries helps",
-    "sampled_out": "left alone to keep to --budget",
+    "sampled_out": "left alone by --sample or --budget",
+    "user_mode": "in user space: there is no kernel stack",
+    "other_callers": "no frame that --from-caller asked for is in their stacks",
+    "filtered": "not of the tasks, cgroups, namespaces or CPUs asked for",
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
     "recursion": "the program was already running on that CPU",
@@ -73,8 +76,8 @@ def _verify_data(verify: Verify) -> dict[str, Any]:
     }
 
 
-# Calls that were not wanted: too many for the budget, or after the last one.
-_UNWANTED = {"past_count", "output_closed", "sampled_out"}
+# Calls that were not wanted: somebody else's, too many, or after the last one.
+UNWANTED = {"past_count", "sampled_out", "filtered", "user_mode", "other_callers"}
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
@@ -83,7 +86,7 @@ def exit_code(summary: Summary, strict: bool = False) -> int:
     :param strict: Also if a call was lost that was wanted, or is not accounted for.
     """
     verify, ledger = summary.verify, summary.ledger
-    if strict and (set(ledger.lost) - _UNWANTED or ledger.balance):
+    if strict and (set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance):
         return 1
     return int(bool(verify and verify.every and verify.mismatches))
 
@@ -104,13 +107,16 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     :param symbolizer: Names the frames of the differences that were found.
     """
     ledger = summary.ledger
-    lost = sum(ledger.lost.values())
+    unwanted = sum(ledger.lost.get(cause, 0) for cause in UNWANTED)
+    lost = sum(ledger.lost.values()) - unwanted
     lines = [
-        f"{summary.function}: {ledger.hits:,} calls = {ledger.recorded:,} stacks + {lost:,} lost"
-        f"  ({summary.method} by {summary.attach}, {summary.kernel})"
+        f"{summary.function}: {ledger.hits:,} {summary.unit} = {ledger.recorded:,} stacks"
+        + (f" + {unwanted:,} not wanted" if unwanted else "")
+        + f" + {lost:,} lost  ({summary.method} by {summary.attach}, {summary.kernel})"
     ]
     for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1]):
-        lines.append(f"  lost: {number:,} {cause}: {CAUSES.get(cause, cause)}")
+        kind = "not wanted" if cause in UNWANTED else "lost"
+        lines.append(f"  {kind}: {number:,} {cause}: {CAUSES.get(cause, cause)}")
     if not ledger.hits:
         lines.append("  nothing called it meanwhile; was there a load that should?")
     if ledger.truncated:

@@ -14,6 +14,12 @@ MAX_FRAMES = 127
 CONFIG_SECTION = ".rodata.config"
 DIGITS_SECTION = ".rodata.digits"
 CONTROL_SECTION = ".data.control"
+# Only there where a filter asks for them.
+GATES_SECTION = ".bss.gates"
+PROCESSES_SECTION = ".bss.processes"
+THREADS_SECTION = ".bss.threads"
+GATES = 8192
+TASKS = 1 << 22
 
 
 class Method(enum.IntFlag):
@@ -38,6 +44,13 @@ class Place(enum.IntEnum):
     ENTRY = 0
     INSIDE = 1
     RETURN = 2
+    TRACEPOINT = 3
+    SAMPLE = 4
+
+    @property
+    def is_event(self) -> bool:
+        """In no function of the user's choice."""
+        return self >= Place.TRACEPOINT
 
 
 class Start(enum.IntEnum):
@@ -72,8 +85,32 @@ class Kind(enum.IntEnum):
     STALE = 9
     ROOT = 10
     KERNEL = 11
-    PROCESS = 12
+    GROUP = 12
+    FUNCTION = 13
 
+
+class Per(enum.IntEnum):
+    """``enum kw_per``: what the events of a stack are told apart by, too."""
+
+    NOTHING = 0
+    PID = 1
+    COMM = 2
+    CPU = 3
+    CGROUP = 4
+
+
+class Filtered(enum.IntFlag):
+    """``KW_FILTER_*``: what is asked about a call."""
+
+    CPU = 1 << 0
+    PROCESS = 1 << 1
+    THREAD = 1 << 2
+    COMM = 1 << 3
+    NETNS = 1 << 4
+    CGROUP = 1 << 5
+
+
+FILTER_VALUES = 4  # KW_FILTER_VALUES
 
 TRUNCATED = 1 << 0
 FALLBACK = 1 << 1
@@ -122,11 +159,13 @@ CONFIG = Layout(
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
     " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q"
     " switch_asm_start:Q switch_asm_end:Q switch_start:Q switch_end:Q"
-    " insn_slots:Q optinsn_slots:Q midnight_ns:Q"
+    " insn_slots:Q optinsn_slots:Q comm:64s cgroup:32s midnight_ns:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
-    " self_check:I kernel_frames:I stack_padding:I output:I per_process:I sampled:I slow:I"
-    " nodes:I node_mask:I reserved:I",
+    " self_check:I kernel_frames:I stack_padding:I output:I per:I sampled:I"
+    " filter:I comms:I netnses:I cgroups:I netns:16s cgroup_level:16s"
+    " many:I slow:I nodes:I node_mask:I",
 )
+GATE = Layout("kw_gate", "filtered:Q closed:Q reserved:48s")
 CONTROL = Layout(
     "kw_control",
     "active_map:I orc_reg_sp:I orc_reg_prev_sp:I orc_last:I distrust:I start:I stack_size:I"
@@ -135,7 +174,7 @@ CONTROL = Layout(
 NODE = Layout(
     "kw_node",
     "ip:Q hint:I other:I delta:I rule:I parent:I next:I count:Q cut:Q sequence:I bp_at:i"
-    " kind:B source:B depth:B flags:B process:I",
+    " kind:B source:B depth:B flags:B group:I",
 )
 WEIGHT_ONE = 256  # KW_WEIGHT_ONE
 NO_ADDRESS = 0x6B77616C6B000000  # KW_NO_ADDRESS
@@ -145,15 +184,17 @@ EVENT = Layout(
 )
 BRIEF_BYTES = 16  # KW_BRIEF_BYTES
 DIGITS = 1024  # KW_DIGITS
-COUNTED = Layout("kw_counted", "stack_id:i node:I tgid:I reserved:I")
+COUNTED = Layout("kw_counted", "stack_id:i node:I group:16s")
 COUNT = Layout("kw_count", "count:Q weight:Q comm:16s")
 COUNTERS = Layout(
     "kw_counters",
     "lost_ring_full:Q lost_ring_busy:Q lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q"
-    " lost_other:Q lost_map_full:Q taken_ns:Q pool_full:Q"
+    " lost_other:Q lost_map_full:Q lost_user_mode:Q taken_ns:Q pool_full:Q"
     " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q nested_nmi:Q"
     " task_switch:Q",
 )
+CALLS = Layout("kw_calls", "page:Q from:I nr:I size:I first:I")
+CALLS_BYTES = 65536  # KW_CALLS_BYTES
 FACTS = Layout(
     "kw_facts",
     "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q fp_entry:Q null_entry:Q"

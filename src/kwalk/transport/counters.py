@@ -11,11 +11,13 @@ from kwalk.libbpf.object import Object
 from kwalk.transport.abi import COUNTERS
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
+_ONLINE = Path("/sys/devices/system/cpu/online")
 
 # include/uapi/linux/bpf.h: struct bpf_prog_info and struct bpf_link_info
 _RECURSION_MISSES = 208
 _VERIFIED_INSNS = 216
-_KPROBE_MISSED = 48
+_LINK_TYPE, _PERF_EVENT, _KPROBE_MULTI = 0, 7, 8
+_MISSED = {_PERF_EVENT: 48, _KPROBE_MULTI: 32}
 
 
 def possible_cpus(text: str | None = None) -> int:
@@ -26,6 +28,16 @@ def possible_cpus(text: str | None = None) -> int:
     text = _POSSIBLE.read_text() if text is None else text
     last = text.strip().split(",")[-1].split("-")[-1]
     return int(last) + 1
+
+
+def online_cpus(text: str | None = None) -> list[int]:
+    """Return the numbers of the CPUs that run now.
+
+    :param text: The contents of ``/sys/devices/system/cpu/online``, such as ``0,2-3``.
+    """
+    text = _ONLINE.read_text() if text is None else text
+    ends = [part.split("-") for part in text.strip().split(",")]
+    return [cpu for end in ends for cpu in range(int(end[0]), int(end[-1]) + 1)]
 
 
 class Counters:
@@ -60,8 +72,13 @@ def kernel_misses(obj: Object, program: str, link: bool) -> dict[str, int]:
     """
     misses = {"recursion": _field(obj.program_info(program), _RECURSION_MISSES, "<Q")}
     if link:
-        misses["kprobe_missed"] = _field(obj.link_info(), _KPROBE_MISSED, "<Q")
+        misses["kprobe_missed"] = sum(map(_missed, obj.link_infos()))
     return misses
+
+
+def _missed(info: bytes) -> int:
+    at = _MISSED.get(_field(info, _LINK_TYPE, "<I"))
+    return _field(info, at, "<Q") if at else 0
 
 
 def verified_insns(obj: Object, program: str) -> int:

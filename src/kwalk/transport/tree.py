@@ -20,7 +20,7 @@ NODE_BYTES = NODE.size
 # As many nodes lie ahead of the first frame for each CPU (struct kw_cpu), the first two its roots;
 # as many again before them, of which the first is node 0.
 PER_CPU = 8
-# The members of struct kw_node that readers want; the 16 bytes at 8 are a process's name.
+# The members of struct kw_node that readers want; the 16 bytes at 8 are a group's value.
 _NODE = struct.Struct("<Q16sI4xQQ8xB7x")
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
@@ -38,16 +38,17 @@ def size_for(nodes: int, cpus: int) -> int:
 
 
 class Node(NamedTuple):
-    """A frame in its context, or a process under it.
+    """A frame in its context, or a group of events under it.
 
-    :ivar ip: The frame's address; of a process its id and ``NO_ADDRESS``.
+    :ivar ip: The frame's address; of a group ``NO_ADDRESS`` and the process or CPU.
+    :ivar value: Of a group: its name, or the number of a cgroup.
     :ivar parent: The parent's offset; 0 for a root.
     :ivar ended: Events whose stack ends here.
     :ivar cut: Events whose stack goes on, but could not be followed.
     """
 
     ip: int
-    comm: bytes
+    value: bytes
     parent: int
     ended: int
     cut: int
@@ -74,7 +75,7 @@ class Tree:
     def plant(self, function: int) -> None:
         """Make the roots, before the program is attached.
 
-        :param function: Address of the traced instruction.
+        :param function: Address of the traced instruction; ``NO_ADDRESS`` where there are many.
         """
         self._write(0, {"ip": NO_ADDRESS})
         for index in self._roots():
@@ -92,7 +93,7 @@ class Tree:
 
     @property
     def used(self) -> int:
-        """Nodes that hold a frame or a process."""
+        """Nodes that hold a frame or a group."""
         data = self._used.lookup(bytes(4), 8) or bytes(8)
         return int(min(_U64.unpack(data)[0], self._size)) - self._first
 
@@ -107,7 +108,7 @@ class Tree:
         _U32.pack_into(self._memory, _CHANCE, below)
 
     def hits(self) -> int:
-        """Return how often the program has run."""
+        """Return how many events the program was to take."""
         return self._hits(self._roots())
 
     def sampled_out(self) -> int:

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * facts.bpf.h: what user space asks of the running kernel before anything is attached.
+ */
+#ifndef KWALK_FACTS_H
+#define KWALK_FACTS_H
+
+/* Of the current task's stack, without its guard page; 0 if it is not from vmalloc. */
+static __always_inline __u32 kw_stack_pages(void)
+{
+	__u64 area = 0;
+
+	if (bpf_core_field_exists(struct task_struct, stack_vm_area))
+		area = kw_load_field(bpf_get_current_task(), struct task_struct, stack_vm_area);
+	return area ? kw_load_field(area, struct vm_struct, nr_pages) : 0;
+}
+
+/* Run once by user space: what the running kernel is like, and what its tables look like. */
+SEC("syscall")
+int kw_facts(struct kw_facts *facts)
+{
+	__u8 header[KW_ORC_HASH_LEN] = {};
+	__u8 code[KW_CODE_BYTES] = {};
+
+	facts->fp_entry = kw_load(facts->orc_fp_entry);
+	facts->null_entry = kw_load(facts->orc_null_entry);
+	/* By way of the stack: the context can't be handed to a helper. */
+	bpf_probe_read_kernel(header, sizeof(header), (void *)facts->orc_header);
+	for (int i = 0; i < KW_ORC_HASH_LEN; i++)
+		facts->header[i] = header[i];
+	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->function);
+	for (int i = 0; i < KW_CODE_BYTES; i++)
+		facts->function_code[i] = code[i];
+	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->traced);
+	for (int i = 0; i < KW_CODE_BYTES; i++)
+		facts->traced_code[i] = code[i];
+	facts->unwinder = kw_unwinder();
+	facts->stack_pages = kw_stack_pages();
+	facts->counts_missed =
+	    bpf_core_field_exists(struct bpf_link_info, perf_event.kprobe.missed);
+	return 0;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, KW_CALLS_BYTES);
+} calls SEC(".maps");
+
+/*
+ * The list behind available_filter_functions, which takes seconds to read because it has names.
+ */
+SEC("syscall")
+int kw_calls(struct kw_calls *ask)
+{
+	__u32 zero = 0, size = bpf_core_type_size(struct dyn_ftrace), all, bytes;
+	void *room = bpf_map_lookup_elem(&calls, &zero);
+	__u64 page = ask->page, records;
+
+	ask->nr = 0;
+	if (!room || !size)
+		return -1;
+	if (ask->first)
+		page = kw_load(page);
+	ask->first = 0;
+	ask->size = size;
+	records = kw_load_field(page, struct ftrace_page, records);
+	all = kw_load_field(page, struct ftrace_page, index);
+	if (page && ask->from < all) {
+		bytes = (all - ask->from) * size;
+		if (bytes > KW_CALLS_BYTES)
+			bytes = KW_CALLS_BYTES;
+		if (bpf_probe_read_kernel(room, bytes, (void *)(records + ask->from * size)))
+			return -1;
+		ask->nr = bytes / size;
+		ask->from += ask->nr;
+	}
+	if (ask->from >= all) {
+		page = page ? kw_load_field(page, struct ftrace_page, next) : 0;
+		ask->from = 0;
+	}
+	ask->page = page;
+	return 0;
+}
+
+#endif /* KWALK_FACTS_H */

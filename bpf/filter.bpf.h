@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * filter.bpf.h: whose calls are wanted.
+ *
+ * All filters ask about the task and the CPU that a call happens on. In softirqs and interrupts
+ * that is the task which happened to run. What is refused is counted, by CPU.
+ */
+#ifndef KWALK_FILTER_H
+#define KWALK_FILTER_H
+
+/*
+ * A bit for each process (each thread) that is wanted. These are global data, which programs
+ * address without a look-up: what is refused is refused before anything else is looked at.
+ */
+__u64 processes[KW_TASKS / 64] SEC(".bss.processes");
+__u64 threads[KW_TASKS / 64] SEC(".bss.threads");
+struct kw_gate gates[KW_CPUS] SEC(".bss.gates");
+
+static __always_inline __u64 *kw_task_word(__u64 *set, __u32 number)
+{
+	return set + number % KW_TASKS / 64;
+}
+
+static __always_inline bool kw_in_set(__u64 *set, __u32 number)
+{
+	return *(volatile __u64 *)kw_task_word(set, number) >> (number & 63) & 1;
+}
+
+static __always_inline bool kw_is_named(const struct task_struct *task)
+{
+	__u64 low = ((const __u64 *)task->comm)[0], high = ((const __u64 *)task->comm)[1];
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < KW_FILTER_VALUES; i++) {
+		if (i >= cfg.comms)
+			return false;
+		if (low == cfg.comm[2 * i] && high == cfg.comm[2 * i + 1])
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool kw_in_netns(const struct task_struct *task)
+{
+	__u32 inum = task->nsproxy->net_ns->ns.inum, i; /* 0 for a task that is nearly gone */
+
+#pragma unroll
+	for (i = 0; i < KW_FILTER_VALUES; i++) {
+		if (i >= cfg.netnses)
+			return false;
+		if (inum == cfg.netns[i])
+			return true;
+	}
+	return false;
+}
+
+/* In the cgroup, or in one below it. */
+static __always_inline bool kw_in_cgroup(void)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < KW_FILTER_VALUES; i++) {
+		if (i >= cfg.cgroups)
+			return false;
+		if (bpf_get_current_ancestor_cgroup_id(cfg.cgroup_level[i]) == cfg.cgroup[i])
+			return true;
+	}
+	return false;
+}
+
+static __always_inline struct kw_gate *kw_gate(void)
+{
+	return &gates[bpf_get_smp_processor_id() % KW_CPUS];
+}
+
+/* Whatever is not asked for falls away in the verifier, for which cfg is constant. */
+static __always_inline bool kw_is_wanted(const __u32 filter)
+{
+	const struct task_struct *task;
+
+	/* What costs most of all, asked for alone: no word is lost on the others. */
+	if (filter == KW_FILTER_CGROUP)
+		return kw_in_cgroup();
+	if (filter == KW_FILTER_NETNS)
+		return kw_in_netns(bpf_get_current_task_btf());
+	if (filter & KW_FILTER_CPU && *(volatile __u64 *)&kw_gate()->closed)
+		return false;
+	if (!(filter & ~KW_FILTER_CPU))
+		return true;
+	task = bpf_get_current_task_btf();
+	if (filter & KW_FILTER_PROCESS && !kw_in_set(processes, task->tgid))
+		return false;
+	if (filter & KW_FILTER_THREAD && !kw_in_set(threads, task->pid))
+		return false;
+	if (filter & KW_FILTER_COMM && !kw_is_named(task))
+		return false;
+	if (filter & KW_FILTER_NETNS && !kw_in_netns(task))
+		return false;
+	return !(filter & KW_FILTER_CGROUP) || kw_in_cgroup();
+}
+
+/* Whether this hit is not wanted; then it is counted as that. */
+static __always_inline bool kw_filtered(void)
+{
+	const __u32 filter = cfg.filter;
+
+	if (!filter || kw_is_wanted(filter))
+		return false;
+	kw_gate()->filtered++;
+	return true;
+}
+
+/* --follow: what a wanted process starts is wanted, too. */
+SEC("tp_btf/sched_process_fork")
+int kw_fork(__u64 *ctx)
+{
+	const struct task_struct *parent = (const void *)ctx[0], *child = (const void *)ctx[1];
+	int number = child->tgid;
+
+	if (number != parent->tgid && kw_in_set(processes, parent->tgid))
+		__sync_fetch_and_or(kw_task_word(processes, number), 1ULL << (number & 63));
+	return 0;
+}
+
+/* Its number may be given to another process. Closing its files belongs to it still. */
+SEC("tp_btf/sched_process_free")
+int kw_free(__u64 *ctx)
+{
+	const struct task_struct *task = (const void *)ctx[0];
+	int number = task->tgid;
+
+	if (task->pid == number && kw_in_set(processes, number))
+		__sync_fetch_and_and(kw_task_word(processes, number), ~(1ULL << (number & 63)));
+	return 0;
+}
+
+#endif /* KWALK_FILTER_H */

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * hit.bpf.h: what becomes of an event: walk or ask, compare, then count or send.
+ */
+#ifndef KWALK_HIT_H
+#define KWALK_HIT_H
+
+/*
+ * Let the kernel unwind this event. Returns the node of its stack, 0 if there is none; flags
+ * become those of that stack.
+ */
+static __always_inline __u32 kw_fall_back(void *ctx, struct kw_scratch *sc, __u32 *flags)
+{
+	__u64 mark = sc->walk.nr > 1 ? sc->walk.frames[1] : 1;
+	__u32 at;
+
+	if (*flags & KW_EV_JUMPED)
+		mark &= ~(1ULL << 63);
+	at = kw_add_kernels(sc, mark);
+	if (sc->kernel.flags & KW_EV_TRUNCATED)
+		kw_count_full();
+	*flags = (*flags & ~KW_EV_TRUNCATED) | KW_EV_FALLBACK | sc->kernel.flags;
+	return at;
+}
+
+/*
+ * Compare where that is asked for, and let the kernel unwind where the walk could not know or is
+ * not to be trusted. Returns the node that the event belongs to, 0 if there is none.
+ */
+static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, int step)
+{
+	bool distrust = cfg.self_check && *(volatile __u32 *)&control.distrust;
+	bool fall_back = step == KW_STEP_UNKNOWN || distrust;
+	struct kw_scratch *sc;
+
+	if (!fall_back && !kw_must_verify(hits))
+		return w->node;
+	sc = kw_scratch();
+	if (!sc)
+		return 0;
+	sc->func = cfg.many ? w->func : cfg.func;
+	kw_read_frames(sc, w->node);
+	sc->walk.flags = w->flags;
+	if (!kw_ask_kernel(ctx, sc))
+		return fall_back ? 0 : w->node;
+	if (fall_back)
+		return kw_fall_back(ctx, sc, &w->flags);
+	if (kw_verify(sc) != KW_DIFFERENT)
+		return w->node;
+	w->flags |= KW_EV_DIFFERS;
+	if (!cfg.self_check) {
+		w->other = kw_add_kernels(sc, 1);
+		return w->node;
+	}
+	control.distrust = 1;
+	w->other = w->node;
+	return kw_fall_back(ctx, sc, &w->flags);
+}
+
+/* What remains to be done about a stack but where it is merely counted: its node, or 0. */
+static __always_inline __u32 kw_walked(void *ctx, void *nodes, struct kw_walk *w, __u64 hits,
+				       int step)
+{
+	struct kw_counters *c;
+	__u32 at;
+
+	w->other = 0;
+	if (w->s.stacked)
+		w->flags |= KW_EV_STACKED;
+	if (step == KW_STEP_CUT) {
+		w->flags |= KW_EV_TRUNCATED;
+		if (kw_at(nodes, w->node)->kind != KW_NODE_CUT)
+			kw_count_full();
+	}
+	at = kw_check(ctx, w, hits, step);
+	if (!at) {
+		c = kw_counters();
+		if (c)
+			c->lost_efault++;
+	}
+	return at;
+}
+
+/* The helper's stack is cut to begin at FUNC; where it lacks FUNC, at its caller: a node. */
+static __always_inline __u32 kw_find_caller(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
+{
+	__u64 ip;
+
+	if (!fentry)
+		return 0;
+	kw_start_fentry(w, ctx);
+	if (!(w->flags & KW_EV_JUMPED))
+		return 0;
+	ip = kw_load(w->s.sp - 8);
+	if (kw_may_be_hook(ip))
+		ip = kw_recover(ip, w->s.sp - 8);
+	return kw_child(nodes, KW_CPU_BYTES, ip, KW_NODE_KERNEL);
+}
+
+/* A hit of the helper method. */
+static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
+{
+	struct kw_event event = {};
+	struct kw_counters *c;
+	__s64 id;
+
+	/* Of any CPU: counts are kept by stack id and this node. */
+	if (cfg.many)
+		event.node = kw_child(nodes, KW_CPU_BYTES, w->func, KW_NODE_FUNCTION);
+	else
+		event.node = kw_find_caller(ctx, nodes, w, fentry);
+	event.flags = w->flags;
+	id = kw_stack_id(ctx, &event.flags);
+	event.stack_id = id;
+	if (id >= 0 && cfg.output != KW_OUTPUT_COUNT) {
+		kw_submit(&event, nodes);
+		return;
+	}
+	c = kw_counters();
+	if (c && id < 0)
+		kw_count_helper_loss(c, id);
+	else if (c)
+		kw_count_stack(c, id, event.node, w->weight);
+}
+
+/* Count a stack that needs more than that, or send it. */
+static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
+{
+	struct kw_event event = {};
+
+	event.node = w->node;
+	event.other = w->other;
+	event.flags = w->flags;
+	if (cfg.method == KW_BOTH) {
+		event.stack_id = kw_stack_id(ctx, &event.flags);
+		if (event.stack_id < 0)
+			event.flags |= KW_EV_NO_ID;
+	}
+	if (cfg.output != KW_OUTPUT_COUNT) {
+		kw_submit(&event, nodes);
+		return;
+	}
+	if (cfg.per) {
+		event.node = kw_of_group(nodes, w->node);
+		if (event.node == w->node)
+			kw_count_full();
+	}
+	if (event.flags & KW_EV_TRUNCATED)
+		kw_at(nodes, event.node)->cut++;
+	else
+		kw_at(nodes, event.node)->count++;
+	kw_weigh(event.node, w->weight);
+}
+
+enum kw_way {
+	KW_BY_KPROBE,	  /* or kretprobe */
+	KW_BY_MULTI,	  /* kprobe.multi */
+	KW_BY_TRAMPOLINE, /* fentry or fexit */
+	KW_BY_TRACEPOINT,
+	KW_BY_SAMPLE, /* perf event */
+};
+
+/*
+ * The way to get called is known when this is compiled. Whatever else may be asked for but plain
+ * counting is behind cfg.slow, so that this does not pay for it. frame is where the start is found:
+ * of a tracepoint the program's own frame, else the context.
+ */
+static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, struct kw_cpu *cpu,
+					__u32 root, const enum kw_way way)
+{
+	const bool fentry = way == KW_BY_TRAMPOLINE;
+	const __u32 slow = cfg.slow;
+	struct kw_walk *w = &cpu->walk;
+	struct kw_node *node;
+	int step;
+
+	w->node = root;
+	w->flags = 0;
+	w->s.regs = 0;
+	w->s.stacked = 0;
+	if (cfg.many)
+		w->func = way == KW_BY_MULTI ? bpf_get_func_ip(ctx) : bpf_get_attach_cookie(ctx);
+	*(volatile __u64 *)&w->ctx = (__u64)frame; /* through memory: a plain number */
+	if (way == KW_BY_SAMPLE && kw_in_user_mode(w)) {
+		kw_count_user_mode();
+		return;
+	}
+	if (slow && cfg.method == KW_HELPER) {
+		kw_helper_hit(ctx, nodes, w, fentry);
+		return;
+	}
+	if (way == KW_BY_TRACEPOINT)
+		step = kw_start_tracepoint(w);
+	else if (way == KW_BY_SAMPLE)
+		step = kw_start_sample(w);
+	else
+		step = fentry ? kw_start_fentry(w, ctx) : kw_start_kprobe(w, ctx);
+	if (cfg.many) {
+		w->node = kw_of_function(nodes, root, w->func);
+		if (w->node == root)
+			step = KW_STEP_CUT;
+	}
+	step = kw_walk(w, nodes, step, &node);
+	if (step == KW_STEP_END && !slow) {
+		node->count++;
+		kw_weigh((void *)node - nodes, w->weight);
+		return;
+	}
+	/* Through memory: to the verifier one number, wherever in the loop it comes from. */
+	*(volatile __u32 *)&w->node = (void *)node - nodes;
+	*(volatile int *)&w->step = step;
+	step = *(volatile int *)&w->step;
+	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits - cpu->kernel.hits, step);
+	if (w->node)
+		kw_deliver(ctx, nodes, w);
+}
+
+static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
+{
+	struct kw_counters *c;
+	struct kw_cpu *cpu;
+	__u64 start = 0;
+	__u32 root;
+	void *nodes;
+
+	if (kw_filtered())
+		return 0;
+	root = kw_cpu_offset();
+	nodes = kw_tree();
+	if (!nodes)
+		return 0; /* cannot be: the map has this one element */
+	cpu = kw_cpu_at(nodes, root);
+	cpu->walked.hits++;
+	if (cfg.sampled) {
+		if (kw_sampled_out(nodes, cpu))
+			return 0;
+		start = bpf_ktime_get_ns();
+	}
+	kw_take_hit(ctx, frame, nodes, cpu, root, way);
+	if (cfg.sampled) {
+		c = kw_counters();
+		if (c)
+			c->taken_ns += bpf_ktime_get_ns() - start;
+	}
+	return 0;
+}
+
+#endif /* KWALK_HIT_H */

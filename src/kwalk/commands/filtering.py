@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""Options that say whose calls are wanted, turned into what the kernel calls them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from kwalk.commands.options import one_in
+from kwalk.errors import UsageError
+from kwalk.kernel import cgroups
+from kwalk.probe.filters import Cgroup, Filters
+
+PROC = Path("/proc")
+NETNS = Path("/run/netns")
+CPUS = Path("/sys/devices/system/cpu/possible")
+_COMM_BYTES = 15  # TASK_COMM_LEN in include/linux/sched.h, less the final 0
+_ABOUT = (
+    "They ask about the task that runs on the CPU when the function is called. In softirqs and "
+    "interrupts that is whichever happened to run: the network's receive path, for example, may "
+    "run in the name of the sender, of ksoftirqd, or of a process that has nothing to do with it. "
+    "Several values of one option mean any of them; several options mean all."
+)
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    words = text.split(",")
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or several with commas")
+    return [int(word) for word in words]
+
+
+def ranges(text: str) -> list[int]:
+    """Numbers and ranges of them: ``0-3,5``."""
+    found: list[int] = []
+    for word in text.split(","):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word, re.ASCII)
+        if not match:
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-3,5")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Words with commas between them."""
+    return text.split(",")
+
+
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
+    """Declare whose calls are wanted."""
+    group = parser.add_argument_group("filters (in the kernel)", _ABOUT)
+
+    def add(name: str, kind: Callable[[str], object], metavar: str, text: str) -> None:
+        group.add_argument(name, type=kind, action="extend", default=[], metavar=metavar, help=text)
+
+    add("--pid", numbers, "PID", "calls by these processes; ends when they have ended")
+    add("--tid", numbers, "TID", "calls by these threads")
+    add("--comm", words, "NAME", "calls by tasks of these names (of threads, 15 bytes at most)")
+    add("--cgroup", words, "PATH", "calls by tasks in these cgroups (version 2), or below them")
+    add("--netns", words, "NAME", "calls by tasks in these network namespaces: a name of "
+        "`ip netns`, a path such as /proc/1/ns/net, or an inode number")  # fmt: skip
+    add("--cpu", ranges, "LIST", "calls on these CPUs, such as 0-3,5")
+    group.add_argument(
+        "--follow",
+        action="store_true",
+        help="with --pid or a command: calls by the processes that these start, too",
+    )
+    group.add_argument(
+        "--sample",
+        type=one_in,
+        metavar="1/N",
+        help="a random one in N of the calls that are wanted; those left alone are counted",
+    )
+    parser.usage = f"{parser.prog} [options] FUNC... [-- COMMAND...]"
+    parser.epilog = "-- COMMAND: run this, trace its calls only, and end with it."
+
+
+def filters(args: argparse.Namespace, child: int | None = None) -> Filters:
+    """Return the filters that were asked for.
+
+    :param child: The process of a command to be run.
+    :raises UsageError: if something that they name is not there.
+    """
+    pids = [*args.pid, *([child] if child else [])]
+    if args.follow and not pids:
+        raise UsageError(
+            "--follow wants processes to follow",
+            "Give --pid, or a command: kwalk count FUNC --follow -- COMMAND.",
+        )
+    for pid in args.pid:
+        _check_process(pid)
+    for tid in args.tid:
+        if not (PROC / str(tid)).exists():
+            raise UsageError(f"there is no thread {tid}", "`ps -eL` lists them (LWP).")
+    last = int(CPUS.read_text().strip().split(",")[-1].split("-")[-1])
+    for cpu in args.cpu:
+        if cpu > last:
+            raise UsageError(f"there is no CPU {cpu}", f"This machine's are 0-{last}.")
+    comms = (os.fsencode(name)[:_COMM_BYTES].decode(errors="surrogateescape") for name in args.comm)
+    return Filters(
+        pids=tuple(pids),
+        tids=tuple(args.tid),
+        comms=tuple(comms),
+        cpus=tuple(args.cpu),
+        netns=tuple(_netns(name) for name in args.netns),
+        cgroups=tuple(_cgroup(name) for name in args.cgroup),
+        follow=args.follow,
+    )
+
+
+def _check_process(pid: int) -> None:
+    try:
+        status = (PROC / str(pid) / "status").read_text()
+    except OSError:
+        raise UsageError(f"there is no process {pid}", "`ps -e` lists them.") from None
+    process = int(re.findall(r"^Tgid:\s*(\d+)", status, re.MULTILINE)[0])
+    if process != pid:
+        raise UsageError(
+            f"{pid} is a thread of process {process}", f"Give --tid {pid}, or --pid {process}."
+        )
+
+
+def _netns(name: str) -> int:
+    if name.isdecimal():
+        return int(name)
+    path = Path(name) if "/" in name else NETNS / name
+    try:
+        return path.stat().st_ino
+    except OSError as error:
+        raise UsageError(
+            f"network namespace {name}: {path}: {error.strerror}",
+            "`ip netns` lists those with a name; any process's is /proc/PID/ns/net.",
+        ) from None
+
+
+def _cgroup(name: str) -> Cgroup:
+    mounted = cgroups.hierarchy()
+    if not mounted:
+        raise UsageError(
+            "no cgroup hierarchy of version 2 is mounted",
+            "Mount one (mount -t cgroup2 none /sys/fs/cgroup), or use another filter.",
+        )
+    top, above = mounted
+    path = Path(os.path.normpath(top / name))  # an absolute name is its own
+    if path != top and top not in path.parents:
+        raise UsageError(
+            f"{name} is no cgroup of version 2",
+            f"Give a folder under {top}, or its path from there.",
+        )
+    try:
+        number = path.stat().st_ino
+    except OSError as error:
+        raise UsageError(
+            f"cgroup {path}: {error.strerror}", "`systemd-cgls` shows those that there are."
+        ) from None
+    return Cgroup(number, above + len(path.relative_to(top).parts))

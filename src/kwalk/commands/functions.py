@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk functions``: what can be traced, and why something can't."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+class FunctionsCommand:
+    """See ``kwalk functions --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "patterns",
+            nargs="+",
+            metavar="PATTERN",
+            help="a name, or 'tcp_*', 'overlay:ovl_*', '/^ip6?_rcv$/': as FUNC of `kwalk count`",
+        )
+        parser.add_argument("--format", choices=("text", "json"), default="text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print them in the order of their addresses; how many there are goes to stderr."""
+        from kwalk.kernel.kallsyms import Kallsyms
+        from kwalk.probe import selection, traceable
+        from kwalk.probe.load import image
+        from kwalk.report import functions
+
+        symbols = Kallsyms.read()
+        able = traceable.read(symbols, image)
+        found: dict[int, selection.Skipped] = {}
+        for spelling in args.patterns:
+            pattern = selection.is_pattern(spelling)
+            find = selection.matching if pattern else selection.named
+            for judged in selection.sift(find(spelling, symbols), symbols, able):
+                found.setdefault(judged.target.address, judged)
+        rows = sorted(found.values(), key=lambda judged: judged.target.address)
+        if args.format == "json":
+            sys.stdout.write(functions.as_json(rows))
+        else:
+            sys.stdout.write(functions.as_text(rows))
+            sys.stderr.write(functions.numbers(rows, able.known))
+        return 0
+
+
+command = FunctionsCommand()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""From a command line to a capture that has begun: what is traced, whose calls, until when."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+from kwalk.capture import Capture
+from kwalk.commands import options
+from kwalk.commands.budget import Budget
+from kwalk.commands.child import Child
+from kwalk.commands.filtering import filters
+from kwalk.commands.running import Stopper, announce
+from kwalk.errors import UsageError
+from kwalk.profile import Summary
+from kwalk.transport.abi import Output
+
+SAY_SECONDS = 2.0
+
+
+class Session(NamedTuple):
+    """What a command works with.
+
+    :ivar budget: What to keep to, if that was asked for.
+    """
+
+    stopper: Stopper
+    capture: Capture
+    budget: Budget | None
+    child: Child | None
+
+    def conclude(self, summary: Summary) -> None:
+        """Write into the summary what only this knows."""
+        if self.budget:
+            self.budget.report(summary)
+        if self.child and (note := self.child.note()):
+            summary.notes.append(note)
+
+
+class _Progress:
+    """Says how far attaching has come, where it takes long, and lets Ctrl-C end it."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self._stopper = stopper
+        self._say_at = time.monotonic() + SAY_SECONDS
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._stopper.stopped:
+            raise KeyboardInterrupt
+        if time.monotonic() >= self._say_at:
+            self._say_at += SAY_SECONDS
+            how = f"attached to {done:,} of" if done else "attaching to"
+            print(f"kwalk: {how} {total:,}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def tracing(
+    args: argparse.Namespace,
+    output: Output,
+    check: Callable[[Capture], None] = lambda capture: None,
+) -> Iterator[Session]:
+    """Attach, and let the user's command run, if there is one.
+
+    :param check: Looks at what has been attached, and raises if it won't do.
+    :raises KwalkError: if that cannot be.
+    """
+    if not args.functions and not args.freq:
+        raise UsageError(
+            "nothing was given to trace",
+            "Give a kernel function, a pattern, a tracepoint (t:sched:sched_switch), or --freq 99.",
+        )
+    if args.sample and args.budget:
+        raise UsageError(
+            "--sample does not go with --budget",
+            "A budget chooses how many calls are taken; --sample is a choice of your own.",
+        )
+    with ExitStack() as stack:
+        stopper = stack.enter_context(Stopper())
+        child = stack.enter_context(Child(args.workload)) if args.workload else None
+        wanted = filters(args, child.pid if child else None)
+        chosen = options.probe_options(args, output, wanted)
+        capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))
+        check(capture)
+        if args.sample:
+            capture.sample(1 / args.sample)
+        if child:
+            stopper.until([child.pid])
+            announce("kwalk", capture, f"until {args.workload[0]} ends")
+            child.go()
+        else:
+            if not args.follow:
+                stopper.until(args.pid)
+            announce("kwalk", capture)
+        budget = Budget(capture, args.budget) if args.budget else None
+        yield Session(stopper, capture, budget, child)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""The ways to get a program called, and the places that they go to."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import LibbpfError
+from kwalk.libbpf.object import Object
+from kwalk.probe.selection import Selection, Skipped
+from kwalk.probe.target import Target
+from kwalk.transport.abi import Place
+from kwalk.transport.counters import online_cpus
+
+PROGRAMS = {
+    "kprobe": "kw_kprobe",
+    "kretprobe": "kw_kprobe",
+    "kprobe.multi": "kw_multi",
+    "kretprobe.multi": "kw_multi",
+    "fentry": "kw_fentry",
+    "fexit": "kw_fexit",
+    "raw_tp": "kw_raw_tp",
+    "tracepoint": "kw_tp",
+    "perf_event": "kw_sample",
+}
+# What a user calls it -> what it is called at each place in a function.
+WAYS = {
+    "kprobe": {Place.ENTRY: "kprobe", Place.INSIDE: "kprobe", Place.RETURN: "kretprobe"},
+    "kprobe.multi": {Place.ENTRY: "kprobe.multi", Place.RETURN: "kretprobe.multi"},
+    "fentry": {Place.ENTRY: "fentry", Place.RETURN: "fexit"},
+}
+# What is no function has ways of its own.
+EVENT_WAYS = {Place.TRACEPOINT: ["raw_tp", "tracepoint"], Place.SAMPLE: ["perf_event"]}
+TRAMPOLINES = {"fentry", "fexit"}
+KPROBES = {"kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"}
+MULTI = {"kprobe.multi", "kretprobe.multi"}
+
+Watch = Callable[[int, int], None]
+"""Told how many places of how many are done with; may raise to end it."""
+
+
+def nobody(done: int, total: int) -> None:
+    """Watch nothing."""
+
+
+def has_multi(symbols: Kallsyms) -> bool:
+    """Whether the kernel can attach to many functions at once (kernel/trace/fprobe.c)."""
+    return bool(symbols.address("register_fprobe_ips"))
+
+
+def is_ambiguous(target: Target, symbols: Kallsyms) -> bool:
+    """Whether another function has the same name."""
+    return len({symbol.address for symbol in symbols.find(target.name, code=True)}) > 1
+
+
+def attach(
+    obj: Object, way: str, selection: Selection, symbols: Kallsyms, watch: Watch = nobody
+) -> list[Skipped]:
+    """Attach to every place that lets us, and return the others.
+
+    :raises LibbpfError: if none does.
+    """
+    program, targets = PROGRAMS[way], selection.targets
+    if way in TRAMPOLINES:
+        obj.attach_trace(program, targets[0].name)
+        return []
+    if way in ("raw_tp", "tracepoint"):
+        category, _, event = targets[0].name.partition(":")
+        obj.attach_tracepoint(program, category if way == "tracepoint" else "", event)
+        return []
+    if way == "perf_event":
+        obj.attach_samples(program, online_cpus(), int(targets[0].name))
+        return []
+    if way in MULTI:
+        return _attach_multi(obj, program, targets, watch)
+    refused: list[Skipped] = []
+    first: LibbpfError | None = None
+    many = len(targets) > 1
+    for done, target in enumerate(targets):
+        if many:
+            watch(done, len(targets))
+        name = target.address if is_ambiguous(target, symbols) else target.name
+        cookie = {"cookie": target.traced} if many else {}
+        try:
+            obj.attach_kprobe(program, name, target.offset, target.returns, **cookie)
+        except LibbpfError as error:
+            first = first or error
+            refused.append(Skipped(target, error.what))
+    if first and len(refused) == len(targets):
+        raise first
+    return refused
+
+
+def _attach_multi(
+    obj: Object, program: str, targets: Sequence[Target], watch: Watch
+) -> list[Skipped]:
+    """Attach to all at once; where the kernel refuses, it does not say which: halve, and again."""
+    refused: list[Skipped] = []
+    waiting = [list(targets)]
+    while waiting:
+        part = waiting.pop()
+        watch(len(targets) - len(part) - sum(map(len, waiting)), len(targets))
+        try:
+            obj.attach_kprobes(program, [target.address for target in part], part[0].returns)
+        except LibbpfError as error:
+            if error.errno not in (errno.EINVAL, errno.ESRCH, errno.ENOENT) or len(targets) == 1:
+                raise
+            if len(part) > 1:
+                half = len(part) // 2
+                waiting += [part[half:], part[:half]]
+                continue
+            refused.append(Skipped(part[0], error.what))
+            if len(refused) == len(targets):
+                raise
+    return refused

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Whose calls are wanted; the program looks at nothing else (``bpf/filter.bpf.h``)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kwalk.errors import UsageError
+from kwalk.transport.abi import FILTER_VALUES, Filtered
+
+_COMM_BYTES = 16
+
+
+class Cgroup(NamedTuple):
+    """A cgroup of version 2.
+
+    :ivar number: What ``bpf_get_current_cgroup_id()`` answers in there.
+    :ivar level: Cgroups above it.
+    """
+
+    number: int
+    level: int
+
+
+@dataclass(frozen=True)
+class Filters:
+    """All that are given must hold; of several values of one kind, any.
+
+    :param pids: Processes, by the number of their first thread (the kernel's tgid).
+    :param tids: Threads (the kernel's pid).
+    :param comms: Names of tasks, at most 15 bytes each.
+    :param cpus: Numbers of CPUs.
+    :param netns: Network namespaces, by inode number.
+    :param cgroups: Those, and what is below them.
+    :param follow: Also what the processes start from now on.
+    """
+
+    pids: tuple[int, ...] = ()
+    tids: tuple[int, ...] = ()
+    comms: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
+    netns: tuple[int, ...] = ()
+    cgroups: tuple[Cgroup, ...] = ()
+    follow: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("comms", "netns", "cgroups"):
+            if len(getattr(self, name)) > FILTER_VALUES:
+                raise UsageError(
+                    f"more than {FILTER_VALUES} {name} were given",
+                    "Trace with fewer of them, or with none, and choose among the stacks later.",
+                )
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds)
+
+    @property
+    def kinds(self) -> Filtered:
+        """What has to be looked at."""
+        asked = {
+            Filtered.CPU: self.cpus,
+            Filtered.PROCESS: self.pids,
+            Filtered.THREAD: self.tids,
+            Filtered.COMM: self.comms,
+            Filtered.NETNS: self.netns,
+            Filtered.CGROUP: self.cgroups,
+        }
+        return Filtered(sum(kind for kind, values in asked.items() if values))
+
+    def config(self) -> dict[str, int | bytes]:
+        """Return the members of ``struct kw_config`` about filters."""
+        comms = b"".join(comm.encode().ljust(_COMM_BYTES, b"\0") for comm in self.comms)
+        return {
+            "filter": int(self.kinds),
+            "comms": len(self.comms),
+            "comm": comms,
+            "netnses": len(self.netns),
+            "netns": _words("I", self.netns),
+            "cgroups": len(self.cgroups),
+            "cgroup": _words("Q", [cgroup.number for cgroup in self.cgroups]),
+            "cgroup_level": _words("I", [cgroup.level for cgroup in self.cgroups]),
+        }
+
+
+def _words(code: str, values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}{code}", *values)

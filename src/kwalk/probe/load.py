@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Load kwalk's BPF object: its constants set, its maps sized, its tree planted."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kwalk.errors import NotSupported
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf.object import Object
+from kwalk.probe import setting
+from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.selection import Selection
+from kwalk.probe.traceable import PROGRAM as CALLS_PROGRAM
+from kwalk.transport.abi import (
+    CONFIG,
+    CONFIG_SECTION,
+    CONTROL,
+    CONTROL_SECTION,
+    DIGITS_SECTION,
+    GATES_SECTION,
+    NO_ADDRESS,
+    PROCESSES_SECTION,
+    THREADS_SECTION,
+    Method,
+    Output,
+    Place,
+    Start,
+)
+from kwalk.transport.counters import possible_cpus
+from kwalk.transport.gates import Gates, put_tasks
+from kwalk.transport.ring import PAGE
+from kwalk.transport.tree import NODE_BYTES, Tree
+
+FOLLOWING = ("kw_fork", "kw_free")
+
+
+@dataclass
+class Loaded:
+    """A loaded object.
+
+    :ivar config: ``struct kw_config``, without the values of filters.
+    :ivar control: ``struct kw_control`` as it was last written.
+    :ivar notes: What a user should know.
+    """
+
+    obj: Object
+    tree: Tree
+    gates: Gates
+    config: dict[str, int]
+    control: dict[str, int]
+    facts: setting.Facts
+    notes: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Free everything, and detach before."""
+        self.gates.close()
+        self.tree.close()
+        self.obj.close()
+
+
+def image() -> bytes:
+    """Return the BPF object for this machine's architecture.
+
+    :raises NotSupported: if kwalk was built without one.
+    """
+    name = f"kwalk.{platform.machine()}.bpf.o"
+    try:
+        return Path(__file__).with_name(name).read_bytes()
+    except FileNotFoundError:
+        raise NotSupported(
+            f"kwalk has no BPF program for {platform.machine()}",
+            "x86_64 is supported so far; from a source tree, `make venv` builds it.",
+        ) from None
+
+
+def load(
+    way: str, selection: Selection, symbols: Kallsyms, options: ProbeOptions, method: Method
+) -> Loaded:
+    """Load the program for a way of attaching.
+
+    :raises LibbpfError: if the kernel refuses it.
+    :raises CannotWalk: if it is to walk, and can't on this kernel.
+    """
+    target = selection.targets[0]
+    many = len(selection.targets) > 1 or way in MULTI
+    fentry = way in TRAMPOLINES
+    following = FOLLOWING if options.filters.follow else ()
+    obj = Object(image())
+    tree: Tree | None = None
+    try:
+        asking = (setting.FACTS_PROGRAM, *([CALLS_PROGRAM] if selection.open else []))
+        wanted = dict.fromkeys((PROGRAMS[way], *asking, *following))
+        obj.choose(wanted | ({PROGRAMS[way]: target.name} if fentry else {}))
+        config = setting.config(target, symbols, options, method, fentry, many)
+        obj.map(CONFIG_SECTION).preset(CONFIG.pack({**config, **options.filters.config()}))
+        if options.output == Output.EVENT:
+            obj.map(DIGITS_SECTION).preset(setting.digits())
+        _resize(obj, options, method, config)
+        obj.load()
+        facts = setting.facts(obj, symbols, target)
+        control: dict[str, int] = {}
+        notes = []
+        if method & Method.MANUAL:
+            control = setting.control(facts, symbols, target)
+            if target.place == Place.INSIDE and control.get("start") == Start.UNKNOWN:
+                notes.append(
+                    f"the code does not tell where {target.label} has its return address: the "
+                    "kernel's unwinder is asked each time (fallback)"
+                )
+        obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
+        tree = Tree(obj, possible_cpus(), config["node_mask"] // NODE_BYTES + 1)
+        tree.plant(NO_ADDRESS if many else target.traced)
+        gates = _set_filters(obj, options)
+        for name in following:
+            obj.attach_aside(name)
+        return Loaded(obj, tree, gates, config, control, facts, notes)
+    except BaseException:
+        if tree:
+            tree.close()
+        obj.close()
+        raise
+
+
+def _set_filters(obj: Object, options: ProbeOptions) -> Gates:
+    filters, cpus = options.filters, possible_cpus()
+    if filters.pids:
+        put_tasks(obj.map(PROCESSES_SECTION), filters.pids)
+    if filters.tids:
+        put_tasks(obj.map(THREADS_SECTION), filters.tids)
+    gates = Gates(obj.map(GATES_SECTION) if filters else None, cpus)
+    if filters.cpus:
+        gates.shut(set(range(cpus)) - set(filters.cpus))
+    return gates
+
+
+def ring_bytes(options: ProbeOptions) -> int:
+    """Return the size of the ring of records; without records, the least there is."""
+    return PAGE if options.output == Output.COUNT else options.ring_bytes
+
+
+def _resize(obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]) -> None:
+    counting = options.output == Output.COUNT
+    obj.map("events").resize(max_entries=ring_bytes(options))
+    nodes = config["node_mask"] // NODE_BYTES + 1
+    obj.map("tree").resize(value_size=nodes * NODE_BYTES)
+    obj.map("buckets").resize(value_size=nodes * 4)
+    if config["sampled"]:
+        obj.map("weights").resize(value_size=nodes * 8)
+    entries = options.stack_entries if method & Method.HELPER else 1
+    depth = max(1, min(options.depth, config["kernel_frames"]))  # the kernel refuses deeper ones
+    for name in ("stacks_a", "stacks_b"):
+        second = counting and name == "stacks_b"
+        obj.map(name).resize(max_entries=1 if second else entries, value_size=8 * depth)
+    filters = options.filters
+    for name, needed in (
+        (GATES_SECTION, filters),
+        (PROCESSES_SECTION, filters.pids),
+        (THREADS_SECTION, filters.tids),
+    ):
+        map_ = obj.map(name)
+        map_.share() if needed else map_.leave_out()
+    obj.map("counted").resize(max_entries=2 * entries if counting else 1)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""What to trace: the functions that a user's words name, one or many."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from kwalk.errors import UsageError
+from kwalk.kernel.kallsyms import Kallsyms, Symbol
+from kwalk.probe.target import Target, find, is_init, near_misses, no_function, split
+from kwalk.probe.traceable import Traceable
+from kwalk.transport.abi import Place
+
+
+class Skipped(NamedTuple):
+    """A function, and why it is not traced."""
+
+    target: Target
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Places of one kind, at least one.
+
+    :ivar label: As the user spelt them.
+    :ivar open: Some are there because a pattern matched them; they may turn out untraceable.
+    """
+
+    label: str
+    targets: tuple[Target, ...]
+    skipped: tuple[Skipped, ...] = ()
+    open: bool = False
+
+    @classmethod
+    def one(cls, target: Target) -> Selection:
+        """Return the selection of one place."""
+        return cls(target.label, (target,))
+
+    @property
+    def place(self) -> Place:
+        """Where in their functions they are."""
+        return self.targets[0].place
+
+    def sifted(self, traceable: Traceable) -> Selection:
+        """Return it without what can't be traced.
+
+        :raises UsageError: if nothing is left.
+        """
+        judged = [Skipped(target, traceable.why_not(target)) for target in self.targets]
+        skipped = tuple(skip for skip in judged if skip.why)
+        left = tuple(skip.target for skip in judged if not skip.why)
+        if not left:
+            first, *others = (skip.target.name for skip in skipped)
+            more = f" and {len(others):,} more" if others else ""
+            raise UsageError(
+                f"no function that {self.label} names can be traced: {skipped[0].why} "
+                f"({first}{more})",
+                "`kwalk functions` says which can be, and why others can't.",
+            )
+        return replace(self, targets=left, skipped=skipped, open=False)
+
+
+def is_pattern(spelling: str) -> bool:
+    """Whether it may name more than one function."""
+    return any(sign in spelling for sign in "*?[/")
+
+
+def select(spellings: Sequence[str], symbols: Kallsyms) -> Selection:
+    """Return the places that a user named.
+
+    Each is ``[r:][MODULE:]FUNC[+OFFSET]``, with ``*``, ``?`` and ``[...]`` in it for many
+    functions, or ``/REGEX/`` in place of the name.
+
+    :raises UsageError: if one of them names nothing.
+    """
+    targets: dict[int, Target] = {}
+    for spelling in spellings:
+        if is_pattern(spelling):
+            matched = matching(spelling, symbols)
+            found = [target for target in matched if not uncallable(target, symbols)]
+            if not found:
+                raise UsageError(
+                    f"no function that {spelling} matches can be called: {matched[0].name}: "
+                    f"{uncallable(matched[0], symbols)}",
+                    "`kwalk functions` lists them all.",
+                )
+        else:
+            found = named(spelling, symbols)
+        targets |= {target.traced: target for target in found}
+    chosen = tuple(targets.values())
+    if len({target.place for target in chosen}) > 1 or (len(chosen) > 1 and chosen[0].offset):
+        raise UsageError(
+            f"{' and '.join(spellings)} cannot be traced together",
+            "Trace entries (FUNC) or returns (r:FUNC) at a time, or one place inside a function.",
+        )
+    return Selection(", ".join(spellings), chosen, open=any(map(is_pattern, spellings)))
+
+
+def named(spelling: str, symbols: Kallsyms) -> list[Target]:
+    """Return the place that has this name; of several functions of one name, all.
+
+    :raises UsageError: as ``target.find``.
+    """
+    returns, module, name, offset = split(spelling)
+    symbol = {s.address: s for s in reversed(symbols.find(name, code=True))}
+    if offset or len(symbol) < 2 or module is not None:
+        return [find(spelling, symbols)]
+    alive = [s for s in symbol.values() if not is_init(s, symbols)]
+    if not alive:
+        return [find(spelling, symbols)]  # raises
+    return [_target(s, returns) for s in sorted(alive)]
+
+
+def _target(symbol: Symbol, returns: bool) -> Target:
+    return Target(symbol.name, symbol.address, symbol.module, returns=returns)
+
+
+def matching(spelling: str, symbols: Kallsyms) -> list[Target]:
+    """Return the functions that a pattern matches, in the order of their addresses.
+
+    Padding and programs of BPF are not among them. Of several names for one function it is the
+    first that counts.
+
+    :raises UsageError: if it is no pattern, or nothing matches.
+    """
+    returns, module, name = _split_pattern(spelling)
+    literal = ""
+    if name.startswith("/"):
+        expression = name[1:-1] if name.endswith("/") and len(name) > 2 else ""
+        try:
+            if not expression:
+                raise re.error("it is to stand between two slashes")
+            match = re.compile(expression).search
+        except re.error as error:
+            raise UsageError(
+                f"{spelling!r} is no regular expression: {error}",
+                "Give it between slashes, such as '/^ip6?_rcv$/'.",
+            ) from None
+    else:
+        literal = re.split(r"[*?\[]", name)[0]
+        match = re.compile(fnmatch.translate(name)).match
+    found: dict[int, Target] = {}
+    for symbol in symbols.functions_of(literal, module):
+        if match(symbol.name) and not _is_no_function(symbol):
+            found.setdefault(symbol.address, _target(symbol, returns))
+    if not found:
+        where = f" of module {module}" if module else ""
+        raise UsageError(
+            f"no function{where} matches {name}",
+            "Functions that are inlined, and those of modules that are not loaded, have no name. "
+            + near_misses(literal, symbols),
+        )
+    return sorted(found.values(), key=lambda target: target.address)
+
+
+def _split_pattern(spelling: str) -> tuple[bool, str | None, str]:
+    """Return whether returns are meant, the module, and the pattern itself."""
+    match = re.fullmatch(r"(r:)?(?:(\w+):)?(/.*|[\w.$*?\[\]!-]+)", spelling)
+    if not match:
+        raise no_function(spelling)
+    return bool(match[1]), match[2], match[3]
+
+
+def _is_no_function(symbol: Symbol) -> bool:
+    return (
+        symbol.name.startswith(("__pfx_", "__cfi_"))
+        or symbol.module == "bpf"
+        or symbol.module.startswith("__builtin__")
+    )
+
+
+def uncallable(target: Target, symbols: Kallsyms) -> str:
+    """Return why a function can't be called any more, or never is; "" if it can be."""
+    whole, cold, _ = target.name.partition(".cold")
+    if cold:
+        return f"it is a part of {whole} that the compiler put elsewhere: jumped to, not called"
+    if is_init(Symbol(target.address, target.name, target.module), symbols):
+        return "it is an init function: the kernel freed its code after boot"
+    return ""
+
+
+def sift(targets: Iterable[Target], symbols: Kallsyms, traceable: Traceable) -> list[Skipped]:
+    """Return each function with the reason why it can't be traced; "" where it can."""
+    return [
+        Skipped(target, uncallable(target, symbols) or traceable.why_not(target))
+        for target in targets
+    ]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Many places are attached to; those that refuse are told, and the rest go on."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import LibbpfError
+from kwalk.probe.attach import attach
+from kwalk.probe.selection import Selection
+from kwalk.probe.target import Target
+
+BASE = 0xFFFFFFFF81000000
+SYMBOLS = Kallsyms(
+    b"ffffffff81000000 t show\nffffffff81000010 t show\n"
+    + b"".join(b"%x t f%d\n" % (BASE + 16 * number, number) for number in range(2, 40))
+)
+
+
+def targets(*numbers: int, returns: bool = False) -> Selection:
+    """The functions of these numbers; 0 and 1 have the same name."""
+    return Selection(
+        "some",
+        tuple(
+            Target("show" if n < 2 else f"f{n}", BASE + 16 * n, "", returns=returns)
+            for n in numbers
+        ),
+    )
+
+
+class Kernel:
+    """What is attached, and what refuses to be."""
+
+    def __init__(self, *refuses: int, number: int = errno.EINVAL) -> None:
+        self.refuses = {BASE + 16 * n for n in refuses}
+        self.number = number
+        self.attached: list[int] = []
+        self.calls: list[tuple[Any, ...]] = []
+
+    def attach_kprobes(self, program: str, addresses: list[int], returns: bool) -> None:
+        self.calls.append((program, len(addresses), returns))
+        if self.refuses & set(addresses):
+            raise LibbpfError("cannot", self.number)
+        self.attached += addresses
+
+    def attach_kprobe(
+        self, program: str, function: str | int, offset: int, returns: bool, cookie: int = 0
+    ) -> None:
+        self.calls.append((program, function, offset, returns, cookie))
+        if cookie in self.refuses:
+            raise LibbpfError("cannot", self.number)
+        self.attached.append(cookie)
+
+
+@given(st.sets(st.integers(2, 39), min_size=2), st.sets(st.integers(2, 39)))
+def test_all_but_those_that_refuse_are_attached_to(chosen: set[int], refusing: set[int]) -> None:
+    for way in ("kprobe.multi", "kprobe"):
+        kernel: Any = Kernel(*refusing)
+        if chosen <= refusing:
+            with pytest.raises(LibbpfError):
+                attach(kernel, way, targets(*chosen), SYMBOLS)
+            continue
+        refused = attach(kernel, way, targets(*chosen), SYMBOLS)
+        assert {skip.target.address for skip in refused} == {
+            BASE + 16 * n for n in chosen & refusing
+        }
+        assert sorted(kernel.attached) == sorted(BASE + 16 * n for n in chosen - refusing)
+
+
+def test_all_go_at_once_where_none_refuses() -> None:
+    kernel: Any = Kernel()
+    assert attach(kernel, "kretprobe.multi", targets(*range(2, 40), returns=True), SYMBOLS) == []
+    assert kernel.calls == [("kw_multi", 38, True)]
+
+
+def test_what_is_no_matter_of_a_place_is_not_tried_again() -> None:
+    kernel: Any = Kernel(5, number=errno.EPERM)
+    with pytest.raises(LibbpfError):
+        attach(kernel, "kprobe.multi", targets(4, 5, 6), SYMBOLS)
+    assert len(kernel.calls) == 1
+
+
+def test_functions_of_one_name_are_found_by_their_addresses() -> None:
+    kernel: Any = Kernel()
+    attach(kernel, "kprobe", targets(0, 1, 2), SYMBOLS)
+    assert kernel.calls == [
+        ("kw_kprobe", BASE, 0, False, BASE),
+        ("kw_kprobe", BASE + 16, 0, False, BASE + 16),
+        ("kw_kprobe", "f2", 0, False, BASE + 32),
+    ]
+
+
+@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
+def test_whoever_watches_may_end_it(way: str) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(done: int, total: int) -> None:
+        seen.append((done, total))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    kernel: Any = Kernel(2)
+    with pytest.raises(KeyboardInterrupt):
+        attach(kernel, way, targets(*range(2, 10)), SYMBOLS, watch)
+    assert {total for _, total in seen} == {8}
+    assert seen == sorted(seen)
+    assert seen[0] == (0, 8)

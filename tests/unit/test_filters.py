@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Whose calls are wanted: from a command line to what the program is told."""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+import os
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kwalk.cli import main
+from kwalk.commands import count, filtering
+from kwalk.errors import UsageError
+from kwalk.kernel import cgroups
+from kwalk.probe.filters import Cgroup, Filters
+from kwalk.transport.abi import CONFIG, GATE, GATES, TASKS, Filtered
+from kwalk.transport.gates import Gates, put_tasks
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Process 10 with a thread 11, CPUs 0 to 3, a cgroup tree, a named network namespace."""
+    for pid, tgid in ((10, 10), (11, 10), (12, 12)):
+        (tmp_path / f"proc/{pid}").mkdir(parents=True)
+        (tmp_path / f"proc/{pid}/status").write_text(f"Name:\tredis\nTgid:\t{tgid}\nPid:\t{pid}\n")
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "cgroup/a/b").mkdir(parents=True)
+    (tmp_path / "netns").mkdir()
+    (tmp_path / "netns/blue").touch()
+    (tmp_path / "possible").write_text("0-3\n")
+    mount(tmp_path)
+    monkeypatch.setattr(filtering, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(cgroups, "MOUNTINFO", tmp_path / "proc/self/mountinfo")
+    monkeypatch.setattr(filtering, "NETNS", tmp_path / "netns")
+    monkeypatch.setattr(filtering, "CPUS", tmp_path / "possible")
+    return tmp_path
+
+
+def mount(machine: Path, root: str = "/") -> None:
+    (machine / "proc/self/mountinfo").write_text(
+        "22 1 0:20 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+        f"23 1 0:21 {root} {machine}/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
+    )
+
+
+def parsed(monkeypatch: pytest.MonkeyPatch, *words: str) -> argparse.Namespace:
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(count.command, "run", lambda args: seen.append(args) or 0)
+    assert main(["ip_rcv", *words]) == 0
+    return seen[0]
+
+
+def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--pid=10,12", "--pid", "10", "--tid", "11", "--comm=redis-server,curl", "--cpu=0,2-3"]
+    words += [
+        "--netns",
+        "blue",
+        "--netns",
+        "4026531840",
+        "--cgroup",
+        "a/b",
+        "--cgroup",
+        "/",
+        "--follow",
+    ]
+    words[-2] = str(machine / "cgroup")
+    found = filtering.filters(parsed(monkeypatch, *words), child=99)
+    blue = (machine / "netns/blue").stat().st_ino
+    inner, top = (machine / "cgroup/a/b").stat().st_ino, (machine / "cgroup").stat().st_ino
+    assert found == Filters(
+        pids=(10, 12, 10, 99),
+        tids=(11,),
+        comms=("redis-server", "curl"),
+        cpus=(0, 2, 3),
+        netns=(blue, 4026531840),
+        cgroups=(Cgroup(inner, 2), Cgroup(top, 0)),
+        follow=True,
+    )
+    assert found.kinds == sum(Filtered)
+    assert not Filters()
+    assert filtering.filters(parsed(monkeypatch)) == Filters()
+
+
+def test_the_level_of_a_cgroup_counts_from_the_kernels_root(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount(machine, "/docker/x")
+    found = filtering.filters(parsed(monkeypatch, "--cgroup", "a"))
+    assert found.cgroups[0].level == 3
+
+
+def test_a_name_is_as_long_as_the_kernel_keeps_it(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = filtering.filters(parsed(monkeypatch, "--comm", "a-name-of-20-letters"))
+    assert found.comms == ("a-name-of-20-le",)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["--pid", "13"], "there is no process 13", "ps"),
+        (["--pid", "11"], "11 is a thread of process 10", "--tid 11, or --pid 10"),
+        (["--tid", "13"], "there is no thread 13", "LWP"),
+        (["--cpu", "4"], "there is no CPU 4", "0-3"),
+        (["--netns", "red"], "network namespace red: .*netns/red: No such file", "ip netns"),
+        (["--netns", "/nowhere/net"], "network namespace /nowhere/net: ", "/proc/PID/ns/net"),
+        (["--cgroup", "c"], "cgroup .*cgroup/c: No such file", "systemd-cgls"),
+        (["--cgroup", "/etc"], "/etc is no cgroup of version 2", "cgroup"),
+        (["--cgroup", "../x"], "../x is no cgroup of version 2", "cgroup"),
+        (["--follow"], "--follow wants processes to follow", "--pid"),
+        (["--comm=a,b,c,d,e"], "more than 4 comms were given", "fewer"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], what: str, hint: str
+) -> None:
+    with pytest.raises(UsageError, match=what) as caught:
+        filtering.filters(parsed(monkeypatch, *words))
+    assert hint in caught.value.hint
+
+
+def test_cgroups_have_their_paths(machine: Path) -> None:
+    top = machine / "cgroup"
+    assert cgroups.paths() == {
+        top.stat().st_ino: "/",
+        (top / "a").stat().st_ino: "/a",
+        (top / "a/b").stat().st_ino: "/a/b",
+    }
+    (machine / "proc/self/mountinfo").write_text("")
+    assert cgroups.paths() == {}
+
+
+def test_without_cgroups_of_version_2_that_is_said(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine / "proc/self/mountinfo").write_text("22 1 0:20 / /x rw - cgroup cgroup rw\n")
+    with pytest.raises(UsageError, match="no cgroup hierarchy of version 2 is mounted"):
+        filtering.filters(parsed(monkeypatch, "--cgroup", "a"))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["--pid=", "--pid=x", "--pid=-1", "--pid=1,,2", "--tid=1.5", "--cpu=", "--cpu=1-", "--cpu=a",
+     "--sample=3", "--sample=1/0", "--pid=99999999999"],
+)  # fmt: skip
+def test_what_is_no_value_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["ip_rcv", word])
+    assert caught.value.code == 2
+    assert f"argument {word.split('=')[0]}: " in capsys.readouterr().err
+
+
+def test_the_program_is_told_what_to_look_at(machine: Path) -> None:
+    chosen = Filters(comms=("redis", "é"), netns=(7, 8), cgroups=(Cgroup(1 << 40, 2), Cgroup(5, 0)))
+    told = CONFIG.unpack(CONFIG.pack(chosen.config()))
+    assert told["filter"] == Filtered.COMM | Filtered.NETNS | Filtered.CGROUP
+    assert (told["comms"], told["netnses"], told["cgroups"]) == (2, 2, 2)
+    assert told["comm"] == b"redis".ljust(16, b"\0") + "é".encode().ljust(48, b"\0")  # type: ignore[comparison-overlap]
+    assert struct.unpack("<4I", told["netns"]) == (7, 8, 0, 0)  # type: ignore[arg-type]
+    assert struct.unpack("<4Q", told["cgroup"]) == (1 << 40, 5, 0, 0)  # type: ignore[arg-type]
+    assert struct.unpack("<4I", told["cgroup_level"]) == (2, 0, 0, 0)  # type: ignore[arg-type]
+    blank = CONFIG.unpack(CONFIG.pack(Filters().config()))
+    assert not any(value for value in blank.values() if isinstance(value, int))
+
+
+def test_tasks_are_put_where_the_program_looks_for_them() -> None:
+    fd = os.memfd_create("set")
+    os.truncate(fd, TASKS // 8)
+    numbers = {1, 63, 64, 4097, 65535, TASKS - 1}
+    handle: Any = SimpleNamespace(fd=fd)
+    put_tasks(handle, numbers)
+    with mmap.mmap(fd, TASKS // 8) as memory:
+        words = struct.unpack(f"<{TASKS // 64}Q", memory[:])
+    os.close(fd)
+    # kw_in_set() in bpf/filter.bpf.h
+    assert {n for n in range(TASKS) if words[n // 64] and words[n // 64] >> (n & 63) & 1} == numbers
+
+
+def test_gates_count_what_they_refused_and_can_be_shut() -> None:
+    fd = os.memfd_create("gates")
+    os.truncate(fd, GATES * GATE.size)
+    handle: Any = SimpleNamespace(fd=fd)
+    gates = Gates(handle, cpus=4)
+    with mmap.mmap(fd, GATES * GATE.size) as memory:
+        for cpu, number in ((0, 5), (3, 7)):
+            struct.pack_into("<Q", memory, cpu * GATE.size, number)
+        assert gates.filtered() == 12
+        gates.shut([1, 3])
+        found = [GATE.unpack(memory[n * GATE.size :][: GATE.size]) for n in range(5)]
+    gates.close()
+    os.close(fd)
+    assert [gate["closed"] for gate in found] == [0, 1, 0, 1, 0]
+    assert found[3]["filtered"] == 7
+
+
+def test_without_filters_there_are_no_gates() -> None:
+    gates = Gates(None, cpus=4)
+    gates.shut([1])
+    assert gates.filtered() == 0
+    gates.close()

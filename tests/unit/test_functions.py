@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk functions``: what can be traced, each once, and the reasons against the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from kwalk.cli import main
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe import load, traceable
+from kwalk.probe.traceable import Traceable
+
+SYMBOLS = Kallsyms(
+    b"ffffffff81000100 t show\n"
+    b"ffffffff81000200 T tcp_one\n"
+    b"ffffffff81000300 T tcp_two\n"
+    b"ffffffff81000400 t show\n"
+    b"ffffffffc0000000 t ovl_show\t[overlay]\n"
+)
+PLACES = frozenset({0xFFFFFFFF81000100, 0xFFFFFFFF81000204, 0xFFFFFFFFC0000000})
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(traceable, "read", lambda symbols, image: Traceable(PLACES))
+    monkeypatch.setattr(load, "image", lambda: b"")
+
+
+def test_a_line_for_each_with_the_reason_against_it(run: Run) -> None:
+    code, out, err = run(main, "functions", "*")
+    assert code == 0
+    able, *rest = [line.partition(": ") for line in out.splitlines()]
+    assert able == ("show 0xffffffff81000100", "", "")
+    assert [name for name, _, why in rest if not why] == ["tcp_one", "ovl_show [overlay]"]
+    assert {name for name, _, why in rest if why} == {"tcp_two", "show 0xffffffff81000400"}
+    assert "5 functions, 3 can be traced" in err
+
+
+def test_what_several_patterns_match_is_listed_once(run: Run) -> None:
+    _, out, _ = run(main, "functions", "tcp_*", "*_one", "show", "--format", "json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["name"] for row in rows] == ["show", "tcp_one", "tcp_two", "show"]
+    assert [row["traceable"] for row in rows] == [True, True, False, False]
+
+
+def test_a_word_that_is_nearly_a_command_is_said_to_be(run: Run) -> None:
+    code, _, err = run(main, "functions", "tcp_tree")
+    assert code == 2
+    assert "If you meant" not in err
+    for word, command in (("strean", "stream"), ("funktions", "functions")):
+        code, _, err = run(main, word)
+        if code == 2:  # else it could not come so far
+            assert f"If you meant the command: kwalk {command}" in err

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""Tracepoints and samples: walked from where they happen, frame for frame like the kernel's own."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import time
+from collections import Counter
+
+import pytest
+from conftest import call, only_on
+from verified import must_agree, names
+
+from kwalk.capture import Capture
+from kwalk.probe.filters import Filters
+from kwalk.probe.options import ProbeOptions
+from kwalk.profile import Stack, Summary
+from kwalk.symbolize.symbolizer import Symbolizer
+from kwalk.transport.abi import Method, Output
+from kwalk.transport.counters import online_cpus
+
+pytestmark = only_on("debian-sid")
+SWITCH = "t:sched:sched_switch"
+_LIBC = ctypes.CDLL(None)
+_GETPPID = 110  # a system call that libc keeps no answer of
+
+
+def compared(
+    what: list[str], number: int, frequency: int | None = None
+) -> tuple[Summary, Counter[Stack], Symbolizer]:
+    """Trace under load until so many stacks have been compared."""
+    options = ProbeOptions(Method.MANUAL, verify=1, frequency=frequency)
+    stacks: Counter[Stack] = Counter()
+    with Capture(what, options) as capture:
+        deadline = time.monotonic() + 60
+        while sum(stacks.values()) < number and time.monotonic() < deadline:
+            time.sleep(0.1)
+            stacks.update(event.stack for event in capture.read())
+        capture.stop()
+        stacks.update(event.stack for event in capture.read())
+        return capture.summary(), stacks, capture.symbolizer()
+
+
+def test_every_stack_of_a_tracepoint_is_the_kernels(redis: None) -> None:
+    summary, stacks, symbolizer = compared([SWITCH], 2000)
+    must_agree(summary, symbolizer)
+    assert summary.attach == "raw_tp"
+    for stack in stacks:
+        assert names(stack, symbolizer)[0] in ("__schedule", "__sched_text_start"), stack
+
+
+def test_every_sample_is_the_kernels(redis: None) -> None:
+    summary, stacks, symbolizer = compared([], 1000, frequency=499)
+    must_agree(summary, symbolizer)
+    assert summary.unit == "samples"
+    found = {name for stack in stacks for name in names(stack, symbolizer)}
+    assert {"do_syscall_64", "tcp_sendmsg", "do_idle"} & found
+    # An instruction that was interrupted, not one behind a call.
+    assert any(symbolizer.frames(stack)[0].offset for stack in stacks)
+
+
+@pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
+def test_a_system_calls_tracepoint_is_hit_as_often_as_it_is_called(method: Method) -> None:
+    options = ProbeOptions(method, output=Output.COUNT, filters=Filters(pids=(os.getpid(),)))
+    with Capture("t:syscalls:sys_enter_getppid", options) as capture:
+        for _ in range(500):
+            _LIBC.syscall(_GETPPID)
+        capture.stop()
+        counts, summary, symbolizer = capture.counts(), capture.summary(), capture.symbolizer()
+    assert summary.ledger.balance == 0
+    assert summary.attach == "tracepoint"
+    lost = sum(summary.ledger.lost.values()) - summary.ledger.lost.get("filtered", 0)
+    assert set(summary.ledger.lost) <= {"filtered", "recursion", "kprobe_missed"}
+    assert sum(count.count for count in counts) == 500 - lost
+    for count in counts:
+        assert "do_syscall_64" in names(count.stack, symbolizer)
+        assert not any("bpf" in name for name in names(count.stack, symbolizer))
+
+
+@pytest.mark.parametrize("method", ["manual", "helper"])
+def test_samples_come_as_often_as_asked_for(method: str, redis: None) -> None:
+    code, out, err = call(
+        *("kwalk", "count", "--freq", "99", "--duration", "4", "--method", method),
+        *("--format", "json"),
+    )
+    assert code == 0, err
+    data = json.loads(out)
+    assert sum(stack["count"] for stack in data["stacks"]) == data["ledger"]["recorded"] > 50
+    assert data["ledger"]["hits"] == data["ledger"]["recorded"] + sum(
+        data["ledger"]["lost"].values()
+    )
+    # An emulated CPU that is busy is late with its timers, never early.
+    assert 100 < data["ledger"]["hits"] <= 99 * 8 * len(online_cpus())
+    assert data["ledger"]["lost"]["user_mode"] > 0
+    assert "samples = " in err
+
+
+@pytest.mark.parametrize("method", ["manual", "helper"])
+def test_a_tracepoint_shows_no_frame_of_its_tracers(method: str, redis: None) -> None:
+    code, out, err = call(
+        *("kwalk", "stream", SWITCH, "--count", "50", "--method", method, "--format", "json")
+    )
+    assert code == 0, err
+    for event in map(json.loads, out.splitlines()[:-1]):
+        found = [frame["name"] for frame in event["frames"]]
+        assert found[0] in ("__schedule", "__sched_text_start")
+        # Tasks may well wait in a bpf() call; what called the program is another matter.
+        tracers = ("bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_prog_", "kw_")
+        assert not any(name.startswith(tracers) for name in found), found
+
+
+def test_what_is_no_tracepoint_is_said_to_be_none() -> None:
+    code, _, err = call("kwalk", "count", "t:sched:sched_swich")
+    assert code == 2
+    assert "this kernel has no tracepoint sched:sched_swich" in err
+    assert "Did you mean t:sched:sched_switch" in err
+    code, _, err = call("kwalk", "count", SWITCH, "vfs_read")
+    assert code == 2
+    assert "cannot be traced together" in err
+    code, _, err = call("kwalk", "count", SWITCH, "--attach", "kprobe")
+    assert code == 2
+    assert "Leave --attach out" in err
+    code, _, err = call("kwalk", "count", "--duration", "1")
+    assert code == 2
+    assert "nothing was given to trace" in err

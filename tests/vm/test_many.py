@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Many functions at once: each call under its own function, every function that can be."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import TRACING, call, only_on
+from verified import must_agree
+
+from kwalk.capture import Capture
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe import traceable
+from kwalk.probe.attach import has_multi
+from kwalk.probe.load import image
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.selection import matching
+from kwalk.profile import Stack
+from kwalk.symbolize.symbolizer import Symbolizer
+from kwalk.transport.abi import Method, Output
+
+# About ten thousand.
+MANY = ("*_get_*", "*_set_*", "*_read*", "*_write*", "*_init*", "vfs_*", "tcp_*", "udp_*", "ip_*")
+FUNCTIONS = ("vfs_read", "vfs_write", "ksys_read", "ksys_write")
+
+
+def ways(symbols: Kallsyms) -> list[str]:
+    return ["kprobe.multi", "kprobe"] if has_multi(symbols) else ["kprobe"]
+
+
+def work(calls: int) -> None:
+    """Known numbers of calls: so many reads, twice as many writes."""
+    zero, null = os.open("/dev/zero", os.O_RDONLY), os.open("/dev/null", os.O_WRONLY)
+    for _ in range(calls):
+        os.read(zero, 1)
+        os.write(null, b"x")
+        os.write(null, b"y")
+    os.close(zero)
+    os.close(null)
+
+
+def by_function(capture: Capture) -> Counter[str]:
+    symbolizer = Symbolizer(capture.symbols)
+    found: Counter[str] = Counter()
+    for count in capture.counts():
+        frames = symbolizer.frames(count.stack)
+        assert frames[0].offset == 0
+        found[frames[0].name] += count.count
+    return found
+
+
+@only_on("fp")
+@pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
+@pytest.mark.parametrize("way", ["kprobe.multi", "kprobe"])
+def test_calls_are_counted_under_the_function_that_was_called(
+    way: str, method: Method, symbols: Kallsyms
+) -> None:
+    if way not in ways(symbols):
+        pytest.skip("this kernel has no kprobe.multi (CONFIG_FPROBE)")
+    from kwalk.probe.filters import Filters
+
+    options = ProbeOptions(method, way, output=Output.COUNT, filters=Filters(pids=(os.getpid(),)))
+    with Capture(FUNCTIONS, options) as capture:
+        assert capture.probe.attach == way
+        work(500)
+        capture.stop()
+        found = by_function(capture)
+        ledger = capture.summary().ledger
+    assert ledger.balance == 0
+    missed = sum(number for cause, number in ledger.lost.items() if cause != "filtered")
+    for function, number in zip(FUNCTIONS, (500, 1000, 500, 1000), strict=True):
+        # This process reads and writes a little on its own account, and calls may be missed.
+        assert number - missed <= found[function] <= number + 60, (function, found, ledger)
+
+
+@only_on("fp")
+@pytest.mark.parametrize("place", ["", "r:"])
+@pytest.mark.parametrize("way", ["kprobe.multi", "kprobe"])
+def test_every_stack_of_many_functions_is_the_kernels(
+    way: str, place: str, redis: None, symbols: Kallsyms
+) -> None:
+    if way not in ways(symbols):
+        pytest.skip("this kernel has no kprobe.multi (CONFIG_FPROBE)")
+    options = ProbeOptions(Method.MANUAL, way, verify=1)
+    stacks: Counter[Stack] = Counter()
+    with Capture(f"{place}tcp_v4_*", options) as capture:
+        assert capture.probe.functions > 10
+        deadline = time.monotonic() + 60
+        while sum(stacks.values()) < 3000 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            stacks.update(event.stack for event in capture.read())
+        capture.stop()
+        stacks.update(event.stack for event in capture.read())
+        summary, symbolizer = capture.summary(), Symbolizer(capture.symbols)
+    must_agree(summary, symbolizer, fallback=0.001)
+    assert sum(stacks.values()) >= 3000
+    firsts = {symbolizer.frames(stack)[0].name for stack in stacks}
+    assert {"tcp_v4_rcv", "tcp_v4_do_rcv"} <= firsts
+    assert all(name.startswith("tcp_v4_") for name in firsts)
+    # tcp_v4_do_rcv() is called by tcp_v4_rcv(), which is traced as well.
+    assert any(
+        [f.name for f in symbolizer.frames(stack)[:2]] == ["tcp_v4_do_rcv", "tcp_v4_rcv"]
+        for stack in stacks
+    )
+
+
+def test_what_can_be_traced_is_what_the_kernel_lists(symbols: Kallsyms) -> None:
+    able = traceable.read(symbols, image)
+    listed = Counter((TRACING / "available_filter_functions").read_text().splitlines())
+    wrong = []
+    for target in matching("tcp_*", symbols) + matching("vfs_*", symbols):
+        line = f"{target.name} [{target.module}]" if target.module else target.name
+        same = len({s.address for s in symbols.find(target.name, code=True)}) > 1
+        if not same and bool(able.why_not(target)) == bool(listed[line]):
+            wrong.append((target, able.why_not(target)))
+    assert wrong == []
+    code, out, err = call("kwalk", "functions", "vfs_*", "--format", "json")
+    assert code == 0, err
+    rows = {row["name"]: row for row in map(json.loads, out.splitlines())}
+    assert rows["vfs_read"]["traceable"]
+    assert rows["vfs_read"]["why_not"] is None
+    assert int(rows["vfs_read"]["addr"], 16) == symbols.address("vfs_read")
+
+
+@only_on("fp")
+def test_functions_of_one_name_are_all_traced(symbols: Kallsyms) -> None:
+    able = traceable.read(symbols, image)
+    names = Counter(t.name for t in matching("*", symbols) if not t.module and not able.why_not(t))
+    name = next(name for name in ("m_show", "c_start", "cpu_show", *names) if names[name] > 1)
+    code, _, err = call("kwalk", "count", name, "--duration", "0.2", "--format", "json")
+    assert code == 0, err
+    assert f"tracing {name}: {names[name]} functions (" in err
+
+
+@only_on("debian-sid")
+def test_many_thousand_probes_come_and_go() -> None:
+    before = Path("/sys/kernel/tracing/enabled_functions").read_text()
+    code, _, err = call("kwalk", "count", *MANY, "--duration", "1", "--top", "1", timeout=250)
+    assert code == 0, err
+    assert "unexplained" not in err
+    print(err)
+    deadline = time.monotonic() + 20
+    while (after := Path("/sys/kernel/tracing/enabled_functions").read_text()) != before:
+        assert time.monotonic() < deadline, after[:1000]
+        time.sleep(0.5)
