@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kwalk.errors import KwalkError
-from kwalk.profile import Frame
 from kwalk.report.frame import frame_text
+from kwalk.stack import Frame
 
 # What guest.py writes: method -> {"summary": ..., "stacks": [{"count": ..., "frames": ...}]}
 Result = dict[str, dict[str, Any]]

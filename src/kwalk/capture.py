@@ -16,14 +16,16 @@ from kwalk.decode.shape import Shape
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
+from kwalk.events import Batch, Event
 from kwalk.kernel.access import check_access, check_kernel
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.ledger import Ledger, Summary, TreeUse
 from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose, is_tracer
 from kwalk.probe.load import ring_bytes
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe, selection_notes
-from kwalk.profile import Batch, Count, Event, Ledger, Summary, TreeUse
+from kwalk.stack import Count
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import NO_ADDRESS, Method, Output, Place, Unwinder
 from kwalk.transport.counters import Counters, kernel_misses, kernel_release

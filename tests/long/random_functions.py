@@ -29,8 +29,8 @@ from workloads import ALL
 from kwalk.capture import Capture
 from kwalk.errors import KwalkError
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Summary
 from kwalk.report import summary as reports
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method

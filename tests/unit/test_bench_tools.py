@@ -20,7 +20,7 @@ from kwalk.bench.tool import NotHere, Process
 from kwalk.cli import build_parser
 from kwalk.commands import published
 from kwalk.errors import UsageError
-from kwalk.profile import Ledger, Summary
+from kwalk.ledger import Ledger, Summary
 from kwalk.report import summary
 
 

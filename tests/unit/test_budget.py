@@ -22,8 +22,8 @@ from kwalk.commands.budget import (
     busy_ns,
     step,
 )
+from kwalk.ledger import Ledger, Summary
 from kwalk.probe.attach import PROGRAMS
-from kwalk.profile import Ledger, Summary
 
 SECOND = 10**9
 START = Reading(0, 0, 0, 0, 0)

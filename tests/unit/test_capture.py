@@ -11,8 +11,9 @@ from engine import WAYS, Engine, words
 from planted import FUNC, A, B, C, D, record
 
 from kwalk.capture import Capture
+from kwalk.events import Event, Who
+from kwalk.ledger import Summary, TreeUse
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Event, Summary, TreeUse, Who
 from kwalk.report.verify import KERNEL_WRONG
 from kwalk.transport.abi import (
     DIFFERS,

@@ -13,7 +13,7 @@ from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record
 from kwalk.decode.stacks import StackTable
-from kwalk.profile import Difference
+from kwalk.ledger import Difference
 from kwalk.transport.abi import COUNTERS, DIFFERS, FALLBACK, Per
 
 NOTHING = dict.fromkeys(COUNTERS.fields, 0)

@@ -11,7 +11,7 @@ from planted import FUNC, JUMPED_MARK, UNKNOWN_CALLER, A, B, C, D, Planted
 from kwalk.decode.contexts import Context, Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
-from kwalk.profile import Group, Stack
+from kwalk.stack import Group, Stack
 from kwalk.transport.abi import Kind, Per
 from kwalk.transport.tree import NODE_BYTES
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from kwalk.commands import counting
 from kwalk.commands.running import Finished
 from kwalk.errors import OutputError
-from kwalk.profile import Count, Group, Ledger, Profile, Stack, Summary
+from kwalk.ledger import Ledger, Summary
+from kwalk.profile import Profile
+from kwalk.stack import Count, Group, Stack
 
 STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]
 PROCESSES = [None, Group("pid", 7, "redis"), Group("pid", 8, "nginx")]

@@ -19,8 +19,9 @@ from kwalk.decode.counts import StackCounts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.kernel import cgroups
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Count, Group, Summary
+from kwalk.stack import Count, Group
 from kwalk.transport.abi import NO_ADDRESS, Kind, Method, Output, Per
 
 REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "nginx")

@@ -8,8 +8,10 @@ from engine import SYMBOLS, Engine, words
 from planted import NODE_BYTES, A, B, C, D, record
 
 from kwalk.capture import Capture
+from kwalk.events import Event
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Count, Event, Frame, Summary
+from kwalk.stack import Count, Frame
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import FALLBACK, NO_ADDRESS, Kind, Method, Output
 

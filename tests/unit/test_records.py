@@ -15,7 +15,8 @@ from kwalk.decode import records
 from kwalk.decode.calls import Calls
 from kwalk.decode.names import process_name
 from kwalk.decode.records import Record, rows
-from kwalk.profile import Batch, Call, Stack, Who
+from kwalk.events import Batch, Call, Who
+from kwalk.stack import Stack
 from kwalk.transport.abi import NO_ID, TRUNCATED
 
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))

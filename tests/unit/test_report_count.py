@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.profile import Count, Group, Ledger, Profile, Stack, Summary, TreeUse
+from kwalk.ledger import Ledger, Summary, TreeUse
+from kwalk.profile import Profile
 from kwalk.report.count import CountReport, Folded, Json, Text
+from kwalk.stack import Count, Group, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SYMBOLS = Symbolizer(

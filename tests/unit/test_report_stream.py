@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.decode.calls import Calls
+from kwalk.events import Batch, Call, Event, Who
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.profile import Batch, Call, Event, Frame, Ledger, Stack, Summary, Who
+from kwalk.ledger import Ledger, Summary
 from kwalk.report import texts
 from kwalk.report.stream import JsonLines, Names, StreamReport, Text
+from kwalk.stack import Frame, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 # A call may be the last instruction of a function: the return address then is the next one's.

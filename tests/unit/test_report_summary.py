@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.profile import Difference, Ledger, Stack, Summary, TreeUse, Verify
+from kwalk.ledger import Difference, Ledger, Summary, TreeUse, Verify
 from kwalk.report.summary import CAUSES, UNWANTED, as_data, as_text, exit_code
+from kwalk.stack import Stack
 from kwalk.transport.abi import COUNTERS
 from kwalk.transport.counters import kernel_misses
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.profile import Difference, Stack, Verify
+from kwalk.ledger import Difference, Verify
 from kwalk.report.verify import KERNEL_WRONG, lines
+from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SYMBOLS = Symbolizer(

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from kwalk.commands import running
 from kwalk.errors import OutputError
-from kwalk.profile import Batch, Call, Ledger, Stack, Summary, Who
+from kwalk.events import Batch, Call, Who
+from kwalk.ledger import Ledger, Summary
+from kwalk.stack import Stack
 
 WHO = Who(0, 7, 7, "redis")
 

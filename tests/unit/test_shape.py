@@ -17,8 +17,9 @@ from kwalk.capture import Capture
 from kwalk.cli import main
 from kwalk.commands import running
 from kwalk.decode.shape import Shape
+from kwalk.events import Batch, Call
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Batch, Call, Count, Stack
+from kwalk.stack import Count, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
 

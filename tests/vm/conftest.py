@@ -19,9 +19,10 @@ import pytest
 from kwalk import cli, libbpf
 from kwalk.capture import Capture
 from kwalk.commands import published
+from kwalk.events import Event
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Event, Summary
 from told import pytest_terminal_summary
 
 __all__ = ["pytest_terminal_summary"]

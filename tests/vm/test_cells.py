@@ -22,7 +22,7 @@ from kwalk.capture import Capture
 from kwalk.errors import KwalkError
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Stack
+from kwalk.stack import Stack
 from kwalk.transport.abi import Method
 
 ENOUGH = 300

@@ -22,8 +22,9 @@ from conftest import TRACING, ftrace_probe
 from test_ledger import NEVER_RUN, SETTLE_SECONDS
 
 from kwalk.capture import Capture
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Count, Summary
+from kwalk.stack import Count
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
 

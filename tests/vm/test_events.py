@@ -14,9 +14,10 @@ from conftest import call, only_on
 from verified import must_agree, names
 
 from kwalk.capture import Capture
+from kwalk.ledger import Summary
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Stack, Summary
+from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
 from kwalk.transport.counters import online_cpus

@@ -27,9 +27,10 @@ from kwalk.capture import Capture
 from kwalk.commands import filtering
 from kwalk.commands import options as options_of
 from kwalk.kernel.cgroups import hierarchy
+from kwalk.ledger import Summary
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Group, Summary
+from kwalk.stack import Group
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output, Per
 

@@ -14,8 +14,9 @@ from conftest import ONE_OF_EACH_UNWINDER, call, ftrace_probe
 from sockets import traffic
 
 from kwalk.capture import Capture
+from kwalk.events import Event
+from kwalk.ledger import Ledger
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Event, Ledger
 from kwalk.transport.abi import Method
 
 # Called by sockets only, so that it is quiet while the test is.

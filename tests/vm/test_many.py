@@ -20,7 +20,7 @@ from kwalk.probe.attach import has_multi
 from kwalk.probe.load import image
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.selection import matching
-from kwalk.profile import Stack
+from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
 

@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager
 from conftest import TRACING, ftrace_probe
 
 from kwalk.capture import Capture
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Stack, Summary
 from kwalk.report import summary as reports
+from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method
 

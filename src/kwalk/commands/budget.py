@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.capture import Capture
-from kwalk.profile import Sampling, Summary
+from kwalk.ledger import Sampling, Summary
 
 STEP_SECONDS = 0.5
 SAY_SECONDS = 5.0

@@ -11,8 +11,10 @@ from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
 from kwalk.commands.running import Finished, Stopper, write
 from kwalk.errors import OutputError
-from kwalk.profile import Count, Group, Profile, Stack, Summary
+from kwalk.ledger import Summary
+from kwalk.profile import Profile
 from kwalk.report.count import CountReport
+from kwalk.stack import Count, Group, Stack
 
 LOOK_SECONDS = 0.5
 _Before = dict[tuple[Stack, Group | None], int]

@@ -15,8 +15,8 @@ from kwalk.capture import Capture
 from kwalk.cli import close_output
 from kwalk.commands.budget import Budget
 from kwalk.errors import OutputError
+from kwalk.ledger import Summary
 from kwalk.probe.probe import selection_notes
-from kwalk.profile import Summary
 from kwalk.report import summary as summaries
 from kwalk.report.stream import StreamReport
 from kwalk.symbolize.symbolizer import Symbolizer

@@ -17,7 +17,7 @@ from kwalk.commands.child import Child
 from kwalk.commands.filtering import filters
 from kwalk.commands.running import Stopper, announce
 from kwalk.errors import UsageError
-from kwalk.profile import Summary
+from kwalk.ledger import Summary
 from kwalk.transport.abi import Output
 
 SAY_SECONDS = 2.0

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from kwalk.profile import Call, Stack, Who
+from kwalk.events import Call, Who
+from kwalk.stack import Stack
 
 # Of a machine that starts processes all the time there is no end.
 MOST_KNOWN = 1 << 16

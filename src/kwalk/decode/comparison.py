@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record
-from kwalk.profile import Difference, Stack, Verify
+from kwalk.ledger import Difference, Verify
+from kwalk.stack import Stack
 from kwalk.transport.abi import FALLBACK
 
 SHOWN = 8

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
-from kwalk.profile import Group, Stack
+from kwalk.stack import Group, Stack
 from kwalk.transport.abi import NO_ADDRESS, Kind
 from kwalk.transport.tree import Tree
 

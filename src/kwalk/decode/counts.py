@@ -10,7 +10,7 @@ from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.probe.probe import Probe
-from kwalk.profile import Count, Group, Stack
+from kwalk.stack import Count, Group, Stack
 from kwalk.transport.abi import COUNT, COUNTED, WEIGHT_ONE, Method, Per
 from kwalk.transport.counters import possible_cpus
 from kwalk.transport.stackmaps import StackMaps

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from kwalk.decode.names import process_name
 from kwalk.kernel import cgroups
-from kwalk.profile import Group
+from kwalk.stack import Group
 from kwalk.transport.abi import Per
 
 

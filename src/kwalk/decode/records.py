@@ -9,7 +9,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from kwalk.decode.names import process_name
-from kwalk.profile import Batch, Call, Who
+from kwalk.events import Batch, Call, Who
 from kwalk.transport.abi import BRIEF_BYTES, EVENT
 from kwalk.transport.ring import HEADER
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from kwalk.profile import Batch, Call, Count, Group, Stack
+from kwalk.events import Batch, Call
+from kwalk.stack import Count, Group, Stack
 
 
 class Shape:

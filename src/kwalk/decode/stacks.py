@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kwalk.profile import Stack
+from kwalk.stack import Stack
 from kwalk.transport.abi import MAX_FRAMES, NO_ADDRESS
 
 # The fentry call, endbr and padding lie within this many bytes of the function's start.

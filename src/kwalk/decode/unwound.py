@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record, rows
 from kwalk.decode.stacks import StackTable
-from kwalk.profile import Stack
+from kwalk.stack import Stack
 from kwalk.transport.abi import BRIEF_BYTES, EVENT, JUMPED, NO_ID, SECOND_MAP
 from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps

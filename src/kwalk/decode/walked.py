@@ -9,7 +9,9 @@ from kwalk.decode.calls import MOST_KNOWN, Calls
 from kwalk.decode.comparison import Comparison
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record
-from kwalk.profile import Batch, Call, Ledger, Stack
+from kwalk.events import Batch, Call
+from kwalk.ledger import Ledger
+from kwalk.stack import Stack
 from kwalk.transport.abi import BRIEF_BYTES, DIFFERS, EVENT, TRUNCATED
 
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from kwalk.profile import Count, Profile
+from kwalk.profile import Profile
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
+from kwalk.stack import Count
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SCHEMA = "kwalk.count/1"

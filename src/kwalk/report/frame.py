@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kwalk.profile import Frame
+from kwalk.stack import Frame
 
 
 def frame_text(frame: Frame) -> str:

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kwalk.columns import interleave
-from kwalk.profile import Batch, Call, Stack, Summary
+from kwalk.events import Batch, Call
+from kwalk.ledger import Summary
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.report.texts import Texts
+from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kwalk.profile import Summary, TreeUse, Verify
+from kwalk.ledger import Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.symbolize.symbolizer import Symbolizer
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from kwalk.profile import Stack, Verify
+from kwalk.ledger import Verify
 from kwalk.report.frame import frame_text
+from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 #: Why the kernel's own stack is wrong; docs/verify.md explains each.

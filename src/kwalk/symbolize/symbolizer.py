@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from kwalk.errors import KwalkError
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
-from kwalk.profile import Frame, Stack
+from kwalk.stack import Frame, Stack
 from kwalk.transport.abi import NO_ADDRESS
 
 # Reading the table takes tens of milliseconds.

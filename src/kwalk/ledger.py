@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Where every hit of a capture went, and by which means it was made: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kwalk.stack import Stack
+
+
+@dataclass
+class Ledger:
+    """Where every hit went: ``hits == recorded + sum(lost.values())``.
+
+    ``truncated`` and ``fallback`` are parts of ``recorded``. ``uncounted`` names what this
+    kernel loses without counting it, one sentence each.
+    """
+
+    hits: int = 0
+    recorded: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    truncated: int = 0
+    fallback: int = 0
+    uncounted: list[str] = field(default_factory=list)
+
+    def record(self, stack: Stack, number: int) -> None:
+        """Add ``number`` hits with this stack."""
+        self.recorded += number
+        self.truncated += number * stack.truncated
+        self.fallback += number * stack.fallback
+
+    def lose(self, cause: str, number: int) -> None:
+        """Add ``number`` hits lost to ``cause``."""
+        if number:
+            self.lost[cause] = self.lost.get(cause, 0) + number
+
+    @property
+    def balance(self) -> int:
+        """Hits that neither ``recorded`` nor ``lost`` explains; 0 unless kwalk has a bug."""
+        return self.hits - self.recorded - sum(self.lost.values())
+
+
+class Difference(NamedTuple):
+    """One event about which the walk and the kernel's unwinder disagree."""
+
+    walked: Stack
+    kernel: Stack
+
+
+@dataclass
+class Verify:
+    """The walk compared with the kernel's own unwinder, on the same events.
+
+    :ivar every: One in so many events was compared, at random; 0: only the first ones, to decide
+        whether to trust the walk.
+    :ivar checked: Events that were compared. Those that fell back are never among them.
+    :ivar mismatches: Of these, how many differ without an explanation.
+    :ivar missing_caller: How many differ only in that the kernel lacks the direct caller.
+    :ivar kernel_wrong: How many the kernel is known to unwind wrongly, by cause.
+    :ivar differences: The first mismatches.
+    """
+
+    every: int = 0
+    checked: int = 0
+    mismatches: int = 0
+    missing_caller: int = 0
+    kernel_wrong: dict[str, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+
+class TreeUse(NamedTuple):
+    """The calling-context tree of the manual method.
+
+    :ivar used: Nodes that hold a frame.
+    :ivar size: How many there is room for.
+    :ivar full: Events whose stack was cut off for want of room.
+    """
+
+    used: int
+    size: int
+    full: int
+
+
+class Sampling(NamedTuple):
+    """How ``--budget`` was kept.
+
+    :ivar budget: The most that tracing may cost, a share of the CPU time that the machine used.
+    :ivar cost: What it did cost, estimated in the same way.
+    :ivar scale: Calls for each one that was taken.
+    """
+
+    budget: float
+    cost: float
+    scale: float
+
+
+@dataclass
+class Summary:
+    """What a capture was: by which means, on which kernel, and its ledger.
+
+    ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked,
+    ``sampling`` where every call was taken. ``unit`` is what was counted, such as ``samples``.
+    """
+
+    function: str
+    method: str
+    attach: str
+    kernel: str
+    ledger: Ledger
+    notes: list[str] = field(default_factory=list)
+    verify: Verify | None = None
+    tree: TreeUse | None = None
+    sampling: Sampling | None = None
+    unit: str = "calls"

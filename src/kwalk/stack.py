@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Stacks, their frames, and how often they were met: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Frame(NamedTuple):
+    """One frame of a stack.
+
+    ``address`` is the return address into it (the entry address for the traced function);
+    ``offset`` is in bytes from the symbol's start; ``module`` is "" for vmlinux, ``bpf`` for
+    BPF programs; ``name`` is "" where no symbol is known.
+    """
+
+    name: str
+    offset: int
+    module: str
+    address: int
+
+
+@dataclass(slots=True, eq=False)
+class Stack:
+    """A distinct kernel stack, innermost frame (the traced function) first.
+
+    Equal stacks of one capture are one object, so reports may cache by identity.
+
+    :ivar truncated: It goes on beyond its last frame.
+    :ivar fallback: The kernel's unwinder found it, in place of the walk.
+    :ivar frames: The addresses with their names; empty until it has been symbolized.
+    """
+
+    addresses: tuple[int, ...]
+    truncated: bool = False
+    fallback: bool = False
+    frames: tuple[Frame, ...] = ()
+
+
+class Group(NamedTuple):
+    """Events of a stack that belong together.
+
+    :ivar kind: ``pid``, ``comm``, ``cpu`` or ``cgroup``.
+    :ivar number: Of the process, the CPU or the cgroup; 0 for names.
+    :ivar name: Of the process when it was first seen, of the task; the path of the cgroup.
+    """
+
+    kind: str
+    number: int
+    name: str
+
+    def __str__(self) -> str:
+        if self.kind == "pid":
+            return f"{self.name} ({self.number})"
+        return f"cpu {self.number}" if self.kind == "cpu" else self.name
+
+    def as_data(self) -> dict[str, int | str]:
+        """Return it as JSON-ready data."""
+        if self.kind == "pid":
+            return {"pid": self.number, "comm": self.name}
+        if self.kind == "cgroup":
+            return {"cgroup": self.name, "cgroup_id": self.number}
+        return {"cpu": self.number} if self.kind == "cpu" else {"comm": self.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often a stack was met.
+
+    :ivar group: None where they are not told apart.
+    :ivar scaled: How many calls these stand for, where not every call was taken; else None.
+    """
+
+    stack: Stack
+    count: int
+    group: Group | None = None
+    scaled: float | None = None
+
+    @property
+    def calls(self) -> float:
+        """How many calls there were, as well as that is known."""
+        return self.count if self.scaled is None else self.scaled
