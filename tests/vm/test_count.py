@@ -17,8 +17,9 @@ from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
 from verified import names
 
 from kwalk.capture import Capture
+from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
-from kwalk.profile import Count, Summary
+from kwalk.stack import Count
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output, Per
 
@@ -144,8 +145,8 @@ def test_processes_are_told_apart() -> None:
         names = {}
         for count in counts:
             assert count.group
-            sums[count.group.tgid] += count.count
-            names[count.group.tgid] = count.group.comm
+            sums[count.group.number] += count.count
+            names[count.group.number] = count.group.name
         never_run = sum(ledger.lost.values())
         assert 300 - never_run <= sums[one] <= 330
         assert 700 - never_run <= sums[two] <= 730
