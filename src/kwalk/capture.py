@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
@@ -96,8 +97,8 @@ class Capture:
         through, until = self.options.through, self.options.until
         if not through and not until:
             return None
-        symbolizer = self.symbolizer()
-        return Shape(lambda s: [frame.name for frame in symbolizer.frames(s)], through, until)
+        frames = self.symbolizer.frames
+        return Shape(lambda stack: [frame.name for frame in frames(stack)], through, until)
 
     def _tracer(self) -> Callable[[int], bool] | None:
         if not self.probe.selection.place.is_event:
@@ -118,8 +119,9 @@ class Capture:
         place = self.probe.selection.place
         return {Place.SAMPLE: "samples", Place.TRACEPOINT: "events"}.get(place, "calls")
 
+    @cached_property
     def symbolizer(self) -> Symbolizer:
-        """Return what names the frames of this capture's stacks."""
+        """What names the frames of this capture's stacks."""
         called = self.probe.selection.place == Place.TRACEPOINT
         return Symbolizer(self.symbols, called, Kallsyms.read)
 
@@ -137,7 +139,11 @@ class Capture:
         self._ledger = Ledger(lost=lost)
         for count in counts:
             self._ledger.record(count.stack, count.count)
-        return self._shaped_counts(self._scaled(counts))
+        shaped = self._shaped_counts(self._scaled(counts))
+        for count in shaped:
+            if not count.stack.frames:
+                count.stack.frames = tuple(self.symbolizer.frames(count.stack))
+        return shaped
 
     def _shaped_counts(self, counts: list[Count]) -> list[Count]:
         if not self._shape:

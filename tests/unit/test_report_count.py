@@ -32,12 +32,20 @@ FUNC, A, B, MODULE, UNKNOWN = (
     0xFFFFFFFFC0000030,
     0x1234,
 )
+
+
+def named(addresses: tuple[int, ...], truncated: bool = False, fallback: bool = False) -> Stack:
+    stack = Stack(addresses, truncated, fallback)
+    stack.frames = tuple(SYMBOLS.frames(stack))
+    return stack
+
+
 REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "a;b c")
 SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12.107", Ledger(hits=6, recorded=6))
 COUNTS = [
-    Count(Stack((FUNC, MODULE, UNKNOWN)), 1),
-    Count(Stack((FUNC, A), truncated=True, fallback=True), 2),
-    Count(Stack((FUNC, A, B)), 12_345),
+    Count(named((FUNC, MODULE, UNKNOWN)), 1),
+    Count(named((FUNC, A), truncated=True, fallback=True), 2),
+    Count(named((FUNC, A, B)), 12_345),
 ]
 
 
@@ -46,7 +54,7 @@ def end(report: CountReport, counts: list[Count]) -> str:
 
 
 def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
-    assert end(Text(SYMBOLS, True, None), COUNTS) == (
+    assert end(Text(True, None), COUNTS) == (
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffffc0000030  dummy_xmit+0x30 [dummy]\n"
         "    0000000000001234  0x1234\n"
@@ -66,14 +74,14 @@ def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
 
 
 SCALED = [
-    Count(Stack((FUNC, A)), 90, scaled=90.0),  # all of them were taken
-    Count(Stack((FUNC, B)), 7, scaled=700.4),
-    Count(Stack((FUNC, A, B)), 8, scaled=1209.6),
+    Count(named((FUNC, A)), 90, scaled=90.0),  # all of them were taken
+    Count(named((FUNC, B)), 7, scaled=700.4),
+    Count(named((FUNC, A, B)), 8, scaled=1209.6),
 ]
 
 
 def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() -> None:
-    text = end(Text(SYMBOLS, False, 2), SCALED)
+    text = end(Text(False, 2), SCALED)
     assert [line for line in text.splitlines() if "calls" in line] == [
         "(1 more stacks, 90 calls, left out by --top)",
         "  about 700 calls (7 taken), 35.0 %",
@@ -82,18 +90,18 @@ def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() ->
 
 
 def test_where_not_every_call_was_taken_json_has_both_numbers() -> None:
-    data = json.loads(end(Json(SYMBOLS, False, 1), SCALED))
+    data = json.loads(end(Json(False, 1), SCALED))
     assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(8, 1210)]
     assert data["left_out"] == {"stacks": 2, "count": 97, "scaled": 790}
 
 
 def test_where_not_every_call_was_taken_folded_lines_are_as_wide_as_if_they_had_been() -> None:
-    lines = end(Folded(SYMBOLS, None), SCALED).splitlines()
+    lines = end(Folded(None), SCALED).splitlines()
     assert [int(line.split()[-1]) for line in lines] == [90, 700, 1210]
 
 
 def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
-    text = end(Text(SYMBOLS, False, None), COUNTS[:1])
+    text = end(Text(False, None), COUNTS[:1])
     assert text.splitlines()[:3] == ["    ip_rcv+0x0", "    dummy_xmit+0x30 [dummy]", "    0x1234"]
 
 
@@ -109,21 +117,21 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
 def test_the_hottest_only_are_shown_and_how_many_more_there_are(
     top: int, heads: list[str], rest: str
 ) -> None:
-    text = end(Text(SYMBOLS, True, top), COUNTS)
+    text = end(Text(True, top), COUNTS)
     assert re.findall(r"^  ([\d,]+ calls),", text, re.MULTILINE) == heads
     assert text.startswith(f"{rest}\n\n" if rest else "    ")
     assert "12,345 calls, 100.0 %" in text  # of all calls, not of those shown
 
 
 def test_shares_are_of_all_calls_whatever_is_shown() -> None:
-    counts = [Count(Stack((FUNC,)), 1), Count(Stack((FUNC, A)), 3)]
-    assert "  3 calls, 75.0 %\n" in end(Text(SYMBOLS, True, 1), counts)
+    counts = [Count(named((FUNC,)), 1), Count(named((FUNC, A)), 3)]
+    assert "  3 calls, 75.0 %\n" in end(Text(True, 1), counts)
 
 
 def test_a_process_is_named_where_processes_are_told_apart() -> None:
     stack = COUNTS[2].stack
     counts = [Count(stack, 1, REDIS), Count(stack, 2, NGINX), Count(stack, 3)]
-    heads = [line for line in end(Text(SYMBOLS, True, None), counts).splitlines() if "%" in line]
+    heads = [line for line in end(Text(True, None), counts).splitlines() if "%" in line]
     assert heads == [
         "  1 calls, 16.7 %  redis (7)",
         "  2 calls, 33.3 %  a;b c (8)",
@@ -132,25 +140,25 @@ def test_a_process_is_named_where_processes_are_told_apart() -> None:
 
 
 def test_nothing_counted_is_nothing_printed() -> None:
-    for report in (Text(SYMBOLS, True, None), Text(SYMBOLS, True, 3), Folded(SYMBOLS, None)):
+    for report in (Text(True, None), Text(True, 3), Folded(None)):
         assert end(report, []) == ""
-    assert json.loads(end(Json(SYMBOLS, True, None), []))["stacks"] == []
+    assert json.loads(end(Json(True, None), []))["stacks"] == []
 
 
 def test_an_interval_says_how_long_it_was_and_how_many_calls_came() -> None:
-    text = Text(SYMBOLS, False, 1).interval(COUNTS, 2.04)
+    text = Text(False, 1).interval(COUNTS, 2.04)
     head, empty, rest, *_ = text.splitlines()
     assert head == "--- 12,348 calls in 2.0 s, 6,053/s"
     assert empty == ""
     assert rest.startswith("(2 more stacks, 3 calls")
     assert text.endswith("  12,345 calls, 100.0 %\n\n")
-    assert Text(SYMBOLS, False, 1).interval([], 1.0) == "--- 0 calls in 1.0 s, 0/s\n\n"
+    assert Text(False, 1).interval([], 1.0) == "--- 0 calls in 1.0 s, 0/s\n\n"
 
 
 def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
     summary = Summary("ip_rcv", "manual", "fentry", "6.12.107", SUMMARY.ledger, ["a note"])
     summary.tree = TreeUse(2, 240, 1)
-    report = Json(SYMBOLS, True, None)
+    report = Json(True, None)
     line = report.end(Profile([*COUNTS[:2], Count(COUNTS[2].stack, 3, NGINX)], summary))
     assert line.count("\n") == 1
     data = json.loads(line)
@@ -174,14 +182,14 @@ def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
 
 
 def test_the_total_is_told_apart_from_the_intervals_before_it() -> None:
-    report = Text(SYMBOLS, False, 1)
+    report = Text(False, 1)
     assert "in all" not in end(report, COUNTS)
     report.interval(COUNTS, 1.0)
     assert end(report, COUNTS).startswith("--- in all\n\n")
 
 
 def test_json_of_an_interval_is_a_line_of_its_own() -> None:
-    line = Json(SYMBOLS, False, 1).interval(COUNTS, 1.0000001)
+    line = Json(False, 1).interval(COUNTS, 1.0000001)
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     assert json.loads(line) == {
@@ -202,34 +210,34 @@ def test_json_of_an_interval_is_a_line_of_its_own() -> None:
 
 
 def test_folded_lines_begin_at_the_root() -> None:
-    assert end(Folded(SYMBOLS, None), COUNTS) == (
+    assert end(Folded(None), COUNTS) == (
         "0x1234;dummy_xmit;ip_rcv 1\n[truncated];a;ip_rcv 2\nb;a;ip_rcv 12345\n"
     )
-    assert Folded(SYMBOLS, 1).interval(COUNTS, 1.0) == "b;a;ip_rcv 12345\n"
+    assert Folded(1).interval(COUNTS, 1.0) == "b;a;ip_rcv 12345\n"
 
 
 def test_folded_stacks_whose_names_are_the_same_are_one_line() -> None:
     counts = [
-        Count(Stack((FUNC, A)), 1),
-        Count(Stack((FUNC, B)), 2),
-        Count(Stack((FUNC, A + 1)), 4),
-        Count(Stack((FUNC, A), fallback=True), 8),
-        Count(Stack((FUNC, A), truncated=True), 16),
+        Count(named((FUNC, A)), 1),
+        Count(named((FUNC, B)), 2),
+        Count(named((FUNC, A + 1)), 4),
+        Count(named((FUNC, A), fallback=True), 8),
+        Count(named((FUNC, A), truncated=True), 16),
     ]
-    lines = end(Folded(SYMBOLS, None), counts).splitlines()
+    lines = end(Folded(None), counts).splitlines()
     assert sorted(lines) == ["[truncated];a;ip_rcv 16", "a;ip_rcv 13", "b;ip_rcv 2"]
 
 
 def test_folded_processes_are_the_outermost_frame() -> None:
     stack, cut = COUNTS[2].stack, COUNTS[1].stack
     counts = [Count(stack, 1, REDIS), Count(cut, 2, NGINX), Count(stack, 3)]
-    assert end(Folded(SYMBOLS, None), counts) == (
+    assert end(Folded(None), counts) == (
         "redis (7);b;a;ip_rcv 1\na:b c (8);[truncated];a;ip_rcv 2\nb;a;ip_rcv 3\n"
     )
 
 
 STACKS = [
-    Stack((FUNC, *path), truncated, fallback)
+    named((FUNC, *path), truncated, fallback)
     for path in ((), (A,), (A + 1,), (B,), (A, B), (MODULE,), (UNKNOWN, A))
     for truncated in (False, True)
     for fallback in (False, True)
@@ -252,23 +260,23 @@ def test_in_every_format_the_counts_that_went_in_come_out(
         return [int(n.replace(",", "")) for n in re.findall(pattern, text, re.MULTILINE)]
 
     for text in (
-        end(Text(SYMBOLS, True, top), counts),
-        Text(SYMBOLS, True, top).interval(counts, 1.0),
+        end(Text(True, top), counts),
+        Text(True, top).interval(counts, 1.0),
     ):
         blocks = numbers(r"^  ([\d,]+) calls, ", text)
         assert blocks == sorted(blocks)
         assert sum(blocks) == shown
         assert sum(blocks) + sum(numbers(r"^\(\d+ more stacks, ([\d,]+) calls", text)) == total
     for text in (
-        end(Json(SYMBOLS, True, top), counts),
-        Json(SYMBOLS, True, top).interval(counts, 1.0),
+        end(Json(True, top), counts),
+        Json(True, top).interval(counts, 1.0),
     ):
         data = json.loads(text)
         assert sum(stack["count"] for stack in data["stacks"]) == shown
         assert shown + data.get("left_out", {"count": 0})["count"] == total
         assert ("left_out" in data) == (len(data["stacks"]) < len(counts))
-    text = end(Folded(SYMBOLS, top), counts)
-    assert Folded(SYMBOLS, top).interval(counts, 1.0) == text
+    text = end(Folded(top), counts)
+    assert Folded(top).interval(counts, 1.0) == text
     lines = [line.rpartition(" ") for line in text.splitlines()]
     assert sum(int(number) for _, _, number in lines) == shown
     assert len({names for names, _, _ in lines}) == len(lines)

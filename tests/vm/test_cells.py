@@ -104,7 +104,7 @@ def test_cell(way: str, method: Method, record_property: Callable[[str, object],
 
     def look(capture: Capture, stacks: Counter[Stack]) -> None:
         nonlocal cell
-        summary, symbolizer = capture.summary(), capture.symbolizer()
+        summary, symbolizer = capture.summary(), capture.symbolizer
         assert summary.ledger.balance == 0
         found = [names(stack, symbolizer) for stack in stacks]
         in_calls = sum(SYSTEM_CALL in stack for stack in found)

@@ -41,7 +41,7 @@ def compared(
             stacks.update(event.stack for event in capture.read())
         capture.stop()
         stacks.update(event.stack for event in capture.read())
-        return capture.summary(), stacks, capture.symbolizer()
+        return capture.summary(), stacks, capture.symbolizer
 
 
 def test_every_stack_of_a_tracepoint_is_the_kernels(redis: None) -> None:
@@ -69,7 +69,7 @@ def test_a_system_calls_tracepoint_is_hit_as_often_as_it_is_called(method: Metho
         for _ in range(500):
             _LIBC.syscall(_GETPPID)
         capture.stop()
-        counts, summary, symbolizer = capture.counts(), capture.summary(), capture.symbolizer()
+        counts, summary, symbolizer = capture.counts(), capture.summary(), capture.symbolizer
     assert summary.ledger.balance == 0
     assert summary.attach == "tracepoint"
     lost = sum(summary.ledger.lost.values()) - summary.ledger.lost.get("filtered", 0)

@@ -338,7 +338,7 @@ def test_only_stacks_through_a_caller_and_up_to_a_frame(senders: tuple[Sender, S
         one.send(100)
         capture.stop()
         (count,) = capture.counts()
-        assert names(count.stack, capture.symbolizer())[-1] == "__sys_sendto"
+        assert names(count.stack, capture.symbolizer)[-1] == "__sys_sendto"
         assert count.count == 150
     with Capture(FUNCTION, replace(options, through=re.compile("tcp"))) as capture:
         one.send(100)

@@ -72,15 +72,14 @@ class CountCommand:
 
         with tracing(args, Output.COUNT, check) as session:
             capture = session.capture
-            symbolizer = capture.symbolizer()
             addresses = options.addresses(args)
             report: count.CountReport
             if args.format == "folded":
-                report = count.Folded(symbolizer, args.top)
+                report = count.Folded(args.top)
             elif args.format == "json":
-                report = count.Json(symbolizer, addresses, args.top)
+                report = count.Json(addresses, args.top)
             else:
-                report = count.Text(symbolizer, addresses, args.top, capture.unit)
+                report = count.Text(addresses, args.top, capture.unit)
             finished = run(
                 capture,
                 session.stopper,
@@ -90,7 +89,7 @@ class CountCommand:
                 session.budget,
                 session.conclude,
             )
-        return finished.conclude(symbolizer, args.strict)
+        return finished.conclude(capture.symbolizer, args.strict)
 
 
 command = CountCommand()

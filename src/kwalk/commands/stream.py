@@ -37,7 +37,7 @@ class StreamCommand:
 
         with tracing(args, Output.EVENT) as session:
             form = stream.JsonLines if args.format == "json" else stream.Text
-            symbolizer = session.capture.symbolizer()
+            symbolizer = session.capture.symbolizer
             report = form(symbolizer, addresses=options.addresses(args))
             finished = run(
                 session.capture,

@@ -10,7 +10,6 @@ from kwalk.profile import Profile
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.stack import Count
-from kwalk.symbolize.symbolizer import Symbolizer
 
 SCHEMA = "kwalk.count/1"
 
@@ -46,10 +45,7 @@ class Text:
     :param unit: What was counted.
     """
 
-    def __init__(
-        self, symbolizer: Symbolizer, addresses: bool, top: int | None, unit: str = "calls"
-    ) -> None:
-        self._symbolizer = symbolizer
+    def __init__(self, addresses: bool, top: int | None, unit: str = "calls") -> None:
         self._unit = unit
         self._addresses = addresses
         self._top = top
@@ -64,11 +60,10 @@ class Text:
                 f"({len(left):,} more stacks, {_calls(self._unit, *left)}, left out by --top)\n\n"
             )
         for count in shown:
-            frames = self._symbolizer.frames(count.stack)
             share = 100 * count.calls / total
             who = f"  {count.group}" if count.group else ""
             blocks.append(
-                stack_lines(frames, count.stack.truncated, self._addresses)
+                stack_lines(count.stack.frames, count.stack.truncated, self._addresses)
                 + f"  {_calls(self._unit, count)}, {share:.1f} %{who}\n\n"
             )
         return "".join(blocks)
@@ -91,8 +86,7 @@ class Folded:
     Counts are scaled where not every call was taken.
     """
 
-    def __init__(self, symbolizer: Symbolizer, top: int | None) -> None:
-        self._symbolizer = symbolizer
+    def __init__(self, top: int | None) -> None:
         self._top = top
 
     def interval(self, counts: list[Count], seconds: float) -> str:
@@ -106,10 +100,7 @@ class Folded:
     def _lines(self, counts: list[Count]) -> str:
         sums: dict[str, float] = {}
         for count in _hottest(counts, self._top)[0]:
-            names = [
-                frame.name or f"{frame.address:#x}"
-                for frame in self._symbolizer.frames(count.stack)
-            ]
+            names = [frame.name or f"{frame.address:#x}" for frame in count.stack.frames]
             names += ["[truncated]"] if count.stack.truncated else []
             # A semicolon ends a frame; spaces are allowed, the last one is before the number.
             names += [str(count.group).replace(";", ":")] if count.group else []
@@ -124,8 +115,7 @@ class Json:
     What ``top`` leaves out is told as ``left_out``, so that the counts add up to ``recorded``.
     """
 
-    def __init__(self, symbolizer: Symbolizer, addresses: bool, top: int | None) -> None:
-        self._symbolizer = symbolizer
+    def __init__(self, addresses: bool, top: int | None) -> None:
         self._addresses = addresses
         self._top = top
 
@@ -145,7 +135,7 @@ class Json:
 
     def _stack(self, count: Count) -> dict[str, Any]:
         stack = count.stack
-        frames = [frame_data(f, self._addresses) for f in self._symbolizer.frames(stack)]
+        frames = [frame_data(f, self._addresses) for f in stack.frames]
         data: dict[str, Any] = self._numbers(count)
         if count.group:
             data |= count.group.as_data()
