@@ -16,6 +16,9 @@ from kwalk.errors import KwalkError, OutputError
 COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
     "stream": "print every call of a kernel function with the stack that led to it",
+    "record": "count into a file, to look at later in every way",
+    "report": "show a recording as text, tree, flame graph, or for other tools",
+    "info": "say what a recording is of, and what it lost",
     "bench": "measure what tracing a function costs a workload, by each method",
     "functions": "list the kernel functions of a name or pattern, and why some can't be traced",
     "doctor": "say what this kernel offers, what kwalk will use, and why not more",
@@ -25,7 +28,7 @@ COMMANDS = {
 DEFAULT = "count"
 USAGE = 2
 # What follows "--" is a command of the user's, for argparse to keep its hands off.
-WITH_WORKLOAD = ("bench", "count", "stream")
+WITH_WORKLOAD = ("bench", "count", "record", "stream")
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:
@@ -111,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, rest = words[:end], words[end + 1 :]
     args = build_parser(name).parse_args(words)
     args.workload = rest
+    args.words = ["kwalk", *words, *(["--", *rest] if rest else [])]
     code = guarded("kwalk", lambda: int(args.run(args)))
     if taken_for and code == USAGE:
         _say_near_command(taken_for)

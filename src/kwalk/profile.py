@@ -3,15 +3,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from kwalk.ledger import Summary
 from kwalk.stack import Count
 
 
 @dataclass
+class Timeline:
+    """When it was counted: rows in columns, for there can be a million of them.
+
+    :ivar ends: When each interval ended, in seconds since the capture began; they follow each
+        other without gaps.
+    :ivar intervals: For each row, the index of its interval.
+    :ivar counts: For each row, the index of its count in ``Profile.counts``.
+    :ivar numbers: For each row, how many events were counted then.
+    """
+
+    ends: list[float] = field(default_factory=list)
+    intervals: array[int] = field(default_factory=lambda: array("I"))
+    counts: array[int] = field(default_factory=lambda: array("I"))
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def rows(self) -> Iterator[tuple[int, int, int]]:
+        """Iterate over (index of the interval, index of the count, number)."""
+        return zip(self.intervals, self.counts, self.numbers, strict=True)
+
+
+@dataclass
 class Profile:
-    """Stacks with their counts, and how they were captured."""
+    """Stacks with their counts, and how they were captured.
+
+    :ivar counts: The rarest first.
+    :ivar timeline: Empty where nothing was recorded by the second.
+    :ivar facts: About the machine, its kernel and the command line; ready for JSON.
+    """
 
     counts: list[Count]
     summary: Summary
+    timeline: Timeline = field(default_factory=Timeline)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Count]:
+        return iter(self.counts)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def calls(self) -> float:
+        """How many calls all of these stand for."""
+        return sum(count.calls for count in self.counts)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; 0 where that was not recorded."""
+        return self.timeline.ends[-1] if self.timeline.ends else 0.0

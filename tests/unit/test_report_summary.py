@@ -57,7 +57,12 @@ def produced_causes() -> set[str]:
     missed = set(kernel_misses(obj, "kw_kprobe", link=True))
     written = set()
     folder = Path(kwalk.__file__).parent
-    for path in [folder / "capture.py", *folder.glob("decode/*.py"), *folder.glob("commands/*.py")]:
+    for path in [
+        folder / "capture.py",
+        *folder.glob("decode/*.py"),
+        *folder.glob("commands/*.py"),
+        *folder.glob("recording/*.py"),
+    ]:
         written |= written_causes(ast.parse(path.read_text()))
     assert {"stack_gone", "no_entry_frame", "past_count", "output_closed"} <= written
     return counted | missed | written

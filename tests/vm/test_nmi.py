@@ -57,16 +57,25 @@ def test_walks_that_an_nmi_interrupts(attach: str, redis: None) -> None:
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 @pytest.mark.parametrize("mode", ["user", "kernel"])
-def test_walks_from_inside_an_nmi(mode: str, attach: str, symbols: Kallsyms) -> None:
+def test_walks_from_inside_an_nmi(
+    mode: str, attach: str, symbols: Kallsyms, frame_pointers: bool
+) -> None:
     if IN_NMI + "\n" not in (TRACING / "available_filter_functions").read_text():
         pytest.skip(f"this kernel's {IN_NMI} cannot be traced")
     start, end = nmi_entry(symbols)
+    low, high = symbols.address("__entry_text_start"), symbols.address("__entry_text_end")
+    in_entry = range(low, high).__contains__
     for _ in range(TRIES):
         with spinning(mode):
             summary, stacks, symbolizer = verified(
                 IN_NMI, attach, 30, lambda: inject(5), seconds=60
             )
-        must_agree(summary, symbolizer)
+        left = sum(number for stack, number in stacks.items() if stack.fallback)
+        must_agree(summary, symbolizer, left / summary.ledger.recorded)
+        # On the way back to user space BP is user space's already: where frame pointers are all
+        # there is to go by, nobody can know more than the kernel does, whose stack ends there.
+        for stack in stacks:
+            assert not stack.fallback or (frame_pointers and in_entry(stack.addresses[-1]))
         inside = [
             (stack, found) for stack in stacks if "exc_nmi" in (found := names(stack, symbolizer))
         ]

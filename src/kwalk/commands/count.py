@@ -28,12 +28,7 @@ class CountCommand:
         parser.add_argument(
             "--top", type=options.positive_int, metavar="N", help="print the N hottest stacks only"
         )
-        parser.add_argument(
-            "--per",
-            choices=[name for name in options.PER if name],
-            help="count each process, name of a task, CPU or cgroup apart; in softirqs and "
-            "interrupts the task is the one that happened to run",
-        )
+        options.add_per_option(parser)
         parser.add_argument(
             "--per-pid", action="store_const", dest="per", const="pid", help="the same as --per pid"
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
-from kwalk.commands.running import Finished, Stopper, write
+from kwalk.commands.output import write
+from kwalk.commands.running import Finished, Stopper
 from kwalk.errors import OutputError
 from kwalk.ledger import Summary
 from kwalk.profile import Profile
@@ -32,6 +33,33 @@ def since(before: _Before, counts: list[Count]) -> list[Count]:
     return sorted(new, key=lambda count: count.count)
 
 
+def intervals(
+    stopper: Stopper,
+    duration: float | None = None,
+    interval: float | None = None,
+    tend: Callable[[], bool] = lambda: True,
+) -> Iterator[float]:
+    """Sleep until told to stop; yield the length of each interval when it has passed, in seconds.
+
+    Where what is done with one takes longer than an interval, those that it missed are one.
+
+    :param duration: Stop after this many seconds.
+    :param tend: Is called twice a second; stop when it returns False.
+    """
+    started = last = time.monotonic()
+    end = math.inf if duration is None else started + duration
+    step = math.inf if interval is None else interval
+    due = started + step
+    while not stopper.stopped and (now := time.monotonic()) < end:
+        if now < due:
+            stopper.wait(min(end, due, now + LOOK_SECONDS) - now)
+            if not tend():
+                break
+            continue
+        yield now - last
+        last, due = now, now + step - (now - due) % step
+
+
 def run(
     capture: Capture,
     stopper: Stopper,
@@ -48,27 +76,17 @@ def run(
     :param budget: What to keep to.
     :param conclude: Adds to the summary.
     """
-    started = last = time.monotonic()
-    end = math.inf if duration is None else started + duration
-    step = math.inf if interval is None else interval
-    due = started + step
     before: _Before = {}
     failed: OutputError | None = None
-    while not stopper.stopped and (now := time.monotonic()) < end:
-        if now < due:
-            stopper.wait(min(end, due, now + LOOK_SECONDS) - now)
-            if budget and not budget.tend():
-                break
-            continue
+    tend = budget.tend if budget else lambda: True
+    for length in intervals(stopper, duration, interval, tend):
         counts = since(before, capture.counts())
         try:
-            if not write(report.interval(counts, now - last)):
+            if not write(report.interval(counts, length)):
                 break
         except OutputError as error:
             failed = error
             break
-        # Where printing took longer than an interval, those that it missed are one.
-        last, due = now, now + step - (now - due) % step
     capture.stop()
     counts = capture.counts()
     summary = capture.summary()

@@ -13,6 +13,7 @@ from kwalk.probe.options import ProbeOptions
 from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
 
 PER = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
+RECORDING = "kwalk.rec"
 METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 
 
@@ -141,6 +142,48 @@ def add_address_option(parser: argparse.ArgumentParser) -> None:
 def addresses(args: argparse.Namespace) -> bool:
     """Whether addresses are to be shown."""
     return bool(args.format == "json" if args.addr is None else args.addr)
+
+
+def add_per_option(parser: argparse.ArgumentParser) -> None:
+    """Declare what is counted apart."""
+    parser.add_argument(
+        "--per",
+        choices=[name for name in PER if name],
+        help="count each process, name of a task, CPU or cgroup apart; in softirqs and "
+        "interrupts the task is the one that happened to run",
+    )
+
+
+def add_recording(parser: argparse.ArgumentParser, name: str = "recording") -> None:
+    """Declare a recording that is read."""
+    parser.add_argument(
+        name,
+        nargs="?",
+        default=RECORDING,
+        metavar="FILE",
+        help="a recording, or - for standard input (default: %(default)s)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Declare where a report goes."""
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="write to this file (default: standard output)"
+    )
+
+
+def add_look_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how a report is to look (``writing.look``)."""
+    parser.add_argument(
+        "--top", type=positive_int, metavar="N", help="show the N hottest stacks only"
+    )
+    add_address_option(parser)
+    parser.add_argument(
+        "--callers",
+        action="store_true",
+        help="trees and flame graphs: begin at the traced function, its callers below it",
+    )
+    parser.add_argument("--title", default="", metavar="TEXT", help="what stands above pictures")
 
 
 def add_ring_option(parser: argparse.ArgumentParser) -> None:

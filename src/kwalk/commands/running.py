@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kwalk.capture import Capture
-from kwalk.cli import close_output
 from kwalk.commands.budget import Budget
+from kwalk.commands.output import write_pieces
 from kwalk.errors import OutputError
 from kwalk.ledger import Summary
 from kwalk.probe.probe import selection_notes
@@ -166,27 +166,3 @@ def run(
     if open_:
         put([report.end(summary).encode()])
     return Finished(summary, failed)
-
-
-def write(text: str) -> bool:
-    """Write to standard output at once; like ``write_pieces``."""
-    return write_pieces([text.encode()])
-
-
-def write_pieces(pieces: Sequence[bytes]) -> bool:
-    """Write all of them to standard output; return False if nobody reads it any more.
-
-    :raises OutputError: if it cannot be written for another reason.
-    """
-    # One copy of many pieces; writev() would have the kernel take each by itself, at a higher cost.
-    rest = memoryview(b"".join(pieces))
-    try:
-        while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
-    except BrokenPipeError:
-        close_output()
-        return False
-    except OSError as error:
-        close_output()
-        raise OutputError(error) from error
-    return True

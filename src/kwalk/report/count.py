@@ -109,6 +109,31 @@ class Folded:
         return "".join(f"{line} {round(number)}\n" for line, number in sums.items())
 
 
+def stacks_data(counts: list[Count], addresses: bool, top: int | None) -> dict[str, Any]:
+    """Return counts as JSON-ready data: ``stacks``, and what ``top`` left out of them."""
+    shown, left = _hottest(counts, top)
+    data: dict[str, Any] = {"stacks": [_stack_data(count, addresses) for count in shown]}
+    if left:
+        data["left_out"] = {"stacks": len(left)} | _numbers(*left)
+    return data
+
+
+def _numbers(*counts: Count) -> dict[str, int]:
+    data = {"count": sum(count.count for count in counts)}
+    if counts[0].scaled is not None:
+        data["scaled"] = round(sum(count.calls for count in counts))
+    return data
+
+
+def _stack_data(count: Count, addresses: bool) -> dict[str, Any]:
+    stack = count.stack
+    data: dict[str, Any] = _numbers(count)
+    if count.group:
+        data |= count.group.as_data()
+    frames = [frame_data(frame, addresses) for frame in stack.frames]
+    return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
+
+
 class Json:
     """One JSON object a line: intervals as they come, then all of it with the summary.
 
@@ -119,36 +144,20 @@ class Json:
         self._addresses = addresses
         self._top = top
 
-    def _stacks(self, counts: list[Count]) -> dict[str, Any]:
-        shown, left = _hottest(counts, self._top)
-        data: dict[str, Any] = {"stacks": [self._stack(count) for count in shown]}
-        if left:
-            data["left_out"] = {"stacks": len(left)} | self._numbers(*left)
-        return data
-
-    @staticmethod
-    def _numbers(*counts: Count) -> dict[str, int]:
-        data = {"count": sum(count.count for count in counts)}
-        if counts[0].scaled is not None:
-            data["scaled"] = round(sum(count.calls for count in counts))
-        return data
-
-    def _stack(self, count: Count) -> dict[str, Any]:
-        stack = count.stack
-        frames = [frame_data(f, self._addresses) for f in stack.frames]
-        data: dict[str, Any] = self._numbers(count)
-        if count.group:
-            data |= count.group.as_data()
-        return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
+    def _data(self, counts: list[Count]) -> dict[str, Any]:
+        return stacks_data(counts, self._addresses, self._top)
 
     def interval(self, counts: list[Count], seconds: float) -> str:
         """Return the object of an interval."""
-        return self._line({"interval_seconds": round(seconds, 6)} | self._stacks(counts))
+        return self._line(
+            {"interval_seconds": round(seconds, 6)}
+            | stacks_data(counts, self._addresses, self._top)
+        )
 
     def end(self, profile: Profile) -> str:
         """Return the last object: the members of the summary, and ``stacks``."""
         data = summaries.as_data(profile.summary, SCHEMA)
-        return self._line(data | self._stacks(profile.counts))
+        return self._line(data | self._data(profile.counts))
 
     @staticmethod
     def _line(data: dict[str, Any]) -> str:

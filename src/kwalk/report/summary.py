@@ -24,6 +24,7 @@ CAUSES = {
     "user_mode": "in user space: there is no kernel stack",
     "other_callers": "no frame that --from-caller asked for is in their stacks",
     "filtered": "not of the tasks, cgroups, namespaces or CPUs asked for",
+    "not_recorded": "they came after the last second that the recording holds",
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
     "recursion": "the program was already running on that CPU",

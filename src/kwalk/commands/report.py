@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk report``: a recording in the format of your choice, anywhere, without root."""
+
+from __future__ import annotations
+
+import argparse
+
+from kwalk.commands import options
+from kwalk.report.formats import FORMATS
+
+
+class ReportCommand:
+    """See ``kwalk report --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add_recording(parser)
+        what = "; ".join(f"{name}: {found.what}" for name, found in FORMATS.items())
+        parser.add_argument("--format", choices=tuple(FORMATS), default="text", help=what)
+        options.add_output(parser)
+        options.add_look_options(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Write the report."""
+        from kwalk.commands.writing import look, write_report
+        from kwalk.recording.files import load
+        from kwalk.report.formats import renderer
+
+        profile = load(args.recording)
+        chosen = FORMATS[args.format]
+        write_report(renderer(args.format)(profile, look(args)), args.output, chosen.binary)
+        return 0
+
+
+command = ReportCommand()

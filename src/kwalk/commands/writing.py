@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""Write a report: to standard output, or to a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+
+from kwalk.errors import KwalkError, UsageError
+from kwalk.report.formats import Options
+
+
+def look(args: argparse.Namespace) -> Options:
+    """Return how a report is to look, of the options of ``options.add_look_options``."""
+    terminal = args.output is None and sys.stdout.isatty()
+    return Options(
+        top=args.top,
+        addresses=args.addr,
+        callers=args.callers,
+        width=shutil.get_terminal_size((100, 24)).columns,
+        color=terminal and "NO_COLOR" not in os.environ,
+        title=args.title,
+    )
+
+
+def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool = False) -> None:
+    """Write the pieces.
+
+    :param path: None is standard output.
+    :param binary: They are nothing for a terminal.
+    :raises KwalkError: if they cannot be written.
+    """
+    if path is None:
+        if binary and sys.stdout.isatty():
+            raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
+        _write(pieces, sys.stdout.fileno())
+        return
+    try:
+        with open(path, "wb") as file:
+            for piece in pieces:
+                file.write(piece if isinstance(piece, bytes) else piece.encode())
+    except OSError as error:
+        raise KwalkError(
+            f"{path} cannot be written: {error.strerror}", "Give another file with -o."
+        ) from error
+
+
+def _write(pieces: Iterable[str | bytes], fd: int) -> None:
+    from kwalk.commands.output import write_pieces
+
+    for piece in pieces:
+        if not write_pieces([piece if isinstance(piece, bytes) else piece.encode()]):
+            return

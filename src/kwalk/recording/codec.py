@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""What blocks hold: JSON for what is named, columns of little-endian numbers for what is many."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from kwalk.ledger import Difference, Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.stack import Stack
+
+_U32 = struct.Struct("<I")
+TRUNCATED, FALLBACK = 1, 2
+
+
+def to_json(data: Any) -> bytes:
+    """Return JSON without blanks."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def pack_columns(*columns: array[Any]) -> bytes:
+    """Return columns of one length behind each other, their length first."""
+    parts = [_U32.pack(len(columns[0]))]
+    for column in columns:
+        if sys.byteorder == "big":
+            column = column[:]
+            column.byteswap()
+        parts.append(column.tobytes())
+    return b"".join(parts)
+
+
+def unpack_columns(data: bytes, codes: str) -> list[array[Any]]:
+    """Return the columns, one for each of the type codes.
+
+    :raises ValueError: if ``data`` has another length.
+    """
+    (length,) = _U32.unpack_from(data)
+    columns, at = [], _U32.size
+    for code in codes:
+        column: array[Any] = array(code)
+        size = length * column.itemsize
+        column.frombytes(data[at : at + size])
+        if len(column) != length:
+            raise ValueError("columns are cut off")
+        if sys.byteorder == "big":
+            column.byteswap()
+        columns.append(column)
+        at += size
+    if at != len(data):
+        raise ValueError("there is more than columns")
+    return columns
+
+
+def flags(stack: Stack) -> int:
+    """Return a stack's flags as a number."""
+    return TRUNCATED * stack.truncated | FALLBACK * stack.fallback
+
+
+def summary_data(summary: Summary) -> dict[str, Any]:
+    """Return the summary as JSON-ready data, for ``summary_of``."""
+    data = {key: value for key, value in vars(summary).items() if value is not None}
+    data["ledger"] = vars(summary.ledger)
+    if summary.verify:
+        differences = [[list(stack.addresses) for stack in d] for d in summary.verify.differences]
+        data["verify"] = vars(summary.verify) | {"differences": differences}
+    return data
+
+
+def summary_of(data: dict[str, Any]) -> Summary:
+    """Return the summary that ``summary_data`` was given; members of later versions are left out.
+
+    :raises KeyError, TypeError, ValueError: if the data is no summary's.
+    """
+    members = _known(data, Summary)
+    members["ledger"] = ledger = Ledger(**_known(data["ledger"], Ledger))
+    counters = (ledger.hits, ledger.recorded, ledger.truncated, ledger.fallback)
+    if not all(isinstance(number, int) for number in (*counters, *ledger.lost.values())):
+        raise ValueError("a count is no number")
+    for name, kind in (("tree", TreeUse), ("sampling", Sampling)):
+        if name in members:
+            members[name] = kind._make(members[name])
+    if "verify" in members:
+        verify = Verify(**_known(members["verify"], Verify))
+        verify.differences = [
+            Difference(*(Stack(tuple(map(int, side))) for side in pair))
+            for pair in data["verify"]["differences"]
+        ]
+        members["verify"] = verify
+    return Summary(**members)
+
+
+def _known(data: dict[str, Any], kind: type) -> dict[str, Any]:
+    names: Sequence[str] = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    return {name: data[name] for name in names if name in data}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""Write a recording while it grows: what is new since the last time, then the ledger of now."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+from kwalk.ledger import Summary
+from kwalk.recording import codec
+from kwalk.recording.blocks import MAGIC, Kind, pack
+from kwalk.stack import Count, Frame, Group, Stack
+
+# Rows of one block at most; a tick with more has several.
+ROWS = 1 << 20
+SECONDS = struct.Struct("<d")
+_Key = tuple[Stack, Group | None]
+
+
+class Writer:
+    """Turns counts, as they are at one time and another, into blocks.
+
+    :param write: Takes the bytes, each call's as a whole.
+    :param facts: See ``Profile.facts``.
+    """
+
+    def __init__(self, write: Callable[[bytes], object], facts: dict[str, Any]) -> None:
+        self._write = write
+        self._frames: dict[Frame, int] = {}
+        self._nodes: dict[tuple[int, int], int] = {}
+        self._groups: dict[Group, int] = {}
+        self._keys: dict[_Key, int] = {}
+        self._leaves: dict[Stack, int] = {}
+        self._before: dict[int, int] = {}
+        self._clear()
+        write(MAGIC + pack(Kind.BEGIN, codec.to_json(facts)))
+
+    def _clear(self) -> None:
+        self._new_frames: list[Frame] = []
+        self._new_groups: list[Group] = []
+        self._new_nodes = array("I"), array("I")
+        self._new_keys = array("I"), array("I"), array("I")
+
+    def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+        """Write what has been counted since the last tick.
+
+        :param counts: All that was counted so far.
+        :param seconds: Since the beginning.
+        :param summary: As it is now.
+        """
+        keys, numbers, calls = array("I"), array("q"), array("d")
+        scaled = any(count.scaled is not None for count in counts)
+        for count in counts:
+            key = self._key(count)
+            number = count.count - self._before.get(key, 0)
+            if not number and not scaled:
+                continue
+            self._before[key] = count.count
+            keys.append(key)
+            numbers.append(number)
+            calls.append(count.calls)
+
+        def more(part: slice) -> list[array[float]]:
+            return [calls[part]] if scaled else []
+
+        blocks = self._named()
+        for start in range(0, max(len(keys), 1), ROWS):
+            part = slice(start, start + ROWS)
+            rows = codec.pack_columns(keys[part], numbers[part], *more(part))
+            blocks.append(pack(Kind.TICK, SECONDS.pack(seconds) + rows))
+        blocks.append(pack(Kind.LEDGER, codec.to_json(codec.summary_data(summary))))
+        self._write(b"".join(blocks))
+
+    def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+        """Write what is left, and that this is all."""
+        self.tick(counts, seconds, summary)
+        self._write(pack(Kind.END, b""))
+
+    def _named(self) -> list[bytes]:
+        """Return blocks of what has been met for the first time."""
+        blocks = []
+        if self._new_frames:
+            blocks.append(pack(Kind.FRAMES, codec.to_json(self._new_frames)))
+        if self._new_nodes[0]:
+            blocks.append(pack(Kind.NODES, codec.pack_columns(*self._new_nodes)))
+        if self._new_groups:
+            blocks.append(pack(Kind.GROUPS, codec.to_json(self._new_groups)))
+        if self._new_keys[0]:
+            blocks.append(pack(Kind.KEYS, codec.pack_columns(*self._new_keys)))
+        self._clear()
+        return blocks
+
+    def _key(self, count: Count) -> int:
+        """Return the number of a stack with its group, counted from 0."""
+        wanted = count.stack, count.group
+        found = self._keys.get(wanted)
+        if found is None:
+            found = self._keys[wanted] = len(self._keys)
+            node, flags, group = self._new_keys
+            node.append(self._leaf(count.stack))
+            flags.append(codec.flags(count.stack))
+            group.append(self._group(count.group))
+        return found
+
+    def _leaf(self, stack: Stack) -> int:
+        """Return the number of a stack's outermost frame; node 0 lies before the innermost."""
+        if stack not in self._leaves:
+            node = 0
+            for frame in stack.frames:
+                if frame not in self._frames:
+                    self._frames[frame] = len(self._frames)
+                    self._new_frames.append(frame)
+                step = node, self._frames[frame]
+                if step not in self._nodes:
+                    self._nodes[step] = len(self._nodes) + 1
+                    for column, value in zip(self._new_nodes, step, strict=True):
+                        column.append(value)
+                node = self._nodes[step]
+            self._leaves[stack] = node
+        return self._leaves[stack]
+
+    def _group(self, group: Group | None) -> int:
+        """Return the number of a group, counted from 1; 0 is none."""
+        if group is None:
+            return 0
+        if group not in self._groups:
+            self._groups[group] = len(self._groups) + 1
+            self._new_groups.append(group)
+        return self._groups[group]

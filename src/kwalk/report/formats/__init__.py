@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Formats of a report: each is a module with a function ``render(profile, options)``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from kwalk.profile import Profile
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to show a profile; each format heeds what means something there.
+
+    :ivar top: Show the so many hottest stacks at most; None for all.
+    :ivar addresses: Show addresses; None where the format is to decide.
+    :ivar callers: The traced function is the root, its callers are below it.
+    :ivar width: Columns of the terminal.
+    :ivar color: Whether colours are wanted.
+    :ivar title: What stands above a picture; "" where the format is to decide.
+    """
+
+    top: int | None = None
+    addresses: bool | None = None
+    callers: bool = False
+    width: int = 80
+    color: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: the module in this package that makes it, and what it is, in a few words."""
+
+    module: str
+    what: str
+    binary: bool = False
+
+
+FORMATS = {
+    "text": Format("text", "stacks with their counts, the hottest last"),
+    "folded": Format("folded", "a line a stack, root first, for flame graph tools"),
+    "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts"),
+}
+
+
+class Render(Protocol):
+    """What each module of this package has, by the name ``render``."""
+
+    def __call__(self, profile: Profile, options: Options) -> Iterable[str | bytes]:
+        """Return the pieces of the report, text or bytes."""
+
+
+def renderer(name: str) -> Render:
+    """Return what makes a format; its module is loaded only now."""
+    module = importlib.import_module(f"{__name__}.{FORMATS[name].module}")
+    return cast(Render, module.render)

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""Folded lines, for flame graph tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kwalk.profile import Profile
+from kwalk.report.count import Folded
+from kwalk.report.formats import Options
+
+
+def render(profile: Profile, options: Options) -> Iterator[str]:
+    """Yield the lines."""
+    yield Folded(options.top).end(profile)

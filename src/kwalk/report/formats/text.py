@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+"""Stacks as blocks of text, the hottest last, and the summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kwalk.profile import Profile
+from kwalk.report import summary
+from kwalk.report.count import Text
+from kwalk.report.formats import Options
+
+
+def render(profile: Profile, options: Options) -> Iterator[str]:
+    """Yield the stacks, then the summary."""
+    report = Text(bool(options.addresses), options.top, profile.summary.unit)
+    yield report.end(profile)
+    yield summary.as_text(profile.summary)

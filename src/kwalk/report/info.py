@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""What a recording is of: machine, kernel, command line, sizes, and the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kwalk.profile import Profile
+from kwalk.report import summary
+
+_NAMES = {
+    "command": "command",
+    "started": "started",
+    "host": "host",
+    "machine": "machine",
+    "cpus": "CPUs",
+    "kernel": "kernel",
+    "kernel_version": "",
+    "unwinder": "unwinder",
+    "kwalk": "kwalk",
+}
+
+
+def as_data(profile: Profile) -> dict[str, Any]:
+    """Return it as JSON-ready data."""
+    return summary.as_data(profile.summary, "kwalk.info/1") | {
+        "facts": profile.facts,
+        "seconds": profile.seconds,
+        "stacks": len({id(count.stack) for count in profile}),
+        "groups": len({count.group for count in profile if count.group}),
+        "rows": len(profile.timeline),
+    }
+
+
+def as_text(profile: Profile) -> str:
+    """Return it as lines for a person."""
+    data = as_data(profile)
+    lines = []
+    for key, name in _NAMES.items():
+        value = profile.facts.get(key, "")
+        text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if text:
+            lines.append(f"{name:10}{text}")
+    rows = f"{data['stacks']:,} stacks"
+    rows += f" in {data['groups']:,} groups" if data["groups"] else ""
+    lines.append(f"{'holds':10}{rows}, {profile.seconds:.1f} s, {data['rows']:,} rows")
+    return "\n".join(lines) + "\n\n" + summary.as_text(profile.summary)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""Recordings: what is written is read again, as far as the file is whole."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import FACTS, growing, reread, stack, summary, written
+
+from kwalk.ledger import Difference, Sampling, TreeUse, Verify
+from kwalk.profile import Profile
+from kwalk.recording import codec
+from kwalk.recording.blocks import MAGIC, MAX_BYTES, BrokenRecording, Kind, pack
+from kwalk.recording.reader import read
+from kwalk.recording.writer import SECONDS, Writer
+from kwalk.stack import Count, Group, Stack
+
+A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
+TICKS = [[Count(A, 5)], [Count(A, 7), Count(B, 1)], [Count(A, 7), Count(B, 90)]]
+
+
+def rows(counts: list[Count]) -> Counter[Any]:
+    """Counts by all that tells them apart."""
+    found: Counter[Any] = Counter()
+    for count in counts:
+        s = count.stack
+        found[s.frames, s.truncated, s.fallback, count.group, count.scaled] += count.count
+    return found
+
+
+@given(growing())
+def test_what_is_read_is_what_was_written(ticks: list[list[Count]]) -> None:
+    profile = reread(written(ticks))
+    assert rows(profile.counts) == rows(ticks[-1])
+    assert [count.calls for count in profile] == sorted(count.calls for count in profile)
+    assert profile.summary == summary(ticks[-1], recursion=1)
+    assert profile.facts == FACTS
+    assert profile.timeline.ends == [float(second) for second in range(1, len(ticks) + 1)]
+    for second, counts in enumerate(ticks):
+        sums = [0] * len(profile.counts)
+        for interval, index, number in profile.timeline.rows():
+            sums[index] += number if interval <= second else 0
+        then = [replace(c, count=n, scaled=None) for c, n in zip(profile, sums, strict=True) if n]
+        assert rows(then) == rows([replace(count, scaled=None) for count in counts])
+
+
+@given(growing(), st.data())
+def test_wherever_it_is_cut_what_comes_before_is_read(
+    ticks: list[list[Count]], data: st.DataObject
+) -> None:
+    """As by a kill, at any byte."""
+    ends = [len(written(ticks[:number], end=False)) for number in range(len(ticks) + 1)]
+    whole = written(ticks)
+    size = data.draw(st.integers(0, len(whole) - 1))
+    number = sum(end <= size for end in ends) - 1
+    if number < 1:
+        with pytest.raises(BrokenRecording):
+            reread(whole[:size])
+        return
+    profile = reread(whole[:size])
+    assert rows(profile.counts) == rows(ticks[number - 1])
+    assert profile.summary.ledger.balance == 0
+    assert "the recording is not whole" in profile.summary.notes[-1]
+
+
+def test_calls_after_the_last_second_are_told() -> None:
+    """A ledger of a running capture is ahead of what was read of its stacks."""
+    data = bytearray()
+    ahead = summary([Count(A, 5)])
+    ahead.ledger.hits += 3
+    Writer(data.extend, {}).tick([Count(A, 5)], 1.0, ahead)
+    profile = reread(bytes(data))
+    assert profile.summary.ledger.lost == {"not_recorded": 3}
+    assert profile.summary.ledger.balance == 0
+    assert "it was not ended" in profile.summary.notes[-1]
+
+
+def test_10000_damaged_files_give_a_message_or_a_beginning() -> None:
+    whole = written(TICKS)
+    wanted = [rows(counts) for counts in TICKS]
+    dice = random.Random(7)
+    refused = 0
+    started = time.monotonic()
+    for _ in range(10_000):
+        data = bytearray(whole)
+        for _ in range(dice.randint(1, 4)):
+            at = dice.randrange(len(data))
+            what = dice.random()
+            if what < 0.5:
+                data[at] ^= 1 << dice.randrange(8)
+            elif what < 0.7:
+                del data[at : at + dice.randint(1, 40)]
+            elif what < 0.9:
+                data[at:at] = dice.randbytes(dice.randint(1, 40))
+            else:
+                data[at : at + 4] = b"\xff\xff\xff\x7f"
+        try:
+            profile = reread(bytes(data))
+        except BrokenRecording:
+            refused += 1
+            continue
+        assert rows(profile.counts) in wanted
+        assert profile.summary.ledger.balance == 0
+    assert 0 < refused < 10_000
+    assert time.monotonic() - started < 100
+
+
+ONE = codec.array("I", [9999])
+GOOD = written(TICKS[:1], end=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "contents"),
+    [
+        (Kind.FRAMES, b"[[1,2,3,4]]"),
+        (Kind.FRAMES, b"{"),
+        (Kind.FRAMES, b'[["a",1,""]]'),
+        (Kind.NODES, codec.pack_columns(ONE, ONE)),
+        (Kind.NODES, b"\xff\xff\xff\xff"),
+        (Kind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
+        (Kind.TICK, b""),
+        (Kind.TICK, SECONDS.pack(2) + codec.pack_columns(ONE, codec.array("q", [1]))),
+        (Kind.LEDGER, b"[]"),
+        (Kind.LEDGER, b'{"ledger":{"hits":"many"}}'),
+        (Kind.GROUPS, b"[[]]"),
+    ],
+)  # fmt: skip
+def test_blocks_that_are_whole_but_wrong_end_it(kind: Kind, contents: bytes) -> None:
+    profile = reread(GOOD + pack(kind, contents))
+    assert rows(profile.counts) == rows(TICKS[0])
+    assert "a block does not fit those before it" in profile.summary.notes[-1]
+
+
+def test_a_block_that_unpacks_to_more_than_it_may_takes_no_memory() -> None:
+    import zlib
+
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
+    check = zlib.crc32(packed, zlib.crc32(b"NODE"))
+    bomb = b"NODE" + len(packed).to_bytes(4, "little") + check.to_bytes(4, "little") + packed
+    tracemalloc.start()
+    profile = reread(GOOD + bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "a block is larger than it may be" in profile.summary.notes[-1]
+    assert peak < 2.5 * MAX_BYTES
+
+
+def test_blocks_of_a_later_version_are_passed_over() -> None:
+    check_of = pack(Kind.END, b"x")
+    later = b"NEWS" + check_of[4:8]
+    import zlib
+
+    packed = check_of[12:]
+    later += zlib.crc32(packed, zlib.crc32(b"NEWS")).to_bytes(4, "little") + packed
+    profile = reread(GOOD + later + pack(Kind.END, b""))
+    assert not profile.summary.notes
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "not a recording of kwalk"),
+        (b"PERFILE2" * 10, "not a recording of kwalk"),
+        (MAGIC[:-1] + b"\x07", "version 7 of the format"),
+        (MAGIC, "before anything was recorded"),
+    ],
+)
+def test_what_is_no_recording_is_said(data: bytes, text: str) -> None:
+    with pytest.raises(BrokenRecording, match=text):
+        read(io.BytesIO(data), "x.rec")
+
+
+def test_everything_in_a_summary_comes_back() -> None:
+    wanted = summary([Count(A, 5)], recursion=1)
+    wanted.notes.append("a note")
+    wanted.ledger.uncounted.append("misses")
+    wanted.tree = TreeUse(1, 2, 3)
+    wanted.sampling = Sampling(0.02, 0.01, 40.5)
+    wanted.unit = "samples"
+    wanted.verify = Verify(1, 9, 1, 2, {"push": 3}, [Difference(Stack((1, 2)), Stack((1, 3)))])
+    data = bytearray()
+    Writer(data.extend, {}).end([Count(A, 5)], 1.0, wanted)
+    found = reread(bytes(data)).summary
+    assert found.verify
+    assert [d.kernel.addresses for d in found.verify.differences] == [(1, 3)]
+    found.verify.differences = wanted.verify.differences
+    assert found == wanted
+
+
+def million() -> bytes:
+    """20,000 stacks of 20 frames, all of them counted in each of 50 seconds."""
+    groups = [Group("pid", number, f"task{number}") for number in range(10)]
+    names = ["ip_rcv", *(f"function_{number}" for number in range(400))]
+    dice = random.Random(1)
+    found = [
+        stack("ip_rcv", *(names[dice.randrange(1, 400)] for _ in range(4)), *names[1:16])
+        for _ in range(20_000)
+    ]
+    data = bytearray()
+    writer = Writer(data.extend, dict(FACTS))
+    for second in range(1, 51):
+        counts = [Count(s, second * 3, groups[i % 10]) for i, s in enumerate(found)]
+        writer.tick(counts, float(second), summary(counts))
+    writer.end(counts, 51.0, summary(counts))
+    return bytes(data)
+
+
+def test_a_million_rows_are_read() -> None:
+    profile: Profile = reread(million())
+    assert len(profile.timeline) == 1_000_000
+    assert profile.calls == 20_000 * 150
+    assert len(profile) == 20_000
