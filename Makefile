@@ -54,8 +54,12 @@ test: lint unit vm
 unit: $(STAMP)
 	$(VENV)/bin/pytest -q tests/unit
 
-vm: $(STAMP)
+vm: $(STAMP) $(VENV)/empty.bpf.o
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
+
+# What tests/vm_icount compares with.
+$(VENV)/empty.bpf.o: tests/vm_icount/empty.bpf.c $(STAMP)
+	@clang -target bpf -O2 -g -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 matrix: $(STAMP)
 	$(VENV)/bin/python tests/matrix.py --write

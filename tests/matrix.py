@@ -36,6 +36,7 @@ class Job:
     tests: str = "tests/vm"
     append: str = ""
     cpus: int = 2
+    icount: bool = False
 
 
 @dataclass
@@ -60,6 +61,7 @@ JOBS = [
     Job("debian-11", "debian-11", "tests/vm_old"),
     Job("lockdown", "debian-13", "tests/vm_lockdown", "lockdown=confidentiality"),
     Job("four-cpus", "debian-13", "tests/vm/test_cpus.py", cpus=4),
+    Job("icount", "debian-13", "tests/vm_icount", cpus=1, icount=True),
 ]
 
 
@@ -80,6 +82,7 @@ def run(job: Job) -> Result:
     words = [BIN / "kwalk", "lab", "run", "--kernel", job.kernel]
     words += ["--timeout", str(TIMEOUT_SECONDS), "--cpus", str(job.cpus)]
     words += ["--append", job.append] if job.append else []
+    words += ["--icount"] if job.icount else []
     words += [
         "--",
         BIN / "python",

@@ -224,7 +224,7 @@ class Capture:
         self._ledger.lose(cause, len(batch))
 
     def sample(self, chance: float) -> None:
-        """Take events with this chance from now on (``ProbeOptions.sampled``)."""
+        """Take events with this chance from now on (``ProbeOptions.chance``)."""
         self.probe.tree.sample(chance)
 
     @property

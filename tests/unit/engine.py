@@ -112,7 +112,7 @@ class Engine:
             {
                 "kernel_frames": self.kernel_frames,
                 "per": int(options.per),
-                "sampled": int(options.sampled),
+                "sampled": int(options.chance is not None),
                 "many": int(many),
             },
             {},

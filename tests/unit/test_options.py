@@ -304,3 +304,19 @@ def test_only_verify_alone_is_spelt_out(words: list[str]) -> None:
     assert len(spelt) == len(words)
     for before, after in zip(words, spelt, strict=True):
         assert after == before or (before, after) == ("--verify", "--verify=1")
+
+
+@pytest.mark.parametrize(
+    ("words", "chance"),
+    [
+        ([], None),
+        (["--sample", "1/4"], 0.25),
+        (["--sample", "1"], 1.0),
+        (["--budget", "2%"], options.FIRST_CHANCE),
+    ],
+)
+def test_calls_are_taken_by_chance_from_the_first_on(
+    parsed: list[argparse.Namespace], words: list[str], chance: float | None
+) -> None:
+    main(["count", "ip_rcv", *words])
+    assert options.probe_options(parsed[0], Output.COUNT).chance == chance

@@ -315,7 +315,7 @@ def test_the_tree_has_room_for_so_many_frames(
 
 
 def test_a_sample_has_a_weight_for_each_node(opened: Open, kernel: Kernel) -> None:
-    opened(nodes=25, sampled=True).close()
+    opened(nodes=25, chance=1.0).close()
     assert kernel.sizes["weights"] == {"value_size": 128 * 8}
 
 

@@ -173,7 +173,7 @@ def test_json_closes_and_has_the_hottest_last(method: str, redis: None) -> None:
 
 
 def test_the_command_may_be_left_out_and_ends_on_ctrl_c(redis: None) -> None:
-    process = start("kwalk", "ip_rcv", "--top", "2")
+    process = start("kwalk", "ip_rcv", "--top", "1")
     assert process.stderr is not None
     assert "tracing ip_rcv" in process.stderr.readline()
     time.sleep(2)
@@ -181,7 +181,7 @@ def test_the_command_may_be_left_out_and_ends_on_ctrl_c(redis: None) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     blocks = out.strip().split("\n\n")
-    assert len(blocks) == 3, "two stacks, and a line about the others"
+    assert len(blocks) == 2, "a stack, and a line about the others"
     assert "more stacks" in blocks[0]
     assert all(block.startswith("    ip_rcv+0x0\n") for block in blocks[1:])
     assert "calls" in err
@@ -257,9 +257,8 @@ def test_a_budget_is_kept_by_leaving_calls_alone(redis: None) -> None:
 
 
 def test_one_in_ten_is_taken_at_random(redis: None) -> None:
-    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, sampled=True)
+    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, chance=0.1)
     with Capture("ip_rcv", options) as capture:
-        capture.sample(0.1)
         assert wait_for(lambda: capture.seen()[0] > 5000, 60)
         capture.stop()
         counts, ledger = capture.counts(), capture.summary().ledger
@@ -272,10 +271,9 @@ def test_one_in_ten_is_taken_at_random(redis: None) -> None:
 
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
 def test_calls_stand_for_as_many_as_were_left_alone_at_their_time(method: Method) -> None:
-    options = ProbeOptions(method, "kprobe", output=Output.COUNT, sampled=True)
+    options = ProbeOptions(method, "kprobe", output=Output.COUNT, chance=1.0)
     few, many = 2000, 50_000
     with open("/dev/zero", "rb", buffering=0) as zero, Capture("vfs_read", options) as capture:
-        capture.sample(1)
         for _ in range(few):
             zero.read(1)
         capture.sample(0.02)

@@ -266,10 +266,9 @@ def test_it_ends_with_the_process_that_was_asked_for(senders: tuple[Sender, Send
 def test_one_in_n_of_those_that_are_wanted(senders: tuple[Sender, Sender]) -> None:
     one, two = senders
     options = ProbeOptions(
-        Method.MANUAL, output=Output.COUNT, filters=Filters(pids=(two.pid,)), sampled=True
+        Method.MANUAL, output=Output.COUNT, filters=Filters(pids=(two.pid,)), chance=1 / 4
     )
     with Capture(FUNCTION, options) as capture:
-        capture.sample(1 / 4)
         one.send(100)
         two.send(2000)
         capture.stop()

@@ -48,7 +48,7 @@ def spinning(mode: str) -> Iterator[None]:
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 def test_walks_that_an_nmi_interrupts(attach: str, redis: None) -> None:
     before = received()
-    summary, _, symbolizer = verified("ip_rcv", attach, 2000, lambda: inject(10))
+    summary, _, symbolizer = verified("ip_rcv", attach, 2000, lambda: inject(25))
     must_agree(summary, symbolizer)
     assert summary.verify
     assert summary.verify.checked >= 2000

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.capture import Capture
+from kwalk.commands.options import FIRST_CHANCE
 from kwalk.ledger import Sampling, Summary
 
 STEP_SECONDS = 0.5
 SAY_SECONDS = 5.0
 # Aim lower than allowed: the load changes between two steps.
 AIM = 0.9
-FIRST_CHANCE = 0.01
 FASTEST_RISE = 2.0
 LEAST_CHANCE = 1e-5
 # What a call costs that is left alone: to get into the program, by each way, and out again. Those
@@ -101,7 +101,6 @@ class Budget:
         self._chance = FIRST_CHANCE
         self._call_ns = CALL_NS[capture.probe.attach]
         self.too_much = False
-        capture.sample(self._chance)
         self._first = self._before = self._read()
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0

@@ -14,6 +14,7 @@ from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
 
 PER = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
 RECORDING = "kwalk.rec"
+FIRST_CHANCE = 0.01  # to be taken, until it is known what a call costs
 METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 
 
@@ -270,6 +271,12 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _chance(args: argparse.Namespace) -> float | None:
+    if getattr(args, "sample", None):
+        return 1 / float(args.sample)
+    return FIRST_CHANCE if getattr(args, "budget", None) else None
+
+
 def probe_options(
     args: argparse.Namespace, output: Output, filters: Filters | None = None
 ) -> ProbeOptions:
@@ -284,7 +291,7 @@ def probe_options(
         output=output,
         nodes=args.nodes,
         per=PER[getattr(args, "per", None)],
-        sampled=bool(getattr(args, "budget", None) or getattr(args, "sample", None)),
+        chance=_chance(args),
         frequency=getattr(args, "freq", None),
         through=getattr(args, "from_caller", None),
         until=getattr(args, "until", None),

@@ -86,8 +86,6 @@ def tracing(
         chosen = options.probe_options(args, output, wanted)
         capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))
         check(capture)
-        if args.sample:
-            capture.sample(1 / args.sample)
         if child:
             stopper.until([child.pid])
             announce("kwalk", capture, f"until {args.workload[0]} ends")

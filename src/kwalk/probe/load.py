@@ -114,6 +114,8 @@ def load(
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
         tree = Tree(obj, possible_cpus(), config["node_mask"] // NODE_BYTES + 1)
         tree.plant(NO_ADDRESS if many else target.traced)
+        if options.chance is not None:
+            tree.sample(options.chance)
         gates = _set_filters(obj, options)
         for name in following:
             obj.attach_aside(name)

@@ -24,7 +24,8 @@ class ProbeOptions:
     :param per: What the events of a stack are told apart by, too.
     :param verify: Manual: compare a random one in so many events with the kernel's unwinder;
         0 for none.
-    :param sampled: Take only so many events, at random, as ``Capture.sample`` says.
+    :param chance: Take each event with this chance, which ``Capture.sample`` changes; None for
+        all of them, which costs less than 1.0.
     :param frequency: Take so many samples a second of each CPU, in place of calls.
     :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
     :param until: What lies outside of the first frame whose name matches is left out.
@@ -40,7 +41,7 @@ class ProbeOptions:
     nodes: int = 1 << 17
     per: Per = Per.NOTHING
     verify: int = 0
-    sampled: bool = False
+    chance: float | None = None
     frequency: int | None = None
     through: re.Pattern[str] | None = None
     until: re.Pattern[str] | None = None

@@ -111,7 +111,7 @@ def config(
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
         "output": int(options.output),
         "per": int(options.per),
-        "sampled": int(options.sampled),
+        "sampled": int(options.chance is not None),
         "many": int(many),
         # Plain counting knows only the walk's own result; all else is asked for here.
         "slow": int(

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""What programs cost, in instructions: on a virtual machine whose clock counts them.
+
+One instruction is a nanosecond there, whatever the machine below does, so that these are counts
+and no times (docs/architecture.md, the lab).
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kwalk.capture import Capture
+from kwalk.libbpf import stats
+from kwalk.libbpf.object import Object
+from kwalk.probe.filters import Cgroup, Filters
+from kwalk.probe.options import ProbeOptions
+from kwalk.transport.abi import Method, Output
+
+FUNCTION = "vfs_read"
+CALLS = 2000
+# What a filter that refuses a call may cost on top of a program that does nothing.
+MOST_OF_A_FILTER = 60
+# The kernel's function that knows a cgroup's ancestors is one call more.
+MOST_OF_CGROUP = 80
+REFUSING = {
+    "pid": Filters(pids=(1,)),
+    "tid": Filters(tids=(1,)),
+    "comm": Filters(comms=("nobody",)),
+    "cpu": Filters(cpus=(63,)),
+    "netns": Filters(netns=(1,)),
+    "cgroup": Filters(cgroups=(Cgroup(1 << 40, 0),)),
+}
+
+
+def reads() -> None:
+    with open("/dev/zero", "rb", buffering=0) as file:
+        for _ in range(CALLS):
+            file.read(1)
+
+
+def cost(work: Callable[[], object]) -> int:
+    """Instructions of one run of the programs that were attached for ``work``."""
+    before = stats.programs()
+    with stats.measured():
+        work()
+        found = stats.per_event({}, _since(before))
+    assert found is not None
+    return found
+
+
+def _since(before: stats.Costs) -> stats.Costs:
+    costs = {}
+    for number, (spent, runs) in stats.programs().items():
+        spent_before, runs_before = before.get(number, (0, 0))
+        if runs > runs_before:
+            costs[number] = spent - spent_before, runs - runs_before
+    return costs
+
+
+@pytest.fixture(scope="session")
+def empty() -> dict[str, int]:
+    """Instructions of a program that does nothing, by the way it is attached."""
+    image = (Path(sys.prefix) / "empty.bpf.o").read_bytes()  # made by `make vm`
+    found = {}
+    for way in ("kprobe", "fentry"):
+        with Object(image) as obj:
+            obj.choose({f"empty_{way}": FUNCTION if way == "fentry" else None})
+            obj.load()
+            if way == "fentry":
+                obj.attach_trace("empty_fentry", FUNCTION)
+            else:
+                obj.attach_kprobe("empty_kprobe", FUNCTION, 0, False)
+            found[way] = cost(reads)
+    return found
+
+
+def test_a_program_that_does_nothing_costs_what_it_did(empty: dict[str, int]) -> None:
+    """Else the clock does not count instructions, and the other figures mean nothing."""
+    assert 30 < empty["kprobe"] < 80
+    assert 30 < empty["fentry"] < 100
+
+
+@pytest.mark.parametrize("way", ["kprobe", "fentry"])
+@pytest.mark.parametrize("kind", REFUSING)
+def test_a_filter_that_refuses_costs_next_to_nothing(
+    kind: str, way: str, empty: dict[str, int]
+) -> None:
+    options = ProbeOptions(Method.MANUAL, way, output=Output.COUNT, filters=REFUSING[kind])
+    with Capture(FUNCTION, options) as capture:
+        spent = cost(reads)
+        capture.stop()
+        ledger = capture.summary().ledger
+    assert ledger.lost["filtered"] >= CALLS
+    assert ledger.recorded == 0
+    print(f"{way} {kind}: {spent} instructions, {spent - empty[way]} more than nothing")
+    assert spent - empty[way] <= (MOST_OF_CGROUP if kind == "cgroup" else MOST_OF_A_FILTER)
+
+
+@pytest.fixture
+def messages() -> Iterator[Callable[[], None]]:
+    """Through the loopback: each is received in a softirq on top of its sender's call."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    left.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send() -> None:
+        for _ in range(CALLS):
+            left.send(b"x")
+            right.recv(1)
+
+    with left, right:
+        yield send
+
+
+def test_the_walk_costs_a_tenth_of_the_helper(messages: Callable[[], None]) -> None:
+    found = {}
+    for method, way in ((Method.MANUAL, "fentry"), (Method.HELPER, "kprobe")):
+        with Capture("ip_rcv", ProbeOptions(method, way, output=Output.COUNT)) as capture:
+            messages()  # the tree knows these stacks
+            found[method] = cost(messages)
+            capture.stop()
+            counts, ledger = capture.counts(), capture.summary().ledger
+        assert ledger.balance == 0
+        assert max(count.count for count in counts) > CALLS
+    print(f"manual {found[Method.MANUAL]}, helper {found[Method.HELPER]} instructions")
+    assert found[Method.MANUAL] * 10 <= found[Method.HELPER]
