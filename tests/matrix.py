@@ -54,10 +54,11 @@ class Result:
 
 
 JOBS = [
-    Job("debian-13", "debian-13"),
-    Job("debian-12", "debian-12"),
-    Job("debian-sid", "debian-sid"),
+    # The longest first: two run at a time.
     Job("fp", "fp"),
+    Job("debian-13", "debian-13"),
+    Job("debian-sid", "debian-sid"),
+    Job("debian-12", "debian-12"),
     Job("debian-11", "debian-11", "tests/vm_old"),
     Job("lockdown", "debian-13", "tests/vm_lockdown", "lockdown=confidentiality"),
     Job("four-cpus", "debian-13", "tests/vm/test_cpus.py", cpus=4),
@@ -146,7 +147,7 @@ def main(names: Sequence[str]) -> int:
             f"{result.seconds:8.0f}{note}"
         )
         passed, failed, skipped = passed + good, failed + bad, skipped + left
-    found = {result.job.name: result.cells for result in results if result.cells}
+    found = {r.job.name: r.cells for r in sorted(results, key=lambda r: r.job.name) if r.cells}
     if write and not failed:
         cells.PAGE.write_text(cells.page(found))
     for line in cells.differences(found, cells.PAGE.read_text()):

@@ -58,10 +58,10 @@ def test_wherever_it_is_cut_what_comes_before_is_read(
     ticks: list[list[Count]], data: st.DataObject
 ) -> None:
     """As by a kill, at any byte."""
-    ends = [len(written(ticks[:number], end=False)) for number in range(len(ticks) + 1)]
+    ends = [len(written(ticks[:number], end=False)) for number in range(1, len(ticks) + 1)]
     whole = written(ticks)
     size = data.draw(st.integers(0, len(whole) - 1))
-    number = sum(end <= size for end in ends) - 1
+    number = sum(end <= size for end in ends)
     if number < 1:
         with pytest.raises(BrokenRecording):
             reread(whole[:size])
@@ -220,3 +220,11 @@ def test_a_million_rows_are_read() -> None:
     assert len(profile.timeline) == 1_000_000
     assert profile.calls == 20_000 * 150
     assert len(profile) == 20_000
+
+
+def test_what_has_just_begun_can_be_read() -> None:
+    data = bytearray()
+    Writer(data.extend, dict(FACTS)).tick([], 0.0, summary([]))
+    profile = reread(bytes(data))
+    assert (profile.counts, profile.seconds, len(profile.timeline)) == ([], 0.0, 0)
+    assert "it was not ended" in profile.summary.notes[-1]

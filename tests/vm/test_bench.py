@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import ONE_OF_EACH_UNWINDER, call
+from conftest import call, only_on
 
-pytestmark = ONE_OF_EACH_UNWINDER
+pytestmark = only_on("debian-13")
 REQUESTS = 1000
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import call, start, wait_for
+from conftest import call, only_on, start, wait_for
 from sockets import traffic
 from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
 from verified import names
@@ -97,6 +97,7 @@ def test_a_tree_that_is_full_loses_no_call() -> None:
             assert count.stack.addresses[-1] in {stack[-1] for stack in stacks}
 
 
+@only_on("debian-12")
 def test_a_full_tree_says_so_and_strict_does_not_mind() -> None:
     process = start("kwalk", "count", FUNCTION, "--nodes", "8", "--strict")
     assert process.stderr is not None
@@ -153,6 +154,7 @@ def test_processes_are_told_apart() -> None:
         assert names[one] == names[two] == Path("/proc/self/comm").read_text().strip()
 
 
+@only_on("debian-12")
 @pytest.mark.parametrize("method", ["manual", "helper"])
 def test_json_closes_and_has_the_hottest_last(method: str, redis: None) -> None:
     code, out, err = call(
@@ -172,6 +174,7 @@ def test_json_closes_and_has_the_hottest_last(method: str, redis: None) -> None:
     assert "net_rx_action" in hottest
 
 
+@only_on("debian-12")
 def test_the_command_may_be_left_out_and_ends_on_ctrl_c(redis: None) -> None:
     process = start("kwalk", "ip_rcv", "--top", "1")
     assert process.stderr is not None
@@ -188,6 +191,7 @@ def test_the_command_may_be_left_out_and_ends_on_ctrl_c(redis: None) -> None:
     assert "0 lost" in err or "recursion" in err
 
 
+@only_on("debian-12")
 def test_folded_is_root_first_with_the_count_behind(redis: None) -> None:
     code, out, err = call("kwalk", "count", "ip_rcv", "--duration", "3", "--format", "folded")
     assert code == 0, err
@@ -199,6 +203,7 @@ def test_folded_is_root_first_with_the_count_behind(redis: None) -> None:
     assert f"= {total:,} stacks" in err
 
 
+@only_on("debian-12")
 def test_intervals_add_up_to_the_whole(redis: None) -> None:
     code, out, err = call(
         "kwalk", "count", "ip_rcv", "--duration", "4", "--interval", "0.5", "--format", "json"
@@ -219,6 +224,7 @@ def test_intervals_add_up_to_the_whole(redis: None) -> None:
     assert not parts - total, "no interval has what the whole has not"
 
 
+@only_on("debian-12")
 def test_the_helper_cannot_be_read_while_it_counts() -> None:
     code, _, err = call("kwalk", "count", "ip_rcv", "--method", "helper", "--interval", "1")
     assert code == 2

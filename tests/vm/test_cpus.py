@@ -26,7 +26,7 @@ from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
 from kwalk.stack import Count
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output
+from kwalk.transport.abi import Method, Output, Per
 
 # Called by sockets only, from tasks and softirqs, by more than 100 stacks.
 FUNCTION = "skb_release_data"
@@ -44,6 +44,8 @@ sys.stdin.readline()
 for _ in range(3):
     sockets.traffic()
 """
+
+READS = "fd = os.open('/dev/zero', os.O_RDONLY)\nwhile True: os.read(fd, 1)"
 
 
 @contextmanager
@@ -181,3 +183,43 @@ def test_counts_are_those_of_ftrace(attach: str, frame_pointers: bool) -> None:
             print(number, " ".join(stack))
     differ = (cut - theirs).total() + (theirs - cut).total()
     assert differ <= unseen
+
+
+def test_a_cpu_that_goes_and_comes_back() -> None:
+    """Calls on all CPUs, on three, on all again: none is unaccounted for."""
+    switch = Path(f"/sys/devices/system/cpu/cpu{CPUS - 1}/online")
+    subprocess.run(["dmesg", "-C"], check=True)
+    options = ProbeOptions(Method.MANUAL, output=Output.COUNT, per=Per.CPU)
+    loops = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{cpu}}})\n{READS}"]
+        )
+        for cpu in range(CPUS)
+    ]
+    try:
+        with Capture("vfs_read", options) as capture:
+            time.sleep(2)
+            os.sched_setaffinity(loops[-1].pid, {0, CPUS - 1})  # else the kernel complains
+            switch.write_text("0")
+            time.sleep(1)
+            switch.write_text("1")
+            os.sched_setaffinity(loops[-1].pid, {CPUS - 1})
+            before = on_cpu(capture.counts(), CPUS - 1)
+            time.sleep(2)
+            capture.stop()
+            counts, ledger = capture.counts(), capture.summary().ledger
+    finally:
+        switch.write_text("1")
+        for process in loops:
+            process.kill()
+            process.wait()
+    assert ledger.balance == 0
+    assert set(ledger.lost) <= NEVER_RUN
+    assert all(on_cpu(counts, cpu) > 100 for cpu in range(CPUS))
+    assert on_cpu(counts, CPUS - 1) > before > 0
+    trouble = subprocess.run(["dmesg", "--level=err,warn"], capture_output=True, text=True)
+    assert not trouble.stdout.strip()
+
+
+def on_cpu(counts: list[Count], cpu: int) -> int:
+    return sum(count.count for count in counts if count.group and count.group.number == cpu)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ONE_OF_EACH_UNWINDER, VENV, start, wait_for
+from conftest import VENV, only_on, start, wait_for
 
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
 KPROBES = Path("/sys/kernel/debug/kprobes/list")
-pytestmark = ONE_OF_EACH_UNWINDER
+pytestmark = only_on("debian-12")
 
 
 def attached() -> bool:

@@ -54,7 +54,7 @@ class RecordCommand:
             step = None if capture.probe.method == Method.HELPER else SECOND
             started = time.monotonic()
             try:
-                recorder.begin(facts(args.words, unwinder, text))
+                recorder.begin(facts(args.words, unwinder, text), capture.summary())
                 tend = session.budget.tend if session.budget else lambda: True
                 for _ in intervals(session.stopper, args.duration, step, tend):
                     counts = capture.counts()

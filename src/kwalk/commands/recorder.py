@@ -50,14 +50,16 @@ class Recorder:
         if self.name and not self._writer and not os.path.getsize(self.name):
             os.unlink(self.name)  # tracing never began
 
-    def begin(self, facts: dict[str, Any]) -> None:
+    def begin(self, facts: dict[str, Any], summary: Summary) -> None:
         """Begin the recording, in place of what the file held before.
 
+        :param summary: Of a capture that has just begun.
         :raises OutputError: from all that writes.
         """
         if self.name and os.path.isfile(self.name):
             os.ftruncate(self._fd, 0)
         self._writer = Writer(self._write, facts)
+        self._writer.tick([], 0.0, summary)
 
     def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """See ``Writer.tick``."""

@@ -109,12 +109,14 @@ class _Reader:
         """The ledger that follows is one of these rows as well: they are whole."""
         timeline = self._timeline
         for seconds, (keys, numbers, *calls) in self._pending:
-            if not timeline.ends or seconds > timeline.ends[-1]:
+            if seconds > (timeline.ends[-1] if timeline.ends else 0) or (
+                keys and not timeline.ends
+            ):
                 timeline.ends.append(seconds)
             totals = self._totals
             for key, number in zip(keys, numbers, strict=True):
                 totals[key] += number
-            timeline.intervals.extend(array("I", [len(timeline.ends) - 1]) * len(keys))
+            timeline.intervals.extend(array("I", [max(len(timeline.ends) - 1, 0)]) * len(keys))
             timeline.counts.extend(keys)
             timeline.numbers.extend(numbers)
             for column in calls:

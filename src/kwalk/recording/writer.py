@@ -34,8 +34,8 @@ class Writer:
         self._keys: dict[_Key, int] = {}
         self._leaves: dict[Stack, int] = {}
         self._before: dict[int, int] = {}
+        self._head = MAGIC + pack(Kind.BEGIN, codec.to_json(facts))
         self._clear()
-        write(MAGIC + pack(Kind.BEGIN, codec.to_json(facts)))
 
     def _clear(self) -> None:
         self._new_frames: list[Frame] = []
@@ -71,7 +71,9 @@ class Writer:
             rows = codec.pack_columns(keys[part], numbers[part], *more(part))
             blocks.append(pack(Kind.TICK, SECONDS.pack(seconds) + rows))
         blocks.append(pack(Kind.LEDGER, codec.to_json(codec.summary_data(summary))))
-        self._write(b"".join(blocks))
+        # What is written first can be read already.
+        self._write(self._head + b"".join(blocks))
+        self._head = b""
 
     def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """Write what is left, and that this is all."""
