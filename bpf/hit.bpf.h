@@ -162,14 +162,14 @@ enum kw_way {
 
 /*
  * The way to get called is known when this is compiled. Whatever else may be asked for but plain
- * counting is behind cfg.slow, so that this does not pay for it. frame is where the start is found:
- * of a tracepoint the program's own frame, else the context.
+ * counting is behind cfg.slow and cfg.special, so that this does not pay for it. frame is where the
+ * start is found: of a tracepoint the program's own frame, else the context.
  */
 static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, struct kw_cpu *cpu,
 					__u32 root, const enum kw_way way)
 {
 	const bool fentry = way == KW_BY_TRAMPOLINE;
-	const __u32 slow = cfg.slow;
+	const __u32 slow = cfg.slow, special = cfg.special;
 	struct kw_walk *w = &cpu->walk;
 	struct kw_node *node;
 	int step;
@@ -178,7 +178,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	w->flags = 0;
 	w->s.regs = 0;
 	w->s.stacked = 0;
-	if (cfg.many)
+	if (special && cfg.many)
 		w->func = way == KW_BY_MULTI ? bpf_get_func_ip(ctx) : bpf_get_attach_cookie(ctx);
 	*(volatile __u64 *)&w->ctx = (__u64)frame; /* through memory: a plain number */
 	if (way == KW_BY_SAMPLE && kw_in_user_mode(w)) {
@@ -195,7 +195,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 		step = kw_start_sample(w);
 	else
 		step = fentry ? kw_start_fentry(w, ctx) : kw_start_kprobe(w, ctx);
-	if (cfg.many) {
+	if (special && cfg.many) {
 		w->node = kw_of_function(nodes, root, w->func);
 		if (w->node == root)
 			step = KW_STEP_CUT;
@@ -203,7 +203,8 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	step = kw_walk(w, nodes, step, &node);
 	if (step == KW_STEP_END && !slow) {
 		node->count++;
-		kw_weigh((void *)node - nodes, w->weight);
+		if (special)
+			kw_weigh((void *)node - nodes, w->weight);
 		return;
 	}
 	/* Through memory: to the verifier one number, wherever in the loop it comes from. */
@@ -217,13 +218,14 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 
 static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
 {
+	const __u32 special = cfg.special;
 	struct kw_counters *c;
 	struct kw_cpu *cpu;
 	__u64 start = 0;
 	__u32 root;
 	void *nodes;
 
-	if (kw_filtered())
+	if (special && kw_filtered())
 		return 0;
 	root = kw_cpu_offset();
 	nodes = kw_tree();
@@ -231,13 +233,13 @@ static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
 		return 0; /* cannot be: the map has this one element */
 	cpu = kw_cpu_at(nodes, root);
 	cpu->walked.hits++;
-	if (cfg.sampled) {
+	if (special && cfg.sampled) {
 		if (kw_sampled_out(nodes, cpu))
 			return 0;
 		start = bpf_ktime_get_ns();
 	}
 	kw_take_hit(ctx, frame, nodes, cpu, root, way);
-	if (cfg.sampled) {
+	if (special && cfg.sampled) {
 		c = kw_counters();
 		if (c)
 			c->taken_ns += bpf_ktime_get_ns() - start;

@@ -137,9 +137,11 @@ struct kw_config {
 	__u32 netns[KW_FILTER_VALUES];
 	__u32 cgroup_level[KW_FILTER_VALUES];
 	__u32 many;	 /* more than one FUNC: the way of attaching tells which one it is */
+	__u32 special;	 /* filters, sampling, or many: nothing of these is looked at without it */
 	__u32 slow;	 /* anything but the manual method, counting: see kw_take_hit() */
 	__u32 nodes;	 /* in the tree, what is not for frames included */
 	__u32 node_mask; /* of an offset in the tree: its size, a power of two, less a node */
+	__u32 reserved;
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */

@@ -11,6 +11,7 @@ import pytest
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.orc import KNOWN_HASHES, SINCE_7_1, UNTIL_7_0
 from kwalk.probe import setting
+from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.setting import CannotWalk, Facts
 from kwalk.probe.target import Target, find
@@ -468,3 +469,17 @@ def test_digits_are_three_to_a_word() -> None:
         b"042\0",
         b"999\0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "special"),
+    [
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT), 0),
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT, chance=0.5), 1),
+        (ProbeOptions(Method.MANUAL, output=Output.COUNT, filters=Filters(pids=(1,))), 1),
+    ],
+)
+def test_what_plain_counting_does_not_look_at_has_one_switch(
+    options: ProbeOptions, special: int
+) -> None:
+    assert config("ip_rcv", options, method=Method.MANUAL)["special"] == special

@@ -113,6 +113,7 @@ def config(
         "per": int(options.per),
         "sampled": int(options.chance is not None),
         "many": int(many),
+        "special": int(bool(options.filters) or options.chance is not None or many),
         # Plain counting knows only the walk's own result; all else is asked for here.
         "slow": int(
             method != Method.MANUAL

@@ -163,7 +163,7 @@ CONFIG = Layout(
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I kernel_frames:I stack_padding:I output:I per:I sampled:I"
     " filter:I comms:I netnses:I cgroups:I netns:16s cgroup_level:16s"
-    " many:I slow:I nodes:I node_mask:I",
+    " many:I special:I slow:I nodes:I node_mask:I reserved:I",
 )
 GATE = Layout("kw_gate", "filtered:Q closed:Q reserved:48s")
 CONTROL = Layout(
