@@ -22,7 +22,7 @@ from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
 from kwalk.stack import Count, Frame, Stack
-from kwalk.symbolize import vmlinux
+from kwalk.symbolize import lines, vmlinux
 from kwalk.symbolize.lines import add_lines
 from kwalk.symbolize.vmlinux import Place
 
@@ -56,6 +56,11 @@ int main(int argc, char **argv)
     if (argc > 99)
         last();
     return 0;
+}
+static inline __attribute__((always_inline)) void touch(void) { sink++; }
+__attribute__((noinline, noclone)) void first(void)
+{
+    touch();
 }
 """
 # Where the recorded kernel was loaded, by KASLR.
@@ -159,6 +164,16 @@ def test_a_call_that_never_returns_is_of_its_own_function(program: Program, tool
     """Behind it begins the next function."""
     found = add_lines(program.recorded(program.frame("last", "never")), str(program.path))
     assert rows(found)[-1] == ("last", f"{X}:22", False)
+
+
+def test_at_its_entry_a_function_has_called_nothing(program: Program, tool: str) -> None:
+    """Though its first instruction be one of a function inlined into it."""
+    frames = (program.frame("first"), program.frame("main", "outer"))
+    (inside, function) = vmlinux.places(str(program.path), [program.symbols["first"]]).popitem()[1]
+    assert (inside.function, function.function) == ("touch", "first")
+    found = program.recorded()
+    found.counts = [Count(Stack(tuple(f.address for f in frames), frames=frames), 1)]
+    assert rows(add_lines(found, str(program.path)))[:1] == [("first", f"{X}:34", False)]
 
 
 def test_modules_stay_as_they_are(program: Program, tool: str) -> None:
@@ -265,6 +280,19 @@ def test_where_no_program_is_installed_it_says_so(
 )
 def test_what_the_programs_print_is_read(text: str, wanted: dict[int, list[Place]]) -> None:
     assert vmlinux._parsed(text.split("\n")) == wanted
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["", "/build/linux-6.12/", "debian/build/build_amd64_none_amd64/", "/a/../b/", "/x/arch/b/"],
+)
+def test_sources_begin_at_the_top_of_the_tree(folder: str) -> None:
+    paths = ["arch/x86/entry/common.c:47", "net/core/dev.c:1", "./kernel/softirq.c:2"]
+    found = lines._relative([folder + path for path in paths] + ["/usr/include/x.h:3", ""])
+    assert list(found.values()) == [
+        *("arch/x86/entry/common.c:47", "net/core/dev.c:1", "kernel/softirq.c:2"),
+        *("/usr/include/x.h:3", ""),
+    ]
 
 
 def saved(found: Profile) -> bytes:

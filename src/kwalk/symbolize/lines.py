@@ -15,7 +15,7 @@ from kwalk.symbolize.vmlinux import Place, places, symbols
 
 TEXT = "_text"
 # Where the kernel's tree begins, in the path of a file that every kernel has code of.
-_TREE = re.compile(r"(/.*?/|)arch/[^/]+/(?:entry|kernel|mm|lib)/")
+_TREE = re.compile(r"(.*?/|)arch/[^/]+/(?:entry|kernel|mm|lib)/")
 
 
 def add_lines(profile: Profile, path: str) -> Profile:
@@ -114,7 +114,8 @@ def _relative(sources: Iterable[str]) -> dict[str, str]:
     """Return each source as it is shown: from the top of the kernel's tree, where that is seen."""
     known = {source: os.path.normpath(source) for source in sources if source}
     trees = {match[1] for source in known.values() if (match := _TREE.match(source))}
-    tops = sorted(trees - {""}, key=len)
+    # A build's own folder may lie below the tree of the sources.
+    tops = sorted(trees - {""}, key=len, reverse=True)
     return {
         source: next((path.removeprefix(top) for top in tops if path.startswith(top)), path)
         for source, path in known.items()
