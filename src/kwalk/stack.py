@@ -12,13 +12,17 @@ class Frame(NamedTuple):
 
     ``address`` is the return address into it (the entry address for the traced function);
     ``offset`` is in bytes from the symbol's start; ``module`` is "" for vmlinux, ``bpf`` for
-    BPF programs; ``name`` is "" where no symbol is known.
+    BPF programs; ``name`` is "" where no symbol is known. ``source`` is ``file:line`` where
+    debug information was asked for it (``symbolize/lines.py``), else "". An ``inlined`` frame has
+    no code of its own: its address is that of the next frame that is not inlined, its offset 0.
     """
 
     name: str
     offset: int
     module: str
     address: int
+    source: str = ""
+    inlined: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -67,7 +67,7 @@ NAMES = st.sampled_from(
 )
 FRAMES = st.builds(
     Frame, NAMES, st.integers(0, 1 << 20), st.sampled_from(["", "overlay", "bpf"]),
-    st.integers(0, (1 << 64) - 1),
+    st.integers(0, (1 << 64) - 1), st.just(""), st.just(False),
 )  # fmt: skip
 PATHS = st.lists(FRAMES, min_size=1, max_size=6).map(tuple)
 GROUPS = st.none() | st.builds(

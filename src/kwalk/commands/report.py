@@ -19,6 +19,12 @@ class ReportCommand:
         parser.add_argument("--format", choices=tuple(FORMATS), default="text", help=what)
         options.add_output(parser)
         options.add_look_options(parser)
+        parser.add_argument(
+            "--lines",
+            metavar="VMLINUX",
+            help="show file, line and inlined functions, from this ELF file of the recorded kernel "
+            "with debug information (needs binutils or llvm)",
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report."""
@@ -27,6 +33,10 @@ class ReportCommand:
         from kwalk.report.formats import renderer
 
         profile = load(args.recording)
+        if args.lines:
+            from kwalk.symbolize.lines import add_lines
+
+            profile = add_lines(profile, args.lines)
         chosen = FORMATS[args.format]
         write_report(renderer(args.format)(profile, look(args)), args.output, chosen.binary)
         return 0

@@ -84,7 +84,8 @@ class Writer:
         """Return blocks of what has been met for the first time."""
         blocks = []
         if self._new_frames:
-            blocks.append(pack(Kind.FRAMES, codec.to_json(self._new_frames)))
+            rows = [frame[:4] for frame in self._new_frames]  # source and inlined are not recorded
+            blocks.append(pack(Kind.FRAMES, codec.to_json(rows)))
         if self._new_nodes[0]:
             blocks.append(pack(Kind.NODES, codec.pack_columns(*self._new_nodes)))
         if self._new_groups:

@@ -30,10 +30,19 @@ class Node:
         return sorted(self.children.values(), key=lambda node: (-node.total, node.name))
 
 
-def function_name(frame: Frame) -> str:
-    """Return ``function`` or ``function [module]``, or the address where no symbol is known."""
+def function_name(frame: Frame, source: bool = True) -> str:
+    """Return ``function`` or ``function [module]``, or the address where no symbol is known.
+
+    What was inlined is ``function (inlined)``.
+
+    :param source: Where debug information tells the line, it is part of the name, at its end.
+    """
     name = frame.name or f"{frame.address:#x}"
-    return f"{name} [{frame.module}]" if frame.module else name
+    if frame.module:
+        name = f"{name} [{frame.module}]"
+    if frame.inlined:
+        name = f"{name} (inlined)"
+    return f"{name} {frame.source}" if source and frame.source else name
 
 
 def path(count: Count, groups: bool = True) -> list[str]:

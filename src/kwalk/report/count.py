@@ -100,7 +100,11 @@ class Folded:
     def _lines(self, counts: list[Count]) -> str:
         sums: dict[str, float] = {}
         for count in _hottest(counts, self._top)[0]:
-            names = [frame.name or f"{frame.address:#x}" for frame in count.stack.frames]
+            names = [
+                # As other tools mark what was inlined.
+                (frame.name or f"{frame.address:#x}") + "_[i]" * frame.inlined
+                for frame in count.stack.frames
+            ]
             names += ["[truncated]"] if count.stack.truncated else []
             # A semicolon ends a frame; spaces are allowed, the last one is before the number.
             names += [str(count.group).replace(";", ":")] if count.group else []

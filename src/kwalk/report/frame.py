@@ -10,9 +10,16 @@ from kwalk.stack import Frame
 
 
 def frame_text(frame: Frame) -> str:
-    """Return ``symbol+0x1f [module]``, or the address where no symbol is known."""
-    name = f"{frame.name}+{frame.offset:#x}" if frame.name else f"{frame.address:#x}"
-    return f"{name} [{frame.module}]" if frame.module else name
+    """Return ``symbol+0x1f [module]``, or the address where no symbol is known.
+
+    An inlined function is ``function (inlined)``; where the source is known it comes last.
+    """
+    if frame.inlined:
+        name = f"{frame.name} (inlined)"
+    else:
+        name = f"{frame.name}+{frame.offset:#x}" if frame.name else f"{frame.address:#x}"
+    name = f"{name} [{frame.module}]" if frame.module else name
+    return f"{name}  {frame.source}" if frame.source else name
 
 
 def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> str:
@@ -27,6 +34,13 @@ def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> st
 
 
 def frame_data(frame: Frame, address: bool = True) -> dict[str, Any]:
-    """Return a frame as JSON-ready data, its address as ``addr`` where it is wanted."""
+    """Return a frame as JSON-ready data, its address as ``addr`` where it is wanted.
+
+    ``source`` (``file:line``) and ``inlined`` (true) are there only where they say something.
+    """
     data: dict[str, Any] = {"name": frame.name, "offset": frame.offset, "module": frame.module}
+    if frame.source:
+        data["source"] = frame.source
+    if frame.inlined:
+        data["inlined"] = True
     return data | {"addr": f"{frame.address:#x}"} if address else data

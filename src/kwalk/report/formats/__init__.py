@@ -44,6 +44,10 @@ FORMATS = {
     "text": Format("text", "stacks with their counts, the hottest last"),
     "folded": Format("folded", "a line a stack, root first, for flame graph tools"),
     "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts"),
+    "csv": Format("csv_", "a table: a row a stack, the hottest first, then the ledger"),
+    "pprof": Format("pprof", "for `go tool pprof`", binary=True),
+    "speedscope": Format("speedscope", "JSON for speedscope.app"),
+    "perfetto": Format("perfetto", "for ui.perfetto.dev: calls and stacks over time", binary=True),
 }
 
 

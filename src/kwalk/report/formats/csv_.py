@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""A table: a row a stack, the hottest first, then the ledger; CSV by RFC 4180."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from kwalk.profile import Profile
+from kwalk.report.calltree import path
+from kwalk.report.cut import cut
+from kwalk.report.formats import Options
+from kwalk.report.summary import UNWANTED
+from kwalk.stack import Count
+
+COLUMNS = (
+    *("kind", "name", "count", "calls", "share", "pid", "comm", "cpu", "cgroup", "cgroup_id"),
+    *("truncated", "fallback", "frames"),
+)
+# Rows that are joined before they are handed on.
+_ROWS = 4096
+
+
+def render(profile: Profile, options: Options) -> Iterator[str]:
+    """Yield the table.
+
+    ``kind`` says what a row is: a ``stack``; of the ledger a ``total`` (hits = recorded + lost),
+    what was ``lost`` or ``not_wanted``, by cause; ``not_counted`` and ``note``, whose texts are
+    their names. ``calls`` stands for ``count`` where not every call was taken; ``share`` is of the
+    calls of all stacks; ``frames`` are root first, ``;`` between them.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    shown = cut(profile, options.top)
+    total = profile.calls
+    for index, count in enumerate(reversed(shown.counts), 1):
+        writer.writerow(_stack(count, total))
+        if not index % _ROWS:
+            yield file.getvalue()
+            file.seek(0)
+            file.truncate()
+    writer.writerows(_ledger(profile))
+    yield file.getvalue()
+
+
+def _stack(count: Count, total: float) -> dict[str, Any]:
+    group = count.group.as_data() if count.group else {}
+    return group | {
+        "kind": "stack",
+        "count": count.count,
+        "calls": count.calls,
+        "share": f"{count.calls / total:.6g}" if total else 0,
+        "truncated": int(count.stack.truncated),
+        "fallback": int(count.stack.fallback),
+        # A semicolon ends a frame.
+        "frames": ";".join(name.replace(";", ":") for name in path(count, groups=False)),
+    }
+
+
+def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
+    ledger = profile.summary.ledger
+    for name in ("hits", "recorded", "truncated", "fallback"):
+        yield {"kind": "total", "name": name, "count": getattr(ledger, name)}
+    if ledger.balance:
+        yield {"kind": "total", "name": "unexplained", "count": ledger.balance}
+    for cause, number in ledger.lost.items():
+        kind = "not_wanted" if cause in UNWANTED else "lost"
+        yield {"kind": kind, "name": cause, "count": number}
+    for text in ledger.uncounted:
+        yield {"kind": "not_counted", "name": text}
+    for text in profile.summary.notes:
+        yield {"kind": "note", "name": text}

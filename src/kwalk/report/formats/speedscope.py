@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""JSON for https://www.speedscope.app: all stacks as one profile, then one for each group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kwalk import __version__
+from kwalk.profile import Profile
+from kwalk.report import about, summary
+from kwalk.report.calltree import TRUNCATED, function_name
+from kwalk.report.cut import cut
+from kwalk.report.formats import Options
+from kwalk.stack import Count, Frame, Stack
+
+SCHEMA = "https://www.speedscope.app/file-format-schema.json"
+
+
+def render(profile: Profile, options: Options) -> Iterator[str]:
+    """Yield the file's JSON; ``options.title`` stands before what was traced.
+
+    Hits = recorded + lost is the name of the file and of its first profile, which speedscope shows;
+    the whole ledger is in ``kwalk``, which it passes over. A profile's stacks are in the order of
+    their names, so that its "Time Order" is one of names.
+    """
+    shown = cut(profile, options.top)
+    table = _Table()
+    groups: dict[str, list[Count]] = {}
+    for count in shown:
+        if count.group:
+            groups.setdefault(str(count.group), []).append(count)
+    title = about.title(profile, options.title)
+    profiles = [_sampled(title, shown, table)]
+    # The hottest group first.
+    order = sorted(groups.items(), key=lambda item: (-sum(c.calls for c in item[1]), item[0]))
+    profiles += [_sampled(name, counts, table) for name, counts in order]
+    data = {
+        "$schema": SCHEMA,
+        "name": title,
+        "exporter": f"kwalk {__version__}",
+        "activeProfileIndex": 0,
+        "profiles": profiles,
+        "shared": {"frames": table.frames},
+        "kwalk": summary.as_data(profile.summary, "kwalk.speedscope/1") | {"facts": profile.facts},
+    }
+    yield json.dumps(data, separators=(",", ":")) + "\n"
+
+
+class _Table:
+    """The functions of all stacks, by number."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self._known: dict[tuple[str, str], int] = {}
+        self._samples: dict[Stack, list[int]] = {}
+
+    def sample(self, stack: Stack) -> list[int]:
+        """Return a stack as numbers of functions, root first."""
+        found = self._samples.get(stack)
+        if found is None:
+            found = [self._frame(frame) for frame in stack.frames]
+            if stack.truncated:
+                found.append(self._number(TRUNCATED, ""))
+            found.reverse()
+            self._samples[stack] = found
+        return found
+
+    def _frame(self, frame: Frame) -> int:
+        return self._number(function_name(frame, source=False), frame.source)
+
+    def _number(self, name: str, source: str) -> int:
+        known = self._known.get((name, source))
+        if known is None:
+            known = self._known[name, source] = len(self.frames)
+            file, _, line = source.rpartition(":")
+            self.frames.append({"name": name} | ({"file": file, "line": int(line)} if file else {}))
+        return known
+
+    def names(self, sample: list[int]) -> list[str]:
+        """Return what stacks are sorted by."""
+        return [self.frames[number]["name"] for number in sample]
+
+
+def _sampled(name: str, counts: Iterable[Count], table: _Table) -> dict[str, Any]:
+    """Return a profile; equal stacks, of several groups, are one."""
+    weights: dict[tuple[int, ...], float] = {}
+    for count in counts:
+        key = tuple(table.sample(count.stack))
+        weights[key] = weights.get(key, 0) + count.calls
+    samples = sorted(weights, key=lambda sample: (table.names(list(sample)), sample))
+    found = [weights[sample] for sample in samples]
+    return {
+        "type": "sampled",
+        "name": name,
+        "unit": "none",
+        "startValue": 0,
+        "endValue": sum(found),
+        "samples": samples,
+        "weights": found,
+    }

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""What samples name by number: groups, stacks, their frames, and the names of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kwalk.profile import Profile
+from kwalk.report.calltree import TRUNCATED, function_name
+from kwalk.report.perfetto.tracks import PID, TID
+from kwalk.report.wire import message, number, text
+from kwalk.stack import Frame, Group, Stack
+
+KERNEL = "[kernel.kallsyms]"
+_KIND_KERNEL = 2
+
+
+class Interned:
+    """Numbers what a profile holds, from 1.
+
+    :ivar groups: The groups, each with the id of its thread.
+    :ivar stubs: For each count, the fields of its samples but their weight.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._names: dict[str, int] = {}
+        self._files: dict[str, int] = {}
+        self._modules: dict[str, int] = {}
+        self._frames: dict[Frame, int] = {}
+        self._stacks: dict[Stack, int] = {}
+        self._made: list[bytes] = []
+        self.groups: dict[Group, int] = {}
+        self.stubs = [
+            number(2, self._task(count.group)) + number(6, self._stack(count.stack))
+            for count in profile
+        ]
+
+    def _task(self, group: Group | None) -> int:
+        """Return the number of a group's task; 1 is for what has no group."""
+        if group is None:
+            return 1
+        return self.groups.setdefault(group, TID + len(self.groups)) - TID + 2
+
+    def _stack(self, stack: Stack) -> int:
+        known = self._stacks.get(stack)
+        if known is None:
+            known = self._stacks[stack] = len(self._stacks) + 1
+            frames = [self._frame(frame) for frame in stack.frames]
+            if stack.truncated:
+                frames.append(self._frame(Frame(TRUNCATED, 0, "", 0)))
+            frames.reverse()  # the outermost comes first
+            self._made.append(message(7, number(1, known), *(number(2, frame) for frame in frames)))
+        return known
+
+    def _frame(self, frame: Frame) -> int:
+        known = self._frames.get(frame)
+        if known is not None:
+            return known
+        known = self._frames[frame] = len(self._frames) + 1
+        name = function_name(frame, source=False)
+        parts = [number(1, known), number(2, self._names.setdefault(name, len(self._names) + 1))]
+        if frame.address:
+            module = f"[{frame.module}]" if frame.module else KERNEL
+            mapping = self._modules.setdefault(module, len(self._modules) + 1)
+            parts += [number(3, mapping), number(4, frame.address)]
+        file, _, line = frame.source.rpartition(":")
+        if file:
+            parts.append(number(5, self._files.setdefault(file, len(self._files) + 1)))
+            parts.append(number(6, int(line)))
+        self._made.append(message(6, *parts, number(7, _KIND_KERNEL)))
+        return known
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the fields of the message that holds all of it."""
+        for field, table in ((5, self._names), (17, self._modules), (18, self._files)):
+            for name, index in table.items():
+                yield message(field, number(1, index), text(2, name))
+        for index in self._modules.values():
+            yield message(19, number(1, index), number(7, index))
+        yield from self._made
+        yield message(48, number(1, 1), number(2, PID))
+        for index, thread in enumerate(self.groups.values(), 2):
+            yield message(48, number(1, index), number(2, PID), number(3, thread))

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Tracks of a Perfetto trace: a process with a thread for each group, the ledger, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from kwalk.profile import Profile
+from kwalk.report import about
+from kwalk.report.calltree import function_name
+from kwalk.report.perfetto.packets import SEQUENCE, packet
+from kwalk.report.spread import Spread
+from kwalk.report.wire import double, message, number, text
+from kwalk.stack import Group
+
+# Ids of what is shown as a process with threads, of which none is one; 0 would be the idle task.
+PID, TID = 1, 2
+# Ids of tracks: the process's, the ledger's; those of counters and threads follow.
+_PROCESS, _LEDGER, _COUNTERS, _THREADS = 1, 2, 10, 1000
+# So many functions, or callers of the one that was traced, have a counter.
+MOST_COUNTERS = 12
+
+
+def tracks(profile: Profile, title: str, groups: Mapping[Group, int]) -> Iterator[bytes]:
+    """Yield the descriptors of the process and of the threads."""
+    name = title or f"kwalk {profile.summary.function}"
+    # Its children are ordered by their ranks.
+    yield _track(_PROCESS, message(3, number(1, PID), text(6, name)), number(11, 3))
+    for group, thread in groups.items():
+        what = message(4, number(1, PID), number(2, thread), text(5, str(group)))
+        yield _track(_THREADS + thread, what)
+
+
+def _track(uuid: int, *fields: bytes) -> bytes:
+    return packet(number(10, SEQUENCE), message(60, number(1, uuid), *fields))
+
+
+def _event(seconds: float, uuid: int, kind: int, *fields: bytes) -> bytes:
+    """Return an event; kinds: 1 a slice begins, 2 it ends, 4 a counter has a value."""
+    event = message(11, number(9, kind), number(11, uuid), *fields)
+    return packet(number(8, round(seconds * 1e9)), number(10, SEQUENCE), event)
+
+
+def ledger(profile: Profile, found: Spread) -> Iterator[bytes]:
+    """Yield a slice over all of the time: its name says hits = recorded + lost, its arguments all.
+
+    They are numbers by cause, and the lines of the summary.
+    """
+    lines = about.lines(profile)
+    notes = [_text(f"line {index:02}", line) for index, line in enumerate(lines, 1)]
+    counted = profile.summary.ledger
+    entries = [
+        _number("hits", counted.hits),
+        _number("recorded", counted.recorded),
+        message(11, text(10, "lost"), *(_number(*lost) for lost in counted.lost.items())),
+        _number("truncated", counted.truncated),
+        _number("fallback", counted.fallback),
+    ]
+    numbers = message(4, text(10, "ledger"), *entries)
+    yield _track(_LEDGER, text(2, "ledger"), number(5, _PROCESS))
+    yield _event(0, _LEDGER, 1, text(23, lines[0]), numbers, *notes)
+    yield _event(found.ends[-1], _LEDGER, 2)
+
+
+def _number(name: str, value: int) -> bytes:
+    """Return an entry of an argument that is a dictionary."""
+    return message(11, text(10, name), number(4, value))
+
+
+def _text(name: str, value: str) -> bytes:
+    """Return an argument of an event."""
+    return message(4, text(10, name), text(6, value))
+
+
+def counters(profile: Profile, found: Spread) -> Iterator[bytes]:
+    """Yield counters of calls per second: all of them, then those of the hottest functions.
+
+    Where several functions were traced, theirs; else those of the direct callers. None where time
+    was not recorded.
+    """
+    if found.ends[-1] <= 0:
+        return
+    unit = profile.summary.unit
+    names = _functions(profile)
+    series: dict[str, list[int]] = {f"all {unit}": [0] * len(found.starts)}
+    everything = series[f"all {unit}"]
+    rows: list[list[int] | None] = [
+        series.setdefault(name, [0] * len(found.starts)) if name else None for name in names
+    ]
+    for interval, index, calls in found.rows():
+        everything[interval] += calls
+        if (row := rows[index]) is not None:
+            row[interval] += calls
+    for order, (name, sums) in enumerate(series.items()):
+        uuid = _COUNTERS + order
+        counted = message(8, text(6, f"{unit}/s"))
+        yield _track(uuid, text(2, name), number(5, _PROCESS), number(12, order), counted)
+        for start, end, calls in zip(found.starts, found.ends, sums, strict=True):
+            yield _event(start, uuid, 4, double(44, calls / (end - start) if end > start else 0.0))
+        yield _event(found.ends[-1], uuid, 4, double(44, 0.0))
+
+
+def _functions(profile: Profile) -> list[str]:
+    """Return whose counter each count's calls go to; "" for none."""
+    inner = {count.stack.frames[0].name for count in profile if count.stack.frames}
+    place = 0 if len(inner) > 1 else 1
+    mark = "" if place == 0 else "called by "
+    names = []
+    sums: dict[str, float] = {}
+    for count in profile:
+        frames = [frame for frame in count.stack.frames if not frame.inlined]
+        name = mark + function_name(frames[place], source=False) if len(frames) > place else ""
+        names.append(name)
+        if name:
+            sums[name] = sums.get(name, 0) + count.calls
+    wanted = set(sorted(sums, key=lambda name: (-sums[name], name))[:MOST_COUNTERS])
+    return [name if name in wanted else "" for name in names]

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""What conversions of profiles are compared with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from kwalk.profile import Profile
+from kwalk.report.calltree import path
+from kwalk.report.formats import Options, renderer
+from kwalk.stack import Count
+
+
+def report(name: str, profile: Profile, **options: Any) -> bytes:
+    """A report in this format."""
+    pieces = renderer(name)(profile, Options(**options))
+    return b"".join(p if isinstance(p, bytes) else p.encode() for p in pieces)
+
+
+def by_name(counts: Iterable[Count]) -> dict[tuple[str, ...], Fraction]:
+    """Calls of each stack, told apart by the names of its functions, root first; exactly."""
+    sums: Counter[tuple[str, ...]] = Counter()
+    for count in counts:
+        sums[tuple(path(count, groups=False))] += Fraction(count.calls)
+    return dict(sums)
+
+
+def close(found: dict[Any, int], wanted: dict[Any, Fraction], parts: int) -> bool:
+    """Whether whole numbers are the calls wanted, each part of a sum rounded by 1 at most."""
+    found = {key: value for key, value in found.items() if value}
+    keys = found.keys() | wanted.keys()
+    return all(abs(found.get(key, 0) - wanted.get(key, 0)) <= parts for key in keys) and abs(
+        sum(found.values()) - sum(wanted.values())
+    ) <= Fraction(1, 2)
+
+
+def exact(profile: Profile) -> bool:
+    """Whether every call was taken."""
+    return all(count.scaled is None for count in profile)

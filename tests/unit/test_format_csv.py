@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""The table: all counts and the ledger, as Python's csv reads them again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+from converted import by_name, report
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import profile, profiles, stack
+
+from kwalk.profile import Profile
+from kwalk.report.formats.csv_ import COLUMNS
+from kwalk.stack import Count, Group
+
+
+def table(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True))
+
+
+def stacks(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [row for row in rows if row["kind"] == "stack"]
+
+
+@given(profiles())
+def test_every_count_is_in_it(found: Profile) -> None:
+    sums: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    rows = stacks(table(report("csv", found)))
+    for row in rows:
+        sums[row["frames"]] += Fraction(row["calls"])
+    for names, calls in by_name(found).items():
+        wanted[";".join(name.replace(";", ":") for name in names)] += calls
+    assert sums == wanted
+    assert sum(int(row["count"]) for row in rows) == found.summary.ledger.recorded
+    assert [int(row["count"]) for row in rows] == [count.count for count in reversed(found.counts)]
+    for row, count in zip(rows, reversed(found.counts), strict=True):
+        group = {key: str(value) for key, value in (count.group.as_data() if count.group else {})
+                 .items()}  # fmt: skip
+        assert {key: row[key] for key in group} == group
+        assert row["truncated"] == str(int(count.stack.truncated))
+        assert row["fallback"] == str(int(count.stack.fallback))
+
+
+@given(profiles(), st.integers(1, 4))
+def test_top_leaves_the_sum_as_it_was(found: Profile, top: int) -> None:
+    rows = stacks(table(report("csv", found, top=top)))
+    assert sum(int(row["count"]) for row in rows) == found.summary.ledger.recorded
+    kept = [row for row in rows if row["frames"] != "[left out by --top]"]
+    assert len(kept) == min(top, len(found))
+
+
+def test_the_ledger_is_rows_of_other_kinds() -> None:
+    found = profile(Count(stack("ip_rcv", "a"), 5), recursion=2, sampled_out=3)
+    found.summary.notes.append('a "note", with\r\nmore')
+    found.summary.ledger.uncounted.append("NMIs are not counted")
+    rows = [row for row in table(report("csv", found)) if row["kind"] != "stack"]
+    assert [(row["kind"], row["name"], row["count"]) for row in rows] == [
+        ("total", "hits", "10"),
+        ("total", "recorded", "5"),
+        ("total", "truncated", "0"),
+        ("total", "fallback", "0"),
+        ("lost", "recursion", "2"),
+        ("not_wanted", "sampled_out", "3"),
+        ("not_counted", "NMIs are not counted", ""),
+        ("note", 'a "note", with\r\nmore', ""),
+    ]
+
+
+def test_what_does_not_add_up_is_told() -> None:
+    found = profile(Count(stack("ip_rcv"), 5))
+    found.summary.ledger.hits += 1
+    assert b"total,unexplained,1," in report("csv", found)
+
+
+@pytest.mark.parametrize(
+    ("group", "cells"),
+    [
+        (Group("pid", 7, "redis, server"), {"pid": "7", "comm": "redis, server"}),
+        (Group("cpu", 0, ""), {"cpu": "0"}),
+        (Group("cgroup", 9, "/a"), {"cgroup": "/a", "cgroup_id": "9"}),
+    ],
+)
+def test_groups_have_columns(group: Group, cells: dict[str, str]) -> None:
+    (row,) = stacks(table(report("csv", profile(Count(stack("ip_rcv", "b"), 4, group, 8.5)))))
+    assert {key: row[key] for key in cells} == cells
+    assert (row["count"], row["calls"], row["share"]) == ("4", "8.5", "1")
+    assert row["frames"] == "b;ip_rcv"
+
+
+def test_lines_end_as_the_rfc_wants_it() -> None:
+    text = report("csv", profile(Count(stack("ip_rcv"), 1))).decode()
+    assert text.splitlines(keepends=True)[0] == ",".join(COLUMNS) + "\r\n"
+    assert all(line.endswith("\r\n") for line in text.splitlines(keepends=True))
