@@ -6,8 +6,10 @@ VENV   := .venv
 STAMP  := $(VENV)/.built
 APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 	  qemu-system-x86 busybox-static kmod cpio redis-server redis-tools
+# What reads kwalk's output in tests; a test whose reader is missing says so.
+READERS := golang-go chromium chromium-driver binutils zsh fish mandoc man-db groff tmux
 PEERS  := bpftrace bpfcc-tools linux-perf
-SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/*) src/kwalk/libbpf/libbpf.cdef.h
+SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
 PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
@@ -18,7 +20,7 @@ measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 --
 	>benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 
-.PHONY: help venv demo flamegraph test test-long unit vm matrix lint format bench clean
+.PHONY: help venv demo flamegraph test test-long unit vm matrix lint format bench docs man clean
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
@@ -29,6 +31,8 @@ help:
 	@echo "make matrix  write docs/matrix.md: what works on which kernel"
 	@echo "make unit    unit tests only: no root, no virtual machine"
 	@echo "make lint    ruff, mypy, clang-format"
+	@echo "make docs    the documentation as a site, build/docs/index.html"
+	@echo "make man     the man pages, build/man (an installed kwalk has them already)"
 	@echo "make venv    build kwalk into $(VENV), $(VENV)/bin/kwalk"
 
 # Debian packages are installed only where one of them is missing.
@@ -42,7 +46,7 @@ $(VENV)/.apt: Makefile
 
 $(STAMP): $(VENV)/.apt $(SOURCES)
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev,docs]'
 	@touch $@
 
 venv: $(STAMP)
@@ -60,7 +64,16 @@ flamegraph: $(STAMP)
 
 test: lint unit vm
 
-unit: $(STAMP)
+$(VENV)/.readers: $(STAMP)
+	@dpkg -s $(READERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $(READERS) >/dev/null; } || \
+		echo "some of $(READERS) cannot be installed: tests that want them are skipped"
+	@test -d $(VENV)/node || ! command -v npm >/dev/null || \
+		npm install --silent --prefix $(VENV)/node speedscope@1.25.0 >/dev/null || \
+		echo "speedscope cannot be installed: its tests are skipped"
+	@touch $@
+
+unit: $(STAMP) $(VENV)/.readers
 	$(VENV)/bin/pytest -q tests/unit
 
 vm: $(STAMP) $(VENV)/empty.bpf.o
@@ -86,11 +99,23 @@ bench: $(STAMP)
 	done
 	@$(VENV)/bin/python benchmarks/table.py
 
+$(VENV)/.docs: $(STAMP)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(VENV)/bin/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+man: $(STAMP)
+	@$(VENV)/bin/python docs/tools/man.py build/man
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
+	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
 	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
 
 format: $(STAMP)
@@ -99,5 +124,5 @@ format: $(STAMP)
 	$(VENV)/bin/clang-format -i bpf/*.h bpf/*.c
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache src/kwalk/probe/*.bpf.o \
+	rm -rf $(VENV) dist build docs/reference .mypy_cache .ruff_cache .pytest_cache src/kwalk/probe/*.bpf.o \
 		src/kwalk/libbpf/_abi.py

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Build hook: compile the BPF object and the cffi binding before files are packed.
+"""Build hook: compile the BPF object, the cffi binding and the man pages before files are packed.
 
 clang and libbpf's BPF headers are needed here only; a wheel carries the results.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,14 @@ def build_ffi() -> Path:
     return target
 
 
+def build_man(folder: Path) -> list[Path]:
+    """Write the man pages into ``folder`` and return their paths; ``build_ffi`` goes first."""
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs" / "tools")]
+    import man  # type: ignore[import-not-found]
+
+    return list(man.write(folder))
+
+
 class BuildHook(BuildHookInterface[Any]):
     """Runs for wheels and editable installs alike."""
 
@@ -54,8 +64,16 @@ class BuildHook(BuildHookInterface[Any]):
             raise RuntimeError(f"no BPF object can be built for {machine} yet")
         build_bpf(machine)
         build_ffi()
+        self._man = tempfile.TemporaryDirectory()
+        for page in build_man(Path(self._man.name)):
+            build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what has been packed."""
+        self._man.cleanup()
 
 
 if __name__ == "__main__":
     print(build_bpf(platform.machine()))
     print(build_ffi())
+    print(*build_man(ROOT / "build" / "man"), sep="\n")

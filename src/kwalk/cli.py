@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "measure what tracing a function costs a workload, by each method",
     "functions": "list the kernel functions of a name or pattern, and why some can't be traced",
     "doctor": "say what this kernel offers, what kwalk will use, and why not more",
+    "completion": "print the script by which bash, zsh or fish complete kwalk's words",
     "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
 }
 
@@ -48,6 +49,17 @@ def build_parser(name: str | None) -> argparse.ArgumentParser:
             module.command.add_arguments(sub)
             sub.set_defaults(run=module.command.run)
     return parser
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command alone, as it is within ``build_parser``."""
+    found = next(
+        action.choices[name]
+        for action in build_parser(name)._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    assert isinstance(found, argparse.ArgumentParser)
+    return found
 
 
 def close_output() -> None:
@@ -103,6 +115,10 @@ def spell_out(words: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``kwalk`` script."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks, by the script of `kwalk completion`
+        from kwalk.commands.completing import answer
+
+        answer()
     words = spell_out(sys.argv[1:] if argv is None else argv)
     rest: list[str] = []
     name = next((word for word in words if not word.startswith("-")), None)

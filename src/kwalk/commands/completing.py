@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""What may come next on a command line, for the script of ``kwalk completion``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
+from argcomplete.finders import CompletionFinder
+from argcomplete.lexers import split_line
+
+from kwalk import cli
+from kwalk.kernel import listed
+
+Candidates = Iterable[str] | Mapping[str, str]
+# Of arguments that are text as it comes: no name of a file.
+_NO_FILES = {"TEXT", "ARGS", "A,B", "NAME", "COMMAND"}
+
+
+def answer() -> None:
+    """Write what may come next where the script reads it, and end the process."""
+    point = int(os.environ["COMP_POINT"])
+    line, parser = parsed(os.environ["COMP_LINE"][:point])
+    os.environ |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    for each in _with_children(parser):
+        for action in each._actions:
+            if completer := _completer(action):
+                action.completer = completer  # type: ignore[attr-defined]
+    # Options at once only where nothing but a name that nobody can guess may come.
+    always = "long" if _first_metavar(parser) in ("FUNC", "PATTERN") else False
+    _Finder()(
+        parser,
+        always_complete_options=always,
+        default_completer=SuppressCompleter(),
+    )
+
+
+class _Finder(CompletionFinder):
+    """The library's, but for what it does to many names: to look each up in a list of them all."""
+
+    def filter_completions(self, completions: list[str]) -> list[str]:
+        """Leave out what is there twice."""
+        return list(dict.fromkeys(completions))
+
+
+def parsed(line: str) -> tuple[str, argparse.ArgumentParser]:
+    """Return the line, as argparse is to see it, and the parser for it.
+
+    :param line: As far as the cursor.
+    """
+    # As cli.spell_out(): --verify takes a value only where a number follows.
+    line = re.sub(r"( --verify)(?=\s+(?!\d))", r"\1=1", line)
+    head, dashes, workload = line.partition(" -- ")
+    if dashes:
+        return f"{head.split()[0]} {workload}", _workload_parser()
+    _, word, _, words, _ = split_line(line)
+    name = next((word for word in words[1:] if not word.startswith("-")), None)
+    if name in cli.COMMANDS:
+        return line, cli.build_parser(name)
+    if name is None and len(words) == 1 and not word.startswith("-"):
+        return line, _command_parser()
+    parser = cli.command_parser(cli.DEFAULT)
+    parser.add_argument("--version", action="version", version="", help="show kwalk's version")
+    return line, parser
+
+
+def _command_parser() -> argparse.ArgumentParser:
+    """Of the first word: a command, or a function for the command that may be left out."""
+    parser = argparse.ArgumentParser(add_help=False)
+    action = parser.add_argument("word", metavar="WORD")
+
+    def words(prefix: str, **_: object) -> Candidates:
+        # Functions would drown the commands.
+        commands = {name: text for name, text in cli.COMMANDS.items() if name.startswith(prefix)}
+        return commands or dict.fromkeys(targets(prefix), "kernel function")
+
+    action.completer = words  # type: ignore[attr-defined]
+    return parser
+
+
+def _workload_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _with_children(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    children = [
+        child
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for each in action.choices.values()
+        for child in _with_children(each)
+    ]
+    return [parser, *children]
+
+
+def _first_metavar(parser: argparse.ArgumentParser) -> object:
+    """Of the first argument of the command, which is the only one of the parsers that has any."""
+    for each in reversed(_with_children(parser)):
+        for action in each._get_positional_actions():
+            if not isinstance(action, argparse._SubParsersAction):
+                return action.metavar
+    return None
+
+
+def _completer(action: argparse.Action) -> Callable[..., Candidates] | None:
+    """Return what completes an argument's value; None where its choices do, or nothing does."""
+    if hasattr(action, "completer") or action.choices is not None or action.nargs == 0:
+        return None
+    if action.metavar in ("FUNC", "PATTERN"):
+        return lambda prefix, **_: targets(prefix)
+    if action.metavar in ("PID", "TID"):
+        return lambda prefix, **_: processes()
+    if action.metavar == "COMMAND":
+        return programs
+    if "--kernel" in action.option_strings:
+        return lambda prefix, **_: [*_kernels(), *FilesCompleter()(prefix)]
+    if action.metavar == "DIR":
+        return DirectoriesCompleter()
+    if action.type in (None, Path) and action.metavar not in _NO_FILES:
+        return FilesCompleter()
+    return None
+
+
+def targets(prefix: str) -> list[str]:
+    """Return what can be traced and begins so."""
+    found = listed.functions(prefix)
+    return found + listed.tracepoints(prefix) if prefix.startswith("t:") else found
+
+
+def processes() -> dict[str, str]:
+    """Return the processes: number to name."""
+    found = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                found[entry.name] = Path(entry.path, "comm").read_text().strip()
+            except OSError:
+                continue  # it has ended
+    return found
+
+
+def programs(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Candidates:
+    """Return commands, as the first word of a command line; files afterwards."""
+    if getattr(parsed_args, "words", None) or "/" in prefix:
+        return FilesCompleter()(prefix)
+    found = set()
+    for folder in os.get_exec_path():
+        if os.path.isdir(folder):
+            found |= {name for name in os.listdir(folder) if name.startswith(prefix)}
+    return sorted(name for name in found if shutil.which(name))
+
+
+def _kernels() -> tuple[str, ...]:
+    from kwalk.lab import kernels
+
+    return tuple(kernels.NAMES)

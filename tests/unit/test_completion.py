@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Completion as a shell asks for it: real bash, zsh and fish, by the script that kwalk prints."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from kwalk.cli import COMMANDS, command_parser
+from kwalk.kernel import listed
+
+KALLSYMS = b"""\
+ffffffff81000000 T _text
+ffffffff81000100 t __pfx_ip_rcv
+ffffffff81000110 T ip_rcv
+ffffffff81000200 t ip_rcv.cold
+ffffffff81000300 D ip_rcv_data
+ffffffff81000400 t ip_rcv_finish
+ffffffff81000500 w ip_weak
+ffffffffc0000000 t ovl_open\t[overlay]
+ffffffffc0000100 t ip_set_init\t[ip_set]
+"""
+TRACEABLE = b"ip_rcv\nip_rcv_core\novl_open [overlay]\n"
+
+Ask = Callable[[str], list[str]]
+BIN = Path(sys.executable).parent
+HEAVY = {"cffi", "_cffi_backend", "rich", "kwalk.libbpf", "kwalk.capture", "kwalk.kernel.kallsyms"}
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kernel that lists its symbols to everybody, and what can be traced to nobody."""
+    monkeypatch.setattr(listed, "TRACING", tmp_path)
+    monkeypatch.setattr(listed, "KALLSYMS", tmp_path / "kallsyms")
+    (tmp_path / "kallsyms").write_bytes(KALLSYMS)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("beginning", "found"),
+    [
+        ("ip_r", ["ip_rcv", "ip_rcv_finish"]),
+        ("ip_", ["ip_rcv", "ip_rcv_finish", "ip_set_init", "ip_weak"]),
+        ("r:ip_rcv_", ["r:ip_rcv_finish"]),
+        ("overlay:", ["overlay:ovl_open"]),
+        ("r:overlay:ovl_o", ["r:overlay:ovl_open"]),
+        ("ip_set:ip_r", []),
+        ("p_rcv", []),
+        ("ip.rcv", []),
+        ("[", []),
+        ("", []),
+        ("r:", []),
+    ],
+)
+def test_functions_by_their_beginning(kernel: Path, beginning: str, found: list[str]) -> None:
+    assert listed.functions(beginning) == found
+
+
+def test_what_can_be_traced_goes_first(kernel: Path) -> None:
+    (kernel / "available_filter_functions").write_bytes(TRACEABLE)
+    assert listed.functions("ip_r") == ["ip_rcv", "ip_rcv_core"]
+    assert listed.functions("overlay:ovl") == ["overlay:ovl_open"]
+    assert listed.functions("ip_w") == ["ip_weak"]
+
+
+def test_where_the_kernel_lists_nothing_there_is_nothing(kernel: Path) -> None:
+    (kernel / "kallsyms").unlink()
+    assert listed.functions("ip_r") == []
+    assert listed.tracepoints("t:") == []
+
+
+def test_tracepoints(kernel: Path) -> None:
+    (kernel / "available_events").write_text("sched:sched_switch\nsched:sched_waking\nnet:x\n")
+    assert listed.tracepoints("t:sched:sched_s") == ["t:sched:sched_switch"]
+    assert len(listed.tracepoints("t:")) == 3
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TERM": "dumb", **more}
+
+
+def needs(shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed (Debian: apt-get install {shell})")
+
+
+BASH = r"""
+source <(kwalk completion bash)
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9
+_python_argcomplete kwalk
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+
+def bash(folder: Path) -> Ask:
+    def ask(line: str) -> list[str]:
+        words = ["bash", "--norc", "-c", BASH, "bash", line]
+        done = run(words, folder, COMP_WORDBREAKS=" \t\n\"'><=;|&(:")
+        return [word.strip() for word in done.splitlines() if word.strip()]
+
+    return ask
+
+
+def fish(folder: Path) -> Ask:
+    def ask(line: str) -> list[str]:
+        script = "kwalk completion fish | source; complete -C $argv[1]"
+        done = run(["fish", "--no-config", "-c", script, line], folder, HOME=str(folder))
+        return [word.split("\t")[0] for word in done.splitlines()]
+
+    return ask
+
+
+def run(words: list[str], folder: Path, **env: str) -> str:
+    done = subprocess.run(
+        words, env=environment(**env), cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+ZSH = r"""
+autoload -U compinit; compinit -u -D
+eval "$(kwalk completion zsh)"
+compadd() {  # by which all of zsh's completion goes in the end
+  local -a hits
+  builtin compadd "$@"; local code=$?
+  builtin compadd -O hits "$@"
+  print -rl -- $hits >>offered
+  return code
+}
+ask() { zle complete-word; print -r -- >>offered; mv offered answer; zle kill-buffer }
+zle -N ask; bindkey "^X" ask
+"""
+
+
+class Zsh:
+    """A zsh at a terminal, for it completes nowhere else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._answer = folder / "answer"
+        (folder / "setup").write_text(ZSH)
+        self._pid, self._fd = pty.fork()
+        if not self._pid:
+            os.chdir(folder)
+            os.execvpe("zsh", ["zsh", "-f", "-i"], environment(HOME=str(folder)))
+        self._wait("source ./setup; touch answer\n")
+
+    def _wait(self, text: str, seconds: float = 60) -> list[str]:
+        """Type it, and wait for what comes of it."""
+        self._answer.unlink(missing_ok=True)
+        os.write(self._fd, text.encode())
+        seen, end = b"", time.monotonic() + seconds
+        while not self._answer.exists():
+            assert time.monotonic() < end, f"zsh said {seen!r}"
+            if select.select([self._fd], [], [], 0.05)[0]:
+                seen += os.read(self._fd, 1 << 16)
+        return self._answer.read_text().replace("\\", "").split()
+
+    def __call__(self, line: str) -> list[str]:
+        return self._wait(f"{line}\x18")
+
+    def close(self) -> None:
+        os.close(self._fd)
+        os.waitpid(self._pid, 0)
+
+
+@pytest.fixture(params=["bash", "zsh", "fish"])
+def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterable[Ask]:
+    """What a shell offers behind a line."""
+    needs(request.param)
+    (tmp_path / "redis.rec").touch()
+    (tmp_path / "folder").mkdir()
+    if request.param == "zsh":
+        zsh = Zsh(tmp_path)
+        yield zsh
+        zsh.close()
+    else:
+        yield {"bash": bash, "fish": fish}[request.param](tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_each_shell_completes(ask: Ask) -> None:
+    first = ask("kwalk re")
+    assert {"record", "report"} <= set(first)
+    assert not {"count", "lab"} & set(first)
+    assert "--method" in ask("kwalk count --me")
+    assert "--method" in ask("kwalk ip_rcv --me")
+    assert {"auto", "manual", "helper"} <= set(ask("kwalk stream --method "))
+    assert {"text", "json"} <= set(ask("kwalk report --format "))
+    assert "redis.rec" in ask("kwalk report redi")
+    assert "redis.rec" in ask("kwalk report -o redi")
+    assert "folder/" in ask("kwalk lab run --out fold")
+    assert "debian-sid" in ask("kwalk lab run --kernel debian-s")
+    assert "kernels" in ask("kwalk lab k")
+    assert "redis.rec" in ask("kwalk count ip_rcv -- cat redi")
+    assert "redis.rec" not in ask("kwalk count --top ")
+
+
+@pytest.mark.timeout(300)
+def test_each_shell_completes_functions(ask: Ask) -> None:
+    symbols = listed.KALLSYMS.read_bytes() if listed.KALLSYMS.exists() else b""
+    if not re.search(rb" T vfs_read\n", symbols):
+        pytest.skip("this machine's kernel lists no symbols")
+    assert "vfs_read" in ask("kwalk vfs_rea")
+    assert "vfs_read" in ask("kwalk count vfs_rea")
+    assert "vfs_read" in ask("kwalk count --verify vfs_rea")
+    assert "vfs_read" in ask("kwalk count ip_rcv vfs_rea")
+    assert "vfs_read" in ask("kwalk bench vfs_rea")
+
+
+def bash_says(folder: Path, line: str) -> set[str]:
+    needs("bash")
+    return set(bash(folder)(line))
+
+
+def test_every_command_and_option_is_offered(tmp_path: Path) -> None:
+    assert set(COMMANDS) == bash_says(tmp_path, "kwalk ")
+    for name in COMMANDS:
+        options = {
+            option
+            for action in command_parser(name)._actions
+            for option in action.option_strings
+            if option.startswith("--")
+        }
+        assert options == bash_says(tmp_path, f"kwalk {name} --"), name
+
+
+def test_an_answer_needs_nothing_heavy(tmp_path: Path) -> None:
+    line = "kwalk count vfs_re"
+    env = environment(_ARGCOMPLETE="1", COMP_LINE=line, COMP_POINT=str(len(line)))
+    env["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "answer")
+    words = [sys.executable, "-X", "importtime", "-m", "kwalk"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "kwalk.kernel.listed" in modules
+    assert not HEAVY & modules
+
+
+def test_an_answer_is_quick(tmp_path: Path) -> None:
+    """In seconds of this machine's CPU, since it may be busy; the best of some."""
+    env = environment(_ARGCOMPLETE="1", COMP_LINE="kwalk count t", COMP_POINT="13")
+    env["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "answer")
+    spent = []
+    for _ in range(5):
+        before = os.times()
+        subprocess.run([BIN / "kwalk"], env=env, timeout=60, check=True)
+        after = os.times()
+        spent.append(after[2] + after[3] - before[2] - before[3])
+    assert min(spent) < 0.2
+
+
+def test_no_script_for_another_shell(usage_error: Callable[..., str]) -> None:
+    from kwalk.cli import main
+
+    assert "invalid choice: 'tcsh'" in usage_error(main, "completion", "tcsh")
