@@ -44,6 +44,8 @@ FORMATS = {
     "text": Format("text", "stacks with their counts, the hottest last"),
     "folded": Format("folded", "a line a stack, root first, for flame graph tools"),
     "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts"),
+    "flamegraph": Format("flamegraph", "one page of HTML to search and zoom in, for a browser"),
+    "svg": Format("svg", "a still flame graph, for papers and issues"),
 }
 
 
