@@ -91,11 +91,13 @@ class Page:
 
     def when(self, condition: Callable[[], bool]) -> None:
         """Wait until this is so."""
-        WebDriverWait(self.driver, 20).until(lambda _: condition())
+        WebDriverWait(self.driver, 20, 0.05).until(lambda _: condition())
 
     def until(self, name: str, part: str) -> str:
         """Wait until an element shows this, and return all that it shows."""
-        WebDriverWait(self.driver, 20).until(lambda _: part in self.text(name), f"{part} in {name}")
+        WebDriverWait(self.driver, 20, 0.05).until(
+            lambda _: part in self.text(name), f"{part} in {name}"
+        )
         return self.text(name)
 
     def frame(self, name: str) -> WebElement:
@@ -156,7 +158,7 @@ class Page:
 
     def rebuilt(self) -> None:
         """Wait until no tree is being built."""
-        WebDriverWait(self.driver, 20).until(
+        WebDriverWait(self.driver, 20, 0.05).until(
             lambda _: self.by_id("chart").get_attribute("aria-busy") is None, "the tree"
         )
 

@@ -276,6 +276,7 @@ def test_a_difference_is_red_and_blue(page: Page) -> None:
     assert color(blue)[0] < color(blue)[2]
     assert max(color(page.fill("all"))) - min(color(page.fill("all"))) < 30
     assert "gone" not in page.drawn()
+    assert "\u201cWidths before\u201d shows those that are gone" in page.text("left")
     page.hover("more")
     told = page.until("details", "more")
     assert "after 40 calls (40.0 %), before 20 (20.0 %): +20, \u00d72.00" in told

@@ -120,13 +120,14 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
     known, found = profile.facts, profile.summary
     command = known.get("command")
     duration = f"{profile.seconds:.1f} s" if profile.seconds else ""
+    about = "about " if any(count.scaled is not None for count in profile) else ""
     rows = [
         ("traced", found.function),
         ("method", f"{found.method} by {found.attach}"),
         ("kernel", found.kernel),
         ("started", str(known.get("started", ""))[:19].replace("T", " ")),
         ("duration", duration),
-        (found.unit, ("" if found.sampling is None else "about ") + format_number(profile.calls)),
+        ("recorded", f"{about}{format_number(profile.calls)} {found.unit}"),
         ("stacks", f"{len({id(count.stack) for count in profile}):,}"),
         ("CPUs", str(known.get("cpus", ""))),
         ("command", " ".join(map(str, command)) if isinstance(command, list) else ""),

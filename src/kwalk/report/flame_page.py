@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Flame graphs as one page of HTML that refers to nothing outside itself.
 
-d3-flame-graph draws it (``assets/README.md``). ``assets/flame_page.js`` builds from the stacks in
+d3-flame-graph draws it (``assets/README.md``). ``assets/flame_tree.js`` builds from the stacks in
 the page whatever tree is asked for: flame graph or callers first, all groups or one of them.
 """
 
@@ -70,7 +70,7 @@ def page(
             }
         ),
         library=_text("assets/d3-flame-graph.min.js"),
-        script=_text("assets/flame_page.js"),
+        script="".join(_text(f"assets/flame_{part}.js") for part in ("tree", "text", "page")),
     )
 
 
@@ -156,10 +156,10 @@ def _legend(table: _Table, change: bool) -> str:
         names = [f"less{step}" for step in range(last, 0, -1)]
         names += [f"more{step}" for step in range(last + 1)]
         boxes = "".join(f'<b style="background:var(--{name})"></b>' for name in names)
-        most = looks.STEPS[-1]
         return (
-            f'<span class="scale">1/{most:g} as many calls or fewer {boxes} '
-            f"{most:g} times as many or more (the middle: within {looks.STEPS[0] - 1:.0%})</span>"
+            f'<span class="scale">fewer calls than before (1/{looks.STEPS[-1]:g} or less) {boxes} '
+            f"more (\N{MULTIPLICATION SIGN}{looks.STEPS[-1]:g} or more); the middle: within "
+            f"{100 * (looks.STEPS[0] - 1):.0f} %</span>"
         )
     return "".join(
         f'<span><b style="background:var(--k{index * looks.SHADES + 1})"></b>'

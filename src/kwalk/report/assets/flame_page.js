@@ -1,111 +1,24 @@
 // SPDX-License-Identifier: MIT
-// The flame graph's page: builds the trees that are asked for, and has d3-flame-graph draw them.
+// The flame graph's page: has d3-flame-graph draw the trees of flame_tree.js.
 (() => {
   "use strict";
 
   const ROW = 18; // pixels
   const LEAST = 1; // pixels; narrower frames are not drawn
   const MOVED = 1500; // so many frames are moved smoothly, more of them would stutter
-  const FEW = 8; // so many children are searched one by one
-  const TOGETHER = "", APART = "*";
 
   const element = (id) => document.getElementById(id);
   const data = JSON.parse(element("data").textContent);
-  const { names, looks, change, unit, steps } = data;
+  const { names, looks, change, unit } = data;
+  const { build, step, TOGETHER, APART } = flameTrees(data);
   const area = element("chart"), search = element("search"), select = element("group");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const view = { callers: data.callers, group: TOGETHER, before: false };
-  let chart, whole, root, focus, current, hits = [], next = 0, shownHits = new Uint8Array(names.length);
-
-  const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 1 });
-  const percent = (part, whole) => `${whole ? (100 * part / whole).toFixed(1) : "0.0"} %`;
-
-  // ---- trees
-
-  function made(n) {
-    return { n, v: 0, after: 0, before: 0, own: 0, size: 1, c: null, known: null,
-      hide: false, fade: false };
-  }
-
-  function childOf(node, name) {
-    if (!node.c) return undefined;
-    if (node.c.length < FEW) return node.c.find((child) => child.n === name);
-    node.known ||= new Map(node.c.map((child) => [child.n, child]));
-    return node.known.get(name);
-  }
-
-  // A tree comes as numbers, a node after its parent: name, number of children, calls that end
-  // here, and in differences those of before. Calls `visit` for each stack that ends somewhere.
-  function eachStack(nodes, visit) {
-    const left = [], path = [];
-    for (let at = 0; at < nodes.length;) {
-      const name = nodes[at++], children = nodes[at++], own = nodes[at++];
-      const before = change ? nodes[at++] : 0;
-      path.push(name);
-      left.push(children);
-      if (own || before) visit(path, own, before);
-      while (left.length && left[left.length - 1] === 0) {
-        left.pop();
-        path.pop();
-        if (left.length) left[left.length - 1]--;
-      }
-    }
-  }
-
-  // The same as kwalk.report.calltree.build(), of the groups that are wanted.
-  function build() {
-    const top = made(0), all = [top];
-    for (const [index, tree] of data.trees.entries()) {
-      if (view.group !== TOGETHER && view.group !== APART && view.group !== String(index)) continue;
-      const apart = view.group === APART && tree.group !== 0;
-      eachStack(tree.nodes, (path, own, before) => {
-        let node = top;
-        top.after += own;
-        top.before += before;
-        const down = (name) => {
-          let child = childOf(node, name);
-          if (!child) {
-            all.push(child = made(name));
-            (node.c ||= []).push(child);
-            if (node.known) node.known.set(name, child);
-          }
-          child.after += own;
-          child.before += before;
-          node = child;
-        };
-        if (view.callers) {
-          for (let at = path.length - 1; at > 0; at--) down(path[at]);
-          if (apart) down(tree.group);
-        } else {
-          if (apart) down(tree.group);
-          for (let at = 1; at < path.length; at++) down(path[at]);
-        }
-        node.own += view.before ? before : own;
-      });
-    }
-    const larger = (one, other) => other.v - one.v || (names[one.n] < names[other.n] ? -1 : 1);
-    for (let at = all.length - 1; at >= 0; at--) {
-      const node = all[at];
-      node.v = view.before ? node.before : node.after;
-      node.known = null;
-      if (node.c) {
-        for (const child of node.c) node.size += child.size;
-        if (node.c.length > 1) node.c.sort(larger);
-      }
-    }
-    return top;
-  }
+  const { number, percent, facts, matcher } = flameText(data, view);
+  let chart, whole, root, focus, current, hits = [], next = 0;
+  let shownHits = new Uint8Array(names.length);
 
   // ---- what is said about a frame
-
-  function step(node) {
-    const { after, before } = node;
-    const ratio = Math.min(after, before) ? Math.max(after / before, before / after)
-      : after === before ? 1 : Infinity;
-    let many = 0;
-    while (many < steps.length && ratio >= steps[many]) many++;
-    return after < before ? -many : many;
-  }
 
   function color(d) {
     if (d.highlight) return "var(--hit)";
@@ -114,31 +27,11 @@
     return many < 0 ? `var(--less${-many})` : `var(--more${many})`;
   }
 
-  function facts(d) {
-    const node = d.data;
-    if (change) {
-      const difference = node.after - node.before;
-      const sign = difference > 0 ? "+" : difference < 0 ? "\u2212" : "\u00b1";
-      const times = node.before && node.after ? `, \u00d7${(node.after / node.before).toFixed(2)}`
-        : node.after ? ", new" : ", gone";
-      return `after ${number(node.after)} ${unit} (${percent(node.after, whole.after)}), before `
-        + `${number(node.before)} (${percent(node.before, whole.before)}): `
-        + `${sign}${number(Math.abs(difference))}${times}`;
-    }
-    const parts = [`${number(node.v)} ${unit}`];
-    if (d.parent) parts[0] += `, ${percent(node.v, whole.v)} of all that are shown`;
-    if (d.parent && d.parent.parent) {
-      const which = view.callers ? "of the calls of" : "of those through";
-      parts.push(`${percent(node.v, d.parent.data.v)} ${which} ${names[d.parent.data.n]}`);
-    }
-    if (node.own && node.own !== node.v) parts.push(`${number(node.own)} end here`);
-    return parts.join("; ");
-  }
-
   function tell(d) {
     const [name, text] = [document.createElement("b"), document.createElement("span")];
     name.textContent = names[d.data.n];
-    text.textContent = ` \u2002${facts(d)}${d === root ? "; click on a frame to zoom in" : ""}`;
+    const hint = d === root ? "; click on a frame to zoom in" : "";
+    text.textContent = ` \u2002${facts(d, whole)}${hint}`;
     element("details").replaceChildren(name, text);
   }
 
@@ -161,9 +54,10 @@
     flame.select(area).select("svg").attr("height", chart.height());
     if (before && !view.callers) scrollBy(0, chart.height() - before);
     const left = node.size - drawn;
+    const gone = change && !view.before ? "; \u201cWidths before\u201d shows those that are gone" : "";
     element("left").textContent = left ? `${number(left)} of ${number(node.size)} frames are `
       + "narrower than a pixel and not drawn; the frames that they belong to contain their "
-      + `${unit}. Zoom in to see them.` : "";
+      + `${unit}. Zoom in to see them${gone}.` : "";
   }
 
   // Without motion the library still lets frames grow for a quarter of a second: end that.
@@ -197,7 +91,7 @@
   function show() {
     area.replaceChildren();
     root = focus = current = null;
-    whole = build();
+    whole = build(view);
     if (!whole.v) {
       for (const id of ["left", "found", "details"]) element(id).textContent = "";
       area.append(change && (whole.after || whole.before) ? "Nothing had been called then."
@@ -208,7 +102,7 @@
       .width(area.clientWidth).cellHeight(ROW).minFrameSize(LEAST).inverted(view.callers)
       .getName((d) => names[(d.data || d).n]).getValue((d) => (d.data || d).v)
       .getChildren((d) => d.c).setColorMapper(color)
-      .setLabelHandler((d) => `${names[d.data.n]}: ${facts(d)}`)
+      .setLabelHandler((d) => `${names[d.data.n]}: ${facts(d, whole)}`)
       .onHover(tell).setDetailsHandler((text) => { if (!text && root) tell(focus); })
       .setSearchMatch((d) => shownHits[d.data.n] === 1).setSearchHandler(matched);
     fit(whole, 0);
@@ -230,20 +124,6 @@
   }
 
   // ---- search
-
-  // What kwalk takes for functions: a name or a part of it, a pattern with *, or /regex/.
-  function matcher(term) {
-    const quoted = (text) => text.replace(/[.+^${}()|[\]\\]/g, "\\$&");
-    const regex = /^\/(.*?)\/?$/.exec(term);
-    try {
-      if (regex) return new RegExp(regex[1] || "(?!)", "i");
-    } catch {
-      return null;
-    }
-    if (!/[*?]/.test(term)) return new RegExp(quoted(term), "i");
-    const pattern = quoted(term).replace(/\*/g, ".*").replace(/\?/g, ".");
-    return new RegExp(`^${pattern}( \\[.*\\])?$`, "i");
-  }
 
   function find() {
     const term = search.value.trim();
