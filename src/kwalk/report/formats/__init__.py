@@ -48,6 +48,8 @@ FORMATS = {
     "pprof": Format("pprof", "for `go tool pprof`", binary=True),
     "speedscope": Format("speedscope", "JSON for speedscope.app"),
     "perfetto": Format("perfetto", "for ui.perfetto.dev: calls and stacks over time", binary=True),
+    "flamegraph": Format("flamegraph", "one page of HTML to search and zoom in, for a browser"),
+    "svg": Format("svg", "a still flame graph, for papers and issues"),
 }
 
 

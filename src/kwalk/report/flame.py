@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""What flame graphs are drawn from: trees of frames, and what stands above them.
+
+``flame_page.page`` makes the interactive page of it, ``flame_svg.drawing`` the still picture.
+Both take plain data, so that they draw recordings and differences between recordings alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from kwalk.profile import Profile
+from kwalk.report import calltree, summary
+from kwalk.report.bars import Bar, bars
+from kwalk.report.formats import Options
+from kwalk.stack import Count
+
+
+@dataclass(slots=True)
+class FlameNode:
+    """A frame in its context, in a tree whose root stands for all.
+
+    The traced function is a leaf, the outermost frame is a child of the root.
+
+    :ivar name: As ``calltree.function_name`` gives it; the root's is not shown.
+    :ivar total: Calls whose stacks lead through here; in a difference, of the later recording.
+    :ivar before: In a difference: the same of the earlier recording, scaled by the caller such
+        that the two can be compared. A frame that is new has 0; one that is gone has a total of 0.
+    :ivar own: Calls, of ``total``, whose stacks end here. None: what it has beyond the sum of its
+        children; that is exact where they are whole numbers, else rounding errors are taken off.
+    :ivar kind: One of ``looks.KINDS``; "" where the name tells it.
+    :ivar children: Each name once, in any order.
+    """
+
+    name: str
+    total: float
+    before: float = 0.0
+    own: float | None = None
+    kind: str = ""
+    children: list[FlameNode] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands above a flame graph: everything that its reader has to know of it.
+
+    :ivar title: The heading, such as the name of the function.
+    :ivar facts: Pairs of a name and a text: method, kernel, when, ...
+    :ivar ledger: One line each: hits = recorded + lost first, then causes, notes; for
+        a difference, those of both recordings.
+    :ivar timelines: Pairs of a label and bars, for each recording that has them.
+    :ivar unit: What was counted, such as ``calls``.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]] = ()
+    ledger: Sequence[str] = ()
+    timelines: Sequence[tuple[str, Sequence[Bar]]] = ()
+    unit: str = "calls"
+
+
+def of_calltree(node: calltree.Node, groups: Collection[str] = ()) -> FlameNode:
+    """Return a tree of ``calltree.build`` in the form that is drawn.
+
+    :param groups: What of its names is no function but a group: the first one of a stack, or,
+        where the callers come first, the last one.
+    """
+    return _converted(node, groups, 0)
+
+
+def _converted(node: calltree.Node, groups: Collection[str], depth: int) -> FlameNode:
+    children = [_converted(child, groups, depth + 1) for child in node.children.values()]
+    is_group = node.name in groups and (depth == 1 or (node.own > 0 and not children))
+    return FlameNode(node.name, node.total, 0.0, node.own, "group" if is_group else "", children)
+
+
+def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
+    """Return a tree for each group, by its name, the hottest first; "" is without a group."""
+    groups: dict[str, list[Count]] = {}
+    for count in counts:
+        name = (str(count.group) or "(no name)") if count.group else ""
+        groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
+    found = {name: of_calltree(calltree.build(rows)) for name, rows in groups.items()}
+    return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
+
+
+def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str]]:
+    """Return what ``--top`` leaves of the counts, and a line about the others."""
+    first = max(0, len(profile) - options.top) if options.top else 0
+    if not first:
+        return profile.counts, []
+    calls = sum(count.calls for count in profile.counts[:first])
+    number = format_number(calls)
+    return profile.counts[first:], [
+        f"left out by --top: {first:,} stacks, {number} {profile.summary.unit}, "
+        "which no frame below contains"
+    ]
+
+
+def header(profile: Profile, options: Options) -> Header:
+    """Return what stands above the flame graph of a recording."""
+    found = profile.summary
+    lines = [line.strip() for line in summary.as_text(found).splitlines()]
+    if any(count.scaled is not None for count in profile):
+        calls = format_number(round(profile.calls))
+        lines.append(f"scaled: the stacks taken stand for about {calls} {found.unit}")
+    return Header(
+        title=options.title or found.function,
+        facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
+        ledger=lines + shown(profile, options)[1],
+        timelines=[("", bars(profile.timeline))] if profile.timeline.ends else [],
+        unit=found.unit,
+    )
+
+
+def facts(profile: Profile) -> list[tuple[str, str]]:
+    """Return what is known of a recording, by name."""
+    known, found = profile.facts, profile.summary
+    command = known.get("command")
+    duration = f"{profile.seconds:.1f} s" if profile.seconds else ""
+    about = "about " if any(count.scaled is not None for count in profile) else ""
+    rows = [
+        ("traced", found.function),
+        ("method", f"{found.method} by {found.attach}"),
+        ("kernel", found.kernel),
+        ("started", str(known.get("started", ""))[:19].replace("T", " ")),
+        ("duration", duration),
+        ("recorded", f"{about}{format_number(profile.calls)} {found.unit}"),
+        ("stacks", f"{len({id(count.stack) for count in profile}):,}"),
+        ("CPUs", str(known.get("cpus", ""))),
+        ("command", " ".join(map(str, command)) if isinstance(command, list) else ""),
+        ("kwalk", str(known.get("kwalk", ""))),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def format_number(value: float) -> str:
+    """Return a number of calls: whole ones exactly, scaled ones with a decimal place."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def clean(text: str) -> str:
+    """Return text without what neither HTML nor XML can hold: names of tasks can be any bytes."""
+    return "".join(
+        char
+        if char in "\t\n"
+        or (" " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd")
+        or char > "\uffff"
+        else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+"""A flame graph as a still picture, in SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kwalk.profile import Profile
+from kwalk.report.calltree import build
+from kwalk.report.flame import header, of_calltree, shown
+from kwalk.report.flame_svg import drawing
+from kwalk.report.formats import Options
+
+
+def render(profile: Profile, options: Options) -> Iterator[str]:
+    """Yield the picture."""
+    counts, _ = shown(profile, options)
+    groups = {str(count.group) for count in counts if count.group}
+    tree = of_calltree(build(counts, options.callers), groups)
+    yield from drawing(tree, header(profile, options), callers=options.callers)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Colours of frames in flame graphs: by what kind of code they are, and by how they changed."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+import zlib
+from typing import NamedTuple
+
+from kwalk.report.calltree import TRUNCATED
+
+SHADES = 4
+
+
+class Kind(NamedTuple):
+    """A kind of frame: what the legend calls it, and its hue (degrees) and saturation (0 to 1)."""
+
+    what: str
+    hue: float
+    saturation: float
+
+
+KINDS = {
+    "vmlinux": Kind("kernel (vmlinux)", 36, 0.88),
+    "module": Kind("kernel module", 140, 0.45),
+    "bpf": Kind("BPF program", 285, 0.45),
+    "entry": Kind("system call and interrupt entry", 208, 0.62),
+    "unknown": Kind("no symbol known", 345, 0.35),
+    "truncated": Kind("stack goes on, not recorded", 0, 0.0),
+    "group": Kind("group", 185, 0.32),
+    "all": Kind("all", 220, 0.10),
+}
+
+# How often more or less than before a frame has to be called for each of the steps.
+STEPS = (1.02, 1.1, 1.25, 1.5, 2.0)
+
+# Where the kernel is entered on x86, and what dispatches interrupts: arch/x86/entry,
+# arch/x86/include/asm/idtentry.h (asm_*, exc_*, sysvec_*), kernel/softirq.c, kernel/entry.
+_ENTRY = re.compile(
+    r"entry_|asm_|exc_|sysvec_|common_interrupt|do_syscall_|do_int80|__do_fast_syscall"
+    r"|(x64|ia32)_sys_call|ret_from_fork|secondary_startup|irqentry_|(__)?irq_(enter|exit)"
+    r"|handle_softirqs|(__)?do_softirq|run_ksoftirqd|default_do_nmi|end_repeat_nmi"
+)
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a frame by its name, as ``calltree.function_name`` gives it."""
+    if name == TRUNCATED:
+        return "truncated"
+    if name.endswith(" [bpf]"):
+        return "bpf"
+    if name.endswith("]") and " [" in name:
+        return "module"
+    if not name or name.startswith("0x"):
+        return "unknown"
+    return "entry" if _ENTRY.match(name) else "vmlinux"
+
+
+def shade(name: str) -> int:
+    """Return which of the shades of its kind a function has: always the same one."""
+    return zlib.crc32(name.encode(errors="surrogatepass")) % SHADES
+
+
+def color(kind: str, number: int, dark: bool = False) -> str:
+    """Return the colour of a shade, as ``#rrggbb``."""
+    found = KINDS[kind]
+    light = (0.31 + 0.035 * number) if dark else (0.66 + 0.05 * number)
+    saturation = found.saturation * (0.66 if dark else 1.0)
+    return _hex(found.hue - (8 if dark else 0) + 3 * number, light, saturation)
+
+
+def change_color(step: int, dark: bool = False) -> str:
+    """Return the colour of a change by so many steps: above 0 more (red), below less (blue)."""
+    share = abs(step) / len(STEPS)
+    if dark:
+        return _hex(2 if step > 0 else 215, 0.27 + 0.17 * share, 0.06 + 0.62 * share)
+    return _hex(6 if step > 0 else 213, 0.91 - 0.27 * share, 0.10 + 0.78 * share)
+
+
+def _hex(hue: float, light: float, saturation: float) -> str:
+    rgb = colorsys.hls_to_rgb(hue % 360 / 360, light, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)

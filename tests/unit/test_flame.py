@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from flamed import data_of, node_of, paths_of, summed
+from hypothesis import given
+from recorded import frame, profile, profiles, stack, written
+
+from kwalk.cli import main
+from kwalk.profile import Profile, Timeline
+from kwalk.report import calltree, looks
+from kwalk.report.bars import bars
+from kwalk.report.flame import FlameNode, Header, header, trees
+from kwalk.report.flame_page import page
+from kwalk.report.formats import Options, renderer
+from kwalk.report.summary import as_text
+from kwalk.stack import Count, Group
+
+OPTIONS = Options()
+EVIL = "</script><script>alert(1)</script>&\"'<!--"
+
+
+def html_of(found: Profile, options: Options = OPTIONS) -> str:
+    return "".join(map(str, renderer("flamegraph")(found, options)))
+
+
+class Elements(HTMLParser):
+    """The elements and attributes of a page, and its text outside of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [
+            value or "" for name, value in attrs if name in ("src", "href", "action", "srcset")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] not in ("script", "style"):
+            self.text += data
+
+
+@given(profiles())
+def test_every_stack_is_in_the_page_with_its_calls(found: Profile) -> None:
+    data = data_of(html_of(found))
+    rows = []
+    for tree in data["trees"]:
+        group = data["names"][tree["group"]] if tree["group"] else ""
+        node = node_of(data["names"], tree["nodes"])
+        rows += [((group, *path), calls) for path, calls in paths_of(node).items()]
+    expected = summed(
+        [
+            (
+                (
+                    (str(count.group) or "(no name)") if count.group else "",
+                    *calltree.path(count, groups=False),
+                ),
+                count.calls,
+            )
+            for count in found
+        ]
+    )
+    assert summed(rows) == expected
+    assert sum(expected.values()) == found.calls
+
+
+@given(profiles())
+def test_the_ledger_is_above_the_picture(found: Profile) -> None:
+    text = Elements(html_of(found)).text
+    for line in as_text(found.summary).splitlines():
+        assert line.strip() in text
+    assert sum(bar.number for bar in bars(found.timeline)) == sum(found.timeline.numbers)
+
+
+def test_the_header_says_what_was_traced_how_where_and_when() -> None:
+    found = profile(Count(stack("ip_rcv", "a"), 3), recursion=2)
+    found.facts["started"] = "2026-11-25T16:51:18.793+00:00"
+    text = Elements(html_of(found)).text
+    for part in ("ip_rcv", "manual by fentry", "6.12.107", "2026-11-25 16:51:18", "lost: 2"):
+        assert part in text
+
+
+def test_names_cannot_leave_their_place() -> None:
+    found = profile(
+        Count(stack(EVIL, "a"), 3, Group("comm", 0, EVIL)),
+        Count(stack("b"), 1, Group("comm", 0, "x")),
+    )
+    found.summary.function = EVIL
+    found.summary.notes = [EVIL]
+    found.facts["command"] = ["kwalk", EVIL]
+    html = html_of(found)
+    elements = Elements(html)
+    assert elements.tags.count("script") == 3
+    assert elements.text.count(EVIL) >= 3
+    data = data_of(html)
+    assert data["names"].count(EVIL) == 2
+    assert "<!--" not in html.replace("<!-- SPDX", "")
+
+
+def test_names_of_tasks_may_be_any_bytes() -> None:
+    name = b"\xff\x00\x1b[1m".decode(errors="surrogateescape")
+    found = profile(Count(stack("a"), 3, Group("comm", 0, name)))
+    found.facts["command"] = [name]
+    html = html_of(found, Options(title=name))
+    assert b"\x00" not in html.encode()
+    assert name in data_of(html)["names"]
+
+
+def test_the_page_refers_to_nothing_outside() -> None:
+    html = html_of(profile(Count(stack("a"), 3)))
+    elements = Elements(html)
+    assert elements.links == ["data:,"]
+    assert not {"img", "iframe", "object", "embed", "base"} & set(elements.tags)
+    assert "default-src 'none'" in html
+    assert not re.search(r"@import|url\(|\bfetch\(|XMLHttpRequest|sendBeacon|import\(", html)
+    # What is left are names of XML namespaces, which nothing loads.
+    assert set(re.findall(r"https?://([^/\"'`]*)", html)) <= {"www.w3.org"}
+
+
+def test_the_library_comes_with_its_notice() -> None:
+    html = html_of(profile(Count(stack("a"), 3)))
+    for part in ("d3-flame-graph 5.0.0 (Apache-2.0", "ISC; Copyright", "BSD-3-Clause"):
+        assert part in html
+
+
+def test_what_top_leaves_out_is_told() -> None:
+    found = profile(*(Count(stack(f"f{index}"), index) for index in range(1, 11)))
+    html = html_of(found, Options(top=2))
+    data = data_of(html)
+    assert paths_of(node_of(data["names"], data["trees"][0]["nodes"])) == {("f9",): 9, ("f10",): 10}
+    assert "left out by --top: 8 stacks, 36 calls" in Elements(html).text
+    assert "left out" not in Elements(html_of(found, Options(top=10))).text
+
+
+def test_the_title_and_what_comes_first_are_chosen() -> None:
+    found = profile(Count(stack("a"), 3))
+    assert data_of(html_of(found))["callers"] is False
+    html = html_of(found, Options(callers=True, title="My <title>"))
+    assert data_of(html)["callers"] is True
+    assert "<h1>My &lt;title&gt;</h1>" in html
+
+
+def test_scaled_counts_are_told_apart_from_taken_ones() -> None:
+    found = profile(Count(stack("a"), 3, scaled=4.5), Count(stack("b"), 4, scaled=6.25))
+    data = data_of(html_of(found))
+    assert node_of(data["names"], data["trees"][0]["nodes"]).total == 10.75
+    assert "scaled: the stacks taken stand for about 11 calls" in header(found, OPTIONS).ledger
+
+
+def test_groups_come_the_hottest_first() -> None:
+    one, two = Group("pid", 7, "redis"), Group("pid", 8, "redis")
+    rows = [Count(stack("a"), 1, one), Count(stack("a", "b"), 5, two), Count(stack("a"), 2)]
+    assert list(trees(rows)) == ["redis (8)", "", "redis (7)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ip_rcv", "vmlinux"),
+        ("entry_SYSCALL_64_after_hwframe", "entry"),
+        ("asm_sysvec_apic_timer_interrupt", "entry"),
+        ("handle_softirqs", "entry"),
+        ("nft_do_chain [nf_tables]", "module"),
+        ("bpf_prog_1234_x [bpf]", "bpf"),
+        (calltree.TRUNCATED, "truncated"),
+        (calltree.function_name(frame("")), "unknown"),
+        ("raw_irq_entry", "vmlinux"),
+    ],
+)
+def test_kinds_of_frames(name: str, kind: str) -> None:
+    assert looks.kind_of(name) == kind
+
+
+def test_the_legend_names_the_kinds_that_there_are() -> None:
+    found = profile(
+        Count(stack("a", "b@overlay", truncated=True), 3), Count(stack("do_syscall_64"), 1)
+    )
+    text = Elements(html_of(found)).text
+    for kind in ("vmlinux", "module", "truncated", "entry"):
+        assert looks.KINDS[kind].what in text
+    assert looks.KINDS["bpf"].what not in text
+
+
+def test_functions_have_the_same_colour_every_time() -> None:
+    assert [looks.shade(name) for name in ("ip_rcv", "tcp_ack", "vfs_read")] == [1, 2, 3]
+    colors = {
+        looks.color(kind, number, dark)
+        for kind in looks.KINDS
+        for number in range(looks.SHADES)
+        for dark in (False, True)
+    }
+    assert len(colors) == 2 * len(looks.KINDS) * looks.SHADES
+
+
+def test_an_empty_profile_makes_a_page() -> None:
+    html = html_of(profile(recursion=3))
+    assert data_of(html)["trees"] == []
+    assert "3 lost" in Elements(html).text
+
+
+def test_bars_are_joined_where_there_are_too_many() -> None:
+    timeline = Timeline(ends=[float(second) for second in range(1, 1001)])
+    for second in range(1000):
+        timeline.intervals.append(second)
+        timeline.counts.append(0)
+        timeline.numbers.append(second)
+    found = bars(timeline)
+    assert len(found) == 200
+    assert sum(bar.number for bar in found) == sum(range(1000))
+    assert (found[0].start, found[0].end, found[0].rate) == (0.0, 5.0, 2.0)
+    assert [bar.start for bar in found[1:]] == [bar.end for bar in found[:-1]]
+
+
+def changed() -> FlameNode:
+    """A difference: twice as many calls by ``more``, none any more by ``gone``."""
+    children = [
+        FlameNode("more", 40, 20), FlameNode("less", 10, 30.5), FlameNode("gone", 0, 49.5),
+        FlameNode("new", 50, 0),
+    ]  # fmt: skip
+    return FlameNode("", 100, 100, children=children)
+
+
+def test_a_difference_carries_both_sides() -> None:
+    head = Header("a against b", [("before", "a.rec")], ["one", "two"])
+    html = "".join(page({"": changed()}, head, change=True))
+    data = data_of(html)
+    assert data["change"] is True
+    found = node_of(data["names"], data["trees"][0]["nodes"], change=True)
+    assert {child.name: (child.total, child.before) for child in found.children} == {
+        "more": (40, 20), "less": (10, 30.5), "gone": (0, 49.5), "new": (50, 0),
+    }  # fmt: skip
+    assert (found.total, found.before) == (100, 100)
+    assert "fewer calls than before (1/2 or less)" in Elements(html).text
+
+
+def test_rounding_makes_no_calls() -> None:
+    third = 100 / 3
+    children = [FlameNode("a", third, 0.1), FlameNode("b", third, 0.2), FlameNode("c", third, 0.3)]
+    tree = FlameNode("", 100.00000000000003, 0.6000000000000001, children=children)
+    html = "".join(page({"": tree}, Header("x"), change=True))
+    numbers = data_of(html)["trees"][0]["nodes"]
+    assert numbers[:4] == [0, 3, 0, 0]
+
+
+def test_few_of_many_calls_are_no_rounding_error() -> None:
+    rows = [Count(stack("f"), 1, scaled=1.5), Count(stack("f", "a"), 1 << 40, scaled=1.5 * 2**40)]
+    data = data_of(html_of(profile(*rows)))
+    found = paths_of(node_of(data["names"], data["trees"][0]["nodes"]))
+    assert found == {("f",): 1.5, ("a", "f"): 1.5 * 2**40}
+
+
+@pytest.mark.parametrize(("name", "begin"), [("flamegraph", b"<!DOCTYPE html>"), ("svg", b"<svg ")])
+def test_report_writes_them(tmp_path: Path, name: str, begin: bytes) -> None:
+    recording, output = tmp_path / "kwalk.rec", tmp_path / "out"
+    recording.write_bytes(written([[Count(stack("ip_rcv", "a"), 3)]]))
+    options = ["--format", name, "--title", "A title", "--callers", "-o", str(output)]
+    assert main(["report", str(recording), *options]) == 0
+    data = output.read_bytes()
+    assert data.startswith(begin)
+    assert b"A title" in data

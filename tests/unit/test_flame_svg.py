@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import profile, profiles, stack
+
+from kwalk.profile import Profile
+from kwalk.report.calltree import build
+from kwalk.report.flame import FlameNode, Header, format_number
+from kwalk.report.flame_svg import WIDTH, drawing, fitting
+from kwalk.report.formats import Options, renderer
+from kwalk.report.summary import as_text
+from kwalk.stack import Count, Group
+
+SVG = "{http://www.w3.org/2000/svg}"
+EVIL = "</title><script>&\"'<![CDATA["
+OPTIONS = Options()
+
+
+def svg_of(found: Profile, options: Options = OPTIONS) -> str:
+    return "".join(map(str, renderer("svg")(found, options)))
+
+
+def frames(svg: str) -> dict[str, tuple[float, float, float]]:
+    """Left edge, width and top of the frames, by their tooltips; the last of equal ones."""
+    found = {}
+    for group in ElementTree.fromstring(svg).iter(f"{SVG}g"):
+        title, rect = group.find(f"{SVG}title"), group.find(f"{SVG}rect")
+        assert title is not None
+        assert rect is not None
+        x, width, y = (float(rect.get(name, "")) for name in ("x", "width", "y"))
+        found[title.text or ""] = (x, width, y)
+    return found
+
+
+def texts(svg: str) -> list[str]:
+    return [text.text or "" for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+@given(profiles(), st.booleans())
+def test_it_is_xml_and_has_the_totals_and_the_ledger(found: Profile, callers: bool) -> None:
+    svg = svg_of(found, Options(callers=callers))
+    titles = list(frames(svg))
+    assert titles[0] == f"all: {format_number(found.calls)} calls"
+    for child in build(found, callers).hottest():
+        if child.total > 0.001 * found.calls:
+            number = format_number(child.total)
+            assert any(f"{child.name}: {number} calls" in title for title in titles)
+    caption = " ".join(texts(svg))
+    for line in as_text(found.summary).splitlines():
+        assert " ".join(line.split()) in " ".join(caption.split())
+
+
+def test_frames_lie_on_what_called_them() -> None:
+    found = profile(Count(stack("f", "a", "root"), 30), Count(stack("f", "b", "root"), 10))
+    placed = frames(svg_of(found))
+    assert placed["all: 40 calls"][:2] == (10, WIDTH - 20)
+    assert placed["root: 40 calls, 100.0 %"][:2] == (10, WIDTH - 20)
+    assert placed["a: 30 calls, 75.0 %"][:2] == (10, 885)
+    assert placed["b: 10 calls, 25.0 %"][:2] == (895, 295)
+    ys = [placed[name][2] for name in ("all: 40 calls", "root: 40 calls, 100.0 %")]
+    assert ys[0] > ys[1] > placed["a: 30 calls, 75.0 %"][2]
+
+
+def test_callers_hang_below_the_function() -> None:
+    found = profile(Count(stack("f", "a", "root"), 30), Count(stack("f", "b", "root"), 10))
+    placed = frames(svg_of(found, Options(callers=True)))
+    ys = [placed[name][2] for name in ("all: 40 calls", "f: 40 calls, 100.0 %")]
+    assert ys[0] < ys[1] < placed["a: 30 calls, 75.0 %"][2]
+
+
+def test_it_refers_to_nothing_and_has_no_script() -> None:
+    found = profile(Count(stack(EVIL, "a"), 3, Group("comm", 0, EVIL + "\x00\x1b\udcff")))
+    found.summary.notes = [EVIL]
+    svg = svg_of(found, Options(title=EVIL))
+    root = ElementTree.fromstring(svg)
+    tags = {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert tags <= {"svg", "title", "style", "path", "rect", "text", "g"}
+    assert not re.search(r"href|url\(|@import|\son\w+=", svg)
+    assert re.findall(r"https?://[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
+    assert f"{EVIL}: 3 calls, 100.0 %" in frames(svg)
+    svg.encode()
+
+
+@pytest.mark.parametrize(("width", "text"), [(200, "tcp_v4_rcv"), (40, "tcp_\u2026"), (19, "")])
+def test_text_is_cut_to_its_box(width: float, text: str) -> None:
+    assert fitting("tcp_v4_rcv", width, 11) == text
+
+
+def test_wide_letters_take_two_columns() -> None:
+    assert fitting("\u6f22\u5b57", 11 * 0.61 * 4 + 0.1, 11) == "\u6f22\u5b57"
+    assert fitting("\u6f22\u5b57", 11 * 0.61 * 3, 11) == ""
+
+
+def test_what_is_too_narrow_is_told() -> None:
+    rows = [FlameNode(f"rare{index}", 1, children=[FlameNode("x", 1)]) for index in range(3)]
+    tree = FlameNode("", 100_003, children=[FlameNode("hot", 100_000), *rows])
+    svg = "".join(drawing(tree, Header("f")))
+    assert "6 frames are narrower" in " ".join(texts(svg))
+    assert "all: 100,003 calls" in frames(svg)
+    assert not any("rare" in title for title in frames(svg))
+
+
+def test_the_long_lines_of_a_caption_are_wrapped() -> None:
+    found = profile(Count(stack("f"), 3))
+    found.summary.notes = ["word " * 100]
+    assert max(map(len, texts(svg_of(found)))) * 12 * 0.6 < WIDTH
+
+
+def test_nothing_recorded_is_said() -> None:
+    assert "no stacks: there is nothing to draw" in texts(svg_of(profile(recursion=3)))
+
+
+def test_top_and_groups_are_heeded() -> None:
+    rows = [Count(stack("f", f"g{n}"), n, Group("pid", n, "redis")) for n in range(1, 5)]
+    svg = svg_of(profile(*rows), Options(top=1))
+    assert "redis (4): 4 calls, 100.0 %" in frames(svg)
+    assert any(text.startswith("left out by --top: 3 stacks, 6 calls") for text in texts(svg))
+    assert "group" in texts(svg)
