@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run the tests that trace on every kernel of the matrix, two virtual machines at a time.
+"""Run the tests that trace on every kernel of the matrix, a few virtual machines at a time.
 
 Usage: ``python tests/matrix.py [--write] [KERNEL...]``. Says which kernels ran, and what was
 skipped and why. With --write only docs/matrix.md is made, from the tests that its cells come from.
@@ -24,7 +24,8 @@ from kwalk.lab import kernels
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.prefix) / "bin"
 TIMEOUT_SECONDS = 2400
-PARALLEL = min(4, os.cpu_count() or 1)
+# One more than CPUs: tests wait a good deal, for time to pass or a load to do something.
+PARALLEL = min(4, 1 + (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Result:
 
 
 JOBS = [
-    # The longest first: two run at a time.
+    # The longest first: a few run at a time.
     Job("fp", "fp"),
     Job("debian-13", "debian-13"),
     Job("debian-sid", "debian-sid"),
