@@ -48,16 +48,16 @@ def outline(
         the end of the chain, for all that part from it.
     """
     # What is still to come, the next one last: a recursion would be as deep as the stacks.
-    waiting: list[tuple[str, str, _Node | tuple[_Node, ...]]] = []
+    waiting: list[tuple[str, str, _Node | None, tuple[_Node, ...]]] = []
 
     def branch(kept: list[_Node], hidden: list[_Node], lead: str, marks: bool) -> None:
-        ends: list[_Node | tuple[_Node, ...]] = [*kept]
+        ends: list[tuple[_Node | None, tuple[_Node, ...]]] = [(node, ()) for node in kept]
         if hidden:
-            ends.append(tuple(hidden))
+            ends.append((None, tuple(hidden)))
         for index, end in reversed(list(enumerate(ends))):
             last = index == len(ends) - 1
             first, rest = ("└─", "  ") if last else ("├─", "│ ")
-            waiting.append((lead + first * marks, lead + rest * marks, end))
+            waiting.append((lead + first * marks, lead + rest * marks, *end))
 
     def sorted_out(node: _Node, hidden: list[_Node]) -> list[_Node]:
         kept: list[_Node] = []
@@ -68,9 +68,9 @@ def outline(
     hidden: list[_Node] = []
     branch(sorted_out(top, hidden), hidden, "", marks=False)
     while waiting:
-        first, rest, node = waiting.pop()
-        if isinstance(node, tuple):
-            yield Line(first, hidden=node)
+        first, rest, node, gathered = waiting.pop()
+        if node is None:
+            yield Line(first, hidden=gathered)
             continue
         hidden = []
         above = None
@@ -84,3 +84,28 @@ def outline(
                 hidden = []
             first, above, node = rest, node, kept[0]
         branch(kept, hidden, rest, marks=True)
+
+
+def paths_to_top(
+    top: _Node, below: Callable[[_Node], list[_Node]], weight: Callable[[_Node], float], most: int
+) -> set[int]:
+    """Return the identities of the heaviest nodes, and of all on the way to them.
+
+    :param weight: Nodes without a weight are not among them.
+    :param most: How many of them there are at most.
+    """
+    above: dict[int, _Node] = {}
+    found, waiting = [], [top]
+    while waiting:
+        node = waiting.pop()
+        if weight(node):
+            found.append(node)
+        for child in reversed(below(node)):
+            above[id(child)] = node
+            waiting.append(child)
+    marked: set[int] = set()
+    for node in sorted(found, key=lambda node: -weight(node))[:most]:
+        while id(node) in above and id(node) not in marked:
+            marked.add(id(node))
+            node = above[id(node)]
+    return marked

@@ -9,7 +9,7 @@ from kwalk.profile import Profile
 from kwalk.report import summary
 from kwalk.report.calltree import Node, build
 from kwalk.report.formats import Options
-from kwalk.report.outline import NAMELESS, Line, outline
+from kwalk.report.outline import NAMELESS, Line, outline, paths_to_top
 from kwalk.report.paint import Paint, bar, shortened
 from kwalk.words import plural
 
@@ -140,18 +140,5 @@ def _wanted(top: Node, options: Options, least: float) -> Callable[[Node], bool]
     if options.top is None:
         limit = least * top.total
         return lambda node: node.total >= limit
-    above: dict[int, Node] = {}
-    ends, waiting = [], [top]
-    while waiting:
-        node = waiting.pop()
-        if node.own:
-            ends.append(node)
-        above |= {id(child): node for child in node.children.values()}
-        waiting += node.children.values()
-    ends.sort(key=lambda node: -node.own)
-    marked: set[int] = set()
-    for node in ends[: options.top]:
-        while id(node) in above and id(node) not in marked:
-            marked.add(id(node))
-            node = above[id(node)]
+    marked = paths_to_top(top, Node.hottest, lambda node: node.own, options.top)
     return lambda node: id(node) in marked and node.total >= least * top.total
