@@ -18,6 +18,7 @@ COMMANDS = {
     "stream": "print every call of a kernel function with the stack that led to it",
     "record": "count into a file, to look at later in every way",
     "report": "show a recording as text, tree, flame graph, or for other tools",
+    "diff": "compare two recordings: what got more, what got less",
     "info": "say what a recording is of, and what it lost",
     "bench": "measure what tracing a function costs a workload, by each method",
     "functions": "list the kernel functions of a name or pattern, and why some can't be traced",

@@ -95,6 +95,17 @@ def percent(text: str) -> float:
     return value / 100
 
 
+def share(text: str) -> float:
+    """A percentage from 0 to 100, as a number up to 1."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return value / 100
+
+
 def add_budget_option(parser: argparse.ArgumentParser) -> None:
     """Declare how much tracing may cost."""
     parser.add_argument(
@@ -179,10 +190,22 @@ def add_look_options(parser: argparse.ArgumentParser) -> None:
         "--top", type=positive_int, metavar="N", help="show the N hottest stacks only"
     )
     add_address_option(parser)
+    add_tree_options(parser)
+
+
+def add_tree_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how trees and flame graphs are to look."""
     parser.add_argument(
         "--callers",
         action="store_true",
         help="trees and flame graphs: begin at the traced function, its callers below it",
+    )
+    parser.add_argument(
+        "--min",
+        type=share,
+        metavar="PERCENT",
+        help="trees: sum up branches with a smaller share of all calls "
+        "(default: 0.5; with --top: 0)",
     )
     parser.add_argument("--title", default="", metavar="TEXT", help="what stands above pictures")
 

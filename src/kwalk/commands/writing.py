@@ -20,6 +20,8 @@ def look(args: argparse.Namespace) -> Options:
         top=args.top,
         addresses=args.addr,
         callers=args.callers,
+        least=args.min,
+        terminal=terminal,
         width=shutil.get_terminal_size((100, 24)).columns,
         color=terminal and "NO_COLOR" not in os.environ,
         title=args.title,

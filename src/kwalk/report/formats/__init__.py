@@ -18,6 +18,9 @@ class Options:
     :ivar top: Show the so many hottest stacks at most; None for all.
     :ivar addresses: Show addresses; None where the format is to decide.
     :ivar callers: The traced function is the root, its callers are below it.
+    :ivar least: Sum up branches of trees with a smaller share of all calls, from 0 to 1; None where
+        the format is to decide.
+    :ivar terminal: It is read in a terminal: lines are to fit into ``width``.
     :ivar width: Columns of the terminal.
     :ivar color: Whether colours are wanted.
     :ivar title: What stands above a picture; "" where the format is to decide.
@@ -26,6 +29,8 @@ class Options:
     top: int | None = None
     addresses: bool | None = None
     callers: bool = False
+    least: float | None = None
+    terminal: bool = False
     width: int = 80
     color: bool = False
     title: str = ""
@@ -42,6 +47,7 @@ class Format:
 
 FORMATS = {
     "text": Format("text", "stacks with their counts, the hottest last"),
+    "tree": Format("tree", "the tree of calls with shares and bars, for a terminal"),
     "folded": Format("folded", "a line a stack, root first, for flame graph tools"),
     "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts"),
     "csv": Format("csv_", "a table: a row a stack, the hottest first, then the ledger"),

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""Whether two numbers of calls differ by more than chance explains.
+
+Calls that have nothing to do with each other arrive as a Poisson process. Real ones come in bursts,
+so what this calls more than chance may still be no more than another run of the same load.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from kwalk.profile import Timeline
+
+RISK = 0.05
+"""How likely it is that of all comparisons of equal loads a single one is called a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How often something was met.
+
+    :ivar count: Events that were taken.
+    :ivar each: Calls that each of these stands for.
+    :ivar exposure: What the number of calls is in proportion to: seconds, or all calls.
+    """
+
+    count: int
+    each: float
+    exposure: float
+
+
+def surprise(before: Sample, after: Sample) -> float:
+    """Return how many standard deviations two samples differ by, if their rates are the same.
+
+    It is the root of the deviance of two Poisson counts, each a half nearer to what is expected
+    (the continuity correction). For large counts this is ``|a - b| / sqrt(a + b)``; for small ones
+    and where the exposures are far apart it is nearer to the exact test.
+    """
+    exposures = before.exposure / before.each, after.exposure / after.each
+    both = before.count + after.count
+    if not both or not all(exposures):
+        return 0.0
+    expected = both * exposures[0] / sum(exposures)
+    off = before.count - expected
+    nearer = math.copysign(max(abs(off) - 0.5, 0.0), off)
+    return math.sqrt(
+        _deviance(expected + nearer, expected)
+        + _deviance(both - expected - nearer, both - expected)
+    )
+
+
+def _deviance(count: float, expected: float) -> float:
+    logs = count * math.log(count / expected) if count > 0 else 0.0
+    return max(2 * (logs - count + expected), 0.0)
+
+
+def threshold(comparisons: int) -> float:
+    """Return from how many standard deviations on a difference is taken for a change.
+
+    With many comparisons some are large by chance (Bonferroni's correction): see ``RISK``.
+    """
+    return NormalDist().inv_cdf(1 - RISK / 2 / max(comparisons, 1))
+
+
+def unsteadiness(timeline: Timeline) -> float:
+    """Return the standard error of the rate of all calls, as a share of it.
+
+    It is estimated from how much the intervals of a recording differ, beyond Poisson; 0 where there
+    are fewer than three.
+    """
+    totals = [0] * len(timeline.ends)
+    for interval, number in zip(timeline.intervals, timeline.numbers, strict=True):
+        totals[interval] += number
+    calls, degrees = sum(totals), len(totals) - 1
+    if degrees < 2 or not calls:
+        return 0.0
+    seconds = timeline.ends[-1]
+    starts = [0.0, *timeline.ends]
+    # Each interval weighs as much as it is long.
+    squares = sum(
+        (total - calls * (end - start) / seconds) ** 2 / ((end - start) / seconds)
+        for total, start, end in zip(totals, starts, timeline.ends, strict=False)
+    )
+    variance = squares / degrees / calls**2 - 1 / calls
+    return math.sqrt(max(variance, 0.0))

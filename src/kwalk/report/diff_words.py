@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""What the outputs of a difference have in common: numbers, what is compared, both ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kwalk.profile import Profile
+from kwalk.report import chance, summary
+from kwalk.report.diff import By, Diff, Side
+from kwalk.report.paint import Paint
+from kwalk.words import plural
+
+MORE, LESS = "red", "cyan"
+_LOST = 0.01
+_LENGTHS = 1.1
+
+
+def number(value: float, by: By) -> str:
+    """Return a value of the comparison."""
+    size = abs(value)
+    if by == By.SHARE and size:
+        return f"{value:.2f}" if size >= 0.005 else f"{value:.1g}"
+    if by == By.COUNT or size >= 10 or not size:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 1 else f"{value:.2g}"
+
+
+def moved(before: float, after: float) -> float:
+    """Return the change; what sums are off by, being rounded, is none."""
+    change = after - before
+    return change if abs(change) > 1e-9 * max(before, after) else 0.0
+
+
+def signed(value: float, by: By) -> str:
+    """Return a change."""
+    text = number(abs(value), by)
+    return text if text == "0" else f"+{text}" if value > 0 else f"-{text}"
+
+
+def percentage(before: float, after: float) -> str:
+    """Return a change in percent, or ``new``, or ``gone``."""
+    if not before or not after:
+        return "new" if after else "gone" if before else ""
+    percent = 100 * moved(before, after) / before
+    return f"{percent:+,.{int(abs(percent) < 1000)}f} %" if percent else "0 %"
+
+
+def style(change: float) -> str:
+    """Return the colour of a change."""
+    return MORE if change > 0 else LESS if change < 0 else "dim"
+
+
+def head(diff: Diff, paint: Paint) -> str:
+    """Say what is compared, and how the whole changed."""
+    lines = [
+        _of_side(label, side) for label, side in (("before", diff.before), ("after", diff.after))
+    ]
+    total = diff.total
+    if diff.by != By.SHARE:
+        numbers = f"{number(total.before, diff.by)} -> {number(total.after, diff.by)}"
+        change = f"{signed(total.change, diff.by)} ({percentage(total.before, total.after)})"
+        lines.append(
+            f"all:    {numbers} {diff.unit}, "
+            + (paint(change, style(total.change)) if total.certain else change)
+            + ("" if total.certain or not total.change else ", no more than chance explains")
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _of_side(label: str, side: Side) -> str:
+    found = side.profile
+    known = found.summary
+    seconds = f" in {found.seconds:.1f} s" if found.seconds else ""
+    about = "" if round(side.tally.calls) == side.tally.count else "about "
+    return (
+        f"{label + ':':8}{side.name + ': ' * bool(side.name)}{about}{round(side.tally.calls):,} "
+        f"{known.unit} of {known.function}{seconds}, {known.kernel}"
+    )
+
+
+def verdict(diff: Diff) -> str:
+    """Say how many stacks changed, and how many did not beyond chance."""
+    kinds = {"more": "got more", "less": "less", "new": "new", "gone": "gone"}
+    changed = [change.kind for change in diff.stacks if change.certain]
+    parts = [f"{changed.count(kind):,} {text}" for kind, text in kinds.items() if kind in changed]
+    rest = [change for change in diff.stacks if not change.certain]
+    same = sum(change.kind == "same" for change in rest)
+    number = plural(len(changed), "stack") if changed else "no stack"
+    lines = [f"{number} changed" + (f": {', '.join(parts)}" * bool(parts))]
+    if len(rest) > same:
+        lines.append(
+            f"{len(rest) - same:,} {'differs' if len(rest) - same == 1 else 'differ'} "
+            "by no more than chance explains (--all shows them)"
+        )
+    if same:
+        lines.append(f"{same:,} {'is' if same == 1 else 'are'} the same")
+    return "\n".join(lines) + "\n" + _certainty(diff)
+
+
+def _certainty(diff: Diff) -> str:
+    """Say how large a difference has to be."""
+    least = chance.threshold(len(diff.stacks))
+    text = (
+        f"  chance: up to {least:.1f} standard deviations (Poisson, "
+        f"{plural(len(diff.stacks), 'comparison')})"
+    )
+    sides = {"before": diff.before.unsteady, "after": diff.after.unsteady}
+    known = [f"+-{100 * value:.1f} % {label}" for label, value in sides.items() if value]
+    if known:
+        what = "calls/s" if diff.by == By.RATE else "calls"
+        text += f";\n  {what} are uncertain by {', '.join(known)} (their seconds differ)"
+    return text + "\n"
+
+
+def warnings(diff: Diff) -> list[str]:
+    """Return why the two recordings may not be comparable, a sentence each."""
+    before, after = diff.before.profile, diff.after.profile
+    found = []
+
+    def differ(what: str, pair: Iterable[object], so: str) -> None:
+        one, other = pair
+        if one != other:
+            found.append(f"{what} differ: {one} before, {other} after; {so}")
+
+    both = before.summary, after.summary
+    differ("the functions", (each.function for each in both), "stacks end elsewhere")
+    differ("the units", (each.unit for each in both), "the numbers mean different things")
+    differ("the methods", (each.method for each in both), "stacks can differ by some frames")
+    differ("the kernels", (each.kernel for each in both), "functions can be inlined or renamed")
+    cpus = [side.facts.get("cpus") for side in (before, after)]
+    if all(cpus):
+        differ("the numbers of CPUs", cpus, "the load can be spread in another way")
+    if len(before) and len(after):
+        differ("the groups", map(_kinds, (before, after)), "stacks are compared without them")
+    lengths = sorted((before.seconds, after.seconds))
+    if diff.by == By.COUNT and lengths[0] and lengths[1] > _LENGTHS * lengths[0]:
+        differ(
+            "the durations",
+            (f"{side.seconds:.1f} s" for side in (before, after)),
+            "numbers are compared as they are; --by rate divides by the seconds",
+        )
+    for label, side in (("before", diff.before), ("after", diff.after)):
+        if not side.tally.calls:
+            found.append(f"{side.name or label} holds no stacks, so nothing can be told from it")
+        found += _lost(label, side)
+    return found
+
+
+def _kinds(profile: Profile) -> str:
+    """Return by what stacks are told apart."""
+    kinds = {count.group.kind if count.group else "none" for count in profile}
+    return " and ".join(sorted(kinds))
+
+
+def _lost(label: str, side: Side) -> Iterable[str]:
+    ledger = side.profile.summary.ledger
+    lost = sum(n for cause, n in ledger.lost.items() if cause not in summary.UNWANTED)
+    wanted = ledger.recorded + lost
+    if wanted and lost > _LOST * wanted:
+        what = f"{100 * lost / wanted:.1f} % of the {side.profile.summary.unit} {label}"
+        yield f"{what} were lost, so their stacks are missing"
+
+
+def foot(diff: Diff, paint: Paint) -> str:
+    """Return the warnings, and the ledgers of both recordings."""
+    lines = [paint(f"warning: {text}", "yellow") + "\n" for text in warnings(diff)]
+    if lines:
+        lines.insert(0, "\n")
+    for label, side in (("before", diff.before), ("after", diff.after)):
+        name = f" ({side.name})" if side.name else ""
+        lines.append(f"\n{label}{name}\n{summary.as_text(side.profile.summary)}")
+    return "".join(lines)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""The calling-context tree for a terminal, and the summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from kwalk.profile import Profile
+from kwalk.report import summary
+from kwalk.report.calltree import Node, build
+from kwalk.report.formats import Options
+from kwalk.report.outline import NAMELESS, Line, outline, paths_to_top
+from kwalk.report.paint import Paint, bar, shortened
+from kwalk.words import plural
+
+BAR = 6
+SHARE = 8
+OWN = "ending here"
+LEAST = 0.005
+"""The share of all calls under which branches are summed up, unless the user says otherwise."""
+
+
+def render(profile: Profile, options: Options) -> Iterator[str]:
+    """Yield the lines of the tree, then the summary.
+
+    Shares are of all calls that were recorded, whatever is shown.
+    """
+    top = build(profile.counts, options.callers)
+    if top.total:
+        yield from _Drawing(profile, options, top).lines()
+    yield summary.as_text(profile.summary)
+
+
+def stacks(nodes: Iterable[Node]) -> int:
+    """Return how many stacks, by the names of their functions, lead to these nodes or beyond."""
+    number, waiting = 0, list(nodes)
+    while waiting:
+        node = waiting.pop()
+        number += node.own > 0
+        waiting += node.children.values()
+    return number
+
+
+class _Drawing:
+    """A tree of calls, with what its columns are."""
+
+    def __init__(self, profile: Profile, options: Options, top: Node) -> None:
+        self._top = top
+        self._unit = profile.summary.unit
+        self._options = options
+        self._paint = Paint(options.color)
+        least = options.least if options.least is not None else 0.0 if options.top else LEAST
+        self._least = least
+        self._told = (0, "")
+        found = outline(top, Node.hottest, _wanted(top, options, least), self._matters)
+        self._rows = list(found)
+        self._inner = any(row.node and row.node.own and row.node.children for row in self._rows)
+        self._width = max(len(f"{round(top.total):,}"), len(self._unit)) + 1
+        self._own = max(self._width, len(OWN)) + 1
+        self._blank = " " * (self._width + self._own * self._inner + SHARE + 2 + BAR + 1)
+
+    def lines(self) -> Iterator[str]:
+        """Yield all of it."""
+        if self._options.title:
+            yield self._paint(self._options.title, "bold") + "\n\n"
+        yield self._head()
+        hidden: list[Node] = []
+        for line in self._rows:
+            hidden += line.hidden
+            yield self._line(line).rstrip() + "\n"
+        yield "\n"
+        if hidden:
+            yield self._paint(self._left_out(hidden), "dim") + "\n\n"
+
+    def _matters(self, hidden: list[Node]) -> bool:
+        """Whether the shares that are shown become another without these."""
+        return sum(node.total for node in hidden) >= 0.0005 * self._top.total
+
+    def _head(self) -> str:
+        own = f"{OWN:>{self._own}}" if self._inner else ""
+        text = f"{self._unit:>{self._width}}{own}{'share':>{SHARE}}"
+        return self._paint(text, "dim") + "\n"
+
+    def _line(self, line: Line[Node]) -> str:
+        paint, node = self._paint, line.node
+        lead = paint(line.lead, "dim")
+        if node is None:
+            total = sum(found.total for found in line.hidden)
+            text = f"… {plural(stacks(line.hidden), 'more stack')}"
+            return f"{paint(self._numbers(total, 0), 'dim')}{'':{BAR}} {lead}{paint(text, 'dim')}"
+        front = self._blank
+        if self._tells(line, node):
+            own = node.own if node.children else 0
+            front = f"{self._numbers(node.total, own)}{self._bar(node.total)} "
+        name = node.name or NAMELESS
+        if self._options.terminal:
+            name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
+        traced = line.above is None and not line.lead if self._options.callers else node.own
+        return front + lead + (paint(name, "bold") if traced else name)
+
+    def _tells(self, line: Line[Node], node: Node) -> bool:
+        """Whether the numbers of a line say more than those above it.
+
+        In a chain from which rare branches part at every other frame, they would not.
+        """
+        number, share = round(node.total), f"{100 * node.total / self._top.total:.1f}"
+        same = line.above is not None and self._told[1] == share
+        if same and (not node.own or (self._told[0] == number and not node.children)):
+            return False
+        self._told = number, share
+        return True
+
+    def _numbers(self, total: float, own: float) -> str:
+        """Return the columns in front of the tree."""
+        text = f"{round(total):>{self._width},}"
+        if self._inner:
+            text += f"{round(own):>{self._own},}" if own else " " * self._own
+        share = total / self._top.total
+        return text + f"{100 * share:>{SHARE - 2}.1f} %  "
+
+    def _bar(self, total: float) -> str:
+        share = total / self._top.total
+        style = "red" if share >= 0.5 else "yellow" if share >= 0.1 else "green"
+        return self._paint(bar(share, BAR), style)
+
+    def _left_out(self, hidden: list[Node]) -> str:
+        """Say how much was summed up, and by which option."""
+        calls = sum(node.total for node in hidden)
+        why = f"in branches with less than {100 * self._least:g} %; --min 0 shows them"
+        if self._options.top:
+            why = "left out by --top" + " and --min" * bool(self._least)
+        return (
+            f"({plural(stacks(hidden), 'stack')}, {round(calls):,} {self._unit}, "
+            f"{100 * calls / self._top.total:.1f} %, {why})"
+        )
+
+
+def _wanted(top: Node, options: Options, least: float) -> Callable[[Node], bool]:
+    """Return what says of a branch whether it is drawn."""
+    if options.top is None:
+        limit = least * top.total
+        return lambda node: node.total >= limit
+    marked = paths_to_top(top, Node.hottest, lambda node: node.own, options.top)
+    return lambda node: id(node) in marked and node.total >= least * top.total

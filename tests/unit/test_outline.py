@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""Outlines of trees: where lines are indented, and that each node is in one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kwalk.report.outline import Line, outline, paths_to_top
+
+Tree = dict[str, Any]
+TREES = st.recursive(
+    st.just({}), lambda below: st.dictionaries(st.sampled_from("abcdx"), below, max_size=4)
+)
+Named = tuple[str, Tree]
+
+
+def below(node: Named) -> list[Named]:
+    # One object for each node, for they are told apart by identity.
+    return node[1].setdefault("", [(name, tree) for name, tree in node[1].items() if name])
+
+
+def nodes(node: Named) -> list[Named]:
+    return [node, *(found for child in below(node) for found in nodes(child))]
+
+
+def drawn(tree: Tree, **more: Any) -> list[str]:
+    lines: list[Line[Named]] = list(outline(("", tree), below, lambda node: node[0] != "x", **more))
+    return [line.lead + (line.node[0] if line.node else f"({len(line.hidden)})") for line in lines]
+
+
+def test_only_branches_are_indented() -> None:
+    assert drawn({"a": {"b": {"c": {}, "d": {"a": {}}}}}) == ["a", "b", "├─c", "└─d", "  a"]
+    assert drawn({"a": {"b": {"c": {"a": {}, "b": {}}, "d": {}}}}) == [
+        "a",
+        "b",
+        "├─c",
+        "│ ├─a",
+        "│ └─b",
+        "└─d",
+    ]
+    assert drawn({"a": {}, "b": {"c": {}}}) == ["a", "b", "c"]
+
+
+def test_what_is_not_wanted_stands_where_it_parts_or_at_the_end_of_the_chain() -> None:
+    tree: Tree = {"a": {"x": {}, "b": {"x": {}, "c": {}}}}
+    assert drawn(tree) == ["a", "├─(1)", "b", "├─(1)", "c"]
+    assert drawn(tree, matters=lambda hidden: False) == ["a", "b", "c", "└─(2)"]
+    assert drawn({"x": {}, "a": {}}) == ["a", "(1)"]
+
+
+@given(TREES, st.booleans())
+def test_each_node_is_in_a_line_or_below_what_is_hidden(tree: Tree, matters: bool) -> None:
+    top = "", tree
+    shown, hidden = [], []
+    for line in outline(top, below, lambda node: node[0] != "x", lambda _: matters):
+        shown += [line.node] if line.node else []
+        hidden += [found for branch in line.hidden for found in nodes(branch)]
+        if line.above:
+            assert line.node in below(line.above)
+    assert not any(node[0] == "x" for node in shown)
+    assert sorted(map(id, [top, *shown, *hidden])) == sorted(map(id, nodes(top)))
+
+
+@given(TREES, st.integers(1, 5))
+def test_the_heaviest_are_marked_with_all_above_them(tree: Tree, most: int) -> None:
+    top = "", tree
+    weights = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 0.0}
+    marked = paths_to_top(top, below, lambda node: weights.get(node[0], 0.0), most)
+    everything = nodes(top)[1:]
+    heavy = sorted((weights.get(name, 0.0) for name, _ in everything), reverse=True)
+    # A marked node that has no marked one below is one of those that were looked for.
+    for node in everything:
+        if id(node) in marked and not any(id(child) in marked for child in below(node)):
+            assert weights.get(node[0], 0.0) >= min(heavy[:most])
+        for child in below(node):
+            assert id(child) not in marked or id(node) in marked
+    assert bool(marked) == any(heavy)
