@@ -12,6 +12,7 @@ from kwalk.errors import UsageError
 FORMATS = {
     "text": ("diff_text", "functions and stacks that changed, the largest change last"),
     "tree": ("diff_tree", "the merged tree, for a terminal"),
+    "flamegraph": ("diff_flame", "one page of HTML: red where there is more, blue where less"),
     "json": ("diff_json", "one JSON object: all stacks, both ledgers"),
 }
 BY = {

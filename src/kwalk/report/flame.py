@@ -51,7 +51,8 @@ class Header:
     :ivar ledger: One line each: hits = recorded + lost first, then causes, notes; for
         a difference, those of both recordings.
     :ivar timelines: Pairs of a label and bars, for each recording that has them.
-    :ivar unit: What was counted, such as ``calls``.
+    :ivar unit: What is drawn, such as ``calls``.
+    :ivar counted: What the timelines are of; "" where that is the unit.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Header:
     ledger: Sequence[str] = ()
     timelines: Sequence[tuple[str, Sequence[Bar]]] = ()
     unit: str = "calls"
+    counted: str = ""
 
 
 def of_calltree(node: calltree.Node, groups: Collection[str] = ()) -> FlameNode:

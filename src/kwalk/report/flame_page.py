@@ -53,7 +53,8 @@ def page(
         ),
         ledger="".join(f"<li>{_html(line)}</li>" for line in header.ledger),
         timelines="".join(
-            _timeline(label, list(bars), header.unit) for label, bars in header.timelines
+            _timeline(label, list(bars), header.counted or header.unit)
+            for label, bars in header.timelines
         ),
         light=_style(table, change, dark=False),
         dark=_style(table, change, dark=True),

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""A difference as a flame graph: one page of HTML, red where there is more, blue where less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kwalk.report import diff_words as words
+from kwalk.report.bars import bars
+from kwalk.report.diff import Diff, DiffNode
+from kwalk.report.flame import FlameNode, Header, facts
+from kwalk.report.flame_page import page
+from kwalk.report.formats import Options
+from kwalk.report.paint import Paint
+
+
+def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
+    """Yield the page: all stacks, whether or not chance explains what they changed by."""
+    tree = diff.tree()
+    if diff.grouped:
+        trees = {node.name: _drawn(node) for node in tree.children.values()}
+    else:
+        trees = {"": _drawn(tree)}
+    yield from page(trees, _header(diff, options), change=True, callers=options.callers)
+
+
+def _drawn(node: DiffNode) -> FlameNode:
+    children = [_drawn(child) for child in node.children.values()]
+    return FlameNode(node.name, node.total, node.before, node.own, "", children)
+
+
+def _header(diff: Diff, options: Options) -> Header:
+    sides = [("before", diff.before), ("after", diff.after)]
+    plain = Paint(False)
+    text = words.head(diff, plain) + words.verdict(diff) + "\n" + words.foot(diff, plain)
+    return Header(
+        title=options.title or f"{diff.after.profile.summary.function}: before and after",
+        facts=_facts(*(dict(facts(side.profile)) for _, side in sides)),
+        ledger=[line.strip() for line in text.splitlines() if line.strip()],
+        timelines=[
+            (label, bars(side.profile.timeline))
+            for label, side in sides
+            if side.profile.timeline.ends
+        ],
+        unit=diff.unit,
+        counted=diff.after.profile.summary.unit,
+    )
+
+
+def _facts(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str]]:
+    """Return what is known of both, once where it is the same."""
+    rows = []
+    for name in ("method", "kernel", "started", "CPUs"):
+        texts = before.get(name, ""), after.get(name, "")
+        text = texts[0] if texts[0] == texts[1] else " \N{RIGHTWARDS ARROW} ".join(texts)
+        rows.append((name, text))
+    return [row for row in rows if row[1]]
