@@ -24,7 +24,7 @@ measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 --
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
-	@echo "make flamegraph  from nothing to redis.html: what calls ip_rcv under redis"
+	@echo "make flamegraph  from nothing to a picture of what calls ip_rcv under redis"
 	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
 	@echo "make bench   cost of each method, and of other tools, to redis, counted in instructions"
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
@@ -54,13 +54,13 @@ venv: $(STAMP)
 demo: $(STAMP)
 	@$(VENV)/bin/python demo/demo.py
 
-# From nothing to a picture: redis.html, of what calls ip_rcv under redis (FUNC=... for another).
+# From nothing to a picture, build/flamegraph/redis.html, of what calls ip_rcv under redis (FUNC=... for another).
 FUNC ?= ip_rcv
 flamegraph: $(STAMP)
 	@mkdir -p build/flamegraph
 	@$(VENV)/bin/kwalk lab run --out build/flamegraph -- demo/redis.sh $(FUNC) build/flamegraph/redis.rec
-	@$(VENV)/bin/kwalk report build/flamegraph/redis.rec --format flamegraph -o redis.html
-	@echo "redis.html is the flame graph; kwalk report build/flamegraph/redis.rec has more"
+	@$(VENV)/bin/kwalk report build/flamegraph/redis.rec --format flamegraph -o build/flamegraph/redis.html
+	@echo "build/flamegraph/redis.html is the flame graph; kwalk report build/flamegraph/redis.rec has more"
 
 test: lint unit vm
 

@@ -12,7 +12,7 @@ until [ -s "$2" ]; do # attached
 	kill -0 "$recorder"
 	sleep 0.2
 done
-redis-benchmark -t set -n 50000 -q
+redis-benchmark -t set -n 50000 -q | tr '\r' '\n' | tail -n 1
 kill -INT "$recorder"
 wait "$recorder"
 kill "$server"
