@@ -267,6 +267,24 @@ def test_what_is_frozen_is_not_read(engine: Engine) -> None:
         screen.until(lambda: "frozen" not in screen.text and screen.lines[0][:40] != before[:40])
 
 
+def test_looking_takes_a_share_of_the_time_only(
+    run: Run, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    """As with a great many stacks."""
+
+    def feed(*_: object) -> None:
+        spent = time.process_time()
+        while time.process_time() < spent + 0.1:
+            pass
+        fed.append(time.monotonic())
+
+    fed: list[float] = []
+    monkeypatch.setattr("kwalk.top.model.Model.feed", feed)
+    run(main, "top", "ip_rcv", "--interval=0.05", "--duration=1.6")
+    assert 2 <= len(fed) <= 4
+    assert fed[1] - fed[0] > 0.4
+
+
 # Without a terminal
 
 

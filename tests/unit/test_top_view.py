@@ -55,6 +55,13 @@ def test_before_the_first_interval_it_says_so() -> None:
     assert lines[-3:-1] == ["nothing has been read yet", "every 1 s"]
 
 
+def test_an_interval_that_took_longer_says_so() -> None:
+    model = fed(counts(1), length=1.0)
+    assert "every 1 s · cost" in drawn(model)[-2]
+    model.feed(counts(2), 2.34, summary(counts(2)))
+    assert "every 1 s (took 2.3 s)" in drawn(model)[-2]
+
+
 def test_without_any_call_it_says_so() -> None:
     assert "nothing has called ip_rcv yet" in drawn(fed([]))
 

@@ -21,6 +21,8 @@ from kwalk.top.terminal import Terminal
 from kwalk.top.view import View
 
 LOOK_SECONDS = 0.5
+# Of a CPU, what looking may take: with thousands of stacks, intervals become longer instead.
+MOST_CPU = 0.2
 
 
 class Face(Protocol):
@@ -99,7 +101,7 @@ class Watcher:
         stopper, budget = session.stopper, session.budget
         last = self._started
         end = math.inf if duration is None else self._started + duration
-        anew = True
+        anew, rested = True, last
         while not stopper.stopped and (now := time.monotonic()) < end:
             for key in face.pressed():
                 anew = True
@@ -107,10 +109,15 @@ class Watcher:
                 if request and not request.save:
                     return
                 self._heed(request)
-            due = math.inf if model.frozen else last + model.interval
+            due = math.inf if model.frozen else max(last + model.interval, rested)
             if now >= due:
+                spent = time.process_time()
                 self._feed(now - last)
-                last, anew = now, True
+                if not face.show(model, True):
+                    return
+                last, anew = now, False
+                spent = time.process_time() - spent
+                rested = time.monotonic() + spent * (1 / MOST_CPU - 1)
                 continue
             if not face.show(model, anew):
                 return

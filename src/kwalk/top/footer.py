@@ -8,6 +8,8 @@ from kwalk.top.look import Line, Look
 from kwalk.top.model import Cost, Model
 from kwalk.words import plural
 
+# An interval is so much longer than it should be: there was too much to look at.
+LATE = 1.5
 _KEYS = (
     ("q", "quit"),
     ("?", "help"),
@@ -56,6 +58,8 @@ def how(model: Model, look: Look) -> Line:
     if model.summary:
         line.append(("dim", f"{model.summary.method} by {model.summary.attach}{look.between}"))
     line.append(("dim", f"every {model.interval:g} s"))
+    if model.length > LATE * model.interval:
+        line.append(("say", f" (took {model.length:.1f} s)"))
     if model.cost:
         line.append(("dim", f"{look.between}cost: {cost_text(model.cost)}"))
     return line

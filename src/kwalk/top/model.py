@@ -61,6 +61,7 @@ class Model:
     :param top: Show so many rows at most.
     :ivar name_for_file: What a recording is called if the user does not name it.
     :ivar seconds: Since tracing began, when it was last looked at.
+    :ivar length: Of the last interval, in seconds.
     :ivar summary: As it was then; None before.
     :ivar chosen: The selected row, where it is not simply the first.
     :ivar first: The row at the top of the list.
@@ -76,7 +77,7 @@ class Model:
         self.grouping = Grouping.BOTH if per else Grouping.STACKS
         self._whole = Book(_KEYS[self.grouping])
         self._books = {self.grouping: self._whole}
-        self.tick, self.seconds = 0, 0.0
+        self.tick, self.seconds, self.length = 0, 0.0, 0.0
         self.calls, self.rate = 0.0, 0.0
         self.rates: deque[float] = deque(maxlen=KEPT)
         self.about = False
@@ -103,6 +104,7 @@ class Model:
         """
         self.tick += 1
         self.seconds += length
+        self.length = length
         self.summary, self.cost = summary, cost
         self.about = any(count.scaled is not None for count in counts)
         for book in self._books.values():
