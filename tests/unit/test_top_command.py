@@ -163,7 +163,7 @@ def test_ctrl_backslash_does_not_leave_a_broken_terminal() -> None:
 
 
 def test_it_heeds_the_size_of_the_terminal() -> None:
-    with top(size=(120, 30)) as screen:
+    with top("--interval=600", size=(120, 30)) as screen:
         screen.until(lambda: screen.lines[-1].startswith("q quit"))
         screen.resize(60, 12)
         screen.until(lambda: len(screen.lines) == 12 and screen.lines[-1].startswith("q quit"))

@@ -44,6 +44,27 @@ def test_where_stacks_part_comes_before_what_is_nearer() -> None:
     assert made.lines == ["x ← function_0 … left", "y ← function_0 … right"]
 
 
+def test_what_tells_a_stack_from_others_has_room_before_what_lies_between() -> None:
+    between = [f"function_{number}" for number in range(20)]
+    every = [
+        stack("f", "x", *between, "a_caller", "more", "end"),
+        stack("f", "x", *between, "b_caller", "more", "end"),
+        stack("f", "y", "end"),
+    ]
+    lines = labels(every, 40, 80, MARKS).lines
+    assert lines == [
+        "x ← function_0 … a_caller ← more",
+        "x ← function_0 … b_caller ← more",
+        "y",
+    ]
+
+
+def test_a_function_that_calls_itself_is_in_common_once() -> None:
+    made = labels([stack("f", "a", "a", "b"), stack("f", "a", "b")], 80, 80, MARKS)
+    assert made.lines == ["a", "(nothing)"]
+    assert made.common == "f ← a ← ⋯ ← b"
+
+
 def test_a_stack_that_ends_where_others_go_on_is_told_so() -> None:
     made = labels([stack("f", "a"), stack("f", "a", "b"), stack("f", "a", "c")], 80, 80, MARKS)
     assert made.lines == ["(nothing)", "b", "c"]

@@ -115,6 +115,21 @@ def test_a_row_that_was_chosen_is_followed(down: str) -> None:
     assert model.cursor == 0
 
 
+def test_back_at_the_top_no_row_is_followed() -> None:
+    model = fed(counts(10, 5))
+    type_in(model, "j", "k")
+    model.feed(counts(11, 50), 1, summary(counts(11, 50)))
+    assert model.selected
+    assert (model.cursor, model.selected.stack) == (0, SENT)
+
+
+def test_what_is_grouped_later_has_its_past_in_order() -> None:
+    found = [Count(READ, 1, REDIS)], [Count(READ, 1, REDIS), Count(READ, 2, NGINX)]
+    model = fed(*found, [Count(READ, 4, REDIS), Count(READ, 2, NGINX)], per="pid")
+    press(model, "g")
+    assert [list(row.recent) for row in model.rows()] == [[(1, 1), (2, 2), (3, 3)]]
+
+
 def test_an_opened_stack_stays_open_wherever_it_moves() -> None:
     model = fed(counts(10, 5))
     type_in(model, "enter")
