@@ -162,12 +162,21 @@ def test_ctrl_backslash_does_not_leave_a_broken_terminal() -> None:
         assert screen.ends() == 0
 
 
-def test_it_heeds_the_size_of_the_terminal() -> None:
+def test_keys_and_the_size_of_the_terminal_are_heeded_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kwalk.commands.watching.LOOK_SECONDS", 600)
     with top("--interval=600", size=(120, 30)) as screen:
-        screen.until(lambda: screen.lines[-1].startswith("q quit"))
+        screen.shows("the first interval ends in 600 s")
+        screen.press("s")
+        screen.shows("sorted by total")
+        before = len(screen.raw)
         screen.resize(60, 12)
-        screen.until(lambda: len(screen.lines) == 12 and screen.lines[-1].startswith("q quit"))
-        assert all(len(line) <= 60 for line in screen.lines)
+        screen.until(lambda: b"\x1b[12;1H" in screen.raw[before:])
+        assert "sorted by total" in screen.lines[11]
+        assert b"\x1b[13;1H" not in screen.raw[before:]
+        screen.press("q")
+        assert screen.ends() == 0
 
 
 def test_an_error_is_told_once_the_terminal_is_restored(
