@@ -16,6 +16,7 @@ from kwalk.errors import KwalkError, OutputError
 COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
     "stream": "print every call of a kernel function with the stack that led to it",
+    "top": "watch the stacks that lead to a kernel function, live",
     "record": "count into a file, to look at later in every way",
     "report": "show a recording as text, tree, flame graph, or for other tools",
     "diff": "compare two recordings: what got more, what got less",
@@ -30,7 +31,7 @@ COMMANDS = {
 DEFAULT = "count"
 USAGE = 2
 # What follows "--" is a command of the user's, for argparse to keep its hands off.
-WITH_WORKLOAD = ("bench", "count", "record", "stream")
+WITH_WORKLOAD = ("bench", "count", "record", "stream", "top")
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from planted import Planted, record
 from kwalk import capture as captures
 from kwalk.decode import counts
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import stats
 from kwalk.probe.attach import Watch
 from kwalk.probe.load import Loaded
 from kwalk.probe.options import ProbeOptions
@@ -72,6 +74,7 @@ class Engine:
 
     :ivar ring: What the next read finds, one list of records a read.
     :ivar stacks: The helper's stacks by id; both maps hold the same.
+    :ivar info: What the kernel tells of the program.
     :ivar done: What was done to it, in order.
     """
 
@@ -88,6 +91,7 @@ class Engine:
         self.misses = {"recursion": 0}
         self.filtered = 0
         self.done: list[str] = []
+        self.info = bytes(256)
         self.brief = False
         self.active = 0
 
@@ -100,6 +104,7 @@ class Engine:
             map=maps.__getitem__,
             close=lambda: self.done.append("close"),
             detach=lambda: self.done.append("detach"),
+            program_info=lambda name: self.info,
         )
         method = self.method or options.method or Method.MANUAL
         self.brief = options.output == Output.BRIEF
@@ -169,6 +174,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     )
     ring = SimpleNamespace(batch=engine.batch, close=lambda: None)
     counters = SimpleNamespace(read=lambda: dict(engine.counters))
+    monkeypatch.setattr(stats, "measured", nullcontext)
     monkeypatch.setattr(captures, "check_access", lambda: None)
     monkeypatch.setattr(captures, "check_kernel", lambda symbols: None)
     monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)

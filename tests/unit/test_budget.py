@@ -141,7 +141,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def watched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[Budget, FakeCapture]:
     capture: Any = FakeCapture(machine)
-    monkeypatch.setattr(Budget, "_read", lambda _: machine.at)
+    monkeypatch.setattr(budgets, "read", lambda _: machine.at)
     return Budget(capture, 0.02), capture
 
 
@@ -165,6 +165,30 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
     assert summary.sampling.scale == capture.scale
     assert 0.01 < summary.sampling.cost < 0.022
     assert not summary.notes
+
+
+def test_what_it_says_can_go_elsewhere(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine, said = Machine(20_000, 10_000), []
+    budget, capture = watched(machine, monkeypatch)
+    budget.say = said.append
+    machine.run(0.5, capture.chances[-1])
+    clock[0] += 0.5
+    assert budget.tend()
+    assert len(said) == 1
+    assert said[0].startswith("budget 2 %: tracing costs about ")
+    assert capsys.readouterr().err == ""
+
+
+def test_shares_are_those_of_the_programs_and_of_the_reader() -> None:
+    before = Reading(100, 40, 7, 1000, 5)
+    now = Reading(1100, 40, 10_007, 1_001_000, 20_005)
+    programs, reader = budgets.shares(before, now, 220.0)
+    assert programs == pytest.approx((1000 * 220 + 10_000) / 1_000_000)
+    assert reader == pytest.approx(0.02)
+    assert budgets.shares(now, now, 220.0) == (0, 0)
+    assert budgets.shares(before, now._replace(hits=100), 220.0).reader == pytest.approx(0.02)
 
 
 def test_it_gives_up_and_says_so(

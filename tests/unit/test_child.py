@@ -85,3 +85,14 @@ def test_it_can_be_interrupted_though_kwalk_minds_signals_itself() -> None:
         signal.signal(signal.SIGTERM, old)
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, 0)
+
+
+def test_its_outputs_go_elsewhere_and_it_has_nothing_to_read(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    with (
+        told.open("wb") as file,
+        Child(["sh", "-c", "cat; echo a; echo b >&2"], file.fileno()) as it,
+    ):
+        it.go()
+        wait(lambda: ended(it.pid))
+    assert told.read_text() == "a\nb\n"

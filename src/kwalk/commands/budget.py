@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,17 @@ class Reading(NamedTuple):
     reader: int
 
 
+class Shares(NamedTuple):
+    """What tracing cost, as shares of the CPU time that the machine used.
+
+    :ivar programs: On every call that the function got.
+    :ivar reader: In this process.
+    """
+
+    programs: float
+    reader: float
+
+
 class Step(NamedTuple):
     """What a step came to.
 
@@ -60,6 +72,17 @@ class Step(NamedTuple):
 
     cost: float
     chance: float
+
+
+def shares(before: Reading, now: Reading, call_ns: float) -> Shares:
+    """Return what tracing cost between two readings.
+
+    :param call_ns: What any call costs.
+    """
+    hits, _, taken_ns, busy, reader = (b - a for a, b in zip(before, now, strict=True))
+    if busy <= 0:
+        return Shares(0.0, 0.0)
+    return Shares((hits * call_ns + taken_ns) / busy, reader / busy)
 
 
 def step(before: Reading, now: Reading, chance: float, budget: float, call_ns: float) -> Step:
@@ -75,7 +98,7 @@ def step(before: Reading, now: Reading, chance: float, budget: float, call_ns: f
     floor = hits * call_ns
     taken = max(hits - out, 1)
     more = taken_ns + reader  # what is there only because calls are taken
-    cost = (floor + more) / busy
+    cost = sum(shares(before, now, call_ns))
     allowed = AIM * budget * busy - floor
     if allowed <= 0:
         return Step(cost, 0.0)
@@ -89,10 +112,20 @@ def busy_ns(text: str) -> int:
     return (user + nice + system + irq + softirq) * _TICK_NS
 
 
+def read(capture: Capture) -> Reading:
+    """Return what the counters of a capture, and of the machine, say now."""
+    return Reading(*capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
+
+
+def _tell(text: str) -> None:
+    print(f"kwalk: {text}", file=sys.stderr, flush=True)
+
+
 class Budget:
     """Watches a capture and sets its chance; one that is never kept ends it.
 
     :param share: The budget, such as 0.02.
+    :ivar say: Is told what is going on, now and then.
     """
 
     def __init__(self, capture: Capture, share: float) -> None:
@@ -100,13 +133,11 @@ class Budget:
         self._share = share
         self._chance = FIRST_CHANCE
         self._call_ns = CALL_NS[capture.probe.attach]
+        self.say: Callable[[str], object] = _tell
         self.too_much = False
-        self._first = self._before = self._read()
+        self._first = self._before = read(capture)
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0
-
-    def _read(self) -> Reading:
-        return Reading(*self._capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
 
     def _step(self, before: Reading, now: Reading) -> Step:
         return step(before, now, self._chance, self._share, self._call_ns)
@@ -117,7 +148,7 @@ class Budget:
         if at < self._due:
             return True
         self._due = at + STEP_SECONDS
-        now = self._read()
+        now = read(self._capture)
         found = self._step(self._before, now)
         self._before = now
         # In two steps one after the other: nothing that can be chosen is cheap enough.
@@ -126,7 +157,7 @@ class Budget:
         self._capture.sample(self._chance)
         if self.too_much or at >= self._say_at:
             self._say_at = at + SAY_SECONDS
-            print(f"kwalk: {self.text(found.cost)}", file=sys.stderr, flush=True)
+            self.say(self.text(found.cost))
         return not self.too_much
 
     def text(self, cost: float) -> str:
@@ -140,7 +171,7 @@ class Budget:
 
     def report(self, summary: Summary) -> None:
         """Write into the summary how it was kept, once the capture has stopped."""
-        cost = self._step(self._first, self._read()).cost
+        cost = self._step(self._first, read(self._capture)).cost
         summary.sampling = Sampling(self._share, cost, self._capture.scale)
         if self.too_much:
             summary.notes.append(self.text(cost))

@@ -16,10 +16,12 @@ class Child:
     Use it in a ``with``: it does not outlive that.
 
     :param words: The command and its arguments.
+    :param output: Where its outputs go, with nothing for it to read; None leaves both as they are.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], output: int | None = None) -> None:
         self._words = list(words)
+        self._output = output
         held, self._let_go = os.pipe()
         self._failure, failed = os.pipe()  # closed by a successful exec, as Python's pipes are
         self.pid = os.fork()
@@ -36,6 +38,10 @@ class Child:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            if self._output is not None:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os.dup2(self._output, 1)
+                os.dup2(self._output, 2)
             if os.read(held, 1):
                 os.execvp(self._words[0], self._words)
         except OSError as error:

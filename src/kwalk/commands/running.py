@@ -56,6 +56,10 @@ class Stopper:
             self._alive.add(fd)
             self._poll.register(fd, select.POLLIN)
 
+    def listen(self, fd: int) -> None:
+        """Have ``wait`` return early, too, when there is something to be read here."""
+        self._poll.register(fd, select.POLLIN)
+
     def _stop(self, number: int, frame: object) -> None:
         self.stopped = True
 

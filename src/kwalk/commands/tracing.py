@@ -63,10 +63,12 @@ def tracing(
     args: argparse.Namespace,
     output: Output,
     check: Callable[[Capture], None] = lambda capture: None,
+    workload_output: int | None = None,
 ) -> Iterator[Session]:
     """Attach, and let the user's command run, if there is one.
 
     :param check: Looks at what has been attached, and raises if it won't do.
+    :param workload_output: See ``Child``.
     :raises KwalkError: if that cannot be.
     """
     if not args.functions and not args.freq:
@@ -81,7 +83,9 @@ def tracing(
         )
     with ExitStack() as stack:
         stopper = stack.enter_context(Stopper())
-        child = stack.enter_context(Child(args.workload)) if args.workload else None
+        child = None
+        if args.workload:
+            child = stack.enter_context(Child(args.workload, workload_output))
         wanted = filters(args, child.pid if child else None)
         chosen = options.probe_options(args, output, wanted)
         capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))

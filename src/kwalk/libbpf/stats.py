@@ -48,6 +48,11 @@ def programs() -> Costs:
     return costs
 
 
+def of_program(info: bytes) -> tuple[int, int]:
+    """Return time in nanoseconds and runs, of a program's ``struct bpf_prog_info``."""
+    return struct.unpack_from("<QQ", info, _COST) if len(info) >= _COST + 16 else (0, 0)
+
+
 def per_event(before: Costs, after: Costs) -> int | None:
     """Return the nanoseconds of one run of all programs that are new; None if none has run."""
     new = [cost for number, cost in after.items() if number not in before]

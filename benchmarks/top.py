@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Measure what ``kwalk top`` costs redis, at a terminal of 80x24, beside ``kwalk count``.
+
+As root, where nothing else runs, such as in the lab, whose clock can count instructions:
+
+    kwalk lab run --icount --timeout 3000 -- python benchmarks/top.py [FUNC [REQUESTS [RUNS]]]
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import sys
+import termios
+import threading
+import time
+
+from kwalk import __version__
+from kwalk.bench import own, workload
+from kwalk.bench.experiment import Experiment
+from kwalk.bench.results import Outcome
+from kwalk.bench.tool import NotHere, Tool
+from kwalk.report import bench
+
+COLUMNS, LINES = 80, 24
+_HEAD = re.compile(rb": ([\d,]+) calls = [\d,]+ stacks \+ ([\d,]+) lost  \(")
+
+
+class Top:
+    """``kwalk top`` at a terminal of its own; the other end is read by a thread, as it comes."""
+
+    def __init__(self, words: list[str]) -> None:
+        started = time.monotonic()
+        self._pid, self._fd = pty.fork()
+        if not self._pid:
+            os.environ["TERM"] = "xterm"
+            os.execv(sys.executable, [sys.executable, "-m", "kwalk", *words])
+        size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, size)
+        self._said = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        while b"ledger: " not in self._said:
+            if not self._thread.is_alive():
+                raise NotHere(self._said.decode(errors="replace"))
+            time.sleep(0.05)
+        self.attach_seconds = time.monotonic() - started
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._fd, 65536)
+            except OSError:  # the other end has been closed
+                return
+            if not data:
+                return
+            self._said += data
+
+    def cpu_seconds(self) -> float:
+        """As in ``Running``."""
+        with open(f"/proc/{self._pid}/schedstat") as file:
+            return int(file.read().split()[0]) / 1e9
+
+    def finish(self) -> Outcome:
+        """As in ``Running``: q, then what it says."""
+        os.write(self._fd, b"q")
+        self._thread.join(60)
+        os.waitpid(self._pid, 0)
+        self._pid = 0
+        found = _HEAD.search(bytes(self._said))
+        if not found:
+            raise NotHere("it said nothing in the end")
+        hits, lost = (int(number.replace(b",", b"")) for number in found.groups())
+        return Outcome(hits, lost)
+
+    def kill(self) -> None:
+        """As in ``Running``."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+class TopTool:
+    """As ``kwalk.bench.tool.Tool``."""
+
+    def __init__(self, function: str, *words: str) -> None:
+        self.name = " ".join(["top", *words])
+        self._words = ["top", function, *words]
+
+    def start(self) -> Top:
+        """As in ``Tool``."""
+        return Top(self._words)
+
+    def version(self) -> str:
+        """As in ``Tool``."""
+        return f"kwalk {__version__}"
+
+
+def main(function: str = "ip_rcv", requests: str = "100000", runs: str = "2") -> int:
+    """Measure, and print the table."""
+    tools: list[Tool] = [own.kwalk(function, "count", "auto", "auto", "count"), TopTool(function)]
+    with workload.redis(int(requests), "auto") as load:
+        it = Experiment(function, "count", tools, load, lambda text: print(text, flush=True))
+        it.run(int(runs))
+        print(bench.as_text(it.results, 110))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

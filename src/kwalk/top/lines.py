@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""What ``kwalk top`` prints where it can't draw: a block of lines for each interval."""
+
+from __future__ import annotations
+
+from kwalk.top import footer
+from kwalk.top.labels import labels
+from kwalk.top.look import Look, plain, text_of
+from kwalk.top.model import Model
+from kwalk.top.numbers import length, short, whole
+
+
+def block(model: Model, width: int, look: Look) -> str:
+    """Return the hottest stacks of the last interval, a line each, and the ledger of now."""
+    about = "about " if model.about else ""
+    rows = [row for row in model.rows() if row.rate]
+    stacks = list(dict.fromkeys(row.stack for row in rows if row.stack))
+    made = labels(stacks, max(width - 26, 30), width - 11, look.marks)
+    names = dict(zip(stacks, made.lines, strict=True))
+    lines = [
+        f"--- {length(model.seconds)}: {about}{short(model.rate)}/s, {about}{model.calls:,.0f} "
+        f"{model.unit}, {model.total_rows:,} stacks"
+    ]
+    lines += [f"  in all: {made.common}"] if made.common else []
+    for row in rows:
+        group = f"{plain(str(row.group))}: " if row.group else ""
+        name = names[row.stack] if row.stack else ""
+        share = 100 * row.rate / model.rate
+        lines.append(f"{short(row.rate):>6}/s {share:5.1f}% {whole(row.calls):>9}  {group}{name}")
+    lines += ["  " + text_of(line) for line in footer.ledger(model)]
+    if model.cost:
+        lines.append(f"  cost: {footer.cost_text(model.cost)}")
+    return "\n".join(lines) + "\n\n"

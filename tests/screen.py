@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""A program at a terminal of its own: what it shows and what it is told."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import pyte
+
+LEAVES = b"\x1b[?1049l"
+
+
+class Screen:
+    """Runs a function in a process of its own, with a terminal; use it in a ``with``.
+
+    :param main: Returns the exit code.
+    :param env: More variables of its environment; TERM is xterm.
+    :ivar raw: All that it wrote.
+    """
+
+    def __init__(
+        self,
+        main: Callable[[], int],
+        columns: int = 80,
+        lines: int = 24,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self._screen)
+        self.raw = b""
+        held, let_go = os.pipe()
+        self.pid, self._fd = pty.fork()
+        if not self.pid:
+            code = 99
+            try:
+                os.read(held, 1)
+                # pytest has put others in their place.
+                for name in ("stdin", "stdout", "stderr"):
+                    setattr(sys, name, getattr(sys, f"__{name}__"))
+                sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+                os.environ |= {"TERM": "xterm"} | (env or {})
+                code = main()
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        os.close(held)
+        self._size(columns, lines)
+        self.mode = self.now()
+        os.write(let_go, b"!")
+        os.close(let_go)
+        self.status: int | None = None
+
+    def _size(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+    def now(self) -> list[Any]:
+        """The terminal's mode."""
+        return termios.tcgetattr(self._fd)
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Give it another size."""
+        self._screen.resize(lines, columns)
+        self._size(columns, lines)
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self._fd, keys.encode())
+
+    def hang_up(self) -> None:
+        """Take the terminal away, as when a connection breaks."""
+        spare = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(spare, self._fd)
+        os.close(spare)
+
+    def _take(self, seconds: float) -> bool:
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # nobody has it open any more
+            return False
+        self.raw += data
+        self._stream.feed(data)
+        return bool(data)
+
+    @property
+    def lines(self) -> list[str]:
+        """What is shown."""
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        """What is shown, as one text."""
+        return "\n".join(self.lines)
+
+    def until(self, shown: Callable[[], object], seconds: float = 30) -> None:
+        """Wait until something is shown.
+
+        :raises AssertionError: if it is not, with what is.
+        """
+        deadline = time.monotonic() + seconds
+        while not shown():
+            self._take(0.05)
+            assert time.monotonic() < deadline, self.text
+
+    def shows(self, text: str, seconds: float = 30) -> None:
+        """Wait for a text."""
+        self.until(lambda: text in self.text, seconds)
+
+    def stops(self, seconds: float = 30) -> None:
+        """Wait until it has been stopped, as by Ctrl-Z."""
+        self._wait(os.WUNTRACED, seconds)
+
+    def ends(self, seconds: float = 30) -> int:
+        """Wait for its end and return its exit code."""
+        self.status = self._wait(0, seconds)
+        while self._take(0.1):
+            pass
+        return os.waitstatus_to_exitcode(self.status)
+
+    def _wait(self, options: int, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        while True:
+            self._take(0.02)
+            pid, status = os.waitpid(self.pid, os.WNOHANG | options)
+            if pid:
+                return status
+            assert time.monotonic() < deadline, self.text

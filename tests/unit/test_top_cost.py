@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""What tracing costs while it goes on, without a kernel."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kwalk.commands import cost as costs
+from kwalk.commands.budget import CALL_NS, Reading
+from kwalk.commands.cost import MEASURE_EVERY, Meter
+from kwalk.errors import KwalkError
+from kwalk.libbpf import stats
+from kwalk.top.model import Cost
+
+SECOND = 10**9
+CALL = CALL_NS["fentry"]
+
+
+class World:
+    """A function that is called 1000 times a second, by one of two busy CPUs.
+
+    :ivar run_ns: What a run of the program takes.
+    :ivar spans: In which seconds the kernel measures runs.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0
+        self.run_ns = 500
+        self.measured: tuple[int, int] = (0, 0)
+        self.measuring = self.refuses = False
+        self.spans: list[int] = []
+        monkeypatch.setattr(costs, "read", self.read)
+        monkeypatch.setattr(stats, "measured", self.stats)
+
+    def read(self, capture: Any) -> Reading:
+        taken = self.now * 7_000_000 if capture.options.chance else 0
+        return Reading(1000 * self.now, 0, taken, 2 * SECOND * self.now, 10_000_000 * self.now)
+
+    @contextmanager
+    def stats(self) -> Iterator[None]:
+        if self.refuses:
+            raise KwalkError("the kernel does not measure BPF programs")
+        self.measuring = True
+        yield
+        self.measuring = False
+
+    def info(self, name: str) -> bytes:
+        assert name == "kw_fentry"
+        return struct.pack("<192xQQ48x", *self.measured)
+
+    def second(self) -> None:
+        self.now += 1
+        if self.measuring:
+            self.spans.append(self.now)
+            spent, runs = self.measured
+            self.measured = spent + 1000 * self.run_ns, runs + 1000
+
+    def capture(self, sampled: bool = False) -> Any:
+        obj = SimpleNamespace(program_info=self.info)
+        probe = SimpleNamespace(attach="fentry", program="kw_fentry", obj=obj)
+        return SimpleNamespace(
+            probe=probe, options=SimpleNamespace(chance=0.5 if sampled else None)
+        )
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def test_runs_are_measured_now_and_then_and_taken_for_all(world: World) -> None:
+    found = []
+    with Meter(world.capture()) as meter:
+        for _ in range(2 * MEASURE_EVERY + 1):
+            world.second()
+            found.append(meter.look())
+        assert world.measuring
+    assert not world.measuring
+    assert found[0] == Cost(None, 0.005)
+    assert world.spans == [2, MEASURE_EVERY + 2]
+    for cost in found[1:]:
+        assert cost.programs == pytest.approx(1000 * (CALL + 500) / (2 * SECOND))
+        assert cost.reader == pytest.approx(0.005)
+
+
+def test_a_cost_that_changes_is_followed(world: World) -> None:
+    with Meter(world.capture()) as meter:
+        for second in range(MEASURE_EVERY + 3):
+            world.run_ns = 500 if second < 5 else 900
+            world.second()
+            cost = meter.look()
+    assert cost.programs == pytest.approx(1000 * (CALL + 900) / (2 * SECOND))
+
+
+def test_a_kernel_that_does_not_measure_leaves_it_unknown(world: World) -> None:
+    world.refuses = True
+    with Meter(world.capture()) as meter:
+        for _ in range(3):
+            world.second()
+            assert meter.look() == Cost(None, 0.005)
+
+
+def test_where_calls_are_sampled_the_program_tells(world: World) -> None:
+    with Meter(world.capture(sampled=True)) as meter:
+        world.second()
+        found = meter.look()
+    assert found.programs == pytest.approx((1000 * CALL + 7_000_000) / (2 * SECOND))
+    assert world.spans == []
+
+
+def test_nothing_is_made_of_no_runs(world: World) -> None:
+    with Meter(world.capture()) as meter:
+        meter.look()
+        assert meter.look() == Cost(None, 0.0)
