@@ -28,14 +28,17 @@ static __always_inline bool kw_in_set(__u64 *set, __u32 number)
 
 static __always_inline bool kw_is_named(const struct task_struct *task)
 {
-	__u64 low = ((const __u64 *)task->comm)[0], high = ((const __u64 *)task->comm)[1];
+	const __u64 *comm = (const __u64 *)task->comm;
+	__u64 low = comm[0];
 	__u32 i;
 
 #pragma unroll
 	for (i = 0; i < KW_FILTER_VALUES; i++) {
 		if (i >= cfg.comms)
 			return false;
-		if (low == cfg.comm[2 * i] && high == cfg.comm[2 * i + 1])
+		/* The second word is hardly ever asked for. */
+		if (low == cfg.comm[2 * i] &&
+		    *(const volatile __u64 *)(comm + 1) == cfg.comm[2 * i + 1])
 			return true;
 	}
 	return false;

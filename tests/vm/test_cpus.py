@@ -217,8 +217,9 @@ def test_a_cpu_that_goes_and_comes_back() -> None:
     assert set(ledger.lost) <= NEVER_RUN
     assert all(on_cpu(counts, cpu) > 100 for cpu in range(CPUS))
     assert on_cpu(counts, CPUS - 1) > before > 0
-    trouble = subprocess.run(["dmesg", "--level=err,warn"], capture_output=True, text=True)
-    assert not trouble.stdout.strip()
+    told = subprocess.run(["dmesg", "--level=err,warn"], capture_output=True, text=True).stdout
+    # An interrupt that came while the CPU went: the kernel says so, whoever traces.
+    assert not [line for line in told.splitlines() if "APIC: Stale IRR" not in line]
 
 
 def on_cpu(counts: list[Count], cpu: int) -> int:
