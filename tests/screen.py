@@ -40,6 +40,7 @@ class Screen:
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
+        self._closed = False
         held, let_go = os.pipe()
         self.pid, self._fd = pty.fork()
         if not self.pid:
@@ -106,6 +107,7 @@ class Screen:
         try:
             data = os.read(self._fd, 65536)
         except OSError:  # nobody has it open any more
+            self._closed = True
             return False
         self.raw += data
         self._stream.feed(data)
@@ -129,6 +131,7 @@ class Screen:
         deadline = time.monotonic() + seconds
         while not shown():
             self._take(0.05)
+            assert not self._closed, f"it has ended:\n{self.text}"
             assert time.monotonic() < deadline, self.text
 
     def shows(self, text: str, seconds: float = 30) -> None:

@@ -106,6 +106,8 @@ def test_what_was_counted_so_far_is_saved(tmp_path: Path) -> None:
         screen.shows("not saved: /nowhere/it.rec cannot be written: No such file or directory")
         screen.press("q")
         assert screen.ends() == 0
+        after = screen.raw.partition(LEAVES)[2].decode()
+        assert after.count(f"kwalk: saved 2 stacks; `kwalk report {path}` shows them") == 1
     profile = load(str(path))
     assert [(count.count, str(count.group)) for count in profile.counts] == [
         (1000, "redis (7)"), (5000, "nginx (8)"),
@@ -223,6 +225,16 @@ def test_without_color_only_the_cursor_is_moved() -> None:
         drawn = screen.raw.partition(LEAVES)[0]
     assert b"\x1b[1m" not in drawn
     assert b"\x1b[7m" not in drawn
+
+
+def test_a_locale_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locale.nl_langinfo", lambda item: "ANSI_X3.4-1968")
+    with top() as screen:
+        screen.shows("6,000 calls")
+        screen.shows("> ")
+        screen.press("q")
+        assert screen.ends() == 0
+        assert screen.raw.isascii()
 
 
 def test_a_dumb_terminal_gets_lines() -> None:

@@ -76,8 +76,9 @@ class TopCommand:
             output = said.fileno() if said else None
             session = stack.enter_context(tracing(args, Output.COUNT, check, output))
             failed = None
+            saved: list[str] = []
             try:
-                _watch(session, args, screen)
+                _watch(session, args, screen, saved)
             except OutputError as error:
                 failed = error
             capture = session.capture
@@ -88,13 +89,16 @@ class TopCommand:
                 _pass_on(said)
             profile = Profile(counts, summary)
             failed = failed or _print(profile, args.top or (LAST if screen else TOP))
+        for text in saved:
+            print(f"kwalk: {text}", file=sys.stderr)
         return Finished(summary, failed).conclude(capture.symbolizer, args.strict)
 
 
-def _watch(session: Session, args: argparse.Namespace, screen: bool) -> None:
+def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list[str]) -> None:
     """Show what is counted until told to stop.
 
     :param screen: Standard output is a terminal that can be drawn on.
+    :param saved: Takes a line for each recording that was written.
     :raises OutputError: if it can't be shown any more.
     """
     import shutil
@@ -108,14 +112,14 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool) -> None:
 
     capture, budget = session.capture, session.budget
     probe = capture.probe
-    look = UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ASCII
+    look = UNICODE if _speaks_unicode() else ASCII
     top = args.top or (None if screen else TOP)
     model = Model(probe.selection.label, capture.unit, args.per or "", top, args.interval)
     unwinder = Unwinder(probe.unwinder).name.lower().replace("_", " ")
     known = facts(args.words, unwinder, capture.symbols.address("_text"))
     with ExitStack() as stack:
         meter = stack.enter_context(Meter(capture))
-        watcher = Watcher(session, model, meter, known)
+        watcher = Watcher(session, model, meter, known, saved)
         if not screen:
             width = shutil.get_terminal_size((100, 24)).columns
             watcher.run(Lines(width, look), args.duration)
@@ -126,6 +130,15 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool) -> None:
         if budget:
             budget.say = model.tell_sampling
         watcher.run(Screen(terminal, look, not os.environ.get("NO_COLOR")), args.duration)
+
+
+def _speaks_unicode() -> bool:
+    """Whether what reads standard output takes UTF-8."""
+    import locale
+
+    # With LC_ALL=C Python's own answer is UTF-8 all the same (PEP 540).
+    encodings = sys.stdout.encoding or "", locale.nl_langinfo(locale.CODESET)
+    return all(name.lower().startswith("utf") for name in encodings)
 
 
 def _print(profile: Profile, top: int) -> OutputError | None:

@@ -84,11 +84,19 @@ class Watcher:
     """Feeds a model from a capture.
 
     :param facts: Of recordings; see ``Profile.facts``.
+    :param saved: Takes a line for each recording that was written.
     """
 
-    def __init__(self, session: Session, model: Model, meter: Meter, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        model: Model,
+        meter: Meter,
+        facts: dict[str, Any],
+        saved: list[str],
+    ) -> None:
         self._session, self._model, self._meter = session, model, meter
-        self._facts = facts
+        self._facts, self._saved = facts, saved
         self._started = time.monotonic()
 
     def run(self, face: Face, duration: float | None = None) -> None:
@@ -153,4 +161,6 @@ class Watcher:
             if self._session.budget:
                 self._session.budget.report(summary)
             recorder.end(counts, time.monotonic() - self._started, summary)
-        return f"saved {len(counts):,} stacks; `kwalk report {path}` shows them"
+        text = f"saved {len(counts):,} stacks; `kwalk report {path}` shows them"
+        self._saved.append(text)
+        return text
