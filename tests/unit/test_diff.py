@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -186,6 +187,18 @@ def test_a_busier_load_leaves_its_shares_as_they_were() -> None:
     before, after = profile(*rows), profile(*(replace(row, count=3000) for row in rows))
     assert not any(change.certain for change in compare(before, after, By.SHARE).stacks)
     assert all(change.certain for change in compare(before, after, By.COUNT).stacks)
+
+
+def test_shares_are_compared_as_shares_are() -> None:
+    """By the test of two proportions: what one stack gains others lose."""
+    found, rest = stack("ip_rcv", "a"), stack("ip_rcv", "b")
+    diff = compare(
+        profile(Count(found, 6000), Count(rest, 4000)),
+        profile(Count(found, 5800), Count(rest, 4200)),
+        By.SHARE,
+    )
+    known = 0.02 / math.sqrt(0.59 * 0.41 * 2 / 10_000)
+    assert [change.surprise for change in diff.stacks] == pytest.approx([known, known], rel=0.02)
 
 
 def test_an_unsteady_load_has_to_change_by_more() -> None:

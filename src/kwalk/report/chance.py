@@ -40,20 +40,24 @@ def surprise(before: Sample, after: Sample) -> float:
     """
     exposures = before.exposure / before.each, after.exposure / after.each
     both = before.count + after.count
-    if not both or not all(exposures):
+    expected = [both * exposure / (sum(exposures) or 1.0) for exposure in exposures]
+    if not all(expected):
         return 0.0
-    expected = both * exposures[0] / sum(exposures)
-    off = before.count - expected
+    # The same for both, with opposite signs; taken from the smaller one, which knows it better.
+    off = before.count - expected[0]
+    if expected[1] < expected[0]:
+        off = expected[1] - after.count
     nearer = math.copysign(max(abs(off) - 0.5, 0.0), off)
-    return math.sqrt(
-        _deviance(expected + nearer, expected)
-        + _deviance(both - expected - nearer, both - expected)
-    )
+    return math.sqrt(_deviance(nearer, expected[0]) + _deviance(-nearer, expected[1]))
 
 
-def _deviance(count: float, expected: float) -> float:
-    logs = count * math.log(count / expected) if count > 0 else 0.0
-    return max(2 * (logs - count + expected), 0.0)
+def _deviance(off: float, expected: float) -> float:
+    """Return that of a count which is off by so much."""
+    part = off / expected
+    if abs(part) < 1e-4:  # where the exact terms all but cancel
+        return off * part * (1 - part / 3)
+    logs = (expected + off) * math.log1p(part) if part > -1 else 0.0
+    return max(2 * (logs - off), 0.0)
 
 
 def threshold(comparisons: int) -> float:
