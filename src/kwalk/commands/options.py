@@ -8,14 +8,13 @@ import fnmatch
 import math
 import re
 
+from kwalk.choices import ATTACHES, METHODS, PER
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
+from kwalk.transport.abi import MAX_FRAMES, Output
 
-PER = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
 RECORDING = "kwalk.rec"
 FIRST_CHANCE = 0.01  # to be taken, until it is known what a call costs
-METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 
 
 def positive_int(text: str) -> int:
@@ -225,7 +224,7 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
     """Declare how to attach and how much memory to take."""
     parser.add_argument(
         "--attach",
-        choices=("auto", "kprobe", "fentry", "kprobe.multi"),
+        choices=ATTACHES,
         default="auto",
         help="way of attaching; auto takes the cheapest that the kernel lets us have: fentry for "
         "one function, kprobe.multi for many. For r:FUNC these mean fexit and kretprobes",

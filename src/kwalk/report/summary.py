@@ -31,6 +31,8 @@ CAUSES = {
     "kprobe_missed": "another kprobe was being handled on that CPU, or too many calls were under "
     "way to trace their returns",
     "output_closed": "the output was not read any more, or there was no room for it",
+    "after_snapshot": "they came while the snapshot was taken",
+    "not_taken": "nobody took them from the stream",
     "past_count": "they came after the last one that --count asked for",
 }
 
@@ -78,7 +80,15 @@ def _verify_data(verify: Verify) -> dict[str, Any]:
 
 
 # Calls that were not wanted: somebody else's, too many, or after the last one.
-UNWANTED = {"past_count", "sampled_out", "filtered", "user_mode", "other_callers"}
+UNWANTED = {
+    "after_snapshot",
+    "filtered",
+    "not_taken",
+    "other_callers",
+    "past_count",
+    "sampled_out",
+    "user_mode",
+}
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
