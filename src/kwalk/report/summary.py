@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kwalk.ledger import Summary, TreeUse, Verify
+from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -91,13 +91,18 @@ UNWANTED = {
 }
 
 
+def lost_any(ledger: Ledger) -> bool:
+    """Whether a call was lost that was wanted, or is not accounted for."""
+    return bool(set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance)
+
+
 def exit_code(summary: Summary, strict: bool = False) -> int:
     """Return 1 if ``--verify`` found a difference, else 0.
 
     :param strict: Also if a call was lost that was wanted, or is not accounted for.
     """
-    verify, ledger = summary.verify, summary.ledger
-    if strict and (set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance):
+    verify = summary.verify
+    if strict and lost_any(summary.ledger):
         return 1
     return int(bool(verify and verify.every and verify.mismatches))
 
