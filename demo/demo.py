@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The demo: the same path to ip_rcv, found by helper and by manual, side by side.
 
-Boots a kernel with ORC tables and one with frame pointers in the lab, lets guest.py put a load
-on redis and run kwalk in each, and draws what comes back. The guests' clocks count instructions, so
+Boots a kernel with ORC tables and one with frame pointers in the lab, lets guest.py put a load on
+redis and run kwalk in each, and prints what comes back. The guests' clocks count instructions, so
 that what tracing costs is the same on every machine, however busy.
 """
 
@@ -16,9 +16,6 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
-
-import drawing
 
 from kwalk.cli import guarded
 from kwalk.errors import KwalkError, NotSupported
@@ -29,7 +26,8 @@ GUEST = Path(__file__).with_name("guest.py")
 TOOLS = ("redis-server", "redis-benchmark")  # the guest runs on this machine's own files
 TIMEOUT = "300"  # seconds for a guest's work, many times what it takes on an idle machine
 START = time.monotonic()
-Found = dict[str, Any]  # what guest.py writes
+WIDTH = str(max(70, shutil.get_terminal_size((100, 24)).columns))
+Found = dict[str, str]  # what guest.py writes
 
 
 def say(text: str, kernel: str = "") -> None:
@@ -64,7 +62,7 @@ def start(kernel: Kernel, folder: Path) -> subprocess.Popen[str]:
     out.mkdir()
     words = [sys.executable, "-m", "kwalk", "lab", "run", "--kernel", kernel.name]
     words += ["--icount", "--timeout", TIMEOUT, "--out", str(out), "--"]
-    words += [sys.executable, str(GUEST), str(out / "result.json")]
+    words += [sys.executable, str(GUEST), str(out / "result.json"), WIDTH]
     with (folder / f"{kernel.name}.errors").open("w") as errors:
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
 
@@ -105,9 +103,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kwalk-demo-") as folder:
         results = run_guests(chosen, Path(folder))
     for kernel, result in zip(chosen, results, strict=True):
-        title = f"{kernel.name}: Linux {kernel.release}, unwinder: {kernel.unwinder}"
-        drawing.draw(title, result["methods"])
-    print("\nThe methods ran one after the other, so their calls are not the same ones.")
+        print(f"\n{kernel.name}\n{len(kernel.name) * '='}\n\n{result['compare'].rstrip()}")
     for kernel, result in zip(chosen, results, strict=True):
         print(f"\nWhat each method costs redis on {kernel.name}:\n\n{result['bench'].rstrip()}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from kwalk.decode.calls import Calls
@@ -12,7 +13,7 @@ from kwalk.decode.comparison import Comparison, self_check_notes
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
 from kwalk.decode.groups import Groups
-from kwalk.decode.records import batch_of_rows
+from kwalk.decode.records import Record, batch_of_rows
 from kwalk.decode.shape import Shape
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
@@ -26,7 +27,7 @@ from kwalk.probe.events import choose, is_tracer
 from kwalk.probe.load import ring_bytes
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe, selection_notes
-from kwalk.stack import Count
+from kwalk.stack import Count, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import NO_ADDRESS, Method, Output, Place, Unwinder
 from kwalk.transport.counters import Counters, kernel_misses, kernel_release
@@ -91,6 +92,7 @@ class Capture:
         self._walked = WalkedRecords(contexts, self._comparison, self._calls, brief)
         self._helper = HelperRecords(self._ring, self._maps, table, contexts, brief)
         self._ledger = Ledger()
+        self._manual = Ledger()
         self._misses: dict[str, int] = {}
 
     def _make_shape(self) -> Shape | None:
@@ -201,21 +203,37 @@ class Capture:
                 kept.append(record)
             yield batch_of_rows(kept, calls, brief)
 
-    def read_both(self) -> Iterator[tuple[Event, Event | None]]:
-        """Yield (manual, helper) pairs of the same event; helper is None where it lost the stack.
+    def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
+        """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
 
-        For captures with ``Method.BOTH``; the ledger counts the helper's side.
+        For captures with ``Method.BOTH``; see ``ledgers``.
         """
         for record, stack, cause in self._helper:
             walked = self._walked.stack(record)
-            if stack is None:
-                self._ledger.lose(cause, 1)
-            else:
-                self._ledger.record(stack, 1)
+            for ledger, found, lost in (
+                (self._ledger, stack, cause),
+                (self._manual, walked, "no_entry_frame"),
+            ):
+                if found:
+                    ledger.record(found, 1)
+                else:
+                    ledger.lose(lost, 1)
+            yield record, walked, stack, cause
+
+    def read_both(self) -> Iterator[tuple[Event, Event | None]]:
+        """Yield (manual, helper) pairs of the same event; helper is None where it lost the stack.
+
+        For captures with ``Method.BOTH``; the summary's ledger is that of the helper's side.
+        """
+        for record, walked, stack, _ in self.pairs():
             if walked:
                 manual = Event(record.time_ns, record.who(), walked)
                 helper = Event(record.time_ns, record.who(), stack) if stack else None
                 yield manual, helper
+
+    def ledgers(self) -> tuple[Ledger, Ledger]:
+        """Return manual's and the helper's (``Method.BOTH``); final when ``summary`` is."""
+        return self._whole(self._manual), self._whole(self._ledger)
 
     def drop(self, batch: Batch, cause: str) -> None:
         """Count events that were yielded, but not used, as lost to ``cause``."""
@@ -257,13 +275,28 @@ class Capture:
     def summary(self) -> Summary:
         """Return what was captured; final after ``stop`` and a last look at events or counts."""
         probe, counted = self.probe, self._counters.read()
-        ledger = Ledger(
-            hits=probe.hits(),
-            recorded=self._ledger.recorded,
-            lost=dict(self._ledger.lost),
-            truncated=self._ledger.truncated,
-            fallback=self._ledger.fallback,
+        walked = probe.method & Method.MANUAL
+        return Summary(
+            function=probe.selection.label,
+            method=probe.method.name.lower() if probe.method.name else "",
+            attach=probe.attach,
+            kernel=kernel_release(),
+            unit=self.unit,
+            ledger=self._whole(self._ledger),
+            notes=[
+                *probe.notes,
+                *selection_notes(probe),
+                *([] if self.options.method else self_check_notes(counted)),
+            ],
+            verify=self._comparison.verify(counted) if walked else None,
+            tree=self._tree_use(counted["pool_full"]) if walked else None,
         )
+
+    def _whole(self, read: Ledger) -> Ledger:
+        """Return the ledger of what was read, together with what the kernel counted."""
+        probe = self.probe
+        counted = self._counters.read()
+        ledger = replace(read, hits=probe.hits(), lost=dict(read.lost), uncounted=[])
         for name, number in counted.items():
             if name.startswith("lost_"):
                 ledger.lose(name.removeprefix("lost_"), number)
@@ -274,22 +307,7 @@ class Capture:
             ledger.lose(cause, number)
         if uncounted := probe.uncounted():
             ledger.uncounted.append(uncounted)
-        walked = probe.method & Method.MANUAL
-        return Summary(
-            function=probe.selection.label,
-            method=probe.method.name.lower() if probe.method.name else "",
-            attach=probe.attach,
-            kernel=kernel_release(),
-            unit=self.unit,
-            ledger=ledger,
-            notes=[
-                *probe.notes,
-                *selection_notes(probe),
-                *([] if self.options.method else self_check_notes(counted)),
-            ],
-            verify=self._comparison.verify(counted) if walked else None,
-            tree=self._tree_use(counted["pool_full"]) if walked else None,
-        )
+        return ledger
 
     def _tree_use(self, full: int) -> TreeUse:
         # CPUs that ask for the last node at once all count as users of one.

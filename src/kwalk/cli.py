@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "show a recording as text, tree, flame graph, or for other tools",
     "diff": "compare two recordings: what got more, what got less",
     "info": "say what a recording is of, and what it lost",
+    "compare": "show helper and manual on the same calls, side by side, and what each costs",
     "bench": "measure what tracing a function costs a workload, by each method",
     "functions": "list the kernel functions of a name or pattern, and why some can't be traced",
     "doctor": "say what this kernel offers, what kwalk will use, and why not more",
@@ -31,7 +32,7 @@ COMMANDS = {
 DEFAULT = "count"
 USAGE = 2
 # What follows "--" is a command of the user's, for argparse to keep its hands off.
-WITH_WORKLOAD = ("bench", "count", "record", "stream", "top")
+WITH_WORKLOAD = ("bench", "compare", "count", "record", "stream", "top")
 
 
 def build_parser(name: str | None) -> argparse.ArgumentParser:

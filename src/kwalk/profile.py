@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,3 +66,27 @@ class Profile:
     def seconds(self) -> float:
         """How long it took; 0 where that was not recorded."""
         return self.timeline.ends[-1] if self.timeline.ends else 0.0
+
+    def __add__(self, other: Profile) -> Profile:
+        """See ``merging.merge``."""
+        from kwalk.merging import merge
+
+        return merge([self, other])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as a recording, as ``kwalk record`` does.
+
+        :raises KwalkError: if the file cannot be written.
+        """
+        from kwalk.recording.files import save
+
+        save(self, path)
+
+    def to_pandas(self) -> Any:
+        """Return a ``pandas.DataFrame``; see ``tables.to_pandas``.
+
+        :raises KwalkError: if pandas is not installed.
+        """
+        from kwalk.tables import to_pandas
+
+        return to_pandas(self)

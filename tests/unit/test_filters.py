@@ -17,6 +17,7 @@ from kwalk.cli import main
 from kwalk.commands import count, filtering
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
+from kwalk.probe import wanted
 from kwalk.probe.filters import Cgroup, Filters
 from kwalk.transport.abi import CONFIG, GATE, GATES, TASKS, Filtered
 from kwalk.transport.gates import Gates, put_tasks
@@ -34,10 +35,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "netns/blue").touch()
     (tmp_path / "possible").write_text("0-3\n")
     mount(tmp_path)
-    monkeypatch.setattr(filtering, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(wanted, "PROC", tmp_path / "proc")
     monkeypatch.setattr(cgroups, "MOUNTINFO", tmp_path / "proc/self/mountinfo")
-    monkeypatch.setattr(filtering, "NETNS", tmp_path / "netns")
-    monkeypatch.setattr(filtering, "CPUS", tmp_path / "possible")
+    monkeypatch.setattr(wanted, "NETNS", tmp_path / "netns")
+    monkeypatch.setattr(wanted, "CPUS", tmp_path / "possible")
     return tmp_path
 
 

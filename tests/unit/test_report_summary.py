@@ -58,6 +58,7 @@ def produced_causes() -> set[str]:
     written = set()
     folder = Path(kwalk.__file__).parent
     for path in [
+        folder / "api.py",
         folder / "capture.py",
         *folder.glob("decode/*.py"),
         *folder.glob("commands/*.py"),

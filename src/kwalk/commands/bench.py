@@ -8,9 +8,10 @@ import re
 import signal
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from kwalk.commands import options
+from kwalk.commands.page import open_page, write_page
 from kwalk.errors import KwalkError, UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class BenchCommand:
             )
         check_access()
         select([args.function], Kallsyms.read())
-        page = _open(args.html) if args.html else None
+        page = open_page(args.html) if args.html else None
         signal.signal(signal.SIGTERM, _interrupt)
         own = workloads.redis(args.requests or _REQUESTS, args.metric)
         given = workloads.Workload(args.workload, args.metric)
@@ -131,35 +132,14 @@ class BenchCommand:
             _print(results, args.format)
         finally:
             if page:
-                _write(page, results)
+                from kwalk.report.bench_page import as_html
+
+                write_page(page, as_html(results))
         return code
 
     @staticmethod
     def _say(text: str) -> None:
         print(f"kwalk bench: {text}", file=sys.stderr, flush=True)
-
-
-def _open(path: str) -> TextIO:
-    """Open the page's file before an hour is spent on what it is to hold."""
-    try:
-        return open(path, "w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", "Name another file for --html."
-        ) from None
-
-
-def _write(page: TextIO, results: Results) -> None:
-    from kwalk.report import bench_page
-
-    try:
-        with page:
-            page.write(bench_page.as_html(results))
-    except OSError as error:
-        raise KwalkError(
-            f"{page.name} cannot be written: {error.strerror}",
-            "Make room there; what was measured is printed above.",
-        ) from None
 
 
 def _print(results: Results, form: str) -> None:

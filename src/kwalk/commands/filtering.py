@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Options that say whose calls are wanted, turned into what the kernel calls them."""
+"""Options that say whose calls are wanted."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from kwalk.commands.options import one_in
 from kwalk.errors import UsageError
-from kwalk.kernel import cgroups
-from kwalk.probe.filters import Cgroup, Filters
+from kwalk.probe.filters import Filters
+from kwalk.probe.wanted import Wanted
 
-PROC = Path("/proc")
-NETNS = Path("/run/netns")
-CPUS = Path("/sys/devices/system/cpu/possible")
-_COMM_BYTES = 15  # TASK_COMM_LEN in include/linux/sched.h, less the final 0
 _ABOUT = (
     "They ask about the task that runs on the CPU when the function is called. In softirqs and "
     "interrupts that is whichever happened to run: the network's receive path, for example, may "
@@ -85,76 +79,12 @@ def filters(args: argparse.Namespace, child: int | None = None) -> Filters:
     :param child: The process of a command to be run.
     :raises UsageError: if something that they name is not there.
     """
-    pids = [*args.pid, *([child] if child else [])]
-    if args.follow and not pids:
+    if args.follow and not args.pid and not child:
         raise UsageError(
             "--follow wants processes to follow",
             "Give --pid, or a command: kwalk count FUNC --follow -- COMMAND.",
         )
-    for pid in args.pid:
-        _check_process(pid)
-    for tid in args.tid:
-        if not (PROC / str(tid)).exists():
-            raise UsageError(f"there is no thread {tid}", "`ps -eL` lists them (LWP).")
-    last = int(CPUS.read_text().strip().split(",")[-1].split("-")[-1])
-    for cpu in args.cpu:
-        if cpu > last:
-            raise UsageError(f"there is no CPU {cpu}", f"This machine's are 0-{last}.")
-    comms = (os.fsencode(name)[:_COMM_BYTES].decode(errors="surrogateescape") for name in args.comm)
-    return Filters(
-        pids=tuple(pids),
-        tids=tuple(args.tid),
-        comms=tuple(comms),
-        cpus=tuple(args.cpu),
-        netns=tuple(_netns(name) for name in args.netns),
-        cgroups=tuple(_cgroup(name) for name in args.cgroup),
-        follow=args.follow,
+    wanted = Wanted(
+        args.pid, args.tid, args.comm, args.cpu, args.netns, args.cgroup, bool(args.follow)
     )
-
-
-def _check_process(pid: int) -> None:
-    try:
-        status = (PROC / str(pid) / "status").read_text()
-    except OSError:
-        raise UsageError(f"there is no process {pid}", "`ps -e` lists them.") from None
-    process = int(re.findall(r"^Tgid:\s*(\d+)", status, re.MULTILINE)[0])
-    if process != pid:
-        raise UsageError(
-            f"{pid} is a thread of process {process}", f"Give --tid {pid}, or --pid {process}."
-        )
-
-
-def _netns(name: str) -> int:
-    if name.isdecimal():
-        return int(name)
-    path = Path(name) if "/" in name else NETNS / name
-    try:
-        return path.stat().st_ino
-    except OSError as error:
-        raise UsageError(
-            f"network namespace {name}: {path}: {error.strerror}",
-            "`ip netns` lists those with a name; any process's is /proc/PID/ns/net.",
-        ) from None
-
-
-def _cgroup(name: str) -> Cgroup:
-    mounted = cgroups.hierarchy()
-    if not mounted:
-        raise UsageError(
-            "no cgroup hierarchy of version 2 is mounted",
-            "Mount one (mount -t cgroup2 none /sys/fs/cgroup), or use another filter.",
-        )
-    top, above = mounted
-    path = Path(os.path.normpath(top / name))  # an absolute name is its own
-    if path != top and top not in path.parents:
-        raise UsageError(
-            f"{name} is no cgroup of version 2",
-            f"Give a folder under {top}, or its path from there.",
-        )
-    try:
-        number = path.stat().st_ino
-    except OSError as error:
-        raise UsageError(
-            f"cgroup {path}: {error.strerror}", "`systemd-cgls` shows those that there are."
-        ) from None
-    return Cgroup(number, above + len(path.relative_to(top).parts))
+    return wanted.filters(child)

@@ -8,14 +8,13 @@ import fnmatch
 import math
 import re
 
+from kwalk.choices import ATTACHES, METHODS, PER
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
+from kwalk.transport.abi import MAX_FRAMES, Method, Output
 
-PER = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
 RECORDING = "kwalk.rec"
 FIRST_CHANCE = 0.01  # to be taken, until it is known what a call costs
-METHODS = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 
 
 def positive_int(text: str) -> int:
@@ -117,8 +116,11 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Declare what to trace, and by which method."""
+def add_target(parser: argparse.ArgumentParser, method: bool = True) -> None:
+    """Declare what to trace.
+
+    :param method: And by which method.
+    """
     parser.add_argument(
         "functions",
         nargs="*",
@@ -133,6 +135,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="in place of FUNC: N samples a second of what each CPU does in the kernel",
     )
+    if not method:
+        return
     parser.add_argument(
         "--method",
         choices=tuple(METHODS),
@@ -221,23 +225,27 @@ def add_ring_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_probe_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how to attach and how much memory to take."""
+def add_probe_options(parser: argparse.ArgumentParser, verify: bool = True) -> None:
+    """Declare how to attach and how much memory to take.
+
+    :param verify: And whether to compare stacks with the kernel's.
+    """
     parser.add_argument(
         "--attach",
-        choices=("auto", "kprobe", "fentry", "kprobe.multi"),
+        choices=ATTACHES,
         default="auto",
         help="way of attaching; auto takes the cheapest that the kernel lets us have: fentry for "
         "one function, kprobe.multi for many. For r:FUNC these mean fexit and kretprobes",
     )
-    parser.add_argument(
-        "--verify",
-        type=one_in,
-        default=0,
-        metavar="1/N",
-        help="compare the walk with the kernel's own unwinder on a random one in N events, "
-        "or on every one (--verify alone); exit code 1 if any stack differs",
-    )
+    if verify:
+        parser.add_argument(
+            "--verify",
+            type=one_in,
+            default=0,
+            metavar="1/N",
+            help="compare the walk with the kernel's own unwinder on a random one in N events, "
+            "or on every one (--verify alone); exit code 1 if any stack differs",
+        )
     parser.add_argument(
         "--depth",
         type=depth,
@@ -303,14 +311,18 @@ def _chance(args: argparse.Namespace) -> float | None:
 def probe_options(
     args: argparse.Namespace, output: Output, filters: Filters | None = None
 ) -> ProbeOptions:
-    """Return the parsed options for the engine."""
+    """Return the parsed options for the engine.
+
+    :param args: ``args.method`` is a name, or a ``Method`` where the command has chosen.
+    """
+    method = args.method
     return ProbeOptions(
-        method=METHODS[args.method],
+        method=method if isinstance(method, Method) else METHODS[method],
         attach=args.attach,
         depth=args.depth,
         ring_bytes=getattr(args, "ring", 0),
         stack_entries=args.stack_entries,
-        verify=args.verify,
+        verify=getattr(args, "verify", 0),
         output=output,
         nodes=args.nodes,
         per=PER[getattr(args, "per", None)],

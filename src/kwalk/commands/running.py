@@ -25,10 +25,15 @@ POLL_SECONDS = 0.1
 
 
 class Stopper:
-    """Turns SIGINT and SIGTERM into a flag, and sleeps until they or a closed stdout come."""
+    """Turns SIGINT and SIGTERM into a flag, and sleeps until they or a closed stdout come.
+
+    :ivar stopped: There was a reason to end.
+    :ivar interrupted: And it was a signal.
+    """
 
     def __enter__(self) -> Stopper:
         self.stopped = False
+        self.interrupted = False
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._old_wakeup = signal.set_wakeup_fd(self._write)
@@ -61,7 +66,7 @@ class Stopper:
         self._poll.register(fd, select.POLLIN)
 
     def _stop(self, number: int, frame: object) -> None:
-        self.stopped = True
+        self.stopped = self.interrupted = True
 
     def wait(self, seconds: float) -> None:
         """Sleep; return early with ``stopped`` set when there is a reason to end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kwalk.ledger import Summary, TreeUse, Verify
+from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -31,6 +31,8 @@ CAUSES = {
     "kprobe_missed": "another kprobe was being handled on that CPU, or too many calls were under "
     "way to trace their returns",
     "output_closed": "the output was not read any more, or there was no room for it",
+    "after_snapshot": "they came while the snapshot was taken",
+    "not_taken": "nobody took them from the stream",
     "past_count": "they came after the last one that --count asked for",
 }
 
@@ -78,7 +80,20 @@ def _verify_data(verify: Verify) -> dict[str, Any]:
 
 
 # Calls that were not wanted: somebody else's, too many, or after the last one.
-UNWANTED = {"past_count", "sampled_out", "filtered", "user_mode", "other_callers"}
+UNWANTED = {
+    "after_snapshot",
+    "filtered",
+    "not_taken",
+    "other_callers",
+    "past_count",
+    "sampled_out",
+    "user_mode",
+}
+
+
+def lost_any(ledger: Ledger) -> bool:
+    """Whether a call was lost that was wanted, or is not accounted for."""
+    return bool(set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance)
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
@@ -86,8 +101,8 @@ def exit_code(summary: Summary, strict: bool = False) -> int:
 
     :param strict: Also if a call was lost that was wanted, or is not accounted for.
     """
-    verify, ledger = summary.verify, summary.ledger
-    if strict and (set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance):
+    verify = summary.verify
+    if strict and lost_any(summary.ledger):
         return 1
     return int(bool(verify and verify.every and verify.mismatches))
 

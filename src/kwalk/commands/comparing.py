@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Trace by both methods at once, then by each alone for what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from kwalk.capture import Capture
+from kwalk.commands.running import POLL_SECONDS
+from kwalk.commands.tracing import Session, tracing
+from kwalk.errors import NotSupported
+from kwalk.libbpf import LibbpfError, stats
+from kwalk.pairing import Comparison, Cost, Pair, Sides
+from kwalk.transport.abi import Method, Output, Unwinder
+
+
+def compare(args: argparse.Namespace) -> Comparison:
+    """Do it all; Ctrl-C ends it early, with what there is.
+
+    :param args: The parsed options of ``kwalk compare``.
+    :raises KwalkError: if it cannot be traced.
+    """
+    comparison, go_on = _pairs(args)
+    if args.cost:
+        costs: list[Cost | None] = []
+        for method in (Method.HELPER, Method.MANUAL):
+            cost, go_on = _cost(args, method, comparison.notes) if go_on else (None, False)
+            costs.append(cost)
+        comparison.costs = Sides(*costs)
+    return comparison
+
+
+def _check(capture: Capture) -> None:
+    probe = capture.probe
+    if probe.method != Method.BOTH:
+        raise NotSupported(
+            f"there is nothing to compare: {'; '.join(probe.notes)}",
+            "`kwalk doctor` says what this kernel offers; --method helper counts there.",
+        )
+
+
+def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:
+    """Sleep until it is time to stop.
+
+    :param take: Is called ten times a second, with the time at which to stop.
+    """
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    while not session.stopper.stopped and (left := end - time.monotonic()) > 0:
+        session.stopper.wait(min(left, POLL_SECONDS))
+        take(end)
+
+
+def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
+    """Return the comparison without costs, and whether to go on."""
+    pairs: Counter[Pair] = Counter()
+    args.method = Method.BOTH
+    with tracing(args, Output.EVENT, _check) as session:
+        capture = session.capture
+
+        def take(until: float = math.inf) -> None:
+            """Take what has come; what is left at that time is there the next time."""
+            for _, walked, helper, cause in capture.pairs():
+                pairs[Pair(helper, walked, cause)] += 1
+                if time.monotonic() > until:
+                    break
+
+        started = time.monotonic()
+        _wait(session, args.duration, take)
+        seconds = time.monotonic() - started
+        capture.stop()
+        # What was left, one of the helper's maps, then the other.
+        for _ in range(3):
+            take()
+        summary = capture.summary()
+        session.conclude(summary)
+        manual, helper = capture.ledgers()
+        for stack in {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}:
+            stack.frames = tuple(capture.symbolizer.frames(stack))
+        comparison = Comparison(
+            function=summary.function,
+            attach=summary.attach,
+            kernel=summary.kernel,
+            unwinder=Unwinder(capture.probe.unwinder).name.lower().replace("_", " "),
+            unit=summary.unit,
+            seconds=seconds,
+            pairs=pairs,
+            ledgers=Sides(helper, manual),
+            costs=Sides(None, None),
+            clock=os.environ.get("KWALK_LAB_CLOCK", "time"),
+            notes=summary.notes,
+        )
+        return comparison, not session.stopper.interrupted
+
+
+def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[Cost | None, bool]:
+    """Return what a method's program takes for an event, and whether to go on.
+
+    :param notes: Are told why it is not known, and how the user's command ended.
+    """
+    args.method = method
+    name = str(method.name).lower()
+    try:
+        with stats.measured(), tracing(args, Output.COUNT) as session:
+            capture = session.capture
+            _wait(session, args.duration, lambda until: None)
+            capture.stop()
+            time_ns, runs = stats.of_program(capture.probe.obj.program_info(capture.probe.program))
+            summary = capture.summary()
+            session.conclude(summary)
+            notes += [note for note in summary.notes if note not in notes]
+            # Those that were refused or left alone cost something, too, but are no events.
+            lost = summary.ledger.lost
+            events = runs - lost.get("filtered", 0) - lost.get("sampled_out", 0)
+            if events <= 0:
+                notes.append(f"the cost of {name} is not known: nothing called it meanwhile")
+                return None, not session.stopper.interrupted
+            cost = Cost(time_ns / events, events, capture.probe.attach)
+            return cost, not session.stopper.interrupted
+    except LibbpfError as error:
+        notes.append(f"the cost of {name} is not known: {error.what}")
+        return None, True

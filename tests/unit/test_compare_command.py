@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk compare``: what it runs, what it prints, and what it does when that goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import Engine, words
+from planted import FUNC, A, B, C
+
+from kwalk.capture import Capture
+from kwalk.cli import main
+from kwalk.commands import running
+from kwalk.libbpf import LibbpfError, stats
+from kwalk.probe.options import ProbeOptions
+from kwalk.transport.abi import FALLBACK, NO_ID, Method, Output, Unwinder
+
+Run = Callable[..., tuple[int, str, str]]
+COMPARE = ("compare", "ip_rcv", "--duration=0.01")
+
+
+class Runs:
+    """The captures of a test: by which method, with what output.
+
+    :ivar found: What each was asked for.
+    :ivar infos: What the program of each has cost, in nanoseconds and runs.
+    :ivar measured: Whether that was being measured.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[ProbeOptions] = []
+        self.infos = {Method.HELPER: (80_000, 10), Method.MANUAL: (14_000, 10)}
+        self.measured: list[bool] = []
+        self.measuring = False
+
+
+@pytest.fixture
+def runs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    made = Runs()
+    enter = Capture.__enter__
+
+    def begin(self: Capture) -> Capture:
+        made.found.append(self.options)
+        made.measured.append(made.measuring)
+        cost = made.infos.get(self.options.method or Method.MANUAL, (0, 0))
+        engine.info = bytes(192) + struct.pack("<QQ", *cost)
+        return enter(self)
+
+    @contextmanager
+    def measured() -> Iterator[None]:
+        made.measuring = True
+        yield
+        made.measuring = False
+
+    monkeypatch.setattr(Capture, "__enter__", begin)
+    monkeypatch.setattr(stats, "measured", measured)
+    engine.unwinder = Unwinder.FRAME_POINTER
+    engine.stacks = {5: words(FUNC, B), 6: words(FUNC, A, B)}
+    engine.ring = [
+        [engine.walked(A, B, stack_id=5)] * 8
+        + [engine.walked(A, B, stack_id=-errno.EEXIST, flags=NO_ID)]
+    ]
+    engine.count(10, lost_ring_full=1)
+    return made
+
+
+def test_both_methods_stacks_are_taken_then_each_methods_cost(runs: Runs, run: Run) -> None:
+    code, out, err = run(main, *COMPARE, "--ring=8", "--depth=20")
+    assert (code, err.count("kwalk: tracing ip_rcv")) == (0, 3)
+    asked = [(o.method, o.output, o.depth, o.ring_bytes) for o in runs.found]
+    assert asked == [
+        (Method.BOTH, Output.EVENT, 20, 8 << 20),
+        (Method.HELPER, Output.COUNT, 20, 8 << 20),
+        (Method.MANUAL, Output.COUNT, 20, 8 << 20),
+    ]
+    assert runs.measured == [False, True, True]
+    assert "8 of 9 calls (88.9 %): the helper lacks frames that manual has" in out
+    assert " ->  a+0x10\n" in out
+    assert "1 of 9 calls (11.1 %): the helper has no stack" in out
+    assert "= 8 stacks + 2 lost " in out
+    assert "= 9 stacks + 1 lost" in out
+    assert "8,000 ns each (by fentry)" in out
+    assert "1,400 ns each" in out
+    assert "-> The helper misses a in 8 calls." in out
+
+
+def test_json_has_both_ledgers(runs: Runs, run: Run) -> None:
+    data = json.loads(run(main, *COMPARE, "--format=json")[1])
+    helper, manual = data["sides"]["helper"], data["sides"]["manual"]
+    assert helper["ledger"]["lost"] == {"eexist": 1, "ring_full": 1}
+    assert manual["ledger"]["lost"] == {"ring_full": 1}
+    for side in (helper, manual):
+        assert (side["ledger"]["hits"], side["ledger"]["balance"]) == (10, 0)
+    assert (helper["cost"]["each"], helper["cost"]["events"]) == (8000, 10)
+    assert len(data["pairs"]) == 2
+
+
+def test_where_manual_has_none_its_ledger_says_so(engine: Engine, runs: Runs, run: Run) -> None:
+    engine.ring = [[engine.kernels(C, flags=FALLBACK, stack_id=5), engine.walked(A, stack_id=5)]]
+    engine.count(2, lost_ring_full=0)
+    data = json.loads(run(main, *COMPARE, "--format=json", "--no-cost")[1])
+    assert data["sides"]["manual"]["ledger"]["lost"] == {"no_entry_frame": 1}
+    assert data["sides"]["helper"]["ledger"]["lost"] == {}
+    assert data["sides"]["manual"]["ledger"]["balance"] == 0
+    assert data["kinds"]["manual_lost"] == 1
+
+
+def test_without_cost_there_is_one_run(runs: Runs, run: Run) -> None:
+    out = run(main, *COMPARE, "--no-cost")[1]
+    assert [o.method for o in runs.found] == [Method.BOTH]
+    assert "costs" not in out
+
+
+def test_calls_that_filters_refused_are_no_events(engine: Engine, runs: Runs, run: Run) -> None:
+    engine.filtered = 8
+    data = json.loads(run(main, *COMPARE, "--format=json")[1])
+    assert data["sides"]["helper"]["cost"]["each"] == 40_000
+    assert data["sides"]["helper"]["cost"]["events"] == 2
+
+
+def test_a_cost_that_is_not_known_is_told(
+    runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.infos[Method.HELPER] = 0, 0
+    code, out, _ = run(main, *COMPARE)
+    assert code == 0
+    assert "note: the cost of helper is not known: nothing called it meanwhile" in out
+    assert "1,400 ns each" in out
+
+    @contextmanager
+    def refused() -> Iterator[None]:
+        raise LibbpfError("the kernel does not measure BPF programs", errno.EPERM)
+        yield
+
+    monkeypatch.setattr(stats, "measured", refused)
+    code, out, _ = run(main, *COMPARE)
+    assert code == 0
+    assert out.count("is not known: the kernel does not measure BPF programs") == 2
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_page_is_written_beside_the_text(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run(main, *COMPARE, "--html", str(tmp_path / "page.html"))
+    assert code == 0
+    assert "the helper lacks frames" in out
+    assert "<title>kwalk compare: ip_rcv</title>" in (tmp_path / "page.html").read_text()
+
+
+def test_a_page_that_cannot_be_is_known_before_anything_is_traced(runs: Runs, run: Run) -> None:
+    code, _, err = run(main, *COMPARE, "--html=/nowhere/page.html")
+    assert code == 2
+    assert "/nowhere/page.html cannot be written" in err
+    assert runs.found == []
+
+
+@pytest.mark.usefixtures("runs")
+def test_strict_looks_at_both_sides(engine: Engine, run: Run) -> None:
+    ring = list(engine.ring)
+    assert run(main, *COMPARE, "--no-cost")[0] == 0
+    engine.ring = ring
+    engine.count(9, lost_ring_full=0)  # the helper lost one
+    assert run(main, *COMPARE, "--no-cost", "--strict")[0] == 1
+    engine.ring = [[engine.kernels(C, flags=FALLBACK, stack_id=5)]]
+    engine.count(1)  # manual did
+    assert run(main, *COMPARE, "--no-cost", "--strict")[0] == 1
+    engine.ring = [[engine.walked(A, B, stack_id=5)] * 8]
+    engine.count(8)
+    assert run(main, *COMPARE, "--no-cost", "--strict")[0] == 0
+
+
+def test_ctrl_c_ends_with_what_there_is(
+    runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = running.Stopper.wait
+
+    def interrupt(self: running.Stopper, seconds: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+        wait(self, seconds)
+
+    monkeypatch.setattr(running.Stopper, "wait", interrupt)
+    code, out, _ = run(main, "compare", "ip_rcv", "--duration=60")
+    assert code == 0
+    assert [o.method for o in runs.found] == [Method.BOTH]
+    assert "8 of 9 calls" in out
+
+
+def test_a_command_is_run_for_each(engine: Engine, runs: Runs, run: Run, tmp_path: Path) -> None:
+    script = f"echo x >> {tmp_path}/runs; exit 3"
+    code, out, err = run(main, "compare", "ip_rcv", "--", "sh", "-c", script)
+    assert code == 0
+    assert (tmp_path / "runs").read_text() == "x\n" * 3
+    assert out.count("note: sh ended with exit code 3") == 1
+    assert all(o.filters.pids for o in runs.found)
+    assert err.count("until sh ends") == 3
+
+
+def test_when_the_time_is_over_what_has_come_waits_until_it_is_detached(
+    engine: Engine, runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There can be a lot of it, and more would come all the while."""
+    engine.ring = [[engine.walked(A, B, stack_id=5)] * 4 for _ in range(2)]
+    engine.count(8, lost_ring_full=0)
+    seen = []
+    pairs = Capture.pairs
+
+    def slowly(self: Capture) -> Iterator[Any]:
+        for pair in pairs(self):
+            seen.append("detach" in engine.done)
+            time.sleep(0.02)
+            yield pair
+
+    monkeypatch.setattr(Capture, "pairs", slowly)
+    data = json.loads(run(main, *COMPARE, "--no-cost", "--format=json")[1])
+    assert data["events"] == 8
+    assert data["sides"]["helper"]["ledger"]["balance"] == 0
+    assert seen == [False] + 7 * [True]
+
+
+@pytest.mark.usefixtures("runs")
+def test_where_manual_cannot_walk_there_is_nothing_to_compare(engine: Engine, run: Run) -> None:
+    engine.method = Method.HELPER
+    code, _, err = run(main, *COMPARE)
+    assert code == 1
+    assert err.startswith("kwalk: there is nothing to compare: a note\n")
+
+
+def test_options_that_make_no_sense_are_refused(usage_error: Callable[..., str]) -> None:
+    for option in ("--method=manual", "--verify", "--per=pid", "--budget=2%", "--top=0"):
+        assert option.split("=")[0] in usage_error(main, *COMPARE, option)

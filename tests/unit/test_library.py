@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""What ``import kwalk`` offers, on captures without a kernel."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import Engine, words
+from planted import FUNC, A, B, record
+
+import kwalk
+from kwalk import api
+from kwalk.choices import Choices, probe_options
+from kwalk.ledger import Ledger
+from kwalk.probe import wanted
+from kwalk.transport.abi import DIFFERS, Method, Output, Per
+
+
+def counted(engine: Engine, number: int, *addresses: int) -> None:
+    engine.planted.write(engine.planted.walked(*addresses), count=number)
+
+
+def names(stack: kwalk.Stack) -> list[str]:
+    return [frame.name for frame in stack.frames]
+
+
+def test_a_trace_counts_and_its_profile_is_there_afterwards(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv") as trace:
+        assert (trace.method, trace.attach) == ("manual", "fentry")
+        counted(engine, 3, A, B)
+        engine.count(3)
+        early = trace.snapshot()
+        counted(engine, 5, A, B)
+        counted(engine, 1, A)
+        engine.count(6)
+        assert "detach" not in engine.done
+    assert engine.done.count("detach") == 1
+    assert engine.done[-1] == "close"
+    last = trace.snapshot()
+    assert trace.snapshot() is last
+    assert [(names(c.stack), c.count) for c in early] == [(["ip_rcv", "a", "b"], 3)]
+    assert [(names(c.stack), c.count) for c in last] == [
+        (["ip_rcv", "a"], 1),
+        (["ip_rcv", "a", "b"], 5),
+    ]
+    assert last.summary.ledger == Ledger(hits=6, recorded=6)
+    assert last.facts["command"] == ["kwalk.trace('ip_rcv')"]
+    assert len(last.timeline) == len(last)
+    assert last.seconds >= early.seconds > 0
+
+
+def test_stop_gives_the_last_profile_at_once(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv") as trace:
+        counted(engine, 3, A)
+        engine.count(3)
+        last = trace.stop()
+        assert "detach" in engine.done
+        assert trace.stop() is last
+        assert trace.snapshot() is last
+    assert last.calls == 3
+
+
+def test_calls_that_come_during_a_snapshot_are_told(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv") as trace:
+        counted(engine, 3, A)
+        engine.count(5, lost_efault=1)
+        ledger = trace.snapshot().summary.ledger
+        engine.count(5, lost_efault=9)  # some of a loss can be counted after the hits were
+        later = trace.snapshot().summary.ledger
+        engine.count(4, lost_efault=1)
+    assert ledger.lost == {"efault": 1, "after_snapshot": 1}
+    assert (ledger.hits, ledger.balance) == (5, 0)
+    assert (later.hits, later.lost, later.balance) == (12, {"efault": 9}, 0)
+    assert trace.snapshot().summary.ledger.lost == {"efault": 1}
+
+
+def test_the_helpers_stacks_are_read_when_it_has_ended(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A)}
+    engine.counted.add(7, stack_id=5)
+    engine.count(7)
+    with kwalk.trace("ip_rcv", method="helper") as trace:
+        with pytest.raises(kwalk.KwalkError, match="cannot be read while it counts") as caught:
+            trace.snapshot()
+        assert "stop()" in caught.value.hint
+        assert not any(text.startswith("look") for text in engine.done)
+    assert [(names(c.stack), c.count) for c in trace.snapshot()] == [(["ip_rcv", "a"], 7)]
+
+
+def test_a_failure_in_the_with_detaches(engine: Engine) -> None:
+    trace = kwalk.trace("ip_rcv")
+    counted(engine, 2, A)
+    engine.count(2)
+    with pytest.raises(ZeroDivisionError), trace:
+        raise ZeroDivisionError
+    assert engine.done[-1] == "close"
+    assert trace.snapshot().calls == 2
+
+
+def test_each_is_for_one_with(engine: Engine) -> None:
+    trace = kwalk.trace("ip_rcv")
+    with pytest.raises(kwalk.UsageError, match="has not begun"):
+        trace.snapshot()
+    with trace:
+        pass
+    with pytest.raises(kwalk.UsageError, match="already"), trace:
+        pass
+    stream = kwalk.stream("ip_rcv")
+    with pytest.raises(kwalk.UsageError, match="has not begun"):
+        next(iter(stream))
+    with stream, pytest.raises(kwalk.UsageError, match="behind the with"):
+        _ = stream.summary
+    with pytest.raises(kwalk.UsageError, match="nothing is being traced"):
+        next(iter(stream))
+
+
+def test_differences_have_names(engine: Engine) -> None:
+    kernel = engine.planted.kernels(FUNC, B)
+    engine.ring = [[engine.walked(A, flags=DIFFERS, other=kernel)]]
+    engine.count(1, checked=1, mismatches=1)
+    with kwalk.stream("ip_rcv", verify=True) as stream:
+        list(stream.events(count=1))
+    assert stream.summary.verify
+    (difference,) = stream.summary.verify.differences
+    assert [names(side) for side in difference] == [["ip_rcv", "a"], ["ip_rcv", "b"]]
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "POLL_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_stream_yields_calls_with_their_stacks(engine: Engine) -> None:
+    who: dict[str, Any] = {"cpu": 1, "tgid": 100, "pid": 101, "comm": b"redis"}
+    engine.ring = [
+        [engine.walked(A, B, time_ns=1, **who), engine.walked(A, time_ns=2)],
+        [],
+        [engine.walked(A, B, time_ns=3, **who)],
+    ]
+    engine.count(3)
+    with kwalk.stream("ip_rcv") as stream:
+        events = stream.events(count=3)
+        first = next(events)
+        assert first.who == kwalk.Who(1, 100, 101, "redis")
+        assert names(first.stack) == ["ip_rcv", "a", "b"]
+        rest = list(events)
+        assert list(stream.events(duration=0.01)) == []
+    assert [event.time_ns for event in rest] == [2, 3]
+    assert rest[1].stack is first.stack
+    assert stream.summary.ledger == Ledger(hits=3, recorded=3)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_what_nobody_takes_is_counted(engine: Engine) -> None:
+    def run() -> list[bytes]:
+        return [engine.walked(A, time_ns=number) for number in range(10)]
+
+    engine.ring = [run(), run()]
+    engine.count(20)
+    with kwalk.stream("ip_rcv") as stream:
+        for event in stream:
+            if event.time_ns == 2:
+                break
+        assert [event.time_ns for event in stream.events(count=1)] == [3]
+        assert "detach" not in engine.done
+    assert stream.summary.ledger.lost == {"not_taken": 16}
+    assert (stream.summary.ledger.recorded, stream.summary.ledger.balance) == (4, 0)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_after_stop_a_stream_ends_where_nothing_is_left(engine: Engine) -> None:
+    engine.ring = [[engine.walked(A)] * 4, [engine.walked(A)] * 2]
+    engine.count(6)
+    seen = 0
+    with kwalk.stream("ip_rcv") as stream:
+        for _ in stream:
+            seen += 1
+            stream.stop()
+    assert seen == 6
+    assert stream.summary.ledger.lost == {}
+
+
+def test_the_helper_streams_as_well(engine: Engine) -> None:
+    engine.stacks = {5: words(FUNC, A)}
+    engine.ring = [[record(stack_id=5, time_ns=n) for n in range(4)]]
+    engine.count(4)
+    with kwalk.stream("ip_rcv", method="helper") as stream:
+        stream.stop()
+        assert [names(event.stack) for event in stream] == [["ip_rcv", "a"]] * 4
+    assert stream.summary.ledger.balance == 0
+
+
+def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[wanted.Wanted] = []
+    monkeypatch.setattr(
+        wanted.Wanted, "filters", lambda self: seen.append(self) or wanted.Filters()
+    )
+    options = probe_options(
+        {
+            "method": "helper", "attach": "kprobe", "depth": 9, "per": "cpu", "pids": {7},
+            "tids": [8], "comms": ["redis"], "cgroups": ["a"], "netns": [4026531840, "blue"],
+            "cpus": range(2), "follow": True, "sample": 10, "verify": 100,
+            "from_caller": "tcp_.*", "until": "*_sendmsg", "nodes": 5, "stack_entries": 6,
+            "ring_mib": 8, "frequency": 99,
+        },
+        Output.EVENT,
+    )  # fmt: skip
+    assert seen == [
+        wanted.Wanted((7,), (8,), ("redis",), (0, 1), ("4026531840", "blue"), ("a",), follow=True)
+    ]
+    assert (options.method, options.attach, options.depth) == (Method.HELPER, "kprobe", 9)
+    assert (options.per, options.verify, options.chance) == (Per.CPU, 100, 0.1)
+    assert (options.nodes, options.stack_entries, options.ring_bytes) == (5, 6, 8 << 20)
+    assert (options.frequency, options.output) == (99, Output.EVENT)
+    assert options.through
+    assert options.through.search("x tcp_v4_rcv")
+    assert options.until
+    assert options.until.fullmatch("tcp_sendmsg")
+
+
+def test_without_choices_it_is_as_on_the_command_line() -> None:
+    from kwalk.cli import build_parser
+    from kwalk.commands import options
+
+    args = build_parser("stream").parse_args(["stream", "ip_rcv"])
+    assert probe_options({}, Output.EVENT) == options.probe_options(args, Output.EVENT)
+
+
+@pytest.mark.parametrize(
+    ("choices", "what"),
+    [
+        ({"method": "magic"}, "method='magic' is unknown"),
+        ({"attach": "uprobe"}, "attach='uprobe' is unknown"),
+        ({"per": "user"}, "per='user' is unknown"),
+        ({"depth": 1}, "depth=1 is not from 2 to 127"),
+        ({"depth": 20.5}, "depth=20.5 is not"),
+        ({"nodes": 0}, "nodes=0 is not"),
+        ({"stack_entries": 1 << 30}, "stack_entries=1073741824 is not"),
+        ({"sample": 0}, "sample=0 is not"),
+        ({"verify": -1}, "verify=-1 is not"),
+        ({"ring_mib": 12}, "ring_mib=12 is no power of two"),
+        ({"from_caller": "("}, "is no regular expression"),
+        ({"comms": "redis"}, "comms is one text"),
+        ({"follow": True}, "follow wants processes"),
+        ({"pids": [1 << 30]}, "there is no process 1073741824"),
+        ({"frequency": 99}, "either functions are traced or samples are taken"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(choices: Choices, what: str) -> None:
+    with pytest.raises(kwalk.UsageError, match=re.escape(what)):
+        kwalk.trace("ip_rcv", **choices)
+
+
+def test_other_mistakes_are_told() -> None:
+    with pytest.raises(TypeError, match="no choice 'methd'; there are method, "):
+        kwalk.trace("ip_rcv", methd="manual")  # type: ignore[call-arg]
+    with pytest.raises(kwalk.UsageError, match="one of them is needed"):
+        kwalk.trace()
+    with pytest.raises(kwalk.UsageError, match="a stream counts nothing"):
+        kwalk.stream("ip_rcv", per="pid")
+
+
+def python(text: str) -> str:
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_importing_kwalk_loads_nothing() -> None:
+    assert python("import kwalk, sys; print([m for m in sys.modules if 'kwalk.' in m])") == "[]\n"
+    loaded = python("import kwalk, sys; kwalk.trace; print('argparse' in sys.modules)")
+    assert loaded == "False\n"
+
+
+def test_all_that_is_public_is_there() -> None:
+    assert set(kwalk.__all__) == {"__version__", *kwalk._HOMES}
+    for name in kwalk.__all__:
+        assert getattr(kwalk, name).__doc__
+    assert set(kwalk.__all__) <= set(dir(kwalk))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = kwalk.nothing
+    # What type checkers are told is what there is.
+    told = set(
+        re.findall(r"^    from kwalk\.([\w.]+) import", Path(kwalk.__file__).read_text(), re.M)
+    )
+    assert told == set(kwalk._MODULES)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""Profiles added up: no count, no loss, no note goes missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import BASE, frame, profile, profiles, stack
+
+import kwalk
+from kwalk.errors import UsageError
+from kwalk.ledger import Difference, Sampling, TreeUse, Verify
+from kwalk.merging import merge
+from kwalk.profile import Profile
+from kwalk.report import summary as summaries
+from kwalk.stack import Count, Frame, Group, Stack
+
+A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main")
+
+
+def sums(*found: Profile) -> Counter[Any]:
+    """Counts by all that tells stacks apart."""
+    total: Counter[Any] = Counter()
+    for count in (count for one in found for count in one):
+        s = count.stack
+        key = tuple(f[:3] if f.name else f for f in s.frames)
+        total[key, s.truncated, s.fallback, count.group] += count.count
+    return total
+
+
+@given(st.lists(profiles(), min_size=1, max_size=4))
+def test_counts_and_ledgers_add_up(given_profiles: list[Profile]) -> None:
+    before = deepcopy([(p.counts, p.summary, p.facts) for p in given_profiles])
+    merged = kwalk.merge(*given_profiles)
+    assert sums(merged) == sums(*given_profiles)
+    assert len(merged) == len(sums(merged))
+    ledgers = [p.summary.ledger for p in given_profiles]
+    found = merged.summary.ledger
+    for name in ("hits", "recorded", "truncated", "fallback"):
+        assert getattr(found, name) == sum(getattr(ledger, name) for ledger in ledgers)
+    assert found.lost == {"recursion": len(ledgers)}
+    assert found.balance == 0
+    assert found.recorded == sum(count.count for count in merged)
+    calls = [count.calls for count in merged]
+    assert calls == sorted(calls)
+    assert sum(calls) == pytest.approx(sum(p.calls for p in given_profiles))
+    now = [(p.counts, p.summary, p.facts) for p in given_profiles]
+    assert [(len(c), s, f) for c, s, f in now] == [(len(c), s, f) for c, s, f in before]
+
+
+@given(st.lists(profiles(), min_size=1, max_size=4))
+def test_timelines_lie_behind_each_other(given_profiles: list[Profile]) -> None:
+    merged = kwalk.merge(*given_profiles)
+    assert merged.seconds == sum(p.seconds for p in given_profiles)
+    assert merged.timeline.ends == sorted(set(merged.timeline.ends))
+    totals = [0] * len(merged)
+    for _, index, number in merged.timeline.rows():
+        totals[index] += number
+    assert totals == [count.count for count in merged]
+    assert list(merged.timeline.intervals) == sorted(merged.timeline.intervals)
+
+
+@given(profiles(), profiles(), profiles())
+def test_the_order_of_merging_changes_nothing(a: Profile, b: Profile, c: Profile) -> None:
+    b.summary.method = "helper"
+    c.summary.function = "ip6_rcv"
+    b.summary.notes = ["one", "two"]
+    c.summary.notes = ["two"]
+    left, right, all_ = (a + b) + c, a + (b + c), kwalk.merge(a, b, c)
+    assert sums(left) == sums(right) == sums(all_)
+    assert left.summary == right.summary == all_.summary
+    assert left.facts == right.facts == all_.facts
+    assert left.timeline.ends == right.timeline.ends == all_.timeline.ends
+
+
+def test_stacks_of_two_boots_are_one() -> None:
+    """The kernel lies elsewhere after each."""
+    moved = tuple(f._replace(address=f.address + (1 << 30)) for f in A.frames)
+    other = Stack(tuple(f.address for f in moved), frames=moved)
+    merged = profile(Count(A, 5)) + profile(Count(other, 7))
+    assert [(count.count, count.stack.frames) for count in merged] == [(12, A.frames)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Stack(A.addresses, truncated=True, frames=A.frames),
+        Stack(A.addresses, fallback=True, frames=A.frames),
+        Stack(A.addresses, frames=(A.frames[0], frame("a", 0x18), A.frames[2])),
+        Stack(A.addresses, frames=(A.frames[0], frame("a", 0x10, "overlay"), A.frames[2])),
+        Stack(A.addresses, frames=A.frames[:2]),
+    ],
+    ids=["truncated", "fallback", "offset", "module", "shorter"],
+)
+def test_what_tells_stacks_apart_keeps_them_apart(other: Stack) -> None:
+    merged = profile(Count(A, 5)) + profile(Count(other, 7))
+    assert [count.count for count in merged] == [5, 7]
+    assert merged.summary.ledger.truncated == 7 * other.truncated
+    assert merged.summary.ledger.fallback == 7 * other.fallback
+
+
+def test_without_a_name_the_address_tells() -> None:
+    one, two = (Stack((BASE + n,), frames=(Frame("", 0, "", BASE + n),)) for n in (1, 2))
+    assert len(profile(Count(one, 1)) + profile(Count(two, 1))) == 2
+    assert len(profile(Count(one, 1)) + profile(Count(one, 1))) == 1
+
+
+def test_groups_stay_apart_and_share_their_stack() -> None:
+    redis, curl = Group("comm", 0, "redis"), Group("comm", 0, "curl")
+    merged = profile(Count(A, 1, redis), Count(A, 2, curl)) + profile(Count(A, 4, redis))
+    assert {(count.group, count.count) for count in merged} == {(redis, 5), (curl, 2)}
+    assert len({count.stack for count in merged}) == 1
+
+
+def test_sampled_calls_and_all_calls_are_added_as_calls() -> None:
+    merged = profile(Count(A, 2, scaled=20.5), Count(B, 1, scaled=1.5)) + profile(Count(A, 3))
+    assert {(c.count, c.scaled) for c in merged} == {(5, 23.5), (1, 1.5)}
+
+
+def test_what_differs_is_told() -> None:
+    a, b = profile(Count(A, 1), ring_full=2), profile(Count(A, 2), ring_full=3, efault=1)
+    b.summary.method, b.summary.attach, b.summary.kernel = "helper", "kprobe", "6.1.0"
+    b.summary.function, b.summary.unit = "tcp_*", "events"
+    a.summary.ledger.uncounted = b.summary.ledger.uncounted = ["misses of kprobes"]
+    b.facts["cpus"] = 8
+    merged = a + b
+    assert merged.summary.notes == [
+        "merged: different functions: ip_rcv, tcp_*",
+        "merged: different methods: manual, helper",
+        "merged: different ways to attach: fentry, kprobe",
+        "merged: different kernels: 6.12.107, 6.1.0",
+        "merged: different units: calls, events",
+    ]
+    same = {name: value for name, value in a.facts.items() if name != "cpus"}
+    assert merged.facts == same | {"merged": [a.facts, b.facts]}
+    text = summaries.as_text(merged.summary)
+    assert text.startswith(
+        "ip_rcv + tcp_*: 9 calls + events = 3 stacks + 6 lost  "
+        "(manual + helper by fentry + kprobe, 6.12.107 + 6.1.0)\n"
+    )
+    assert "  lost: 5 ring_full: " in text
+    assert merged.summary.ledger.uncounted == ["misses of kprobes"]
+
+
+def test_alike_nothing_is_told_of_it() -> None:
+    merged = profile(Count(A, 1)) + profile(Count(B, 1))
+    assert merged.summary.notes == []
+    assert (merged.summary.function, merged.summary.method) == ("ip_rcv", "manual")
+
+
+def test_one_with_groups_and_one_without_are_told_apart() -> None:
+    merged = profile(Count(A, 1, Group("cpu", 1, ""))) + profile(Count(A, 1))
+    assert merged.summary.notes == ["merged: different kinds of groups: cpu, none"]
+
+
+def test_trees_comparisons_and_budgets() -> None:
+    one, two = profile(Count(A, 1)), profile(Count(A, 1))
+    one.summary.tree, two.summary.tree = TreeUse(5, 10, 0), TreeUse(30, 30, 7)
+    one.summary.verify = Verify(0, 64)
+    two.summary.verify = Verify(10, 100, 9, 3, {"nested_nmi": 1}, [Difference(A, B)] * 9)
+    one.summary.sampling = Sampling(0.02, 0.013, 40.0)
+    merged = one + two
+    assert merged.summary.tree == TreeUse(30, 30, 7)
+    assert merged.summary.verify == Verify(10, 164, 9, 3, {"nested_nmi": 1}, [Difference(A, B)] * 8)
+    assert merged.summary.sampling is None
+    assert merged.summary.notes == [
+        "budget of one part: 2 %; tracing cost about 1.3 %; 40 calls for each that was taken"
+    ]
+    assert kwalk.merge(one).summary == one.summary
+
+
+def test_of_nothing_there_is_no_sum() -> None:
+    with pytest.raises(UsageError, match="nothing to merge"):
+        merge([])

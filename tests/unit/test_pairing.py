@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Two stacks of one event side by side: which frames only one of them has."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paired import DIFFERENT, HELPER, LACKS, LOST, MANUAL, MANUAL_LOST, SAME, comparison
+from recorded import frame, stack
+
+from kwalk.pairing import Kind, Pair, Row, by_kind, events_of, missed
+from kwalk.report.calltree import function_name
+from kwalk.stack import Stack
+
+STACKS = st.lists(st.sampled_from("abcdef"), max_size=12).map(lambda names: stack("f", *names))
+
+
+def test_the_direct_caller_has_a_row_of_its_own() -> None:
+    first, second, *others = MANUAL.frames
+    assert LACKS.rows() == [
+        Row(first, first),
+        Row(None, second, missed=True),
+        *(Row(f, f) for f in others),
+    ]
+    assert LACKS.kind() == Kind.HELPER_LACKS
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind"),
+    [
+        (SAME, Kind.SAME),
+        (Pair(MANUAL, HELPER), Kind.MANUAL_LACKS),
+        (DIFFERENT, Kind.DIFFERENT),
+        (LOST, Kind.HELPER_LOST),
+        (MANUAL_LOST, Kind.MANUAL_LOST),
+        (Pair(None, None, "efault"), Kind.HELPER_LOST),
+    ],
+)
+def test_pairs_are_of_a_kind(pair: Pair, kind: Kind) -> None:
+    assert pair.kind() == kind
+
+
+@given(STACKS, STACKS)
+def test_every_frame_is_shown_once_and_in_order(helper: Stack, manual: Stack) -> None:
+    rows = Pair(helper, manual).rows()
+    assert tuple(row.helper for row in rows if row.helper) == helper.frames
+    assert tuple(row.manual for row in rows if row.manual) == manual.frames
+    for row in rows:
+        assert row.missed == (row.helper != row.manual)
+    same = helper.addresses == manual.addresses
+    assert (Pair(helper, manual).kind() == Kind.SAME) == same
+
+
+def cut(stack: Stack, length: int) -> Stack:
+    return Stack(stack.addresses[:length], truncated=True, frames=stack.frames[:length])
+
+
+@given(STACKS, st.integers(1, 12), st.booleans())
+def test_what_lies_beyond_a_stack_that_was_cut_off_is_not_missed(
+    whole: Stack, length: int, swap: bool
+) -> None:
+    part = cut(whole, length)
+    assert Pair(*((part, whole) if swap else (whole, part))).kind() == Kind.SAME
+
+
+def test_what_lies_before_its_end_is() -> None:
+    pair = Pair(cut(HELPER, 2), MANUAL)
+    assert [row.missed for row in pair.rows()] == [False, True, False, False, False]
+
+
+def test_a_stack_that_one_side_lost_is_missing_no_frames() -> None:
+    assert LOST.rows() == [Row(None, found) for found in MANUAL.frames]
+    assert MANUAL_LOST.rows() == [Row(found, None) for found in HELPER.frames]
+    assert Pair(None, None).rows() == []
+
+
+def test_kinds_and_pairs_come_the_most_frequent_first() -> None:
+    other = Pair(stack("ip_rcv", "b"), stack("ip_rcv", "a", "b"))
+    kinds = by_kind(comparison({SAME: 5, LACKS: 3, LOST: 1, other: 4}))
+    assert {kind: [number for _, number in pairs] for kind, pairs in kinds.items()} == {
+        Kind.HELPER_LACKS: [4, 3], Kind.SAME: [5], Kind.HELPER_LOST: [1],
+    }  # fmt: skip
+    assert list(kinds) == [Kind.HELPER_LACKS, Kind.SAME, Kind.HELPER_LOST]
+    assert events_of(kinds[Kind.HELPER_LACKS]) == 7
+
+
+def test_missed_functions_are_counted_by_event() -> None:
+    twice = Pair(stack("ip_rcv"), stack("ip_rcv", "x", "x"))
+    found = missed([(LACKS, 10), (DIFFERENT, 5), (twice, 3), (SAME, 9), (LOST, 7)], function_name)
+    assert dict(found.helper) == {"one_core": 10, "x": 8}
+    assert dict(found.manual) == {"y": 5}
+    assert frame("one_core").name in found.helper

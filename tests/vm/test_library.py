@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""The library on a kernel: the examples of docs/library.md, and snapshots under load."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import only_on
+
+import kwalk
+from page_examples import Example, examples, run
+
+pytestmark = only_on("debian-13")
+
+
+@pytest.fixture
+def reader() -> Iterator[None]:
+    """This process reads /dev/zero all the time."""
+    done = threading.Event()
+
+    def read() -> None:
+        with open("/dev/zero", "rb", buffering=0) as zero:
+            while not done.is_set():
+                zero.read(10)
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("example", examples("tracing"), ids=lambda example: f"line {example.line}")
+def test_an_example_traces(
+    example: Example, reader: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(example)
+    out = capsys.readouterr().out
+    assert "vfs_read" in out
+    assert "entry_SYSCALL_64_after_hwframe" in out
+
+
+def test_snapshots_grow_and_every_one_adds_up(reader: None, tmp_path: Path) -> None:
+    profiles = []
+    with kwalk.trace("vfs_read", pids=[os.getpid()]) as t:
+        for _ in range(4):
+            time.sleep(0.3)
+            profiles.append(t.snapshot())
+    last = t.snapshot()
+    for before, after in zip(profiles, [*profiles[1:], last], strict=True):
+        assert before.summary.ledger.recorded < after.summary.ledger.recorded
+        assert before.seconds < after.seconds
+    for profile in (*profiles, last):
+        ledger = profile.summary.ledger
+        assert ledger.balance == 0
+        assert ledger.recorded == sum(count.count for count in profile)
+    assert set(last.summary.ledger.lost) <= {"filtered"}
+    both = profiles[0] + last
+    both.save(tmp_path / "both.rec")
+    again = kwalk.open(tmp_path / "both.rec")
+    assert again.summary == both.summary
+    assert again.calls == profiles[0].calls + last.calls
+
+
+@pytest.mark.parametrize("method", ["manual", "helper"])
+def test_a_stream_accounts_for_what_was_not_taken(reader: None, method: str) -> None:
+    with kwalk.stream("vfs_read", method=method, pids=[os.getpid()]) as s:
+        taken = list(s.events(count=50, duration=30))
+        time.sleep(0.3)
+    ledger = s.summary.ledger
+    assert len(taken) == ledger.recorded == 50
+    assert ledger.lost["not_taken"] > 0
+    assert ledger.balance == 0
+    assert {event.who.tgid for event in taken} == {os.getpid()}
+    times = [event.time_ns for event in taken]
+    assert times == sorted(times)
+
+
+def test_the_helpers_profile_comes_when_it_has_ended(reader: None) -> None:
+    with kwalk.trace("vfs_read", method="helper", pids=[os.getpid()]) as t:
+        time.sleep(0.3)
+        profile = t.stop()
+    assert profile.summary.method == "helper"
+    assert profile.calls > 0
+    assert profile.counts[-1].stack.frames[0].name == "vfs_read"
+    assert profile.summary.ledger.balance == 0
+
+
+def test_functions_that_are_not_there_are_told() -> None:
+    with pytest.raises(kwalk.KwalkError, match="no_such_function"), kwalk.trace("no_such_function"):
+        pass
