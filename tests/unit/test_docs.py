@@ -26,8 +26,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 # What the documentation tells of, and a source tree without it need not have.
-LATER = {"top", "diff", "compare", "tree", "csv", "pprof", "speedscope", "perfetto"}
-LATER |= {"flamegraph", "svg", "--lines"}
 OPTIONS = cli.command_parser("report")._option_string_actions
 ABSENT = LATER - set(cli.COMMANDS) - set(FORMATS) - set(OPTIONS)
 
