@@ -23,7 +23,7 @@ from kwalk.lab import kernels
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.prefix) / "bin"
-TIMEOUT_SECONDS = 2400
+TIMEOUT_SECONDS = 3600
 # One more than CPUs: tests wait a good deal, for time to pass or a load to do something.
 PARALLEL = min(4, 1 + (os.cpu_count() or 1))
 
