@@ -24,12 +24,12 @@ from conftest import call, only_on, wait_for
 from verified import names
 
 from kwalk.capture import Capture
-from kwalk.commands import filtering
 from kwalk.commands import options as options_of
 from kwalk.kernel.cgroups import hierarchy
 from kwalk.ledger import Summary
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
+from kwalk.probe.wanted import _cgroup, _netns
 from kwalk.stack import Group
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output, Per
@@ -162,18 +162,14 @@ FILTERS: dict[str, Callable[[Sender, Path], Filters]] = {
     "comm": lambda sender, cgroup: Filters(
         comms=(Path(f"/proc/{sender.pid}/comm").read_text().strip(),)
     ),
-    "netns": lambda sender, cgroup: Filters(
-        netns=(filtering._netns(f"/proc/{sender.pid}/ns/net"),)
-    ),
-    "cgroup": lambda sender, cgroup: Filters(cgroups=(filtering._cgroup(str(cgroup)),)),
-    "outer cgroup": lambda sender, cgroup: Filters(
-        cgroups=(filtering._cgroup(str(cgroup.parent)),)
-    ),
+    "netns": lambda sender, cgroup: Filters(netns=(_netns(f"/proc/{sender.pid}/ns/net"),)),
+    "cgroup": lambda sender, cgroup: Filters(cgroups=(_cgroup(str(cgroup)),)),
+    "outer cgroup": lambda sender, cgroup: Filters(cgroups=(_cgroup(str(cgroup.parent)),)),
     "all": lambda sender, cgroup: Filters(
         pids=(1, sender.pid),
         comms=("nobody", "sender-two", "sender-one"),
-        netns=(filtering._netns(f"/proc/{sender.pid}/ns/net"), 7),
-        cgroups=(filtering._cgroup(str(cgroup)),),
+        netns=(_netns(f"/proc/{sender.pid}/ns/net"), 7),
+        cgroups=(_cgroup(str(cgroup)),),
         cpus=(0, 1),
     ),
 }
