@@ -47,10 +47,12 @@ class Screen:
             code = 99
             try:
                 os.read(held, 1)
-                # pytest has put others in their place.
-                for name in ("stdin", "stdout", "stderr"):
-                    setattr(sys, name, getattr(sys, f"__{name}__"))
-                sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+                # New ones: pytest has put others in their place, and those of before may have
+                # been files, which a terminal is not.
+                for fd, name in enumerate(("stdin", "stdout", "stderr")):
+                    mode = "w" if fd else "r"
+                    file = open(fd, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+                    setattr(sys, name, file)
                 os.environ |= {"TERM": "xterm"} | (env or {})
                 code = main()
             except SystemExit as ended:
