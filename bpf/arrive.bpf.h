@@ -145,6 +145,24 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 	return at ? KW_STEP_FRAME : KW_STEP_CUT;
 }
 
+/* By ORC: the frame whose return address lies right below SP, a caller of node's. */
+static __always_inline void kw_read_frame(struct kw_walk *w, const struct kw_node *node)
+{
+	w->s.signal = kw_rule_signal(node->rule);
+	w->s.ip = kw_load(w->s.sp - 8);
+	w->s.regs = 0;
+}
+
+/* The tree may lead on from here; with w->to_end the next frame is got ready all the same. */
+static __always_inline int kw_lead_on(struct kw_walk *w, const struct kw_node *node)
+{
+	if (!w->to_end)
+		return KW_STEP_FRAME;
+	if (kw_unwinder() == KW_UNWIND_ORC)
+		kw_read_frame(w, node);
+	return KW_STEP_ARRIVED;
+}
+
 /*
  * Go on from the state in w->s, a frame under w->node, which becomes its node. KW_STEP_FRAME: the
  * next return address lies right below SP (ORC), or the next frame is in w->s (frame pointers).
@@ -188,11 +206,11 @@ __noinline int kw_arrive(struct kw_walk *w)
 		step = kw_step_fp_any(&w->s);
 		if (step != KW_STEP_FRAME)
 			return step;
-		return w->s.regs ? KW_STEP_ARRIVED : KW_STEP_FRAME;
+		return w->s.regs ? KW_STEP_ARRIVED : kw_lead_on(w, node);
 	}
 	if (node->kind == KW_NODE_PLAIN) {
 		w->s.sp += node->delta;
-		return KW_STEP_FRAME;
+		return kw_lead_on(w, node);
 	}
 	if (!(node->flags & KW_NODE_HAS_REGS)) {
 		w->s.regs = w->s.earlier = 0;
@@ -202,6 +220,22 @@ __noinline int kw_arrive(struct kw_walk *w)
 		w->s.bp = kw_load(w->s.sp - 8 + node->bp_at);
 	step = kw_step_any(&w->s, node->rule);
 	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
+}
+
+/* Until the tree may lead on (KW_STEP_FRAME) or, with w->to_end, until the stack ends. */
+__noinline int kw_arrive_on(struct kw_walk *w)
+{
+	__u32 i;
+	int step;
+
+	if (!w)
+		return KW_STEP_UNKNOWN;
+	for (i = 0; i <= KW_MAX_FRAMES; i++) {
+		step = kw_arrive(w);
+		if (step != KW_STEP_ARRIVED)
+			return step;
+	}
+	return KW_STEP_UNKNOWN; /* in circles */
 }
 
 #endif /* KWALK_ARRIVE_H */

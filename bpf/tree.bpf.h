@@ -67,6 +67,7 @@ struct kw_walk {
 	__u32 flags;   /* KW_EV_* */
 	__u32 other;   /* the other side's node, where walk and kernel disagree */
 	int step;      /* KW_STEP_*: how the walk ended */
+	__u32 to_end;  /* kw_arrive() is to lead to the stack's end; else 0 */
 };
 
 struct kw_cpu {

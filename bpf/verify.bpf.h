@@ -88,6 +88,24 @@ __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
 	return 0;
 }
 
+struct kw_adding {
+	struct kw_scratch *sc;
+	void *nodes;
+	__u32 at; /* of the deepest frame so far */
+	bool full;
+};
+
+static long kw_add_kernels_next(__u32 i, struct kw_adding *adding)
+{
+	__u64 ip = adding->sc->kernel.frames[i & 127];
+	__u32 next = kw_child(adding->nodes, adding->at, ip, KW_NODE_KERNEL);
+
+	adding->full = !next;
+	if (next)
+		adding->at = next;
+	return adding->full;
+}
+
 /*
  * Put the kernel's stack into the tree as it is, under a root of its own (and there under the
  * function that was called, if there are many). First comes FUNC's caller
@@ -97,35 +115,47 @@ __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
  */
 __noinline __u32 kw_add_kernels(struct kw_scratch *sc, __u64 mark)
 {
-	__u32 i, nr, next, at = kw_cpu_offset() + KW_NODE_BYTES;
-	void *nodes = kw_tree();
+	struct kw_adding adding = {.sc = sc, .nodes = kw_tree()};
+	__u32 at = kw_cpu_offset() + KW_NODE_BYTES;
 
-	if (!sc || !nodes)
+	if (!sc || !adding.nodes)
 		return 0;
-	nr = sc->kernel.nr;
 	if (cfg.many)
-		at = kw_of_function(nodes, at, sc->func);
-	next = kw_child(nodes, at, mark, KW_NODE_KERNEL);
-	for (i = 0; i <= KW_MAX_FRAMES && next; i++) {
-		at = next;
-		if (i >= nr)
-			break;
-		next = kw_child(nodes, at, sc->kernel.frames[i & 127], KW_NODE_KERNEL);
-	}
-	sc->kernel.flags = next ? 0 : KW_EV_TRUNCATED;
-	return at;
+		at = kw_of_function(adding.nodes, at, sc->func);
+	adding.at = kw_child(adding.nodes, at, mark, KW_NODE_KERNEL);
+	if (adding.at)
+		bpf_loop(sc->kernel.nr, kw_add_kernels_next, &adding, 0);
+	else
+		adding = (struct kw_adding){.at = at, .full = true};
+	sc->kernel.flags = adding.full ? KW_EV_TRUNCATED : 0;
+	return adding.at;
+}
+
+struct kw_pair {
+	struct kw_scratch *sc;
+	__u32 ours, theirs;
+	__u64 excused;
+	__u64 kernels; /* the kernel's frame that was compared last */
+	bool differ;
+};
+
+static long kw_equal_next(__u32 i, struct kw_pair *pair)
+{
+	pair->kernels = pair->sc->kernel.frames[(pair->theirs + i) & 127];
+	pair->differ = pair->sc->walk.frames[(pair->ours + i) & 127] != pair->kernels &&
+		       pair->kernels != pair->excused;
+	return pair->differ;
 }
 
 /*
  * Do the kernel's frames from `theirs` on equal the walk's from `ours` on? An address that is
  * excused (0: none) may stand in place of any, and the kernel end there; with KW_ANY_END it may end
- * anywhere. Global, like the next
- * one: the verifier goes through it once.
+ * anywhere. Global, like the next one: the verifier goes through it once.
  */
 __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 excused)
 {
-	__u32 nr, kernel_nr, both, i;
-	__u64 kernels = 0;
+	struct kw_pair pair = {.sc = sc, .ours = ours, .theirs = theirs, .excused = excused};
+	__u32 nr, kernel_nr, both;
 
 	if (!sc)
 		return false;
@@ -134,21 +164,16 @@ __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 e
 	if (nr < ours || kernel_nr < theirs)
 		return false;
 	both = nr - ours < kernel_nr - theirs ? nr - ours : kernel_nr - theirs;
-
-	for (i = 0; i < KW_MAX_FRAMES; i++) {
-		if (i >= both)
-			break;
-		kernels = sc->kernel.frames[(theirs + i) & 127];
-		if (sc->walk.frames[(ours + i) & 127] != kernels && kernels != excused)
-			return false;
-	}
+	bpf_loop(both, kw_equal_next, &pair, 0);
+	if (pair.differ)
+		return false;
 	if (nr - ours == kernel_nr - theirs)
 		return true;
 	if (nr - ours == both) /* the walk ends first */
 		return sc->walk.flags & KW_EV_TRUNCATED;
 	if (kernel_nr >= cfg.kernel_frames)
 		return true;
-	return excused && (excused == KW_ANY_END || kernels == excused);
+	return excused && (excused == KW_ANY_END || pair.kernels == excused);
 }
 
 /*

@@ -13,6 +13,12 @@
 #define KW_UNROLL_FP 16
 
 /*
+ * How often the walk may leave and enter those few instructions; then kw_arrive_on() goes to the
+ * end. The verifier follows each of these rounds by itself, and that is most of what loading takes.
+ */
+#define KW_ROUNDS 16
+
+/*
  * A child that is no PLAIN frame of the image, at slot. KW_STEP_FRAME: *slot is now where the next
  * return address stands. KW_STEP_ARRIVED: kw_arrive() is to deal with it.
  */
@@ -40,15 +46,16 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 	return KW_STEP_FRAME;
 }
 
-/* Where the tree leads to nothing: frame by frame, until it does or the stack ends. */
-static __always_inline int kw_arrive_on(struct kw_walk *w, volatile __u64 *round)
+/* From the state in w->s to the end of the stack, which is beyond what the loops below go. */
+static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_node **end)
 {
 	int step;
 
-	do {
-		step = kw_arrive(w);
-	} while (step == KW_STEP_ARRIVED && (*round)++ <= KW_MAX_FRAMES);
-	return step == KW_STEP_ARRIVED ? KW_STEP_UNKNOWN : step;
+	w->to_end = 1;
+	step = kw_arrive_on(w);
+	w->to_end = 0;
+	*end = nodes + (w->node & cfg.node_mask);
+	return step;
 }
 
 /*
@@ -66,7 +73,7 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 
 	if (step != KW_STEP_FRAME)
 		goto arrive;
-	while (round++ <= KW_MAX_FRAMES) {
+	while (round++ < KW_ROUNDS) {
 #pragma unroll
 		for (j = 0; j < KW_UNROLL; j++) {
 			ip = kw_load_by(typed, slot);
@@ -107,7 +114,9 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		w->s.sp = slot + 8;
 		w->s.regs = 0;
 	arrive:
-		step = kw_arrive_on(w, &round);
+		step = kw_arrive(w);
+		if (step == KW_STEP_ARRIVED)
+			step = kw_arrive_on(w);
 		node = nodes + (w->node & mask);
 		if (step != KW_STEP_FRAME) {
 			*end = node;
@@ -115,8 +124,11 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		}
 		slot = w->s.sp - 8;
 	}
-	*end = node;
-	return KW_STEP_UNKNOWN; /* in circles */
+	w->node = (void *)node - nodes;
+	w->s.sp = slot + 8;
+	w->found = 0;
+	kw_read_frame(w, node);
+	return kw_walk_on(w, nodes, end);
 }
 
 /* Where BP points to: the caller's BP, and the return address. */
@@ -163,7 +175,7 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 		w->s.bp = kw_load_by(typed, w->bp_from);
 		w->bp_from = 0;
 	}
-	while (round++ <= KW_MAX_FRAMES) {
+	while (round++ < KW_ROUNDS) {
 		at = node->hint;
 		child = nodes + (at & mask);
 		if (child->ip != w->s.ip) {
@@ -205,15 +217,19 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 		w->s.regs = 0;
 		w->node = (void *)node - nodes;
 	arrive:
-		step = kw_arrive_on(w, &round);
+		step = kw_arrive(w);
+		if (step == KW_STEP_ARRIVED)
+			step = kw_arrive_on(w);
 		node = nodes + (w->node & mask);
 		if (step != KW_STEP_FRAME) {
 			*end = node;
 			return step;
 		}
 	}
-	*end = node;
-	return KW_STEP_UNKNOWN;
+	w->node = (void *)node - nodes;
+	w->s.regs = 0;
+	w->found = 0;
+	return kw_walk_on(w, nodes, end);
 }
 
 /* Walk from the state that a start left in w; *end becomes the node where the stack ends. */
