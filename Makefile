@@ -49,14 +49,19 @@ $(STAMP): $(VENV)/.apt $(SOURCES)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev,docs]'
 	@touch $@
 
-venv: $(STAMP)
+venv: compiled
 
-demo: $(STAMP)
+# A virtual machine reads these files and writes none: what is not compiled here is compiled at each start there.
+.PHONY: compiled
+compiled: $(STAMP)
+	@$(VENV)/bin/python -m compileall -q src/kwalk tests
+
+demo: compiled
 	@$(VENV)/bin/python demo/demo.py
 
 # From nothing to a picture, build/flamegraph/redis.html, of what calls ip_rcv under redis (FUNC=... for another).
 FUNC ?= ip_rcv
-flamegraph: $(STAMP)
+flamegraph: compiled
 	@mkdir -p build/flamegraph
 	@$(VENV)/bin/kwalk lab run --out build/flamegraph -- demo/redis.sh $(FUNC) build/flamegraph/redis.rec
 	@$(VENV)/bin/kwalk report build/flamegraph/redis.rec --format flamegraph -o build/flamegraph/redis.html
@@ -76,20 +81,20 @@ $(VENV)/.readers: $(STAMP)
 unit: $(STAMP) $(VENV)/.readers
 	$(VENV)/bin/pytest -q tests/unit
 
-vm: $(STAMP) $(VENV)/empty.bpf.o
+vm: compiled $(VENV)/empty.bpf.o
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
 
 # What tests/vm_icount compares with.
 $(VENV)/empty.bpf.o: tests/vm_icount/empty.bpf.c $(STAMP)
 	@clang -target bpf -O2 -g -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
-matrix: $(STAMP)
+matrix: compiled
 	$(VENV)/bin/python tests/matrix.py --write
 
-test-long: $(STAMP)
+test-long: compiled
 	$(VENV)/bin/python tests/long/run.py $(KERNELS)
 
-bench: $(STAMP)
+bench: compiled
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $(PEERS) >/dev/null; } || \
 		echo "some of $(PEERS) cannot be installed: they will not be measured"

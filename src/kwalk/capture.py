@@ -19,6 +19,7 @@ from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
 from kwalk.events import Batch, Event
+from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.ledger import Ledger, Summary, TreeUse
@@ -57,11 +58,12 @@ class Capture:
 
     def __enter__(self) -> Capture:
         check_access()
-        self.symbols = Kallsyms.read()
+        self.symbols = kept.read()
         check_kernel(self.symbols)
         selection = choose(self.functions, self.options.frequency, self.symbols)
         self.probe: Probe = open_probe(selection, self.symbols, self.options, self._watch)
         try:
+            kept.keep(self.symbols)
             self._connect()
         except BaseException:
             self.probe.close()

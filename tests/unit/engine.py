@@ -13,6 +13,7 @@ from planted import Planted, record
 
 from kwalk import capture as captures
 from kwalk.decode import counts
+from kwalk.kernel import kept
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.probe.attach import Watch
@@ -177,7 +178,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(stats, "measured", nullcontext)
     monkeypatch.setattr(captures, "check_access", lambda: None)
     monkeypatch.setattr(captures, "check_kernel", lambda symbols: None)
-    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
+    monkeypatch.setattr(kept, "state", lambda *_: b"")
     monkeypatch.setattr(captures, "open_probe", engine.open)
     monkeypatch.setattr(captures, "Ring", lambda fd, size: ring)
     monkeypatch.setattr(captures, "StackMaps", lambda obj, depth, control: maps)

@@ -29,9 +29,12 @@ def tables(draw: st.DrawFn) -> list[Symbol]:
     """Per-CPU symbols at 0 first, vmlinux in address order with aliases, the rest unordered."""
     table = [Symbol(0, draw(NAMES), "") for _ in range(draw(st.integers(0, 3)))]
     address = VMLINUX
+    ends = draw(st.booleans())
+    table += [Symbol(address, "_text", "")] * ends
     for gap in draw(st.lists(st.sampled_from((0, 1, 2, 16, 4096)), min_size=1, max_size=40)):
         address += gap
         table.append(Symbol(address, draw(NAMES), ""))
+    table += [Symbol(address + 1, "_end", "")] * ends
     areas = st.sampled_from((0xFFFFC90000000000, 0xFFFFFFFF80000000, 0xFFFFFFFFC0000000))
     places = st.builds(lambda area, offset: area + offset, areas, st.integers(0, 300))
     for place in draw(st.lists(places, unique=True, max_size=12)):
@@ -42,6 +45,8 @@ def tables(draw: st.DrawFn) -> list[Symbol]:
 
 def naive_lookup(table: list[Symbol], address: int) -> Symbol | None:
     best = None
+    if address >= next((symbol.address for symbol in table if symbol.name == "_end"), 1 << 64):
+        table = [symbol for symbol in table if symbol.module]
     for symbol in table:
         if symbol.address <= address and (best is None or symbol.address > best.address):
             best = symbol

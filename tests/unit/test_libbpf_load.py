@@ -20,7 +20,7 @@ STREAM = (
     "import sys; from kwalk import capture, cli;"
     "capture.check_access = lambda: None;"
     "kernel = b'ffffffff81000000 T ip_rcv\\nffffffff81001000 T bpf_loop\\n';"
-    "capture.Kallsyms.read = lambda: capture.Kallsyms(kernel);"
+    "capture.kept.read = lambda: capture.Kallsyms(kernel);"
     "sys.exit(cli.main(['stream', 'ip_rcv']))"
 )
 

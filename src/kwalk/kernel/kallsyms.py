@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 """The kernel's symbol table, ``/proc/kallsyms``: name to address and back.
 
-The file is kept as it is read (ten megabytes, in address order for vmlinux) and searched in
-place; only the modules' part, which has no order, is parsed. Start-up stays short that way.
+The text stays as it is read (ten megabytes, in address order for vmlinux) and is searched in
+place; only the modules' part, which has no order, is parsed, once an address asks for it. Start-up
+stays short that way.
 """
 
 from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -31,23 +32,50 @@ class Kallsyms:
     """A snapshot of the symbol table.
 
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
+    :param known: What ``address`` would answer.
+    :param now: Reads the table anew, where this text is of earlier: what lies outside of vmlinux
+        may have moved since.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        known: dict[str, int] | None = None,
+        now: Callable[[], Kallsyms] | None = None,
+    ) -> None:
         tab = text.find(b"\t")
         self._text = text
-        self._known: dict[str, int] = {}
+        self.known = dict(known or {})
+        self._kept = None if known is None else len(known)
+        self._now = now
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
             raise NotSupported(
                 "the kernel hides its symbols' addresses (/proc/kallsyms shows zeros)",
                 "Run as root (CAP_SYSLOG) and set the sysctl kernel.kptr_restrict to 0 or 1.",
             )
+
+    @property
+    def has_news(self) -> bool:
+        """Whether this table was read anew, or asked for more names than are known from before."""
+        return self._kept != len(self.known)
+
+    @property
+    def lasting(self) -> bytes:
+        """The text, but for its end: BPF programs, trampolines and kprobes, which come and go."""
+        ends = (self._text.find(mark, self._end) for mark in (b"\t[bpf]\n", b"\t[__builtin__"))
+        first = min((end for end in ends if end >= 0), default=len(self._text))
+        return self._text[: self._text.rfind(b"\n", 0, first) + 1]
+
+    @cached_property
+    def _others(self) -> tuple[list[Symbol], list[int]]:
+        """What lies outside of vmlinux, and the addresses, in order."""
+        if self._now:
+            return self._now()._others
         # Stable: of symbols at one address the first in the table stays first.
-        rest = sorted(self._parse(self._end, len(text)), key=lambda symbol: symbol.address)
-        self._others = rest
-        self._other_addresses = [symbol.address for symbol in rest]
+        rest = sorted(self._parse(self._end, len(self._text)), key=lambda symbol: symbol.address)
+        return rest, [symbol.address for symbol in rest]
 
     @classmethod
     def read(cls, path: Path = PATH) -> Kallsyms:
@@ -92,12 +120,12 @@ class Kallsyms:
 
     def address(self, name: str) -> int:
         """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""
-        known = self._known.get(name)
+        known = self.known.get(name)
         if known is None:
             # Modules' names have a tab behind them.
             at = self._text.find(b" %s\n" % name.encode(), 0, self._end)
             known = self._address(self._text.rfind(b"\n", 0, at) + 1) if at >= 0 else 0
-            self._known[name] = known
+            self.known[name] = known
         return known
 
     def functions(self) -> set[str]:
@@ -121,14 +149,21 @@ class Kallsyms:
 
         kallsyms_lookup() in kernel/kallsyms.c names addresses by the same rule.
         """
-        if not self._others or address < self._others[0].address:
+        if self._image_start <= address < self._image_end:
             return self._lookup_vmlinux(address)
-        index = bisect.bisect_right(self._other_addresses, address) - 1
-        index = bisect.bisect_left(self._other_addresses, self._other_addresses[index])
-        other = self._others[index]
+        others, addresses = self._others
+        if not others or address < others[0].address:
+            return self._lookup_vmlinux(address)
+        index = bisect.bisect_right(addresses, address) - 1
+        index = bisect.bisect_left(addresses, addresses[index])
+        other = others[index]
         own = self._lookup_vmlinux(address)
         # vmlinux can lie above modules (no KASLR) or below: the nearer symbol is the one.
         return own if own and own.address > other.address else other
+
+    @cached_property
+    def _image_start(self) -> int:
+        return self.address("_text") if self.address("_end") else 1 << 64
 
     @cached_property
     def _image_end(self) -> int:

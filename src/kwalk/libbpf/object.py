@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
-from kwalk.libbpf.perf import open_cpu_clock
 
 LOG_SIZE = 1 << 20
 BPF_F_MMAPABLE = 1 << 10
@@ -127,7 +127,8 @@ class Object:
         for name, target in wanted.items():
             program = self._program(name)
             lib().bpf_program__set_autoload(program, True)
-            self._logs[name] = ffi().new("char[]", LOG_SIZE)
+            # Memory that is not touched before there is something to be written.
+            self._logs[name] = ffi().from_buffer("char[]", mmap.mmap(-1, LOG_SIZE))
             lib().bpf_program__set_log_buf(program, self._logs[name], LOG_SIZE)
             if target is not None:
                 check(
@@ -203,6 +204,8 @@ class Object:
 
     def attach_samples(self, name: str, cpus: Iterable[int], frequency: int) -> None:
         """Attach a program to so many samples a second of each CPU."""
+        from kwalk.libbpf.perf import open_cpu_clock
+
         for cpu in cpus:
             fd = open_cpu_clock(cpu, frequency)
             link = lib().bpf_program__attach_perf_event(self._program(name), fd)

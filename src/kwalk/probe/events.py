@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,8 @@ def tracepoint(spelling: str) -> Selection:
         )
     category, name = match[1], match[2]
     if EVENTS.is_dir() and not (EVENTS / category / name / "enable").exists():
+        import difflib
+
         known = [f"{path.parent.name}:{path.name}" for path in EVENTS.glob("*/*/")]
         close = difflib.get_close_matches(f"{category}:{name}", known, n=3, cutoff=0.7)
         hint = f"Did you mean t:{', t:'.join(close)}? " if close else ""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,12 +67,12 @@ def image() -> bytes:
 
     :raises NotSupported: if kwalk was built without one.
     """
-    name = f"kwalk.{platform.machine()}.bpf.o"
+    name = f"kwalk.{os.uname().machine}.bpf.o"
     try:
         return Path(__file__).with_name(name).read_bytes()
     except FileNotFoundError:
         raise NotSupported(
-            f"kwalk has no BPF program for {platform.machine()}",
+            f"kwalk has no BPF program for {os.uname().machine}",
             "x86_64 is supported so far; from a source tree, `make venv` builds it.",
         ) from None
 

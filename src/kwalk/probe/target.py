@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import NamedTuple
 
@@ -165,6 +164,8 @@ def _hint(function: str, symbols: Kallsyms) -> str:
 
 def near_misses(function: str, symbols: Kallsyms) -> str:
     """Return a question that names the functions with a name like that, or ""."""
+    import difflib
+
     # Comparing with all of 60,000 names takes seconds; a slip of the fingers keeps one end.
     names = symbols.functions()
     alike = [n for n in names if n[:2] == function[:2] or n[-3:] == function[-3:]]

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""CPU time from a command's start until its probe is attached, of kwalk and of bpftrace.
+
+Run it in the lab, where the clock counts instructions and a kernel has just been booted:
+
+    kwalk lab run --icount -- .venv/bin/python benchmarks/start.py ip_rcv
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ENABLED = Path("/sys/kernel/tracing/enabled_functions")
+RUNS = 3
+
+
+def attached(function: str) -> bool:
+    """Whether anything hangs on a function: a kprobe, or a BPF trampoline."""
+    return any(line.split()[0] == function for line in ENABLED.read_text().splitlines())
+
+
+def seconds_until_attached(function: str, command: Sequence[str]) -> float:
+    """Start a command, end it as soon as the function is traced; return its CPU time in seconds."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+    try:
+        while not attached(function):
+            if process.poll() is not None:
+                raise SystemExit(f"{command[0]} ended before it had attached to {function}")
+            time.sleep(0.3)  # looking takes the kernel as long as starting; then both are idle
+        # Documentation/scheduler/sched-stats.rst: nanoseconds on a CPU, of the first thread
+        threads = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    finally:
+        process.terminate()
+        process.wait()
+        while attached(function):
+            time.sleep(0.01)
+
+
+def main() -> None:
+    """Measure and print."""
+    function = sys.argv[1] if len(sys.argv) > 1 else "ip_rcv"
+    commands = {"kwalk": [str(Path(sys.prefix) / "bin" / "kwalk"), function]}
+    if path := shutil.which("bpftrace"):
+        commands["bpftrace"] = [path, "-e", f"kprobe:{function} {{ @[kstack] = count(); }}"]
+    print(f"CPU time until {function} is traced, on {os.uname().release}:")
+    for name, command in commands.items():
+        first, *later = (seconds_until_attached(function, command) for _ in range(RUNS))
+        print(f"  {name:9} {min(later):.2f} s, at the first start after boot {first:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

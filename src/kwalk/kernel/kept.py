@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The symbol table, kept from one start to the next of the same boot.
+
+The kernel takes as long to write /proc/kallsyms as all the rest of a start takes. What it says of
+vmlinux never changes, and of modules only when one comes or goes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from kwalk.kernel.kallsyms import Kallsyms
+
+FOLDER = Path("/run/kwalk")
+NAME = "kallsyms"
+PROC = Path("/proc")
+
+
+def read(folder: Path = FOLDER, proc: Path = PROC) -> Kallsyms:
+    """Return the running kernel's table, from last time if nothing has changed since.
+
+    Only root keeps it, where nobody else may read: the addresses are a secret.
+
+    :raises NotSupported: as ``Kallsyms.read`` does.
+    """
+    found = _load(folder / NAME, state(proc))
+    if found is None:
+        return Kallsyms.read(proc / "kallsyms")
+    known, text = found
+    return Kallsyms(text, known, lambda: Kallsyms.read(proc / "kallsyms"))
+
+
+def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
+    """Keep a table that ``read`` returned, and what has been asked of it, for the next start."""
+    now = state(proc)
+    if not now or not symbols.has_news:
+        return
+    words = b" ".join(b"%s=%x" % (n.encode(), at) for n, at in sorted(symbols.known.items()))
+    new = folder / f"{NAME}.{os.getpid()}"
+    with suppress(OSError):  # next time it takes as long again
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.writelines((now, b"\n", words, b"\n", symbols.lasting))
+            os.replace(new, folder / NAME)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def state(proc: Path = PROC) -> bytes:
+    """Return a line that changes with the boot and with modules; b"" where nothing may be kept."""
+    if os.geteuid() != 0:
+        return b""
+    try:
+        # 2 hides addresses from root as well (Documentation/admin-guide/sysctl/kernel.rst).
+        if (proc / "sys/kernel/kptr_restrict").read_bytes().strip() == b"2":
+            return b""
+        boot = (proc / "sys/kernel/random/boot_id").read_bytes().strip()
+        modules = (proc / "modules").read_bytes()
+    except OSError:
+        return b""
+    # name size uses users state address
+    fields = sorted(line.split()[:6] for line in modules.splitlines())
+    return b" ".join([boot, *(b",".join((*m[:2], *m[4:6])) for m in fields)])
+
+
+def _load(path: Path, now: bytes) -> tuple[dict[str, int], bytes] | None:
+    if not now:
+        return None
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid or not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+                return None
+            then, words, text = file.read().split(b"\n", 2)
+        pairs = [word.partition(b"=") for word in words.split()]
+        known = {name.decode(): int(at, 16) for name, _, at in pairs}
+    except (OSError, ValueError):
+        return None
+    return (known, text) if then == now and text else None

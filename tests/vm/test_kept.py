@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""The symbol table that is kept for the next start, on a real kernel."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import call, only_on
+
+from kwalk.kernel import kept
+
+pytestmark = only_on("debian-13")
+FILE = kept.FOLDER / kept.NAME
+
+
+@pytest.fixture
+def nothing_kept() -> Iterator[None]:
+    FILE.unlink(missing_ok=True)
+    yield
+    FILE.unlink(missing_ok=True)
+
+
+def count(function: str) -> str:
+    code, out, err = call("kwalk", "count", function, "--", "cat", "/proc/self/mounts")
+    assert code == 0, err
+    return out
+
+
+def test_a_second_start_shows_the_same_stacks_and_takes_the_table_of_the_first(
+    nothing_kept: None,
+) -> None:
+    first = count("vfs_read")
+    assert "vfs_read+0x0\n" in first
+    assert "entry_SYSCALL_64_after_hwframe" in first
+    lines = FILE.read_bytes().split(b"\n", 2)[2].splitlines()
+    now = Path("/proc/kallsyms").read_bytes().splitlines()
+    assert lines == now[: len(lines)]
+    assert all(b"\t[bpf]" in line or b"\t[__builtin__" in line for line in now[len(lines) :])
+    made = FILE.stat().st_mtime_ns
+    assert "entry_SYSCALL_64_after_hwframe" in count("vfs_read")
+    assert FILE.stat().st_mtime_ns == made
+
+
+def test_a_module_that_comes_later_is_found(nothing_kept: None) -> None:
+    subprocess.run(["rmmod", "dummy"], check=False, capture_output=True)
+    count("vfs_read")
+    assert not kept.read().find("dummy_setup")
+    subprocess.run(["modprobe", "dummy"], check=True)
+    try:
+        count("dummy:dummy_setup")
+        now = {s.address for s in kept.read().find("dummy_setup")}
+        assert now == {
+            int(line.split()[0], 16)
+            for line in Path("/proc/kallsyms").read_text().splitlines()
+            if line.endswith(" dummy_setup\t[dummy]")
+        }
+    finally:
+        subprocess.run(["rmmod", "dummy"], check=True)
+    assert not kept.read().find("dummy_setup")
