@@ -66,25 +66,36 @@ static __always_inline bool kw_ask_kernel(void *ctx, struct kw_scratch *sc)
 	return bytes > 0;
 }
 
+struct kw_reading {
+	struct kw_scratch *sc;
+	void *nodes;
+	__u32 at;
+};
+
+static long kw_read_next(__u32 i, struct kw_reading *reading)
+{
+	struct kw_node *node = kw_at(reading->nodes, reading->at);
+
+	reading->sc->walk.frames[node->depth & 127] = node->ip;
+	reading->at = node->parent;
+	return kw_is_function(node);
+}
+
 /* The frames of the stack that ends at a node. */
 __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
 {
-	void *nodes = kw_tree();
+	struct kw_reading reading = {.sc = sc, .nodes = kw_tree(), .at = at};
 	struct kw_node *node;
-	__u32 i;
 
-	if (!sc || !nodes)
+	if (!sc || !reading.nodes)
 		return 0;
-	node = kw_at(nodes, at);
-	if (node->kind == KW_NODE_CUT)
-		node = kw_at(nodes, node->parent);
-	sc->walk.nr = node->depth + 1;
-	for (i = 0; i <= KW_MAX_FRAMES; i++) {
-		sc->walk.frames[node->depth & 127] = node->ip;
-		if (kw_is_function(node))
-			break;
-		node = kw_at(nodes, node->parent);
+	node = kw_at(reading.nodes, at);
+	if (node->kind == KW_NODE_CUT) {
+		reading.at = node->parent;
+		node = kw_at(reading.nodes, reading.at);
 	}
+	sc->walk.nr = node->depth + 1;
+	bpf_loop(KW_MAX_FRAMES + 1, kw_read_next, &reading, 0);
 	return 0;
 }
 

@@ -49,6 +49,7 @@ class Kallsyms:
         self.known = dict(known or {})
         self._kept = None if known is None else len(known)
         self._now = now
+        self._found: dict[tuple[str, bool], list[Symbol]] = {}
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
             raise NotSupported(
@@ -108,6 +109,8 @@ class Kallsyms:
 
         :param code: Functions only, no data.
         """
+        if (name, code) in self._found:
+            return list(self._found[name, code])
         found = []
         word = b" %s" % name.encode()
         at = self._text.find(word)
@@ -116,7 +119,8 @@ class Kallsyms:
             if after in (b"\t", b"\n") and (not code or self._text[at - 1] in b"tTwW"):
                 found.append(self._line(self._text.rfind(b"\n", 0, at) + 1))
             at = self._text.find(word, at + 1)
-        return found
+        self._found[name, code] = found
+        return list(found)
 
     def address(self, name: str) -> int:
         """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""

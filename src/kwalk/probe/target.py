@@ -104,13 +104,17 @@ def find(spelling: str, symbols: Kallsyms) -> Target:
     """
     returns, module, function, offset = split(spelling)
     target = _function(function, module, symbols)._replace(offset=offset, returns=returns)
-    own = symbols.lookup(target.address)
-    if offset and (target.traced >= _TOP or symbols.lookup(target.traced) != own):
+    if offset and not _is_inside(target, symbols):
         raise UsageError(
             f"{function} ends before {function}+{offset:#x}",
             "Offsets are in bytes, as stacks show them; objdump or gdb shows the instructions.",
         )
     return target
+
+
+def _is_inside(target: Target, symbols: Kallsyms) -> bool:
+    own = symbols.lookup(target.address)
+    return target.traced < _TOP and symbols.lookup(target.traced) == own
 
 
 def _function(function: str, module: str | None, symbols: Kallsyms) -> Target:
