@@ -70,6 +70,9 @@ static __always_inline void kw_classify_orc(struct kw_node *node, const struct k
 			node->kind = KW_NODE_BP;
 		else if (cfa == KW_CFA_SP_DEREF && bp == KW_BP_SAME)
 			node->kind = KW_NODE_DEREF;
+	} else if (frame == KW_FRAME_CALL && cfa == KW_CFA_BP_DEREF && bp == KW_BP_BP &&
+		   node->flags & KW_NODE_BP_SAVED) {
+		node->kind = KW_NODE_ALIGNED;
 	}
 }
 

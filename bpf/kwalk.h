@@ -177,11 +177,12 @@ enum kw_kind {
 	KW_NODE_USER = 6,  /* outermost if the code segment, delta bytes on, is a user's; or STEP */
 	KW_NODE_LAST = 7, /* frame pointers: outermost if at the task stack's registers; or PLAIN */
 	KW_NODE_CUT = 8,  /* the first frame beyond max_frames */
-	KW_NODE_STALE = 9,    /* other code has come to its place */
-	KW_NODE_ROOT = 10,    /* FUNC: of what was walked */
-	KW_NODE_KERNEL = 11,  /* a frame of the kernel's own unwinder */
-	KW_NODE_GROUP = 12,   /* no frame: those events of its parent that belong together */
-	KW_NODE_FUNCTION = 13 /* one of many FUNCs, under a root that is none */
+	KW_NODE_STALE = 9,     /* other code has come to its place */
+	KW_NODE_ROOT = 10,     /* FUNC: of what was walked */
+	KW_NODE_KERNEL = 11,   /* a frame of the kernel's own unwinder */
+	KW_NODE_GROUP = 12,    /* no frame: those events of its parent that belong together */
+	KW_NODE_FUNCTION = 13, /* one of many FUNCs, under a root that is none */
+	KW_NODE_ALIGNED = 14   /* it stands below where a word points that the rule tells from BP */
 };
 
 /* Where the rule of a node comes from, and until when it holds. */

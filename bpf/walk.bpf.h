@@ -25,7 +25,7 @@
 static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, __u64 *slot,
 				      bool typed)
 {
-	__u64 next;
+	__u64 next, bp;
 
 	if (child->kind == KW_NODE_USER)
 		return kw_load_by(typed, *slot + child->delta) & 3 ? KW_STEP_END : KW_STEP_ARRIVED;
@@ -39,6 +39,12 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 			return KW_STEP_ARRIVED;
 		if (child->flags & KW_NODE_BP_SAVED)
 			w->bp_from = *slot + child->bp_at;
+	} else if (child->kind == KW_NODE_ALIGNED) {
+		bp = kw_load_by(typed, *slot + child->bp_at);
+		next = kw_load_by(typed, bp + kw_rule_cfa_off(child->rule)) - 8;
+		if (next - *slot - 1 >= KW_NEAR)
+			return KW_STEP_ARRIVED;
+		w->bp_from = bp + kw_rule_bp_off(child->rule);
 	} else {
 		return KW_STEP_ARRIVED;
 	}

@@ -64,6 +64,7 @@ class Capture:
         self.probe: Probe = open_probe(selection, self.symbols, self.options, self._watch)
         try:
             kept.keep(self.symbols)
+            self.symbols.renew()
             self._connect()
         except BaseException:
             self.probe.close()

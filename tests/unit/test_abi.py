@@ -65,6 +65,7 @@ CONSTANTS = {
     "KW_PER_CPU": abi.Per.CPU,
     "KW_PER_CGROUP": abi.Per.CGROUP,
     "KW_NODE_FUNCTION": abi.Kind.FUNCTION,
+    "KW_NODE_ALIGNED": abi.Kind.ALIGNED,
     "KW_FILTER_CPU": abi.Filtered.CPU,
     "KW_FILTER_PROCESS": abi.Filtered.PROCESS,
     "KW_FILTER_THREAD": abi.Filtered.THREAD,

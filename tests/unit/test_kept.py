@@ -137,6 +137,17 @@ def test_what_lies_outside_of_vmlinux_is_looked_up_in_the_table_of_now(machine: 
     assert symbols.find("bpf_prog_1234_mine") == []
 
 
+def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine: Machine) -> None:
+    machine.keep()
+    machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
+    symbols = kept.read(machine.folder, machine.proc)
+    symbols.renew()
+    machine.say(VMLINUX + OVERLAY)
+    found = symbols.lookup(0xFFFFFFFFC0001008)
+    assert found
+    assert found.name == "bpf_prog_1234_another"
+
+
 def test_only_root_reads_it(machine: Machine) -> None:
     machine.keep()
     assert stat.S_IMODE(machine.file.stat().st_mode) == 0o600

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_every_stack_of_ip_rcv_is_the_kernels(
         assert found[:2] == INNER
         places = [found.index(name) for name in OUTER]
         assert places == sorted(places)
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+def test_stacks_through_a_function_that_aligns_its_stack(attach: str) -> None:
+    """udp_sendmsg(), on kernels with ORC: its CFA is where a word points that it finds by BP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+
+        def burst() -> None:
+            for _ in range(100):
+                sock.send(b"x")
+                sock.recv(1)
+
+        summary, stacks, symbolizer = verified("__udp4_lib_rcv", attach, 1000, burst)
+    must_agree(summary, symbolizer)
+    assert any("udp_sendmsg" in names(stack, symbolizer) for stack in stacks)
 
 
 @pytest.fixture

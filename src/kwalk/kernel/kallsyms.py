@@ -78,6 +78,11 @@ class Kallsyms:
         rest = sorted(self._parse(self._end, len(self._text)), key=lambda symbol: symbol.address)
         return rest, [symbol.address for symbol in rest]
 
+    def renew(self) -> None:
+        """Read what lies outside of vmlinux now, not when it is asked for: it may be gone then."""
+        if self._now:
+            self._others  # noqa: B018
+
     @classmethod
     def read(cls, path: Path = PATH) -> Kallsyms:
         """Read the running kernel's table.

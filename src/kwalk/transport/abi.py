@@ -87,6 +87,7 @@ class Kind(enum.IntEnum):
     KERNEL = 11
     GROUP = 12
     FUNCTION = 13
+    ALIGNED = 14
 
 
 class Per(enum.IntEnum):
