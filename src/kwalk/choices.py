@@ -9,19 +9,16 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Literal, TypedDict, TypeVar
 
+from kwalk import limits
 from kwalk.errors import UsageError
+from kwalk.limits import Limit
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.wanted import Wanted
-from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
+from kwalk.transport.abi import Method, Output, Per
 
 METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
 PER: dict[str | None, Per] = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
-_MOST_NODES = 1 << 23  # the kernel takes no value of a map of 2 GiB or more
-_MOST_ENTRIES = 1 << 20
-_MOST_RATE = 10000
-_MOST_RING = 1024
-_MOST_ONE_IN = 1 << 30
 _Key = TypeVar("_Key", bound=Hashable)
 _Item = TypeVar("_Item")
 
@@ -80,27 +77,24 @@ def probe_options(choices: Choices, output: Output) -> ProbeOptions:
     for name in choices:
         if name not in Choices.__annotations__:
             raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
-    depth = _number("depth", choices.get("depth", MAX_FRAMES), 2, MAX_FRAMES)
-    ring = _number("ring_mib", choices.get("ring_mib", 16), 1, _MOST_RING)
-    if ring & (ring - 1):
+    ring = _number(limits.RING_MIB, choices)
+    if not limits.is_power_of_two(ring):
         raise UsageError(f"ring_mib={ring} is no power of two", "Give 8, 16, 32, ...")
-    sample = _number("sample", choices.get("sample", 1), 1, _MOST_ONE_IN)
+    sample = _number(limits.SAMPLE, choices)
     frequency = choices.get("frequency")
     if frequency is not None:
-        _number("frequency", frequency, 1, _MOST_RATE)
+        _number(limits.FREQUENCY, choices)
     until = choices.get("until")
     return ProbeOptions(
         method=_one_of("method", choices.get("method", "auto"), METHODS),
         attach=_one_of("attach", choices.get("attach", "auto"), {a: a for a in ATTACHES}),
-        depth=depth,
+        depth=_number(limits.DEPTH, choices),
         ring_bytes=ring << 20,
-        stack_entries=_number(
-            "stack_entries", choices.get("stack_entries", 16384), 1, _MOST_ENTRIES
-        ),
+        stack_entries=_number(limits.STACK_ENTRIES, choices),
         output=output,
-        nodes=_number("nodes", choices.get("nodes", 1 << 17), 1, _MOST_NODES),
+        nodes=_number(limits.NODES, choices),
         per=_one_of("per", choices.get("per"), PER),
-        verify=_number("verify", int(choices.get("verify", 0)), 0, _MOST_ONE_IN),
+        verify=int(_number(limits.VERIFY, choices)),
         chance=1 / sample if sample > 1 else None,
         frequency=frequency,
         through=_expression(choices.get("from_caller")),
@@ -135,11 +129,14 @@ def _path(name: str | os.PathLike[str] | int) -> str:
     return str(name) if isinstance(name, int) else os.fspath(name)
 
 
-def _number(name: str, value: int, least: int, most: int) -> int:
-    if not isinstance(value, int) or not least <= value <= most:
+def _number(limit: Limit, choices: Choices) -> int:
+    value = choices.get(limit.name, limit.default)
+    if value not in limit:
         raise UsageError(
-            f"{name}={value!r} is not from {least} to {most:,}", "Give a whole number of these."
+            f"{limit.name}={value!r} is not from {limit.least} to {limit.most:,}",
+            "Give a whole number of these.",
         )
+    assert isinstance(value, int)
     return value
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk import limits
 from kwalk.cli import main, spell_out
-from kwalk.commands import count, options, published, stream
+from kwalk.commands import count, options, published, stream, values
 from kwalk.transport import tree
 from kwalk.transport.abi import Method, Output, Per
 
@@ -152,7 +153,7 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
 @pytest.mark.parametrize("cpus", [1, 64, 8192])
 def test_the_kernel_takes_a_tree_of_the_most_nodes(cpus: int) -> None:
     # array_map_alloc_check() in kernel/bpf/arraymap.c: a value has at most INT_MAX bytes.
-    nodes = options.tree_nodes("8388608")
+    nodes = values.within(limits.NODES)("8388608")
     assert tree.size_for(nodes, cpus) * tree.NODE_BYTES < 1 << 31
 
 
@@ -247,8 +248,8 @@ def test_the_published_tool_takes_exactly_one_way_to_find_stacks(
 
 @given(st.integers(1, 1 << 30))
 def test_one_in_n_is_n(number: int) -> None:
-    assert options.one_in(f"1/{number}") == number
-    assert options.one_in("1") == 1
+    assert values.one_in(f"1/{number}") == number
+    assert values.one_in("1") == 1
 
 
 @pytest.mark.parametrize(

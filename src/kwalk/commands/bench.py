@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.commands import options
+from kwalk.commands import values
 from kwalk.commands.page import open_page, write_page
 from kwalk.errors import KwalkError, UsageError
 
@@ -62,7 +62,7 @@ class BenchCommand:
         )
         parser.add_argument(
             "--runs",
-            type=options.positive_int,
+            type=values.positive_int,
             default=5,
             metavar="N",
             help="rounds, each of which runs every method once (default: %(default)s)",
@@ -78,7 +78,7 @@ class BenchCommand:
         )
         parser.add_argument(
             "--requests",
-            type=options.positive_int,
+            type=values.positive_int,
             default=None,
             metavar="N",
             help=f"of the default workload, in each run (default: {_REQUESTS})",

@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from kwalk.commands import filtering, options
+from kwalk.commands import filtering, options, values
 
 if TYPE_CHECKING:
     from kwalk.pairing import Comparison
@@ -23,7 +23,7 @@ class CompareCommand:
         options.add_target(parser, method=False)
         parser.add_argument(
             "--duration",
-            type=options.seconds,
+            type=values.seconds,
             metavar="S",
             help="how long each run lasts: the one by both methods, and one of each by itself for "
             f"what it costs (default: {SECONDS:g}, or until COMMAND ends)",
@@ -36,7 +36,7 @@ class CompareCommand:
         )
         parser.add_argument(
             "--top",
-            type=options.positive_int,
+            type=values.positive_int,
             metavar="N",
             help="pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
             "in the page, all in JSON)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.commands import filtering, options
+from kwalk.commands import filtering, options, values
 from kwalk.errors import UsageError
 from kwalk.transport.abi import Method, Output
 
@@ -17,16 +17,16 @@ class CountCommand:
         """Declare the options."""
         options.add_target(parser)
         parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
+            "--duration", type=values.seconds, metavar="S", help="stop after S seconds"
         )
         parser.add_argument(
             "--interval",
-            type=options.seconds,
+            type=values.seconds,
             metavar="S",
             help="print what was counted every S seconds as well",
         )
         parser.add_argument(
-            "--top", type=options.positive_int, metavar="N", help="print the N hottest stacks only"
+            "--top", type=values.positive_int, metavar="N", help="print the N hottest stacks only"
         )
         options.add_per_option(parser)
         parser.add_argument(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.commands import options
+from kwalk.commands import options, values
 from kwalk.errors import UsageError
 
 FORMATS = {
@@ -44,7 +44,7 @@ class DiffCommand:
             help="show also what changed by no more than chance explains",
         )
         parser.add_argument(
-            "--top", type=options.positive_int, metavar="N", help="show the N largest changes only"
+            "--top", type=values.positive_int, metavar="N", help="show the N largest changes only"
         )
         options.add_tree_options(parser)
         parser.set_defaults(addr=None)

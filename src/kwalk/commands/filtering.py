@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 
-from kwalk.commands.options import one_in
+from kwalk.commands.values import numbers, one_in, ranges, words
 from kwalk.errors import UsageError
 from kwalk.probe.filters import Filters
 from kwalk.probe.wanted import Wanted
@@ -18,30 +17,6 @@ _ABOUT = (
     "run in the name of the sender, of ksoftirqd, or of a process that has nothing to do with it. "
     "Several values of one option mean any of them; several options mean all."
 )
-
-
-def numbers(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
-    words = text.split(",")
-    if not all(word.isdecimal() and len(word) < 10 for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or several with commas")
-    return [int(word) for word in words]
-
-
-def ranges(text: str) -> list[int]:
-    """Numbers and ranges of them: ``0-3,5``."""
-    found: list[int] = []
-    for word in text.split(","):
-        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word, re.ASCII)
-        if not match:
-            raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-3,5")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return found
-
-
-def words(text: str) -> list[str]:
-    """Words with commas between them."""
-    return text.split(",")
 
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:

@@ -1,115 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Options that several commands share, and their checked types."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
-import math
 import re
 
+from kwalk import limits
 from kwalk.choices import ATTACHES, METHODS, PER
+from kwalk.commands import values
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import MAX_FRAMES, Method, Output
+from kwalk.transport.abi import Method, Output
 
 RECORDING = "kwalk.rec"
 FIRST_CHANCE = 0.01  # to be taken, until it is known what a call costs
-
-
-def positive_int(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """A time above 0 in seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
-def frequency(text: str) -> int:
-    """A number of samples a second."""
-    value = positive_int(text)
-    if value > 10000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
-    return value
-
-
-def depth(text: str) -> int:
-    """A number of frames."""
-    value = positive_int(text)
-    if not 2 <= value <= MAX_FRAMES:
-        raise argparse.ArgumentTypeError(f"{text} is not from 2 to {MAX_FRAMES}")
-    return value
-
-
-def ring_bytes(text: str) -> int:
-    """A size in MiB that is a power of two, in bytes."""
-    value = positive_int(text)
-    if value & (value - 1) or value > 1024:
-        raise argparse.ArgumentTypeError(f"{text} is not a power of two from 1 to 1024 (MiB)")
-    return value << 20
-
-
-def stack_entries(text: str) -> int:
-    """A number of stacks in a map."""
-    value = positive_int(text)
-    if value > 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {1 << 20}")
-    return value
-
-
-def tree_nodes(text: str) -> int:
-    """A number of nodes; the kernel takes no value of a map of 2 GiB or more."""
-    value = positive_int(text)
-    if value > 1 << 23:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {1 << 23}")
-    return value
-
-
-def one_in(text: str) -> int:
-    """``1/N``, or ``1`` for every one; returns N."""
-    whole, slash, number = text.partition("/")
-    if whole != "1" or (slash and not (number.isdecimal() and 0 < int(number) <= 1 << 30)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 1/N, such as 1/100")
-    return int(number or "1")
-
-
-def percent(text: str) -> float:
-    """A share such as ``2%`` or ``2``, as a number below 1."""
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 2%")
-    return value / 100
-
-
-def share(text: str) -> float:
-    """A percentage from 0 to 100, as a number up to 1."""
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
-    return value / 100
 
 
 def add_budget_option(parser: argparse.ArgumentParser) -> None:
     """Declare how much tracing may cost."""
     parser.add_argument(
         "--budget",
-        type=percent,
+        type=values.percent,
         metavar="P%",
         help="keep what tracing costs, programs and kwalk itself, under this share of the CPU time "
         "that the machine uses, by taking calls at random; those left alone are counted",
@@ -131,7 +44,7 @@ def add_target(parser: argparse.ArgumentParser, method: bool = True) -> None:
     )
     parser.add_argument(
         "--freq",
-        type=frequency,
+        type=values.within(limits.FREQUENCY),
         metavar="N",
         help="in place of FUNC: N samples a second of what each CPU does in the kernel",
     )
@@ -191,7 +104,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def add_look_options(parser: argparse.ArgumentParser) -> None:
     """Declare how a report is to look (``writing.look``)."""
     parser.add_argument(
-        "--top", type=positive_int, metavar="N", help="show the N hottest stacks only"
+        "--top", type=values.positive_int, metavar="N", help="show the N hottest stacks only"
     )
     add_address_option(parser)
     add_tree_options(parser)
@@ -206,7 +119,7 @@ def add_tree_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min",
-        type=share,
+        type=values.share,
         metavar="PERCENT",
         help="trees: sum up branches with a smaller share of all calls "
         "(default: 0.5; with --top: 0)",
@@ -218,10 +131,10 @@ def add_ring_option(parser: argparse.ArgumentParser) -> None:
     """Declare the size of the ring of records."""
     parser.add_argument(
         "--ring",
-        type=ring_bytes,
-        default=16 << 20,
+        type=values.ring_mib,
+        default=limits.RING_MIB.default,
         metavar="MIB",
-        help="size of the ring buffer between kernel and kwalk (default: 16)",
+        help="size of the ring buffer between kernel and kwalk (default: %(default)s)",
     )
 
 
@@ -240,45 +153,37 @@ def add_probe_options(parser: argparse.ArgumentParser, verify: bool = True) -> N
     if verify:
         parser.add_argument(
             "--verify",
-            type=one_in,
-            default=0,
+            type=values.one_in,
+            default=limits.VERIFY.default,
             metavar="1/N",
             help="compare the walk with the kernel's own unwinder on a random one in N events, "
             "or on every one (--verify alone); exit code 1 if any stack differs",
         )
     parser.add_argument(
         "--depth",
-        type=depth,
-        default=MAX_FRAMES,
+        type=values.within(limits.DEPTH),
+        default=limits.DEPTH.default,
         metavar="N",
         help="most frames of a stack; deeper ones are marked truncated (default: %(default)s)",
     )
     parser.add_argument(
         "--nodes",
-        type=tree_nodes,
-        default=1 << 17,
+        type=values.within(limits.NODES),
+        default=limits.NODES.default,
         metavar="N",
         help="manual: frames, each in its context, that the tree of stacks has room for "
         "(default: %(default)s); when it is full, stacks are cut short and marked truncated",
     )
     parser.add_argument(
         "--stack-entries",
-        type=stack_entries,
-        default=16384,
+        type=values.within(limits.STACK_ENTRIES),
+        default=limits.STACK_ENTRIES.default,
         metavar="N",
         help="helper: stacks that each of its stack maps can hold (default: %(default)s)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any call was lost, whatever the cause"
     )
-
-
-def expression(text: str) -> re.Pattern[str]:
-    """A regular expression."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
 
 
 def glob(text: str) -> re.Pattern[str]:
@@ -290,7 +195,7 @@ def add_shape_options(parser: argparse.ArgumentParser) -> None:
     """Declare what is seen of stacks."""
     parser.add_argument(
         "--from-caller",
-        type=expression,
+        type=values.expression,
         metavar="REGEX",
         help="only stacks that come through a function whose name this finds",
     )
@@ -320,7 +225,7 @@ def probe_options(
         method=method if isinstance(method, Method) else METHODS[method],
         attach=args.attach,
         depth=args.depth,
-        ring_bytes=getattr(args, "ring", 0),
+        ring_bytes=getattr(args, "ring", 0) << 20,
         stack_entries=args.stack_entries,
         verify=getattr(args, "verify", 0),
         output=output,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.commands import filtering, options
+from kwalk.commands import filtering, options, values
 from kwalk.transport.abi import Method, Output, Unwinder
 
 SECOND = 1.0
@@ -26,7 +26,7 @@ class RecordCommand:
             help="where to; - is standard output (default: %(default)s)",
         )
         parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
+            "--duration", type=values.seconds, metavar="S", help="stop after S seconds"
         )
         options.add_per_option(parser)
         options.add_probe_options(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.commands import filtering, options
+from kwalk.commands import filtering, options, values
 from kwalk.transport.abi import Output
 
 
@@ -16,10 +16,10 @@ class StreamCommand:
         """Declare the options."""
         options.add_target(parser)
         parser.add_argument(
-            "--count", type=options.positive_int, metavar="N", help="stop after N events"
+            "--count", type=values.positive_int, metavar="N", help="stop after N events"
         )
         parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
+            "--duration", type=values.seconds, metavar="S", help="stop after S seconds"
         )
         parser.add_argument("--format", choices=("text", "json"), default="text")
         options.add_address_option(parser)

@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
-from kwalk.commands import filtering, options
+from kwalk.commands import filtering, options, values
 from kwalk.errors import OutputError, UsageError
 from kwalk.transport.abi import Method, Output, Unwinder
 
@@ -33,17 +33,17 @@ class TopCommand:
         options.add_target(parser)
         parser.add_argument(
             "--interval",
-            type=options.seconds,
+            type=values.seconds,
             default=1.0,
             metavar="S",
             help="look every S seconds (default: 1)",
         )
         parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
+            "--duration", type=values.seconds, metavar="S", help="stop after S seconds"
         )
         parser.add_argument(
             "--top",
-            type=options.positive_int,
+            type=values.positive_int,
             metavar="N",
             help=f"show the N hottest stacks only, at the end as well (where standard output is no "
             f"terminal: {TOP}; at the end: {LAST})",
