@@ -19,6 +19,7 @@ from kwalk.transport.abi import Method, Output, Per
 METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
 PER: dict[str | None, Per] = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
+FIRST_CHANCE = 0.01  # to be taken under a budget, until it is known what a call costs
 _Key = TypeVar("_Key", bound=Hashable)
 _Item = TypeVar("_Item")
 
@@ -68,19 +69,29 @@ class Choices(TypedDict, total=False):
     frequency: int | None
 
 
-def probe_options(choices: Choices, output: Output) -> ProbeOptions:
+class Budgeted(Choices, total=False):
+    """And what only the command line has.
+
+    :ivar budget: Take calls at random, so that tracing costs at most this share of the CPU time
+        that the machine uses, such as 0.02.
+    """
+
+    budget: float
+
+
+def probe_options(choices: Choices, output: Output, child: int | None = None) -> ProbeOptions:
     """Return the choices for the engine.
 
+    :param child: A process that is to be traced as well, and that is known to be there.
     :raises TypeError: if one has a name that there is not, as of any keyword.
     :raises UsageError: if one is out of bounds, or names what is not there.
     """
     for name in choices:
-        if name not in Choices.__annotations__:
+        if name not in Budgeted.__annotations__:
             raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
     ring = _number(limits.RING_MIB, choices)
     if not limits.is_power_of_two(ring):
         raise UsageError(f"ring_mib={ring} is no power of two", "Give 8, 16, 32, ...")
-    sample = _number(limits.SAMPLE, choices)
     frequency = choices.get("frequency")
     if frequency is not None:
         _number(limits.FREQUENCY, choices)
@@ -95,11 +106,11 @@ def probe_options(choices: Choices, output: Output) -> ProbeOptions:
         nodes=_number(limits.NODES, choices),
         per=_one_of("per", choices.get("per"), PER),
         verify=int(_number(limits.VERIFY, choices)),
-        chance=1 / sample if sample > 1 else None,
+        chance=_chance(choices),
         frequency=frequency,
         through=_expression(choices.get("from_caller")),
         until=None if until is None else re.compile(fnmatch.translate(until)),
-        filters=_wanted(choices).filters(),
+        filters=_wanted(choices, child).filters(child),
     )
 
 
@@ -107,7 +118,21 @@ def _names() -> list[str]:
     return list(Choices.__annotations__)
 
 
-def _wanted(choices: Choices) -> Wanted:
+def _chance(choices: Choices) -> float | None:
+    sample, budget = _number(limits.SAMPLE, choices), choices.get("budget")
+    if budget is None:
+        return 1 / sample if sample > 1 else None
+    if not isinstance(budget, float) or not 0 < budget < 1:
+        raise UsageError(f"budget={budget!r} is no share", "Give one such as 0.02, for 2 %.")
+    if "sample" in choices:
+        raise UsageError(
+            "sample does not go with budget",
+            "A budget chooses how many calls are taken; sample is a choice of your own.",
+        )
+    return FIRST_CHANCE
+
+
+def _wanted(choices: Choices, child: int | None) -> Wanted:
     for name in ("comms", "cgroups", "netns"):
         if isinstance(value := choices.get(name), str):
             raise UsageError(f"{name} is one text, not several", f"Give {name}=[{value!r}].")
@@ -120,8 +145,11 @@ def _wanted(choices: Choices) -> Wanted:
         cgroups=tuple(_path(name) for name in choices.get("cgroups", ())),
         follow=choices.get("follow", False),
     )
-    if wanted.follow and not wanted.pids:
-        raise UsageError("follow wants processes to follow", "Give pids as well.")
+    if wanted.follow and not wanted.pids and not child:
+        raise UsageError(
+            "follow wants processes to follow",
+            "Give their numbers (--pid, pids), or a command: kwalk count FUNC --follow -- COMMAND.",
+        )
     return wanted
 
 

@@ -44,7 +44,7 @@ def build_parser(name: str | None) -> argparse.ArgumentParser:
         prog="kwalk", description="Show the kernel call stacks that lead to a kernel function."
     )
     parser.add_argument("--version", action="version", version=f"kwalk {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
     for command, text in COMMANDS.items():
         sub = subparsers.add_parser(command, help=text, description=text[0].upper() + text[1:])
         if command == name:

@@ -198,7 +198,7 @@ def test_the_helper_streams_as_well(engine: Engine) -> None:
 def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[wanted.Wanted] = []
     monkeypatch.setattr(
-        wanted.Wanted, "filters", lambda self: seen.append(self) or wanted.Filters()
+        wanted.Wanted, "filters", lambda self, child: seen.append(self) or wanted.Filters()
     )
     options = probe_options(
         {
@@ -225,10 +225,10 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_choices_it_is_as_on_the_command_line() -> None:
     from kwalk.cli import build_parser
-    from kwalk.commands import options
+    from kwalk.commands import choosing
 
     args = build_parser("stream").parse_args(["stream", "ip_rcv"])
-    assert probe_options({}, Output.EVENT) == options.probe_options(args, Output.EVENT)
+    assert probe_options({}, Output.EVENT) == probe_options(choosing.choices(args), Output.EVENT)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk import limits
+from kwalk.choices import FIRST_CHANCE, METHODS, probe_options
 from kwalk.cli import main, spell_out
-from kwalk.commands import count, options, published, stream, values
+from kwalk.commands import choosing, count, published, stream, values
 from kwalk.transport import tree
 from kwalk.transport.abi import Method, Output, Per
 
@@ -130,7 +131,7 @@ def test_values_at_the_edges_are_taken(parsed: list[argparse.Namespace]) -> None
     assert main(["stream", "f", *least]) == 0
     assert main(["stream", "f", "--method=helper", *most]) == 0
     assert (parsed[0].count, parsed[0].duration) == (1, 0.001)
-    small, large = (options.probe_options(args, Output.EVENT) for args in parsed)
+    small, large = (probe_options(choosing.choices(args), Output.EVENT) for args in parsed)
     assert (small.depth, small.ring_bytes, small.nodes) == (2, 1 << 20, 1)
     assert (large.depth, large.ring_bytes, large.stack_entries) == (127, 1 << 30, 1)
     assert (large.method, large.nodes) == (Method.HELPER, 1 << 23)
@@ -144,8 +145,8 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
     assert (counted.top, counted.format) == (None, "text")
     for args in parsed:
         assert not args.strict
-        assert options.METHODS[args.method] is None
-        chosen = options.probe_options(args, Output.EVENT)
+        assert METHODS[args.method] is None
+        chosen = probe_options(choosing.choices(args), Output.EVENT)
         assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
         assert (chosen.nodes, chosen.per) == (1 << 17, Per.NOTHING)
 
@@ -162,7 +163,7 @@ def test_a_command_says_what_becomes_of_stacks(
     parsed: list[argparse.Namespace], output: Output
 ) -> None:
     assert main(["ip_rcv", "--per-pid"]) == 0
-    chosen = options.probe_options(parsed[0], output)
+    chosen = probe_options(choosing.choices(parsed[0]), output)
     assert (chosen.output, chosen.per) == (output, Per.PID)
 
 
@@ -187,7 +188,7 @@ def test_a_function_alone_is_counted(
     assert main(argv) == main(["count", *argv]) == 0
     alone, spelt_out = parsed
     assert alone == spelt_out
-    assert alone.command == "count"
+    assert alone.name == "count"
     assert "ip_rcv" in alone.functions[0]
 
 
@@ -197,7 +198,7 @@ def test_the_name_of_a_command_is_a_command(
 ) -> None:
     if argv[0] == "stream":
         assert main(argv) == 0
-        assert parsed[0].command == "stream"
+        assert parsed[0].name == "stream"
     else:
         with pytest.raises(SystemExit):
             main(argv)
@@ -227,8 +228,7 @@ def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Name
     argv = ["--manual=ip_rcv", "--nodes=5", "--ring=2", "--strict", "--attach=kprobe"]
     assert published.main(argv) == 0
     (args,) = parsed
-    args.method = "manual"
-    chosen = options.probe_options(args, Output.BRIEF)
+    chosen = probe_options(published.chosen_by(args), Output.BRIEF)
     assert (chosen.nodes, chosen.ring_bytes, chosen.attach) == (5, 2 << 20, "kprobe")
     assert (chosen.output, chosen.per, args.strict) == (Output.BRIEF, Per.NOTHING, True)
 
@@ -312,12 +312,12 @@ def test_only_verify_alone_is_spelt_out(words: list[str]) -> None:
     [
         ([], None),
         (["--sample", "1/4"], 0.25),
-        (["--sample", "1"], 1.0),
-        (["--budget", "2%"], options.FIRST_CHANCE),
+        (["--sample", "1"], None),
+        (["--budget", "2%"], FIRST_CHANCE),
     ],
 )
 def test_calls_are_taken_by_chance_from_the_first_on(
     parsed: list[argparse.Namespace], words: list[str], chance: float | None
 ) -> None:
     main(["count", "ip_rcv", *words])
-    assert options.probe_options(parsed[0], Output.COUNT).chance == chance
+    assert probe_options(choosing.choices(parsed[0]), Output.COUNT).chance == chance

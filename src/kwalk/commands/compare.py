@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from kwalk.commands import filtering, options, values
+from kwalk.commands import choosing, options
 
 if TYPE_CHECKING:
     from kwalk.pairing import Comparison
@@ -20,33 +20,33 @@ class CompareCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser, method=False)
-        parser.add_argument(
-            "--duration",
-            type=values.seconds,
-            metavar="S",
-            help="how long each run lasts: the one by both methods, and one of each by itself for "
-            f"what it costs (default: {SECONDS:g}, or until COMMAND ends)",
+        options.add(
+            parser,
+            choosing.TARGET,
+            options.duration(
+                "how long each run lasts: the one by both methods, and one of each by itself for "
+                f"what it costs (default: {SECONDS:g}, or until COMMAND ends)"
+            ),
+            options.option(
+                "--cost",
+                action=argparse.BooleanOptionalAction,
+                default=True,
+                help="measure what each method costs, too (default: yes)",
+            ),
+            options.top(
+                "pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
+                "in the page, all in JSON)"
+            ),
+            options.formats(
+                text="both stacks of a call side by side, then what each method lost and costs",
+                json="one JSON object",
+            ),
+            options.page("a page"),
+            choosing.RING,
+            choosing.PROBE,
+            choosing.FILTERS,
         )
-        parser.add_argument(
-            "--cost",
-            action=argparse.BooleanOptionalAction,
-            default=True,
-            help="measure what each method costs, too (default: yes)",
-        )
-        parser.add_argument(
-            "--top",
-            type=values.positive_int,
-            metavar="N",
-            help="pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
-            "in the page, all in JSON)",
-        )
-        parser.add_argument("--format", choices=("text", "json"), default="text")
-        parser.add_argument("--html", metavar="FILE", help="write a page, too; it needs no network")
-        options.add_probe_options(parser, verify=False)
-        options.add_ring_option(parser)
-        filtering.add_filter_options(parser)
-        parser.set_defaults(budget=None)
+        choosing.takes_command(parser)
         parser.epilog = (
             "-- COMMAND: run this and trace its calls only: once by both methods, and once by each "
             "for its cost (unless --no-cost)."

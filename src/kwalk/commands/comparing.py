@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from kwalk.capture import Capture
 from kwalk.commands.running import POLL_SECONDS
@@ -16,6 +17,7 @@ from kwalk.commands.tracing import Session, tracing
 from kwalk.errors import NotSupported
 from kwalk.libbpf import LibbpfError, stats
 from kwalk.pairing import Comparison, Cost, Pair, Sides
+from kwalk.probe.options import ProbeOptions
 from kwalk.transport.abi import Method, Output, Unwinder
 
 
@@ -44,6 +46,10 @@ def _check(capture: Capture) -> None:
         )
 
 
+def _by(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
+    return lambda options: replace(options, method=method)
+
+
 def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:
     """Sleep until it is time to stop.
 
@@ -58,8 +64,7 @@ def _wait(session: Session, seconds: float | None, take: Callable[[float], None]
 def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
     """Return the comparison without costs, and whether to go on."""
     pairs: Counter[Pair] = Counter()
-    args.method = Method.BOTH
-    with tracing(args, Output.EVENT, _check) as session:
+    with tracing(args, Output.EVENT, _check, refine=_by(Method.BOTH)) as session:
         capture = session.capture
 
         def take(until: float = math.inf) -> None:
@@ -102,10 +107,9 @@ def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[C
 
     :param notes: Are told why it is not known, and how the user's command ended.
     """
-    args.method = method
     name = str(method.name).lower()
     try:
-        with stats.measured(), tracing(args, Output.COUNT) as session:
+        with stats.measured(), tracing(args, Output.COUNT, refine=_by(method)) as session:
             capture = session.capture
             _wait(session, args.duration, lambda until: None)
             capture.stop()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.commands import filtering, options, values
+from kwalk.commands import choosing, options
 from kwalk.transport.abi import Method, Output, Unwinder
 
 SECOND = 1.0
@@ -17,22 +17,22 @@ class RecordCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser)
-        parser.add_argument(
-            "-o",
-            "--output",
-            default=options.RECORDING,
-            metavar="FILE",
-            help="where to; - is standard output (default: %(default)s)",
+        options.add(
+            parser,
+            choosing.TARGET,
+            choosing.METHOD,
+            options.option(
+                "-o",
+                "--output",
+                default=options.RECORDING,
+                metavar="FILE",
+                help="where to; - is standard output (default: %(default)s)",
+            ),
+            options.DURATION,
+            options.PER_WHAT,
+            *choosing.TRACING,
         )
-        parser.add_argument(
-            "--duration", type=values.seconds, metavar="S", help="stop after S seconds"
-        )
-        options.add_per_option(parser)
-        options.add_probe_options(parser)
-        options.add_budget_option(parser)
-        options.add_shape_options(parser)
-        filtering.add_filter_options(parser)
+        choosing.takes_command(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Record until told to stop; the summary goes to stderr."""

@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
-from kwalk.commands import filtering, options, values
+from kwalk.commands import choosing, options, values
 from kwalk.errors import OutputError, UsageError
 from kwalk.transport.abi import Method, Output, Unwinder
 
@@ -30,29 +30,26 @@ class TopCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser)
-        parser.add_argument(
-            "--interval",
-            type=values.seconds,
-            default=1.0,
-            metavar="S",
-            help="look every S seconds (default: 1)",
+        options.add(
+            parser,
+            choosing.TARGET,
+            choosing.METHOD,
+            options.option(
+                "--interval",
+                type=values.seconds,
+                default=1.0,
+                metavar="S",
+                help="look every S seconds (default: 1)",
+            ),
+            options.DURATION,
+            options.top(
+                "show the N hottest stacks only, at the end as well (where standard output is no "
+                f"terminal: {TOP}; at the end: {LAST})"
+            ),
+            options.PER_WHAT,
+            *choosing.TRACING,
         )
-        parser.add_argument(
-            "--duration", type=values.seconds, metavar="S", help="stop after S seconds"
-        )
-        parser.add_argument(
-            "--top",
-            type=values.positive_int,
-            metavar="N",
-            help=f"show the N hottest stacks only, at the end as well (where standard output is no "
-            f"terminal: {TOP}; at the end: {LAST})",
-        )
-        options.add_per_option(parser)
-        options.add_probe_options(parser)
-        options.add_budget_option(parser)
-        options.add_shape_options(parser)
-        filtering.add_filter_options(parser)
+        choosing.takes_command(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Show what is counted until told to stop; then as ``kwalk count`` ends."""

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from kwalk import limits
 from kwalk.limits import Limit
 
+Type = Callable[[str], object]
+
 
 def positive_int(text: str) -> int:
     """A whole number above 0."""
