@@ -206,10 +206,18 @@ class Capture:
     def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
         """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
 
-        For captures with ``Method.BOTH``; see ``ledgers``.
+        For captures with ``Method.BOTH``; see ``ledgers``. Events of which nothing is to be seen
+        (``ProbeOptions.through``) are left out, and counted on both sides.
         """
         for record, stack, cause in self._helper:
             walked = self._walked.stack(record)
+            if self._shape:
+                shaped = self._shape.pair(walked, stack)
+                if shaped is None:
+                    self._ledger.lose("other_callers", 1)
+                    self._manual.lose("other_callers", 1)
+                    continue
+                walked, stack = shaped
             for ledger, found, lost in (
                 (self._ledger, stack, cause),
                 (self._manual, walked, "no_entry_frame"),

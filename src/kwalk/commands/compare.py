@@ -41,9 +41,12 @@ class CompareCommand:
                 text="both stacks of a call side by side, then what each method lost and costs",
                 json="one JSON object",
             ),
+            options.ADDRESSES,
             options.page("a page"),
             choosing.RING,
             choosing.PROBE,
+            choosing.VERIFY,
+            choosing.SHAPE,
             choosing.FILTERS,
         )
         choosing.takes_command(parser)
@@ -53,7 +56,7 @@ class CompareCommand:
         )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Trace, then print; exit code 1 if --strict was given and a call was lost."""
+        """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
         from kwalk.commands.comparing import compare
         from kwalk.commands.page import open_page, write_page
         from kwalk.report.summary import lost_any
@@ -68,8 +71,9 @@ class CompareCommand:
             if page:
                 from kwalk.report import compare_page
 
-                write_page(page, compare_page.as_html(comparison, args.top or 10))
-        return int(args.strict and any(map(lost_any, comparison.ledgers)))
+                write_page(page, compare_page.as_html(comparison, args.top or 10, bool(args.addr)))
+        lost = args.strict and any(map(lost_any, comparison.ledgers))
+        return int(lost or bool(comparison.verify and comparison.verify.mismatches))
 
 
 def _print(comparison: Comparison, args: argparse.Namespace) -> None:
@@ -79,16 +83,18 @@ def _print(comparison: Comparison, args: argparse.Namespace) -> None:
 
     from kwalk.commands.output import write
 
+    addresses = options.addresses(args)
     if args.format == "json":
         from kwalk.report.compare_data import as_data
 
-        write(json.dumps(as_data(comparison, args.top), separators=(",", ":")) + "\n")
+        data = as_data(comparison, args.top, addresses)
+        write(json.dumps(data, separators=(",", ":")) + "\n")
         return
     from kwalk.report.compare import as_text
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = max(70, shutil.get_terminal_size((100, 40)).columns)
-    write(as_text(comparison, width, args.top or 1, color))
+    write(as_text(comparison, width, args.top or 1, color, addresses))
 
 
 command = CompareCommand()

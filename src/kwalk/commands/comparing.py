@@ -46,8 +46,13 @@ def _check(capture: Capture) -> None:
         )
 
 
-def _by(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
-    return lambda options: replace(options, method=method)
+def _alone(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
+    """Return what has a method count by itself, and do nothing else."""
+    return lambda options: replace(options, method=method, verify=0)
+
+
+def _both(options: ProbeOptions) -> ProbeOptions:
+    return replace(options, method=Method.BOTH)
 
 
 def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:
@@ -64,7 +69,7 @@ def _wait(session: Session, seconds: float | None, take: Callable[[float], None]
 def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
     """Return the comparison without costs, and whether to go on."""
     pairs: Counter[Pair] = Counter()
-    with tracing(args, Output.EVENT, _check, refine=_by(Method.BOTH)) as session:
+    with tracing(args, Output.EVENT, _check, refine=_both) as session:
         capture = session.capture
 
         def take(until: float = math.inf) -> None:
@@ -84,7 +89,10 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
         summary = capture.summary()
         session.conclude(summary)
         manual, helper = capture.ledgers()
-        for stack in {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}:
+        verify = summary.verify
+        shown = {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}
+        shown |= {stack for pair in (verify.differences if verify else ()) for stack in pair}
+        for stack in shown:
             stack.frames = tuple(capture.symbolizer.frames(stack))
         comparison = Comparison(
             function=summary.function,
@@ -98,6 +106,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
             costs=Sides(None, None),
             clock=os.environ.get("KWALK_LAB_CLOCK", "time"),
             notes=summary.notes,
+            verify=verify,
         )
         return comparison, not session.stopper.interrupted
 
@@ -109,7 +118,7 @@ def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[C
     """
     name = str(method.name).lower()
     try:
-        with stats.measured(), tracing(args, Output.COUNT, refine=_by(method)) as session:
+        with stats.measured(), tracing(args, Output.COUNT, refine=_alone(method)) as session:
             capture = session.capture
             _wait(session, args.duration, lambda until: None)
             capture.stop()
