@@ -208,7 +208,6 @@ def test_the_name_of_a_command_is_a_command(
     ("argv", "complaint"),
     [
         ((), "required: COMMAND"),
-        (("--top=3",), "required: COMMAND"),
         (("ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
         (("ip_rcv", "--count=1"), "unrecognized arguments: --count=1"),
         (("ip_rcv", "--ring=1"), "unrecognized arguments: --ring=1"),
@@ -222,6 +221,46 @@ def test_a_wrong_command_line_is_explained(
     usage_error: UsageError, argv: tuple[str, ...], complaint: str
 ) -> None:
     assert complaint in usage_error(main, *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("report", "x", "--bogus"),
+         "kwalk report: error: unrecognized arguments: --bogus; see kwalk report --help"),
+        (("--bogus",),
+         "kwalk count: error: unrecognized arguments: --bogus; see kwalk count --help"),
+        (("ip_rcv", "--dur", "3"),
+         "kwalk count: error: unrecognized arguments: --dur 3; see kwalk count --help"),
+        (("lab", "run", "--ker=fp", "--", "true"),
+         "kwalk lab run: error: unrecognized arguments: --ker=fp; see kwalk lab run --help"),
+        (("info", "a", "b"), "kwalk info: error: unrecognized arguments: b; see kwalk info --help"),
+        (("--top", "3", "stream", "ip_rcv"),
+         "kwalk stream: error: options come behind the command: kwalk stream --top"),
+    ],
+)  # fmt: skip
+def test_what_is_unknown_is_told_by_the_command_that_was_called(
+    usage_error: UsageError, argv: tuple[str, ...], line: str
+) -> None:
+    assert usage_error(main, *argv) == line
+
+
+@pytest.mark.parametrize(
+    ("argv", "functions"),
+    [
+        (("--comm", "top", "ip_rcv"), ["ip_rcv"]),
+        (("--comm=top", "ip_rcv", "record"), ["ip_rcv", "record"]),
+        (("--follow", "--per", "comm", "ip_rcv"), ["ip_rcv"]),
+        (("--freq", "99"), []),
+        (("--comm", "top"), []),
+        (("--strict", "--", "ip_rcv"), ["ip_rcv"]),
+    ],
+)
+def test_the_value_of_an_option_is_no_command(
+    parsed: list[argparse.Namespace], argv: tuple[str, ...], functions: list[str]
+) -> None:
+    assert main(argv) == 0
+    assert (parsed[0].name, parsed[0].functions) == ("count", functions)
 
 
 def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Namespace]) -> None:

@@ -59,7 +59,7 @@ def parsed(line: str) -> tuple[str, argparse.ArgumentParser]:
     if dashes:
         return f"{head.split()[0]} {workload}", _workload_parser()
     _, word, _, words, _ = split_line(line)
-    name = next((word for word in words[1:] if not word.startswith("-")), None)
+    name = cli.named(words[1:])
     if name in cli.COMMANDS:
         return line, cli.build_parser(name)
     if name is None and len(words) == 1 and not word.startswith("-"):

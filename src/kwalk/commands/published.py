@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from kwalk.choices import Choices, probe_options
 from kwalk.cli import guarded, spell_out
 from kwalk.commands import choosing, options
+from kwalk.parser import Parser
 from kwalk.transport.abi import Output
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of ``bpf_get_stack_test``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="bpf_get_stack_test",
         description="Print the kernel stack of every call of a kernel function, one symbol name "
         "a line, until Ctrl-C.",
@@ -50,5 +51,5 @@ def _run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
-    args = build_parser().parse_args(spell_out(sys.argv[1:] if argv is None else argv))
+    args = build_parser().parse(spell_out(sys.argv[1:] if argv is None else argv))
     return guarded("bpf_get_stack_test", lambda: _run(args))
