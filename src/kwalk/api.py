@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Self, Unpack
 
-from kwalk import merging
+from kwalk import checks, merging
 from kwalk.capture import Capture
 from kwalk.choices import Choices, probe_options
 from kwalk.errors import KwalkError, UsageError
@@ -33,7 +33,11 @@ class _Tracing:
     """Traces from ``__enter__`` to ``stop`` or ``__exit__``."""
 
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
-        self._functions = [functions] if isinstance(functions, str) else list(functions)
+        self._functions = (
+            [functions]
+            if isinstance(functions, str)
+            else [*checks.several("functions", functions, str)]
+        )
         self._options = probe_options(choices, self._output)
         if bool(self._functions) == bool(self._options.frequency):
             raise UsageError(

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Literal, TypedDict, TypeVar
+from collections.abc import Iterable
+from typing import Any, Literal, TypedDict
 
-from kwalk import limits
+from kwalk import checks, limits
 from kwalk.errors import UsageError
 from kwalk.limits import Limit
 from kwalk.probe.options import ProbeOptions
@@ -20,8 +19,6 @@ METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "hel
 ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
 PER: dict[str | None, Per] = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
 FIRST_CHANCE = 0.01  # to be taken under a budget, until it is known what a call costs
-_Key = TypeVar("_Key", bound=Hashable)
-_Item = TypeVar("_Item")
 
 
 class Choices(TypedDict, total=False):
@@ -93,23 +90,20 @@ def probe_options(choices: Choices, output: Output, child: int | None = None) ->
     if not limits.is_power_of_two(ring):
         raise UsageError(f"ring_mib={ring} is no power of two", "Give 8, 16, 32, ...")
     frequency = choices.get("frequency")
-    if frequency is not None:
-        _number(limits.FREQUENCY, choices)
-    until = choices.get("until")
     return ProbeOptions(
-        method=_one_of("method", choices.get("method", "auto"), METHODS),
-        attach=_one_of("attach", choices.get("attach", "auto"), {a: a for a in ATTACHES}),
+        method=checks.one_of("method", choices.get("method", "auto"), METHODS),
+        attach=checks.one_of("attach", choices.get("attach", "auto"), {a: a for a in ATTACHES}),
         depth=_number(limits.DEPTH, choices),
         ring_bytes=ring << 20,
         stack_entries=_number(limits.STACK_ENTRIES, choices),
         output=output,
         nodes=_number(limits.NODES, choices),
-        per=_one_of("per", choices.get("per"), PER),
-        verify=int(_number(limits.VERIFY, choices)),
+        per=checks.one_of("per", choices.get("per"), PER),
+        verify=checks.number(limits.VERIFY, choices.get("verify", 0), truth=True),
         chance=_chance(choices),
-        frequency=frequency,
-        through=_expression(choices.get("from_caller")),
-        until=None if until is None else re.compile(fnmatch.translate(until)),
+        frequency=None if frequency is None else _number(limits.FREQUENCY, choices),
+        through=checks.expression("from_caller", choices.get("from_caller")),
+        until=checks.glob("until", choices.get("until")),
         filters=_wanted(choices, child).filters(child),
     )
 
@@ -118,12 +112,15 @@ def _names() -> list[str]:
     return list(Choices.__annotations__)
 
 
+def _number(limit: Limit, choices: Choices) -> int:
+    return checks.number(limit, choices.get(limit.name, limit.default))
+
+
 def _chance(choices: Choices) -> float | None:
     sample, budget = _number(limits.SAMPLE, choices), choices.get("budget")
     if budget is None:
         return 1 / sample if sample > 1 else None
-    if not isinstance(budget, float) or not 0 < budget < 1:
-        raise UsageError(f"budget={budget!r} is no share", "Give one such as 0.02, for 2 %.")
+    checks.share("budget", budget)
     if "sample" in choices:
         raise UsageError(
             "sample does not go with budget",
@@ -133,54 +130,24 @@ def _chance(choices: Choices) -> float | None:
 
 
 def _wanted(choices: Choices, child: int | None) -> Wanted:
-    for name in ("comms", "cgroups", "netns"):
-        if isinstance(value := choices.get(name), str):
-            raise UsageError(f"{name} is one text, not several", f"Give {name}=[{value!r}].")
+    def each(name: str, *kinds: type) -> tuple[Any, ...]:
+        return checks.several(name, choices.get(name, ()), *kinds)
+
     wanted = Wanted(
-        pids=tuple(choices.get("pids", ())),
-        tids=tuple(choices.get("tids", ())),
-        comms=tuple(choices.get("comms", ())),
-        cpus=tuple(choices.get("cpus", ())),
-        netns=tuple(_path(name) for name in choices.get("netns", ())),
-        cgroups=tuple(_path(name) for name in choices.get("cgroups", ())),
-        follow=choices.get("follow", False),
+        pids=each("pids", int),
+        tids=each("tids", int),
+        comms=each("comms", str),
+        cpus=each("cpus", int),
+        netns=tuple(map(_path, each("netns", str, int, os.PathLike))),
+        cgroups=tuple(map(_path, each("cgroups", str, os.PathLike))),
+        follow=checks.truth("follow", choices.get("follow", False)),
     )
     if wanted.follow and not wanted.pids and not child:
         raise UsageError(
-            "follow wants processes to follow",
-            "Give their numbers (--pid, pids), or a command: kwalk count FUNC --follow -- COMMAND.",
+            "follow wants processes to follow", "Give their numbers, or a command to run."
         )
     return wanted
 
 
 def _path(name: str | os.PathLike[str] | int) -> str:
     return str(name) if isinstance(name, int) else os.fspath(name)
-
-
-def _number(limit: Limit, choices: Choices) -> int:
-    value = choices.get(limit.name, limit.default)
-    if value not in limit:
-        raise UsageError(
-            f"{limit.name}={value!r} is not from {limit.least} to {limit.most:,}",
-            "Give a whole number of these.",
-        )
-    assert isinstance(value, int)
-    return value
-
-
-def _one_of(name: str, value: _Key, known: Mapping[_Key, _Item]) -> _Item:
-    if value not in known:
-        names = ", ".join(map(repr, known))
-        raise UsageError(f"{name}={value!r} is unknown", f"There are {names}.")
-    return known[value]
-
-
-def _expression(text: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
-    if text is None:
-        return None
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(
-            f"from_caller={text!r} is no regular expression: {error}", "See Python's module re."
-        ) from None

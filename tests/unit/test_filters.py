@@ -108,7 +108,7 @@ def test_a_name_is_as_long_as_the_kernel_keeps_it(
     ("words", "what", "hint"),
     [
         (["--pid", "13"], "there is no process 13", "ps"),
-        (["--pid", "11"], "11 is a thread of process 10", "--tid 11, or --pid 10"),
+        (["--pid", "11"], "11 is a thread of process 10", "thread 11, or for process 10"),
         (["--tid", "13"], "there is no thread 13", "LWP"),
         (["--cpu", "4"], "there is no CPU 4", "0-3"),
         (["--netns", "red"], "network namespace red: .*netns/red: No such file", "ip netns"),
@@ -116,7 +116,7 @@ def test_a_name_is_as_long_as_the_kernel_keeps_it(
         (["--cgroup", "c"], "cgroup .*cgroup/c: No such file", "systemd-cgls"),
         (["--cgroup", "/etc"], "/etc is no cgroup of version 2", "cgroup"),
         (["--cgroup", "../x"], "../x is no cgroup of version 2", "cgroup"),
-        (["--follow"], "follow wants processes to follow", "--pid"),
+        (["--follow"], "follow wants processes to follow", "command"),
         (["--comm=a,b,c,d,e"], "more than 4 comms were given", "fewer"),
     ],
 )

@@ -53,8 +53,8 @@ class DiffCommand:
         """Write the difference; where it goes to a file, the warnings go to stderr as well."""
         import importlib
 
+        from kwalk.commands.loading import load
         from kwalk.commands.writing import look, write_report
-        from kwalk.recording.files import load
         from kwalk.report.diff import By
         from kwalk.report.diff_compare import compare
         from kwalk.report.diff_words import warnings

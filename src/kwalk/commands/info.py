@@ -23,7 +23,7 @@ class InfoCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""
-        from kwalk.recording.files import load
+        from kwalk.commands.loading import load
         from kwalk.report import info
 
         profile = load(args.recording)

@@ -32,8 +32,8 @@ class ReportCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report."""
+        from kwalk.commands.loading import load
         from kwalk.commands.writing import look, write_report
-        from kwalk.recording.files import load
         from kwalk.report.formats import renderer
 
         profile = load(args.recording)
