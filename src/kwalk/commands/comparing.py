@@ -18,7 +18,7 @@ from kwalk.errors import NotSupported
 from kwalk.libbpf import LibbpfError, stats
 from kwalk.pairing import Comparison, Cost, Pair, Sides
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import Method, Output, Unwinder
+from kwalk.transport.abi import Method, Output
 
 
 def compare(args: argparse.Namespace) -> Comparison:
@@ -98,7 +98,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
             function=summary.function,
             attach=summary.attach,
             kernel=summary.kernel,
-            unwinder=Unwinder(capture.probe.unwinder).name.lower().replace("_", " "),
+            unwinder=capture.unwinder,
             unit=summary.unit,
             seconds=seconds,
             pairs=pairs,

@@ -7,7 +7,7 @@ import argparse
 
 from kwalk.commands import choosing, options, values
 from kwalk.errors import UsageError
-from kwalk.transport.abi import Method, Output
+from kwalk.transport.abi import Output
 
 
 class CountCommand:
@@ -64,12 +64,8 @@ class CountCommand:
             )
 
         def check(capture: Capture) -> None:
-            if args.interval and capture.probe.method == Method.HELPER:
-                raise UsageError(
-                    "the helper's stacks cannot be read while it counts",
-                    "Looking one up can drop another (kernel/bpf/stackmap.c). Leave out "
-                    "--interval, or count by the manual method.",
-                )
+            if args.interval:
+                capture.check_readable()
 
         with tracing(args, Output.COUNT, check) as session:
             capture = session.capture
