@@ -14,17 +14,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Self, Unpack
 
-from kwalk import merging
+from kwalk import checks, merging
 from kwalk.capture import Capture
 from kwalk.choices import Choices, probe_options
-from kwalk.errors import KwalkError, UsageError
+from kwalk.errors import UsageError
 from kwalk.events import Batch, Event
 from kwalk.ledger import Summary
 from kwalk.profile import Profile, Timeline
-from kwalk.recording.facts import facts
 from kwalk.recording.files import load
 from kwalk.stack import Count, Stack
-from kwalk.transport.abi import Method, Output, Unwinder
+from kwalk.transport.abi import Output
 
 POLL_SECONDS = 0.1
 
@@ -33,7 +32,11 @@ class _Tracing:
     """Traces from ``__enter__`` to ``stop`` or ``__exit__``."""
 
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
-        self._functions = [functions] if isinstance(functions, str) else list(functions)
+        self._functions = (
+            [functions]
+            if isinstance(functions, str)
+            else [*checks.several("functions", functions, str)]
+        )
         self._options = probe_options(choices, self._output)
         if bool(self._functions) == bool(self._options.frequency):
             raise UsageError(
@@ -109,11 +112,7 @@ class Trace(_Tracing):
         if self._last:
             return self._last
         capture = self._open()
-        if not self._stopped and capture.probe.method == Method.HELPER:
-            raise KwalkError(
-                "the helper's stacks cannot be read while it counts: to look can drop one",
-                "Call stop() instead, which ends it, or count by the manual method.",
-            )
+        capture.check_readable()
         return self._profile(capture)
 
     def stop(self) -> Profile:
@@ -136,8 +135,7 @@ class Trace(_Tracing):
             ledger = summary.ledger
             ledger.hits = max(ledger.hits, ledger.recorded + sum(ledger.lost.values()))
             ledger.lose("after_snapshot", ledger.balance)
-        unwinder = Unwinder(capture.probe.unwinder).name.lower().replace("_", " ")
-        told = facts([self._call], unwinder, capture.symbols.address("_text"))
+        told = capture.facts([self._call])
         return Profile(counts, summary, _one_interval(counts, seconds), told)
 
 

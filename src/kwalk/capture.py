@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
@@ -18,6 +19,7 @@ from kwalk.decode.shape import Shape
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.walked import WalkedRecords
+from kwalk.errors import UsageError
 from kwalk.events import Batch, Event
 from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
@@ -138,6 +140,40 @@ class Capture:
     def _stopped(self) -> bool:
         return bool(self._misses)
 
+    @property
+    def readable(self) -> bool:
+        """Whether counts can be read now without harm.
+
+        To look up one of the helper's stacks can drop another (kernel/bpf/stackmap.c).
+        """
+        return self._stopped or self.probe.method != Method.HELPER
+
+    def check_readable(self) -> None:
+        """Do nothing where counts can be read.
+
+        :raises UsageError: where they are not ``readable`` before ``stop``.
+        """
+        if not self.readable:
+            raise UsageError(
+                "the helper's stacks cannot be read while it counts",
+                "To look one up can drop another. Count by the manual method, or read them in the "
+                "end: kwalk count without --interval, or stop() in Python.",
+            )
+
+    def facts(self, words: Sequence[str]) -> dict[str, Any]:
+        """Return what a recording says of the machine.
+
+        :param words: What it was made by.
+        """
+        from kwalk.recording.facts import facts
+
+        return facts(words, self.unwinder, self.symbols.address("_text"))
+
+    @property
+    def unwinder(self) -> str:
+        """The kernel's own, such as ``frame pointer``."""
+        return Unwinder(self.probe.unwinder).name.lower().replace("_", " ")
+
     def counts(self) -> list[Count]:
         """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
         counts, lost = self._counts.read()
@@ -209,10 +245,18 @@ class Capture:
     def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
         """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
 
-        For captures with ``Method.BOTH``; see ``ledgers``.
+        For captures with ``Method.BOTH``; see ``ledgers``. Events of which nothing is to be seen
+        (``ProbeOptions.through``) are left out, and counted on both sides.
         """
         for record, stack, cause in self._helper:
             walked = self._walked.stack(record)
+            if self._shape:
+                shaped = self._shape.pair(walked, stack)
+                if shaped is None:
+                    self._ledger.lose("other_callers", 1)
+                    self._manual.lose("other_callers", 1)
+                    continue
+                walked, stack = shaped
             for ledger, found, lost in (
                 (self._ledger, stack, cause),
                 (self._manual, walked, "no_entry_frame"),

@@ -3,27 +3,22 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Literal, TypedDict, TypeVar
+from collections.abc import Iterable
+from typing import Any, Literal, TypedDict
 
+from kwalk import checks, limits
 from kwalk.errors import UsageError
+from kwalk.limits import Limit
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.wanted import Wanted
-from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
+from kwalk.transport.abi import Method, Output, Per
 
 METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
 PER: dict[str | None, Per] = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
-_MOST_NODES = 1 << 23  # the kernel takes no value of a map of 2 GiB or more
-_MOST_ENTRIES = 1 << 20
-_MOST_RATE = 10000
-_MOST_RING = 1024
-_MOST_ONE_IN = 1 << 30
-_Key = TypeVar("_Key", bound=Hashable)
-_Item = TypeVar("_Item")
+FIRST_CHANCE = 0.01  # to be taken under a budget, until it is known what a call costs
 
 
 class Choices(TypedDict, total=False):
@@ -71,41 +66,45 @@ class Choices(TypedDict, total=False):
     frequency: int | None
 
 
-def probe_options(choices: Choices, output: Output) -> ProbeOptions:
+class Budgeted(Choices, total=False):
+    """And what only the command line has.
+
+    :ivar budget: Take calls at random, so that tracing costs at most this share of the CPU time
+        that the machine uses, such as 0.02.
+    """
+
+    budget: float
+
+
+def probe_options(choices: Choices, output: Output, child: int | None = None) -> ProbeOptions:
     """Return the choices for the engine.
 
+    :param child: A process that is to be traced as well, and that is known to be there.
     :raises TypeError: if one has a name that there is not, as of any keyword.
     :raises UsageError: if one is out of bounds, or names what is not there.
     """
     for name in choices:
-        if name not in Choices.__annotations__:
+        if name not in Budgeted.__annotations__:
             raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
-    depth = _number("depth", choices.get("depth", MAX_FRAMES), 2, MAX_FRAMES)
-    ring = _number("ring_mib", choices.get("ring_mib", 16), 1, _MOST_RING)
-    if ring & (ring - 1):
+    ring = _number(limits.RING_MIB, choices)
+    if not limits.is_power_of_two(ring):
         raise UsageError(f"ring_mib={ring} is no power of two", "Give 8, 16, 32, ...")
-    sample = _number("sample", choices.get("sample", 1), 1, _MOST_ONE_IN)
     frequency = choices.get("frequency")
-    if frequency is not None:
-        _number("frequency", frequency, 1, _MOST_RATE)
-    until = choices.get("until")
     return ProbeOptions(
-        method=_one_of("method", choices.get("method", "auto"), METHODS),
-        attach=_one_of("attach", choices.get("attach", "auto"), {a: a for a in ATTACHES}),
-        depth=depth,
+        method=checks.one_of("method", choices.get("method", "auto"), METHODS),
+        attach=checks.one_of("attach", choices.get("attach", "auto"), {a: a for a in ATTACHES}),
+        depth=_number(limits.DEPTH, choices),
         ring_bytes=ring << 20,
-        stack_entries=_number(
-            "stack_entries", choices.get("stack_entries", 16384), 1, _MOST_ENTRIES
-        ),
+        stack_entries=_number(limits.STACK_ENTRIES, choices),
         output=output,
-        nodes=_number("nodes", choices.get("nodes", 1 << 17), 1, _MOST_NODES),
-        per=_one_of("per", choices.get("per"), PER),
-        verify=_number("verify", int(choices.get("verify", 0)), 0, _MOST_ONE_IN),
-        chance=1 / sample if sample > 1 else None,
-        frequency=frequency,
-        through=_expression(choices.get("from_caller")),
-        until=None if until is None else re.compile(fnmatch.translate(until)),
-        filters=_wanted(choices).filters(),
+        nodes=_number(limits.NODES, choices),
+        per=checks.one_of("per", choices.get("per"), PER),
+        verify=checks.number(limits.VERIFY, choices.get("verify", 0), truth=True),
+        chance=_chance(choices),
+        frequency=None if frequency is None else _number(limits.FREQUENCY, choices),
+        through=checks.expression("from_caller", choices.get("from_caller")),
+        until=checks.glob("until", choices.get("until")),
+        filters=_wanted(choices, child).filters(child),
     )
 
 
@@ -113,49 +112,42 @@ def _names() -> list[str]:
     return list(Choices.__annotations__)
 
 
-def _wanted(choices: Choices) -> Wanted:
-    for name in ("comms", "cgroups", "netns"):
-        if isinstance(value := choices.get(name), str):
-            raise UsageError(f"{name} is one text, not several", f"Give {name}=[{value!r}].")
+def _number(limit: Limit, choices: Choices) -> int:
+    return checks.number(limit, choices.get(limit.name, limit.default))
+
+
+def _chance(choices: Choices) -> float | None:
+    sample, budget = _number(limits.SAMPLE, choices), choices.get("budget")
+    if budget is None:
+        return 1 / sample if sample > 1 else None
+    checks.share("budget", budget)
+    if "sample" in choices:
+        raise UsageError(
+            "sample does not go with budget",
+            "A budget chooses how many calls are taken; sample is a choice of your own.",
+        )
+    return FIRST_CHANCE
+
+
+def _wanted(choices: Choices, child: int | None) -> Wanted:
+    def each(name: str, *kinds: type) -> tuple[Any, ...]:
+        return checks.several(name, choices.get(name, ()), *kinds)
+
     wanted = Wanted(
-        pids=tuple(choices.get("pids", ())),
-        tids=tuple(choices.get("tids", ())),
-        comms=tuple(choices.get("comms", ())),
-        cpus=tuple(choices.get("cpus", ())),
-        netns=tuple(_path(name) for name in choices.get("netns", ())),
-        cgroups=tuple(_path(name) for name in choices.get("cgroups", ())),
-        follow=choices.get("follow", False),
+        pids=each("pids", int),
+        tids=each("tids", int),
+        comms=each("comms", str),
+        cpus=each("cpus", int),
+        netns=tuple(map(_path, each("netns", str, int, os.PathLike))),
+        cgroups=tuple(map(_path, each("cgroups", str, os.PathLike))),
+        follow=checks.truth("follow", choices.get("follow", False)),
     )
-    if wanted.follow and not wanted.pids:
-        raise UsageError("follow wants processes to follow", "Give pids as well.")
+    if wanted.follow and not wanted.pids and not child:
+        raise UsageError(
+            "follow wants processes to follow", "Give their numbers, or a command to run."
+        )
     return wanted
 
 
 def _path(name: str | os.PathLike[str] | int) -> str:
     return str(name) if isinstance(name, int) else os.fspath(name)
-
-
-def _number(name: str, value: int, least: int, most: int) -> int:
-    if not isinstance(value, int) or not least <= value <= most:
-        raise UsageError(
-            f"{name}={value!r} is not from {least} to {most:,}", "Give a whole number of these."
-        )
-    return value
-
-
-def _one_of(name: str, value: _Key, known: Mapping[_Key, _Item]) -> _Item:
-    if value not in known:
-        names = ", ".join(map(repr, known))
-        raise UsageError(f"{name}={value!r} is unknown", f"There are {names}.")
-    return known[value]
-
-
-def _expression(text: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
-    if text is None:
-        return None
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(
-            f"from_caller={text!r} is no regular expression: {error}", "See Python's module re."
-        ) from None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from kwalk import __version__
 from kwalk.errors import KwalkError, OutputError
+from kwalk.parser import Parser
 
 # name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
 COMMANDS = {
@@ -31,20 +32,22 @@ COMMANDS = {
 
 DEFAULT = "count"
 USAGE = 2
+# Options of kwalk itself.
+OWN = ("-h", "--help", "--version")
 # What follows "--" is a command of the user's, for argparse to keep its hands off.
 WITH_WORKLOAD = ("bench", "compare", "count", "record", "stream", "top")
 
 
-def build_parser(name: str | None) -> argparse.ArgumentParser:
+def build_parser(name: str | None) -> Parser:
     """Return the parser of ``kwalk``, with the options of command ``name`` only.
 
     :param name: The command that is to be run, or None where only the names are needed.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="kwalk", description="Show the kernel call stacks that lead to a kernel function."
     )
     parser.add_argument("--version", action="version", version=f"kwalk {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
     for command, text in COMMANDS.items():
         sub = subparsers.add_parser(command, help=text, description=text[0].upper() + text[1:])
         if command == name:
@@ -54,14 +57,14 @@ def build_parser(name: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def command_parser(name: str) -> argparse.ArgumentParser:
+def command_parser(name: str) -> Parser:
     """Return the parser of a command alone, as it is within ``build_parser``."""
     found = next(
         action.choices[name]
         for action in build_parser(name)._actions
         if isinstance(action, argparse._SubParsersAction)
     )
-    assert isinstance(found, argparse.ArgumentParser)
+    assert isinstance(found, Parser)
     return found
 
 
@@ -116,6 +119,16 @@ def spell_out(words: Sequence[str]) -> list[str]:
     return [*own, *words[end:]]
 
 
+def named(words: Sequence[str]) -> str | None:
+    """Return the command or function that a command line begins with; None where there is none."""
+    if not words or words[0] in OWN:
+        return None
+    if not words[0].startswith("-"):
+        return words[0]
+    # Options of a function alone, whose values may have the names of commands.
+    return command_parser(DEFAULT).first_argument(words)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``kwalk`` script."""
     if "_ARGCOMPLETE" in os.environ:  # a shell asks, by the script of `kwalk completion`
@@ -124,14 +137,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer()
     words = spell_out(sys.argv[1:] if argv is None else argv)
     rest: list[str] = []
-    name = next((word for word in words if not word.startswith("-")), None)
+    name = named(words)
     taken_for = name if name not in COMMANDS else None
-    if taken_for:
+    if taken_for or (not name and words and words[0] not in OWN):
         name, words = DEFAULT, [DEFAULT, *words]
+    elif name and name != words[0]:
+        command_parser(name).error(f"options come behind the command: kwalk {name} {words[0]}")
     end = words.index("--") if name in WITH_WORKLOAD and "--" in words else len(words)
     if any(not word.startswith("-") for word in words[1:end]):  # else it is argparse's own --
         words, rest = words[:end], words[end + 1 :]
-    args = build_parser(name).parse_args(words)
+    args = build_parser(name).parse(words)
     args.workload = rest
     args.words = ["kwalk", *words, *(["--", *rest] if rest else [])]
     code = guarded("kwalk", lambda: int(args.run(args)))

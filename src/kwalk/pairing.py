@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Generic, NamedTuple, TypeVar
 
-from kwalk.ledger import Ledger
+from kwalk.ledger import Ledger, Verify
 from kwalk.stack import Frame, Stack
 
 _Item = TypeVar("_Item")
@@ -118,6 +118,8 @@ class Comparison:
     :ivar ledgers: Of the same hits.
     :ivar costs: None where it was not measured.
     :ivar clock: ``instructions`` where the clock counts these, 1 ns each; else ``time``.
+    :ivar verify: Manual's stacks compared with those of the kernel's unwinder; None where that was
+        not asked for.
     """
 
     function: str
@@ -131,6 +133,7 @@ class Comparison:
     costs: Sides[Cost | None]
     clock: str = "time"
     notes: list[str] = field(default_factory=list)
+    verify: Verify | None = None
 
     def hottest(self) -> list[tuple[Pair, int]]:
         """Return the pairs, the most frequent first."""

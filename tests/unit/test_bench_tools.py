@@ -174,7 +174,7 @@ def test_kwalk_is_run_by_a_command_line_that_it_takes(
     interpreter, dash, module, *words = words_of(monkeypatch, made)
     assert (interpreter, dash, module) == (sys.executable, "-m", "kwalk")
     args = build_parser(command).parse_args(words)
-    assert (args.command, args.functions) == (command, ["ip_rcv"])
+    assert (args.name, args.functions) == (command, ["ip_rcv"])
     assert (args.method, args.attach) == ("helper", "kprobe")
     assert made.version() == f"kwalk {__version__}"
 
@@ -258,7 +258,7 @@ def test_each_of_kwalks_methods_can_say_how_it_attaches(
     assert isinstance(made, own.Kwalk)
     words = words_of(monkeypatch, made)[3:]
     args = build_parser(mode).parse_args(words)
-    assert args.command == mode
+    assert args.name == mode
     assert args.method == ("auto" if method == "kwalk" else method)
     assert args.attach == (by[1:] or "auto")
 

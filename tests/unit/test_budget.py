@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.choices import FIRST_CHANCE
 from kwalk.commands import budget as budgets
 from kwalk.commands.budget import (
     AIM,
@@ -61,7 +62,7 @@ def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
     taken_ns: float, reader_ns: float
 ) -> None:
     machine = Machine(20_000, taken_ns, reader_ns)
-    chance, costs = budgets.FIRST_CHANCE, []
+    chance, costs = FIRST_CHANCE, []
     for _ in range(30):
         before = machine.at
         costs.append(machine.run(0.5, chance))
@@ -72,7 +73,7 @@ def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
 
 
 def test_what_is_cheap_enough_is_taken_altogether() -> None:
-    machine, chance = Machine(100, 10_000), budgets.FIRST_CHANCE
+    machine, chance = Machine(100, 10_000), FIRST_CHANCE
     for _ in range(10):
         before = machine.at
         machine.run(0.5, chance)
@@ -121,7 +122,7 @@ class FakeCapture:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.chances = [budgets.FIRST_CHANCE]  # from the options of the command
+        self.chances = [FIRST_CHANCE]  # from the options of the command
         self.probe = SimpleNamespace(attach="fentry")
         self.scale = 42.0
 

@@ -22,7 +22,7 @@ from kwalk.cli import main
 from kwalk.commands import running
 from kwalk.libbpf import LibbpfError, stats
 from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import FALLBACK, NO_ID, Method, Output, Unwinder
+from kwalk.transport.abi import DIFFERS, FALLBACK, NO_ID, Method, Output, Unwinder
 
 Run = Callable[..., tuple[int, str, str]]
 COMPARE = ("compare", "ip_rcv", "--duration=0.01")
@@ -233,6 +233,55 @@ def test_where_manual_cannot_walk_there_is_nothing_to_compare(engine: Engine, ru
     assert err.startswith("kwalk: there is nothing to compare: a note\n")
 
 
+@pytest.mark.usefixtures("runs")
+def test_events_through_a_caller_are_seen_on_both_sides(engine: Engine, run: Run) -> None:
+    engine.ring[0] += [engine.walked(C, stack_id=5)] * 2  # the helper's leads through B
+    engine.ring[0] += [engine.walked(C, stack_id=7)] * 3
+    engine.stacks[7] = words(FUNC, C)
+    engine.count(15)
+    words_ = ("--from-caller=^b$", "--until=a", "--no-cost", "--format=json")
+    code, out, _ = run(main, *COMPARE, *words_)
+    data = json.loads(out)
+    assert code == 0
+    assert data["events"] == 11
+    for side in ("helper", "manual"):
+        ledger = data["sides"][side]["ledger"]
+        assert (ledger["lost"]["other_callers"], ledger["balance"]) == (3, 0)
+    names = [[frame["name"] for frame in pair["manual"]["frames"]] for pair in data["pairs"]]
+    assert names == [["ip_rcv", "a"], ["ip_rcv", "c"], ["ip_rcv", "a"]]
+
+
+@pytest.mark.usefixtures("runs")
+def test_addresses_are_shown_where_they_are_wanted(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    address = f"{A:016x}"
+    out = run(main, *COMPARE, "--no-cost", "--addr", f"--html={page}")[1]
+    assert f"{address}  a+0x10" in out
+    assert f"{address}  a+0x10" in page.read_text()
+
+
+def test_json_has_addresses_unless_told_otherwise(runs: Runs, engine: Engine, run: Run) -> None:
+    ring = list(engine.ring)
+    assert '"addr"' in run(main, *COMPARE, "--no-cost", "--format=json")[1]
+    engine.ring = ring
+    assert '"addr"' not in run(main, *COMPARE, "--no-cost", "--format=json", "--no-addr")[1]
+
+
+def test_manual_is_verified_where_both_are_taken(runs: Runs, engine: Engine, run: Run) -> None:
+    kernel = engine.planted.kernels(FUNC, B)
+    engine.ring[0] += [engine.walked(A, B, stack_id=5, flags=DIFFERS, other=kernel)]
+    engine.count(11, checked=10, mismatches=1)
+    ring = [list(batch) for batch in engine.ring]
+    code, out, _ = run(main, *COMPARE, "--verify")
+    assert code == 1
+    assert [found.verify for found in runs.found] == [1, 0, 0]
+    assert "10 stacks compared with the kernel's unwinder, 1 differ" in out
+    assert "difference 1: the walk on the left, the kernel on the right" in out
+    engine.ring = ring
+    data = json.loads(run(main, *COMPARE, "--verify=1/5", "--no-cost", "--format=json")[1])
+    assert (data["verify"]["every"], data["verify"]["mismatches"]) == (5, 1)
+
+
 def test_options_that_make_no_sense_are_refused(usage_error: Callable[..., str]) -> None:
-    for option in ("--method=manual", "--verify", "--per=pid", "--budget=2%", "--top=0"):
+    for option in ("--method=manual", "--per=pid", "--budget=2%", "--top=0"):
         assert option.split("=")[0] in usage_error(main, *COMPARE, option)

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from kwalk.cli import COMMANDS, command_parser
-from kwalk.kernel import listed
+from kwalk.commands import completing
+from kwalk.kernel import cgroups, listed
+from kwalk.probe import wanted
 
 KALLSYMS = b"""\
 ffffffff81000000 T _text
@@ -233,6 +235,30 @@ def test_every_command_and_option_is_offered(tmp_path: Path) -> None:
             if option.startswith("--")
         }
         assert options == bash_says(tmp_path, f"kwalk {name} --"), name
+
+
+def test_values_of_a_list_are_completed_one_by_one(tmp_path: Path) -> None:
+    assert "manual" in bash_says(tmp_path, "kwalk bench ip_rcv --methods man")
+    assert "none,helper" in bash_says(tmp_path, "kwalk bench ip_rcv --methods none,hel")
+    own = Path("/proc/self/comm").read_text().strip()
+    assert f"x,{own}" in bash_says(tmp_path, f"kwalk count ip_rcv --comm x,{own[:3]}")
+
+
+def test_cgroups_and_namespaces_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup/a/b").mkdir(parents=True)
+    (tmp_path / "cgroup/a/cgroup.procs").touch()
+    (tmp_path / "netns").mkdir()
+    (tmp_path / "netns/blue").touch()
+    monkeypatch.setattr(cgroups, "hierarchy", lambda: (tmp_path / "cgroup", 0))
+    monkeypatch.setattr(wanted, "NETNS", tmp_path / "netns")
+    assert completing.groups("") == ["a"]
+    assert completing.groups("a/") == ["a/b"]
+    assert completing.groups("nowhere/") == []
+    assert completing.namespaces("") == ["blue"]
+    monkeypatch.setattr(wanted, "NETNS", tmp_path / "none")
+    assert completing.namespaces("") == []
 
 
 def test_an_answer_needs_nothing_heavy(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from kwalk.choices import probe_options
 from kwalk.cli import main
-from kwalk.commands import count, filtering
+from kwalk.commands import choosing, count
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
 from kwalk.probe import wanted
 from kwalk.probe.filters import Cgroup, Filters
-from kwalk.transport.abi import CONFIG, GATE, GATES, TASKS, Filtered
+from kwalk.transport.abi import CONFIG, GATE, GATES, TASKS, Filtered, Output
 from kwalk.transport.gates import Gates, put_tasks
 
 
@@ -49,11 +50,12 @@ def mount(machine: Path, root: str = "/") -> None:
     )
 
 
-def parsed(monkeypatch: pytest.MonkeyPatch, *words: str) -> argparse.Namespace:
+def chosen(monkeypatch: pytest.MonkeyPatch, *words: str, child: int | None = None) -> Filters:
+    """What these words of a command line come to."""
     seen: list[argparse.Namespace] = []
     monkeypatch.setattr(count.command, "run", lambda args: seen.append(args) or 0)
     assert main(["ip_rcv", *words]) == 0
-    return seen[0]
+    return probe_options(choosing.choices(seen[0]), Output.COUNT, child).filters
 
 
 def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +72,7 @@ def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.Monkey
         "--follow",
     ]
     words[-2] = str(machine / "cgroup")
-    found = filtering.filters(parsed(monkeypatch, *words), child=99)
+    found = chosen(monkeypatch, *words, child=99)
     blue = (machine / "netns/blue").stat().st_ino
     inner, top = (machine / "cgroup/a/b").stat().st_ino, (machine / "cgroup").stat().st_ino
     assert found == Filters(
@@ -84,21 +86,21 @@ def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.Monkey
     )
     assert found.kinds == sum(Filtered)
     assert not Filters()
-    assert filtering.filters(parsed(monkeypatch)) == Filters()
+    assert chosen(monkeypatch) == Filters()
 
 
 def test_the_level_of_a_cgroup_counts_from_the_kernels_root(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount(machine, "/docker/x")
-    found = filtering.filters(parsed(monkeypatch, "--cgroup", "a"))
+    found = chosen(monkeypatch, "--cgroup", "a")
     assert found.cgroups[0].level == 3
 
 
 def test_a_name_is_as_long_as_the_kernel_keeps_it(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = filtering.filters(parsed(monkeypatch, "--comm", "a-name-of-20-letters"))
+    found = chosen(monkeypatch, "--comm", "a-name-of-20-letters")
     assert found.comms == ("a-name-of-20-le",)
 
 
@@ -106,7 +108,7 @@ def test_a_name_is_as_long_as_the_kernel_keeps_it(
     ("words", "what", "hint"),
     [
         (["--pid", "13"], "there is no process 13", "ps"),
-        (["--pid", "11"], "11 is a thread of process 10", "--tid 11, or --pid 10"),
+        (["--pid", "11"], "11 is a thread of process 10", "thread 11, or for process 10"),
         (["--tid", "13"], "there is no thread 13", "LWP"),
         (["--cpu", "4"], "there is no CPU 4", "0-3"),
         (["--netns", "red"], "network namespace red: .*netns/red: No such file", "ip netns"),
@@ -114,7 +116,7 @@ def test_a_name_is_as_long_as_the_kernel_keeps_it(
         (["--cgroup", "c"], "cgroup .*cgroup/c: No such file", "systemd-cgls"),
         (["--cgroup", "/etc"], "/etc is no cgroup of version 2", "cgroup"),
         (["--cgroup", "../x"], "../x is no cgroup of version 2", "cgroup"),
-        (["--follow"], "--follow wants processes to follow", "--pid"),
+        (["--follow"], "follow wants processes to follow", "command"),
         (["--comm=a,b,c,d,e"], "more than 4 comms were given", "fewer"),
     ],
 )
@@ -122,7 +124,7 @@ def test_what_is_not_there_is_named(
     machine: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], what: str, hint: str
 ) -> None:
     with pytest.raises(UsageError, match=what) as caught:
-        filtering.filters(parsed(monkeypatch, *words))
+        chosen(monkeypatch, *words)
     assert hint in caught.value.hint
 
 
@@ -142,7 +144,7 @@ def test_without_cgroups_of_version_2_that_is_said(
 ) -> None:
     (machine / "proc/self/mountinfo").write_text("22 1 0:20 / /x rw - cgroup cgroup rw\n")
     with pytest.raises(UsageError, match="no cgroup hierarchy of version 2 is mounted"):
-        filtering.filters(parsed(monkeypatch, "--cgroup", "a"))
+        chosen(monkeypatch, "--cgroup", "a")
 
 
 @pytest.mark.parametrize(

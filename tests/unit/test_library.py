@@ -198,7 +198,7 @@ def test_the_helper_streams_as_well(engine: Engine) -> None:
 def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[wanted.Wanted] = []
     monkeypatch.setattr(
-        wanted.Wanted, "filters", lambda self: seen.append(self) or wanted.Filters()
+        wanted.Wanted, "filters", lambda self, child: seen.append(self) or wanted.Filters()
     )
     options = probe_options(
         {
@@ -225,10 +225,10 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_choices_it_is_as_on_the_command_line() -> None:
     from kwalk.cli import build_parser
-    from kwalk.commands import options
+    from kwalk.commands import choosing
 
     args = build_parser("stream").parse_args(["stream", "ip_rcv"])
-    assert probe_options({}, Output.EVENT) == options.probe_options(args, Output.EVENT)
+    assert probe_options({}, Output.EVENT) == probe_options(choosing.choices(args), Output.EVENT)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,18 @@ def test_without_choices_it_is_as_on_the_command_line() -> None:
         ({"verify": -1}, "verify=-1 is not"),
         ({"ring_mib": 12}, "ring_mib=12 is no power of two"),
         ({"from_caller": "("}, "is no regular expression"),
-        ({"comms": "redis"}, "comms is one text"),
+        ({"comms": "redis"}, "comms='redis' is not several"),
+        ({"pids": 1}, "pids=1 is not several"),
+        ({"pids": ["1"]}, "pids has '1', which is no number"),
+        ({"cpus": "0-3"}, "cpus='0-3' is not several"),
+        ({"netns": [1.5]}, "netns has 1.5, which is no text or number or path"),
+        ({"follow": "yes"}, "follow='yes' is neither True nor False"),
+        ({"verify": "x"}, "verify='x' is not from 0 to"),
+        ({"sample": True}, "sample=True is not from 1 to"),
+        ({"frequency": "99"}, "frequency='99' is not from 1 to 10,000"),
+        ({"until": 5}, "until=5 is no text"),
+        ({"from_caller": re.compile(b"x")}, "is no text"),
+        ({"method": ["manual"]}, "method=['manual'] is unknown"),
         ({"follow": True}, "follow wants processes"),
         ({"pids": [1 << 30]}, "there is no process 1073741824"),
         ({"frequency": 99}, "either functions are traced or samples are taken"),
@@ -261,6 +272,11 @@ def test_other_mistakes_are_told() -> None:
         kwalk.trace("ip_rcv", methd="manual")  # type: ignore[call-arg]
     with pytest.raises(kwalk.UsageError, match="one of them is needed"):
         kwalk.trace()
+    for functions in (5, ["ip_rcv", 5]):
+        with pytest.raises(kwalk.UsageError, match=r"^functions.* 5|^functions=5"):
+            kwalk.trace(functions)  # type: ignore[arg-type]
+    with pytest.raises(kwalk.KwalkError, match="- cannot be read"):
+        kwalk.open("-")
     with pytest.raises(kwalk.UsageError, match="a stream counts nothing"):
         kwalk.stream("ip_rcv", per="pid")
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk import limits
+from kwalk.choices import FIRST_CHANCE, METHODS, probe_options
 from kwalk.cli import main, spell_out
-from kwalk.commands import count, options, published, stream
+from kwalk.commands import choosing, count, published, stream, values
 from kwalk.transport import tree
 from kwalk.transport.abi import Method, Output, Per
 
@@ -129,7 +131,7 @@ def test_values_at_the_edges_are_taken(parsed: list[argparse.Namespace]) -> None
     assert main(["stream", "f", *least]) == 0
     assert main(["stream", "f", "--method=helper", *most]) == 0
     assert (parsed[0].count, parsed[0].duration) == (1, 0.001)
-    small, large = (options.probe_options(args, Output.EVENT) for args in parsed)
+    small, large = (probe_options(choosing.choices(args), Output.EVENT) for args in parsed)
     assert (small.depth, small.ring_bytes, small.nodes) == (2, 1 << 20, 1)
     assert (large.depth, large.ring_bytes, large.stack_entries) == (127, 1 << 30, 1)
     assert (large.method, large.nodes) == (Method.HELPER, 1 << 23)
@@ -143,8 +145,8 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
     assert (counted.top, counted.format) == (None, "text")
     for args in parsed:
         assert not args.strict
-        assert options.METHODS[args.method] is None
-        chosen = options.probe_options(args, Output.EVENT)
+        assert METHODS[args.method] is None
+        chosen = probe_options(choosing.choices(args), Output.EVENT)
         assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
         assert (chosen.nodes, chosen.per) == (1 << 17, Per.NOTHING)
 
@@ -152,7 +154,7 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
 @pytest.mark.parametrize("cpus", [1, 64, 8192])
 def test_the_kernel_takes_a_tree_of_the_most_nodes(cpus: int) -> None:
     # array_map_alloc_check() in kernel/bpf/arraymap.c: a value has at most INT_MAX bytes.
-    nodes = options.tree_nodes("8388608")
+    nodes = values.within(limits.NODES)("8388608")
     assert tree.size_for(nodes, cpus) * tree.NODE_BYTES < 1 << 31
 
 
@@ -161,7 +163,7 @@ def test_a_command_says_what_becomes_of_stacks(
     parsed: list[argparse.Namespace], output: Output
 ) -> None:
     assert main(["ip_rcv", "--per-pid"]) == 0
-    chosen = options.probe_options(parsed[0], output)
+    chosen = probe_options(choosing.choices(parsed[0]), output)
     assert (chosen.output, chosen.per) == (output, Per.PID)
 
 
@@ -186,7 +188,7 @@ def test_a_function_alone_is_counted(
     assert main(argv) == main(["count", *argv]) == 0
     alone, spelt_out = parsed
     assert alone == spelt_out
-    assert alone.command == "count"
+    assert alone.name == "count"
     assert "ip_rcv" in alone.functions[0]
 
 
@@ -196,7 +198,7 @@ def test_the_name_of_a_command_is_a_command(
 ) -> None:
     if argv[0] == "stream":
         assert main(argv) == 0
-        assert parsed[0].command == "stream"
+        assert parsed[0].name == "stream"
     else:
         with pytest.raises(SystemExit):
             main(argv)
@@ -206,7 +208,6 @@ def test_the_name_of_a_command_is_a_command(
     ("argv", "complaint"),
     [
         ((), "required: COMMAND"),
-        (("--top=3",), "required: COMMAND"),
         (("ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
         (("ip_rcv", "--count=1"), "unrecognized arguments: --count=1"),
         (("ip_rcv", "--ring=1"), "unrecognized arguments: --ring=1"),
@@ -222,12 +223,51 @@ def test_a_wrong_command_line_is_explained(
     assert complaint in usage_error(main, *argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("report", "x", "--bogus"),
+         "kwalk report: error: unrecognized arguments: --bogus; see kwalk report --help"),
+        (("--bogus",),
+         "kwalk count: error: unrecognized arguments: --bogus; see kwalk count --help"),
+        (("ip_rcv", "--dur", "3"),
+         "kwalk count: error: unrecognized arguments: --dur 3; see kwalk count --help"),
+        (("lab", "run", "--ker=fp", "--", "true"),
+         "kwalk lab run: error: unrecognized arguments: --ker=fp; see kwalk lab run --help"),
+        (("info", "a", "b"), "kwalk info: error: unrecognized arguments: b; see kwalk info --help"),
+        (("--top", "3", "stream", "ip_rcv"),
+         "kwalk stream: error: options come behind the command: kwalk stream --top"),
+    ],
+)  # fmt: skip
+def test_what_is_unknown_is_told_by_the_command_that_was_called(
+    usage_error: UsageError, argv: tuple[str, ...], line: str
+) -> None:
+    assert usage_error(main, *argv) == line
+
+
+@pytest.mark.parametrize(
+    ("argv", "functions"),
+    [
+        (("--comm", "top", "ip_rcv"), ["ip_rcv"]),
+        (("--comm=top", "ip_rcv", "record"), ["ip_rcv", "record"]),
+        (("--follow", "--per", "comm", "ip_rcv"), ["ip_rcv"]),
+        (("--freq", "99"), []),
+        (("--comm", "top"), []),
+        (("--strict", "--", "ip_rcv"), ["ip_rcv"]),
+    ],
+)
+def test_the_value_of_an_option_is_no_command(
+    parsed: list[argparse.Namespace], argv: tuple[str, ...], functions: list[str]
+) -> None:
+    assert main(argv) == 0
+    assert (parsed[0].name, parsed[0].functions) == ("count", functions)
+
+
 def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Namespace]) -> None:
     argv = ["--manual=ip_rcv", "--nodes=5", "--ring=2", "--strict", "--attach=kprobe"]
     assert published.main(argv) == 0
     (args,) = parsed
-    args.method = "manual"
-    chosen = options.probe_options(args, Output.BRIEF)
+    chosen = probe_options(published.chosen_by(args), Output.BRIEF)
     assert (chosen.nodes, chosen.ring_bytes, chosen.attach) == (5, 2 << 20, "kprobe")
     assert (chosen.output, chosen.per, args.strict) == (Output.BRIEF, Per.NOTHING, True)
 
@@ -247,8 +287,8 @@ def test_the_published_tool_takes_exactly_one_way_to_find_stacks(
 
 @given(st.integers(1, 1 << 30))
 def test_one_in_n_is_n(number: int) -> None:
-    assert options.one_in(f"1/{number}") == number
-    assert options.one_in("1") == 1
+    assert values.one_in(f"1/{number}") == number
+    assert values.one_in("1") == 1
 
 
 @pytest.mark.parametrize(
@@ -311,12 +351,12 @@ def test_only_verify_alone_is_spelt_out(words: list[str]) -> None:
     [
         ([], None),
         (["--sample", "1/4"], 0.25),
-        (["--sample", "1"], 1.0),
-        (["--budget", "2%"], options.FIRST_CHANCE),
+        (["--sample", "1"], None),
+        (["--budget", "2%"], FIRST_CHANCE),
     ],
 )
 def test_calls_are_taken_by_chance_from_the_first_on(
     parsed: list[argparse.Namespace], words: list[str], chance: float | None
 ) -> None:
     main(["count", "ip_rcv", *words])
-    assert options.probe_options(parsed[0], Output.COUNT).chance == chance
+    assert probe_options(choosing.choices(parsed[0]), Output.COUNT).chance == chance

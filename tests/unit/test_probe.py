@@ -205,7 +205,7 @@ def test_fentry_inside_a_function_is_a_mistake_of_the_users(opened: Open, kernel
     assert caught.value.what == (
         "fentry cannot attach inside a function, and ip_rcv+0x20 is such a place"
     )
-    assert "--attach kprobe" in caught.value.hint
+    assert "by kprobe" in caught.value.hint
     assert kernel.attached == []
     assert kernel.open == 0
 

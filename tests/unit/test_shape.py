@@ -76,6 +76,38 @@ def test_counts_are_neither_lost_nor_made(rows: list[tuple[Stack, int]]) -> None
     assert len({count.stack for count in seen}) == len(seen)
 
 
+Side = tuple[int, ...] | None
+
+
+@pytest.mark.parametrize(
+    ("through", "until", "sides", "seen"),
+    [
+        ("^b$", None, ((FUNC, A, C), (FUNC, A, B, C)), ((FUNC, A, C), (FUNC, A, B, C))),
+        ("^d$", None, ((FUNC, A), (FUNC, B)), None),
+        ("^a$", None, (None, (FUNC, A)), (None, (FUNC, A))),
+        ("^d$", None, (None, (FUNC, A)), None),
+        ("^d$", None, (None, None), (None, None)),
+        (None, "b", ((FUNC, A, B, C), (FUNC, B, C)), ((FUNC, A, B), (FUNC, B))),
+        # What lies outside of a frame that one side lacks is left out there as well.
+        (None, "a", ((FUNC, B, C), (FUNC, A, B, C)), ((FUNC,), (FUNC, A))),
+        (None, "a", ((FUNC, A, B, C), (FUNC, D, C)), ((FUNC, A), (FUNC, D))),
+        (None, "c", ((FUNC, A), (FUNC, A, B, C)), ((FUNC, A), (FUNC, A, B, C))),
+        ("c", "b", (None, (FUNC, A, B, C)), (None, (FUNC, A, B))),
+    ],
+)
+def test_both_stacks_of_an_event_are_seen_alike(
+    through: str | None,
+    until: str | None,
+    sides: tuple[Side, Side],
+    seen: tuple[Side, Side] | None,
+) -> None:
+    stacks = [side and Stack(side) for side in sides]
+    found = shape(through, until)
+    pair = found.pair(*stacks)
+    assert (pair and tuple(side and side.addresses for side in pair)) == seen
+    assert found.pair(*stacks) is pair
+
+
 @given(st.lists(st.sampled_from(_STACKS)))
 def test_a_batch_is_parted_in_order(stacks: list[Stack]) -> None:
     calls = [Call(stack) for stack in stacks]

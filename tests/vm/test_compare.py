@@ -71,6 +71,20 @@ def test_a_command_by_both_methods(frame_pointers: bool) -> None:
         assert "Both methods agree on all 2," in out
 
 
+def test_calls_are_chosen_and_manual_is_verified_at_once() -> None:
+    code, out, err = call(
+        "kwalk", "compare", "vfs_read", "--no-cost", "--verify", "--from-caller", "^ksys_read$",
+        "--until", "ksys_read", "--format", "json", "--", *READ,
+    )  # fmt: skip
+    assert code == 0, err
+    data = json.loads(out)
+    check_ledgers(data)
+    assert data["verify"]["checked"] > 1000
+    assert data["verify"]["mismatches"] == 0
+    walked = [pair["manual"]["frames"] for pair in data["pairs"] if pair["manual"]]
+    assert {frames[-1]["name"] for frames in walked} == {"ksys_read"}
+
+
 def test_a_small_stack_map_costs_the_helper_stacks_and_manual_none(redis: None) -> None:
     code, out, err = call(
         "kwalk", "compare", "ip_rcv", "--no-cost", "--stack-entries", "1", "--duration", "2",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import fnmatch
 import os
 import re
 import signal
@@ -24,7 +25,6 @@ from conftest import call, only_on, wait_for
 from verified import names
 
 from kwalk.capture import Capture
-from kwalk.commands import options as options_of
 from kwalk.kernel.cgroups import hierarchy
 from kwalk.ledger import Summary
 from kwalk.probe.filters import Filters
@@ -327,7 +327,7 @@ def test_only_stacks_through_a_caller_and_up_to_a_frame(senders: tuple[Sender, S
         output=Output.COUNT,
         filters=Filters(pids=(one.pid,)),
         through=re.compile("^__sys_sendto$"),
-        until=options_of.glob("*sys_sendto"),
+        until=re.compile(fnmatch.translate("*sys_sendto")),
     )
     with Capture(FUNCTION, options) as capture:
         one.send(100)

@@ -10,7 +10,8 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.commands import options
+from kwalk.commands import options, values
+from kwalk.commands.options import option
 from kwalk.commands.page import open_page, write_page
 from kwalk.errors import KwalkError, UsageError
 
@@ -40,52 +41,53 @@ class BenchCommand:
         """Declare the options."""
         from kwalk.bench.methods import ATTACHES, DEFAULT, OTHERS, OWN
 
-        parser.add_argument("function", metavar="FUNC", help="kernel function, such as ip_rcv")
-        parser.add_argument(
-            "--methods",
-            default=DEFAULT,
-            metavar="A,B",
-            help=f"what to compare with no tracing: {', '.join(OWN)} (also as NAME:kprobe and "
-            f"NAME:fentry), {', '.join(OTHERS)} (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--attach",
-            choices=("auto", *ATTACHES),
-            default="auto",
-            help="how kwalk attaches (default: auto)",
-        )
-        parser.add_argument(
-            "--mode",
-            choices=("count", "stream"),
-            default="count",
-            help="count stacks in the kernel, or print each event to a file (default: count)",
-        )
-        parser.add_argument(
-            "--runs",
-            type=options.positive_int,
-            default=5,
-            metavar="N",
-            help="rounds, each of which runs every method once (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--metric",
-            type=_metric,
-            default="auto",
-            metavar="REGEX",
-            help="the number to compare, more is better, is the first group of this regular "
-            "expression in the workload's output; auto knows redis-benchmark, wrk, fio, pgbench "
-            "and sysbench, and takes the time of any other command",
-        )
-        parser.add_argument(
-            "--requests",
-            type=options.positive_int,
-            default=None,
-            metavar="N",
-            help=f"of the default workload, in each run (default: {_REQUESTS})",
-        )
-        parser.add_argument("--format", choices=("text", "json"), default="text")
-        parser.add_argument(
-            "--html", metavar="FILE", help="write a page with pictures, too; it needs no network"
+        options.add(
+            parser,
+            option("function", metavar="FUNC", help="kernel function, such as ip_rcv"),
+            option(
+                "--methods",
+                default=DEFAULT,
+                metavar="A,B",
+                help=f"what to compare with no tracing: {', '.join(OWN)} (also as NAME:kprobe and "
+                f"NAME:fentry), {', '.join(OTHERS)} (default: %(default)s)",
+            ),
+            option(
+                "--attach",
+                choices=("auto", *ATTACHES),
+                default="auto",
+                help="how kwalk attaches (default: auto)",
+            ),
+            option(
+                "--mode",
+                choices=("count", "stream"),
+                default="count",
+                help="count stacks in the kernel, or print each event to a file (default: count)",
+            ),
+            option(
+                "--runs",
+                type=values.positive_int,
+                default=5,
+                metavar="N",
+                help="rounds, each of which runs every method once (default: %(default)s)",
+            ),
+            option(
+                "--metric",
+                type=_metric,
+                default="auto",
+                metavar="REGEX",
+                help="the number to compare, more is better, is the first group of this regular "
+                "expression in the workload's output; auto knows redis-benchmark, wrk, fio, "
+                "pgbench and sysbench, and takes the time of any other command",
+            ),
+            option(
+                "--requests",
+                type=values.positive_int,
+                default=None,
+                metavar="N",
+                help=f"of the default workload, in each run (default: {_REQUESTS})",
+            ),
+            options.formats(text="a table", json="one JSON object, with every run"),
+            options.page("a page with pictures"),
         )
         parser.usage = "kwalk bench FUNC [option ...] [-- COMMAND ...]"
         parser.epilog = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.capture import Capture
-from kwalk.commands.options import FIRST_CHANCE
+from kwalk.choices import FIRST_CHANCE
 from kwalk.ledger import Sampling, Summary
 
 STEP_SECONDS = 0.5

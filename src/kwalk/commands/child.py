@@ -71,7 +71,7 @@ class Child:
         if reason:
             raise UsageError(
                 f"{self._words[0]} cannot be run: {reason.decode()}",
-                "Behind -- comes a command and its arguments, as a shell would take them.",
+                "Give a program and its arguments, each a word of its own.",
             )
 
     def note(self) -> str:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from kwalk.commands import filtering, options
+from kwalk.commands import choosing, options
 
 if TYPE_CHECKING:
     from kwalk.pairing import Comparison
@@ -20,40 +20,43 @@ class CompareCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser, method=False)
-        parser.add_argument(
-            "--duration",
-            type=options.seconds,
-            metavar="S",
-            help="how long each run lasts: the one by both methods, and one of each by itself for "
-            f"what it costs (default: {SECONDS:g}, or until COMMAND ends)",
+        options.add(
+            parser,
+            choosing.TARGET,
+            options.duration(
+                "how long each run lasts: the one by both methods, and one of each by itself for "
+                f"what it costs (default: {SECONDS:g}, or until COMMAND ends)"
+            ),
+            options.option(
+                "--cost",
+                action=argparse.BooleanOptionalAction,
+                default=True,
+                help="measure what each method costs, too (default: yes)",
+            ),
+            options.top(
+                "pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
+                "in the page, all in JSON)"
+            ),
+            options.formats(
+                text="both stacks of a call side by side, then what each method lost and costs",
+                json="one JSON object",
+            ),
+            options.ADDRESSES,
+            options.page("a page"),
+            choosing.RING,
+            choosing.PROBE,
+            choosing.VERIFY,
+            choosing.SHAPE,
+            choosing.FILTERS,
         )
-        parser.add_argument(
-            "--cost",
-            action=argparse.BooleanOptionalAction,
-            default=True,
-            help="measure what each method costs, too (default: yes)",
-        )
-        parser.add_argument(
-            "--top",
-            type=options.positive_int,
-            metavar="N",
-            help="pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
-            "in the page, all in JSON)",
-        )
-        parser.add_argument("--format", choices=("text", "json"), default="text")
-        parser.add_argument("--html", metavar="FILE", help="write a page, too; it needs no network")
-        options.add_probe_options(parser, verify=False)
-        options.add_ring_option(parser)
-        filtering.add_filter_options(parser)
-        parser.set_defaults(budget=None)
+        choosing.takes_command(parser)
         parser.epilog = (
             "-- COMMAND: run this and trace its calls only: once by both methods, and once by each "
             "for its cost (unless --no-cost)."
         )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Trace, then print; exit code 1 if --strict was given and a call was lost."""
+        """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
         from kwalk.commands.comparing import compare
         from kwalk.commands.page import open_page, write_page
         from kwalk.report.summary import lost_any
@@ -68,8 +71,9 @@ class CompareCommand:
             if page:
                 from kwalk.report import compare_page
 
-                write_page(page, compare_page.as_html(comparison, args.top or 10))
-        return int(args.strict and any(map(lost_any, comparison.ledgers)))
+                write_page(page, compare_page.as_html(comparison, args.top or 10, bool(args.addr)))
+        lost = args.strict and any(map(lost_any, comparison.ledgers))
+        return int(lost or bool(comparison.verify and comparison.verify.mismatches))
 
 
 def _print(comparison: Comparison, args: argparse.Namespace) -> None:
@@ -79,16 +83,18 @@ def _print(comparison: Comparison, args: argparse.Namespace) -> None:
 
     from kwalk.commands.output import write
 
+    addresses = options.addresses(args)
     if args.format == "json":
         from kwalk.report.compare_data import as_data
 
-        write(json.dumps(as_data(comparison, args.top), separators=(",", ":")) + "\n")
+        data = as_data(comparison, args.top, addresses)
+        write(json.dumps(data, separators=(",", ":")) + "\n")
         return
     from kwalk.report.compare import as_text
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = max(70, shutil.get_terminal_size((100, 40)).columns)
-    write(as_text(comparison, width, args.top or 1, color))
+    write(as_text(comparison, width, args.top or 1, color, addresses))
 
 
 command = CompareCommand()

@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from kwalk.capture import Capture
 from kwalk.commands.running import POLL_SECONDS
@@ -16,7 +17,8 @@ from kwalk.commands.tracing import Session, tracing
 from kwalk.errors import NotSupported
 from kwalk.libbpf import LibbpfError, stats
 from kwalk.pairing import Comparison, Cost, Pair, Sides
-from kwalk.transport.abi import Method, Output, Unwinder
+from kwalk.probe.options import ProbeOptions
+from kwalk.transport.abi import Method, Output
 
 
 def compare(args: argparse.Namespace) -> Comparison:
@@ -44,6 +46,15 @@ def _check(capture: Capture) -> None:
         )
 
 
+def _alone(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
+    """Return what has a method count by itself, and do nothing else."""
+    return lambda options: replace(options, method=method, verify=0)
+
+
+def _both(options: ProbeOptions) -> ProbeOptions:
+    return replace(options, method=Method.BOTH)
+
+
 def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:
     """Sleep until it is time to stop.
 
@@ -58,8 +69,7 @@ def _wait(session: Session, seconds: float | None, take: Callable[[float], None]
 def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
     """Return the comparison without costs, and whether to go on."""
     pairs: Counter[Pair] = Counter()
-    args.method = Method.BOTH
-    with tracing(args, Output.EVENT, _check) as session:
+    with tracing(args, Output.EVENT, _check, refine=_both) as session:
         capture = session.capture
 
         def take(until: float = math.inf) -> None:
@@ -79,13 +89,16 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
         summary = capture.summary()
         session.conclude(summary)
         manual, helper = capture.ledgers()
-        for stack in {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}:
+        verify = summary.verify
+        shown = {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}
+        shown |= {stack for pair in (verify.differences if verify else ()) for stack in pair}
+        for stack in shown:
             stack.frames = tuple(capture.symbolizer.frames(stack))
         comparison = Comparison(
             function=summary.function,
             attach=summary.attach,
             kernel=summary.kernel,
-            unwinder=Unwinder(capture.probe.unwinder).name.lower().replace("_", " "),
+            unwinder=capture.unwinder,
             unit=summary.unit,
             seconds=seconds,
             pairs=pairs,
@@ -93,6 +106,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
             costs=Sides(None, None),
             clock=os.environ.get("KWALK_LAB_CLOCK", "time"),
             notes=summary.notes,
+            verify=verify,
         )
         return comparison, not session.stopper.interrupted
 
@@ -102,10 +116,9 @@ def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[C
 
     :param notes: Are told why it is not known, and how the user's command ended.
     """
-    args.method = method
     name = str(method.name).lower()
     try:
-        with stats.measured(), tracing(args, Output.COUNT) as session:
+        with stats.measured(), tracing(args, Output.COUNT, refine=_alone(method)) as session:
             capture = session.capture
             _wait(session, args.duration, lambda until: None)
             capture.stop()

@@ -59,7 +59,7 @@ def parsed(line: str) -> tuple[str, argparse.ArgumentParser]:
     if dashes:
         return f"{head.split()[0]} {workload}", _workload_parser()
     _, word, _, words, _ = split_line(line)
-    name = next((word for word in words[1:] if not word.startswith("-")), None)
+    name = cli.named(words[1:])
     if name in cli.COMMANDS:
         return line, cli.build_parser(name)
     if name is None and len(words) == 1 and not word.startswith("-"):
@@ -119,6 +119,8 @@ def _completer(action: argparse.Action) -> Callable[..., Candidates] | None:
         return lambda prefix, **_: processes()
     if action.metavar == "COMMAND":
         return programs
+    if action.dest in _SEVERAL:
+        return _with_commas(_SEVERAL[action.dest])
     if "--kernel" in action.option_strings:
         return lambda prefix, **_: [*_kernels(), *FilesCompleter()(prefix)]
     if action.metavar == "DIR":
@@ -144,6 +146,57 @@ def processes() -> dict[str, str]:
             except OSError:
                 continue  # it has ended
     return found
+
+
+def methods(prefix: str) -> list[str]:
+    """Return what ``kwalk bench`` can compare."""
+    from kwalk.bench.methods import ATTACHES, NONE, OTHERS, OWN
+
+    return [NONE, *OWN, *OTHERS, *(f"{name}:{way}" for name in OWN for way in ATTACHES)]
+
+
+def namespaces(prefix: str) -> list[str]:
+    """Return the network namespaces that have names."""
+    from kwalk.probe.wanted import NETNS
+
+    return _folders(NETNS, folders=False)
+
+
+def groups(prefix: str) -> list[str]:
+    """Return the cgroups of version 2 on the level that has been come to."""
+    from kwalk.kernel.cgroups import hierarchy
+
+    mounted = hierarchy()
+    above = prefix.rpartition("/")[0]
+    if not mounted or prefix.startswith("/"):
+        return list(DirectoriesCompleter()(prefix))
+    return [f"{above}/{name}".lstrip("/") for name in _folders(mounted[0] / above)]
+
+
+def _folders(path: Path, folders: bool = True) -> list[str]:
+    """Return the names of what is in a folder; none where it is not there."""
+    try:
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() or not folders)
+    except OSError:
+        return []
+
+
+_SEVERAL: dict[str, Callable[[str], Iterable[str]]] = {
+    "methods": methods,
+    "netns": namespaces,
+    "cgroups": groups,
+    "comms": lambda prefix: sorted(set(processes().values())),
+}
+
+
+def _with_commas(find: Callable[[str], Iterable[str]]) -> Callable[..., Candidates]:
+    """Return what completes the last of several values with commas between them."""
+
+    def complete(prefix: str, **_: object) -> list[str]:
+        before, comma, last = prefix.rpartition(",")
+        return [f"{before}{comma}{word}" for word in find(last) if word.startswith(last)]
+
+    return complete
 
 
 def programs(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Candidates:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.commands import filtering, options
+from kwalk.commands import choosing, options, values
 from kwalk.errors import UsageError
-from kwalk.transport.abi import Method, Output
+from kwalk.transport.abi import Output
 
 
 class CountCommand:
@@ -15,29 +15,35 @@ class CountCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser)
-        parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
+        options.add(
+            parser,
+            choosing.TARGET,
+            choosing.METHOD,
+            options.DURATION,
+            options.option(
+                "--interval",
+                type=values.seconds,
+                metavar="S",
+                help="print what was counted every S seconds as well",
+            ),
+            options.top("print the N hottest stacks only"),
+            options.PER_WHAT,
+            options.option(
+                "--per-pid",
+                action="store_const",
+                dest="per",
+                const="pid",
+                help="the same as --per pid",
+            ),
+            options.formats(
+                text="stacks with their counts, the hottest last",
+                json="a JSON object a line, one for each interval, then all",
+                folded="a line a stack, root first, for flame graph tools",
+            ),
+            options.ADDRESSES,
+            *choosing.TRACING,
         )
-        parser.add_argument(
-            "--interval",
-            type=options.seconds,
-            metavar="S",
-            help="print what was counted every S seconds as well",
-        )
-        parser.add_argument(
-            "--top", type=options.positive_int, metavar="N", help="print the N hottest stacks only"
-        )
-        options.add_per_option(parser)
-        parser.add_argument(
-            "--per-pid", action="store_const", dest="per", const="pid", help="the same as --per pid"
-        )
-        parser.add_argument("--format", choices=("text", "json", "folded"), default="text")
-        options.add_address_option(parser)
-        options.add_probe_options(parser)
-        options.add_budget_option(parser)
-        options.add_shape_options(parser)
-        filtering.add_filter_options(parser)
+        choosing.takes_command(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Count until told to stop, then print the stacks; the summary goes to stderr."""
@@ -58,12 +64,8 @@ class CountCommand:
             )
 
         def check(capture: Capture) -> None:
-            if args.interval and capture.probe.method == Method.HELPER:
-                raise UsageError(
-                    "the helper's stacks cannot be read while it counts",
-                    "Looking one up can drop another (kernel/bpf/stackmap.c). Leave out "
-                    "--interval, or count by the manual method.",
-                )
+            if args.interval:
+                capture.check_readable()
 
         with tracing(args, Output.COUNT, check) as session:
             capture = session.capture

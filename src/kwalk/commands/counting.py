@@ -87,12 +87,20 @@ def run(
         except OutputError as error:
             failed = error
             break
-    capture.stop()
-    counts = capture.counts()
-    summary = capture.summary()
-    conclude(summary)
+    profile = finish(capture, conclude)
     try:
-        write(report.end(Profile(counts, summary)))
+        write(report.end(profile))
     except OutputError as error:
         failed = error
-    return Finished(summary, failed)
+    return Finished(profile.summary, failed)
+
+
+def finish(capture: Capture, conclude: Callable[[Summary], None]) -> Profile:
+    """Detach, and return all that was counted.
+
+    :param conclude: Adds to the summary.
+    """
+    capture.stop()
+    counts, summary = capture.counts(), capture.summary()
+    conclude(summary)
+    return Profile(counts, summary)

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from kwalk.commands import options
+from kwalk.commands.options import option
 from kwalk.errors import UsageError
 
 FORMATS = {
@@ -27,34 +28,33 @@ class DiffCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("before", metavar="BEFORE", help="a recording, or - for standard input")
-        parser.add_argument("after", metavar="AFTER", help="the recording to compare it with")
-        what = "; ".join(f"{name}: {text}" for name, (_, text) in FORMATS.items())
-        parser.add_argument("--format", choices=tuple(FORMATS), default="text", help=what)
-        options.add_output(parser)
-        parser.add_argument(
-            "--by",
-            choices=tuple(BY),
-            help="; ".join(f"{name}: {text}" for name, text in BY.items())
-            + " (default: rate where both recordings say how long they took, else share)",
+        options.add(
+            parser,
+            option("before", metavar="BEFORE", help="a recording, or - for standard input"),
+            option("after", metavar="AFTER", help="the recording to compare it with"),
+            options.formats(**{name: text for name, (_, text) in FORMATS.items()}),
+            options.OUTPUT,
+            option(
+                "--by",
+                choices=tuple(BY),
+                help="; ".join(f"{name}: {text}" for name, text in BY.items())
+                + " (default: rate where both recordings say how long they took, else share)",
+            ),
+            option(
+                "--all",
+                action="store_true",
+                help="show also what changed by no more than chance explains",
+            ),
+            options.top("show the N largest changes only"),
+            options.TREES,
         )
-        parser.add_argument(
-            "--all",
-            action="store_true",
-            help="show also what changed by no more than chance explains",
-        )
-        parser.add_argument(
-            "--top", type=options.positive_int, metavar="N", help="show the N largest changes only"
-        )
-        options.add_tree_options(parser)
-        parser.set_defaults(addr=None)
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the difference; where it goes to a file, the warnings go to stderr as well."""
         import importlib
 
+        from kwalk.commands.loading import load
         from kwalk.commands.writing import look, write_report
-        from kwalk.recording.files import load
         from kwalk.report.diff import By
         from kwalk.report.diff_compare import compare
         from kwalk.report.diff_words import warnings
@@ -67,7 +67,7 @@ class DiffCommand:
         by = By(args.by) if args.by else None
         diff = compare(*profiles, by, (args.before, args.after))
         module = importlib.import_module(f"kwalk.report.{FORMATS[args.format][0]}")
-        write_report(module.render(diff, look(args), args.all), args.output)
+        write_report(module.render(diff, look(args, addresses=None), args.all), args.output)
         if args.output is not None:
             for text in warnings(diff):
                 print(f"kwalk: warning: {text}", file=sys.stderr)

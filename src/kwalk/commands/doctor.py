@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from kwalk.commands import options
+
 
 class DoctorCommand:
     """See ``kwalk doctor --help``."""
@@ -17,7 +19,7 @@ class DoctorCommand:
             nargs="?",
             help="try with this kernel function (default: one that is hardly ever called)",
         )
-        parser.add_argument("--format", choices=("text", "json"), default="text")
+        options.add(parser, options.formats(text="line by line", json="one JSON object"))
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings; exit code 0 if tracing works here, 1 if not."""

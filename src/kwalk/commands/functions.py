@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from kwalk.commands import options
+
 
 class FunctionsCommand:
     """See ``kwalk functions --help``."""
@@ -18,7 +20,7 @@ class FunctionsCommand:
             metavar="PATTERN",
             help="a name, or 'tcp_*', 'overlay:ovl_*', '/^ip6?_rcv$/': as FUNC of `kwalk count`",
         )
-        parser.add_argument("--format", choices=("text", "json"), default="text")
+        options.add(parser, options.formats(text="a line a function", json="one JSON object"))
 
     def run(self, args: argparse.Namespace) -> int:
         """Print them in the order of their addresses; how many there are goes to stderr."""

@@ -15,12 +15,15 @@ class InfoCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_recording(parser)
-        parser.add_argument("--format", choices=("text", "json"), default="text")
+        options.add(
+            parser,
+            options.ONE_RECORDING,
+            options.formats(text="line by line", json="one JSON object"),
+        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""
-        from kwalk.recording.files import load
+        from kwalk.commands.loading import load
         from kwalk.report import info
 
         profile = load(args.recording)

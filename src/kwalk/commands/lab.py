@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from kwalk.commands import options
+from kwalk.commands import values
 from kwalk.errors import UsageError
 from kwalk.lab import kernels
 
@@ -64,14 +64,14 @@ class LabCommand:
         nmi.add_argument(
             "--count",
             metavar="N",
-            type=options.positive_int,
+            type=values.positive_int,
             default=1,
             help="how many, one after the other (default: %(default)s)",
         )
         nmi.add_argument(
             "--interval",
             metavar="S",
-            type=options.seconds,
+            type=values.seconds,
             default=0.0,
             help="seconds of the machine's clock between two (default: none)",
         )
@@ -108,7 +108,7 @@ class LabCommand:
         add(
             "--timeout",
             metavar="S",
-            type=options.seconds,
+            type=values.seconds,
             help="end the command S seconds after its start",
         )
         add("--out", metavar="DIR", type=Path, help="a folder whose changes are kept")

@@ -7,14 +7,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from kwalk.choices import Choices, probe_options
 from kwalk.cli import guarded, spell_out
-from kwalk.commands import options
+from kwalk.commands import choosing, options
+from kwalk.parser import Parser
 from kwalk.transport.abi import Output
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of ``bpf_get_stack_test``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="bpf_get_stack_test",
         description="Print the kernel stack of every call of a kernel function, one symbol name "
         "a line, until Ctrl-C.",
@@ -22,9 +24,15 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--helper", metavar="FUNC", help="take stacks with bpf_get_stackid()")
     group.add_argument("--manual", metavar="FUNC", help="walk the stack in the BPF program")
-    options.add_probe_options(parser)
-    options.add_ring_option(parser)
+    options.add(parser, choosing.PROBE, choosing.VERIFY, choosing.RING)
     return parser
+
+
+def chosen_by(args: argparse.Namespace) -> Choices:
+    """Return how to trace, of the options that were parsed."""
+    chosen = choosing.choices(args)
+    chosen["method"] = "helper" if args.helper else "manual"
+    return chosen
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -33,9 +41,8 @@ def _run(args: argparse.Namespace) -> int:
     from kwalk.report.stream import Names
     from kwalk.symbolize.symbolizer import Symbolizer
 
-    args.method = "helper" if args.helper else "manual"
-    probe_options = options.probe_options(args, Output.BRIEF)
-    with Stopper() as stopper, Capture(args.helper or args.manual, probe_options) as capture:
+    chosen = probe_options(chosen_by(args), Output.BRIEF)
+    with Stopper() as stopper, Capture(args.helper or args.manual, chosen) as capture:
         announce("bpf_get_stack_test", capture)
         symbolizer = Symbolizer(capture.symbols)
         finished = run(capture, stopper, Names(symbolizer))
@@ -44,5 +51,5 @@ def _run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
-    args = build_parser().parse_args(spell_out(sys.argv[1:] if argv is None else argv))
+    args = build_parser().parse(spell_out(sys.argv[1:] if argv is None else argv))
     return guarded("bpf_get_stack_test", lambda: _run(args))

@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.commands import filtering, options
-from kwalk.transport.abi import Method, Output, Unwinder
+from kwalk.commands import choosing, options
+from kwalk.transport.abi import Output
 
 SECOND = 1.0
 
@@ -17,53 +17,48 @@ class RecordCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser)
-        parser.add_argument(
-            "-o",
-            "--output",
-            default=options.RECORDING,
-            metavar="FILE",
-            help="where to; - is standard output (default: %(default)s)",
+        options.add(
+            parser,
+            choosing.TARGET,
+            choosing.METHOD,
+            options.option(
+                "-o",
+                "--output",
+                default=options.RECORDING,
+                metavar="FILE",
+                help="where to; - is standard output (default: %(default)s)",
+            ),
+            options.DURATION,
+            options.PER_WHAT,
+            *choosing.TRACING,
         )
-        parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
-        )
-        options.add_per_option(parser)
-        options.add_probe_options(parser)
-        options.add_budget_option(parser)
-        options.add_shape_options(parser)
-        filtering.add_filter_options(parser)
+        choosing.takes_command(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Record until told to stop; the summary goes to stderr."""
         import time
 
-        from kwalk.commands.counting import intervals
+        from kwalk.commands.counting import finish, intervals
         from kwalk.commands.recorder import Recorder
         from kwalk.commands.running import Finished
         from kwalk.commands.tracing import tracing
         from kwalk.errors import OutputError
-        from kwalk.recording.facts import facts
 
         with Recorder(args.output) as recorder, tracing(args, Output.COUNT) as session:
             capture = session.capture
-            unwinder = Unwinder(capture.probe.unwinder).name.lower().replace("_", " ")
-            text = capture.symbols.address("_text")
             failed: OutputError | None = None
-            # The helper's stacks can't be read while it counts (StackCounts).
-            step = None if capture.probe.method == Method.HELPER else SECOND
+            step = SECOND if capture.readable else None
             started = time.monotonic()
             try:
-                recorder.begin(facts(args.words, unwinder, text), capture.summary())
+                recorder.begin(capture.facts(args.words), capture.summary())
                 tend = session.budget.tend if session.budget else lambda: True
                 for _ in intervals(session.stopper, args.duration, step, tend):
                     counts = capture.counts()
                     recorder.tick(counts, time.monotonic() - started, capture.summary())
             except OutputError as error:
                 failed = error
-            capture.stop()
-            counts, summary = capture.counts(), capture.summary()
-            session.conclude(summary)
+            profile = finish(capture, session.conclude)
+            counts, summary = profile.counts, profile.summary
             if not failed:
                 try:
                     recorder.end(counts, time.monotonic() - started, summary)

@@ -14,22 +14,26 @@ class ReportCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_recording(parser)
-        what = "; ".join(f"{name}: {found.what}" for name, found in FORMATS.items())
-        parser.add_argument("--format", choices=tuple(FORMATS), default="text", help=what)
-        options.add_output(parser)
-        options.add_look_options(parser)
-        parser.add_argument(
-            "--lines",
-            metavar="VMLINUX",
-            help="show file, line and inlined functions, from this ELF file of the recorded kernel "
-            "with debug information (needs binutils or llvm)",
+        options.add(
+            parser,
+            options.ONE_RECORDING,
+            options.formats(**{name: found.what for name, found in FORMATS.items()}),
+            options.OUTPUT,
+            options.top("show the N hottest stacks only"),
+            options.ADDRESSES,
+            options.TREES,
+            options.option(
+                "--lines",
+                metavar="VMLINUX",
+                help="show file, line and inlined functions, from this ELF file of the recorded "
+                "kernel with debug information (needs binutils or llvm)",
+            ),
         )
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report."""
+        from kwalk.commands.loading import load
         from kwalk.commands.writing import look, write_report
-        from kwalk.recording.files import load
         from kwalk.report.formats import renderer
 
         profile = load(args.recording)
@@ -38,7 +42,9 @@ class ReportCommand:
 
             profile = add_lines(profile, args.lines)
         chosen = FORMATS[args.format]
-        write_report(renderer(args.format)(profile, look(args)), args.output, chosen.binary)
+        write_report(
+            renderer(args.format)(profile, look(args, args.addr)), args.output, chosen.binary
+        )
         return 0
 
 

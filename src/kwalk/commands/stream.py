@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.commands import filtering, options
+from kwalk.commands import choosing, options, values
 from kwalk.transport.abi import Output
 
 
@@ -14,20 +14,22 @@ class StreamCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser)
-        parser.add_argument(
-            "--count", type=options.positive_int, metavar="N", help="stop after N events"
+        options.add(
+            parser,
+            choosing.TARGET,
+            choosing.METHOD,
+            options.option(
+                "--count", type=values.positive_int, metavar="N", help="stop after N events"
+            ),
+            options.DURATION,
+            options.formats(
+                text="a block of lines a call", json="a JSON object a line, the ledger last"
+            ),
+            options.ADDRESSES,
+            choosing.RING,
+            *choosing.TRACING,
         )
-        parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
-        )
-        parser.add_argument("--format", choices=("text", "json"), default="text")
-        options.add_address_option(parser)
-        options.add_probe_options(parser)
-        options.add_ring_option(parser)
-        options.add_budget_option(parser)
-        options.add_shape_options(parser)
-        filtering.add_filter_options(parser)
+        choosing.takes_command(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""

@@ -9,12 +9,11 @@ import sys
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
-from kwalk.commands import filtering, options
-from kwalk.errors import OutputError, UsageError
-from kwalk.transport.abi import Method, Output, Unwinder
+from kwalk.commands import choosing, options, values
+from kwalk.errors import OutputError
+from kwalk.transport.abi import Output
 
 if TYPE_CHECKING:
-    from kwalk.capture import Capture
     from kwalk.commands.tracing import Session
     from kwalk.profile import Profile
 
@@ -30,68 +29,57 @@ class TopCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
-        options.add_target(parser)
-        parser.add_argument(
-            "--interval",
-            type=options.seconds,
-            default=1.0,
-            metavar="S",
-            help="look every S seconds (default: 1)",
+        options.add(
+            parser,
+            choosing.TARGET,
+            choosing.METHOD,
+            options.option(
+                "--interval",
+                type=values.seconds,
+                default=1.0,
+                metavar="S",
+                help="look every S seconds (default: 1)",
+            ),
+            options.DURATION,
+            options.top(
+                "show the N hottest stacks only, at the end as well (where standard output is no "
+                f"terminal: {TOP}; at the end: {LAST})"
+            ),
+            options.PER_WHAT,
+            *choosing.TRACING,
         )
-        parser.add_argument(
-            "--duration", type=options.seconds, metavar="S", help="stop after S seconds"
-        )
-        parser.add_argument(
-            "--top",
-            type=options.positive_int,
-            metavar="N",
-            help=f"show the N hottest stacks only, at the end as well (where standard output is no "
-            f"terminal: {TOP}; at the end: {LAST})",
-        )
-        options.add_per_option(parser)
-        options.add_probe_options(parser)
-        options.add_budget_option(parser)
-        options.add_shape_options(parser)
-        filtering.add_filter_options(parser)
+        choosing.takes_command(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Show what is counted until told to stop; then as ``kwalk count`` ends."""
         import tempfile
 
+        from kwalk.capture import Capture
+        from kwalk.commands.counting import finish
         from kwalk.commands.running import Finished
         from kwalk.commands.tracing import tracing
-        from kwalk.profile import Profile
-
-        def check(capture: Capture) -> None:
-            if capture.probe.method == Method.HELPER:
-                raise UsageError(
-                    "the helper's stacks cannot be read while it counts",
-                    "Looking one up can drop another (kernel/bpf/stackmap.c). Watch by the manual "
-                    "method, or use kwalk count.",
-                )
 
         screen = os.isatty(sys.stdout.fileno()) and os.environ.get("TERM", "dumb") != "dumb"
         with ExitStack() as stack:
             said = stack.enter_context(tempfile.TemporaryFile()) if screen else None
             output = said.fileno() if said else None
-            session = stack.enter_context(tracing(args, Output.COUNT, check, output))
+            session = stack.enter_context(
+                tracing(args, Output.COUNT, Capture.check_readable, output)
+            )
             failed = None
             saved: list[str] = []
             try:
                 _watch(session, args, screen, saved)
             except OutputError as error:
                 failed = error
-            capture = session.capture
-            capture.stop()
-            counts, summary = capture.counts(), capture.summary()
-            session.conclude(summary)
+            profile = finish(session.capture, session.conclude)
             if said:
                 _pass_on(said)
-            profile = Profile(counts, summary)
             failed = failed or _print(profile, args.top or (LAST if screen else TOP))
         for text in saved:
             print(f"kwalk: {text}", file=sys.stderr)
-        return Finished(summary, failed).conclude(capture.symbolizer, args.strict)
+        symbolizer = session.capture.symbolizer
+        return Finished(profile.summary, failed).conclude(symbolizer, args.strict)
 
 
 def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list[str]) -> None:
@@ -105,7 +93,6 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list
 
     from kwalk.commands.cost import Meter
     from kwalk.commands.watching import Lines, Screen, Watcher
-    from kwalk.recording.facts import facts
     from kwalk.top.look import ASCII, UNICODE
     from kwalk.top.model import Model
     from kwalk.top.terminal import Terminal
@@ -115,11 +102,9 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list
     look = UNICODE if _speaks_unicode() else ASCII
     top = args.top or (None if screen else TOP)
     model = Model(probe.selection.label, capture.unit, args.per or "", top, args.interval)
-    unwinder = Unwinder(probe.unwinder).name.lower().replace("_", " ")
-    known = facts(args.words, unwinder, capture.symbols.address("_text"))
     with ExitStack() as stack:
         meter = stack.enter_context(Meter(capture))
-        watcher = Watcher(session, model, meter, known, saved)
+        watcher = Watcher(session, model, meter, capture.facts(args.words), saved)
         if not screen:
             width = shutil.get_terminal_size((100, 24)).columns
             watcher.run(Lines(width, look), args.duration)

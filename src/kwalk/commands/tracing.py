@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from kwalk.capture import Capture
-from kwalk.commands import options
+from kwalk.choices import probe_options
+from kwalk.commands import choosing
 from kwalk.commands.budget import Budget
 from kwalk.commands.child import Child
-from kwalk.commands.filtering import filters
 from kwalk.commands.running import Stopper, announce
 from kwalk.errors import UsageError
 from kwalk.ledger import Summary
+from kwalk.probe.options import ProbeOptions
 from kwalk.transport.abi import Output
 
 SAY_SECONDS = 2.0
@@ -64,30 +65,27 @@ def tracing(
     output: Output,
     check: Callable[[Capture], None] = lambda capture: None,
     workload_output: int | None = None,
+    refine: Callable[[ProbeOptions], ProbeOptions] = lambda options: options,
 ) -> Iterator[Session]:
     """Attach, and let the user's command run, if there is one.
 
     :param check: Looks at what has been attached, and raises if it won't do.
     :param workload_output: See ``Child``.
+    :param refine: What the command itself chooses.
     :raises KwalkError: if that cannot be.
     """
-    if not args.functions and not args.freq:
+    if not args.functions and not args.frequency:
         raise UsageError(
             "nothing was given to trace",
             "Give a kernel function, a pattern, a tracepoint (t:sched:sched_switch), or --freq 99.",
         )
-    if args.sample and args.budget:
-        raise UsageError(
-            "--sample does not go with --budget",
-            "A budget chooses how many calls are taken; --sample is a choice of your own.",
-        )
+    choices = choosing.choices(args)
     with ExitStack() as stack:
         stopper = stack.enter_context(Stopper())
         child = None
         if args.workload:
             child = stack.enter_context(Child(args.workload, workload_output))
-        wanted = filters(args, child.pid if child else None)
-        chosen = options.probe_options(args, output, wanted)
+        chosen = refine(probe_options(choices, output, child.pid if child else None))
         capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))
         check(capture)
         if child:
@@ -96,7 +94,7 @@ def tracing(
             child.go()
         else:
             if not args.follow:
-                stopper.until(args.pid)
+                stopper.until(args.pids)
             announce("kwalk", capture)
-        budget = Budget(capture, args.budget) if args.budget else None
-        yield Session(stopper, capture, budget, child)
+        share = choices.get("budget")
+        yield Session(stopper, capture, Budget(capture, share) if share else None, child)

@@ -13,12 +13,16 @@ from kwalk.errors import KwalkError, UsageError
 from kwalk.report.formats import Options
 
 
-def look(args: argparse.Namespace) -> Options:
-    """Return how a report is to look, of the options of ``options.add_look_options``."""
+def look(args: argparse.Namespace, addresses: bool | None) -> Options:
+    """Return how a report is to look.
+
+    :param args: Has ``output``, ``top``, and those of ``options.TREES``.
+    :param addresses: As in ``Options``.
+    """
     terminal = args.output is None and sys.stdout.isatty()
     return Options(
         top=args.top,
-        addresses=args.addr,
+        addresses=addresses,
         callers=args.callers,
         least=args.min,
         terminal=terminal,

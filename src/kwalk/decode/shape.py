@@ -6,9 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 
 from kwalk.events import Batch, Call
 from kwalk.stack import Count, Group, Stack
+
+Pair = tuple[Stack | None, Stack | None]
 
 
 class Shape:
@@ -31,6 +34,7 @@ class Shape:
         self._known: dict[Stack, Stack | None] = {}
         self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
         self._calls: dict[Call, Call | None] = {}
+        self._pairs: dict[Pair, Pair | None] = {}
 
     def stack(self, stack: Stack) -> Stack | None:
         """Return what is to be seen of a stack; None if nothing is."""
@@ -39,16 +43,46 @@ class Shape:
         return self._known[stack]
 
     def _make(self, stack: Stack) -> Stack | None:
-        names = self._names(stack)
-        if self._through and not any(map(self._through.search, names[1:])):
+        return self._cut(stack, self._end(stack)) if self._passes(stack) else None
+
+    def _passes(self, stack: Stack) -> bool:
+        through = self._through
+        return not through or any(map(through.search, self._names(stack)[1:]))
+
+    def _end(self, stack: Stack) -> int | None:
+        """Return how many frames are to be seen; None where nothing ends the stack."""
+        if not self._until:
             return None
-        last = None
-        if self._until:
-            ends = (n for n, name in enumerate(names, 1) if self._until.fullmatch(name))
-            last = next(ends, None)
+        ends = (n for n, name in enumerate(self._names(stack), 1) if self._until.fullmatch(name))
+        return next(ends, None)
+
+    def _cut(self, stack: Stack, end: int | None) -> Stack:
         # What is left out on purpose is not cut off.
-        key = stack.addresses[:last], stack.truncated and last is None, stack.fallback
+        key = stack.addresses[:end], stack.truncated and end is None, stack.fallback
         return self._shared.setdefault(key, Stack(*key))
+
+    def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:
+        """Return what is to be seen of two stacks of one event; None if nothing is.
+
+        The event is seen where either leads through the caller. Where only one has the frame that
+        ends stacks, what both have outside of it is left out of the other, too.
+        """
+        key = first, second
+        if key not in self._pairs:
+            seen = not any(key) or any(stack and self._passes(stack) for stack in key)
+            pair = self._cut_beside(first, second), self._cut_beside(second, first)
+            self._pairs[key] = pair if seen else None
+        return self._pairs[key]
+
+    def _cut_beside(self, stack: Stack | None, other: Stack | None) -> Stack | None:
+        if stack is None:
+            return None
+        end = self._end(stack)
+        if end is None and other and (others := self._end(other)) is not None:
+            both = zip(reversed(stack.addresses), reversed(other.addresses[others:]), strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+            end = len(stack.addresses) - same if same else None
+        return self._cut(stack, end)
 
     def counts(self, counts: list[Count]) -> tuple[list[Count], int]:
         """Return what is to be seen, the rarest first, and how many events are not."""

@@ -62,7 +62,7 @@ def choose(spellings: Sequence[str], frequency: int | None, symbols: Kallsyms) -
     ):
         raise UsageError(
             "samples, tracepoints and functions cannot be traced together",
-            "Trace functions, or one tracepoint, or samples (--freq) at a time.",
+            "Trace functions, or one tracepoint, or samples at a time.",
         )
     if frequency:
         return samples(frequency)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from kwalk import limits
 from kwalk.probe.filters import Filters
-from kwalk.transport.abi import MAX_FRAMES, Method, Output, Per
+from kwalk.transport.abi import Method, Output, Per
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class ProbeOptions:
 
     method: Method | None = None
     attach: str = "auto"
-    depth: int = MAX_FRAMES
-    ring_bytes: int = 16 << 20
-    stack_entries: int = 16384
+    depth: int = limits.DEPTH.default
+    ring_bytes: int = limits.RING_MIB.default << 20
+    stack_entries: int = limits.STACK_ENTRIES.default
     output: Output = Output.EVENT
-    nodes: int = 1 << 17
+    nodes: int = limits.NODES.default
     per: Per = Per.NOTHING
     verify: int = 0
     chance: float | None = None

@@ -167,7 +167,7 @@ class _Attempt:
             if self.options.attach != "auto":
                 raise UsageError(
                     f"{self.selection.label} is no function to be attached to by {asked[0]}",
-                    "Leave --attach out: there is one way only.",
+                    "There is one way only: leave it to kwalk.",
                 )
             # Those of system calls are made of sys_enter and sys_exit, and have no raw one.
             made = self.selection.targets[0].name.startswith("syscalls:")
@@ -182,12 +182,12 @@ class _Attempt:
         if not ways:
             raise UsageError(
                 f"{asked[0]} cannot attach inside a function, and {label} is such a place",
-                "Use --attach kprobe, or leave it to kwalk.",
+                "Attach by kprobe, or leave it to kwalk.",
             )
         if many and TRAMPOLINES & set(ways):
             raise UsageError(
                 f"fentry attaches to one function, and {label} is {len(self.selection.targets):,}",
-                "Use --attach kprobe.multi, or leave it to kwalk.",
+                "Attach by kprobe.multi, or leave it to kwalk.",
             )
         return ways
 

@@ -73,7 +73,8 @@ def _check_process(pid: int) -> None:
     process = int(re.findall(r"^Tgid:\s*(\d+)", status, re.MULTILINE)[0])
     if process != pid:
         raise UsageError(
-            f"{pid} is a thread of process {process}", f"Give --tid {pid}, or --pid {process}."
+            f"{pid} is a thread of process {process}",
+            f"Ask for thread {pid}, or for process {process}.",
         )
 
 

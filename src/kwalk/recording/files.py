@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from kwalk.errors import KwalkError
 from kwalk.profile import Profile
@@ -15,12 +14,9 @@ from kwalk.recording.replay import replay
 def load(path: str | os.PathLike[str]) -> Profile:
     """Return what was recorded.
 
-    :param path: ``-`` is standard input.
     :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
     """
     path = os.fspath(path)
-    if path == "-":
-        return read(sys.stdin.buffer, "standard input")
     try:
         with open(path, "rb") as file:
             return read(file, path)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kwalk.ledger import Ledger
 from kwalk.pairing import Comparison, Cost, Kind, Pair, Sides, by_kind, events_of, missed
+from kwalk.report import verify as verifies
 from kwalk.report.calltree import function_name
 from kwalk.report.frame import frame_text
 from kwalk.report.summary import CAUSES, UNWANTED
@@ -144,6 +145,8 @@ def notes(comparison: Comparison) -> list[str]:
     uncounted = {text: None for ledger in comparison.ledgers for text in ledger.uncounted}
     lines = [f"not counted: {text}" for text in uncounted]
     lines += [f"note: {text}" for text in comparison.notes]
+    if comparison.verify:
+        lines += [line.strip() for line in verifies.numbers(comparison.verify)]
     measured = [
         f"{name} on {cost.events:,} {comparison.unit}"
         for name, cost in zip(Sides._fields, comparison.costs, strict=True)
@@ -158,7 +161,13 @@ def notes(comparison: Comparison) -> list[str]:
     return lines
 
 
-def as_text(comparison: Comparison, width: int, top: int = 1, color: bool = False) -> str:
+def as_text(
+    comparison: Comparison,
+    width: int,
+    top: int = 1,
+    color: bool = False,
+    addresses: bool = False,
+) -> str:
     """Return both methods' stacks side by side, then the ledgers and what it comes to.
 
     :param width: Columns of the terminal.
@@ -176,12 +185,15 @@ def as_text(comparison: Comparison, width: int, top: int = 1, color: bool = Fals
     for kind, pairs in by_kind(comparison).items():
         console.print(f"\n{heading(kind, events_of(pairs), comparison)}", style="bold")
         for pair, number in pairs[:top]:
-            console.print(_pair_table(pair, number, comparison.unit), width=wide)
+            console.print(_pair_table(pair, number, comparison.unit, addresses), width=wide)
         if rest := left_out(pairs[top:], comparison.unit):
             console.print(rest)
     console.print(_sides_table(comparison), width=wide)
     for line in [*verdicts(comparison), *notes(comparison)]:
         console.print(line)
+    if comparison.verify:
+        # As they are: the columns of differences are not to be wrapped.
+        console.print("\n".join(verifies.differences(comparison.verify)), soft_wrap=True)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -199,10 +211,10 @@ def _table() -> Any:
     return table
 
 
-def _pair_table(pair: Pair, number: int, unit: str) -> Any:
+def _pair_table(pair: Pair, number: int, unit: str, addresses: bool) -> Any:
     table = _table()
     for row in pair.rows():
-        cells = [cell for frame in row[:2] for cell in _cells(frame, row.missed)]
+        cells = [cell for frame in row[:2] for cell in _cells(frame, row.missed, addresses)]
         table.add_row(*cells, style="bold" if row.missed else "")
     ends = [end_text(stack, pair.cause) for stack in pair[:2]]
     if any(ends):
@@ -220,10 +232,10 @@ def number_texts(pair: Pair, number: str) -> tuple[str, str]:
     return f"{number} with this stack", "and this one" if pair.manual else "lost"
 
 
-def _cells(frame: Frame | None, missed_by_other: bool) -> tuple[str, str]:
+def _cells(frame: Frame | None, missed_by_other: bool, addresses: bool) -> tuple[str, str]:
     if frame is None:
         return "", ""
-    return MARK if missed_by_other else "", frame_text(frame)
+    return MARK if missed_by_other else "", frame_text(frame, addresses)
 
 
 def end_text(stack: Stack | None, cause: str) -> str:

@@ -9,14 +9,18 @@ from kwalk.pairing import Comparison, Pair, Sides, by_kind, events_of, missed
 from kwalk.report.calltree import function_name
 from kwalk.report.compare import cost_unit
 from kwalk.report.frame import frame_data
+from kwalk.report.summary import verify_data
 
 SCHEMA = "kwalk.compare/1"
 
 
-def as_data(comparison: Comparison, top: int | None = None) -> dict[str, Any]:
+def as_data(
+    comparison: Comparison, top: int | None = None, addresses: bool = True
+) -> dict[str, Any]:
     """Return everything as JSON-ready data.
 
     :param top: Pairs of stacks of each kind; None for all.
+    :param addresses: Of frames, whether they are there.
     """
     kinds = by_kind(comparison)
     misses = missed(comparison.hottest(), function_name)
@@ -42,22 +46,24 @@ def as_data(comparison: Comparison, top: int | None = None) -> dict[str, Any]:
                 Sides._fields, comparison.ledgers, comparison.costs, misses, strict=True
             )
         },
-        "pairs": [_pair_data(pair, number) for pair, number in shown],
+        "pairs": [_pair_data(pair, number, addresses) for pair, number in shown],
         "notes": comparison.notes,
     }
+    if comparison.verify:
+        data["verify"] = verify_data(comparison.verify)
     if rest := len(comparison.pairs) - len(shown):
         left = comparison.events - events_of(shown)
         data["left_out"] = {"pairs": rest, "count": left}
     return data
 
 
-def _pair_data(pair: Pair, number: int) -> dict[str, Any]:
+def _pair_data(pair: Pair, number: int, addresses: bool) -> dict[str, Any]:
     data: dict[str, Any] = {"count": number, "kind": pair.kind().value}
     if pair.cause:
         data["cause"] = pair.cause
     for name, stack in zip(Sides._fields, pair[:2], strict=True):
         data[name] = stack and {
-            "frames": [frame_data(frame) for frame in stack.frames],
+            "frames": [frame_data(frame, addresses) for frame in stack.frames],
             "truncated": stack.truncated,
             "fallback": stack.fallback,
         }

@@ -16,10 +16,11 @@ from kwalk.report.summary import CAUSES, UNWANTED
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
-def as_html(comparison: Comparison, top: int = 10) -> str:
+def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> str:
     """Return the page.
 
     :param top: Pairs of stacks to show of each kind, the most frequent.
+    :param addresses: Show the address of each frame.
     """
     template = Template(
         resources.files("kwalk.report").joinpath("compare_page.html").read_text(encoding="utf-8")
@@ -34,7 +35,7 @@ def as_html(comparison: Comparison, top: int = 10) -> str:
             for text in compare.verdicts(comparison)
         ),
         bars=_bars(comparison),
-        kinds="\n".join(_kind(kind, pairs, comparison, top) for kind, pairs in kinds),
+        kinds="\n".join(_kind(kind, pairs, comparison, top, addresses) for kind, pairs in kinds),
         ledger=_ledger(comparison),
         notes="".join(f"<li>{escape(note)}</li>" for note in compare.notes(comparison)),
     )
@@ -57,7 +58,13 @@ def _bars(comparison: Comparison) -> str:
     return f'<div class="bars">{"".join(lines)}</div>'
 
 
-def _kind(kind: Kind, pairs: list[tuple[Pair, int]], comparison: Comparison, top: int) -> str:
+def _kind(
+    kind: Kind,
+    pairs: list[tuple[Pair, int]],
+    comparison: Comparison,
+    top: int,
+    addresses: bool,
+) -> str:
     """All pairs of a kind, the first of them open."""
     heading = compare.heading(kind, events_of(pairs), comparison)
     parts = [f"<h2>{escape(heading)}</h2>"]
@@ -65,17 +72,17 @@ def _kind(kind: Kind, pairs: list[tuple[Pair, int]], comparison: Comparison, top
         count = f"{number:,} {comparison.unit}"
         if index:
             parts.append(f"<details><summary>{escape(count)}</summary>")
-        parts.append(_pair(pair, count))
+        parts.append(_pair(pair, count, addresses))
         parts.append("</details>" * bool(index))
     if rest := compare.left_out(pairs[top:], comparison.unit):
         parts.append(f"<p>{escape(rest)}</p>")
     return "\n".join(parts)
 
 
-def _pair(pair: Pair, count: str) -> str:
+def _pair(pair: Pair, count: str, addresses: bool) -> str:
     """Two columns, a row for each frame; narrow pages show one, and each frame once."""
     cells = ['<div class="head h">helper</div><div class="head m">manual</div>']
-    cells += [_row(row, bool(pair.helper and pair.manual)) for row in pair.rows()]
+    cells += [_row(row, bool(pair.helper and pair.manual), addresses) for row in pair.rows()]
     ends = [compare.end_text(stack, pair.cause) for stack in pair[:2]]
     if any(ends):
         cells += [
@@ -89,7 +96,7 @@ def _pair(pair: Pair, count: str) -> str:
     return f'<div class="pair">{"".join(cells)}</div>'
 
 
-def _row(row: Row, compared: bool) -> str:
+def _row(row: Row, compared: bool, addresses: bool) -> str:
     """Return a row's two cells.
 
     :param compared: Both sides have a stack.
@@ -100,7 +107,7 @@ def _row(row: Row, compared: bool) -> str:
         kind = "both" if row.helper and row.manual else lone
         if frame is None:
             kind = "gap" if row.missed else "none"
-        text = escape(frame_text(frame)) if frame else ""
+        text = escape(frame_text(frame, addresses)) if frame else ""
         cells.append(f'<div class="{side} {kind}">{text}</div>')
     return "".join(cells)
 

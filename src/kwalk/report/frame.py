@@ -9,8 +9,10 @@ from typing import Any
 from kwalk.stack import Frame
 
 
-def frame_text(frame: Frame) -> str:
+def frame_text(frame: Frame, address: bool = False) -> str:
     """Return ``symbol+0x1f [module]``, or the address where no symbol is known.
+
+    :param address: Have the address come first.
 
     An inlined function is ``function (inlined)``; where the source is known it comes last.
     """
@@ -19,15 +21,15 @@ def frame_text(frame: Frame) -> str:
     else:
         name = f"{frame.name}+{frame.offset:#x}" if frame.name else f"{frame.address:#x}"
     name = f"{name} [{frame.module}]" if frame.module else name
-    return f"{name}  {frame.source}" if frame.source else name
+    name = f"{name}  {frame.source}" if frame.source else name
+    return f"{frame.address:016x}  {name}" if address else name
 
 
 def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> str:
     """Return a stack for people: a line a frame, indented, and one where it was cut."""
     lines = []
     for frame in frames:
-        address = f"{frame.address:016x}  " if addresses else ""
-        lines.append(f"    {address}{frame_text(frame)}\n")
+        lines.append(f"    {frame_text(frame, addresses)}\n")
     if truncated:
         lines.append("    ... (truncated)\n")
     return "".join(lines)

@@ -57,7 +57,7 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         "notes": summary.notes,
     }
     if summary.verify:
-        data["verify"] = _verify_data(summary.verify)
+        data["verify"] = verify_data(summary.verify)
     if summary.sampling:
         data["sampling"] = summary.sampling._asdict()
     if summary.tree:
@@ -65,7 +65,8 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
     return data
 
 
-def _verify_data(verify: Verify) -> dict[str, Any]:
+def verify_data(verify: Verify) -> dict[str, Any]:
+    """Return what comparing found as JSON-ready data."""
     return {
         "every": verify.every,
         "checked": verify.checked,

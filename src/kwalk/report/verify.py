@@ -22,8 +22,13 @@ KERNEL_WRONG = {
 }
 
 
-def lines(verify: Verify, symbolizer: Symbolizer | None) -> list[str]:
-    """Return the lines of the summary; the differences follow where frames can be named."""
+def lines(verify: Verify, symbolizer: Symbolizer | None = None) -> list[str]:
+    """Return the lines of the summary: numbers, then the differences."""
+    return numbers(verify) + differences(verify, symbolizer)
+
+
+def numbers(verify: Verify) -> list[str]:
+    """Return how many were compared, and what came of it."""
     if not verify.every and not verify.mismatches:
         return []  # the self-check was passed, as ever: nothing that needs saying
     if not verify.checked:
@@ -39,16 +44,26 @@ def lines(verify: Verify, symbolizer: Symbolizer | None) -> list[str]:
         )
     for cause, number in verify.kernel_wrong.items():
         found.append(f"  verify: {number:,} of the kernel's are wrong: {KERNEL_WRONG[cause]}")
-    if symbolizer:
-        for number, difference in enumerate(verify.differences, 1):
-            found.append(f"  difference {number}: the walk on the left, the kernel on the right")
-            found += _side_by_side(difference.walked, difference.kernel, symbolizer)
     return found
 
 
-def _side_by_side(walked: Stack, kernel: Stack, symbolizer: Symbolizer) -> list[str]:
-    left = [frame_text(frame) for frame in symbolizer.frames(walked)]
-    right = [frame_text(frame) for frame in symbolizer.frames(kernel)]
+def differences(verify: Verify, symbolizer: Symbolizer | None = None) -> list[str]:
+    """Return the lines of each difference, where its frames are named, or can be."""
+    found = []
+    for number, (walked, kernel) in enumerate(verify.differences, 1):
+        left, right = _texts(walked, symbolizer), _texts(kernel, symbolizer)
+        if left and right:
+            found.append(f"  difference {number}: the walk on the left, the kernel on the right")
+            found += _side_by_side(left, right)
+    return found
+
+
+def _texts(stack: Stack, symbolizer: Symbolizer | None) -> list[str]:
+    frames = stack.frames or (symbolizer.frames(stack) if symbolizer else ())
+    return [frame_text(frame) for frame in frames]
+
+
+def _side_by_side(left: list[str], right: list[str]) -> list[str]:
     width = max(map(len, left), default=0)
     return [
         f"    {own:{width}}  {' ' if own == other else '|'}  {other}".rstrip()

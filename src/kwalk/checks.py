@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Checks of what users of the library give: each names the argument that won't do."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from kwalk.errors import UsageError
+from kwalk.limits import Limit
+
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
+_KINDS: dict[type, str] = {int: "number", str: "text", os.PathLike: "path"}
+
+
+def number(limit: Limit, value: object, truth: bool = False) -> int:
+    """Return a whole number that the limit allows.
+
+    :param truth: True will do, for 1, and False for 0.
+    :raises UsageError: if it is none; as all checks do.
+    """
+    if value not in limit or not isinstance(value, int) or (isinstance(value, bool) and not truth):
+        raise UsageError(
+            f"{limit.name}={value!r} is not from {limit.least} to {limit.most:,}",
+            "Give a whole number of these.",
+        )
+    return int(value)
+
+
+def one_of(name: str, value: object, known: Mapping[_Key, _Item]) -> _Item:
+    """Return what a word of a choice stands for."""
+    for key, item in known.items():
+        if key == value:
+            return item
+    raise UsageError(f"{name}={value!r} is unknown", f"There are {', '.join(map(repr, known))}.")
+
+
+def share(name: str, value: object) -> float:
+    """Return a number between 0 and 1."""
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise UsageError(f"{name}={value!r} is not between 0 and 1", "Give 0.02 for 2 %.")
+    return value
+
+
+def truth(name: str, value: object) -> bool:
+    """Return True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}={value!r} is neither True nor False", f"Give {name}=True.")
+    return value
+
+
+def several(name: str, values: object, *kinds: type[_Item]) -> tuple[_Item, ...]:
+    """Return values of some kinds, each of which may be a number, a text, or a path."""
+    what = " or ".join(_KINDS[kind] for kind in kinds)
+    if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
+        raise UsageError(f"{name}={values!r} is not several", f"Give {name}=[{values!r}].")
+    found = tuple(values)
+    for value in found:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise UsageError(f"{name} has {value!r}, which is no {what}", "Give nothing else.")
+    return found
+
+
+def glob(name: str, text: object) -> re.Pattern[str] | None:
+    """Return what matches a name with ``*`` in it; None of None."""
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise UsageError(f"{name}={text!r} is no text", "Give a name, such as '*_sendmsg'.")
+    return re.compile(fnmatch.translate(text))
+
+
+def expression(name: str, text: object) -> re.Pattern[str] | None:
+    """Return a regular expression, given as one or as text; None of None."""
+    if text is None:
+        return None
+    if isinstance(text, re.Pattern) and isinstance(text.pattern, str):
+        return text
+    if not isinstance(text, str):
+        raise UsageError(f"{name}={text!r} is no text", "Give a regular expression.")
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"{name}={text!r} is no regular expression: {error}", "See Python's module re."
+        ) from None

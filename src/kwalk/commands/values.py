@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Types of options: a text to a value that has been checked."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+from kwalk import limits
+from kwalk.limits import Limit
+
+Type = Callable[[str], object]
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def within(limit: Limit) -> Callable[[str], int]:
+    """Return the type of the numbers that a limit allows."""
+
+    def number(text: str) -> int:
+        value = positive_int(text)
+        if value not in limit:
+            raise argparse.ArgumentTypeError(f"{text} is not from {limit.least} to {limit.most}")
+        return value
+
+    return number
+
+
+def ring_mib(text: str) -> int:
+    """A size in MiB that is a power of two."""
+    value = positive_int(text)
+    limit = limits.RING_MIB
+    if value not in limit or not limits.is_power_of_two(value):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a power of two from {limit.least} to {limit.most} (MiB)"
+        )
+    return value
+
+
+def one_in(text: str) -> int:
+    """``1/N``, or ``1`` for every one; returns N."""
+    whole, slash, number = text.partition("/")
+    fits = number.isdecimal() and int(number) in limits.SAMPLE
+    if whole != "1" or (slash and not fits):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 1/N, such as 1/100")
+    return int(number or "1")
+
+
+def seconds(text: str) -> float:
+    """A time above 0 in seconds."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def percent(text: str) -> float:
+    """A share such as ``2%`` or ``2``, as a number below 1."""
+    value = _number(text.removesuffix("%"))
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 2%")
+    return value / 100
+
+
+def share(text: str) -> float:
+    """A percentage from 0 to 100, as a number up to 1."""
+    value = _number(text.removesuffix("%"))
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return value / 100
+
+
+def _number(text: str) -> float:
+    """Return the number, NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def expression(text: str) -> re.Pattern[str]:
+    """A regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    words = text.split(",")
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or several with commas")
+    return [int(word) for word in words]
+
+
+def ranges(text: str) -> list[int]:
+    """Numbers and ranges of them: ``0-3,5``."""
+    found: list[int] = []
+    for word in text.split(","):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word, re.ASCII)
+        if not match:
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-3,5")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Words with commas between them."""
+    return text.split(",")

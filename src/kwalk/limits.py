@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""Numbers that may be chosen: their bounds, and what they are where nobody chooses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kwalk.transport.abi import MAX_FRAMES
+
+
+class Limit(NamedTuple):
+    """Whole numbers that are taken.
+
+    :ivar name: Of the choice (``choices.Choices``).
+    :ivar default: What is taken where nothing is given; 0 where that is nothing.
+    """
+
+    name: str
+    least: int
+    most: int
+    default: int
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int) and self.least <= value <= self.most
+
+
+DEPTH = Limit("depth", 2, MAX_FRAMES, MAX_FRAMES)
+# The kernel takes no value of a map of 2 GiB or more.
+NODES = Limit("nodes", 1, 1 << 23, 1 << 17)
+STACK_ENTRIES = Limit("stack_entries", 1, 1 << 20, 1 << 14)
+RING_MIB = Limit("ring_mib", 1, 1 << 10, 16)
+FREQUENCY = Limit("frequency", 1, 10_000, 0)
+SAMPLE = Limit("sample", 1, 1 << 30, 1)
+VERIFY = Limit("verify", 0, 1 << 30, 0)
+
+
+def is_power_of_two(value: int) -> bool:
+    """Whether a size is one that a ring can have."""
+    return value > 0 and not value & (value - 1)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""Parsers of command lines: argparse's, less ready to guess, and clearer about what they refuse."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options in full only; those of its commands do as well."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **how})
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Return what the words mean, or end the process with what is wrong with them.
+
+        What is not known is told by the command that was called, not by ``kwalk`` itself.
+        """
+        found, unknown = self.parse_known_args(words)
+        if unknown:
+            called = _called(self, found)
+            called.error(f"unrecognized arguments: {' '.join(unknown)}; see {called.prog} --help")
+        return found
+
+    def first_argument(self, words: Sequence[str]) -> str | None:
+        """Return the first word that is neither an option nor the value of one."""
+        valued = {
+            name for action in self._actions if action.nargs != 0 for name in action.option_strings
+        }
+        rest = iter(words)
+        for word in rest:
+            if not word.startswith("-"):
+                return word
+            if word in valued:
+                next(rest, None)
+        return None
+
+
+def _called(parser: argparse.ArgumentParser, found: argparse.Namespace) -> argparse.ArgumentParser:
+    """Return the parser of the command, or of its command, that words were for."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and getattr(found, action.dest):
+            return _called(action.choices[getattr(found, action.dest)], found)
+    return parser
