@@ -219,8 +219,6 @@ def test_a_metric_of_ones_own_is_compared(run: Run) -> None:
         (("--methods=none",), "--methods 'none' names no way to trace"),
         (("--methods=perf", "--mode=stream"), "the method perf does not go with --mode stream"),
         (("--requests=5",), "--requests is for the default workload only"),
-        (("--html=/no/such/folder/x.html",), "/no/such/folder/x.html cannot be written: No such"),
-        (("--html=/",), "/ cannot be written: Is a directory"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_run(
@@ -229,6 +227,19 @@ def test_what_cannot_be_is_told_before_anything_is_run(
     code, out, err = run(main, "bench", *words, "ip_rcv", *OWN)
     assert (code, out) == (2, "")
     assert err.startswith(f"kwalk: {what}")
+    assert len(err.splitlines()) == 2  # a hint follows
+    assert load == []
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("/no/such/folder/x.html", "No such file or directory"), ("/", "Is a dir")]
+)
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_run(
+    run: Run, load: list[Workload], path: str, why: str
+) -> None:
+    code, out, err = run(main, "bench", f"--html={path}", "ip_rcv", *OWN)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"kwalk: {path} cannot be written: {why}")
     assert len(err.splitlines()) == 2  # a hint follows
     assert load == []
 

@@ -157,7 +157,7 @@ def test_the_page_is_written_beside_the_text(run: Run, tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_is_known_before_anything_is_traced(runs: Runs, run: Run) -> None:
     code, _, err = run(main, *COMPARE, "--html=/nowhere/page.html")
-    assert code == 2
+    assert code == 1
     assert "/nowhere/page.html cannot be written" in err
     assert runs.found == []
 

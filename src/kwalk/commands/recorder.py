@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from kwalk.errors import KwalkError, OutputError, UsageError
+from kwalk.errors import OutputError, UsageError
 from kwalk.ledger import Summary
 from kwalk.recording.writer import Writer
 from kwalk.stack import Count
@@ -19,7 +19,7 @@ class Recorder:
     :param path: ``-`` is standard output.
     :ivar name: The file's; "" of standard output.
     :ivar size: Bytes written.
-    :raises UsageError: if it cannot be, from ``__enter__``.
+    :raises OutputError: if it cannot be, from ``__enter__``.
     """
 
     def __init__(self, path: str) -> None:
@@ -40,9 +40,7 @@ class Recorder:
         try:
             self._fd = os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise KwalkError(
-                f"{self.name} cannot be written: {error.strerror}", "Give another file with -o."
-            ) from error
+            raise OutputError(error, self.name) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,4 +77,4 @@ class Recorder:
                 rest = rest[written:]
                 self.size += written
         except OSError as error:
-            raise OutputError(error) from error
+            raise OutputError(error, self.name) from error

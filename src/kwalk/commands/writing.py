@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 
-from kwalk.errors import KwalkError, UsageError
+from kwalk.errors import OutputError, UsageError
 from kwalk.report.formats import Options
 
 
@@ -33,7 +33,7 @@ def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool =
 
     :param path: None is standard output.
     :param binary: They are nothing for a terminal.
-    :raises KwalkError: if they cannot be written.
+    :raises OutputError: if they cannot be written.
     """
     if path is None:
         if binary and sys.stdout.isatty():
@@ -45,9 +45,7 @@ def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool =
             for piece in pieces:
                 file.write(piece if isinstance(piece, bytes) else piece.encode())
     except OSError as error:
-        raise KwalkError(
-            f"{path} cannot be written: {error.strerror}", "Give another file with -o."
-        ) from error
+        raise OutputError(error, path) from error
 
 
 def _write(pieces: Iterable[str | bytes], fd: int) -> None:

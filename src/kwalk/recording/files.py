@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from kwalk.errors import KwalkError
+from kwalk.errors import KwalkError, OutputError
 from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
@@ -33,7 +33,7 @@ def load(path: str | os.PathLike[str]) -> Profile:
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a recording; a file changes all at once, or not at all.
 
-    :raises KwalkError: if it cannot be written.
+    :raises OutputError: if it cannot be written.
     """
     path = os.path.realpath(path)
     special = os.path.exists(path) and not os.path.isfile(path)  # a device, a pipe
@@ -50,6 +50,4 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
                     os.unlink(aside)
                 raise
     except OSError as error:
-        raise KwalkError(
-            f"{path} cannot be written: {error.strerror}", "Give a file where there is room."
-        ) from error
+        raise OutputError(error, path) from error
