@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from kwalk import __version__
 from kwalk.errors import KwalkError, OutputError
+from kwalk.output import close_output
 
 # name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
 COMMANDS = {
@@ -63,11 +64,6 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     )
     assert isinstance(found, argparse.ArgumentParser)
     return found
-
-
-def close_output() -> None:
-    """Let Python's own flush at exit go nowhere: it would complain once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _flush() -> None:

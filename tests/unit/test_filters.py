@@ -102,6 +102,13 @@ def test_a_name_is_as_long_as_the_kernel_keeps_it(
     assert found.comms == ("a-name-of-20-le",)
 
 
+def test_a_name_that_ends_within_a_letter_is_compared_byte_by_byte(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = filtering.filters(parsed(monkeypatch, "--comm", "x" * 14 + "\N{DEGREE SIGN}"))
+    assert found.config()["comm"] == b"x" * 14 + b"\xc2\0"
+
+
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [

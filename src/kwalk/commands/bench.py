@@ -146,7 +146,7 @@ def _print(results: Results, form: str) -> None:
     import json
     import shutil
 
-    from kwalk.commands.output import write
+    from kwalk.output import write
     from kwalk.report import bench
 
     if form == "json":

@@ -77,7 +77,7 @@ def _print(comparison: Comparison, args: argparse.Namespace) -> None:
     import os
     import shutil
 
-    from kwalk.commands.output import write
+    from kwalk.output import write
 
     if args.format == "json":
         from kwalk.report.compare_data import as_data

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
-from kwalk.commands.output import write_pieces
 from kwalk.errors import OutputError
 from kwalk.ledger import Summary
+from kwalk.output import write_pieces
 from kwalk.probe.probe import selection_notes
 from kwalk.report import summary as summaries
 from kwalk.report.stream import StreamReport

@@ -143,7 +143,7 @@ def _speaks_unicode() -> bool:
 
 def _print(profile: Profile, top: int) -> OutputError | None:
     """Print the hottest stacks, as ``kwalk count`` does; return why that can't be."""
-    from kwalk.commands.output import write
+    from kwalk.output import write
     from kwalk.report.count import Text
 
     try:

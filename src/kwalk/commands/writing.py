@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 
 from kwalk.errors import OutputError, UsageError
+from kwalk.output import encoded, write_pieces
 from kwalk.report.formats import Options
 
 
@@ -38,19 +39,17 @@ def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool =
     if path is None:
         if binary and sys.stdout.isatty():
             raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
-        _write(pieces, sys.stdout.fileno())
+        _write(pieces)
         return
     try:
         with open(path, "wb") as file:
             for piece in pieces:
-                file.write(piece if isinstance(piece, bytes) else piece.encode())
+                file.write(piece if isinstance(piece, bytes) else encoded(piece))
     except OSError as error:
         raise OutputError(error, path) from error
 
 
-def _write(pieces: Iterable[str | bytes], fd: int) -> None:
-    from kwalk.commands.output import write_pieces
-
+def _write(pieces: Iterable[str | bytes]) -> None:
     for piece in pieces:
-        if not write_pieces([piece if isinstance(piece, bytes) else piece.encode()]):
+        if not write_pieces([piece if isinstance(piece, bytes) else encoded(piece)]):
             return
