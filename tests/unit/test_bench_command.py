@@ -300,6 +300,19 @@ def test_the_page_is_written_besides_the_table(
     assert f"{MINUS}20.0 %" in page
 
 
+@pytest.mark.parametrize("before", [None, "an older page"])
+def test_a_page_stays_as_it_is_where_nothing_was_measured(
+    run: Run, tmp_path: Path, before: str | None
+) -> None:
+    page = tmp_path / "page.html"
+    if before:
+        page.write_text(before)
+    code, _, _ = run(main, "bench", f"--html={page}", "ip_rcv", *failing_after(0, tmp_path))
+    assert code == 1
+    assert (page.read_text() if page.exists() else None) == before
+    assert not list(tmp_path.glob(".kwalk*"))
+
+
 def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_table(
     run: Run, load: list[Workload]
 ) -> None:

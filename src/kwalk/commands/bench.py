@@ -11,11 +11,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from kwalk.commands import options
-from kwalk.commands.page import open_page, write_page
 from kwalk.errors import KwalkError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kwalk.bench.results import Results
+    from kwalk.bench.tool import Tool
 
 _REQUESTS = 100_000
 
@@ -94,12 +96,11 @@ class BenchCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure, then print what was found; so, too, when it ends early."""
-        from kwalk.bench import workload as workloads
-        from kwalk.bench.experiment import Experiment
         from kwalk.bench.methods import find_all
         from kwalk.kernel.access import check_access
         from kwalk.kernel.kallsyms import Kallsyms
         from kwalk.probe.selection import select
+        from kwalk.replacing import Replacement
 
         tools = find_all(args.methods, args.function, args.mode, args.attach)
         if args.workload and args.requests:
@@ -109,8 +110,25 @@ class BenchCommand:
             )
         check_access()
         select([args.function], Kallsyms.read())
-        page = open_page(args.html) if args.html else None
         signal.signal(signal.SIGTERM, _interrupt)
+        # Made before time is spent on what it is to hold.
+        with Replacement(args.html) if args.html else nullcontext() as page:
+            results, code = self._measure(args, tools)
+            try:
+                _print(results, args.format)
+            finally:
+                if page and any(row.runs for row in results.rows):
+                    from kwalk.report.bench_page import as_html
+
+                    page.write(as_html(results))
+                    page.finish()
+        return code
+
+    def _measure(self, args: argparse.Namespace, tools: Sequence[Tool]) -> tuple[Results, int]:
+        """Return what was found, and the exit code."""
+        from kwalk.bench import workload as workloads
+        from kwalk.bench.experiment import Experiment
+
         own = workloads.redis(args.requests or _REQUESTS, args.metric)
         given = workloads.Workload(args.workload, args.metric)
         code = 0
@@ -128,14 +146,7 @@ class BenchCommand:
                 results.stopped = error.what
                 print(f"kwalk: {error}", file=sys.stderr)
                 code = 1
-        try:
-            _print(results, args.format)
-        finally:
-            if page:
-                from kwalk.report.bench_page import as_html
-
-                write_page(page, as_html(results))
-        return code
+        return results, code
 
     @staticmethod
     def _say(text: str) -> None:

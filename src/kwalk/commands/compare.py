@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from kwalk.commands import filtering, options
@@ -55,20 +56,22 @@ class CompareCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Trace, then print; exit code 1 if --strict was given and a call was lost."""
         from kwalk.commands.comparing import compare
-        from kwalk.commands.page import open_page, write_page
+        from kwalk.replacing import Replacement
         from kwalk.report.summary import lost_any
 
         if args.duration is None and not args.workload:
             args.duration = SECONDS
-        page = open_page(args.html) if args.html else None
-        comparison = compare(args)
-        try:
-            _print(comparison, args)
-        finally:
-            if page:
-                from kwalk.report import compare_page
+        # Made before time is spent on what it is to hold.
+        with Replacement(args.html) if args.html else nullcontext() as page:
+            comparison = compare(args)
+            try:
+                _print(comparison, args)
+            finally:
+                if page:
+                    from kwalk.report import compare_page
 
-                write_page(page, compare_page.as_html(comparison, args.top or 10))
+                    page.write(compare_page.as_html(comparison, args.top or 10))
+                    page.finish()
         return int(args.strict and any(map(lost_any, comparison.ledgers)))
 
 

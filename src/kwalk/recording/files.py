@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import sys
 
-from kwalk.errors import KwalkError, OutputError
+from kwalk.errors import KwalkError
 from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
+from kwalk.replacing import Replacement
 
 
 def load(path: str | os.PathLike[str]) -> Profile:
@@ -35,19 +36,6 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
 
     :raises OutputError: if it cannot be written.
     """
-    path = os.path.realpath(path)
-    special = os.path.exists(path) and not os.path.isfile(path)  # a device, a pipe
-    aside = path if special else f"{path}.{os.getpid()}.new"
-    try:
-        with open(aside, "wb") as file:
-            try:
-                replay(profile, file.write)
-                file.close()
-                if not special:
-                    os.replace(aside, path)
-            except BaseException:
-                if not special:
-                    os.unlink(aside)
-                raise
-    except OSError as error:
-        raise OutputError(error, path) from error
+    with Replacement(path) as file:
+        replay(profile, file.write)
+        file.finish()
