@@ -427,3 +427,18 @@ def test_a_method_that_is_not_here_is_a_note_and_no_error(run: Run, load: list[W
     assert code == 0
     assert "helper was not run: no BTF\n" in out
     assert "manual 80" in " ".join(out.split())
+
+
+def test_where_no_method_is_here_that_is_an_error(
+    run: Run, load: list[Workload], tmp_path: Path
+) -> None:
+    def fails() -> None:
+        raise NotHere("no BTF")
+
+    Tool.at_end |= {"helper": fails, "manual": fails}
+    page = tmp_path / "page.html"
+    code, out, _ = run(main, "bench", "--runs=2", f"--html={page}", "ip_rcv", *OWN)
+    assert code == 1
+    assert "helper was not run: no BTF\n" in out
+    assert "manual was not run: no BTF\n" in out
+    assert not page.exists()  # there is nothing to draw

@@ -114,15 +114,16 @@ class BenchCommand:
         # Made before time is spent on what it is to hold.
         with Replacement(args.html) if args.html else nullcontext() as page:
             results, code = self._measure(args, tools)
+            measured = any(row.runs for row in results.rows)
             try:
                 _print(results, args.format)
             finally:
-                if page and any(row.runs for row in results.rows):
+                if page and measured:
                     from kwalk.report.bench_page import as_html
 
                     page.write(as_html(results))
                     page.finish()
-        return code
+        return code or int(not measured)
 
     def _measure(self, args: argparse.Namespace, tools: Sequence[Tool]) -> tuple[Results, int]:
         """Return what was found, and the exit code."""
