@@ -28,10 +28,11 @@ class ReportCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report."""
-        from kwalk.commands.writing import look, write_report
+        from kwalk.commands.writing import look, spare, write_report
         from kwalk.recording.files import load
         from kwalk.report.formats import renderer
 
+        spare([args.recording, *([args.lines] if args.lines else [])], args.output)
         profile = load(args.recording)
         if args.lines:
             from kwalk.symbolize.lines import add_lines

@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterable
 
-from kwalk.errors import OutputError, UsageError
+from kwalk.errors import UsageError
 from kwalk.output import encoded, write_pieces
+from kwalk.replacing import Replacement
 from kwalk.report.formats import Options
 
 
@@ -29,6 +31,24 @@ def look(args: argparse.Namespace) -> Options:
     )
 
 
+def spare(inputs: Iterable[str], output: str | None) -> None:
+    """See to it that a report is not written over what it is made of.
+
+    :param inputs: Files that are read; ``-`` is standard input.
+    :raises UsageError: if it would be.
+    """
+    for path in inputs:
+        try:
+            read = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
+            same = output is not None and os.path.samestat(read, os.stat(output))
+        except (OSError, ValueError, AttributeError):
+            continue  # one of them is not there; whoever opens it says so
+        if same and stat.S_ISREG(read.st_mode):
+            raise UsageError(
+                f"{output} is read and would be written over", "Give another file with -o."
+            )
+
+
 def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool = False) -> None:
     """Write the pieces.
 
@@ -41,12 +61,10 @@ def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool =
             raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
         _write(pieces)
         return
-    try:
-        with open(path, "wb") as file:
-            for piece in pieces:
-                file.write(piece if isinstance(piece, bytes) else encoded(piece))
-    except OSError as error:
-        raise OutputError(error, path) from error
+    with Replacement(path) as file:
+        for piece in pieces:
+            file.write(piece)
+        file.finish()
 
 
 def _write(pieces: Iterable[str | bytes]) -> None:
