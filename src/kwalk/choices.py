@@ -118,17 +118,27 @@ def _wanted(choices: Choices) -> Wanted:
         if isinstance(value := choices.get(name), str):
             raise UsageError(f"{name} is one text, not several", f"Give {name}=[{value!r}].")
     wanted = Wanted(
-        pids=tuple(choices.get("pids", ())),
-        tids=tuple(choices.get("tids", ())),
-        comms=tuple(choices.get("comms", ())),
-        cpus=tuple(choices.get("cpus", ())),
-        netns=tuple(_path(name) for name in choices.get("netns", ())),
-        cgroups=tuple(_path(name) for name in choices.get("cgroups", ())),
+        pids=_several("pids", choices.get("pids")),
+        tids=_several("tids", choices.get("tids")),
+        comms=_several("comms", choices.get("comms")),
+        cpus=_several("cpus", choices.get("cpus")),
+        netns=tuple(map(_path, _several("netns", choices.get("netns")))),
+        cgroups=tuple(map(_path, _several("cgroups", choices.get("cgroups")))),
         follow=choices.get("follow", False),
     )
     if wanted.follow and not wanted.pids:
         raise UsageError("follow wants processes to follow", "Give pids as well.")
     return wanted
+
+
+def _several(name: str, values: Iterable[_Item] | None) -> tuple[_Item, ...]:
+    """Return all of them; none were not given at all, which is another thing than an empty list."""
+    found = () if values is None else tuple(values)
+    if values is not None and not found:
+        raise UsageError(
+            f"{name} is given, but empty", f"Nobody's calls are those: leave {name} out for all."
+        )
+    return found
 
 
 def _path(name: str | os.PathLike[str] | int) -> str:

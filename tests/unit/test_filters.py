@@ -133,6 +133,14 @@ def test_what_is_not_there_is_named(
     assert hint in caught.value.hint
 
 
+def test_a_range_that_runs_backwards_is_told_the_right_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["ip_rcv", "--cpu=0,3-1"])
+    assert "argument --cpu: 3-1 has no CPU in it: 1-3 has" in capsys.readouterr().err
+
+
 def test_cgroups_have_their_paths(machine: Path) -> None:
     top = machine / "cgroup"
     assert cgroups.paths() == {
@@ -155,6 +163,7 @@ def test_without_cgroups_of_version_2_that_is_said(
 @pytest.mark.parametrize(
     "word",
     ["--pid=", "--pid=x", "--pid=-1", "--pid=1,,2", "--tid=1.5", "--cpu=", "--cpu=1-", "--cpu=a",
+     "--cpu=3-1", "--cpu=0,3-1",
      "--sample=3", "--sample=1/0", "--pid=99999999999"],
 )  # fmt: skip
 def test_what_is_no_value_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
