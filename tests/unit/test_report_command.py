@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from recorded import stack, written
+from recorded import profile, stack, written
 
 from kwalk.cli import main
 from kwalk.stack import Count
@@ -59,3 +59,29 @@ def test_an_older_report_stays_where_a_new_one_cannot_be_made(recording: Path, r
     assert run(main, "report", str(recording), "-o", str(out))[0] == 0
     assert out.read_text().startswith("    ip_rcv+0x0\n")
     assert sorted(os.listdir(recording.parent)) == ["a.rec", "bad.rec", "out"]
+
+
+@pytest.mark.parametrize(
+    ("form", "to_file", "told"),
+    [("folded", False, True), ("folded", True, True), ("text", False, False), ("csv", True, True)],
+)
+def test_what_is_missing_is_told_where_the_report_does_not_or_is_out_of_sight(
+    tmp_path: Path, run: Run, form: str, to_file: bool, told: bool
+) -> None:
+    path = tmp_path / "a.rec"
+    path.write_bytes(written([[Count(STACK, 5)], [Count(STACK, 8)]])[:-20])
+    words = ["-o", str(tmp_path / "out")] if to_file else []
+    code, _, err = run(main, "report", str(path), "--format", form, *words)
+    assert code == 0
+    assert ("kwalk: warning: the recording is not whole (" in err) == told
+    assert ("kwalk: warning: 1 of 9 calls were lost: 1 recursion\n" in err) == told
+    assert told or not err
+
+
+@pytest.mark.parametrize("form", ["folded", "text"])
+def test_nothing_is_told_where_nothing_is_missing(tmp_path: Path, run: Run, form: str) -> None:
+    path = tmp_path / "a.rec"
+    profile(Count(STACK, 5), sampled_out=3).save(path)
+    words = ["report", str(path), "--format", form]
+    assert run(main, *words, "-o", str(tmp_path / "out")) == (0, "", "")
+    assert run(main, *words)[2] == ""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from kwalk.commands import options
 from kwalk.report.formats import FORMATS
@@ -27,10 +28,11 @@ class ReportCommand:
         )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Write the report."""
+        """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
         from kwalk.commands.writing import look, spare, write_report
         from kwalk.recording.files import load
         from kwalk.report.formats import renderer
+        from kwalk.report.summary import warnings
 
         spare([args.recording, *([args.lines] if args.lines else [])], args.output)
         profile = load(args.recording)
@@ -40,6 +42,9 @@ class ReportCommand:
             profile = add_lines(profile, args.lines)
         chosen = FORMATS[args.format]
         write_report(renderer(args.format)(profile, look(args)), args.output, chosen.binary)
+        if args.output is not None or args.format == "folded":
+            for text in warnings(profile.summary):
+                print(f"kwalk: warning: {text}", file=sys.stderr)
         return 0
 
 
