@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.commands import options
+from kwalk.commands import options, screen
 from kwalk.errors import KwalkError, UsageError
 
 if TYPE_CHECKING:
@@ -156,7 +156,6 @@ class BenchCommand:
 
 def _print(results: Results, form: str) -> None:
     import json
-    import shutil
 
     from kwalk.output import write
     from kwalk.report import bench
@@ -164,7 +163,7 @@ def _print(results: Results, form: str) -> None:
     if form == "json":
         text = json.dumps(bench.as_data(results), indent=1) + "\n"
     else:
-        text = bench.as_text(results, max(80, shutil.get_terminal_size((110, 40)).columns))
+        text = bench.as_text(results, screen.width(80))
     write(text)
 
 

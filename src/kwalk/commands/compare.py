@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.commands import filtering, options
+from kwalk.commands import filtering, options, screen
 
 if TYPE_CHECKING:
     from kwalk.pairing import Comparison
@@ -77,8 +76,6 @@ class CompareCommand:
 
 def _print(comparison: Comparison, args: argparse.Namespace) -> None:
     import json
-    import os
-    import shutil
 
     from kwalk.output import write
 
@@ -89,9 +86,7 @@ def _print(comparison: Comparison, args: argparse.Namespace) -> None:
         return
     from kwalk.report.compare import as_text
 
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = max(70, shutil.get_terminal_size((100, 40)).columns)
-    write(as_text(comparison, width, args.top or 1, color))
+    write(as_text(comparison, screen.width(70), args.top or 1, screen.colors()))
 
 
 command = CompareCommand()

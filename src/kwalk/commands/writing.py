@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterable
 
+from kwalk.commands import screen
 from kwalk.errors import UsageError
 from kwalk.output import encoded, write_pieces
 from kwalk.replacing import Replacement
@@ -25,8 +25,8 @@ def look(args: argparse.Namespace) -> Options:
         callers=args.callers,
         least=args.min,
         terminal=terminal,
-        width=shutil.get_terminal_size((100, 24)).columns,
-        color=terminal and "NO_COLOR" not in os.environ,
+        width=screen.width(40),
+        color=terminal and screen.colors(),
         title=args.title,
     )
 
