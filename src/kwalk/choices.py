@@ -131,7 +131,15 @@ def _chance(choices: Choices) -> float | None:
 
 def _wanted(choices: Choices, child: int | None) -> Wanted:
     def each(name: str, *kinds: type) -> tuple[Any, ...]:
-        return checks.several(name, choices.get(name, ()), *kinds)
+        if (given := choices.get(name)) is None:
+            return ()
+        found = checks.several(name, given, *kinds)
+        if not found:
+            raise UsageError(
+                f"{name} is given, but empty",
+                f"Nobody's calls are those: leave {name} out for all.",
+            )
+        return found
 
     wanted = Wanted(
         pids=each("pids", int),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from kwalk import __version__
 from kwalk.errors import KwalkError, OutputError
+from kwalk.output import close_output
 from kwalk.parser import Parser
 
 # name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
@@ -66,11 +67,6 @@ def command_parser(name: str) -> Parser:
     )
     assert isinstance(found, Parser)
     return found
-
-
-def close_output() -> None:
-    """Let Python's own flush at exit go nowhere: it would complain once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _flush() -> None:

@@ -21,18 +21,23 @@ class KwalkError(Exception):
 
 
 class UsageError(KwalkError):
-    """The command line asks for something that cannot be (exit code 2)."""
+    """Something is asked for that cannot be, by a command line or a program (exit code 2)."""
 
     exit_code = 2
 
 
 class OutputError(KwalkError):
-    """Standard output takes no more, for another reason than a reader that has gone."""
+    """What is written to takes no more, for another reason than a reader that has gone.
 
-    def __init__(self, error: OSError) -> None:
+    :param error: The reason.
+    :param path: Of the file; "" is standard output.
+    """
+
+    def __init__(self, error: OSError, path: str = "") -> None:
+        hint = "Make room where standard output goes, or send it elsewhere, and start again."
         super().__init__(
-            f"the output cannot be written: {error.strerror}",
-            "Make room where standard output goes, or send it elsewhere, and start again.",
+            f"{path or 'the output'} cannot be written: {error.strerror or error}",
+            "Name a file that can be, where there is room." if path else hint,
         )
 
 

@@ -79,7 +79,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Tool, "at_end", {}, raising=False)
     monkeypatch.setattr(own, "kwalk", Tool)
     monkeypatch.setattr(access, "check_access", lambda: None)
-    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
     monkeypatch.setattr(stats, "programs", fails)
     monkeypatch.setattr(workloads, "redis_version", lambda: "redis 7.7")
     monkeypatch.setenv("COLUMNS", "120")
@@ -219,8 +219,6 @@ def test_a_metric_of_ones_own_is_compared(run: Run) -> None:
         (("--methods=none",), "--methods 'none' names no way to trace"),
         (("--methods=perf", "--mode=stream"), "the method perf does not go with --mode stream"),
         (("--requests=5",), "--requests is for the default workload only"),
-        (("--html=/no/such/folder/x.html",), "/no/such/folder/x.html cannot be written: No such"),
-        (("--html=/",), "/ cannot be written: Is a directory"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_run(
@@ -229,6 +227,19 @@ def test_what_cannot_be_is_told_before_anything_is_run(
     code, out, err = run(main, "bench", *words, "ip_rcv", *OWN)
     assert (code, out) == (2, "")
     assert err.startswith(f"kwalk: {what}")
+    assert len(err.splitlines()) == 2  # a hint follows
+    assert load == []
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("/no/such/folder/x.html", "No such file or directory"), ("/", "Is a dir")]
+)
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_run(
+    run: Run, load: list[Workload], path: str, why: str
+) -> None:
+    code, out, err = run(main, "bench", f"--html={path}", "ip_rcv", *OWN)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"kwalk: {path} cannot be written: {why}")
     assert len(err.splitlines()) == 2  # a hint follows
     assert load == []
 
@@ -287,6 +298,19 @@ def test_the_page_is_written_besides_the_table(
     assert page.startswith("<!DOCTYPE html>")
     assert page.count('class="bar"') == 2
     assert f"{MINUS}20.0 %" in page
+
+
+@pytest.mark.parametrize("before", [None, "an older page"])
+def test_a_page_stays_as_it_is_where_nothing_was_measured(
+    run: Run, tmp_path: Path, before: str | None
+) -> None:
+    page = tmp_path / "page.html"
+    if before:
+        page.write_text(before)
+    code, _, _ = run(main, "bench", f"--html={page}", "ip_rcv", *failing_after(0, tmp_path))
+    assert code == 1
+    assert (page.read_text() if page.exists() else None) == before
+    assert not list(tmp_path.glob(".kwalk*"))
 
 
 def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_table(
@@ -403,3 +427,18 @@ def test_a_method_that_is_not_here_is_a_note_and_no_error(run: Run, load: list[W
     assert code == 0
     assert "helper was not run: no BTF\n" in out
     assert "manual 80" in " ".join(out.split())
+
+
+def test_where_no_method_is_here_that_is_an_error(
+    run: Run, load: list[Workload], tmp_path: Path
+) -> None:
+    def fails() -> None:
+        raise NotHere("no BTF")
+
+    Tool.at_end |= {"helper": fails, "manual": fails}
+    page = tmp_path / "page.html"
+    code, out, _ = run(main, "bench", "--runs=2", f"--html={page}", "ip_rcv", *OWN)
+    assert code == 1
+    assert "helper was not run: no BTF\n" in out
+    assert "manual was not run: no BTF\n" in out
+    assert not page.exists()  # there is nothing to draw

@@ -155,9 +155,23 @@ def test_the_page_is_written_beside_the_text(run: Run, tmp_path: Path) -> None:
     assert "<title>kwalk compare: ip_rcv</title>" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.parametrize("before", [None, "an older page"])
+def test_a_page_stays_as_it_is_where_nothing_was_traced(
+    runs: Runs, run: Run, tmp_path: Path, before: str | None
+) -> None:
+    page = tmp_path / "page.html"
+    if before:
+        page.write_text(before)
+    code, _, _ = run(main, "compare", "--html", str(page), "no_such_function")
+    assert code == 2
+    assert page.exists() == bool(before)
+    assert not before or page.read_text() == before
+    assert len(list(tmp_path.iterdir())) == bool(before)
+
+
 def test_a_page_that_cannot_be_is_known_before_anything_is_traced(runs: Runs, run: Run) -> None:
     code, _, err = run(main, *COMPARE, "--html=/nowhere/page.html")
-    assert code == 2
+    assert code == 1
     assert "/nowhere/page.html cannot be written" in err
     assert runs.found == []
 

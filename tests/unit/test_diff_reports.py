@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -388,6 +389,21 @@ def test_warnings_are_on_stderr_too_where_the_difference_goes_to_a_file(
     assert captured.out == b""
     assert captured.err.startswith(b"kwalk: warning: the durations differ")
     assert "warning: the durations differ" in out.read_text()
+
+
+@pytest.mark.parametrize("form", ["text", "tree", "flamegraph", "json"])
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], form: str
+) -> None:
+    one, other = recording(tmp_path / "a", 3), recording(tmp_path / os.fsdecode(b"b\xff"), 3)
+    out = tmp_path / "out"
+    assert main(["diff", one, other, "--format", form]) == 0
+    assert main(["diff", one, other, "--format", form, "-o", str(out)]) == 0
+    captured = capfdbinary.readouterr()
+    assert captured.err == b""
+    for data in (captured.out, out.read_bytes()):
+        shown = any(name in data.decode() for name in ("/b?", r"/b\udcff"))
+        assert shown or form == "flamegraph"  # what it compares is packed there
 
 
 def test_what_cannot_be_compared_ends_with_a_message(

@@ -104,6 +104,13 @@ def test_a_name_is_as_long_as_the_kernel_keeps_it(
     assert found.comms == ("a-name-of-20-le",)
 
 
+def test_a_name_that_ends_within_a_letter_is_compared_byte_by_byte(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = chosen(monkeypatch, "--comm", ("x" * 14 + "\N{DEGREE SIGN}"))
+    assert found.config()["comm"] == b"x" * 14 + b"\xc2\0"
+
+
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [
@@ -128,6 +135,14 @@ def test_what_is_not_there_is_named(
     assert hint in caught.value.hint
 
 
+def test_a_range_that_runs_backwards_is_told_the_right_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["ip_rcv", "--cpu=0,3-1"])
+    assert "argument --cpu: 3-1 has no CPU in it: 1-3 has" in capsys.readouterr().err
+
+
 def test_cgroups_have_their_paths(machine: Path) -> None:
     top = machine / "cgroup"
     assert cgroups.paths() == {
@@ -150,6 +165,7 @@ def test_without_cgroups_of_version_2_that_is_said(
 @pytest.mark.parametrize(
     "word",
     ["--pid=", "--pid=x", "--pid=-1", "--pid=1,,2", "--tid=1.5", "--cpu=", "--cpu=1-", "--cpu=a",
+     "--cpu=3-1", "--cpu=0,3-1",
      "--sample=3", "--sample=1/0", "--pid=99999999999"],
 )  # fmt: skip
 def test_what_is_no_value_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.commands import output
+from kwalk import output
 from kwalk.errors import OutputError
 
 Write = Callable[[str], bool]

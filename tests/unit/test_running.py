@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -189,3 +191,23 @@ def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock[0] == pytest.approx(100.25)
     assert summary.ledger.recorded == 4  # after 0.1, 0.2 and 0.25 s, and after detaching
     assert failed is None
+
+
+def ended() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_processes_that_end_while_kwalk_attaches_have_ended() -> None:
+    with running.Stopper() as stopper:
+        stopper.until([])  # nobody's end was to be waited for
+        assert not stopper.stopped
+        stopper.until([ended(), os.getpid()])
+        stopper.wait(0)
+        assert not stopper.stopped
+    with running.Stopper() as stopper:
+        stopper.until([ended(), ended()])
+        assert stopper.stopped
+        assert not stopper.interrupted

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -238,6 +240,15 @@ def test_lines_for_where_nothing_can_be_drawn() -> None:
         "  truncated: 1\n"
         "  cost: programs 1.2% + kwalk 0.4% of CPU time\n\n"
     ).replace("  truncated", "    truncated")
+
+
+def test_lines_where_less_is_called_than_was_thought_before() -> None:
+    """With --sample, what a stack's calls stand for is an estimate, and may go down."""
+    first, later = ([replace(c, scaled=s) for c, s in zip(counts(1, 1), scaled, strict=True)]
+                    for scaled in ([100.0, 100.0], [110.0, 80.0]))  # fmt: skip
+    text = block(fed(first, later), 80, UNICODE)
+    assert text.startswith("--- 2 s: about 0/s, about 190 calls, 2 stacks\n")
+    assert "\n    10/s              110  " in text
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,15 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.commands import options, values
+from kwalk.commands import options, screen, values
 from kwalk.commands.options import option
-from kwalk.commands.page import open_page, write_page
 from kwalk.errors import KwalkError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kwalk.bench.results import Results
+    from kwalk.bench.tool import Tool
 
 _REQUESTS = 100_000
 
@@ -96,12 +98,11 @@ class BenchCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure, then print what was found; so, too, when it ends early."""
-        from kwalk.bench import workload as workloads
-        from kwalk.bench.experiment import Experiment
         from kwalk.bench.methods import find_all
         from kwalk.kernel.access import check_access
         from kwalk.kernel.kallsyms import Kallsyms
         from kwalk.probe.selection import select
+        from kwalk.replacing import Replacement
 
         tools = find_all(args.methods, args.function, args.mode, args.attach)
         if args.workload and args.requests:
@@ -111,8 +112,26 @@ class BenchCommand:
             )
         check_access()
         select([args.function], Kallsyms.read())
-        page = open_page(args.html) if args.html else None
         signal.signal(signal.SIGTERM, _interrupt)
+        # Made before time is spent on what it is to hold.
+        with Replacement(args.html) if args.html else nullcontext() as page:
+            results, code = self._measure(args, tools)
+            measured = any(row.runs for row in results.rows)
+            try:
+                _print(results, args.format)
+            finally:
+                if page and measured:
+                    from kwalk.report.bench_page import as_html
+
+                    page.write(as_html(results))
+                    page.finish()
+        return code or int(not measured)
+
+    def _measure(self, args: argparse.Namespace, tools: Sequence[Tool]) -> tuple[Results, int]:
+        """Return what was found, and the exit code."""
+        from kwalk.bench import workload as workloads
+        from kwalk.bench.experiment import Experiment
+
         own = workloads.redis(args.requests or _REQUESTS, args.metric)
         given = workloads.Workload(args.workload, args.metric)
         code = 0
@@ -130,14 +149,7 @@ class BenchCommand:
                 results.stopped = error.what
                 print(f"kwalk: {error}", file=sys.stderr)
                 code = 1
-        try:
-            _print(results, args.format)
-        finally:
-            if page:
-                from kwalk.report.bench_page import as_html
-
-                write_page(page, as_html(results))
-        return code
+        return results, code
 
     @staticmethod
     def _say(text: str) -> None:
@@ -146,15 +158,14 @@ class BenchCommand:
 
 def _print(results: Results, form: str) -> None:
     import json
-    import shutil
 
-    from kwalk.commands.output import write
+    from kwalk.output import write
     from kwalk.report import bench
 
     if form == "json":
         text = json.dumps(bench.as_data(results), indent=1) + "\n"
     else:
-        text = bench.as_text(results, max(80, shutil.get_terminal_size((110, 40)).columns))
+        text = bench.as_text(results, screen.width(80))
     write(text)
 
 

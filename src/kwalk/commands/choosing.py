@@ -163,5 +163,5 @@ def takes_command(parser: argparse.ArgumentParser) -> None:
 
 def choices(args: argparse.Namespace) -> Budgeted:
     """Return how to trace: the options that were parsed."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
+    given = {name: value for name, value in vars(args).items() if value not in (None, [])}
     return cast(Budgeted, {name: given[name] for name in Budgeted.__annotations__ if name in given})

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.commands import choosing, options
+from kwalk.commands import choosing, options, screen
 
 if TYPE_CHECKING:
     from kwalk.pairing import Comparison
@@ -58,30 +58,31 @@ class CompareCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
         from kwalk.commands.comparing import compare
-        from kwalk.commands.page import open_page, write_page
+        from kwalk.replacing import Replacement
         from kwalk.report.summary import lost_any
 
         if args.duration is None and not args.workload:
             args.duration = SECONDS
-        page = open_page(args.html) if args.html else None
-        comparison = compare(args)
-        try:
-            _print(comparison, args)
-        finally:
-            if page:
-                from kwalk.report import compare_page
+        # Made before time is spent on what it is to hold.
+        with Replacement(args.html) if args.html else nullcontext() as page:
+            comparison = compare(args)
+            try:
+                _print(comparison, args)
+            finally:
+                if page:
+                    from kwalk.report import compare_page
 
-                write_page(page, compare_page.as_html(comparison, args.top or 10, bool(args.addr)))
+                    text = compare_page.as_html(comparison, args.top or 10, bool(args.addr))
+                    page.write(text)
+                    page.finish()
         lost = args.strict and any(map(lost_any, comparison.ledgers))
         return int(lost or bool(comparison.verify and comparison.verify.mismatches))
 
 
 def _print(comparison: Comparison, args: argparse.Namespace) -> None:
     import json
-    import os
-    import shutil
 
-    from kwalk.commands.output import write
+    from kwalk.output import write
 
     addresses = options.addresses(args)
     if args.format == "json":
@@ -92,9 +93,7 @@ def _print(comparison: Comparison, args: argparse.Namespace) -> None:
         return
     from kwalk.report.compare import as_text
 
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = max(70, shutil.get_terminal_size((100, 40)).columns)
-    write(as_text(comparison, width, args.top or 1, color, addresses))
+    write(as_text(comparison, screen.width(70), args.top or 1, screen.colors(), addresses))
 
 
 command = CompareCommand()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
-from kwalk.commands.output import write
 from kwalk.commands.running import Finished, Stopper
 from kwalk.errors import OutputError
 from kwalk.ledger import Summary
+from kwalk.output import write
 from kwalk.profile import Profile
 from kwalk.report.count import CountReport
 from kwalk.stack import Count, Group, Stack

@@ -54,7 +54,7 @@ class DiffCommand:
         import importlib
 
         from kwalk.commands.loading import load
-        from kwalk.commands.writing import look, write_report
+        from kwalk.commands.writing import look, spare, write_report
         from kwalk.report.diff import By
         from kwalk.report.diff_compare import compare
         from kwalk.report.diff_words import warnings
@@ -63,6 +63,7 @@ class DiffCommand:
             raise UsageError(
                 "both recordings cannot come from standard input", "Give a file for one of them."
             )
+        spare([args.before, args.after], args.output)
         profiles = load(args.before), load(args.after)
         by = By(args.by) if args.by else None
         diff = compare(*profiles, by, (args.before, args.after))

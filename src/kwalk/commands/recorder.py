@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""The file that a recording goes to: opened before tracing begins, changed only when it has."""
+"""The file that a recording goes to: opened before tracing begins, changed only when it has.
+
+Not written aside and put in place, as reports are: what a kill leaves of it can be read.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
+from contextlib import suppress
 from typing import Any
 
-from kwalk.errors import KwalkError, OutputError, UsageError
+from kwalk.errors import OutputError, UsageError
 from kwalk.ledger import Summary
 from kwalk.recording.writer import Writer
 from kwalk.stack import Count
@@ -19,13 +24,14 @@ class Recorder:
     :param path: ``-`` is standard output.
     :ivar name: The file's; "" of standard output.
     :ivar size: Bytes written.
-    :raises UsageError: if it cannot be, from ``__enter__``.
+    :raises OutputError: if it cannot be, from ``__enter__``.
     """
 
     def __init__(self, path: str) -> None:
         self.name = "" if path == "-" else path
         self.size = 0
         self._fd = -1
+        self._made = ""  # by this, and no recording is in it yet
         self._writer: Writer | None = None
 
     def __enter__(self) -> Recorder:
@@ -38,17 +44,29 @@ class Recorder:
             self._fd = os.dup(sys.stdout.fileno())
             return self
         try:
-            self._fd = os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = self._open()
         except OSError as error:
-            raise KwalkError(
-                f"{self.name} cannot be written: {error.strerror}", "Give another file with -o."
-            ) from error
+            raise OutputError(error, self.name) from error
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._made:  # tracing never began
+            with suppress(OSError):  # somebody else has removed it
+                if os.path.samestat(os.fstat(self._fd), os.lstat(self._made)):
+                    os.unlink(self._made)
         os.close(self._fd)
-        if self.name and not self._writer and not os.path.getsize(self.name):
-            os.unlink(self.name)  # tracing never began
+
+    def _open(self) -> int:
+        """Make the file; else open what is there, be it a file, a pipe or a device, as it is."""
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        dangling = os.path.islink(self.name) and not os.path.exists(self.name)
+        path = os.path.realpath(self.name) if dangling else self.name
+        try:
+            fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return os.open(self.name, flags)
+        self._made = path
+        return fd
 
     def begin(self, facts: dict[str, Any], summary: Summary) -> None:
         """Begin the recording, in place of what the file held before.
@@ -56,10 +74,14 @@ class Recorder:
         :param summary: Of a capture that has just begun.
         :raises OutputError: from all that writes.
         """
-        if self.name and os.path.isfile(self.name):
-            os.ftruncate(self._fd, 0)
+        if self.name and stat.S_ISREG(os.fstat(self._fd).st_mode):
+            try:
+                os.ftruncate(self._fd, 0)
+            except OSError as error:
+                raise OutputError(error, self.name) from error
         self._writer = Writer(self._write, facts)
         self._writer.tick([], 0.0, summary)
+        self._made = ""
 
     def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """See ``Writer.tick``."""
@@ -79,4 +101,4 @@ class Recorder:
                 rest = rest[written:]
                 self.size += written
         except OSError as error:
-            raise OutputError(error) from error
+            raise OutputError(error, self.name) from error

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from kwalk.commands import options
 from kwalk.report.formats import FORMATS
@@ -31,20 +32,24 @@ class ReportCommand:
         )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Write the report."""
+        """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
         from kwalk.commands.loading import load
-        from kwalk.commands.writing import look, write_report
+        from kwalk.commands.writing import look, spare, write_report
         from kwalk.report.formats import renderer
+        from kwalk.report.summary import warnings
 
+        spare([args.recording, *([args.lines] if args.lines else [])], args.output)
         profile = load(args.recording)
         if args.lines:
             from kwalk.symbolize.lines import add_lines
 
             profile = add_lines(profile, args.lines)
         chosen = FORMATS[args.format]
-        write_report(
-            renderer(args.format)(profile, look(args, args.addr)), args.output, chosen.binary
-        )
+        body = renderer(args.format)(profile, look(args, args.addr))
+        write_report(body, args.output, chosen.binary)
+        if args.output is not None or args.format == "folded":
+            for text in warnings(profile.summary):
+                print(f"kwalk: warning: {text}", file=sys.stderr)
         return 0
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from kwalk.capture import Capture
 from kwalk.commands.budget import Budget
-from kwalk.commands.output import write_pieces
 from kwalk.errors import OutputError
 from kwalk.ledger import Summary
+from kwalk.output import write_pieces
 from kwalk.probe.probe import selection_notes
 from kwalk.report import summary as summaries
 from kwalk.report.stream import StreamReport
@@ -55,11 +55,17 @@ class Stopper:
             os.close(fd)
 
     def until(self, pids: Iterable[int]) -> None:
-        """Stop, too, when all of these processes have ended."""
+        """Stop, too, when all of these processes have ended; some may have by now."""
+        ended = False
         for pid in pids:
-            fd = os.pidfd_open(pid)
+            try:
+                fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                ended = True
+                continue
             self._alive.add(fd)
             self._poll.register(fd, select.POLLIN)
+        self.stopped = self.stopped or (ended and not self._alive)
 
     def listen(self, fd: int) -> None:
         """Have ``wait`` return early, too, when there is something to be read here."""

@@ -89,9 +89,8 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list
     :param saved: Takes a line for each recording that was written.
     :raises OutputError: if it can't be shown any more.
     """
-    import shutil
-
     from kwalk.commands.cost import Meter
+    from kwalk.commands.screen import colors, width
     from kwalk.commands.watching import Lines, Screen, Watcher
     from kwalk.top.look import ASCII, UNICODE
     from kwalk.top.model import Model
@@ -106,15 +105,14 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list
         meter = stack.enter_context(Meter(capture))
         watcher = Watcher(session, model, meter, capture.facts(args.words), saved)
         if not screen:
-            width = shutil.get_terminal_size((100, 24)).columns
-            watcher.run(Lines(width, look), args.duration)
+            watcher.run(Lines(width(40), look), args.duration)
             return
         terminal = stack.enter_context(Terminal(sys.stdout.fileno()))
         if terminal.keyboard >= 0:
             session.stopper.listen(terminal.keyboard)
         if budget:
             budget.say = model.tell_sampling
-        watcher.run(Screen(terminal, look, not os.environ.get("NO_COLOR")), args.duration)
+        watcher.run(Screen(terminal, look, colors()), args.duration)
 
 
 def _speaks_unicode() -> bool:
@@ -128,7 +126,7 @@ def _speaks_unicode() -> bool:
 
 def _print(profile: Profile, top: int) -> OutputError | None:
     """Print the hottest stacks, as ``kwalk count`` does; return why that can't be."""
-    from kwalk.commands.output import write
+    from kwalk.output import write
     from kwalk.report.count import Text
 
     try:

@@ -102,13 +102,16 @@ def numbers(text: str) -> list[int]:
 
 
 def ranges(text: str) -> list[int]:
-    """Numbers and ranges of them: ``0-3,5``."""
+    """Numbers of CPUs and ranges of them: ``0-3,5``."""
     found: list[int] = []
     for word in text.split(","):
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word, re.ASCII)
         if not match:
             raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-3,5")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        low, high = int(match[1]), int(match[2] or match[1])
+        if low > high:
+            raise argparse.ArgumentTypeError(f"{word} has no CPU in it: {high}-{low} has")
+        found += range(low, high + 1)
     return found
 
 

@@ -9,10 +9,10 @@ import time
 from typing import Any, Protocol
 
 from kwalk.commands.cost import Meter
-from kwalk.commands.output import write
 from kwalk.commands.recorder import Recorder
 from kwalk.commands.tracing import Session
 from kwalk.errors import KwalkError
+from kwalk.output import write
 from kwalk.top.control import Request, press
 from kwalk.top.lines import block
 from kwalk.top.look import Look, paint

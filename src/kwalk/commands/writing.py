@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
+import stat
 import sys
 from collections.abc import Iterable
 
-from kwalk.errors import KwalkError, UsageError
+from kwalk.commands import screen
+from kwalk.errors import UsageError
+from kwalk.output import encoded, write_pieces
+from kwalk.replacing import Replacement
 from kwalk.report.formats import Options
 
 
@@ -26,10 +29,28 @@ def look(args: argparse.Namespace, addresses: bool | None) -> Options:
         callers=args.callers,
         least=args.min,
         terminal=terminal,
-        width=shutil.get_terminal_size((100, 24)).columns,
-        color=terminal and "NO_COLOR" not in os.environ,
+        width=screen.width(40),
+        color=terminal and screen.colors(),
         title=args.title,
     )
+
+
+def spare(inputs: Iterable[str], output: str | None) -> None:
+    """See to it that a report is not written over what it is made of.
+
+    :param inputs: Files that are read; ``-`` is standard input.
+    :raises UsageError: if it would be.
+    """
+    for path in inputs:
+        try:
+            read = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
+            same = output is not None and os.path.samestat(read, os.stat(output))
+        except (OSError, ValueError, AttributeError):
+            continue  # one of them is not there; whoever opens it says so
+        if same and stat.S_ISREG(read.st_mode):
+            raise UsageError(
+                f"{output} is read and would be written over", "Give another file with -o."
+            )
 
 
 def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool = False) -> None:
@@ -37,26 +58,20 @@ def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool =
 
     :param path: None is standard output.
     :param binary: They are nothing for a terminal.
-    :raises KwalkError: if they cannot be written.
+    :raises OutputError: if they cannot be written.
     """
     if path is None:
         if binary and sys.stdout.isatty():
             raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
-        _write(pieces, sys.stdout.fileno())
+        _write(pieces)
         return
-    try:
-        with open(path, "wb") as file:
-            for piece in pieces:
-                file.write(piece if isinstance(piece, bytes) else piece.encode())
-    except OSError as error:
-        raise KwalkError(
-            f"{path} cannot be written: {error.strerror}", "Give another file with -o."
-        ) from error
+    with Replacement(path) as file:
+        for piece in pieces:
+            file.write(piece)
+        file.finish()
 
 
-def _write(pieces: Iterable[str | bytes], fd: int) -> None:
-    from kwalk.commands.output import write_pieces
-
+def _write(pieces: Iterable[str | bytes]) -> None:
     for piece in pieces:
-        if not write_pieces([piece if isinstance(piece, bytes) else piece.encode()]):
+        if not write_pieces([piece if isinstance(piece, bytes) else encoded(piece)]):
             return

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class Filters:
 
     def config(self) -> dict[str, int | bytes]:
         """Return the members of ``struct kw_config`` about filters."""
-        comms = b"".join(comm.encode().ljust(_COMM_BYTES, b"\0") for comm in self.comms)
+        comms = b"".join(os.fsencode(comm).ljust(_COMM_BYTES, b"\0") for comm in self.comms)
         return {
             "filter": int(self.kinds),
             "comms": len(self.comms),

@@ -9,6 +9,7 @@ from kwalk.errors import KwalkError
 from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
+from kwalk.replacing import Replacement
 
 
 def load(path: str | os.PathLike[str]) -> Profile:
@@ -29,23 +30,8 @@ def load(path: str | os.PathLike[str]) -> Profile:
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a recording; a file changes all at once, or not at all.
 
-    :raises KwalkError: if it cannot be written.
+    :raises OutputError: if it cannot be written.
     """
-    path = os.path.realpath(path)
-    special = os.path.exists(path) and not os.path.isfile(path)  # a device, a pipe
-    aside = path if special else f"{path}.{os.getpid()}.new"
-    try:
-        with open(aside, "wb") as file:
-            try:
-                replay(profile, file.write)
-                file.close()
-                if not special:
-                    os.replace(aside, path)
-            except BaseException:
-                if not special:
-                    os.unlink(aside)
-                raise
-    except OSError as error:
-        raise KwalkError(
-            f"{path} cannot be written: {error.strerror}", "Give a file where there is room."
-        ) from error
+    with Replacement(path) as file:
+        replay(profile, file.write)
+        file.finish()

@@ -97,6 +97,22 @@ def lost_any(ledger: Ledger) -> bool:
     return bool(set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance)
 
 
+def warnings(summary: Summary) -> list[str]:
+    """Return the notes, and what was lost of what was wanted, a sentence each."""
+    ledger = summary.ledger
+    lost = {cause: n for cause, n in ledger.lost.items() if cause not in UNWANTED}
+    if ledger.balance:
+        lost["unexplained"] = ledger.balance
+    if not lost:
+        return list(summary.notes)
+    causes = ", ".join(f"{number:,} {cause}" for cause, number in lost.items())
+    total = sum(lost.values())
+    return [
+        *summary.notes,
+        f"{total:,} of {ledger.hits:,} {summary.unit} were lost: {causes}",
+    ]
+
+
 def exit_code(summary: Summary, strict: bool = False) -> int:
     """Return 1 if ``--verify`` found a difference, else 0.
 

@@ -25,8 +25,9 @@ def block(model: Model, width: int, look: Look) -> str:
     for row in rows:
         group = f"{plain(str(row.group))}: " if row.group else ""
         name = names[row.stack] if row.stack else ""
-        share = 100 * row.rate / model.rate
-        lines.append(f"{short(row.rate):>6}/s {share:5.1f}% {whole(row.calls):>9}  {group}{name}")
+        # Scaled calls are estimates: of all together there may be no more than before.
+        share = f"{100 * row.rate / model.rate:.1f}%" if model.rate else ""
+        lines.append(f"{short(row.rate):>6}/s {share:>6} {whole(row.calls):>9}  {group}{name}")
     lines += ["  " + text_of(line) for line in footer.ledger(model)]
     if model.cost:
         lines.append(f"  cost: {footer.cost_text(model.cost)}")

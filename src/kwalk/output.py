@@ -7,13 +7,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kwalk.cli import close_output
 from kwalk.errors import OutputError
+
+
+def encoded(text: str) -> bytes:
+    """Return text as UTF-8; what is none of it, as in names of files, becomes a question mark."""
+    return text.encode(errors="replace")
+
+
+def close_output() -> None:
+    """Let Python's own flush at exit go nowhere: it would complain once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def write(text: str) -> bool:
     """Write to standard output at once; like ``write_pieces``."""
-    return write_pieces([text.encode()])
+    return write_pieces([encoded(text)])
 
 
 def write_pieces(pieces: Sequence[bytes]) -> bool:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""The file of a recording: what was there before is touched only when tracing has begun."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from recorded import FACTS, stack, summary
+
+from kwalk.commands.recorder import Recorder
+from kwalk.errors import OutputError
+from kwalk.recording.files import load
+from kwalk.stack import Count
+
+COUNTS = [Count(stack("ip_rcv", "a", "main"), 5)]
+
+
+def record(path: Path) -> None:
+    with Recorder(str(path)) as recorder:
+        recorder.begin(dict(FACTS), summary([]))
+        recorder.end(COUNTS, 1.0, summary(COUNTS))
+
+
+def fail(path: Path) -> None:
+    """As where tracing cannot begin."""
+    with pytest.raises(KeyboardInterrupt), Recorder(str(path)):
+        raise KeyboardInterrupt
+
+
+def test_what_was_made_for_a_recording_goes_where_there_is_none(tmp_path: Path) -> None:
+    fail(tmp_path / "a.rec")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("contents", [b"", b"an old recording"])
+def test_a_file_that_was_there_stays_as_it_was(tmp_path: Path, contents: bytes) -> None:
+    path = tmp_path / "a.rec"
+    path.write_bytes(contents)
+    fail(path)
+    assert path.read_bytes() == contents
+
+
+def test_a_link_and_its_file_stay(tmp_path: Path) -> None:
+    link, path = tmp_path / "link", tmp_path / "a.rec"
+    link.symlink_to(path)
+    path.touch()
+    fail(link)
+    assert link.is_symlink()
+    assert path.exists()
+
+
+def test_where_a_link_leads_nowhere_its_file_is_made_and_goes_again(tmp_path: Path) -> None:
+    link, path = tmp_path / "link", tmp_path / "a.rec"
+    link.symlink_to(path)
+    fail(link)
+    assert os.listdir(tmp_path) == ["link"]
+    record(link)
+    assert link.is_symlink()
+    assert len(load(path)) == 1
+
+
+def test_a_pipe_stays(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fail(fifo)
+    os.close(fd)
+    assert fifo.is_fifo()
+
+
+def test_what_has_come_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.rec", tmp_path / "other"
+    other.touch()
+    with Recorder(str(path)):
+        os.replace(other, path)
+    assert path.exists()
+
+
+def test_what_the_file_held_before_is_gone_once_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    path.write_bytes(b"x" * 100_000)
+    record(path)
+    assert [count.count for count in load(path)] == [5]
+
+
+def test_a_full_disk_is_told_with_the_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.rec"
+    with Recorder(str(path)) as recorder, monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(OutputError, match=f"{path} cannot be written: No space left"):
+            recorder.begin(dict(FACTS), summary([]))
+    assert not path.exists()
+
+
+def test_a_folder_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
+        record(tmp_path)
+    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
+        Recorder(f"{tmp_path}/b/").__enter__()
+    assert os.listdir(tmp_path) == []
