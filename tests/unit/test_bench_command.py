@@ -79,7 +79,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Tool, "at_end", {}, raising=False)
     monkeypatch.setattr(own, "kwalk", Tool)
     monkeypatch.setattr(access, "check_access", lambda: None)
-    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
     monkeypatch.setattr(stats, "programs", fails)
     monkeypatch.setattr(workloads, "redis_version", lambda: "redis 7.7")
     monkeypatch.setenv("COLUMNS", "120")
