@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kwalk.cli import main
+from kwalk.kernel import kept
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe import load, traceable
 from kwalk.probe.traceable import Traceable
@@ -26,7 +27,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Kallsyms, "read", lambda: SYMBOLS)
+    monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
+    monkeypatch.setattr(kept, "state", lambda *_: b"")
     monkeypatch.setattr(traceable, "read", lambda symbols, image: Traceable(PLACES))
     monkeypatch.setattr(load, "image", lambda: b"")
 
