@@ -7,14 +7,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kwalk.cli import guarded, spell_out
+from kwalk.cli import Parser, guarded, spell_out
 from kwalk.commands import options
 from kwalk.transport.abi import Output
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``bpf_get_stack_test``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="bpf_get_stack_test",
         description="Print the kernel stack of every call of a kernel function, one symbol name "
         "a line, until Ctrl-C.",
@@ -44,5 +44,5 @@ def _run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
-    args = build_parser().parse_args(spell_out(sys.argv[1:] if argv is None else argv))
-    return guarded("bpf_get_stack_test", lambda: _run(args))
+    words = spell_out(sys.argv[1:] if argv is None else argv)
+    return guarded("bpf_get_stack_test", lambda: _run(build_parser().parse_args(words)))

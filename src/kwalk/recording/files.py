@@ -21,7 +21,7 @@ def load(path: str | os.PathLike[str]) -> Profile:
     """
     path = os.fspath(path)
     if path == "-":
-        return read(sys.stdin.buffer, "standard input")
+        return _load_from_input()
     try:
         with open(path, "rb") as file:
             return read(file, path)
@@ -29,6 +29,16 @@ def load(path: str | os.PathLike[str]) -> Profile:
         raise KwalkError(
             f"{path} cannot be read: {error.strerror}", "`kwalk record` makes recordings."
         ) from error
+
+
+def _load_from_input() -> Profile:
+    hint = "Give the name of a file, or send a recording there: kwalk record -o - | kwalk report -."
+    if sys.stdin is None:
+        raise KwalkError("standard input is closed", hint)
+    try:
+        return read(sys.stdin.buffer, "standard input")
+    except OSError as error:
+        raise KwalkError(f"standard input cannot be read: {error.strerror}", hint) from error
 
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
