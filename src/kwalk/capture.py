@@ -267,17 +267,6 @@ class Capture:
                     ledger.lose(lost, 1)
             yield record, walked, stack, cause
 
-    def read_both(self) -> Iterator[tuple[Event, Event | None]]:
-        """Yield (manual, helper) pairs of the same event; helper is None where it lost the stack.
-
-        For captures with ``Method.BOTH``; the summary's ledger is that of the helper's side.
-        """
-        for record, walked, stack, _ in self.pairs():
-            if walked:
-                manual = Event(record.time_ns, record.who(), walked)
-                helper = Event(record.time_ns, record.who(), stack) if stack else None
-                yield manual, helper
-
     def ledgers(self) -> tuple[Ledger, Ledger]:
         """Return manual's and the helper's (``Method.BOTH``); final when ``summary`` is."""
         return self._whole(self._manual), self._whole(self._ledger)

@@ -133,7 +133,7 @@ def _wanted(choices: Choices, child: int | None) -> Wanted:
     def each(name: str, *kinds: type) -> tuple[Any, ...]:
         if (given := choices.get(name)) is None:
             return ()
-        found = checks.several(name, given, *kinds)
+        found: tuple[Any, ...] = checks.several(name, given, *kinds)
         if not found:
             raise UsageError(
                 f"{name} is given, but empty",

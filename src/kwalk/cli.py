@@ -8,10 +8,11 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from kwalk import __version__
 from kwalk.errors import KwalkError, OutputError
-from kwalk.output import close_output
+from kwalk.output import close, open_streams, settle
 from kwalk.parser import Parser
 
 # name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
@@ -69,36 +70,47 @@ def command_parser(name: str) -> Parser:
     return found
 
 
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        close_output()
-        raise OutputError(error) from error
-
-
 def guarded(prog: str, body: Callable[[], int]) -> int:
     """Run ``body``; turn its errors into one message on stderr and an exit code.
 
     :param prog: The name that the message begins with.
     :return: 0 to 255, as the shell sees it: 1 failure, 2 usage, 130 on Ctrl-C.
+    :raises SystemExit: from ``body``: argparse has said what there is to say.
     """
-    if sys.stdout is None:  # it was closed (>&-): nobody wants to read anything
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    open_streams()
     try:
         code = body()
         _flush()
     except KwalkError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(prog, error)
     except BrokenPipeError:
-        close_output()  # the reader has what it wanted (| head)
+        close(sys.stdout)  # the reader has what it wanted (| head)
         return 0
+    except OSError as error:
+        name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        return _fail(prog, KwalkError(f"{name}{error.strerror or error}"))
     except KeyboardInterrupt:
         return 130
+    finally:
+        settle(sys.stdout)
+        settle(sys.stderr)
     return code
+
+
+def _flush() -> None:
+    """Write what somebody may have printed."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error) from error
+
+
+def _fail(prog: str, error: KwalkError) -> int:
+    with suppress(OSError):  # there is nowhere else to tell it
+        print(f"{prog}: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
@@ -142,10 +154,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     end = words.index("--") if name in WITH_WORKLOAD and "--" in words else len(words)
     if any(not word.startswith("-") for word in words[1:end]):  # else it is argparse's own --
         words, rest = words[:end], words[end + 1 :]
-    args = build_parser(name).parse(words)
-    args.workload = rest
-    args.words = ["kwalk", *words, *(["--", *rest] if rest else [])]
-    code = guarded("kwalk", lambda: int(args.run(args)))
+
+    def run() -> int:
+        args = build_parser(name).parse(words)
+        args.workload = rest
+        args.words = ["kwalk", *words, *(["--", *rest] if rest else [])]
+        return int(args.run(args))
+
+    code = guarded("kwalk", run)
     if taken_for and code == USAGE:
         _say_near_command(taken_for)
     return code

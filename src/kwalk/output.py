@@ -6,20 +6,48 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import UnsupportedOperation
+from typing import TextIO
 
 from kwalk.errors import OutputError
+
+
+def open_streams() -> None:
+    """Open what a shell has closed (``>&-``): else the next file would be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
+    # Python has none for those that were closed; print() would turn from one to the other.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
+def settle(stream: TextIO) -> bool:
+    """Write what is left in a stream's buffer; where that can't be, say so by False.
+
+    Then what follows, as Python's own flush at exit, goes nowhere.
+    """
+    try:
+        stream.flush()
+    except OSError:
+        close(stream)
+        return False
+    return True
+
+
+def close(stream: TextIO) -> None:
+    """Let what is written to a stream from now on go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def encoded(text: str) -> bytes:
     """Return text as UTF-8; what is none of it, as in names of files, becomes a question mark."""
     return text.encode(errors="replace")
-
-
-def close_output() -> None:
-    """Let Python's own flush at exit go nowhere: it would complain once more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def write(text: str) -> bool:
@@ -33,14 +61,20 @@ def write_pieces(pieces: Sequence[bytes]) -> bool:
     :raises OutputError: if it cannot be written for another reason.
     """
     # One copy of many pieces; writev() would have the kernel take each by itself, at a higher cost.
-    rest = memoryview(b"".join(pieces))
+    data = b"".join(pieces)
+    try:
+        fd = sys.stdout.fileno()
+    except UnsupportedOperation:  # something else stands in for it, within a program
+        sys.stdout.write(data.decode())
+        return True
+    rest = memoryview(data)
     try:
         while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+            rest = rest[os.write(fd, rest) :]
     except BrokenPipeError:
-        close_output()
+        close(sys.stdout)
         return False
     except OSError as error:
-        close_output()
+        close(sys.stdout)
         raise OutputError(error) from error
     return True

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
+
+from kwalk.output import write
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,6 +27,13 @@ class Parser(argparse.ArgumentParser):
             called = _called(self, found)
             called.error(f"unrecognized arguments: {' '.join(unknown)}; see {called.prog} --help")
         return found
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print; help that cannot be written is an error."""
+        if file is sys.stdout:
+            write(message)
+        else:
+            super()._print_message(message, file)
 
     def first_argument(self, words: Sequence[str]) -> str | None:
         """Return the first word that is neither an option nor the value of one."""

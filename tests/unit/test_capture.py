@@ -370,8 +370,8 @@ def test_both_methods_stacks_of_an_event_come_together(engine: Engine) -> None:
     engine.count(2)
     with Capture("ip_rcv", ProbeOptions(Method.BOTH)) as capture:
         pairs = [
-            (walked.stack.addresses, helper and helper.stack.addresses)
-            for walked, helper in capture.read_both()
+            (walked and walked.addresses, helper and helper.addresses)
+            for _, walked, helper, _ in capture.pairs()
         ]
         ledger = capture.summary().ledger
     assert pairs == [((FUNC, A), (FUNC, B)), ((FUNC, C), None)]
@@ -384,7 +384,7 @@ def test_a_difference_is_shown_where_both_methods_stacks_are_read(engine: Engine
     engine.ring = [[engine.walked(A, flags=DIFFERS, stack_id=5, other=kernel)]]
     engine.count(1, checked=1, mismatches=1)
     with Capture("ip_rcv", ProbeOptions(Method.BOTH, verify=1)) as capture:
-        assert len(list(capture.read_both())) == 1
+        assert len(list(capture.pairs())) == 1
         summary = capture.summary()
     assert (summary.ledger.recorded, summary.ledger.balance) == (1, 0)
     assert sides(summary) == [((FUNC, A), (FUNC, B))]

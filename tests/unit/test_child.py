@@ -96,3 +96,79 @@ def test_its_outputs_go_elsewhere_and_it_has_nothing_to_read(tmp_path: Path) -> 
         it.go()
         wait(lambda: ended(it.pid))
     assert told.read_text() == "a\nb\n"
+
+
+def state(pid: int) -> str:
+    """As ps shows it; "" where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def number(path: Path) -> int:
+    """What a script has written, once it has."""
+    wait(lambda: path.exists() and path.read_text().endswith("\n"))
+    return int(path.read_text())
+
+
+DEAF = "trap '' TERM; echo $$ >{}; while :; do sleep 0.05; done"
+
+
+def test_one_that_does_not_heed_sigterm_is_killed_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kwalk.commands.child.GRACE_SECONDS", 0.2)
+    with Child(["sh", "-c", DEAF.format(tmp_path / "pid")]) as child:
+        child.go()
+        number(tmp_path / "pid")
+    assert capsys.readouterr().err == "kwalk: sh did not end within 0.2 s of SIGTERM: killed\n"
+    assert state(child.pid) == ""
+
+
+def test_one_that_is_stopped_ends_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    with Child(["sleep", "1000"]) as child:
+        child.go()
+        os.kill(child.pid, signal.SIGSTOP)
+        wait(lambda: state(child.pid) == "T")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_it_has_started_does_not_stay_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Child(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path / 'pid'}; wait"]) as child:
+        child.go()
+        started = number(tmp_path / "pid")
+    assert state(started) in ("", "Z")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("kwalk.commands.child.GRACE_SECONDS", 0.2)
+    deaf = DEAF.format(tmp_path / "deaf")
+    with Child(["sh", "-c", 'sh -c "$0" & wait', deaf]) as child:
+        child.go()
+        started = number(tmp_path / "deaf")
+    wait(lambda: state(started) in ("", "Z"))
+    assert "killed" in capsys.readouterr().err
+
+
+def test_what_it_leaves_when_it_ends_by_itself_is_left_alone(tmp_path: Path) -> None:
+    with Child(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path / 'pid'}"]) as child:
+        child.go()
+        wait(lambda: ended(child.pid))
+    started = number(tmp_path / "pid")
+    assert state(started) not in ("", "Z")
+    os.kill(started, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_it_stays_in_the_terminals_foreground_where_it_may_read_from_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, terminal: bool
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda fd: terminal)
+    with Child(["sleep", "1000"]) as child:
+        child.go()
+        assert os.getpgid(child.pid) == (os.getpgrp() if terminal else child.pid)
+    with (tmp_path / "out").open("wb") as out, Child(["sleep", "1000"], out.fileno()) as child:
+        child.go()
+        assert os.getpgid(child.pid) == child.pid
+    assert state(child.pid) == ""

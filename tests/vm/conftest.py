@@ -182,6 +182,14 @@ def without_caller(manual: Event) -> tuple[int, ...]:
     return addresses[:1] + addresses[2:]
 
 
+def both(capture: Capture) -> Iterator[tuple[Event, Event | None]]:
+    """Yield manual's and the helper's view of each event; None where the helper has lost it."""
+    for record, walked, stack, _ in capture.pairs():
+        if walked:
+            helper = Event(record.time_ns, record.who(), stack) if stack else None
+            yield Event(record.time_ns, record.who(), walked), helper
+
+
 def pairs(
     function: str, options: ProbeOptions, enough: Callable[[int], bool], seconds: float = 60
 ) -> tuple[list[tuple[Event, Event | None]], Summary]:
@@ -191,8 +199,8 @@ def pairs(
         deadline = time.monotonic() + seconds
         while not enough(len(found)) and time.monotonic() < deadline:
             time.sleep(0.1)
-            found += capture.read_both()
+            found += both(capture)
         capture.stop()
-        found += capture.read_both()
-        found += capture.read_both()
+        found += both(capture)
+        found += both(capture)
         return found, capture.summary()

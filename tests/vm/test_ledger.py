@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from conftest import ONE_OF_EACH_UNWINDER, call, ftrace_probe
+from conftest import ONE_OF_EACH_UNWINDER, both, call, ftrace_probe
 from sockets import traffic
 
 from kwalk.capture import Capture
@@ -61,11 +61,11 @@ def test_small_stack_map_loses_stacks_but_no_call(attach: str, frame_pointers: b
     with counted(FUNCTION) as independent, Capture(FUNCTION, options) as capture:
         for _ in range(3):
             traffic()
-            found += capture.read_both()
+            found += both(capture)
         time.sleep(SETTLE_SECONDS)  # delayed ACKs
         capture.stop()
-        found += capture.read_both()
-        found += capture.read_both()
+        found += both(capture)
+        found += both(capture)
         ledger = capture.summary().ledger
 
     different = {manual.stack for manual, _ in found}

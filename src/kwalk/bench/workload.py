@@ -46,11 +46,6 @@ class Workload:
         """What the rate is measured in; known once it has run."""
         return (self._metric.unit if self._metric else "") or "metric"
 
-    @property
-    def wall(self) -> bool:
-        """Whether nothing but the time it took can be measured."""
-        return self._metric is metrics.WALL
-
     def run(self) -> Sample:
         """Run it once.
 

@@ -4,16 +4,33 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from kwalk.errors import UsageError
+
+# For what has to be put in order at the end.
+GRACE_SECONDS = 2.0
+_LOOK_SECONDS = 0.02
 
 
 class Child:
     """A process that becomes the command once ``go`` is called.
 
-    Use it in a ``with``: it does not outlive that.
+    Use it in a ``with``: it does not outlive that. If it is still running then, it is ended by
+    SIGTERM, and by SIGKILL if it does not heed that.
+
+    It has a process group of its own, and is ended together with all that is left in that, such as
+    the background jobs of a shell. Ctrl-C is for kwalk alone then, which ends the group.
+
+    Where standard input is a terminal, it may be read, and the kernel stops whoever does that from
+    another group than the one in the foreground. That is kwalk's, with all of its pipeline, so the
+    command stays in it. Ctrl-C reaches it there, and what it has started; kwalk ends only itself.
 
     :param words: The command and its arguments.
     :param output: Where its outputs go, with nothing for it to read; None leaves both as they are.
@@ -24,10 +41,13 @@ class Child:
         self._output = output
         held, self._let_go = os.pipe()
         self._failure, failed = os.pipe()  # closed by a successful exec, as Python's pipes are
+        self._group = output is not None or not os.isatty(0)
         self.pid = os.fork()
         if not self.pid:
             os.close(self._let_go)
             self._become(held, failed)
+        if self._group:
+            os.setpgid(self.pid, self.pid)  # it is held: this comes before all that it does
         os.close(held)
         os.close(failed)
         self._status: int | None = None
@@ -57,9 +77,43 @@ class Child:
             if fd >= 0:
                 os.close(fd)
         self._let_go = self._failure = -1
-        if self._status is None:
-            os.kill(self.pid, signal.SIGTERM)
-            self._status = os.waitpid(self.pid, 0)[1]
+        if self._status is not None:
+            return
+        if not self._ends_within(0):
+            self._send(signal.SIGTERM)
+            self._send(signal.SIGCONT)  # it may have been stopped
+            if not (self._ends_within(GRACE_SECONDS) and self._alone_within(GRACE_SECONDS)):
+                self._send(signal.SIGKILL)
+                print(
+                    f"kwalk: {self._words[0]} did not end within {GRACE_SECONDS:g} s of SIGTERM: "
+                    "killed",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        # Not before: until then its number, and its group's, are nobody else's.
+        self._status = os.waitpid(self.pid, 0)[1]
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            (os.killpg if self._group else os.kill)(self.pid, number)
+
+    def _ends_within(self, seconds: float) -> bool:
+        fd = os.pidfd_open(self.pid)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        try:
+            return bool(poll.poll(seconds * 1000))
+        finally:
+            os.close(fd)
+
+    def _alone_within(self, seconds: float) -> bool:
+        """Whether all others of its group end in time."""
+        end = time.monotonic() + seconds
+        while self._group and _others(self.pid):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
 
     def go(self) -> None:
         """Let the command run.
@@ -85,3 +139,18 @@ class Child:
         if code < 0:
             return f"{self._words[0]} was ended by signal {-code}"
         return f"{self._words[0]} ended with exit code {code}" if code else ""
+
+
+def _others(group: int) -> bool:
+    """Whether any process of a group is running, besides its first."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal() or int(entry.name) == group:
+            continue
+        try:
+            # Behind the name: state, parent, group (proc_pid_stat(5)).
+            found = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(found[2]) == group and found[0] not in "ZX":
+            return True
+    return False

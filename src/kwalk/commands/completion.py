@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 SHELLS = ("bash", "zsh", "fish")
 _HOW = """\
@@ -34,10 +33,10 @@ class CompletionCommand:
         """Print the script."""
         from argcomplete.shell_integration import shellcode
 
+        from kwalk.output import write
+
         # Where nothing fits, no names of files in place of it.
-        sys.stdout.write(
-            shellcode(["kwalk"], shell=args.shell, complete_arguments=["-o", "nospace"]).lstrip()
-        )
+        write(shellcode(["kwalk"], shell=args.shell, complete_arguments=["-o", "nospace"]).lstrip())
         return 0
 
 

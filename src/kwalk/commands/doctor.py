@@ -23,14 +23,16 @@ class DoctorCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings; exit code 0 if tracing works here, 1 if not."""
+        from kwalk.commands import screen
+        from kwalk.output import write
         from kwalk.probe.survey import survey
         from kwalk.report import doctor
 
         result = survey(args.function)
         if args.format == "json":
-            doctor.print_json(result)
+            write(doctor.as_json(result))
         else:
-            doctor.print_text(result)
+            write(doctor.as_text(result, screen.width(60), screen.colors()))
         return 0 if result.method else 1
 
 

@@ -25,6 +25,7 @@ class FunctionsCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Print them in the order of their addresses; how many there are goes to stderr."""
         from kwalk.kernel.kallsyms import Kallsyms
+        from kwalk.output import write
         from kwalk.probe import selection, traceable
         from kwalk.probe.load import image
         from kwalk.report import functions
@@ -39,9 +40,9 @@ class FunctionsCommand:
                 found.setdefault(judged.target.address, judged)
         rows = sorted(found.values(), key=lambda judged: judged.target.address)
         if args.format == "json":
-            sys.stdout.write(functions.as_json(rows))
+            write(functions.as_json(rows))
         else:
-            sys.stdout.write(functions.as_text(rows))
+            write(functions.as_text(rows))
             sys.stderr.write(functions.numbers(rows, able.known))
         return 0
 

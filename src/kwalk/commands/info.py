@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from kwalk.commands import options
 
@@ -24,13 +23,14 @@ class InfoCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""
         from kwalk.commands.loading import load
+        from kwalk.output import write
         from kwalk.report import info
 
         profile = load(args.recording)
         if args.format == "json":
-            sys.stdout.write(json.dumps(info.as_data(profile), indent=2) + "\n")
+            write(json.dumps(info.as_data(profile), indent=2) + "\n")
         else:
-            sys.stdout.write(info.as_text(profile))
+            write(info.as_text(profile))
         return 0
 
 

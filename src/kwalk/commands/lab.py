@@ -16,6 +16,7 @@ from types import FrameType
 from kwalk.commands import values
 from kwalk.errors import UsageError
 from kwalk.lab import kernels
+from kwalk.output import write
 
 _LEAST_MEMORY = 256  # MiB; with less, Debian's kernels do not get as far as the command
 
@@ -152,7 +153,7 @@ class LabCommand:
 
     def _fetch(self, args: argparse.Namespace) -> int:
         for name in args.names:
-            print(f"{name}: {kernels.find(name).release}", flush=True)
+            write(f"{name}: {kernels.find(name).release}\n")
         return 0
 
     def _nmi(self, args: argparse.Namespace) -> int:
@@ -162,12 +163,17 @@ class LabCommand:
         return 0
 
     def _kernels(self) -> int:
+        import io
+        import sys
+
         from rich.console import Console
         from rich.table import Table
 
-        console = Console()
-        if not console.is_terminal:
-            console.width = 200  # a reader that is no terminal wants whole lines
+        from kwalk.commands import screen
+
+        # A reader that is no terminal wants whole lines.
+        width = screen.width(60) if sys.stdout.isatty() else 200
+        console = Console(file=io.StringIO(), width=width)
         table = Table(box=None, pad_edge=False)
         for title in ("NAME", "VERSION", "UNWINDER", "CACHED", "SOURCE"):
             table.add_column(title, no_wrap=True)
@@ -179,6 +185,7 @@ class LabCommand:
                 facts = ("-", kernels.expected_unwinder(name), "no")
             table.add_row(name, *facts, kernels.source(name))
         console.print(table)
+        write(console.file.getvalue())  # type: ignore[attr-defined]
         return 0
 
 

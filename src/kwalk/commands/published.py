@@ -51,5 +51,5 @@ def _run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
-    args = build_parser().parse(spell_out(sys.argv[1:] if argv is None else argv))
-    return guarded("bpf_get_stack_test", lambda: _run(args))
+    words = spell_out(sys.argv[1:] if argv is None else argv)
+    return guarded("bpf_get_stack_test", lambda: _run(build_parser().parse(words)))

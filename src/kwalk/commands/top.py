@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from kwalk.commands import choosing, options, values
 from kwalk.errors import OutputError
+from kwalk.output import write
 from kwalk.transport.abi import Output
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ class TopCommand:
             except OutputError as error:
                 failed = error
             profile = finish(session.capture, session.conclude)
-            if said:
-                _pass_on(said)
-            failed = failed or _print(profile, args.top or (LAST if screen else TOP))
+            failed = failed or _print(profile, args.top or (LAST if screen else TOP), said)
         for text in saved:
             print(f"kwalk: {text}", file=sys.stderr)
         symbolizer = session.capture.symbolizer
@@ -124,12 +123,16 @@ def _speaks_unicode() -> bool:
     return all(name.lower().startswith("utf") for name in encodings)
 
 
-def _print(profile: Profile, top: int) -> OutputError | None:
-    """Print the hottest stacks, as ``kwalk count`` does; return why that can't be."""
-    from kwalk.output import write
+def _print(profile: Profile, top: int, said: IO[bytes] | None) -> OutputError | None:
+    """Print the hottest stacks, as ``kwalk count`` does; return why that can't be.
+
+    :param said: What a command printed meanwhile comes first.
+    """
     from kwalk.report.count import Text
 
     try:
+        if said:
+            _pass_on(said)
         write(Text(False, top, profile.summary.unit).end(profile))
     except OutputError as error:
         return error
@@ -144,7 +147,7 @@ def _pass_on(said: IO[bytes]) -> None:
     if size > KEPT_BYTES:
         text = f"({size - KEPT_BYTES:,} bytes left out)\n" + text.partition("\n")[2]
     if text:
-        print(text, end="" if text.endswith("\n") else "\n", flush=True)
+        write(text if text.endswith("\n") else text + "\n")
 
 
 command = TopCommand()

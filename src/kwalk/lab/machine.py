@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kwalk.errors import KwalkError, NotSupported
+from kwalk.errors import KwalkError, NotSupported, OutputError
 from kwalk.lab import initramfs, kernels, kvm, qemu
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
 
@@ -91,8 +91,13 @@ def run(
 
 def _writer(stream: BinaryIO) -> Callable[[bytes], None]:
     def write(data: bytes) -> None:
-        stream.write(data)
-        stream.flush()
+        try:
+            stream.write(data)
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from error
 
     return write
 
