@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from kwalk.commands.budget import (
     busy_ns,
     step,
 )
+from kwalk.commands.options import FIRST_CHANCE
 from kwalk.ledger import Ledger, Summary
 from kwalk.probe.attach import PROGRAMS
 
@@ -61,7 +63,7 @@ def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
     taken_ns: float, reader_ns: float
 ) -> None:
     machine = Machine(20_000, taken_ns, reader_ns)
-    chance, costs = budgets.FIRST_CHANCE, []
+    chance, costs = FIRST_CHANCE, []
     for _ in range(30):
         before = machine.at
         costs.append(machine.run(0.5, chance))
@@ -72,7 +74,7 @@ def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
 
 
 def test_what_is_cheap_enough_is_taken_altogether() -> None:
-    machine, chance = Machine(100, 10_000), budgets.FIRST_CHANCE
+    machine, chance = Machine(100, 10_000), FIRST_CHANCE
     for _ in range(10):
         before = machine.at
         machine.run(0.5, chance)
@@ -121,7 +123,7 @@ class FakeCapture:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.chances = [budgets.FIRST_CHANCE]  # from the options of the command
+        self.chances = [FIRST_CHANCE]  # from the options of the command
         self.probe = SimpleNamespace(attach="fentry")
         self.scale = 42.0
 
@@ -135,7 +137,7 @@ class FakeCapture:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(budgets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -170,7 +172,8 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
 def test_what_it_says_can_go_elsewhere(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine, said = Machine(20_000, 10_000), []
+    machine = Machine(20_000, 10_000)
+    said: list[str] = []
     budget, capture = watched(machine, monkeypatch)
     budget.say = said.append
     machine.run(0.5, capture.chances[-1])

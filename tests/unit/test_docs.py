@@ -89,8 +89,13 @@ def error(
 
     def error(words: list[str]) -> str:
         ran = []
-        monkeypatch.setattr(cli, "guarded", lambda prog, body: ran.append(prog) or 0)
-        monkeypatch.setattr(published, "guarded", cli.guarded)
+
+        def guarded(prog: str, body: object) -> int:
+            ran.append(prog)
+            return 0
+
+        monkeypatch.setattr(cli, "guarded", guarded)
+        monkeypatch.setattr(published, "guarded", guarded)
         try:
             {"kwalk": cli.main, "bpf_get_stack_test": published.main}[words[0]](words[1:])
         except SystemExit as stop:

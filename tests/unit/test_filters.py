@@ -51,7 +51,12 @@ def mount(machine: Path, root: str = "/") -> None:
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *words: str) -> argparse.Namespace:
     seen: list[argparse.Namespace] = []
-    monkeypatch.setattr(count.command, "run", lambda args: seen.append(args) or 0)
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 0
+
+    monkeypatch.setattr(count.command, "run", run)
     assert main(["ip_rcv", *words]) == 0
     return seen[0]
 

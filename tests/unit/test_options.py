@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.choices import METHODS
 from kwalk.cli import main, spell_out
 from kwalk.commands import count, options, published, stream
 from kwalk.transport import tree
@@ -143,7 +144,7 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
     assert (counted.top, counted.format) == (None, "text")
     for args in parsed:
         assert not args.strict
-        assert options.METHODS[args.method] is None
+        assert METHODS[args.method] is None
         chosen = options.probe_options(args, Output.EVENT)
         assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
         assert (chosen.nodes, chosen.per) == (1 << 17, Per.NOTHING)

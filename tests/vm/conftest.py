@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,15 +110,13 @@ def _append(path: Path, text: str) -> None:
         os.close(fd)
 
 
-def start(*words: str, **keywords: object) -> subprocess.Popen[str]:
+def start(*words: str, **keywords: Any) -> subprocess.Popen[str]:
     """Start a script of the virtual environment, such as ``kwalk``."""
-    return subprocess.Popen(
-        [str(VENV / words[0]), *words[1:]],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **keywords,  # type: ignore[call-overload]
+    script, pipe = str(VENV / words[0]), subprocess.PIPE
+    process: subprocess.Popen[str] = subprocess.Popen(
+        [script, *words[1:]], text=True, stdout=pipe, stderr=pipe, **keywords
     )
+    return process
 
 
 def call(
@@ -140,8 +139,8 @@ def call(
                 os.dup2(err.fileno(), 2)
                 libbpf.lib.cache_clear()
                 code = main(words[1:])
-            except SystemExit as ended:
-                code = int(ended.code or 0)
+            except SystemExit as stop:
+                code = int(stop.code or 0)
             except BaseException:
                 traceback.print_exc()
             finally:

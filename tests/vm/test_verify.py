@@ -16,8 +16,9 @@ from verified import must_agree, names, verified
 from kwalk.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe import setting
+from kwalk.probe.attach import PROGRAMS, WAYS
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import PROGRAMS, WAYS, open_probe
+from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
 from kwalk.transport.abi import Method
