@@ -8,12 +8,10 @@ As root, where nothing else runs, such as in the lab, whose clock can count inst
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import re
 import signal
-import struct
 import sys
 import termios
 import threading
@@ -39,8 +37,7 @@ class Top:
         if not self._pid:
             os.environ["TERM"] = "xterm"
             os.execv(sys.executable, [sys.executable, "-m", "kwalk", *words])
-        size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, size)
+        termios.tcsetwinsize(self._fd, (LINES, COLUMNS))
         self._said = bytearray()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

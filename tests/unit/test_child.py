@@ -6,20 +6,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kwalk.commands.child import Child
 from kwalk.errors import UsageError
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from waiting import wait_for
 
 
 def ended(pid: int) -> bool:
@@ -33,7 +26,7 @@ def test_it_waits_until_it_is_let_go_and_is_the_same_process(tmp_path: Path) -> 
         time.sleep(0.1)
         assert not told.exists()
         child.go()
-        wait(lambda: ended(child.pid))
+        assert wait_for(lambda: ended(child.pid), 20, 0.005)
         assert int(told.read_text()) == child.pid
         assert child.note() == ""
     with pytest.raises(ChildProcessError):
@@ -47,7 +40,7 @@ def test_it_waits_until_it_is_let_go_and_is_the_same_process(tmp_path: Path) -> 
 def test_how_it_ended_is_told(script: str, note: str) -> None:
     with Child(["sh", "-c", script]) as child:
         child.go()
-        wait(lambda: ended(child.pid))
+        assert wait_for(lambda: ended(child.pid), 20, 0.005)
         assert child.note() == note
 
 
@@ -94,5 +87,5 @@ def test_its_outputs_go_elsewhere_and_it_has_nothing_to_read(tmp_path: Path) -> 
         Child(["sh", "-c", "cat; echo a; echo b >&2"], file.fileno()) as it,
     ):
         it.go()
-        wait(lambda: ended(it.pid))
+        assert wait_for(lambda: ended(it.pid), 20, 0.005)
     assert told.read_text() == "a\nb\n"
