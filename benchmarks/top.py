@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import signal
 import sys
 import termios
@@ -18,14 +17,13 @@ import threading
 import time
 
 from kwalk import __version__
-from kwalk.bench import own, workload
+from kwalk.bench import closing, own, workload
 from kwalk.bench.experiment import Experiment
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Tool
 from kwalk.report import bench
 
 COLUMNS, LINES = 80, 24
-_HEAD = re.compile(rb": ([\d,]+) calls = [\d,]+ stacks \+ ([\d,]+) lost  \(")
 
 
 class Top:
@@ -68,11 +66,10 @@ class Top:
         self._thread.join(60)
         os.waitpid(self._pid, 0)
         self._pid = 0
-        found = _HEAD.search(bytes(self._said))
-        if not found:
+        told = closing.from_text(self._said.decode(errors="replace"))
+        if not told:
             raise NotHere("it said nothing in the end")
-        hits, lost = (int(number.replace(b",", b"")) for number in found.groups())
-        return Outcome(hits, lost)
+        return Outcome(told.hits, told.lost, told.fallback)
 
     def kill(self) -> None:
         """As in ``Running``."""
