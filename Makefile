@@ -121,6 +121,9 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
+	$(VENV)/bin/mypy tests/*.py tests/unit
+	$(VENV)/bin/mypy tests/vm tests/vm_icount tests/vm_lockdown tests/long
+	$(VENV)/bin/mypy tests/vm_old
 	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
 
 format: $(STAMP)

@@ -8,26 +8,22 @@ As root, where nothing else runs, such as in the lab, whose clock can count inst
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
-import re
 import signal
-import struct
 import sys
 import termios
 import threading
 import time
 
 from kwalk import __version__
-from kwalk.bench import own, workload
+from kwalk.bench import closing, own, workload
 from kwalk.bench.experiment import Experiment
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Tool
 from kwalk.report import bench
 
 COLUMNS, LINES = 80, 24
-_HEAD = re.compile(rb": ([\d,]+) calls = [\d,]+ stacks \+ ([\d,]+) lost  \(")
 
 
 class Top:
@@ -39,8 +35,7 @@ class Top:
         if not self._pid:
             os.environ["TERM"] = "xterm"
             os.execv(sys.executable, [sys.executable, "-m", "kwalk", *words])
-        size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, size)
+        termios.tcsetwinsize(self._fd, (LINES, COLUMNS))
         self._said = bytearray()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -71,11 +66,10 @@ class Top:
         self._thread.join(60)
         os.waitpid(self._pid, 0)
         self._pid = 0
-        found = _HEAD.search(bytes(self._said))
-        if not found:
+        told = closing.from_text(self._said.decode(errors="replace"))
+        if not told:
             raise NotHere("it said nothing in the end")
-        hits, lost = (int(number.replace(b",", b"")) for number in found.groups())
-        return Outcome(hits, lost)
+        return Outcome(told.hits, told.lost, told.fallback)
 
     def kill(self) -> None:
         """As in ``Running``."""

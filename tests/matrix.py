@@ -81,13 +81,13 @@ def run(job: Job) -> Result:
             return Result(job, skipped=str(error))
         print(f"[{job.name}] {error}", flush=True)
         return Result(job, code=1)
-    words = [BIN / "kwalk", "lab", "run", "--kernel", job.kernel]
+    words = [str(BIN / "kwalk"), "lab", "run", "--kernel", job.kernel]
     words += ["--timeout", str(TIMEOUT_SECONDS), "--cpus", str(job.cpus)]
     words += ["--append", job.append] if job.append else []
     words += ["--icount"] if job.icount else []
     words += [
         "--",
-        BIN / "python",
+        str(BIN / "python"),
         "-m",
         "pytest",
         "-v",

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import select
-import signal
-import struct
 import sys
 import termios
-import time
-import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import pyte
+
+import forked
+from waiting import wait_for
 
 LEAVES = b"\x1b[?1049l"
 
@@ -44,25 +42,7 @@ class Screen:
         held, let_go = os.pipe()
         self.pid, self._fd = pty.fork()
         if not self.pid:
-            code = 99
-            try:
-                os.read(held, 1)
-                # New ones: pytest has put others in their place, and those of before may have
-                # been files, which a terminal is not.
-                for fd, name in enumerate(("stdin", "stdout", "stderr")):
-                    mode = "w" if fd else "r"
-                    file = open(fd, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
-                    setattr(sys, name, file)
-                os.environ |= {"TERM": "xterm"} | (env or {})
-                code = main()
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+            forked.finish(lambda: _run(main, held, {"TERM": "xterm"} | (env or {})))
         os.close(held)
         self._size(columns, lines)
         self.mode = self.now()
@@ -71,7 +51,7 @@ class Screen:
         self.status: int | None = None
 
     def _size(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        termios.tcsetwinsize(self._fd, (lines, columns))
 
     def __enter__(self) -> Screen:
         return self
@@ -80,8 +60,7 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            forked.kill(self.pid)
         os.close(self._fd)
 
     def now(self) -> list[Any]:
@@ -130,11 +109,15 @@ class Screen:
 
         :raises AssertionError: if it is not, with what is.
         """
-        deadline = time.monotonic() + seconds
-        while not shown():
+
+        def seen() -> bool:
+            if shown():
+                return True
             self._take(0.05)
             assert not self._closed, f"it has ended:\n{self.text}"
-            assert time.monotonic() < deadline, self.text
+            return False
+
+        assert wait_for(seen, seconds, 0), self.text
 
     def shows(self, text: str, seconds: float = 30) -> None:
         """Wait for a text."""
@@ -152,10 +135,21 @@ class Screen:
         return os.waitstatus_to_exitcode(self.status)
 
     def _wait(self, options: int, seconds: float) -> int:
-        deadline = time.monotonic() + seconds
-        while True:
+        def change() -> tuple[int, ...]:
             self._take(0.02)
-            pid, status = os.waitpid(self.pid, os.WNOHANG | options)
-            if pid:
-                return status
-            assert time.monotonic() < deadline, self.text
+            return forked.change(self.pid, options)
+
+        changed = wait_for(change, seconds, 0)
+        assert changed, self.text
+        return changed[0]
+
+
+def _run(main: Callable[[], int], held: int, env: dict[str, str]) -> int:
+    os.read(held, 1)
+    # New ones: pytest has put others in their place, and those of before may have been files,
+    # which a terminal is not.
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        file = open(fd, "w" if fd else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, name, file)
+    os.environ |= env
+    return main()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 
@@ -12,7 +12,7 @@ SLOW_SECONDS = 5
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print them; ``tests/matrix.py`` reads the cells."""
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if not isinstance(report, pytest.TestReport):
@@ -22,6 +22,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 for name, value in report.user_properties:
                     if name == "cell":
                         terminalreporter.write_line(f"cell: {value}")
-    for path, seconds in spent.most_common():
+    for path, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         if seconds > SLOW_SECONDS:
             terminalreporter.write_line(f"{seconds:6.0f} s {path}")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "vm"))
 
 from workloads import ALL

@@ -25,8 +25,8 @@ TIMEOUT_SECONDS = 3000
 def run(name: str) -> tuple[str, int, int, int]:
     """Return the kernel's name, its exit code, functions and comparisons."""
     script = "tests/long/random_functions.py"
-    words = [BIN / "kwalk", "lab", "run", "--kernel", name, "--timeout", str(TIMEOUT_SECONDS)]
-    words += ["--", BIN / "python", script]
+    words = [str(BIN / "kwalk"), "lab", "run", "--kernel", name, "--timeout", str(TIMEOUT_SECONDS)]
+    words += ["--", str(BIN / "python"), script]
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     log = RESULTS / f"long-{name}.log"
     with log.open("w") as out:
@@ -44,9 +44,9 @@ def main(names: Sequence[str]) -> int:
     RESULTS.mkdir(exist_ok=True)
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         results = list(pool.map(run, names or kernels.NAMES))
-    functions, checked = (sum(r[i] for r in results) for i in (2, 3))
+    functions, checked = sum(r[2] for r in results), sum(r[3] for r in results)
     print(f"together: {functions} functions, {checked:,} stacks compared")
-    return int(any(code for _, code, _, _ in results))
+    return int(any(code != 0 for _, code, _, _ in results))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import pytest
 from programs import python, temporary
 
 from kwalk import __version__
-from kwalk.bench import methods, own, tool
+from kwalk.bench import closing, methods, own, tool
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
 from kwalk.cli import build_parser
 from kwalk.commands import published
 from kwalk.errors import UsageError
 from kwalk.ledger import Ledger, Summary
+from kwalk.profile import Profile
 from kwalk.report import summary
+from kwalk.report.count import Json
+from waiting import wait_for
 
 
 def attached(process: Process) -> bool:
@@ -92,11 +96,9 @@ def test_its_cpu_time_is_that_of_all_its_threads() -> None:
     )
     process = Process(python(busy), attached, read)
     try:
-        deadline = time.monotonic() + 60
-        before = process.cpu_seconds()
-        while process.cpu_seconds() < before + 0.05 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert before + 0.05 <= process.cpu_seconds() < 60
+        enough = process.cpu_seconds() + 0.05
+        assert wait_for(lambda: process.cpu_seconds() >= enough, 60, 0.01)
+        assert process.cpu_seconds() < 60
         process.finish()
         assert process.cpu_seconds() == 0  # and no error
     finally:
@@ -176,6 +178,7 @@ def test_kwalk_is_run_by_a_command_line_that_it_takes(
     args = build_parser(command).parse_args(words)
     assert (args.name, args.functions) == (command, ["ip_rcv"])
     assert (args.method, args.attach) == ("helper", "kprobe")
+    assert args.format == ("json" if command == "count" else "text")
     assert made.version() == f"kwalk {__version__}"
 
 
@@ -195,12 +198,15 @@ def test_the_published_tool_is_run_by_a_command_line_that_it_takes(
     assert stop.value.code == 7
 
 
-def report(**ledger: Any) -> str:
-    return summary.as_text(Summary("ip_rcv", "manual", "fentry", "6.12", Ledger(**ledger)))
+def told(**ledger: Any) -> Summary:
+    return Summary("ip_rcv", "manual", "fentry", "6.12", Ledger(**ledger))
 
 
-def kwalks(text: str, first: str = "", rest: str = "", prints: bool = False) -> own.Kwalk:
-    """What stands in for kwalk: it prints this while it runs, and that when it is ended."""
+def kwalks(text: str, first: str = "", rest: str = "", prints: bool = True) -> own.Kwalk:
+    """What stands in for kwalk: it prints ``first`` while it runs, and the rest when it is ended.
+
+    :param text: For standard error.
+    """
     body = (
         f"say({first!r}); say('kwalk: tracing ip_rcv (manual by fentry); Ctrl-C ends\\n',"
         f" sys.stderr); wait(); say({rest!r}); say({text!r}, sys.stderr)"
@@ -216,27 +222,54 @@ def finished(made: own.Kwalk) -> Outcome:
         process.kill()
 
 
-def test_what_kwalk_saw_is_read_from_its_summary() -> None:
-    text = report(hits=1_234_567, recorded=1_233_567, lost={"ring_full": 900, "other": 100})
-    assert finished(kwalks(text)) == Outcome(1_234_567, 1000)
-    text = report(hits=3, recorded=3, fallback=2)
-    assert finished(kwalks(text)) == Outcome(3, 0, 2)
+@pytest.mark.parametrize(
+    ("ledger", "outcome"),
+    [
+        ({"hits": 5, "recorded": 3, "lost": {"filtered": 2}, "fallback": 2}, Outcome(5, 0, 2)),
+        ({"hits": 9, "recorded": 2, "lost": {"recursion": 3, "past_count": 4}}, Outcome(9, 3)),
+    ],
+)
+def test_what_kwalk_counted_is_read_from_its_json(ledger: dict[str, Any], outcome: Outcome) -> None:
+    report = Json(addresses=True, top=None)
+    # As at intervals: of its lines, the last is that of the whole.
+    rest = report.interval([], 1.0) + report.end(Profile([], told(**ledger)))
+    assert finished(kwalks("nothing to be read\n", rest=rest, prints=False)) == outcome
+
+
+@pytest.mark.parametrize("unit", ["calls", "samples", "calls + events"])
+@pytest.mark.parametrize("number", [0, 1, 1_234_567])
+def test_the_closing_sentence_is_read_as_it_is_written(unit: str, number: int) -> None:
+    lost = {"ring_full": number, "other": 1, "filtered": 2 * number}
+    found = told(hits=4 * number + 1, recorded=number, lost=lost, fallback=number)
+    text = "kwalk: tracing\n" + summary.as_text(replace(found, unit=unit))
+    assert closing.from_text(text) == (4 * number + 1, number, number + 1, number)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "{}\n", "[1]\n", "1\n", "ip_rcv\na\n"])
+def test_what_is_no_closing_is_taken_for_none(text: str) -> None:
+    assert closing.from_json(text) is None
+    assert closing.from_text(text) is None
 
 
 def test_of_kwalk_that_prints_one_is_told_how_much_it_printed_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(own, "CATCH_UP_SECONDS", 0.1)
-    text = report(hits=4, recorded=3, lost={"ring_full": 1})
+    text = summary.as_text(told(hits=4, recorded=3, lost={"ring_full": 1}))
     event = "ip_rcv\na\n\n"
-    assert finished(kwalks(text, event * 2, event, True)) == Outcome(4, 1, 0, shown=2)
+    assert finished(kwalks(text, event * 2, event)) == Outcome(4, 1, 0, shown=2)
     with pytest.raises(NotHere, match="it says 3 stacks, and has not printed as many"):
-        finished(kwalks(text, event, event, True))
+        finished(kwalks(text, event, event))
 
 
-def test_kwalk_that_fails_while_it_traces_says_why() -> None:
+@pytest.mark.parametrize("prints", [False, True])
+def test_kwalk_that_fails_while_it_traces_says_why(
+    monkeypatch: pytest.MonkeyPatch, prints: bool
+) -> None:
+    monkeypatch.setattr(own, "CATCH_UP_SECONDS", 0.1)
+    error = "kwalk: the output cannot be written: No space left on device\n  Hint.\n"
     with pytest.raises(NotHere) as reason:
-        finished(kwalks("kwalk: the output cannot be written: No space left on device\n  Hint.\n"))
+        finished(kwalks(error, prints=prints))
     assert "No space left on device" in str(reason.value)
 
 

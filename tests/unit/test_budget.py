@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,7 +137,7 @@ class FakeCapture:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(budgets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -171,7 +172,8 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
 def test_what_it_says_can_go_elsewhere(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine, said = Machine(20_000, 10_000), []
+    machine = Machine(20_000, 10_000)
+    said: list[str] = []
     budget, capture = watched(machine, monkeypatch)
     budget.say = said.append
     machine.run(0.5, capture.chances[-1])

@@ -6,20 +6,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kwalk.commands.child import Child
 from kwalk.errors import UsageError
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from waiting import wait_for
 
 
 def ended(pid: int) -> bool:
@@ -33,7 +26,7 @@ def test_it_waits_until_it_is_let_go_and_is_the_same_process(tmp_path: Path) -> 
         time.sleep(0.1)
         assert not told.exists()
         child.go()
-        wait(lambda: ended(child.pid))
+        assert wait_for(lambda: ended(child.pid), 20, 0.005)
         assert int(told.read_text()) == child.pid
         assert child.note() == ""
     with pytest.raises(ChildProcessError):
@@ -47,7 +40,7 @@ def test_it_waits_until_it_is_let_go_and_is_the_same_process(tmp_path: Path) -> 
 def test_how_it_ended_is_told(script: str, note: str) -> None:
     with Child(["sh", "-c", script]) as child:
         child.go()
-        wait(lambda: ended(child.pid))
+        assert wait_for(lambda: ended(child.pid), 20, 0.005)
         assert child.note() == note
 
 
@@ -94,7 +87,7 @@ def test_its_outputs_go_elsewhere_and_it_has_nothing_to_read(tmp_path: Path) -> 
         Child(["sh", "-c", "cat; echo a; echo b >&2"], file.fileno()) as it,
     ):
         it.go()
-        wait(lambda: ended(it.pid))
+        assert wait_for(lambda: ended(it.pid), 20, 0.005)
     assert told.read_text() == "a\nb\n"
 
 
@@ -108,7 +101,7 @@ def state(pid: int) -> str:
 
 def number(path: Path) -> int:
     """What a script has written, once it has."""
-    wait(lambda: path.exists() and path.read_text().endswith("\n"))
+    assert wait_for(lambda: path.exists() and path.read_text().endswith("\n"), 20, 0.005)
     return int(path.read_text())
 
 
@@ -130,7 +123,7 @@ def test_one_that_is_stopped_ends_all_the_same(capsys: pytest.CaptureFixture[str
     with Child(["sleep", "1000"]) as child:
         child.go()
         os.kill(child.pid, signal.SIGSTOP)
-        wait(lambda: state(child.pid) == "T")
+        assert wait_for(lambda: state(child.pid) == "T", 20, 0.005)
     assert capsys.readouterr().err == ""
 
 
@@ -147,14 +140,14 @@ def test_what_it_has_started_does_not_stay_behind(
     with Child(["sh", "-c", 'sh -c "$0" & wait', deaf]) as child:
         child.go()
         started = number(tmp_path / "deaf")
-    wait(lambda: state(started) in ("", "Z"))
+    assert wait_for(lambda: state(started) in ("", "Z"), 20, 0.005)
     assert "killed" in capsys.readouterr().err
 
 
 def test_what_it_leaves_when_it_ends_by_itself_is_left_alone(tmp_path: Path) -> None:
     with Child(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path / 'pid'}"]) as child:
         child.go()
-        wait(lambda: ended(child.pid))
+        assert wait_for(lambda: ended(child.pid), 20, 0.005)
     started = number(tmp_path / "pid")
     assert state(started) not in ("", "Z")
     os.kill(started, signal.SIGKILL)

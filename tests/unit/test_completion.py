@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,6 +18,7 @@ from kwalk.cli import COMMANDS, command_parser
 from kwalk.commands import completing
 from kwalk.kernel import cgroups, listed
 from kwalk.probe import wanted
+from screen import Screen
 
 KALLSYMS = b"""\
 ffffffff81000000 T _text
@@ -151,29 +150,23 @@ class Zsh:
     def __init__(self, folder: Path) -> None:
         self._answer = folder / "answer"
         (folder / "setup").write_text(ZSH)
-        self._pid, self._fd = pty.fork()
-        if not self._pid:
+
+        def run() -> NoReturn:
             os.chdir(folder)
             os.execvpe("zsh", ["zsh", "-f", "-i"], environment(HOME=str(folder)))
+
+        self.screen = Screen(run)
         self._wait("source ./setup; touch answer\n")
 
-    def _wait(self, text: str, seconds: float = 60) -> list[str]:
+    def _wait(self, text: str) -> list[str]:
         """Type it, and wait for what comes of it."""
         self._answer.unlink(missing_ok=True)
-        os.write(self._fd, text.encode())
-        seen, end = b"", time.monotonic() + seconds
-        while not self._answer.exists():
-            assert time.monotonic() < end, f"zsh said {seen!r}"
-            if select.select([self._fd], [], [], 0.05)[0]:
-                seen += os.read(self._fd, 1 << 16)
+        self.screen.press(text)
+        self.screen.until(self._answer.exists, 60)
         return self._answer.read_text().replace("\\", "").split()
 
     def __call__(self, line: str) -> list[str]:
         return self._wait(f"{line}\x18")
-
-    def close(self) -> None:
-        os.close(self._fd)
-        os.waitpid(self._pid, 0)
 
 
 @pytest.fixture(params=["bash", "zsh", "fish"])
@@ -184,8 +177,8 @@ def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterable[Ask]:
     (tmp_path / "folder").mkdir()
     if request.param == "zsh":
         zsh = Zsh(tmp_path)
-        yield zsh
-        zsh.close()
+        with zsh.screen:
+            yield zsh
     else:
         yield {"bash": bash, "fish": fish}[request.param](tmp_path)
 

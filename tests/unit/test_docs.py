@@ -20,6 +20,7 @@ from shown import blocks, kwalks, mentions
 
 from kwalk import cli
 from kwalk.commands import published
+from kwalk.parser import Parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -86,10 +87,9 @@ def error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
     """Let the real parsers have a command, and nothing be run; return what they object to."""
+    parse = Parser.parse
 
-    parse = cli.Parser.parse_args
-
-    def parse_only(self: cli.Parser, words: list[str]) -> None:
+    def parse_only(self: Parser, words: list[str]) -> None:
         parse(self, words)
         raise SystemExit(0)
 
@@ -98,7 +98,7 @@ def error(
             {"kwalk": cli.main, "bpf_get_stack_test": published.main}[words[0]](words[1:])
         return capsys.readouterr().err if stop.value.code else ""
 
-    monkeypatch.setattr(cli.Parser, "parse_args", parse_only)
+    monkeypatch.setattr(Parser, "parse", parse_only)
     return error
 
 

@@ -53,7 +53,12 @@ def mount(machine: Path, root: str = "/") -> None:
 def chosen(monkeypatch: pytest.MonkeyPatch, *words: str, child: int | None = None) -> Filters:
     """What these words of a command line come to."""
     seen: list[argparse.Namespace] = []
-    monkeypatch.setattr(count.command, "run", lambda args: seen.append(args) or 0)
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 0
+
+    monkeypatch.setattr(count.command, "run", run)
     assert main(["ip_rcv", *words]) == 0
     return probe_options(choosing.choices(seen[0]), Output.COUNT, child).filters
 

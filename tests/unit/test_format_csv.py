@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
+from collections import defaultdict
 from fractions import Fraction
 
 import pytest
@@ -29,8 +29,8 @@ def stacks(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 @given(profiles())
 def test_every_count_is_in_it(found: Profile) -> None:
-    sums: Counter[str] = Counter()
-    wanted: Counter[str] = Counter()
+    sums: dict[str, Fraction] = defaultdict(Fraction)
+    wanted: dict[str, Fraction] = defaultdict(Fraction)
     rows = stacks(table(report("csv", found)))
     for row in rows:
         sums[row["frames"]] += Fraction(row["calls"])

@@ -128,11 +128,11 @@ def test_every_count_is_in_it(found: Profile) -> None:
         for interval, _, number in found.timeline.rows():
             rows[begins[interval]] += number
         assert times == +rows
-    begins, rates = zip(*made.counters["all calls"], strict=True)
-    assert begins == (0.0, *found.timeline.ends)
+    starts, rates = zip(*made.counters["all calls"], strict=True)
+    assert starts == (0.0, *found.timeline.ends)
     assert rates[-1] == 0
     area = sum(rate * (end - begin) for rate, begin, end in
-               zip(rates, begins, begins[1:], strict=False))  # fmt: skip
+               zip(rates, starts, starts[1:], strict=False))  # fmt: skip
     assert area == pytest.approx(made.weights)
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def parsed(found: Profile, **options: Any) -> Any:
 def sums(data: Any, index: int = 0) -> dict[tuple[str, ...], Fraction]:
     """Calls of each stack of a profile, by the names of its functions, root first."""
     names = [frame["name"] for frame in data["shared"]["frames"]]
-    calls: Counter[tuple[str, ...]] = Counter()
+    calls: dict[tuple[str, ...], Fraction] = defaultdict(Fraction)
     chosen = data["profiles"][index]
     for sample, weight in zip(chosen["samples"], chosen["weights"], strict=True):
         calls[tuple(names[number] for number in sample)] += Fraction(weight)

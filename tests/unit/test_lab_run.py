@@ -21,6 +21,7 @@ from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import Options, initramfs, kernels, kvm, machine, qemu, run
 from kwalk.lab.kernels import Kernel
 from kwalk.lab.streams import ConsoleLog, Control, Output
+from waiting import wait_for
 
 TOKEN = b"abcab"
 
@@ -262,17 +263,17 @@ def test_killed_caller_takes_the_machine_along(log: Path, tmp_path: Path) -> Non
     pid = int(caller.stdout.readline())
     caller.kill()
     caller.communicate()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def gone() -> bool:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.02)
-    os.kill(pid, signal.SIGKILL)
-    pytest.fail("the machine outlived its caller")
+            return True
+        return state == "Z"
+
+    if not wait_for(gone, 10, 0.02):
+        os.kill(pid, signal.SIGKILL)
+        pytest.fail("the machine outlived its caller")
 
 
 def test_missing_qemu_names_the_package(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from kwalk import api
 from kwalk.choices import Choices, probe_options
 from kwalk.ledger import Ledger
 from kwalk.probe import wanted
+from kwalk.probe.filters import Filters
 from kwalk.transport.abi import DIFFERS, Method, Output, Per
 
 
@@ -197,9 +198,12 @@ def test_the_helper_streams_as_well(engine: Engine) -> None:
 
 def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[wanted.Wanted] = []
-    monkeypatch.setattr(
-        wanted.Wanted, "filters", lambda self, child: seen.append(self) or wanted.Filters()
-    )
+
+    def filters(self: wanted.Wanted, child: int | None) -> Filters:
+        seen.append(self)
+        return Filters()
+
+    monkeypatch.setattr(wanted.Wanted, "filters", filters)
     options = probe_options(
         {
             "method": "helper", "attach": "kprobe", "depth": 9, "per": "cpu", "pids": {7},

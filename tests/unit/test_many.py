@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from engine import SYMBOLS, Engine, words
-from planted import NODE_BYTES, A, B, C, D, record
+from planted import A, B, C, D, record
 
 from kwalk.capture import Capture
 from kwalk.events import Event
@@ -14,6 +14,7 @@ from kwalk.probe.options import ProbeOptions
 from kwalk.stack import Count, Frame
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import FALLBACK, NO_ADDRESS, Kind, Method, Output
+from kwalk.transport.tree import NODE_BYTES
 
 ONE, TWO = SYMBOLS.address("a"), SYMBOLS.address("b")
 

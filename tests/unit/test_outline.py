@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 from kwalk.report.outline import Line, outline, paths_to_top
 
 Tree = dict[str, Any]
-TREES = st.recursive(
-    st.just({}), lambda below: st.dictionaries(st.sampled_from("abcdx"), below, max_size=4)
+EMPTY: Tree = {}
+TREES: st.SearchStrategy[Tree] = st.recursive(
+    st.just(EMPTY), lambda below: st.dictionaries(st.sampled_from("abcdx"), below, max_size=4)
 )
 Named = tuple[str, Tree]
 
 
 def below(node: Named) -> list[Named]:
     # One object for each node, for they are told apart by identity.
-    return node[1].setdefault("", [(name, tree) for name, tree in node[1].items() if name])
+    kept: list[Named] = node[1].setdefault(
+        "", [(name, tree) for name, tree in node[1].items() if name]
+    )
+    return kept
 
 
 def nodes(node: Named) -> list[Named]:
@@ -27,7 +31,8 @@ def nodes(node: Named) -> list[Named]:
 
 
 def drawn(tree: Tree, **more: Any) -> list[str]:
-    lines: list[Line[Named]] = list(outline(("", tree), below, lambda node: node[0] != "x", **more))
+    root: Named = ("", tree)
+    lines: list[Line[Named]] = list(outline(root, below, lambda node: node[0] != "x", **more))
     return [line.lead + (line.node[0] if line.node else f"({len(line.hidden)})") for line in lines]
 
 

@@ -7,6 +7,7 @@ import io
 import random
 import time
 import tracemalloc
+from array import array
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -114,7 +115,7 @@ def test_10000_damaged_files_give_a_message_or_a_beginning() -> None:
     assert time.monotonic() - started < 100
 
 
-ONE = codec.array("I", [9999])
+ONE = array("I", [9999])
 GOOD = written(TICKS[:1], end=False)
 
 
@@ -128,7 +129,7 @@ GOOD = written(TICKS[:1], end=False)
         (Kind.NODES, b"\xff\xff\xff\xff"),
         (Kind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
         (Kind.TICK, b""),
-        (Kind.TICK, SECONDS.pack(2) + codec.pack_columns(ONE, codec.array("q", [1]))),
+        (Kind.TICK, SECONDS.pack(2) + codec.pack_columns(ONE, array("q", [1]))),
         (Kind.LEDGER, b"[]"),
         (Kind.LEDGER, b'{"ledger":{"hits":"many"}}'),
         (Kind.GROUPS, b"[[]]"),

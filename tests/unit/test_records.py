@@ -76,7 +76,7 @@ def test_keys_are_equal_where_but_the_time_differs(
     members: list[dict[str, Any]], more: int
 ) -> None:
     table = run(members + [members[0] | {"time_ns": n} for n in range(more if members else 0)])
-    beside = {"stack_id": 0, "other": 0, "time_ns": 0, "clock": b""}
+    beside: dict[str, Any] = {"stack_id": 0, "other": 0, "time_ns": 0, "clock": b""}
     timeless = [row._replace(**beside) for row in rows(table, brief=False)]
     keys = records.columns(table, brief=False).keys
     assert [timeless.index(row) for row in timeless] == [keys.index(key) for key in keys]

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import json
-import re
 from html import unescape
-from html.parser import HTMLParser
 
 import pytest
+from elements import Elements
 from paired import COSTS, DIFFERENT, LACKS, LOST, MANUAL, MANUAL_LOST, SAME, comparison
 from recorded import stack
 
@@ -194,41 +193,9 @@ def test_json_says_what_top_leaves_out() -> None:
     assert data["sides"]["helper"]["cost"] is None
 
 
-class Page(HTMLParser):
-    """Checks that tags are closed, and keeps cells by their classes."""
-
-    EMPTY = frozenset(["meta", "br"])
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[tuple[str, str]] = []
-        self.cells: list[tuple[str, str]] = []
-        self.sources: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.sources += [str(given[name]) for name in ("src", "href") if name in given]
-        if tag not in self.EMPTY:
-            self.open.append((tag, given.get("class") or ""))
-            if tag == "div":
-                self.cells.append((given.get("class") or "", ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1][0] == "div":
-            self.cells[-1] = (self.cells[-1][0], data)
-
-
-def test_the_page_marks_what_one_side_lacks_and_needs_nothing_else() -> None:
+def test_the_page_marks_what_one_side_lacks() -> None:
     text = as_html(ALL)
-    page = Page(text)
-    assert page.open == []
-    assert page.sources == []
-    assert not re.search(r"https?://|@import|url\(", text)
-    assert "$" not in text
+    page = Elements(text)
     of_pair = page.cells[page.cells.index(("head h", "helper")) :][:12]
     assert of_pair[4:6] == [("h gap", ""), ("m has", "one_core+0x10")]
     assert of_pair[6:8] == [("h both", "skb+0x10"), ("m both", "skb+0x10")]
@@ -252,7 +219,7 @@ def test_names_are_no_markup() -> None:
     page = as_html(hostile(name))
     assert "<script" not in page
     assert name in as_text(hostile(name), 300)
-    assert Page(page).open == []
+    assert Elements(page).found
 
 
 def test_only_the_first_pair_of_a_kind_lies_open() -> None:

@@ -453,7 +453,7 @@ def test_a_clock_that_was_never_set_is_no_negative_number(monkeypatch: pytest.Mo
     monkeypatch.setenv("TZ", "EST5")
     time.tzset()
     try:
-        monkeypatch.setattr(setting.time, "time_ns", time.monotonic_ns)
+        monkeypatch.setattr(time, "time_ns", time.monotonic_ns)
         assert 0 <= config()["midnight_ns"] < 86_400 * 10**9
     finally:
         monkeypatch.undo()

@@ -101,7 +101,7 @@ def test_both_stacks_of_an_event_are_seen_alike(
     sides: tuple[Side, Side],
     seen: tuple[Side, Side] | None,
 ) -> None:
-    stacks = [side and Stack(side) for side in sides]
+    stacks = [Stack(side) if side else None for side in sides]
     found = shape(through, until)
     pair = found.pair(*stacks)
     assert (pair and tuple(side and side.addresses for side in pair)) == seen

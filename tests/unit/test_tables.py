@@ -34,7 +34,7 @@ class Frame_:
 
 
 def test_there_is_a_row_a_stack_and_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame_))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame_))
     table = FOUND.to_pandas()
     assert table.rows == ROWS
     assert table.columns == ["count", "calls", "group", "frames", "truncated", "fallback"]
@@ -52,7 +52,7 @@ def test_pandas_takes_it() -> None:
 
 
 def test_without_pandas_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(KwalkError, match="pandas") as caught:
         FOUND.to_pandas()
     assert "pip install pandas" in caught.value.hint

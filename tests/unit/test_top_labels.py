@@ -107,7 +107,7 @@ def test_lines_differ_where_there_is_no_room_for_all_that_parts_them() -> None:
 @given(stacks())
 def test_different_stacks_have_different_lines(found: list[Stack]) -> None:
     lines = labels(found, ENOUGH, ENOUGH, MARKS).lines
-    texts = {}
+    texts: dict[str, set[object]] = {}
     for one, line in zip(found, lines, strict=True):
         # Frames that differ in their address only look the same everywhere.
         seen = tuple((f.name or f.address, f.offset if f.name else 0, f.module) for f in one.frames)

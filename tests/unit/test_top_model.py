@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorded import growing, summary
 from watched import IDLE, NGINX, READ, REDIS, SENT, counts, fed, type_in
 
-from kwalk.stack import Count
+from kwalk.stack import Count, Stack
 from kwalk.top.control import INTERVALS, Request, press
 from kwalk.top.model import Grouping, Model, Order
 from kwalk.top.prompt import Prompt, pattern_of
@@ -80,15 +80,18 @@ def test_estimates_that_become_less_are_no_negative_rates() -> None:
 
 def test_s_sorts_by_rate_total_and_name() -> None:
     model = fed(counts(100, 300, 3), counts(200, 301, 3))
-    assert [row.stack for row in model.rows()] == [READ, SENT, IDLE]
+
+    def seen() -> tuple[Order, list[Stack | None]]:
+        return model.order, [row.stack for row in model.rows()]
+
+    assert seen() == (Order.RATE, [READ, SENT, IDLE])
     press(model, "s")
-    assert model.order == Order.TOTAL
-    assert [row.stack for row in model.rows()] == [SENT, READ, IDLE]
+    assert seen() == (Order.TOTAL, [SENT, READ, IDLE])
     press(model, "s")
-    assert [row.stack for row in model.rows()] == [IDLE, READ, SENT]
+    assert seen() == (Order.NAME, [IDLE, READ, SENT])
     assert "name" in model.said
     press(model, "s")
-    assert model.order == Order.RATE
+    assert seen() == (Order.RATE, [READ, SENT, IDLE])
 
 
 def test_the_first_row_stays_selected_until_another_one_is_chosen() -> None:

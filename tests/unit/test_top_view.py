@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from kwalk.ledger import Ledger, Summary
 from kwalk.stack import Count, Group
 from kwalk.top import numbers
 from kwalk.top.control import press
+from kwalk.top.labels import Labels, labels
 from kwalk.top.lines import block
 from kwalk.top.look import ASCII, UNICODE, Look, bars, cells, cut, pad, paint, text_of
 from kwalk.top.model import Cost, Model
@@ -210,10 +212,12 @@ def test_it_always_fits(
 
 def test_lines_of_stacks_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    from kwalk.top import view as views
 
-    real = views.labels
-    monkeypatch.setattr(views, "labels", lambda *args: made.append(1) or real(*args))
+    def counted(*args: Any) -> Labels:
+        made.append(1)
+        return labels(*args)
+
+    monkeypatch.setattr("kwalk.top.view.labels", counted)
     model, view = fed(counts(2, 1)), View(UNICODE)
     first = view.draw(model, 80, 24)
     for found in (counts(2, 9), counts(30, 9)):  # they change places

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import forked
 from kwalk import cli, libbpf
 from kwalk.capture import Capture
 from kwalk.commands import published
@@ -24,6 +23,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
 from told import pytest_terminal_summary
+from waiting import wait_for
 
 __all__ = ["pytest_terminal_summary"]
 VENV = Path(sys.prefix) / "bin"
@@ -70,8 +70,9 @@ def redis() -> Iterator[None]:
         stdout=subprocess.DEVNULL,
     )
     ping = ["redis-cli", "ping"]
-    while subprocess.run(ping, capture_output=True, check=False).stdout != b"PONG\n":
-        time.sleep(0.1)
+    assert wait_for(
+        lambda: subprocess.run(ping, capture_output=True, check=False).stdout == b"PONG\n", 90
+    )
     load = subprocess.Popen(
         ["nice", "-n", "15", "redis-benchmark", "-t", "set", "-n", "100000000", "-q"],
         stdout=subprocess.DEVNULL,
@@ -109,15 +110,13 @@ def _append(path: Path, text: str) -> None:
         os.close(fd)
 
 
-def start(*words: str, **keywords: object) -> subprocess.Popen[str]:
+def start(*words: str, **keywords: Any) -> subprocess.Popen[str]:
     """Start a script of the virtual environment, such as ``kwalk``."""
-    return subprocess.Popen(
-        [str(VENV / words[0]), *words[1:]],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **keywords,  # type: ignore[call-overload]
+    script, pipe = str(VENV / words[0]), subprocess.PIPE
+    process: subprocess.Popen[str] = subprocess.Popen(
+        [script, *words[1:]], text=True, stdout=pipe, stderr=pipe, **keywords
     )
+    return process
 
 
 def call(
@@ -130,50 +129,25 @@ def call(
     """
     main = published.main if words[0] == "bpf_get_stack_test" else cli.main
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if not child:
-            code = 99
-            try:
-                os.environ.update(env or {})
-                sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-                os.dup2(out.fileno(), 1)
-                os.dup2(err.fileno(), 2)
-                libbpf.lib.cache_clear()
-                code = main(words[1:])
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        status: list[int] = []
 
-        def ended() -> bool:
-            pid, got = os.waitpid(child, os.WNOHANG)
-            status.extend([got] if pid else [])
-            return bool(pid)
+        def run() -> int:
+            os.environ.update(env or {})
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            libbpf.lib.cache_clear()
+            return main(words[1:])
 
-        if not wait_for(ended, timeout):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        child = forked.fork(run)
+        ended = wait_for(lambda: forked.change(child), timeout)
+        if not ended:
+            forked.kill(child)
             pytest.fail(f"{' '.join(words)} did not end in {timeout} s")
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode())
-    return os.waitstatus_to_exitcode(status[0]), texts[0], texts[1]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Wait until ``condition`` holds; return whether it does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    return os.waitstatus_to_exitcode(ended[0]), texts[0], texts[1]
 
 
 def without_caller(manual: Event) -> tuple[int, ...]:
@@ -196,10 +170,12 @@ def pairs(
     """Take manual and helper stacks of the same events until there are enough."""
     found: list[tuple[Event, Event | None]] = []
     with Capture(function, options) as capture:
-        deadline = time.monotonic() + seconds
-        while not enough(len(found)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-            found += both(capture)
+
+        def taken() -> bool:
+            found.extend(both(capture))
+            return enough(len(found))
+
+        wait_for(taken, seconds)
         capture.stop()
         found += both(capture)
         found += both(capture)

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from conftest import wait_for
 from test_places import instructions
 from verified import must_agree, names
 
@@ -24,6 +23,7 @@ from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
 from kwalk.stack import Stack
 from kwalk.transport.abi import Method
+from waiting import wait_for
 
 ENOUGH = 300
 SYSTEM_CALL = "do_syscall_64"

@@ -11,17 +11,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import call, only_on, start, wait_for
+from conftest import call, only_on, start
 from sockets import traffic
 from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
 from verified import names
 
+import forked
 from kwalk.capture import Capture
 from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
 from kwalk.stack import Count
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output, Per
+from waiting import wait_for
 
 
 def counts_of_traffic(options: ProbeOptions) -> tuple[list[Count], Summary, int]:
@@ -62,12 +64,14 @@ def test_counts_are_those_of_the_events(redis: None) -> None:
         Capture("ip_rcv", counting) as one,
         Capture("ip_rcv", ProbeOptions(Method.MANUAL, "fentry")) as other,
     ):
-        deadline = time.monotonic() + 60
-        while sum(events.values()) < 5000 and time.monotonic() < deadline:
-            time.sleep(0.1)
+
+        def read() -> bool:
             events.update(event.stack.addresses for event in other.read())
+            return events.total() >= 5000
+
+        wait_for(read, 60)
         other.stop()
-        events.update(event.stack.addresses for event in other.read())
+        read()
         one.stop()
         counts = {count.stack.addresses: count.count for count in one.counts()}
     hot = [stack for stack, number in events.items() if number > 500]
@@ -125,12 +129,12 @@ def test_depth_cuts_and_says_so() -> None:
 
 def test_processes_are_told_apart() -> None:
     def reads(number: int) -> int:
-        child = os.fork()
-        if not child:
+        def read() -> None:
             with open("/dev/zero", "rb", buffering=0) as file:
                 for _ in range(number):
                     file.read(1)
-            os._exit(0)
+
+        child = forked.fork(read)
         os.waitpid(child, 0)
         return child
 

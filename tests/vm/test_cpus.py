@@ -160,8 +160,8 @@ def test_counts_are_those_of_ftrace(attach: str, frame_pointers: bool) -> None:
     assert ledger.hits == independent > 500 * CPUS
 
     theirs: Counter[tuple[str, ...]] = Counter()
-    for frames, number in hist_stacks(measured.hist[0]).items():
-        theirs[from_function(frames)] += number
+    for traced, number in hist_stacks(measured.hist[0]).items():
+        theirs[from_function(traced)] += number
     # Frame-pointer unwinding lacks the direct caller unless it starts below the function.
     ours: Counter[tuple[str, ...]] = Counter()
     for count in counts:

@@ -12,8 +12,9 @@ from conftest import TRACING
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
+from kwalk.probe.attach import PROGRAMS
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import PROGRAMS, open_probe
+from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
 from kwalk.transport.abi import Method, Output

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import VENV, only_on, start, wait_for
+from conftest import VENV, only_on, start
+
+from waiting import wait_for
 
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
 KPROBES = Path("/sys/kernel/debug/kprobes/list")

@@ -6,19 +6,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import time
-from collections import Counter
 
 import pytest
 from conftest import call, only_on
-from verified import must_agree, names
+from verified import must_agree, names, verified
 
 from kwalk.capture import Capture
-from kwalk.ledger import Summary
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Stack
-from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
 from kwalk.transport.counters import online_cpus
 
@@ -28,24 +23,8 @@ _LIBC = ctypes.CDLL(None)
 _GETPPID = 110  # a system call that libc keeps no answer of
 
 
-def compared(
-    what: list[str], number: int, frequency: int | None = None
-) -> tuple[Summary, Counter[Stack], Symbolizer]:
-    """Trace under load until so many stacks have been compared."""
-    options = ProbeOptions(Method.MANUAL, verify=1, frequency=frequency)
-    stacks: Counter[Stack] = Counter()
-    with Capture(what, options) as capture:
-        deadline = time.monotonic() + 60
-        while sum(stacks.values()) < number and time.monotonic() < deadline:
-            time.sleep(0.1)
-            stacks.update(event.stack for event in capture.read())
-        capture.stop()
-        stacks.update(event.stack for event in capture.read())
-        return capture.summary(), stacks, capture.symbolizer
-
-
 def test_every_stack_of_a_tracepoint_is_the_kernels(redis: None) -> None:
-    summary, stacks, symbolizer = compared([SWITCH], 2000)
+    summary, stacks, symbolizer = verified([SWITCH], "auto", 2000)
     must_agree(summary, symbolizer)
     assert summary.attach == "raw_tp"
     for stack in stacks:
@@ -53,7 +32,7 @@ def test_every_stack_of_a_tracepoint_is_the_kernels(redis: None) -> None:
 
 
 def test_every_sample_is_the_kernels(redis: None) -> None:
-    summary, stacks, symbolizer = compared([], 1000, frequency=499)
+    summary, stacks, symbolizer = verified([], "auto", 1000, frequency=499)
     must_agree(summary, symbolizer)
     assert summary.unit == "samples"
     found = {name for stack in stacks for name in names(stack, symbolizer)}

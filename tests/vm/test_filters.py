@@ -21,9 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import call, only_on, wait_for
+from conftest import call, only_on
 from verified import names
 
+import forked
 from kwalk.capture import Capture
 from kwalk.kernel.cgroups import hierarchy
 from kwalk.ledger import Summary
@@ -33,6 +34,7 @@ from kwalk.probe.wanted import _cgroup, _netns
 from kwalk.stack import Group
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output, Per
+from waiting import wait_for
 
 pytestmark = only_on("debian-12")
 # Called by whoever sends, in a system call of its own.
@@ -58,17 +60,17 @@ class Sender:
     def __init__(self, comm: str, cpu: int, cgroup: Path, netns: bool = True) -> None:
         told, self._tell = os.pipe()
         self._hear, said = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            with contextlib.suppress(BaseException):
-                if netns:
-                    assert _LIBC.unshare(CLONE_NEWNET) == 0
-                    _loopback_up()
-                (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-                os.sched_setaffinity(0, {cpu})
-                Path("/proc/self/comm").write_text(comm)
-                self._serve(told, said)
-            os._exit(0)
+
+        def main() -> None:
+            if netns:
+                assert _LIBC.unshare(CLONE_NEWNET) == 0
+                _loopback_up()
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+            os.sched_setaffinity(0, {cpu})
+            Path("/proc/self/comm").write_text(comm)
+            self._serve(told, said)
+
+        self.pid = forked.fork(main)
         self.tid = int(os.read(self._hear, 64))
 
     @staticmethod
@@ -347,19 +349,18 @@ def test_only_stacks_through_a_caller_and_up_to_a_frame(senders: tuple[Sender, S
 @contextlib.contextmanager
 def flooded() -> Iterator[list[int]]:
     """Two processes on CPU 0 that send to themselves without end."""
-    pids: list[int] = []
-    for _ in range(2):
-        pids.append(os.fork())
-        if not pids[-1]:
-            os.sched_setaffinity(0, {0})
-            while True:
-                Sender._send(1000)
+
+    def flood() -> None:
+        os.sched_setaffinity(0, {0})
+        while True:
+            Sender._send(1000)
+
+    pids = [forked.fork(flood) for _ in range(2)]
     try:
         yield pids
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            forked.kill(pid)
 
 
 @pytest.mark.parametrize("by_daemon", [True, False])

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import only_on
@@ -69,7 +70,9 @@ def test_snapshots_grow_and_every_one_adds_up(reader: None, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("method", ["manual", "helper"])
-def test_a_stream_accounts_for_what_was_not_taken(reader: None, method: str) -> None:
+def test_a_stream_accounts_for_what_was_not_taken(
+    reader: None, method: Literal["manual", "helper"]
+) -> None:
     with kwalk.stream("vfs_read", method=method, pids=[os.getpid()]) as s:
         taken = list(s.events(count=50, duration=30))
         time.sleep(0.3)

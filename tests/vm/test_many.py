@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from conftest import TRACING, call, only_on
-from verified import must_agree
+from verified import must_agree, verified
 
 from kwalk.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
@@ -20,9 +18,9 @@ from kwalk.probe.attach import has_multi
 from kwalk.probe.load import image
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.selection import matching
-from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method, Output
+from waiting import wait_for
 
 # About ten thousand.
 MANY = ("*_get_*", "*_set_*", "*_read*", "*_write*", "*_init*", "vfs_*", "tcp_*", "udp_*", "ip_*")
@@ -86,19 +84,9 @@ def test_every_stack_of_many_functions_is_the_kernels(
 ) -> None:
     if way not in ways(symbols):
         pytest.skip("this kernel has no kprobe.multi (CONFIG_FPROBE)")
-    options = ProbeOptions(Method.MANUAL, way, verify=1)
-    stacks: Counter[Stack] = Counter()
-    with Capture(f"{place}tcp_v4_*", options) as capture:
-        assert capture.probe.functions > 10
-        deadline = time.monotonic() + 60
-        while sum(stacks.values()) < 3000 and time.monotonic() < deadline:
-            time.sleep(0.1)
-            stacks.update(event.stack for event in capture.read())
-        capture.stop()
-        stacks.update(event.stack for event in capture.read())
-        summary, symbolizer = capture.summary(), Symbolizer(capture.symbols)
+    summary, stacks, symbolizer = verified(f"{place}tcp_v4_*", way, 3000)
     must_agree(summary, symbolizer, fallback=0.001)
-    assert sum(stacks.values()) >= 3000
+    assert stacks.total() >= 3000
     firsts = {symbolizer.frames(stack)[0].name for stack in stacks}
     assert {"tcp_v4_rcv", "tcp_v4_do_rcv"} <= firsts
     assert all(name.startswith("tcp_v4_") for name in firsts)
@@ -139,12 +127,10 @@ def test_functions_of_one_name_are_all_traced(symbols: Kallsyms) -> None:
 
 @only_on("debian-sid")
 def test_many_thousand_probes_come_and_go() -> None:
-    before = Path("/sys/kernel/tracing/enabled_functions").read_text()
+    enabled = TRACING / "enabled_functions"
+    before = enabled.read_text()
     code, _, err = call("kwalk", "count", *MANY, "--duration", "1", "--top", "1", timeout=250)
     assert code == 0, err
     assert "unexplained" not in err
     print(err)
-    deadline = time.monotonic() + 20
-    while (after := Path("/sys/kernel/tracing/enabled_functions").read_text()) != before:
-        assert time.monotonic() < deadline, after[:1000]
-        time.sleep(0.5)
+    assert wait_for(lambda: enabled.read_text() == before, 20, 0.5), enabled.read_text()[:1000]

@@ -10,9 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from conftest import VENV, call, only_on, start, wait_for
+from conftest import VENV, call, only_on, start
 
 from kwalk.recording.files import load
+from waiting import wait_for
 
 pytestmark = only_on("debian-13")
 

@@ -6,23 +6,23 @@ from __future__ import annotations
 import errno
 import json
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import call, wait_for
+from conftest import call
 from verified import must_agree, names, verified
 
-from kwalk.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe import setting
+from kwalk.probe.attach import PROGRAMS, WAYS
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import PROGRAMS, WAYS, open_probe
+from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
 from kwalk.transport.abi import Method
 from kwalk.transport.counters import verified_insns
+from waiting import wait_for
 
 EVENTS = 20_000
 INNER = ["ip_rcv", "__netif_receive_skb_one_core"]
@@ -123,14 +123,8 @@ def test_a_self_check_that_holds_is_quiet(redis: None) -> None:
 
 
 def test_one_in_n_is_a_random_choice(redis: None) -> None:
-    options = ProbeOptions(Method.MANUAL, "fentry", verify=10)
-    with Capture("ip_rcv", options) as capture:
-        number, deadline = 0, time.monotonic() + 90
-        while number < 2000 and time.monotonic() < deadline:
-            number += sum(1 for _ in capture.read())
-        capture.stop()
-        number += sum(1 for _ in capture.read())
-        summary = capture.summary()
+    summary, stacks, _ = verified("ip_rcv", "fentry", 2000, every=10)
+    number = stacks.total()
     assert summary.verify
     assert summary.verify.every == 10
     assert number >= 2000

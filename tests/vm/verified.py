@@ -5,6 +5,7 @@ the functions on the way: kretprobes, the function-graph tracer, fexit programs.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -17,32 +18,36 @@ from kwalk.report import summary as reports
 from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import Method
+from waiting import wait_for
 
 
 def verified(
-    function: str,
+    function: str | list[str],
     attach: str,
     number: int,
     burst: Callable[[], object] = lambda: time.sleep(0.1),
     seconds: float = 90,
-) -> tuple[Summary, dict[Stack, int], Symbolizer]:
+    every: int = 1,
+    frequency: int | None = None,
+) -> tuple[Summary, Counter[Stack], Symbolizer]:
     """Trace until ``number`` stacks have been compared, or time is up.
 
     :param burst: Work that makes the function be called; done again and again.
     :return: The summary, each stack with its count, and what names their frames.
     """
-    options = ProbeOptions(Method.MANUAL, attach, verify=1)
-    stacks: dict[Stack, int] = {}
+    options = ProbeOptions(Method.MANUAL, attach, verify=every, frequency=frequency)
+    stacks: Counter[Stack] = Counter()
     with Capture(function, options) as capture:
 
         def read() -> None:
-            for event in capture.read():
-                stacks[event.stack] = stacks.get(event.stack, 0) + 1
+            stacks.update(event.stack for event in capture.read())
 
-        deadline = time.monotonic() + seconds
-        while sum(stacks.values()) < number and time.monotonic() < deadline:
+        def enough() -> bool:
             burst()
             read()
+            return stacks.total() >= number
+
+        wait_for(enough, seconds, 0)
         capture.stop()
         read()
         return capture.summary(), stacks, Symbolizer(capture.symbols)

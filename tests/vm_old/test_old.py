@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-KWALK = Path(sys.prefix) / "bin" / "kwalk"
+KWALK = str(Path(sys.prefix) / "bin" / "kwalk")
 TOO_OLD = "is too old: it has no bpf_loop()"
 
 

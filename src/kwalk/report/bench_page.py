@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from html import escape
-from importlib import resources
-from string import Template
 
 from kwalk.bench.results import Figures, Results, figures, rate_text
 from kwalk.report import bench
+from kwalk.report.page import escape, file, page, template
 
 _COLORS = 8  # classes c0 to c7 of the style sheet
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 760, 300, 52, 34
@@ -18,11 +16,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 760, 300, 52, 34
 
 def as_html(results: Results) -> str:
     """Return the page."""
-    template = Template(
-        resources.files("kwalk.report").joinpath("bench_page.html").read_text(encoding="utf-8")
-    )
-    return template.substitute(
-        title=escape(f"kwalk bench: {results.function}"),
+    body = template("bench_page.html").substitute(
         heading=escape(bench.title(results)),
         lead=escape(_lead(results)),
         bars=_bars(results),
@@ -30,6 +24,7 @@ def as_html(results: Results) -> str:
         latency=_latency(results),
         notes="".join(f"<li>{escape(note)}</li>" for note in bench.notes(results)),
     )
+    return page(f"kwalk bench: {results.function}", file("bench_page.css"), body)
 
 
 def _found(results: Results) -> list[tuple[int, str, Figures]]:
@@ -86,7 +81,7 @@ def _table(results: Results) -> str:
     known = {row.name: row for row in results.rows}
     if results.base:
         rate = statistics.median(sample.rate for sample in results.base)
-        lines.append(f"<tr><th>none</th><td>{escape(rate_text(rate))}</td></tr>")
+        lines.append(f"<tr><th>none</th><td>{escape(rate_text(rate))}</td>{'<td></td>' * 5}</tr>")
     for _, name, numbers in _found(results):
         row = known[name]
         events, lost = bench.event_counts(row)
@@ -116,7 +111,7 @@ def _latency(results: Results) -> str:
     highest = max(ms for latency in found.values() for ms in latency.values()) or 1.0
     tick = _round_step(highest / 4)
     most = tick * math.ceil(highest / tick)
-    step = (_WIDTH - _LEFT - 12) / max(len(shares) - 1, 1)
+    step = (_WIDTH - _LEFT - 20) / max(len(shares) - 1, 1)
 
     def x(share: float) -> float:
         return _LEFT + step * shares.index(share)

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib import resources
-from string import Template
-
 from kwalk.ledger import Ledger
 from kwalk.pairing import Comparison, Kind, Pair, Row, Sides, by_kind, events_of
 from kwalk.report import compare
 from kwalk.report.frame import frame_text
+from kwalk.report.page import escape, file, page, template
 from kwalk.report.summary import CAUSES, UNWANTED
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
@@ -22,12 +19,8 @@ def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> s
     :param top: Pairs of stacks to show of each kind, the most frequent.
     :param addresses: Show the address of each frame.
     """
-    template = Template(
-        resources.files("kwalk.report").joinpath("compare_page.html").read_text(encoding="utf-8")
-    )
     kinds = by_kind(comparison).items()
-    return template.substitute(
-        title=escape(f"kwalk compare: {comparison.function}"),
+    body = template("compare_page.html").substitute(
         heading=escape(compare.title(comparison)),
         subtitle=escape(compare.subtitle(comparison)),
         verdicts="".join(
@@ -39,6 +32,7 @@ def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> s
         ledger=_ledger(comparison),
         notes="".join(f"<li>{escape(note)}</li>" for note in compare.notes(comparison)),
     )
+    return page(f"kwalk compare: {comparison.function}", file("compare_page.css"), body)
 
 
 def _bars(comparison: Comparison) -> str:

@@ -141,15 +141,3 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
 def format_number(value: float) -> str:
     """Return a number of calls: whole ones exactly, scaled ones with a decimal place."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
-
-
-def clean(text: str) -> str:
-    """Return text without what neither HTML nor XML can hold: names of tasks can be any bytes."""
-    return "".join(
-        char
-        if char in "\t\n"
-        or (" " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd")
-        or char > "\uffff"
-        else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )

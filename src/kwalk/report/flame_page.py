@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from html import escape
-from importlib import resources
-from string import Template
 from typing import Any
 
 from kwalk.report import looks
+from kwalk.report import page as pages
 from kwalk.report.bars import Bar
-from kwalk.report.flame import FlameNode, Header, clean, format_number
+from kwalk.report.flame import FlameNode, Header, format_number
+from kwalk.report.page import escape, file, template
 
-_PACKAGE = "kwalk.report"
 _BAR_WIDTH, _BAR_HEIGHT = 1000, 100
 
 
@@ -43,21 +41,20 @@ def page(
         {"group": table.index(name, "group") if name else 0, "nodes": table.nodes(tree, change)}
         for name, tree in trees.items()
     ]
-    template = Template(_text("flame_page.html"))
-    yield template.substitute(
-        title=_html(f"{header.title} - kwalk"),
-        heading=_html(header.title),
+    css = template("flame_page.css").substitute(
+        light=_style(table, change, dark=False), dark=_style(table, change, dark=True)
+    )
+    body = template("flame_page.html").substitute(
+        heading=escape(header.title),
         facts="".join(
-            f"<div><dt>{_html(name)}</dt><dd>{_html(text)}</dd></div> "
+            f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div> "
             for name, text in header.facts
         ),
-        ledger="".join(f"<li>{_html(line)}</li>" for line in header.ledger),
+        ledger="".join(f"<li>{escape(line)}</li>" for line in header.ledger),
         timelines="".join(
             _timeline(label, list(bars), header.counted or header.unit)
             for label, bars in header.timelines
         ),
-        light=_style(table, change, dark=False),
-        dark=_style(table, change, dark=True),
         legend=_legend(table, change),
         data=_json(
             {
@@ -70,9 +67,10 @@ def page(
                 "trees": data,
             }
         ),
-        library=_text("assets/d3-flame-graph.min.js"),
-        script="".join(_text(f"assets/flame_{part}.js") for part in ("tree", "text", "page")),
+        library=file("assets/d3-flame-graph.min.js"),
+        script="".join(file(f"assets/flame_{part}.js") for part in ("tree", "text", "page")),
     )
+    yield pages.page(f"{header.title} - kwalk", css, body, scripts=True)
 
 
 class _Table:
@@ -164,7 +162,7 @@ def _legend(table: _Table, change: bool) -> str:
         )
     return "".join(
         f'<span><b style="background:var(--k{index * looks.SHADES + 1})"></b>'
-        f"{_html(found.what)}</span>"
+        f"{escape(found.what)}</span>"
         for index, (kind, found) in enumerate(looks.KINDS.items())
         if kind in table.kinds - {"all"}
     )
@@ -186,28 +184,19 @@ def _timeline(label: str, bars: list[Bar], unit: str) -> str:
             f"{bar.rate:,.0f}/s"
         )
         parts.append(
-            f'<g><title>{_html(title)}</title><path d="M{left:.2f} 0h{width:.2f}v{_BAR_HEIGHT}'
+            f'<g><title>{escape(title)}</title><path d="M{left:.2f} 0h{width:.2f}v{_BAR_HEIGHT}'
             f'h-{width:.2f}z"/><rect x="{left:.2f}" y="{_BAR_HEIGHT - height:.2f}" '
             f'width="{max(width - gap, 0.2):.2f}" height="{height:.2f}"/></g>'
         )
     name = f"{label}: " if label else ""
     return (
-        f"<figure><figcaption><span>{_html(name)}{_html(unit)} a second, at most {highest:,.0f}"
+        f"<figure><figcaption><span>{escape(name)}{escape(unit)} a second, at most {highest:,.0f}"
         f"</span><span>{end:,.1f} s</span></figcaption>"
         f'<svg viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{_html(name)}{_html(unit)} a second">{"".join(parts)}</svg></figure>'
+        f'aria-label="{escape(name)}{escape(unit)} a second">{"".join(parts)}</svg></figure>'
     )
 
 
 def _json(data: dict[str, Any]) -> str:
     """Return JSON for a script element: no name in it can end that element."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _html(text: str) -> str:
-    return escape(clean(text))
-
-
-def _text(name: str) -> str:
-    """Return a file of this package."""
-    return resources.files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 from collections.abc import Iterator
-from xml.sax.saxutils import escape
 
 from kwalk.report import looks
-from kwalk.report.flame import FlameNode, Header, clean, format_number
+from kwalk.report.flame import FlameNode, Header, format_number
+from kwalk.report.page import escape
 
 WIDTH = 1200
 ROW = 17
@@ -43,15 +43,15 @@ def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterat
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         f'viewBox="0 0 {WIDTH} {height}" role="img">\n'
-        f"<title>{_xml(header.title)}</title>\n<style>{_STYLE}{_colors(frames.kinds)}</style>\n"
+        f"<title>{escape(header.title)}</title>\n<style>{_STYLE}{_colors(frames.kinds)}</style>\n"
         f'<path d="M0 0h{WIDTH}v{height}H0z" fill="#fff"/>\n'
         f'<text class="title" x="{_EDGE}" y="{_EDGE + _TITLE}">'
-        f"{_xml(fitting(header.title, WIDTH - 2 * _EDGE, _TITLE))}</text>\n"
+        f"{escape(fitting(header.title, WIDTH - 2 * _EDGE, _TITLE))}</text>\n"
     )
     for index, line in enumerate(caption):
         y = _EDGE + _TITLE + 6 + (_CAPTION + 4) * (index + 1)
         kind = "caption" if line in header.ledger[:1] else "soft"
-        yield f'<text class="{kind}" x="{_EDGE}" y="{y}">{_xml(line)}</text>\n'
+        yield f'<text class="{kind}" x="{_EDGE}" y="{y}">{escape(line)}</text>\n'
     for node, left, width, row in frames.drawn:
         y = top + ROW * (row if callers else frames.rows - 1 - row)
         if row:
@@ -66,7 +66,7 @@ def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterat
     for kind, what in legend:
         yield (
             f'<rect class="{kind}1" x="{x:.0f}" y="{y - 10}" width="12" height="12"/>'
-            f'<text class="soft" x="{x + 17:.0f}" y="{y}">{_xml(what)}</text>\n'
+            f'<text class="soft" x="{x + 17:.0f}" y="{y}">{escape(what)}</text>\n'
         )
         x += 17 + _CAPTION * _LETTER * len(what) + 22
     yield "</svg>\n"
@@ -111,9 +111,9 @@ def _kind(node: FlameNode) -> str:
 
 def _frame(name: str, title: str, kind: str, left: float, width: float, y: int) -> str:
     text = fitting(name, width - 6, _SMALL)
-    label = f'<text x="{left + 3:.1f}" y="{y + 12}">{_xml(text)}</text>' if text else ""
+    label = f'<text x="{left + 3:.1f}" y="{y + 12}">{escape(text)}</text>' if text else ""
     return (
-        f'<g><title>{_xml(title)}</title><rect class="{kind}" '
+        f'<g><title>{escape(title)}</title><rect class="{kind}" '
         f'x="{left:.2f}" y="{y}" width="{width:.2f}" height="{ROW}"/>{label}</g>\n'
     )
 
@@ -166,7 +166,3 @@ def _colors(kinds: set[str]) -> str:
         if kind in kinds
         for number in range(looks.SHADES)
     )
-
-
-def _xml(text: str) -> str:
-    return escape(clean(text))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import forked
 from workloads.surroundings import Burst
 
 SECONDS = 0.4
@@ -41,18 +42,15 @@ def children(*actions: Callable[[], object]) -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def _child(action: Callable[[], object]) -> Iterator[int]:
-    pid = os.fork()
-    if not pid:
-        try:
-            while True:
-                action()
-        finally:
-            os._exit(1)
+    def loop() -> None:
+        while True:
+            action()
+
+    pid = forked.fork(loop)
     try:
         yield pid
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        forked.kill(pid)
 
 
 @contextlib.contextmanager
