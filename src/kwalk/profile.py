@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from kwalk.ledger import Summary
-from kwalk.stack import Count
+from kwalk.stack import Count, Group, Stack
 
 
 @dataclass
@@ -35,6 +35,21 @@ class Timeline:
     def rows(self) -> Iterator[tuple[int, int, int]]:
         """Iterate over (index of the interval, index of the count, number)."""
         return zip(self.intervals, self.counts, self.numbers, strict=True)
+
+
+def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
+    """Return one count for each stack and group, and at which place each count is in it."""
+    places: dict[tuple[Stack, Group | None], int] = {}
+    found: list[Count] = []
+    order = []
+    for count in counts:
+        place = places.setdefault((count.stack, count.group), len(found))
+        order.append(place)
+        if place == len(found):
+            found.append(count)
+        else:
+            found[place] = found[place].plus(count)
+    return found, order
 
 
 @dataclass

@@ -197,6 +197,36 @@ def test_everything_in_a_summary_comes_back() -> None:
     assert found == wanted
 
 
+def test_keys_that_are_the_same_are_added_up() -> None:
+    """Of whatever made them two: the keys, the nodes, the frames or the groups."""
+    frames = b'[["ip_rcv",0,"",1],["a",16,"",2],["a",16,"",2]]'
+    nodes = codec.array("I", [0, 1, 1, 1]), codec.array("I", [0, 1, 2, 1])
+    keys = codec.array("I", [2, 3, 4, 2, 2]), codec.array("I", [0, 0, 0, 0, 1])
+    groups = codec.array("I", [1, 1, 2, 1, 1])
+    rows = codec.array("I", [0, 1, 2, 3, 4]), codec.array("q", [1, 2, 4, 8, 16])
+    calls = codec.array("d", [1.5, 2.0, 4.0, 8.0, 16.0])
+    found = summary([Count(A, 31)])
+    profile = reread(
+        MAGIC
+        + pack(Kind.FRAMES, frames)
+        + pack(Kind.NODES, codec.pack_columns(*nodes))
+        + pack(Kind.GROUPS, b'[["cpu",1,""],["cpu",1,""]]')
+        + pack(Kind.KEYS, codec.pack_columns(*keys, groups))
+        + pack(Kind.TICK, SECONDS.pack(1) + codec.pack_columns(*rows, calls))
+        + pack(Kind.TICK, SECONDS.pack(2) + codec.pack_columns(rows[0][:1], rows[1][:1], calls[:1]))
+        + pack(Kind.LEDGER, codec.to_json(codec.summary_data(found)))
+        + pack(Kind.END, b"")
+    )
+    assert [(c.count, c.calls, c.stack.truncated) for c in profile] == [
+        (16, 15.5, False),
+        (16, 16.0, True),
+    ]
+    numbers: Counter[tuple[int, int]] = Counter()
+    for interval, index, number in profile.timeline.rows():
+        numbers[interval, index] += number
+    assert numbers == {(0, 0): 15, (1, 0): 1, (0, 1): 16}
+
+
 def million() -> bytes:
     """20,000 stacks of 20 frames, all of them counted in each of 50 seconds."""
     groups = [Group("pid", number, f"task{number}") for number in range(10)]

@@ -87,6 +87,25 @@ def test_of_part_of_a_timeline_the_rest_is_in_the_last_interval() -> None:
     assert merged.seconds == 2.0
 
 
+def test_equal_stacks_are_added_up_however_often_it_is_saved() -> None:
+    twin = stack("ip_rcv", "a", "main")
+    group = Group("cpu", 1, "")
+    found = profile(Count(A, 5, group), Count(twin, 7, group), Count(A, 2, group), Count(B, 1))
+    for _ in range(3):
+        found = saved(found)
+        assert [(count.count, count.group) for count in found] == [(1, None), (14, group)]
+        assert found.summary.ledger.recorded == 15
+        assert sorted(by_interval(found).values()) == [1, 14]
+
+
+def test_equal_stacks_stand_for_the_calls_of_all_of_them() -> None:
+    twin = stack("ip_rcv", "a", "main")
+    found = profile(Count(A, 5, None, 50.5), Count(twin, 7, None, 7.0), Count(A, 1, None, 2.5))
+    for _ in range(3):
+        found = saved(found)
+        assert [(count.count, count.calls) for count in found] == [(13, 60.0)]
+
+
 @given(profiles(), st.data())
 def test_a_copy_that_is_cut_off_still_adds_up(found: Profile, data: st.DataObject) -> None:
     pieces = bytearray()

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import struct
 from array import array
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from kwalk.ledger import Summary
-from kwalk.profile import Profile, Timeline
+from kwalk.profile import Profile, Timeline, added_up
 from kwalk.recording import codec
 from kwalk.recording.blocks import MAGIC, Broken, BrokenRecording, Kind, blocks
 from kwalk.recording.writer import SECONDS
@@ -138,22 +139,27 @@ class _Reader:
                 f"the recording is not whole ({reason}): this is what there is of its first "
                 f"{seconds:.0f} s"
             )
-        stacks: dict[tuple[int, int], Stack] = {}
-        counts = []
-        for index, (node, flags, group) in enumerate(self._keys[: self._settled]):
-            stack = stacks.get((node, flags))
-            if stack is None:
-                stack = stacks[node, flags] = self._stack(node, flags)
-            counts.append(
-                Count(stack, self._totals[index], self._groups[group], self._calls.get(index))
-            )
+        counts, rows = added_up(self._counts())
         order = sorted(range(len(counts)), key=lambda index: counts[index].calls)
-        place = array("I", bytes(4 * len(order)))
+        place = [0] * len(order)
         for new, old in enumerate(order):
             place[old] = new
         timeline = self._timeline
-        timeline.counts = array("I", map(place.__getitem__, timeline.counts))
+        timeline.counts = array("I", map([place[row] for row in rows].__getitem__, timeline.counts))
         return Profile([counts[index] for index in order], summary, timeline, self._facts)
+
+    def _counts(self) -> Iterator[Count]:
+        """Yield the count of each key; equal stacks are one object, whatever nodes they have."""
+        stacks: dict[tuple[int, int], Stack] = {}
+        equal: dict[tuple[tuple[Frame, ...], int], Stack] = {}
+        for index, (node, flags, group) in enumerate(self._keys[: self._settled]):
+            stack = stacks.get((node, flags))
+            if stack is None:
+                made = self._stack(node, flags)
+                stack = stacks[node, flags] = equal.setdefault(
+                    (made.frames, codec.flags(made)), made
+                )
+            yield Count(stack, self._totals[index], self._groups[group], self._calls.get(index))
 
     def _stack(self, node: int, flags: int) -> Stack:
         frames = []

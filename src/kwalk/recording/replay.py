@@ -3,23 +3,29 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kwalk.ledger import Ledger, Summary
-from kwalk.profile import Profile, Timeline
+from kwalk.profile import Profile, Timeline, added_up
 from kwalk.recording.writer import Writer
 
 
 def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
     """Write all of it, interval by interval.
 
-    What is counted in no interval, as in a profile without a timeline, belongs to the last.
+    Counts of one stack in one group are added up. What is counted in no interval, as in a profile
+    without a timeline, belongs to the last.
 
     :param write: Takes the bytes.
     """
     writer = Writer(write, profile.facts)
-    counts, timeline = profile.counts, profile.timeline
+    counts, places = added_up(profile)
+    timeline = profile.timeline
+    if len(counts) < len(places):
+        moved = array("I", map(places.__getitem__, timeline.counts))
+        timeline = replace(timeline, counts=moved)
     sums = [0] * len(counts)
     so_far = Ledger(hits=profile.summary.ledger.hits)
 

@@ -32,12 +32,9 @@ def cut(profile: Profile, top: int | None) -> Profile:
         places.append(place.setdefault(group, len(place)))
         sofar = merged.get(group)
         if sofar is None:
-            merged[group] = Count(stack, count.count, group, count.scaled)
-            continue
-        scaled = None
-        if count.scaled is not None or sofar.scaled is not None:
-            scaled = sofar.calls + count.calls
-        merged[group] = Count(stack, sofar.count + count.count, group, scaled)
+            merged[group] = replace(count, stack=stack)
+        else:
+            merged[group] = sofar.plus(count)
     kept = profile.counts[first:]
     places.extend(range(len(merged), len(merged) + len(kept)))
     timeline = profile.timeline
