@@ -27,7 +27,8 @@ def merge(profiles: Sequence[Profile]) -> Profile:
 
     Stacks are the same where their frames' names, offsets and modules are, and the marks
     ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
-    and group, ledgers by cause. Timelines lie one behind the other, without what lay between.
+    and group, ledgers by cause. Timelines lie one behind the other, without what lay between; what
+    is in no timeline is in the last interval, if there is one.
 
     :raises UsageError: if there is none.
     """
@@ -40,7 +41,10 @@ def merge(profiles: Sequence[Profile]) -> Profile:
     for profile, rows in zip(profiles, places, strict=True):
         _append(timeline, profile.timeline, [order[row] for row in rows])
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
-    return Profile(counts, summary, timeline, _facts(profiles))
+    merged = Profile(counts, summary, timeline, _facts(profiles))
+    # Of those without a timeline.
+    merged.timeline = merged.whole_timeline()
+    return merged
 
 
 def _key(stack: Stack) -> _Key:

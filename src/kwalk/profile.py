@@ -36,6 +36,13 @@ class Timeline:
         """Iterate over (index of the interval, index of the count, number)."""
         return zip(self.intervals, self.counts, self.numbers, strict=True)
 
+    def totals(self) -> list[int]:
+        """Return how many events were counted in each interval."""
+        totals = [0] * len(self.ends)
+        for interval, number in zip(self.intervals, self.numbers, strict=True):
+            totals[interval] += number
+        return totals
+
 
 def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
     """Return one count for each stack and group, and at which place each count is in it."""
@@ -81,6 +88,23 @@ class Profile:
     def seconds(self) -> float:
         """How long it took; 0 where that was not recorded."""
         return self.timeline.ends[-1] if self.timeline.ends else 0.0
+
+    def whole_timeline(self) -> Timeline:
+        """Return the timeline; what none of its rows holds is in the last interval, if any."""
+        timeline = self.timeline
+        left = [count.count for count in self.counts]
+        for index, number in zip(timeline.counts, timeline.numbers, strict=True):
+            left[index] -= number
+        late = [index for index, number in enumerate(left) if number]
+        if not late or not timeline.ends:
+            return timeline
+        last = array("I", [len(timeline.ends) - 1]) * len(late)
+        return Timeline(
+            timeline.ends,
+            timeline.intervals + last,
+            timeline.counts + array("I", late),
+            timeline.numbers + array("q", [left[index] for index in late]),
+        )
 
     def __add__(self, other: Profile) -> Profile:
         """See ``merging.merge``."""

@@ -151,6 +151,17 @@ def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:
     assert all(calls in (3, 4) for calls in made.samples.values())
 
 
+def test_what_no_row_holds_is_in_the_last_second() -> None:
+    found = reread(written([[Count(stack("ip_rcv", "a"), 2)], [Count(stack("ip_rcv", "a"), 3)]]))
+    found.counts.append(Count(stack("ip_rcv", "b"), 7))
+    made = Decoded(report("perfetto", found))
+    assert made.samples == {
+        (0.0, "", ("a", "ip_rcv")): 2,
+        (1.0, "", ("a", "ip_rcv")): 3,
+        (1.0, "", ("b", "ip_rcv")): 7,
+    }
+
+
 def test_without_a_timeline_it_is_one_time() -> None:
     made = Decoded(report("perfetto", profile(Count(stack("ip_rcv", "a"), 5))))
     assert made.samples == {(0.0, "", ("a", "ip_rcv")): 5}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import BASE, frame, profile, profiles, stack
+from recorded import BASE, frame, profile, profiles, reread, stack, written
 
 import kwalk
 from kwalk.errors import UsageError
@@ -145,6 +145,16 @@ def test_what_differs_is_told() -> None:
     )
     assert "  lost: 5 ring_full: " in text
     assert merged.summary.ledger.uncounted == ["misses of kprobes"]
+
+
+def test_what_no_timeline_holds_is_in_the_last_interval() -> None:
+    timed = reread(written([[Count(A, 5)], [Count(A, 6)]]))
+    merged = kwalk.merge(profile(Count(B, 7)), timed, profile(Count(A, 4)))
+    assert merged.timeline.ends == [1.0, 2.0]
+    assert merged.timeline.totals() == [5, 12]
+    rows = {(i, merged.counts[c].count): n for i, c, n in merged.timeline.rows()}
+    assert rows == {(0, 10): 5, (1, 10): 4, (1, 7): 7}
+    assert not (profile(Count(A, 1)) + profile(Count(B, 1))).timeline
 
 
 def test_alike_nothing_is_told_of_it() -> None:

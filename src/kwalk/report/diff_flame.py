@@ -38,9 +38,7 @@ def _header(diff: Diff, options: Options) -> Header:
         facts=_facts(*(dict(facts(side.profile)) for _, side in sides)),
         ledger=[line.strip() for line in text.splitlines() if line.strip()],
         timelines=[
-            (label, bars(side.profile.timeline))
-            for label, side in sides
-            if side.profile.timeline.ends
+            (label, bars(side.profile)) for label, side in sides if side.profile.timeline.ends
         ],
         unit=diff.unit,
         counted=diff.after.profile.summary.unit,

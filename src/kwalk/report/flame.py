@@ -112,7 +112,7 @@ def header(profile: Profile, options: Options) -> Header:
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
         ledger=lines + shown(profile, options)[1],
-        timelines=[("", bars(profile.timeline))] if profile.timeline.ends else [],
+        timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
     )
 
