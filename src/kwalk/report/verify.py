@@ -38,7 +38,8 @@ def lines(verify: Verify, symbolizer: Symbolizer | None) -> list[str]:
             "which kwalk has"
         )
     for cause, number in verify.kernel_wrong.items():
-        found.append(f"  verify: {number:,} of the kernel's are wrong: {KERNEL_WRONG[cause]}")
+        why = KERNEL_WRONG.get(cause, cause)  # a later version may know more
+        found.append(f"  verify: {number:,} of the kernel's are wrong: {why}")
     if symbolizer:
         for number, difference in enumerate(verify.differences, 1):
             found.append(f"  difference {number}: the walk on the left, the kernel on the right")
