@@ -195,6 +195,7 @@ def test_what_is_known_of_the_capture_is_in_it() -> None:
     entries = {entry.name: entry for entry in ledger.dict_entries}
     assert (entries["hits"].int_value, entries["recorded"].int_value) == (1001, 1000)
     assert [(e.name, e.int_value) for e in entries["lost"].dict_entries] == [("recursion", 1)]
+    assert entries["balance"].int_value == 0
     (process,) = [p.track_descriptor.process for p in made.trace.packet
                   if p.track_descriptor.HasField("process")]  # fmt: skip
     assert process.process_name == "A title"

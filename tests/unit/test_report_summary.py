@@ -141,6 +141,7 @@ def test_data_is_json_of_a_fixed_schema() -> None:
         "method": "manual",
         "attach": "fentry",
         "kernel": "6.12.107",
+        "unit": "calls",
         "ledger": {
             "hits": 4,
             "recorded": 3,
@@ -148,6 +149,7 @@ def test_data_is_json_of_a_fixed_schema() -> None:
             "truncated": 2,
             "fallback": 1,
             "uncounted": ["something"],
+            "balance": 0,
         },
         "notes": ["a note"],
     }

@@ -38,7 +38,7 @@ CAUSES = {
 
 
 def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
-    """Return the summary as JSON-ready data."""
+    """Return the summary as JSON-ready data; ``balance`` of the ledger is what is unexplained."""
     ledger = summary.ledger
     data: dict[str, Any] = {
         "schema": schema,
@@ -46,6 +46,7 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         "method": summary.method,
         "attach": summary.attach,
         "kernel": summary.kernel,
+        "unit": summary.unit,
         "ledger": {
             "hits": ledger.hits,
             "recorded": ledger.recorded,
@@ -53,6 +54,7 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
             "truncated": ledger.truncated,
             "fallback": ledger.fallback,
             "uncounted": ledger.uncounted,
+            "balance": ledger.balance,
         },
         "notes": summary.notes,
     }

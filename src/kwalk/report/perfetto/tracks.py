@@ -55,6 +55,7 @@ def ledger(profile: Profile, found: Spread) -> Iterator[bytes]:
         message(11, text(10, "lost"), *(_number(*lost) for lost in counted.lost.items())),
         _number("truncated", counted.truncated),
         _number("fallback", counted.fallback),
+        _number("balance", counted.balance),
     ]
     numbers = message(4, text(10, "ledger"), *entries)
     yield _track(_LEDGER, text(2, "ledger"), number(5, _PROCESS))

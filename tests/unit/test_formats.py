@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""What holds of every format: the whole summary is in it."""
+
+from __future__ import annotations
+
+import html
+import re
+import zlib
+from typing import Any
+
+import pytest
+from converted import report
+from recorded import profile, reread, stack, written
+
+from kwalk.ledger import Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.profile import Profile
+from kwalk.report.diff_compare import compare
+from kwalk.report.diff_flame import render as diff_flame
+from kwalk.report.diff_json import render as diff_json
+from kwalk.report.diff_text import render as diff_text
+from kwalk.report.diff_tree import render as diff_tree
+from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.info import as_data as info_data
+from kwalk.report.info import as_text as info_text
+from kwalk.report.summary import as_text
+from kwalk.stack import Count
+
+NUMBERS = {
+    "hits": 991, "recorded": 401, "lost": 211, "lost more": 223, "not wanted": 139,
+    "truncated": 307, "fallback": 109, "balance": 17, "checked": 103, "mismatches": 113,
+    "missing_caller": 127, "kernel_wrong": 131, "nodes used": 499, "nodes": 503, "full": 137,
+}  # fmt: skip
+TEXTS = {
+    "function": "some_function", "method": "some_method", "attach": "some_way",
+    "kernel": "6.12.107-some", "unit": "wonders", "uncounted": "misses of hens",
+    "note": "a note of hope", "lost": "ring_full", "lost more": "a_new_cause",
+    "not wanted": "sampled_out",
+}  # fmt: skip
+
+
+def example() -> Profile:
+    """All numbers and texts of a summary are there, and no two of them are equal."""
+    n = NUMBERS
+    lost = {"ring_full": n["lost"], "a_new_cause": n["lost more"], "sampled_out": n["not wanted"]}
+    ledger = Ledger(
+        n["hits"], n["recorded"], lost, n["truncated"], n["fallback"], ["misses of hens"]
+    )
+    assert ledger.balance == n["balance"]
+    found = reread(written([[Count(stack("f", "a"), n["recorded"])]]))
+    found.summary = Summary(
+        *("some_function", "some_method", "some_way", "6.12.107-some"),
+        ledger,
+        ["a note of hope"],
+        Verify(1, n["checked"], n["mismatches"], n["missing_caller"], {"new": n["kernel_wrong"]}),
+        TreeUse(n["nodes used"], n["nodes"], n["full"]),
+        Sampling(0.17, 0.193, 19.7),
+        "wonders",
+    )
+    return found
+
+
+def readable(data: bytes) -> str:
+    """The words of a report: unpacked, without elements and line ends."""
+    if data[:2] == b"\x1f\x8b":
+        data = zlib.decompress(data, 16 + zlib.MAX_WBITS)
+    text = data.decode(errors="replace")
+    if text.lstrip().startswith("<"):
+        text = html.unescape(re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]*>", " ", text,
+                                    flags=re.DOTALL))  # fmt: skip
+    return " ".join(text.split())
+
+
+def lacking(text: str) -> set[str]:
+    """What of the example's summary is not in a text."""
+    lack = {what for what, number in NUMBERS.items() if not re.search(rf"\b{number}\b", text)}
+    return lack | {what for what, told in TEXTS.items() if told not in text}
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"folded"}))
+def test_every_format_has_the_whole_summary(name: str) -> None:
+    assert not lacking(readable(report(name, example())))
+
+
+def test_folded_lines_have_no_place_for_it_so_it_is_told_beside_them() -> None:
+    assert report("folded", example()) == b"a;f 401\n"
+    assert not lacking(readable(as_text(example().summary).encode()))
+
+
+def test_so_do_info_and_tables() -> None:
+    assert not lacking(readable(info_text(example()).encode()))
+    assert not lacking(str(info_data(example())))
+
+
+@pytest.mark.parametrize("render", [diff_flame, diff_json, diff_text, diff_tree])
+@pytest.mark.parametrize("side", [0, 1])
+def test_so_does_a_difference_of_both_sides(render: Any, side: int) -> None:
+    pair = [profile(Count(stack("f", "a"), 3)), profile(Count(stack("f", "a"), 3))]
+    pair[side] = example()
+    text = "".join(render(compare(*pair), Options()))
+    assert not lacking(readable(text.encode()))
+
+
+def test_there_is_no_format_of_another_name() -> None:
+    with pytest.raises(KeyError):
+        renderer("xml")
