@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -16,6 +18,7 @@ from recorded import profile, profiles, reread, stack
 
 import kwalk
 from kwalk.profile import Profile
+from kwalk.recording import files
 from kwalk.recording.replay import replay
 from kwalk.stack import Count, Group
 
@@ -130,9 +133,17 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [count.count for count in kwalk.open(path)] == [7]
 
 
+def device(path: Path, minor: int) -> Path:
+    """A node like one of the memory devices (1, minor); the machine's own is left alone."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, minor))
+        os.close(os.open(path, os.O_WRONLY))
+    except OSError as error:
+        pytest.skip(f"no device can be made here: {error.strerror}")
+    return path
+
+
 def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
-    profile(Count(A, 5)).save("/dev/null")
-    assert not os.path.isfile("/dev/null")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -141,17 +152,95 @@ def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
     os.close(fd)
     assert [count.count for count in reread(data)] == [5]
     assert fifo.is_fifo()
+    assert os.listdir(tmp_path) == ["fifo"]
 
 
-@pytest.mark.parametrize("path", ["/nowhere/a.rec", "/dev/full"])
-def test_where_it_cannot_be_written_that_is_said(path: str) -> None:
-    with pytest.raises(kwalk.KwalkError, match=f"{path} cannot be written: "):
+def test_so_does_a_device(tmp_path: Path) -> None:
+    null = device(tmp_path / "null", 3)
+    profile(Count(A, 5)).save(null)
+    assert null.is_char_device()
+    assert os.listdir(tmp_path) == ["null"]
+
+
+def test_what_is_no_file_any_more_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody puts a pipe there while the recording is being written."""
+    path = tmp_path / "a.rec"
+    path.touch()
+
+    def slow(profile: Profile, write: Any) -> None:
+        path.unlink()
+        os.mkfifo(path)
+
+    monkeypatch.setattr(files, "replay", slow)
+    with pytest.raises(kwalk.KwalkError, match="it is no file any more"):
         profile(Count(A, 5)).save(path)
+    assert path.is_fifo()
+    assert os.listdir(tmp_path) == ["a.rec"]
+
+
+@pytest.mark.parametrize("before", [None, b"what was there"])
+def test_where_writing_fails_all_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+) -> None:
+    path = tmp_path / "a.rec"
+    if before is not None:
+        path.write_bytes(before)
+
+    def full(profile: Profile, write: Any) -> None:
+        write(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "replay", full)
+    with pytest.raises(kwalk.KwalkError, match="cannot be written: No space") as caught:
+        profile(Count(A, 5)).save(path)
+    assert caught.value.hint == "Give a file where there is room."
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before] * (before is not None)
+
+
+def test_a_device_that_is_full_is_said(tmp_path: Path) -> None:
+    full = device(tmp_path / "full", 7)
+    with pytest.raises(kwalk.KwalkError, match=f"{full} cannot be written: No space"):
+        profile(Count(A, 5)).save(full)
+    assert full.is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (errno.ENOENT, "Make the folder first, or give a file in one that is there."),
+        (errno.EACCES, "Give a file where you may write."),
+        (errno.EROFS, "Give a file where you may write."),
+        (errno.EDQUOT, "Give a file where there is room."),
+        (errno.EISDIR, "Give another file."),
+    ],
+)
+def test_what_helps_depends_on_why_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, hint: str
+) -> None:
+    def fail(profile: Profile, write: Any) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(files, "replay", fail)
+    with pytest.raises(kwalk.KwalkError, match=os.strerror(error)) as caught:
+        profile(Count(A, 5)).save(tmp_path / "a.rec")
+    assert caught.value.hint == hint
+
+
+def test_folders_that_are_missing_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere/a.rec"
+    with pytest.raises(kwalk.KwalkError, match=f"{path} cannot be written: No such") as caught:
+        profile(Count(A, 5)).save(path)
+    assert caught.value.hint.startswith("Make the folder first")
+    with pytest.raises(kwalk.KwalkError, match=f"{tmp_path} cannot be written: Is a directory"):
+        profile(Count(A, 5)).save(tmp_path)
 
 
 def test_what_is_no_recording_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("something else\n")
     with pytest.raises(kwalk.BrokenRecording, match="not a recording"):
         kwalk.open(tmp_path / "x")
-    with pytest.raises(kwalk.KwalkError, match="cannot be read: No such file"):
+    with pytest.raises(kwalk.KwalkError, match="cannot be read: No such file") as caught:
         kwalk.open(tmp_path / "y")
+    assert caught.value.hint == "Give the file that `kwalk record -o` or `Profile.save()` wrote."
