@@ -215,6 +215,23 @@ def test_the_traced_functions_have_counters_where_there_are_several() -> None:
     assert list(made.counters) == ["all calls", "tcp_poll", "tcp_ack"]
 
 
+def test_so_have_those_of_one_name_in_several_modules() -> None:
+    ticks = [[Count(stack("init@a", "x"), 30), Count(stack("init@b", "x"), 70)]]
+    made = Decoded(report("perfetto", reread(written(ticks))))
+    assert set(made.counters) == {"all calls", "init [a]", "init [b]"}
+
+
+@pytest.mark.parametrize("names", [["ip_rcv"] * 4, ["tcp_poll", "tcp_ack", "tcp_rcv", "tcp_v4"]])
+def test_what_top_leaves_out_has_no_counter_and_is_no_function(names: list[str]) -> None:
+    ticks = [[Count(stack(name, f"f{n}"), 10 + n) for n, name in enumerate(names)]]
+    found = reread(written(ticks))
+    whole = Decoded(report("perfetto", found))
+    made = Decoded(report("perfetto", found, top=2))
+    assert made.counters.items() <= whole.counters.items()
+    assert len(made.counters) == 3
+    assert made.counters["all calls"] == [(0, 46), (1, 0)]
+
+
 def test_only_the_hottest_have_counters() -> None:
     ticks = [[Count(stack(f"tcp_{index}", "a"), index) for index in range(1, 40)]]
     made = Decoded(report("perfetto", reread(written(ticks))))
