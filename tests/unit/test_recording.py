@@ -21,7 +21,7 @@ from kwalk.profile import Profile
 from kwalk.recording import codec
 from kwalk.recording.blocks import MAGIC, MAX_BYTES, BrokenRecording, Kind, pack
 from kwalk.recording.reader import read
-from kwalk.recording.writer import SECONDS, Writer
+from kwalk.recording.writer import Writer
 from kwalk.stack import Count, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
@@ -128,7 +128,7 @@ GOOD = written(TICKS[:1], end=False)
         (Kind.NODES, b"\xff\xff\xff\xff"),
         (Kind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
         (Kind.TICK, b""),
-        (Kind.TICK, SECONDS.pack(2) + codec.pack_columns(ONE, codec.array("q", [1]))),
+        (Kind.TICK, codec.SECONDS.pack(2) + codec.pack_columns(ONE, codec.array("q", [1]))),
         (Kind.LEDGER, b"[]"),
         (Kind.LEDGER, b'{"ledger":{"hits":"many"}}'),
         (Kind.GROUPS, b"[[]]"),
@@ -212,8 +212,11 @@ def test_keys_that_are_the_same_are_added_up() -> None:
         + pack(Kind.NODES, codec.pack_columns(*nodes))
         + pack(Kind.GROUPS, b'[["cpu",1,""],["cpu",1,""]]')
         + pack(Kind.KEYS, codec.pack_columns(*keys, groups))
-        + pack(Kind.TICK, SECONDS.pack(1) + codec.pack_columns(*rows, calls))
-        + pack(Kind.TICK, SECONDS.pack(2) + codec.pack_columns(rows[0][:1], rows[1][:1], calls[:1]))
+        + pack(Kind.TICK, codec.SECONDS.pack(1) + codec.pack_columns(*rows, calls))
+        + pack(
+            Kind.TICK,
+            codec.SECONDS.pack(2) + codec.pack_columns(rows[0][:1], rows[1][:1], calls[:1]),
+        )
         + pack(Kind.LEDGER, codec.to_json(codec.summary_data(found)))
         + pack(Kind.END, b"")
     )

@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 import tempfile
+import time
+from array import array
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import profile, profiles, reread, stack
+from recorded import profile, profiles, reread, stack, written
+from test_recording import million
 
 import kwalk
-from kwalk.profile import Profile
+from kwalk.profile import Profile, Timeline
 from kwalk.recording import files
 from kwalk.recording.replay import replay
 from kwalk.stack import Count, Group
@@ -107,6 +110,41 @@ def test_equal_stacks_stand_for_the_calls_of_all_of_them() -> None:
     for _ in range(3):
         found = saved(found)
         assert [(count.count, count.calls) for count in found] == [(13, 60.0)]
+
+
+def test_calls_of_a_second_are_those_of_what_was_counted_until_then() -> None:
+    """As docs/recording.md has it: the last value is the one that holds."""
+    ticks = [[Count(A, 2, None, 21.0), Count(B, 9, None, 9.0)], [Count(A, 8, None, 84.5)]]
+    pieces: list[bytes] = []
+    replay(reread(written(ticks)), pieces.append)
+    assert len(pieces) == 3
+    first = reread(pieces[0])
+    assert [(count.count, count.scaled) for count in first] == [(9, 9.0), (2, 84.5 * 2 / 8)]
+    second = reread(b"".join(pieces[:2]))
+    assert [(count.count, count.scaled) for count in second] == [(9, 9.0), (8, 84.5)]
+
+
+def test_rows_may_come_in_any_order() -> None:
+    found = profile(Count(A, 5), Count(B, 7))
+    found.timeline = Timeline(
+        [1.0, 2.0], array("I", [1, 0, 1, 0]), array("I", [0, 1, 1, 0]), array("q", [5, 3, 4, 0])
+    )
+    again = saved(found)
+    assert by_interval(again) == by_interval(found)
+    assert list(again.timeline.intervals) == [0, 1, 1]
+
+
+def test_a_million_rows_are_saved() -> None:
+    """Nothing is done in Python for each row: it takes about a second."""
+    one = reread(million())
+    started = time.monotonic()
+    pieces = bytearray()
+    replay(one, pieces.extend)
+    assert time.monotonic() - started < 30
+    other = reread(bytes(pieces))
+    assert other.timeline == one.timeline
+    assert other.summary == one.summary
+    assert [count.count for count in other] == [count.count for count in one]
 
 
 @given(profiles(), st.data())

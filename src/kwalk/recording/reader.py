@@ -13,7 +13,6 @@ from kwalk.ledger import Summary
 from kwalk.profile import Profile, Timeline, added_up
 from kwalk.recording import codec
 from kwalk.recording.blocks import MAGIC, Broken, BrokenRecording, Kind, blocks
-from kwalk.recording.writer import SECONDS
 from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
@@ -83,8 +82,8 @@ class _Reader:
         elif kind == Kind.KEYS:
             self._add_keys(*codec.unpack_columns(contents, "III"))
         elif kind == Kind.TICK:
-            (seconds,) = SECONDS.unpack_from(contents)
-            body = contents[SECONDS.size :]
+            (seconds,) = codec.SECONDS.unpack_from(contents)
+            body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
         elif kind == Kind.LEDGER:
             summary = codec.summary_of(json.loads(contents))
