@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 from kwalk.ledger import Summary
@@ -35,6 +36,17 @@ class Timeline:
     def rows(self) -> Iterator[tuple[int, int, int]]:
         """Iterate over (index of the interval, index of the count, number)."""
         return zip(self.intervals, self.counts, self.numbers, strict=True)
+
+    def only(self, wanted: Callable[[int], bool]) -> Timeline:
+        """Return it with the rows of some counts only.
+
+        :param wanted: Whether the count at this index is one of them.
+        """
+        kept = [wanted(index) for index in self.counts]
+        columns = (self.intervals, self.counts, self.numbers)
+        return Timeline(
+            self.ends, *(array(column.typecode, compress(column, kept)) for column in columns)
+        )
 
     def totals(self) -> list[int]:
         """Return how many events were counted in each interval."""

@@ -197,6 +197,15 @@ def test_everything_in_a_summary_comes_back() -> None:
     assert found == wanted
 
 
+@pytest.mark.parametrize("scaled", [None, 0.0])
+def test_keys_without_a_count_are_no_stacks(scaled: float | None) -> None:
+    ticks = [[Count(A, 0, None, scaled), Count(B, 0, None, scaled)], [Count(B, 3, None, scaled)]]
+    profile = reread(written(ticks))
+    assert [(count.count, count.stack.frames) for count in profile] == [(3, B.frames)]
+    assert [row for row in profile.timeline.rows() if row[2]] == [(1, 0, 3)]
+    assert set(profile.timeline.counts) == {0}
+
+
 def test_keys_that_are_the_same_are_added_up() -> None:
     """Of whatever made them two: the keys, the nodes, the frames or the groups."""
     frames = b'[["ip_rcv",0,"",1],["a",16,"",2],["a",16,"",2]]'

@@ -139,6 +139,12 @@ def test_a_process_is_named_where_processes_are_told_apart() -> None:
     ]
 
 
+def test_counts_of_nothing_have_no_share() -> None:
+    counts = [Count(named((FUNC,)), 0), Count(named((FUNC, A)), 0)]
+    assert end(Text(True, None), counts).count("  0 calls, 0.0 %\n") == 2
+    assert "0 calls in 1.0 s, 0/s" in Text(True, None).interval(counts, 1.0)
+
+
 def test_nothing_counted_is_nothing_printed() -> None:
     for report in (Text(True, None), Text(True, 3), Folded(None)):
         assert end(report, []) == ""

@@ -16,6 +16,7 @@ from kwalk.recording.blocks import MAGIC, Broken, BrokenRecording, Kind, blocks
 from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
+_NOWHERE = (1 << 32) - 1
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error)
 
 
@@ -139,12 +140,15 @@ class _Reader:
                 f"{seconds:.0f} s"
             )
         counts, rows = added_up(self._counts())
-        order = sorted(range(len(counts)), key=lambda index: counts[index].calls)
-        place = [0] * len(order)
-        for new, old in enumerate(order):
-            place[old] = new
+        # A key that came with no count is nothing that was met.
+        met = [index for index, count in enumerate(counts) if count.count or count.calls]
+        order = sorted(met, key=lambda index: counts[index].calls)
+        place = {old: new for new, old in enumerate(order)}
+        places = [place.get(row, _NOWHERE) for row in rows]
         timeline = self._timeline
-        timeline.counts = array("I", map([place[row] for row in rows].__getitem__, timeline.counts))
+        timeline.counts = array("I", map(places.__getitem__, timeline.counts))
+        if len(met) < len(counts):
+            timeline = timeline.only(lambda index: index != _NOWHERE)
         return Profile([counts[index] for index in order], summary, timeline, self._facts)
 
     def _counts(self) -> Iterator[Count]:

@@ -60,7 +60,7 @@ class Text:
                 f"({len(left):,} more stacks, {_calls(self._unit, *left)}, left out by --top)\n\n"
             )
         for count in shown:
-            share = 100 * count.calls / total
+            share = 100 * count.calls / total if total else 0.0
             who = f"  {count.group}" if count.group else ""
             blocks.append(
                 stack_lines(count.stack.frames, count.stack.truncated, self._addresses)
