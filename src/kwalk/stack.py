@@ -42,6 +42,10 @@ class Stack:
     frames: tuple[Frame, ...] = ()
 
 
+NAMELESS = "(no name)"
+"""What stands for an empty name, which a task may give itself."""
+
+
 class Group(NamedTuple):
     """Events of a stack that belong together.
 
@@ -55,9 +59,10 @@ class Group(NamedTuple):
     name: str
 
     def __str__(self) -> str:
+        name = self.name or NAMELESS
         if self.kind == "pid":
-            return f"{self.name} ({self.number})"
-        return f"cpu {self.number}" if self.kind == "cpu" else self.name
+            return f"{name} ({self.number})"
+        return f"cpu {self.number}" if self.kind == "cpu" else name
 
     def as_data(self) -> dict[str, int | str]:
         """Return it as JSON-ready data."""

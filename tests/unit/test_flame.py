@@ -61,7 +61,7 @@ def test_every_stack_is_in_the_page_with_its_calls(found: Profile) -> None:
         [
             (
                 (
-                    (str(count.group) or "(no name)") if count.group else "",
+                    str(count.group) if count.group else "",
                     *calltree.path(count, groups=False),
                 ),
                 count.calls,

@@ -76,7 +76,7 @@ def _group(count: Count) -> str:
     if not count.group:
         return ""
     # Processes have other numbers when they are started again.
-    return count.group.name if count.group.kind == "pid" else str(count.group)
+    return str(count.group._replace(kind="comm") if count.group.kind == "pid" else count.group)
 
 
 def _tallied(profile: Profile, grouped: bool) -> _Tallies:

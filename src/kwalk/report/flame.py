@@ -82,7 +82,7 @@ def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
     """Return a tree for each group, by its name, the hottest first; "" is without a group."""
     groups: dict[str, list[Count]] = {}
     for count in counts:
-        name = (str(count.group) or "(no name)") if count.group else ""
+        name = str(count.group) if count.group else ""
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
     found = {name: of_calltree(calltree.build(rows)) for name, rows in groups.items()}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
