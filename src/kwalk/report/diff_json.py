@@ -60,7 +60,7 @@ def _side_data(side: Side) -> dict[str, Any]:
 
 def _tally_data(tally: Tally) -> dict[str, Any]:
     data: dict[str, Any] = {"count": tally.count}
-    return data | ({} if tally.calls == tally.count else {"scaled": round(tally.calls)})
+    return data | ({} if tally.calls == tally.count else {"scaled": tally.calls})
 
 
 def _stack_data(change: Change, grouped: bool) -> dict[str, Any]:
