@@ -258,6 +258,16 @@ def test_where_the_text_began_has_to_be_recorded(program: Program) -> None:
         add_lines(found, str(program.path))
 
 
+def test_of_several_boots_no_lines_can_be_told(program: Program) -> None:
+    one, other = program.recorded(), program.recorded()
+    other.facts["text"] += 1 << 21
+    with pytest.raises(KwalkError, match="merged of several boots") as caught:
+        add_lines(one + other, str(program.path))
+    assert "one recording at a time" in caught.value.hint
+    merged = add_lines(one + program.recorded(), str(program.path))
+    assert [count.count for count in merged] == [6]
+
+
 def test_where_no_program_is_installed_it_says_so(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

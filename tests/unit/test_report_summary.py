@@ -102,6 +102,23 @@ def test_text_of_a_capture_that_lost_nothing_is_one_line() -> None:
     assert text == "ip_rcv: 3 calls = 3 stacks + 0 lost  (manual by fentry, 6.12.107)\n"
 
 
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        ("calls", "nothing called it meanwhile; was there a load that should?"),
+        ("events", "it did not happen meanwhile; was there a load that should make it?"),
+        ("samples", "no sample was taken meanwhile: was any CPU busy, for long enough?"),
+        ("calls + events", "nothing called it meanwhile; was there a load that should?"),
+    ],
+)
+def test_where_nothing_came_that_is_said_of_what_was_counted(unit: str, text: str) -> None:
+    found = summary(Ledger())
+    found.unit = unit
+    assert as_text(found).splitlines()[1:] == [f"  {text}"]
+    found.ledger = Ledger(hits=1, lost={"ring_full": 1})  # something came, if nothing stayed
+    assert text not in as_text(found)
+
+
 @pytest.mark.parametrize("difference", [5, -5])
 def test_a_ledger_that_does_not_add_up_says_so(difference: int) -> None:
     ledger = Ledger(hits=10 + difference, recorded=8, lost={"eexist": 2})

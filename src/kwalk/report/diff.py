@@ -99,7 +99,7 @@ class Change:
     def kind(self) -> str:
         """``new``, ``gone``, ``more``, ``less`` or ``same``."""
         if not self.before or not self.after:
-            return "new" if self.after else "gone"
+            return "new" if self.after else "gone" if self.before else "same"
         return "more" if self.change > 0 else "less" if self.change < 0 else "same"
 
 

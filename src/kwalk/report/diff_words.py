@@ -59,7 +59,9 @@ def head(diff: Diff, paint: Paint) -> str:
     total = diff.total
     if diff.by != By.SHARE:
         numbers = f"{number(total.before, diff.by)} -> {number(total.after, diff.by)}"
-        change = f"{signed(total.change, diff.by)} ({percentage(total.before, total.after)})"
+        change = signed(total.change, diff.by)
+        if percent := percentage(total.before, total.after):
+            change += f" ({percent})"
         lines.append(
             f"all:    {numbers} {diff.unit}, "
             + (paint(change, style(total.change)) if total.certain else change)

@@ -119,6 +119,14 @@ def _tree_lines(tree: TreeUse) -> list[str]:
     return [f"  tree: {share}"] if tree.used > tree.size // 2 else []
 
 
+# What there is to say where nothing came, by what was counted.
+_NOTHING = {
+    "calls": "nothing called it meanwhile; was there a load that should?",
+    "events": "it did not happen meanwhile; was there a load that should make it?",
+    "samples": "no sample was taken meanwhile: was any CPU busy, for long enough?",
+}
+
+
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     """Return the summary as lines for a person; hits = recorded + lost comes first.
 
@@ -136,7 +144,7 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         kind = "not wanted" if cause in UNWANTED else "lost"
         lines.append(f"  {kind}: {number:,} {cause}: {CAUSES.get(cause, cause)}")
     if not ledger.hits:
-        lines.append("  nothing called it meanwhile; was there a load that should?")
+        lines.append(f"  {_NOTHING.get(summary.unit, _NOTHING['calls'])}")
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
     if found := summary.sampling:
