@@ -116,6 +116,21 @@ def test_nothing_recorded_is_said() -> None:
     assert "no stacks: there is nothing to draw" in texts(svg_of(profile(recursion=3)))
 
 
+@pytest.mark.parametrize("callers", [False, True])
+def test_functions_are_no_groups_though_a_task_is_called_like_them(callers: bool) -> None:
+    """A group is the outermost frame of a stack, wherever that is drawn."""
+    rows = [Count(stack("f", "a", "f", "root"), 3, Group("comm", 0, "f"))]
+    svg = svg_of(profile(*rows), Options(callers=callers))
+    placed = [
+        (float(rect.get("y", "")), rect.get("class", "").rstrip("0123456789"))
+        for rect in ElementTree.fromstring(svg).iter(f"{SVG}rect")
+        if float(rect.get("width", "")) > 100
+    ]
+    # The group is next to the root when drawn root first, and the farthest with callers.
+    kinds = [kind for _, kind in sorted(placed, reverse=not callers)]
+    assert kinds == ["all", *(["vmlinux"] * 4 + ["group"])[:: 1 if callers else -1]]
+
+
 def test_top_and_groups_are_heeded() -> None:
     rows = [Count(stack("f", f"g{n}"), n, Group("pid", n, "redis")) for n in range(1, 5)]
     svg = svg_of(profile(*rows), Options(top=1))

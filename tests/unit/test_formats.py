@@ -100,6 +100,22 @@ def test_so_does_a_difference_of_both_sides(render: Any, side: int) -> None:
     assert not lacking(readable(text.encode()))
 
 
+DEEP = profile(
+    Count(stack("f", *(f"f{n}" for n in range(3000))), 3), Count(stack("f", "g"), 1 << 40)
+)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("callers", [False, True])
+def test_stacks_may_be_as_deep_as_they_like(name: str, callers: bool) -> None:
+    assert report(name, DEEP, callers=callers)
+
+
+@pytest.mark.parametrize("render", [diff_flame, diff_json, diff_text, diff_tree])
+def test_so_may_those_of_a_difference(render: Any) -> None:
+    assert "".join(render(compare(profile(), DEEP), Options()))
+
+
 def test_there_is_no_format_of_another_name() -> None:
     with pytest.raises(KeyError):
         renderer("xml")

@@ -63,19 +63,27 @@ class Header:
     counted: str = ""
 
 
-def of_calltree(node: calltree.Node, groups: Collection[str] = ()) -> FlameNode:
+def of_calltree(
+    node: calltree.Node, groups: Collection[str] = (), callers: bool = False
+) -> FlameNode:
     """Return a tree of ``calltree.build`` in the form that is drawn.
 
     :param groups: What of its names is no function but a group: the first one of a stack, or,
         where the callers come first, the last one.
+    :param callers: The callers come first.
     """
-    return _converted(node, groups, 0)
-
-
-def _converted(node: calltree.Node, groups: Collection[str], depth: int) -> FlameNode:
-    children = [_converted(child, groups, depth + 1) for child in node.children.values()]
-    is_group = node.name in groups and (depth == 1 or (node.own > 0 and not children))
-    return FlameNode(node.name, node.total, 0.0, node.own, "group" if is_group else "", children)
+    top = FlameNode(node.name, node.total, 0, node.own)
+    # A recursion would be as deep as the stacks.
+    waiting = [(node, top)]
+    while waiting:
+        node, drawn = waiting.pop()
+        for child in node.children.values():
+            outermost = child.own > 0 and not child.children if callers else drawn is top
+            kind = "group" if outermost and child.name in groups else ""
+            below = FlameNode(child.name, child.total, 0, child.own, kind)
+            drawn.children.append(below)
+            waiting.append((child, below))
+    return top
 
 
 def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
