@@ -77,7 +77,7 @@ class _Sums:
         row = self._rows.setdefault((stack, count.group), len(self._rows))
         if row == len(self._numbers):
             self._numbers.append(0)
-            self._calls.append(0.0)
+            self._calls.append(0)
         self._numbers[row] += count.count
         self._calls[row] += count.calls
         return row

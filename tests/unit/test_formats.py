@@ -14,6 +14,7 @@ from recorded import profile, reread, stack, written
 
 from kwalk.ledger import Ledger, Sampling, Summary, TreeUse, Verify
 from kwalk.profile import Profile
+from kwalk.report.diff import By
 from kwalk.report.diff_compare import compare
 from kwalk.report.diff_flame import render as diff_flame
 from kwalk.report.diff_json import render as diff_json
@@ -119,3 +120,28 @@ def test_so_may_those_of_a_difference(render: Any) -> None:
 def test_there_is_no_format_of_another_name() -> None:
     with pytest.raises(KeyError):
         renderer("xml")
+
+
+HUGE = (1 << 53) + 1
+
+
+def test_sums_of_whole_numbers_are_exact_however_large_they_are() -> None:
+    """A float has 53 bits."""
+    one, other = stack("f", "a", "root"), stack("f", "b", "root")
+    found = profile(Count(one, HUGE), Count(other, 1 << 54))
+    whole = HUGE + (1 << 54)
+    for name in ("tree", "svg", "folded", "csv", "text", "json"):
+        assert re.search(rf"\b({HUGE}|{HUGE:,})\b", report(name, found).decode()), name
+    for name in ("tree", "svg"):
+        assert f"{whole:,}" in report(name, found).decode()
+    (kept, _) = (found + profile(Count(other, 1))).counts
+    assert kept.calls == HUGE
+    difference = compare(profile(), found, By.COUNT)
+    assert difference.tree().total == difference.total.after == whole
+    assert f"0 -> {whole:,} calls" in "".join(diff_text(difference, Options()))
+    assert f"{HUGE:,}" in "".join(diff_tree(difference, Options()))
+
+
+def test_sums_of_sampled_ones_that_are_whole_are_exact_as_well() -> None:
+    found = profile(Count(stack("f"), HUGE)) + profile(Count(stack("f"), 1, None, 2))
+    assert [count.calls for count in found] == [HUGE + 2]

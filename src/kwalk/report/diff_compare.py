@@ -61,7 +61,8 @@ _Tallies = dict[tuple[str, tuple[str, ...]], Tally]
 def _side(name: str, profile: Profile, by: By) -> Side:
     tally = Tally(sum(count.count for count in profile), profile.calls)
     exposure = {By.RATE: profile.seconds, By.SHARE: tally.calls, By.COUNT: 1.0}[by]
-    factor = (100.0 if by == By.SHARE else 1.0) / exposure if exposure else 0.0
+    # Compared as they are, calls stay whole numbers.
+    factor = 1 if by == By.COUNT else (100 if by == By.SHARE else 1) / (exposure or math.inf)
     # When more or less of everything is called, shares stay.
     unsteady = 0.0 if by == By.SHARE else chance.unsteadiness(profile.timeline)
     return Side(name, profile, tally, factor, exposure, unsteady)

@@ -22,7 +22,7 @@ def number(value: float, by: By) -> str:
     if by == By.SHARE and size:
         return f"{value:.2f}" if size >= 0.005 else f"{value:.1g}"
     if by == By.COUNT or size >= 10 or not size:
-        return f"{value:,.0f}"
+        return f"{round(value):,}"
     return f"{value:.1f}" if size >= 1 else f"{value:.2g}"
 
 

@@ -148,7 +148,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
 
 def format_number(value: float) -> str:
     """Return a number of calls: whole ones exactly, scaled ones with a decimal place."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+    return f"{round(value):,}" if value == round(value) else f"{value:,.1f}"
 
 
 def clean(text: str) -> str:
