@@ -150,7 +150,9 @@ def _notes(summary: Summary) -> list[str]:
 
 def _summary(summaries: Sequence[Summary], notes: list[str]) -> Summary:
     if len(summaries) == 1:
-        return replace(summaries[0], ledger=_ledger([summaries[0].ledger]))
+        (one,) = summaries
+        verify = _verify([one.verify]) if one.verify else None
+        return replace(one, ledger=_ledger([one.ledger]), notes=[*one.notes], verify=verify)
     return Summary(
         function=_joined(summary.function for summary in summaries),
         method=_joined(summary.method for summary in summaries),

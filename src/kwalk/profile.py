@@ -75,7 +75,8 @@ def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
 class Profile:
     """Stacks with their counts, and how they were captured.
 
-    :ivar counts: The rarest first.
+    :ivar counts: The rarest first; ahead of them what stands for others, where that was made of
+        them (``report.cut``).
     :ivar timeline: Empty where nothing was recorded by the second.
     :ivar facts: About the machine, its kernel and the command line; ready for JSON.
     """

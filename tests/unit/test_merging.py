@@ -184,6 +184,25 @@ def test_trees_comparisons_and_budgets() -> None:
     assert kwalk.merge(one).summary == one.summary
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_a_merge_returns_can_be_changed_without_changing_what_it_is_of(number: int) -> None:
+    given_profiles = [profile(Count(A, 5), ring_full=1) for _ in range(number)]
+    for one in given_profiles:
+        one.summary.verify = Verify(1, 9, 1, 0, {"nested_nmi": 1}, [Difference(A, B)])
+        one.summary.ledger.uncounted.append("misses")
+    before = deepcopy([(p.summary, p.facts) for p in given_profiles])
+    merged = kwalk.merge(*given_profiles)
+    found, verify = merged.summary, merged.summary.verify
+    assert verify
+    found.notes.append("a note")
+    found.ledger.uncounted.append("more")
+    found.ledger.lose("ring_full", 1)
+    verify.kernel_wrong["nested_nmi"] += 1
+    verify.differences.clear()
+    merged.facts["cpus"] = 99
+    assert repr([(p.summary, p.facts) for p in given_profiles]) == repr(before)
+
+
 def test_of_nothing_there_is_no_sum() -> None:
     with pytest.raises(UsageError, match="nothing to merge"):
         merge([])

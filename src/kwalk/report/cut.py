@@ -15,7 +15,8 @@ LEFT_OUT = "[left out by --top]"
 def cut(profile: Profile, top: int | None) -> Profile:
     """Return a profile of the hottest stacks, and one of each group for all others.
 
-    So sums stay what they were: those of groups, those of intervals.
+    So sums stay what they were: those of groups, those of intervals. What stands for the others
+    comes first, however much it is.
 
     :param top: How many stacks are kept; None for all.
     """

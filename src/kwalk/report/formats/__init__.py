@@ -67,6 +67,10 @@ class Render(Protocol):
 
 
 def renderer(name: str) -> Render:
-    """Return what makes a format; its module is loaded only now."""
+    """Return what makes a format; its module is loaded only now.
+
+    :param name: One of ``FORMATS``.
+    :raises KeyError: if it is none of them.
+    """
     module = importlib.import_module(f"{__name__}.{FORMATS[name].module}")
     return cast(Render, module.render)
