@@ -11,7 +11,7 @@ from typing import Any
 
 from kwalk.errors import UsageError
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
-from kwalk.profile import Profile, Timeline
+from kwalk.profile import Profile, Timeline, kinds_of
 from kwalk.stack import Count, Frame, Group, Stack
 
 # What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
@@ -129,9 +129,7 @@ def _differing(profiles: Sequence[Profile]) -> list[str]:
         parts = _parts(tell(profile.summary) for profile in profiles)
         if len(parts) > 1:
             found.append(f"{NOTE}different {what}: {', '.join(parts)}")
-    kinds = {
-        count.group.kind if count.group else "none" for profile in profiles for count in profile
-    }
+    kinds = kinds_of(chain.from_iterable(profiles))
     if len(kinds) > 1:
         found.append(f"{NOTE}different kinds of groups: {', '.join(sorted(kinds))}")
     return found

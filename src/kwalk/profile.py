@@ -71,6 +71,11 @@ def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
     return found, order
 
 
+def kinds_of(counts: Iterable[Count]) -> set[str]:
+    """Return by what counts of one stack are told apart: kinds of groups, or ``none``."""
+    return {count.group.kind if count.group else "none" for count in counts}
+
+
 @dataclass
 class Profile:
     """Stacks with their counts, and how they were captured.

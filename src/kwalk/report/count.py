@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kwalk.profile import Profile
 from kwalk.report import summary as summaries
 from kwalk.report import whole
 from kwalk.report.calltree import TRUNCATED, function_name
+from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.stack import Count
 
@@ -25,12 +27,6 @@ class CountReport(Protocol):
 
     def end(self, profile: Profile) -> str:
         """Return what was counted in all."""
-
-
-def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], list[Count]]:
-    """Return the last ``top`` counts, and the others."""
-    first = max(0, len(counts) - top) if top else 0
-    return counts[first:], counts[:first]
 
 
 def _calls(unit: str, *counts: Count) -> str:
@@ -54,9 +50,9 @@ class Text:
         self._top = top
         self._intervals = False
 
-    def _stacks(self, counts: list[Count]) -> str:
+    def _stacks(self, counts: Sequence[Count]) -> str:
         total = sum(count.calls for count in counts)
-        shown, left = _hottest(counts, self._top)
+        shown, left = last(counts, self._top)
         blocks = []
         if left:
             blocks.append(
@@ -103,7 +99,7 @@ class Folded:
 
     def _lines(self, counts: list[Count]) -> str:
         sums: dict[str, int] = {}
-        shown, _ = _hottest(counts, self._top)
+        shown, _ = last(counts, self._top)
         for count, calls in zip(shown, whole.calls(shown), strict=True):
             # What was inlined is marked as other tools do it.
             names = [
@@ -126,9 +122,9 @@ def _instead(found: re.Match[str]) -> str:
     return ":" if found[0] == ";" else " "
 
 
-def stacks_data(counts: list[Count], addresses: bool, top: int | None) -> dict[str, Any]:
+def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> dict[str, Any]:
     """Return counts as JSON-ready data: ``stacks``, and what ``top`` left out of them."""
-    shown, left = _hottest(counts, top)
+    shown, left = last(counts, top)
     data: dict[str, Any] = {"stacks": [_stack_data(count, addresses) for count in shown]}
     if left:
         data["left_out"] = {"stacks": len(left)} | _numbers(*left)

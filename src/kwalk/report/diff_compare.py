@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from kwalk.errors import UsageError
-from kwalk.profile import Profile
+from kwalk.profile import Profile, kinds_of
 from kwalk.report import calltree, chance
 from kwalk.report.diff import By, Change, Diff, Side, Tally
 from kwalk.stack import Count
@@ -35,7 +35,7 @@ def compare(
         )
     by = by or (By.RATE if before.seconds and after.seconds else By.SHARE)
     sides = _side(names[0], before, by), _side(names[1], after, by)
-    grouped = _kinds(before) == _kinds(after) != {""}
+    grouped = kinds_of(before) == kinds_of(after) != {"none"}
     rows = _Rows(sides, by)
     tallies = _tallied(before, grouped), _tallied(after, grouped)
     stacks = [
@@ -66,11 +66,6 @@ def _side(name: str, profile: Profile, by: By) -> Side:
     # When more or less of everything is called, shares stay.
     unsteady = 0.0 if by == By.SHARE else chance.unsteadiness(profile.timeline)
     return Side(name, profile, tally, factor, exposure, unsteady)
-
-
-def _kinds(profile: Profile) -> set[str]:
-    """Return by what a recording tells stacks apart."""
-    return {count.group.kind if count.group else "" for count in profile}
 
 
 def _group(count: Count) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from kwalk.profile import Profile
 from kwalk.report import calltree, summary
 from kwalk.report.bars import Bar, bars
+from kwalk.report.cut import last
 from kwalk.report.formats import Options
 from kwalk.stack import Count
 
@@ -98,13 +99,12 @@ def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
 
 def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str]]:
     """Return what ``--top`` leaves of the counts, and a line about the others."""
-    first = max(0, len(profile) - options.top) if options.top else 0
-    if not first:
-        return profile.counts, []
-    calls = sum(count.calls for count in profile.counts[:first])
-    number = format_number(calls)
-    return profile.counts[first:], [
-        f"left out by --top: {first:,} stacks, {number} {profile.summary.unit}, "
+    kept, others = last(profile.counts, options.top)
+    if not others:
+        return kept, []
+    number = format_number(sum(count.calls for count in others))
+    return kept, [
+        f"left out by --top: {len(others):,} stacks, {number} {profile.summary.unit}, "
         "which no frame below contains"
     ]
 

@@ -119,6 +119,26 @@ def _tree_lines(tree: TreeUse) -> list[str]:
     return [f"  tree: {share}"] if tree.used > tree.size // 2 else []
 
 
+def sum_text(ledger: Ledger) -> str:
+    """Return what hits are made of: stacks, those not wanted, and lost ones."""
+    unwanted, lost = ledger.split(UNWANTED)
+    middle = f" + {unwanted:,} not wanted" if unwanted else ""
+    return f"{ledger.recorded:,} stacks{middle} + {lost:,} lost"
+
+
+def kind_of(cause: str) -> str:
+    """Return ``not wanted`` or ``lost``."""
+    return "not wanted" if cause in UNWANTED else "lost"
+
+
+def cause_lines(ledger: Ledger) -> list[str]:
+    """Return a line for each cause, the one with most hits first."""
+    return [
+        f"  {kind_of(cause)}: {number:,} {cause}: {CAUSES.get(cause, cause)}"
+        for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1])
+    ]
+
+
 # What there is to say where nothing came, by what was counted.
 _NOTHING = {
     "calls": "nothing called it meanwhile; was there a load that should?",
@@ -133,16 +153,11 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     :param symbolizer: Names the frames of the differences that were found.
     """
     ledger = summary.ledger
-    unwanted = sum(ledger.lost.get(cause, 0) for cause in UNWANTED)
-    lost = sum(ledger.lost.values()) - unwanted
     lines = [
-        f"{summary.function}: {ledger.hits:,} {summary.unit} = {ledger.recorded:,} stacks"
-        + (f" + {unwanted:,} not wanted" if unwanted else "")
-        + f" + {lost:,} lost  ({summary.method} by {summary.attach}, {summary.kernel})"
+        f"{summary.function}: {ledger.hits:,} {summary.unit} = {sum_text(ledger)}  "
+        f"({summary.method} by {summary.attach}, {summary.kernel})"
     ]
-    for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1]):
-        kind = "not wanted" if cause in UNWANTED else "lost"
-        lines.append(f"  {kind}: {number:,} {cause}: {CAUSES.get(cause, cause)}")
+    lines += cause_lines(ledger)
     if not ledger.hits:
         lines.append(f"  {_NOTHING.get(summary.unit, _NOTHING['calls'])}")
     if ledger.truncated:

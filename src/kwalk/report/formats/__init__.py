@@ -10,6 +10,9 @@ from typing import Protocol, cast
 
 from kwalk.profile import Profile
 
+LEAST = 0.005
+"""The share of all calls under which trees sum branches up, unless the user says otherwise."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -34,6 +37,13 @@ class Options:
     width: int = 80
     color: bool = False
     title: str = ""
+
+    @property
+    def smallest(self) -> float:
+        """``least``, where a tree decides: all of what ``top`` chooses, else from ``LEAST`` on."""
+        if self.least is not None:
+            return self.least
+        return 0.0 if self.top else LEAST
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from kwalk.profile import Profile
 from kwalk.report.calltree import path
 from kwalk.report.cut import cut
 from kwalk.report.formats import Options
-from kwalk.report.summary import UNWANTED
+from kwalk.report.summary import kind_of
 from kwalk.stack import Count
 
 COLUMNS = (
@@ -72,8 +72,7 @@ def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
     if ledger.balance:
         yield {"kind": "total", "name": "unexplained", "count": ledger.balance}
     for cause, number in ledger.lost.items():
-        kind = "not_wanted" if cause in UNWANTED else "lost"
-        yield {"kind": kind, "name": cause, "count": number}
+        yield {"kind": kind_of(cause).replace(" ", "_"), "name": cause, "count": number}
     for text in ledger.uncounted:
         yield {"kind": "not_counted", "name": text}
     for text in profile.summary.notes:

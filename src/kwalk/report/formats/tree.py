@@ -16,8 +16,6 @@ from kwalk.words import plural
 BAR = 6
 SHARE = 8
 OWN = "ending here"
-LEAST = 0.005
-"""The share of all calls under which branches are summed up, unless the user says otherwise."""
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:
@@ -49,7 +47,7 @@ class _Drawing:
         self._unit = profile.summary.unit
         self._options = options
         self._paint = Paint(options.color)
-        least = options.least if options.least is not None else 0.0 if options.top else LEAST
+        least = options.smallest
         self._least = least
         self._told = (0, "")
         found = outline(top, Node.hottest, _wanted(top, options, least), self._matters)
