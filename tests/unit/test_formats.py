@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import html
 import re
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +148,29 @@ def test_sums_of_whole_numbers_are_exact_however_large_they_are() -> None:
 def test_sums_of_sampled_ones_that_are_whole_are_exact_as_well() -> None:
     found = profile(Count(stack("f"), HUGE)) + profile(Count(stack("f"), 1, None, 2))
     assert [count.calls for count in found] == [HUGE + 2]
+
+
+ALONE = """
+import io, sys
+from kwalk.recording.files import load
+from kwalk.report import diff_compare, diff_flame, diff_json, diff_text, diff_tree, info
+from kwalk.report.formats import FORMATS, Options, renderer
+profile = load(sys.argv[1])
+for name in FORMATS:
+    list(renderer(name)(profile, Options()))
+diff = diff_compare.compare(profile, profile)
+for module in (diff_flame, diff_json, diff_text, diff_tree):
+    list(module.render(diff, Options()))
+info.as_text(profile)
+engine = ("capture", "decode", "kernel", "libbpf", "probe", "symbolize", "transport")
+print(*(name for name in sys.modules if name.startswith("kwalk.") and name.split(".")[1] in engine))
+"""
+
+
+def test_a_recording_is_shown_without_what_traces(tmp_path: Path) -> None:
+    """It may be read where no kernel is traced: no table of symbols, no struct of the kernel's."""
+    path = tmp_path / "a.rec"
+    example().save(path)
+    command = [sys.executable, "-c", ALONE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split() == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kwalk.columns import interleave
 from kwalk.events import Batch, Call
@@ -18,7 +18,9 @@ from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.report.texts import Texts
 from kwalk.stack import Stack
-from kwalk.symbolize.symbolizer import Symbolizer
+
+if TYPE_CHECKING:  # the engine is nothing that a report needs
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 
 class StreamReport(Protocol):

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
-from kwalk.symbolize.symbolizer import Symbolizer
+
+if TYPE_CHECKING:  # the engine is nothing that a report needs
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 SCHEMA = "kwalk.stream/1"
 
