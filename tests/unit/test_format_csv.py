@@ -34,7 +34,7 @@ def test_every_count_is_in_it(found: Profile) -> None:
     wanted: Counter[str] = Counter()
     rows = stacks(table(report("csv", found)))
     for row in rows:
-        sums[row["frames"]] += Fraction(row["calls"])
+        sums[row["frames"]] += Fraction(float(row["calls"]))
     for names, calls in by_name(found).items():
         wanted[";".join(name.replace(";", ":") for name in names)] += calls
     assert sums == wanted

@@ -27,7 +27,7 @@ from kwalk.report.formats import FORMATS, Options, renderer
 from kwalk.report.info import as_data as info_data
 from kwalk.report.info import as_text as info_text
 from kwalk.report.summary import as_text
-from kwalk.stack import Count
+from kwalk.stack import Count, Group, Stack
 
 NUMBERS = {
     "hits": 991, "recorded": 401, "lost": 211, "lost more": 223, "not wanted": 139,
@@ -118,6 +118,15 @@ def test_stacks_may_be_as_deep_as_they_like(name: str, callers: bool) -> None:
 @pytest.mark.parametrize("render", [diff_flame, diff_json, diff_text, diff_tree])
 def test_so_may_those_of_a_difference(render: Any) -> None:
     assert "".join(render(compare(profile(), DEEP), Options()))
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("top", [None, 1])
+def test_a_stack_may_have_no_frames(name: str, top: int | None) -> None:
+    """No capture makes one, but a recording can hold it."""
+    empty = [Count(Stack(()), 3, group) for group in (None, Group("comm", 0, ""))]
+    for counts in (empty, [*empty, Count(stack("f", "a"), 5)], [Count(Stack(()), 0)]):
+        assert report(name, profile(*counts), top=top) or not counts[0].count
 
 
 def test_there_is_no_format_of_another_name() -> None:

@@ -14,6 +14,7 @@ from kwalk.report import whole
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
+from kwalk.report.paint import plain
 from kwalk.stack import Count
 
 SCHEMA = "kwalk.count/1"
@@ -60,7 +61,7 @@ class Text:
             )
         for count in shown:
             share = 100 * count.calls / total if total else 0.0
-            who = f"  {count.group}" if count.group else ""
+            who = f"  {plain(str(count.group))}" if count.group else ""
             blocks.append(
                 stack_lines(count.stack.frames, count.stack.truncated, self._addresses)
                 + f"  {_calls(self._unit, count)}, {share:.1f} %{who}\n\n"

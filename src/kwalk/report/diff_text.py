@@ -9,7 +9,7 @@ from kwalk.report import diff_words as words
 from kwalk.report.cut import last
 from kwalk.report.diff import Change, Diff
 from kwalk.report.formats import Options
-from kwalk.report.paint import Paint
+from kwalk.report.paint import Paint, plain
 from kwalk.words import plural
 
 FUNCTIONS = 10
@@ -65,7 +65,7 @@ def _functions(diff: Diff, options: Options, every: bool, paint: Paint) -> Itera
 
 def _names(change: Change, room: int | None) -> str:
     """Return as many of the names as there is room for, and how many more there are."""
-    names = list(change.names)
+    names = list(map(plain, change.names))
     while len(text := ", ".join(names) + _more(change, names)) > (room or len(text)):
         if len(names) == 1:
             break
@@ -90,13 +90,13 @@ def _texts(change: Change, diff: Diff) -> tuple[str, str, str, str]:
 
 def _stack(change: Change, diff: Diff, paint: Paint) -> str:
     """Return a block: the frames, the traced function first, and what became of them."""
-    lines = [f"    {name}\n" for name in reversed(change.names)]
+    lines = [f"    {plain(name)}\n" for name in reversed(change.names)]
     moved = (
         f"{words.signed(change.change, diff.by)} ({words.percentage(change.before, change.after)})"
     )
     before, after = words.number(change.before, diff.by), words.number(change.after, diff.by)
     chance = "" if change.certain else "  no more than chance explains"
-    group = f"  {change.group}" if change.group else ""
+    group = f"  {plain(change.group)}" if change.group else ""
     lines.append(
         f"  {before} -> {after} {diff.unit}, {paint(moved, words.style(change.change))}"
         f"{chance}{group}\n\n"

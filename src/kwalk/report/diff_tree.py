@@ -9,7 +9,7 @@ from kwalk.report import diff_words as words
 from kwalk.report.diff import Diff, DiffNode
 from kwalk.report.formats import LEAST, Options
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, shortened
+from kwalk.report.paint import Paint, plain, shortened
 from kwalk.words import plural
 
 
@@ -87,7 +87,7 @@ class _Drawing:
         if line.above is None or (told, moved) != self._told:
             front = told + (paint(moved, words.style(change)) if colored else moved)
         self._told = told, moved
-        name = node.name
+        name = plain(node.name)
         if self._options.terminal:
             name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
         kind = words.percentage(node.before, node.total)

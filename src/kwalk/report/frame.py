@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kwalk.report.paint import plain
 from kwalk.stack import Frame
 
 
@@ -27,7 +28,7 @@ def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> st
     lines = []
     for frame in frames:
         address = f"{frame.address:016x}  " if addresses else ""
-        lines.append(f"    {address}{frame_text(frame)}\n")
+        lines.append(f"    {address}{plain(frame_text(frame))}\n")
     if truncated:
         lines.append("    ... (truncated)\n")
     return "".join(lines)

@@ -10,7 +10,7 @@ from kwalk.report import summary
 from kwalk.report.calltree import Node, build
 from kwalk.report.formats import Options
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, bar, shortened
+from kwalk.report.paint import Paint, bar, plain, shortened
 from kwalk.words import plural
 
 BAR = 6
@@ -90,7 +90,7 @@ class _Drawing:
         if self._tells(line, node):
             own = node.own if node.children else 0
             front = f"{self._numbers(node.total, own)}{self._bar(node.total)} "
-        name = node.name
+        name = plain(node.name)
         if self._options.terminal:
             name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
         traced = line.above is None and not line.lead if self._options.callers else node.own
