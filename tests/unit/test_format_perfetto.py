@@ -215,6 +215,12 @@ def test_the_traced_functions_have_counters_where_there_are_several() -> None:
     assert list(made.counters) == ["all calls", "tcp_poll", "tcp_ack"]
 
 
+def test_of_equally_hot_ones_the_first_by_name_have_counters() -> None:
+    ticks = [[Count(stack(f"tcp_{index:02}", "a"), 5) for index in range(20, 0, -1)]]
+    made = Decoded(report("perfetto", reread(written(ticks))))
+    assert set(made.counters) == {"all calls"} | {f"tcp_{index:02}" for index in range(1, 13)}
+
+
 def test_so_have_those_of_one_name_in_several_modules() -> None:
     ticks = [[Count(stack("init@a", "x"), 30), Count(stack("init@b", "x"), 70)]]
     made = Decoded(report("perfetto", reread(written(ticks))))

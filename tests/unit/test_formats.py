@@ -120,6 +120,15 @@ def test_so_may_those_of_a_difference(render: Any) -> None:
     assert "".join(render(compare(profile(), DEEP), Options()))
 
 
+@pytest.mark.parametrize("name", ["text", "tree", "svg", "flamegraph", "perfetto", "pprof"])
+def test_what_was_counted_is_called_by_its_name(name: str) -> None:
+    found = profile(Count(stack("f", "a"), 3), Count(stack("f"), 1))
+    found.summary.unit = "wonders"
+    text = readable(report(name, found, top=1))
+    assert "wonders" in text.replace("4 wonders = 4 stacks", "")
+    assert "calls" not in text.replace("fewer calls", "")
+
+
 @pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize("top", [None, 1])
 def test_a_stack_may_have_no_frames(name: str, top: int | None) -> None:

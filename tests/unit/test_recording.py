@@ -209,6 +209,29 @@ def test_everything_in_a_summary_comes_back() -> None:
     assert found == wanted
 
 
+def test_what_did_not_change_takes_no_row_unless_its_calls_may_have() -> None:
+    exact = reread(written([[Count(A, 5)], [Count(A, 5), Count(B, 1)]]))
+    assert len(exact.timeline) == 2
+    scaled = reread(written([[Count(A, 5, None, 10.0)], [Count(A, 5, None, 20.0)]]))
+    assert [(count.count, count.scaled) for count in scaled] == [(5, 20.0)]
+    assert list(scaled.timeline.numbers) == [5, 0]
+
+
+def test_what_is_no_utf_8_is_replaced_in_the_file() -> None:
+    name = b"a\xffb".decode(errors="surrogateescape")
+    (count,) = reread(written([[Count(A, 5, Group("comm", 0, name))]]))
+    assert count.group == Group("comm", 0, "a?b")
+
+
+def test_more_stacks_than_hits_are_no_loss_below_nothing() -> None:
+    data = bytearray()
+    behind = summary([Count(A, 5)])
+    behind.ledger.hits -= 3
+    Writer(data.extend, {}).tick([Count(A, 5)], 1.0, behind)
+    ledger = reread(bytes(data)).summary.ledger
+    assert (ledger.lost, ledger.balance) == ({}, -3)
+
+
 @pytest.mark.parametrize("scaled", [None, 0.0])
 def test_keys_without_a_count_are_no_stacks(scaled: float | None) -> None:
     ticks = [[Count(A, 0, None, scaled), Count(B, 0, None, scaled)], [Count(B, 3, None, scaled)]]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.ledger import Difference, Ledger, Summary, TreeUse, Verify
+from kwalk.ledger import Difference, Ledger, Sampling, Summary, TreeUse, Verify
 from kwalk.report.summary import CAUSES, UNWANTED, as_data, as_text, exit_code
 from kwalk.stack import Stack
 from kwalk.transport.abi import COUNTERS
@@ -117,6 +117,15 @@ def test_where_nothing_came_that_is_said_of_what_was_counted(unit: str, text: st
     assert as_text(found).splitlines()[1:] == [f"  {text}"]
     found.ledger = Ledger(hits=1, lost={"ring_full": 1})  # something came, if nothing stayed
     assert text not in as_text(found)
+
+
+def test_a_budget_is_told_with_what_tracing_did_cost() -> None:
+    found = summary(Ledger(hits=3, recorded=3))
+    found.sampling = Sampling(budget=0.02, cost=0.0134, scale=40.56)
+    assert as_text(found).splitlines()[1:] == [
+        "  budget: 2 %; tracing cost about 1.3 % of the CPU time used; 40.56 calls for each that "
+        "was taken"
+    ]
 
 
 @pytest.mark.parametrize("difference", [5, -5])
