@@ -215,6 +215,14 @@ def test_the_traced_functions_have_counters_where_there_are_several() -> None:
     assert list(made.counters) == ["all calls", "tcp_poll", "tcp_ack"]
 
 
+def test_counters_stand_in_the_order_in_which_they_are_given() -> None:
+    made = Decoded(report("perfetto", example()))
+    tracks = [p.track_descriptor for p in made.trace.packet if p.HasField("track_descriptor")]
+    ranks = {track.name: track.sibling_order_rank for track in tracks if track.HasField("counter")}
+    assert sorted(ranks, key=ranks.__getitem__) == list(made.counters)
+    assert sorted(ranks.values()) == [0, 1, 2]
+
+
 def test_of_equally_hot_ones_the_first_by_name_have_counters() -> None:
     ticks = [[Count(stack(f"tcp_{index:02}", "a"), 5) for index in range(20, 0, -1)]]
     made = Decoded(report("perfetto", reread(written(ticks))))

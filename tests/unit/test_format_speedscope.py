@@ -80,7 +80,7 @@ def test_the_ledger_is_in_its_names_and_in_kwalk() -> None:
 
 
 def test_the_hottest_group_comes_first_and_of_equal_ones_that_by_name() -> None:
-    numbers = {"d": 1, "b": 7, "c": 7, "a": 30}
+    numbers = {"d": 1, "c": 7, "b": 7, "a": 30}
     rows = [Count(stack("f"), n, Group("comm", 0, name)) for name, n in numbers.items()]
     assert [made["name"] for made in parsed(profile(*rows))["profiles"][1:]] == list("abcd")
 
