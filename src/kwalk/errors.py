@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Errors that end a command with one clear message; only ``main`` prints them."""
 
+import errno
+
 
 class KwalkError(Exception):
     """Something failed at run time (exit code 1).
@@ -37,8 +39,19 @@ class OutputError(KwalkError):
         hint = "Make room where standard output goes, or send it elsewhere, and start again."
         super().__init__(
             f"{path or 'the output'} cannot be written: {error.strerror or error}",
-            "Name a file that can be, where there is room." if path else hint,
+            _elsewhere(error) if path else hint,
         )
+
+
+def _elsewhere(error: OSError) -> str:
+    """Return what to do where a file cannot be written."""
+    if error.errno == errno.ENOENT:
+        return "Make the folder first, or give a file in one that is there."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Give a file where you may write."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Give a file where there is room."
+    return "Give another file."
 
 
 class NotSupported(KwalkError):

@@ -11,7 +11,13 @@ from kwalk.stack import Stack
 
 
 class Who(NamedTuple):
-    """Where a call happened: in softirqs and interrupts the task is merely the one that ran."""
+    """Where a call happened: in softirqs and interrupts the task is merely the one that ran.
+
+    :ivar cpu: Of the CPU, counted from 0.
+    :ivar tgid: Of the process, which is what user space calls its pid.
+    :ivar pid: Of the thread, as the kernel calls it; user space says tid.
+    :ivar comm: Name of the thread.
+    """
 
     cpu: int
     tgid: int

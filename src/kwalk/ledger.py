@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,6 +35,11 @@ class Ledger:
         """Add ``number`` hits lost to ``cause``."""
         if number:
             self.lost[cause] = self.lost.get(cause, 0) + number
+
+    def split(self, unwanted: Collection[str]) -> tuple[int, int]:
+        """Return how many hits went to causes that are ``unwanted``, and how many to the others."""
+        first = sum(number for cause, number in self.lost.items() if cause in unwanted)
+        return first, sum(self.lost.values()) - first
 
     @property
     def balance(self) -> int:

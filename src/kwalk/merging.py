@@ -11,7 +11,7 @@ from typing import Any
 
 from kwalk.errors import UsageError
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
-from kwalk.profile import Profile, Timeline
+from kwalk.profile import Profile, Timeline, kinds_of
 from kwalk.stack import Count, Frame, Group, Stack
 
 # What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
@@ -27,7 +27,8 @@ def merge(profiles: Sequence[Profile]) -> Profile:
 
     Stacks are the same where their frames' names, offsets and modules are, and the marks
     ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
-    and group, ledgers by cause. Timelines lie one behind the other, without what lay between.
+    and group, ledgers by cause. Timelines lie one behind the other, without what lay between; what
+    is in no timeline is in the last interval, if there is one.
 
     :raises UsageError: if there is none.
     """
@@ -40,7 +41,10 @@ def merge(profiles: Sequence[Profile]) -> Profile:
     for profile, rows in zip(profiles, places, strict=True):
         _append(timeline, profile.timeline, [order[row] for row in rows])
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
-    return Profile(counts, summary, timeline, _facts(profiles))
+    merged = Profile(counts, summary, timeline, _facts(profiles))
+    # Of those without a timeline.
+    merged.timeline = merged.whole_timeline()
+    return merged
 
 
 def _key(stack: Stack) -> _Key:
@@ -73,7 +77,7 @@ class _Sums:
         row = self._rows.setdefault((stack, count.group), len(self._rows))
         if row == len(self._numbers):
             self._numbers.append(0)
-            self._calls.append(0.0)
+            self._calls.append(0)
         self._numbers[row] += count.count
         self._calls[row] += count.calls
         return row
@@ -125,9 +129,7 @@ def _differing(profiles: Sequence[Profile]) -> list[str]:
         parts = _parts(tell(profile.summary) for profile in profiles)
         if len(parts) > 1:
             found.append(f"{NOTE}different {what}: {', '.join(parts)}")
-    kinds = {
-        count.group.kind if count.group else "none" for profile in profiles for count in profile
-    }
+    kinds = kinds_of(chain.from_iterable(profiles))
     if len(kinds) > 1:
         found.append(f"{NOTE}different kinds of groups: {', '.join(sorted(kinds))}")
     return found
@@ -146,7 +148,9 @@ def _notes(summary: Summary) -> list[str]:
 
 def _summary(summaries: Sequence[Summary], notes: list[str]) -> Summary:
     if len(summaries) == 1:
-        return replace(summaries[0], ledger=_ledger([summaries[0].ledger]))
+        (one,) = summaries
+        verify = _verify([one.verify]) if one.verify else None
+        return replace(one, ledger=_ledger([one.ledger]), notes=[*one.notes], verify=verify)
     return Summary(
         function=_joined(summary.function for summary in summaries),
         method=_joined(summary.method for summary in summaries),

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 from kwalk.ledger import Summary
-from kwalk.stack import Count
+from kwalk.stack import Count, Group, Stack
 
 
 @dataclass
@@ -36,12 +37,51 @@ class Timeline:
         """Iterate over (index of the interval, index of the count, number)."""
         return zip(self.intervals, self.counts, self.numbers, strict=True)
 
+    def only(self, wanted: Callable[[int], bool]) -> Timeline:
+        """Return it with the rows of some counts only.
+
+        :param wanted: Whether the count at this index is one of them.
+        """
+        kept = [wanted(index) for index in self.counts]
+        columns = (self.intervals, self.counts, self.numbers)
+        return Timeline(
+            self.ends, *(array(column.typecode, compress(column, kept)) for column in columns)
+        )
+
+    def totals(self) -> list[int]:
+        """Return how many events were counted in each interval."""
+        totals = [0] * len(self.ends)
+        for interval, number in zip(self.intervals, self.numbers, strict=True):
+            totals[interval] += number
+        return totals
+
+
+def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
+    """Return one count for each stack and group, and at which place each count is in it."""
+    places: dict[tuple[Stack, Group | None], int] = {}
+    found: list[Count] = []
+    order = []
+    for count in counts:
+        place = places.setdefault((count.stack, count.group), len(found))
+        order.append(place)
+        if place == len(found):
+            found.append(count)
+        else:
+            found[place] = found[place].plus(count)
+    return found, order
+
+
+def kinds_of(counts: Iterable[Count]) -> set[str]:
+    """Return by what counts of one stack are told apart: kinds of groups, or ``none``."""
+    return {count.group.kind if count.group else "none" for count in counts}
+
 
 @dataclass
 class Profile:
     """Stacks with their counts, and how they were captured.
 
-    :ivar counts: The rarest first.
+    :ivar counts: The rarest first; ahead of them what stands for others, where that was made of
+        them (``report.cut``).
     :ivar timeline: Empty where nothing was recorded by the second.
     :ivar facts: About the machine, its kernel and the command line; ready for JSON.
     """
@@ -66,6 +106,23 @@ class Profile:
     def seconds(self) -> float:
         """How long it took; 0 where that was not recorded."""
         return self.timeline.ends[-1] if self.timeline.ends else 0.0
+
+    def whole_timeline(self) -> Timeline:
+        """Return the timeline; what none of its rows holds is in the last interval, if any."""
+        timeline = self.timeline
+        left = [count.count for count in self.counts]
+        for index, number in zip(timeline.counts, timeline.numbers, strict=True):
+            left[index] -= number
+        late = [index for index, number in enumerate(left) if number]
+        if not late or not timeline.ends:
+            return timeline
+        last = array("I", [len(timeline.ends) - 1]) * len(late)
+        return Timeline(
+            timeline.ends,
+            timeline.intervals + last,
+            timeline.counts + array("I", late),
+            timeline.numbers + array("q", [left[index] for index in late]),
+        )
 
     def __add__(self, other: Profile) -> Profile:
         """See ``merging.merge``."""

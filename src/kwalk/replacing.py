@@ -73,6 +73,7 @@ class Replacement:
         try:
             self._file.flush()
             if self._aside:
+                _check_file(self._target)
                 os.replace(self._aside, self._target)
                 self._aside = ""
             elif stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
@@ -80,6 +81,11 @@ class Replacement:
             self._file.close()
         except OSError as error:
             raise OutputError(error, self._path) from error
+
+
+def _check_file(path: str) -> None:
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise FileExistsError(errno.EEXIST, "it is no file any more", path)
 
 
 def _opened(path: str, flags: int = 0) -> BinaryIO:

@@ -42,6 +42,10 @@ class Stack:
     frames: tuple[Frame, ...] = ()
 
 
+NAMELESS = "(no name)"
+"""What stands for an empty name, which a task may give itself."""
+
+
 class Group(NamedTuple):
     """Events of a stack that belong together.
 
@@ -55,9 +59,10 @@ class Group(NamedTuple):
     name: str
 
     def __str__(self) -> str:
+        name = self.name or NAMELESS
         if self.kind == "pid":
-            return f"{self.name} ({self.number})"
-        return f"cpu {self.number}" if self.kind == "cpu" else self.name
+            return f"{name} ({self.number})"
+        return f"cpu {self.number}" if self.kind == "cpu" else name
 
     def as_data(self) -> dict[str, int | str]:
         """Return it as JSON-ready data."""
@@ -85,3 +90,10 @@ class Count:
     def calls(self) -> float:
         """How many calls there were, as well as that is known."""
         return self.count if self.scaled is None else self.scaled
+
+    def plus(self, other: Count) -> Count:
+        """Return both as one, of this one's stack and group."""
+        scaled = None
+        if self.scaled is not None or other.scaled is not None:
+            scaled = self.calls + other.calls
+        return Count(self.stack, self.count + other.count, self.group, scaled)

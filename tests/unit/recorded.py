@@ -63,43 +63,67 @@ def reread(data: bytes) -> Profile:
 
 
 NAMES = st.sampled_from(
-    ["ip_rcv", "a", "b.cold", "", "c d", "e;f", "ovl_open", "\N{LATIN SMALL LETTER E WITH ACUTE}"]
+    [
+        *(
+            "ip_rcv",
+            "a",
+            "b.cold",
+            "",
+            "c d",
+            "e;f",
+            "ovl_open",
+            "g\nh",
+            "i\r\nj",
+            "k\N{LINE SEPARATOR}",
+        ),
+        "\N{LATIN SMALL LETTER E WITH ACUTE}",
+    ]
 )
 FRAMES = st.builds(
     Frame, NAMES, st.integers(0, 1 << 20), st.sampled_from(["", "overlay", "bpf"]),
     st.integers(0, (1 << 64) - 1), st.just(""), st.just(False),
 )  # fmt: skip
-PATHS = st.lists(FRAMES, min_size=1, max_size=6).map(tuple)
 GROUPS = st.none() | st.builds(
     Group, st.sampled_from(["pid", "comm", "cpu", "cgroup"]), st.integers(0, 1 << 62), NAMES
 )
 
 
 @st.composite
-def stacks(draw: st.DrawFn) -> list[Stack]:
-    """Distinct stacks, some with the same beginning."""
-    rows = draw(
-        st.lists(
-            st.tuples(PATHS, st.booleans(), st.booleans()), min_size=1, max_size=8, unique=True
-        )
-    )
+def stacks(draw: st.DrawFn, least: int = 1, equal: int = 0) -> list[Stack]:
+    """Stacks, some with the same beginning.
+
+    :param least: Frames that each has.
+    :param equal: So many, at most, are equal to another one.
+    """
+    paths = st.lists(FRAMES, min_size=least, max_size=6).map(tuple)
+    kinds = st.tuples(paths, st.booleans(), st.booleans())
+    rows = draw(st.lists(kinds, min_size=1, max_size=8, unique=True))
+    rows += draw(st.lists(st.sampled_from(rows), max_size=equal))
     return [Stack(tuple(f.address for f in path), cut, fell, path) for path, cut, fell in rows]
 
 
 @st.composite
-def growing(draw: st.DrawFn) -> list[list[Count]]:
-    """Counts as they are after each second: they never get fewer."""
-    keys = [(found, draw(GROUPS)) for found in draw(stacks())]
-    scaled = draw(st.booleans())
+def growing(draw: st.DrawFn, least: int = 1, odd: bool = False) -> list[list[Count]]:
+    """Counts as they are after each second: they never get fewer.
+
+    Where calls were left alone, each stack stands for its own number of them, whole or not.
+
+    :param least: Frames that each stack has.
+    :param odd: As a reader has to expect it: equal stacks are several, counts may be 0.
+    """
+    found = draw(stacks(least, 2 * odd))
+    keys = [(stack, draw(GROUPS)) for stack in found]
+    scaled, zeros = draw(st.booleans()), draw(st.booleans()) and odd
+    scales = [draw(st.sampled_from([1.5, 1.0, 1.4, 4 / 3, 1e6])) for _ in keys]
     sums = [0] * len(keys)
     ticks = []
     for _ in range(draw(st.integers(1, 4))):
         for index in range(len(keys)):
             sums[index] += draw(st.integers(0, 1 << 40) | st.just(0))
         rows = [
-            Count(key[0], number, key[1], number * 1.5 if scaled else None)
-            for key, number in zip(keys, sums, strict=True)
-            if number
+            Count(key[0], number, key[1], number * scale if scaled else None)
+            for key, number, scale in zip(keys, sums, scales, strict=True)
+            if number or zeros
         ]
         ticks.append(rows)
     return ticks
@@ -107,4 +131,4 @@ def growing(draw: st.DrawFn) -> list[list[Count]]:
 
 def profiles() -> st.SearchStrategy[Profile]:
     """Profiles as they are read from recordings, with their timelines."""
-    return growing().map(lambda ticks: reread(written(ticks)))
+    return growing(odd=True).map(lambda ticks: reread(written(ticks)))

@@ -228,5 +228,6 @@ def test_an_empty_recording_is_no_reason_to_fail() -> None:
     full, empty = profile(Count(stack("ip_rcv"), 9)), profile(recursion=1)
     for by in (By.SHARE, By.COUNT, None):
         assert compare(empty, empty, by).stacks == []
+        assert compare(empty, empty, by).total.kind == "same"
         assert [change.kind for change in compare(full, empty, by).stacks] == ["gone"]
         assert [change.kind for change in compare(empty, full, by).stacks] == ["new"]

@@ -48,6 +48,13 @@ def test_what_it_says() -> None:
     assert found == {"a": (10, 0), "b": (0, 30)}
 
 
+def test_tasks_without_a_name_are_a_group() -> None:
+    for kind in ("comm", "pid"):
+        row = profile(Count(stack("ip_rcv", "a"), 10, Group(kind, 0, "")))
+        data = data_of(page(row, row, By.COUNT))
+        assert [data["names"][tree["group"]] for tree in data["trees"]] == ["(no name)"]
+
+
 def test_groups_are_trees_of_their_own() -> None:
     old = profile(Count(stack("ip_rcv", "a"), 10, Group("comm", 0, "redis")))
     new = profile(Count(stack("ip_rcv", "a"), 20, Group("comm", 0, "nginx")))

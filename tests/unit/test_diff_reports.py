@@ -329,6 +329,14 @@ def test_an_empty_recording_is_named() -> None:
     ]
 
 
+def test_two_that_are_empty_are_the_same() -> None:
+    empty = compare(profile(), profile(), By.COUNT)
+    text = "".join(diff_text.render(empty, Options()))
+    assert "all:    0 -> 0 calls, 0\n" in text
+    data = json.loads("".join(diff_json.render(empty, Options())))
+    assert (data["total"]["kind"], data["total"]["change"]) == ("same", 0)
+
+
 @pytest.mark.parametrize(
     ("value", "by", "wanted"),
     [

@@ -7,11 +7,11 @@ import pytest
 from elements import Elements
 from flamed import data_of, node_of, paths_of, summed
 from hypothesis import given
-from recorded import frame, profile, profiles, stack, written
+from recorded import frame, profile, profiles, reread, stack, written
 
 from kwalk.cli import main
 from kwalk.profile import Profile, Timeline
-from kwalk.report import calltree, looks
+from kwalk.report import calltree, looks, whole
 from kwalk.report.bars import bars
 from kwalk.report.flame import FlameNode, Header, header, trees
 from kwalk.report.flame_page import page
@@ -39,7 +39,7 @@ def test_every_stack_is_in_the_page_with_its_calls(found: Profile) -> None:
         [
             (
                 (
-                    (str(count.group) or "(no name)") if count.group else "",
+                    str(count.group) if count.group else "",
                     *calltree.path(count, groups=False),
                 ),
                 count.calls,
@@ -56,7 +56,7 @@ def test_the_ledger_is_above_the_picture(found: Profile) -> None:
     text = Elements(html_of(found)).text
     for line in as_text(found.summary).splitlines():
         assert line.strip() in text
-    assert sum(bar.number for bar in bars(found.timeline)) == sum(found.timeline.numbers)
+    assert sum(bar.number for bar in bars(found)) == sum(whole.calls(found))
 
 
 def test_the_header_says_what_was_traced_how_where_and_when() -> None:
@@ -174,13 +174,29 @@ def test_an_empty_profile_makes_a_page() -> None:
     assert "3 lost" in Elements(html).text
 
 
+def test_bars_are_of_all_calls_where_not_every_one_was_taken() -> None:
+    one, other = stack("ip_rcv", "a"), stack("ip_rcv", "b")
+    ticks = [
+        [Count(one, 2, None, 200.0)],
+        [Count(one, 3, None, 300.0), Count(other, 1, None, 50.0)],
+    ]
+    found = reread(written(ticks))
+    found.timeline.ends[:] = [1.0, 3.0]
+    assert [bar.number for bar in bars(found)] == [200, 150]
+    html = html_of(found)
+    assert "0.0 s to 1.0 s: 200 calls, 200/s" in html
+    assert "1.0 s to 3.0 s: 150 calls, 75/s" in html
+    assert "calls a second, at most 200" in html
+
+
 def test_bars_are_joined_where_there_are_too_many() -> None:
     timeline = Timeline(ends=[float(second) for second in range(1, 1001)])
     for second in range(1000):
         timeline.intervals.append(second)
         timeline.counts.append(0)
         timeline.numbers.append(second)
-    found = bars(timeline)
+    rows = [Count(stack("ip_rcv"), sum(range(1000)))]
+    found = bars(Profile(rows, profile(*rows).summary, timeline))
     assert len(found) == 200
     assert sum(bar.number for bar in found) == sum(range(1000))
     assert (found[0].start, found[0].end, found[0].rate) == (0.0, 5.0, 2.0)

@@ -63,7 +63,7 @@ def expected(found: Profile, callers: bool) -> Paths:
     rows = []
     for count in found:
         path = calltree.path(count, groups=False)
-        group = [str(count.group) or "(no name)"] if count.group else []
+        group = [str(count.group)] if count.group else []
         rows.append((tuple(path[::-1] + group if callers else group + path), count.calls))
     return summed(rows)
 

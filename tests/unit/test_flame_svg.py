@@ -14,6 +14,7 @@ from kwalk.report.calltree import build
 from kwalk.report.flame import FlameNode, Header, format_number
 from kwalk.report.flame_svg import WIDTH, drawing, fitting
 from kwalk.report.formats import Options, renderer
+from kwalk.report.page import clean
 from kwalk.report.summary import as_text
 from kwalk.stack import Count, Group
 
@@ -50,7 +51,8 @@ def test_it_is_xml_and_has_the_totals_and_the_ledger(found: Profile, callers: bo
     for child in build(found, callers).hottest():
         if child.total > 0.001 * found.calls:
             number = format_number(child.total)
-            assert any(f"{child.name}: {number} calls" in title for title in titles)
+            wanted = f"{clean(child.name)}: {number} calls"
+            assert any(wanted in title for title in titles)
     caption = " ".join(texts(svg))
     for line in as_text(found.summary).splitlines():
         assert " ".join(line.split()) in " ".join(caption.split())
@@ -114,6 +116,21 @@ def test_the_long_lines_of_a_caption_are_wrapped() -> None:
 
 def test_nothing_recorded_is_said() -> None:
     assert "no stacks: there is nothing to draw" in texts(svg_of(profile(recursion=3)))
+
+
+@pytest.mark.parametrize("callers", [False, True])
+def test_functions_are_no_groups_though_a_task_is_called_like_them(callers: bool) -> None:
+    """A group is the outermost frame of a stack, wherever that is drawn."""
+    rows = [Count(stack("f", "a", "f", "root"), 3, Group("comm", 0, "f"))]
+    svg = svg_of(profile(*rows), Options(callers=callers))
+    placed = [
+        (float(rect.get("y", "")), rect.get("class", "").rstrip("0123456789"))
+        for rect in ElementTree.fromstring(svg).iter(f"{SVG}rect")
+        if float(rect.get("width", "")) > 100
+    ]
+    # The group is next to the root when drawn root first, and the farthest with callers.
+    kinds = [kind for _, kind in sorted(placed, reverse=not callers)]
+    assert kinds == ["all", *(["vmlinux"] * 4 + ["group"])[:: 1 if callers else -1]]
 
 
 def test_top_and_groups_are_heeded() -> None:

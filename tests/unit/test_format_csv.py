@@ -12,8 +12,9 @@ import pytest
 from converted import by_name, report
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import profile, profiles, stack
+from recorded import BASE, profile, profiles, stack
 
+from kwalk.ledger import Sampling, TreeUse, Verify
 from kwalk.profile import Profile
 from kwalk.report.formats.csv_ import COLUMNS
 from kwalk.stack import Count, Group
@@ -33,7 +34,7 @@ def test_every_count_is_in_it(found: Profile) -> None:
     wanted: dict[str, Fraction] = defaultdict(Fraction)
     rows = stacks(table(report("csv", found)))
     for row in rows:
-        sums[row["frames"]] += Fraction(row["calls"])
+        sums[row["frames"]] += Fraction(float(row["calls"]))
     for names, calls in by_name(found).items():
         wanted[";".join(name.replace(";", ":") for name in names)] += calls
     assert sums == wanted
@@ -59,7 +60,8 @@ def test_the_ledger_is_rows_of_other_kinds() -> None:
     found = profile(Count(stack("ip_rcv", "a"), 5), recursion=2, sampled_out=3)
     found.summary.notes.append('a "note", with\r\nmore')
     found.summary.ledger.uncounted.append("NMIs are not counted")
-    rows = [row for row in table(report("csv", found)) if row["kind"] != "stack"]
+    rows = table(report("csv", found))
+    rows = [row for row in rows if row["kind"] not in ("stack", "fact")]
     assert [(row["kind"], row["name"], row["count"]) for row in rows] == [
         ("total", "hits", "10"),
         ("total", "recorded", "5"),
@@ -76,6 +78,44 @@ def test_what_does_not_add_up_is_told() -> None:
     found = profile(Count(stack("ip_rcv"), 5))
     found.summary.ledger.hits += 1
     assert b"total,unexplained,1," in report("csv", found)
+
+
+def test_the_rest_of_the_summary_and_the_facts_are_rows_as_well() -> None:
+    found = profile(Count(stack("ip_rcv"), 5))
+    found.summary.verify = Verify(10, 9, 1, 2, {"nested_nmi": 3})
+    found.summary.tree = TreeUse(7, 240, 0)
+    found.summary.sampling = Sampling(0.02, 0.013, 40.5)
+    found.summary.unit = "samples"
+    rows = [row for row in table(report("csv", found)) if row["kind"] not in ("stack", "total")]
+    assert [(row["kind"], row["name"], row["count"], row["value"]) for row in rows] == [
+        ("verify", "every", "10", ""),
+        ("verify", "checked", "9", ""),
+        ("verify", "mismatches", "1", ""),
+        ("verify", "missing_caller", "2", ""),
+        ("kernel_wrong", "nested_nmi", "3", ""),
+        ("tree", "used", "7", ""),
+        ("tree", "size", "240", ""),
+        ("tree", "full", "0", ""),
+        ("sampling", "budget", "", "0.02"),
+        ("sampling", "cost", "", "0.013"),
+        ("sampling", "scale", "", "40.5"),
+        ("fact", "function", "", "ip_rcv"),
+        ("fact", "method", "", "manual"),
+        ("fact", "attach", "", "fentry"),
+        ("fact", "kernel", "", "6.12.107"),
+        ("fact", "unit", "", "samples"),
+        ("fact", "kwalk", "", "0.1.0"),
+        ("fact", "command", "", '["kwalk", "record", "ip_rcv"]'),
+        ("fact", "text", "", str(BASE)),
+        ("fact", "cpus", "", "2"),
+    ]
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 9000])
+def test_however_many_rows_there_are_each_is_there_once(size: int) -> None:
+    rows = [Count(stack("ip_rcv", f"f{index}"), index + 1) for index in range(size)]
+    found = stacks(table(report("csv", profile(*rows))))
+    assert [int(row["count"]) for row in found] == list(range(size, 0, -1))
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,17 @@ def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:
     assert all(calls in (3, 4) for calls in made.samples.values())
 
 
+def test_what_no_row_holds_is_in_the_last_second() -> None:
+    found = reread(written([[Count(stack("ip_rcv", "a"), 2)], [Count(stack("ip_rcv", "a"), 3)]]))
+    found.counts.append(Count(stack("ip_rcv", "b"), 7))
+    made = Decoded(report("perfetto", found))
+    assert made.samples == {
+        (0.0, "", ("a", "ip_rcv")): 2,
+        (1.0, "", ("a", "ip_rcv")): 3,
+        (1.0, "", ("b", "ip_rcv")): 7,
+    }
+
+
 def test_without_a_timeline_it_is_one_time() -> None:
     made = Decoded(report("perfetto", profile(Count(stack("ip_rcv", "a"), 5))))
     assert made.samples == {(0.0, "", ("a", "ip_rcv")): 5}
@@ -184,6 +195,7 @@ def test_what_is_known_of_the_capture_is_in_it() -> None:
     entries = {entry.name: entry for entry in ledger.dict_entries}
     assert (entries["hits"].int_value, entries["recorded"].int_value) == (1001, 1000)
     assert [(e.name, e.int_value) for e in entries["lost"].dict_entries] == [("recursion", 1)]
+    assert entries["balance"].int_value == 0
     (process,) = [p.track_descriptor.process for p in made.trace.packet
                   if p.track_descriptor.HasField("process")]  # fmt: skip
     assert process.process_name == "A title"
@@ -201,6 +213,37 @@ def test_the_traced_functions_have_counters_where_there_are_several() -> None:
     ticks = [[Count(stack("tcp_poll", "a"), 30), Count(stack("tcp_ack", "a"), 70)]]
     made = Decoded(report("perfetto", reread(written(ticks))))
     assert list(made.counters) == ["all calls", "tcp_poll", "tcp_ack"]
+
+
+def test_counters_stand_in_the_order_in_which_they_are_given() -> None:
+    made = Decoded(report("perfetto", example()))
+    tracks = [p.track_descriptor for p in made.trace.packet if p.HasField("track_descriptor")]
+    ranks = {track.name: track.sibling_order_rank for track in tracks if track.HasField("counter")}
+    assert sorted(ranks, key=ranks.__getitem__) == list(made.counters)
+    assert sorted(ranks.values()) == [0, 1, 2]
+
+
+def test_of_equally_hot_ones_the_first_by_name_have_counters() -> None:
+    ticks = [[Count(stack(f"tcp_{index:02}", "a"), 5) for index in range(20, 0, -1)]]
+    made = Decoded(report("perfetto", reread(written(ticks))))
+    assert set(made.counters) == {"all calls"} | {f"tcp_{index:02}" for index in range(1, 13)}
+
+
+def test_so_have_those_of_one_name_in_several_modules() -> None:
+    ticks = [[Count(stack("init@a", "x"), 30), Count(stack("init@b", "x"), 70)]]
+    made = Decoded(report("perfetto", reread(written(ticks))))
+    assert set(made.counters) == {"all calls", "init [a]", "init [b]"}
+
+
+@pytest.mark.parametrize("names", [["ip_rcv"] * 4, ["tcp_poll", "tcp_ack", "tcp_rcv", "tcp_v4"]])
+def test_what_top_leaves_out_has_no_counter_and_is_no_function(names: list[str]) -> None:
+    ticks = [[Count(stack(name, f"f{n}"), 10 + n) for n, name in enumerate(names)]]
+    found = reread(written(ticks))
+    whole = Decoded(report("perfetto", found))
+    made = Decoded(report("perfetto", found, top=2))
+    assert made.counters.items() <= whole.counters.items()
+    assert len(made.counters) == 3
+    assert made.counters["all calls"] == [(0, 46), (1, 0)]
 
 
 def test_only_the_hottest_have_counters() -> None:

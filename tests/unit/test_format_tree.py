@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from converted import report
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack, written
@@ -104,6 +105,16 @@ def test_top_shows_the_hottest_stacks_however_small() -> None:
     both = drawn(profile(*rows), top=2, least=0.5)
     assert "(400 stacks, " in both
     assert "left out by --top and --min)" in both
+
+
+def test_names_move_no_cursor_and_end_no_line() -> None:
+    evil = "a\x1b[2J\r\nb"
+    found = profile(Count(stack("ip_rcv", evil), 2, Group("comm", 0, evil)))
+    assert "a?[2J??b" in drawn(found)
+    for text in (drawn(found), report("text", found).decode()):
+        assert "\x1b" not in text
+        assert "\r" not in text
+        assert "[2J??b" in text
 
 
 def test_nothing_recorded_is_the_ledger_alone() -> None:

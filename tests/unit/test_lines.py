@@ -186,11 +186,15 @@ def test_modules_stay_as_they_are(program: Program, tool: str) -> None:
 
 
 def test_the_first_address_of_an_event_is_a_return_address(program: Program, tool: str) -> None:
-    frames = (program.frame("last", "never"),)
+    frames = (program.frame("main", "outer"),)
     found = program.recorded()
     found.counts = [Count(Stack((frames[0].address,), frames=frames), 1)]
     found.summary.unit = "events"
-    assert rows(add_lines(found, str(program.path))) == [("last", f"{X}:22", False)]
+    call = 1 + SOURCE.split("\n").index("    outer();")
+    assert rows(add_lines(found, str(program.path))) == [("main", f"{X}:{call}", False)]
+    # The instruction behind the call, where a sample would be, is of the next line.
+    found.summary.unit = "samples"
+    assert rows(add_lines(found, str(program.path))) == [("main", f"{X}:{call + 1}", False)]
 
 
 def test_equal_stacks_stay_one_object(program: Program) -> None:
@@ -256,6 +260,16 @@ def test_where_the_text_began_has_to_be_recorded(program: Program) -> None:
     del found.facts["text"]
     with pytest.raises(KwalkError, match="the recording does not say where"):
         add_lines(found, str(program.path))
+
+
+def test_of_several_boots_no_lines_can_be_told(program: Program) -> None:
+    one, other = program.recorded(), program.recorded()
+    other.facts["text"] += 1 << 21
+    with pytest.raises(KwalkError, match="merged of several boots") as caught:
+        add_lines(one + other, str(program.path))
+    assert "one recording at a time" in caught.value.hint
+    merged = add_lines(one + program.recorded(), str(program.path))
+    assert [count.count for count in merged] == [6]
 
 
 def test_where_no_program_is_installed_it_says_so(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import BASE, frame, profile, profiles, stack
+from recorded import BASE, frame, profile, profiles, reread, stack, written
 
 import kwalk
 from kwalk.errors import UsageError
@@ -147,6 +147,16 @@ def test_what_differs_is_told() -> None:
     assert merged.summary.ledger.uncounted == ["misses of kprobes"]
 
 
+def test_what_no_timeline_holds_is_in_the_last_interval() -> None:
+    timed = reread(written([[Count(A, 5)], [Count(A, 6)]]))
+    merged = kwalk.merge(profile(Count(B, 7)), timed, profile(Count(A, 4)))
+    assert merged.timeline.ends == [1.0, 2.0]
+    assert merged.timeline.totals() == [5, 12]
+    rows = {(i, merged.counts[c].count): n for i, c, n in merged.timeline.rows()}
+    assert rows == {(0, 10): 5, (1, 10): 4, (1, 7): 7}
+    assert not (profile(Count(A, 1)) + profile(Count(B, 1))).timeline
+
+
 def test_alike_nothing_is_told_of_it() -> None:
     merged = profile(Count(A, 1)) + profile(Count(B, 1))
     assert merged.summary.notes == []
@@ -172,6 +182,25 @@ def test_trees_comparisons_and_budgets() -> None:
         "budget of one part: 2 %; tracing cost about 1.3 %; 40 calls for each that was taken"
     ]
     assert kwalk.merge(one).summary == one.summary
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_a_merge_returns_can_be_changed_without_changing_what_it_is_of(number: int) -> None:
+    given_profiles = [profile(Count(A, 5), ring_full=1) for _ in range(number)]
+    for one in given_profiles:
+        one.summary.verify = Verify(1, 9, 1, 0, {"nested_nmi": 1}, [Difference(A, B)])
+        one.summary.ledger.uncounted.append("misses")
+    before = deepcopy([(p.summary, p.facts) for p in given_profiles])
+    merged = kwalk.merge(*given_profiles)
+    found, verify = merged.summary, merged.summary.verify
+    assert verify
+    found.notes.append("a note")
+    found.ledger.uncounted.append("more")
+    found.ledger.lose("ring_full", 1)
+    verify.kernel_wrong["nested_nmi"] += 1
+    verify.differences.clear()
+    merged.facts["cpus"] = 99
+    assert repr([(p.summary, p.facts) for p in given_profiles]) == repr(before)
 
 
 def test_of_nothing_there_is_no_sum() -> None:

@@ -22,7 +22,7 @@ from kwalk.profile import Profile
 from kwalk.recording import codec
 from kwalk.recording.blocks import MAGIC, MAX_BYTES, BrokenRecording, Kind, pack
 from kwalk.recording.reader import read
-from kwalk.recording.writer import SECONDS, Writer
+from kwalk.recording.writer import Writer
 from kwalk.stack import Count, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
@@ -34,14 +34,27 @@ def rows(counts: list[Count]) -> Counter[Any]:
     found: Counter[Any] = Counter()
     for count in counts:
         s = count.stack
-        found[s.frames, s.truncated, s.fallback, count.group, count.scaled] += count.count
+        found[s.frames, s.truncated, s.fallback, count.group] += count.count
     return found
 
 
-@given(growing())
+def calls(counts: list[Count]) -> dict[Any, Any]:
+    """Calls by all that tells counts apart, where not all were taken."""
+    found: dict[Any, float] = {}
+    for count in counts:
+        s = count.stack
+        if count.count and count.scaled is not None:
+            key = s.frames, s.truncated, s.fallback, count.group
+            found[key] = found.get(key, 0) + count.scaled
+    return found
+
+
+@given(growing(least=0, odd=True))
 def test_what_is_read_is_what_was_written(ticks: list[list[Count]]) -> None:
     profile = reread(written(ticks))
     assert rows(profile.counts) == rows(ticks[-1])
+    assert len(profile) == len(+rows(ticks[-1]))
+    assert calls(profile.counts) == pytest.approx(calls(ticks[-1]))
     assert [count.calls for count in profile] == sorted(count.calls for count in profile)
     assert profile.summary == summary(ticks[-1], recursion=1)
     assert profile.facts == FACTS
@@ -54,7 +67,7 @@ def test_what_is_read_is_what_was_written(ticks: list[list[Count]]) -> None:
         assert rows(then) == rows([replace(count, scaled=None) for count in counts])
 
 
-@given(growing(), st.data())
+@given(growing(least=0, odd=True), st.data())
 def test_wherever_it_is_cut_what_comes_before_is_read(
     ticks: list[list[Count]], data: st.DataObject
 ) -> None:
@@ -129,7 +142,7 @@ GOOD = written(TICKS[:1], end=False)
         (Kind.NODES, b"\xff\xff\xff\xff"),
         (Kind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
         (Kind.TICK, b""),
-        (Kind.TICK, SECONDS.pack(2) + codec.pack_columns(ONE, array("q", [1]))),
+        (Kind.TICK, codec.SECONDS.pack(2) + codec.pack_columns(ONE, array("q", [1]))),
         (Kind.LEDGER, b"[]"),
         (Kind.LEDGER, b'{"ledger":{"hits":"many"}}'),
         (Kind.GROUPS, b"[[]]"),
@@ -196,6 +209,71 @@ def test_everything_in_a_summary_comes_back() -> None:
     assert [d.kernel.addresses for d in found.verify.differences] == [(1, 3)]
     found.verify.differences = wanted.verify.differences
     assert found == wanted
+
+
+def test_what_did_not_change_takes_no_row_unless_its_calls_may_have() -> None:
+    exact = reread(written([[Count(A, 5)], [Count(A, 5), Count(B, 1)]]))
+    assert len(exact.timeline) == 2
+    scaled = reread(written([[Count(A, 5, None, 10.0)], [Count(A, 5, None, 20.0)]]))
+    assert [(count.count, count.scaled) for count in scaled] == [(5, 20.0)]
+    assert list(scaled.timeline.numbers) == [5, 0]
+
+
+def test_what_is_no_utf_8_is_replaced_in_the_file() -> None:
+    name = b"a\xffb".decode(errors="surrogateescape")
+    (count,) = reread(written([[Count(A, 5, Group("comm", 0, name))]]))
+    assert count.group == Group("comm", 0, "a?b")
+
+
+def test_more_stacks_than_hits_are_no_loss_below_nothing() -> None:
+    data = bytearray()
+    behind = summary([Count(A, 5)])
+    behind.ledger.hits -= 3
+    Writer(data.extend, {}).tick([Count(A, 5)], 1.0, behind)
+    ledger = reread(bytes(data)).summary.ledger
+    assert (ledger.lost, ledger.balance) == ({}, -3)
+
+
+@pytest.mark.parametrize("scaled", [None, 0.0])
+def test_keys_without_a_count_are_no_stacks(scaled: float | None) -> None:
+    ticks = [[Count(A, 0, None, scaled), Count(B, 0, None, scaled)], [Count(B, 3, None, scaled)]]
+    profile = reread(written(ticks))
+    assert [(count.count, count.stack.frames) for count in profile] == [(3, B.frames)]
+    assert [row for row in profile.timeline.rows() if row[2]] == [(1, 0, 3)]
+    assert set(profile.timeline.counts) == {0}
+
+
+def test_keys_that_are_the_same_are_added_up() -> None:
+    """Of whatever made them two: the keys, the nodes, the frames or the groups."""
+    frames = b'[["ip_rcv",0,"",1],["a",16,"",2],["a",16,"",2]]'
+    nodes = array("I", [0, 1, 1, 1]), array("I", [0, 1, 2, 1])
+    keys = array("I", [2, 3, 4, 2, 2]), array("I", [0, 0, 0, 0, 1])
+    groups = array("I", [1, 1, 2, 1, 1])
+    rows = array("I", [0, 1, 2, 3, 4]), array("q", [1, 2, 4, 8, 16])
+    calls = array("d", [1.5, 2.0, 4.0, 8.0, 16.0])
+    found = summary([Count(A, 31)])
+    profile = reread(
+        MAGIC
+        + pack(Kind.FRAMES, frames)
+        + pack(Kind.NODES, codec.pack_columns(*nodes))
+        + pack(Kind.GROUPS, b'[["cpu",1,""],["cpu",1,""]]')
+        + pack(Kind.KEYS, codec.pack_columns(*keys, groups))
+        + pack(Kind.TICK, codec.SECONDS.pack(1) + codec.pack_columns(*rows, calls))
+        + pack(
+            Kind.TICK,
+            codec.SECONDS.pack(2) + codec.pack_columns(rows[0][:1], rows[1][:1], calls[:1]),
+        )
+        + pack(Kind.LEDGER, codec.to_json(codec.summary_data(found)))
+        + pack(Kind.END, b"")
+    )
+    assert [(c.count, c.calls, c.stack.truncated) for c in profile] == [
+        (16, 15.5, False),
+        (16, 16.0, True),
+    ]
+    numbers: Counter[tuple[int, int]] = Counter()
+    for interval, index, number in profile.timeline.rows():
+        numbers[interval, index] += number
+    assert numbers == {(0, 0): 15, (1, 0): 1, (0, 1): 16}
 
 
 def million() -> bytes:

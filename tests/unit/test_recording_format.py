@@ -30,6 +30,8 @@ def counted(counts: list[Count]) -> dict[Any, tuple[int, float]]:
     """Counts as the shown reader gives them."""
     found: dict[Any, tuple[int, float]] = {}
     for count in counts:
+        if not count.count and count.scaled is None:
+            continue  # it is in no tick
         frames = tuple(tuple(frame[:4]) for frame in reversed(count.stack.frames))
         flags = count.stack.truncated + 2 * count.stack.fallback
         key = frames, flags, tuple(count.group) if count.group else None
@@ -38,16 +40,21 @@ def counted(counts: list[Count]) -> dict[Any, tuple[int, float]]:
     return found
 
 
-@given(growing())
+def same(one: dict[Any, Any], other: dict[Any, tuple[int, float]]) -> None:
+    """Assert that they are, but for rounding of sums."""
+    assert one == {key: (number, pytest.approx(calls)) for key, (number, calls) in other.items()}
+
+
+@given(growing(least=0, odd=True))
 def test_the_shown_reader_reads_recordings(ticks: list[list[Count]]) -> None:
     table, ledger, whole = shown_reader()(io.BytesIO(written(ticks)))
     assert whole
-    assert table == counted(ticks[-1])
+    same(table, counted(ticks[-1]))
     assert ledger["ledger"]["recorded"] == sum(count.count for count in ticks[-1])
     assert ledger["ledger"]["lost"] == {"recursion": 1}
 
 
-@given(growing(), st.data())
+@given(growing(least=0, odd=True), st.data())
 def test_the_shown_reader_reads_what_is_whole(
     ticks: list[list[Count]], data: st.DataObject
 ) -> None:
@@ -61,7 +68,7 @@ def test_the_shown_reader_reads_what_is_whole(
         return
     table, _, ended = shown_reader()(io.BytesIO(whole[:size]))
     assert not ended
-    assert table == counted(ticks[number - 1])
+    same(table, counted(ticks[number - 1]))
 
 
 def test_what_the_format_says_of_blocks() -> None:

@@ -14,7 +14,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.ledger import Ledger, Summary, TreeUse
 from kwalk.profile import Profile
 from kwalk.report.count import CountReport, Folded, Json, Text
-from kwalk.stack import Count, Group, Stack
+from kwalk.stack import Count, Frame, Group, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SYMBOLS = Symbolizer(
@@ -91,8 +91,8 @@ def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() ->
 
 def test_where_not_every_call_was_taken_json_has_both_numbers() -> None:
     data = json.loads(end(Json(False, 1), SCALED))
-    assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(8, 1210)]
-    assert data["left_out"] == {"stacks": 2, "count": 97, "scaled": 790}
+    assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(8, 1209.6)]
+    assert data["left_out"] == {"stacks": 2, "count": 97, "scaled": 790.4}
 
 
 def test_where_not_every_call_was_taken_folded_lines_are_as_wide_as_if_they_had_been() -> None:
@@ -137,6 +137,12 @@ def test_a_process_is_named_where_processes_are_told_apart() -> None:
         "  2 calls, 33.3 %  a;b c (8)",
         "  3 calls, 50.0 %",
     ]
+
+
+def test_counts_of_nothing_have_no_share() -> None:
+    counts = [Count(named((FUNC,)), 0), Count(named((FUNC, A)), 0)]
+    assert end(Text(True, None), counts).count("  0 calls, 0.0 %\n") == 2
+    assert "0 calls in 1.0 s, 0/s" in Text(True, None).interval(counts, 1.0)
 
 
 def test_nothing_counted_is_nothing_printed() -> None:
@@ -211,7 +217,7 @@ def test_json_of_an_interval_is_a_line_of_its_own() -> None:
 
 def test_folded_lines_begin_at_the_root() -> None:
     assert end(Folded(None), COUNTS) == (
-        "0x1234;dummy_xmit;ip_rcv 1\n[truncated];a;ip_rcv 2\nb;a;ip_rcv 12345\n"
+        "0x1234;dummy_xmit [dummy];ip_rcv 1\n[truncated];a;ip_rcv 2\nb;a;ip_rcv 12345\n"
     )
     assert Folded(1).interval(COUNTS, 1.0) == "b;a;ip_rcv 12345\n"
 
@@ -233,6 +239,38 @@ def test_folded_processes_are_the_outermost_frame() -> None:
     counts = [Count(stack, 1, REDIS), Count(cut, 2, NGINX), Count(stack, 3)]
     assert end(Folded(None), counts) == (
         "redis (7);b;a;ip_rcv 1\na:b c (8);[truncated];a;ip_rcv 2\nb;a;ip_rcv 3\n"
+    )
+
+
+def test_folded_sums_are_those_of_all_calls() -> None:
+    """Rounded one by one, a thousand stacks of 1.4 calls would be 400 calls less."""
+    counts = [
+        Count(Stack((n,), frames=(Frame(f"f{n}", 0, "", n),)), 1, None, 1.4) for n in range(1000)
+    ]
+    lines = end(Folded(None), counts).splitlines()
+    assert sum(int(line.rpartition(" ")[2]) for line in lines) == 1400
+    data = json.loads(end(Json(False, None), counts))
+    assert sum(row["scaled"] for row in data["stacks"]) == pytest.approx(1400)
+
+
+def test_folded_functions_of_several_modules_stay_apart() -> None:
+    frames = [Frame("init", 0, module, 1) for module in ("", "a", "b")]
+    counts = [Count(Stack((1,), frames=(frame,)), n) for n, frame in enumerate(frames, 1)]
+    assert end(Folded(None), counts) == "init 1\ninit [a] 2\ninit [b] 3\n"
+
+
+@pytest.mark.parametrize("end_of", [";", "\n", "\r", "\x0b", "\x85", "\u2028"])
+def test_nothing_in_a_name_ends_a_folded_frame_or_line(end_of: str) -> None:
+    name = f"a{end_of}b"
+    stack = Stack((1, 2), frames=(Frame(name, 0, "", 1), Frame("c", 0, name, 2)))
+    text = end(Folded(None), [Count(stack, 3, Group("comm", 0, name))])
+    instead = "a:b" if end_of == ";" else "a b"
+    assert text.splitlines() == [f"{instead};c [{instead}];{instead} 3"]
+
+
+def test_folded_tasks_without_a_name_are_a_frame_as_well() -> None:
+    assert end(Folded(None), [Count(named((FUNC,)), 3, Group("comm", 0, ""))]) == (
+        "(no name);ip_rcv 3\n"
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.ledger import Difference, Ledger, Summary, TreeUse, Verify
+from kwalk.ledger import Difference, Ledger, Sampling, Summary, TreeUse, Verify
 from kwalk.report.summary import CAUSES, UNWANTED, as_data, as_text, exit_code
 from kwalk.stack import Stack
 from kwalk.transport.abi import COUNTERS
@@ -102,6 +102,32 @@ def test_text_of_a_capture_that_lost_nothing_is_one_line() -> None:
     assert text == "ip_rcv: 3 calls = 3 stacks + 0 lost  (manual by fentry, 6.12.107)\n"
 
 
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        ("calls", "nothing called it meanwhile; was there a load that should?"),
+        ("events", "it did not happen meanwhile; was there a load that should make it?"),
+        ("samples", "no sample was taken meanwhile: was any CPU busy, for long enough?"),
+        ("calls + events", "nothing called it meanwhile; was there a load that should?"),
+    ],
+)
+def test_where_nothing_came_that_is_said_of_what_was_counted(unit: str, text: str) -> None:
+    found = summary(Ledger())
+    found.unit = unit
+    assert as_text(found).splitlines()[1:] == [f"  {text}"]
+    found.ledger = Ledger(hits=1, lost={"ring_full": 1})  # something came, if nothing stayed
+    assert text not in as_text(found)
+
+
+def test_a_budget_is_told_with_what_tracing_did_cost() -> None:
+    found = summary(Ledger(hits=3, recorded=3))
+    found.sampling = Sampling(budget=0.02, cost=0.0134, scale=40.56)
+    assert as_text(found).splitlines()[1:] == [
+        "  budget: 2 %; tracing cost about 1.3 % of the CPU time used; 40.56 calls for each that "
+        "was taken"
+    ]
+
+
 @pytest.mark.parametrize("difference", [5, -5])
 def test_a_ledger_that_does_not_add_up_says_so(difference: int) -> None:
     ledger = Ledger(hits=10 + difference, recorded=8, lost={"eexist": 2})
@@ -141,6 +167,7 @@ def test_data_is_json_of_a_fixed_schema() -> None:
         "method": "manual",
         "attach": "fentry",
         "kernel": "6.12.107",
+        "unit": "calls",
         "ledger": {
             "hits": 4,
             "recorded": 3,
@@ -148,6 +175,7 @@ def test_data_is_json_of_a_fixed_schema() -> None:
             "truncated": 2,
             "fallback": 1,
             "uncounted": ["something"],
+            "balance": 0,
         },
         "notes": ["a note"],
     }

@@ -57,6 +57,11 @@ def test_what_the_kernel_gets_wrong_is_told_apart_from_differences() -> None:
     ]
 
 
+def test_what_a_later_version_knows_the_kernel_to_get_wrong_is_told_by_its_name() -> None:
+    found = lines(Verify(1, 9, kernel_wrong={"a_new_cause": 3}), SYMBOLS)
+    assert found[1:] == ["  verify: 3 of the kernel's are wrong: a_new_cause"]
+
+
 def test_a_difference_is_shown_side_by_side() -> None:
     walked, kernel = Stack((FUNC, CALLER, OUTER)), Stack((FUNC, MODULE, OUTER, OUTER))
     found = lines(Verify(1, 9, 2, differences=[Difference(walked, kernel)] * 2), SYMBOLS)

@@ -40,6 +40,9 @@ def test_there_is_a_row_a_stack_and_group(monkeypatch: pytest.MonkeyPatch) -> No
     assert table.columns == ["count", "calls", "group", "frames", "truncated", "fallback"]
     assert table.attrs["kwalk"]["ledger"]["lost"] == {"ring_full": 3}
     assert table.attrs["kwalk"]["ledger"]["hits"] == 24
+    assert table.attrs["kwalk"]["ledger"]["balance"] == 0
+    assert table.attrs["kwalk"]["unit"] == "calls"
+    assert table.attrs["kwalk"]["schema"] == "kwalk.summary/1"
 
 
 def test_pandas_takes_it() -> None:

@@ -14,6 +14,8 @@ from kwalk.ledger import Difference, Ledger, Sampling, Summary, TreeUse, Verify
 from kwalk.stack import Stack
 
 _U32 = struct.Struct("<I")
+# A tick begins with them.
+SECONDS = struct.Struct("<d")
 TRUNCATED, FALLBACK = 1, 2
 
 

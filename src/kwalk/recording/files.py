@@ -23,7 +23,10 @@ def load(path: str | os.PathLike[str]) -> Profile:
             return read(file, path)
     except OSError as error:
         raise KwalkError(
-            f"{path} cannot be read: {error.strerror}", "`kwalk record` makes recordings."
+            f"{path} cannot be read: {error.strerror}",
+            "See whether you may read it."
+            if isinstance(error, PermissionError)
+            else "Give the file that `kwalk record -o` or `Profile.save()` wrote.",
         ) from error
 
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 import json
 import struct
 from array import array
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from kwalk.ledger import Summary
-from kwalk.profile import Profile, Timeline
+from kwalk.profile import Profile, Timeline, added_up
 from kwalk.recording import codec
 from kwalk.recording.blocks import MAGIC, Broken, BrokenRecording, Kind, blocks
-from kwalk.recording.writer import SECONDS
 from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
+_NOWHERE = (1 << 32) - 1
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error)
 
 
@@ -82,8 +83,8 @@ class _Reader:
         elif kind == Kind.KEYS:
             self._add_keys(*codec.unpack_columns(contents, "III"))
         elif kind == Kind.TICK:
-            (seconds,) = SECONDS.unpack_from(contents)
-            body = contents[SECONDS.size :]
+            (seconds,) = codec.SECONDS.unpack_from(contents)
+            body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
         elif kind == Kind.LEDGER:
             summary = codec.summary_of(json.loads(contents))
@@ -138,22 +139,30 @@ class _Reader:
                 f"the recording is not whole ({reason}): this is what there is of its first "
                 f"{seconds:.0f} s"
             )
+        counts, rows = added_up(self._counts())
+        # A key that came with no count is nothing that was met.
+        met = [index for index, count in enumerate(counts) if count.count or count.calls]
+        order = sorted(met, key=lambda index: counts[index].calls)
+        place = {old: new for new, old in enumerate(order)}
+        places = [place.get(row, _NOWHERE) for row in rows]
+        timeline = self._timeline
+        timeline.counts = array("I", map(places.__getitem__, timeline.counts))
+        if len(met) < len(counts):
+            timeline = timeline.only(lambda index: index != _NOWHERE)
+        return Profile([counts[index] for index in order], summary, timeline, self._facts)
+
+    def _counts(self) -> Iterator[Count]:
+        """Yield the count of each key; equal stacks are one object, whatever nodes they have."""
         stacks: dict[tuple[int, int], Stack] = {}
-        counts = []
+        equal: dict[tuple[tuple[Frame, ...], int], Stack] = {}
         for index, (node, flags, group) in enumerate(self._keys[: self._settled]):
             stack = stacks.get((node, flags))
             if stack is None:
-                stack = stacks[node, flags] = self._stack(node, flags)
-            counts.append(
-                Count(stack, self._totals[index], self._groups[group], self._calls.get(index))
-            )
-        order = sorted(range(len(counts)), key=lambda index: counts[index].calls)
-        place = array("I", bytes(4 * len(order)))
-        for new, old in enumerate(order):
-            place[old] = new
-        timeline = self._timeline
-        timeline.counts = array("I", map(place.__getitem__, timeline.counts))
-        return Profile([counts[index] for index in order], summary, timeline, self._facts)
+                made = self._stack(node, flags)
+                stack = stacks[node, flags] = equal.setdefault(
+                    (made.frames, codec.flags(made)), made
+                )
+            yield Count(stack, self._totals[index], self._groups[group], self._calls.get(index))
 
     def _stack(self, node: int, flags: int) -> Stack:
         frames = []

@@ -3,48 +3,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import compress, islice
+from operator import le
 
-from kwalk.ledger import Ledger, Summary
-from kwalk.profile import Profile, Timeline
+from kwalk.ledger import Ledger
+from kwalk.profile import Profile, Timeline, added_up
 from kwalk.recording.writer import Writer
+from kwalk.stack import Count
 
 
 def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
     """Write all of it, interval by interval.
 
-    What is counted in no interval, as in a profile without a timeline, belongs to the last.
+    Counts of one stack in one group are added up. What is counted in no interval, as in a profile
+    without a timeline, belongs to the last. What a stack's calls were at a time is its share of
+    them, by what was counted of it so far.
 
     :param write: Takes the bytes.
+    :raises ValueError: as ``Writer.tick`` does.
     """
+    counts, places = added_up(profile)
+    timeline = profile.timeline
+    if len(counts) < len(places):
+        moved = array("I", map(places.__getitem__, timeline.counts))
+        timeline = replace(timeline, counts=moved)
+    ends = timeline.ends or [0.0]
+    timeline = Profile(counts, profile.summary, replace(timeline, ends=ends)).whole_timeline()
+    columns = _Columns(counts)
     writer = Writer(write, profile.facts)
-    counts, timeline = profile.counts, profile.timeline
-    sums = [0] * len(counts)
+    # What was lost when is not known; what came later is not recorded yet.
     so_far = Ledger(hits=profile.summary.ledger.hits)
+    summary = replace(profile.summary, ledger=so_far)
+    for number, (end, (rows, numbers)) in enumerate(
+        zip(ends, _intervals(timeline), strict=True), 1
+    ):
+        rows, numbers = columns.met(rows, numbers)
+        columns.record(so_far, rows, numbers)
+        now = profile.summary if number == len(ends) else summary
+        keys = columns.keys(writer, rows)
+        writer.rows(keys, numbers, columns.calls(rows, numbers), end, now)
+    writer.done()
 
-    def now() -> Summary:
-        # What was lost when is not known; what came later is not recorded yet.
-        return replace(profile.summary, ledger=replace(so_far, lost={}))
 
-    for end, rows in _intervals(timeline):
-        for index, number in rows:
+def _intervals(timeline: Timeline) -> Iterator[tuple[array[int], array[int]]]:
+    """Yield the rows of each interval: the indices of the counts, and the numbers."""
+    intervals, rows, numbers = timeline.intervals, timeline.counts, timeline.numbers
+    if not all(map(le, intervals, islice(intervals, 1, None))):
+        order = sorted(range(len(intervals)), key=intervals.__getitem__)
+        intervals = array("I", map(intervals.__getitem__, order))
+        rows = array("I", map(rows.__getitem__, order))
+        numbers = array("q", map(numbers.__getitem__, order))
+    start = 0
+    for index in range(len(timeline.ends)):
+        stop = bisect_right(intervals, index, start)
+        yield rows[start:stop], numbers[start:stop]
+        start = stop
+
+
+class _Columns:
+    """Whole columns at once, of the rows of one interval after the other."""
+
+    def __init__(self, counts: Sequence[Count]) -> None:
+        self._counts = counts
+        self._scaled = any(count.scaled is not None for count in counts)
+        self._keys: dict[int, int] = {}
+        self._sums = [0] * len(counts)
+        self._truncated = [count.stack.truncated for count in counts]
+        self._fallback = [count.stack.fallback for count in counts]
+
+    def met(self, rows: array[int], numbers: array[int]) -> tuple[array[int], array[int]]:
+        """Return the rows without those that say nothing."""
+        if self._scaled or 0 not in numbers:
+            return rows, numbers
+        return array("I", compress(rows, numbers)), array("q", filter(None, numbers))
+
+    def record(self, ledger: Ledger, rows: array[int], numbers: array[int]) -> None:
+        """Add the rows to a ledger."""
+        ledger.recorded += sum(numbers)
+        ledger.truncated += sum(compress(numbers, map(self._truncated.__getitem__, rows)))
+        ledger.fallback += sum(compress(numbers, map(self._fallback.__getitem__, rows)))
+
+    def keys(self, writer: Writer, rows: array[int]) -> array[int]:
+        """Return the keys of the rows; those of stacks that come for the first time are made."""
+        new = sorted(set(rows) - self._keys.keys())
+        made = writer.keys(self._counts[index] for index in new)
+        self._keys.update(zip(new, made, strict=True))
+        return array("I", map(self._keys.__getitem__, rows))
+
+    def calls(self, rows: array[int], numbers: array[int]) -> array[float] | None:
+        """Return the calls that stand for what was counted so far; None where that is all."""
+        if not self._scaled:
+            return None
+        found = array("d")
+        sums, counts = self._sums, self._counts
+        for index, number in zip(rows, numbers, strict=True):
             sums[index] += number
-            so_far.record(counts[index].stack, number)
-        met = dict.fromkeys(index for index, _ in rows)
-        writer.tick([replace(counts[index], count=sums[index]) for index in met], end, now())
-    seen = set(timeline.counts)
-    rest = [
-        count
-        for index, count in enumerate(counts)
-        if index not in seen or count.count != sums[index]
-    ]
-    writer.end(rest, profile.seconds, profile.summary)
-
-
-def _intervals(timeline: Timeline) -> Iterator[tuple[float, list[tuple[int, int]]]]:
-    """Iterate over each interval's end and its rows: (index of the count, number)."""
-    rows: list[list[tuple[int, int]]] = [[] for _ in timeline.ends]
-    for interval, index, number in timeline.rows():
-        rows[interval].append((index, number))
-    return zip(timeline.ends, rows, strict=True)
+            count = counts[index]
+            whole = sums[index] == count.count or not count.count
+            found.append(count.calls if whole else count.calls * sums[index] / count.count)
+        return found

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kwalk.ledger import Summary
@@ -15,7 +14,6 @@ from kwalk.stack import Count, Frame, Group, Stack
 
 # Rows of one block at most; a tick with more has several.
 ROWS = 1 << 20
-SECONDS = struct.Struct("<d")
 _Key = tuple[Stack, Group | None]
 
 
@@ -46,14 +44,14 @@ class Writer:
     def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """Write what has been counted since the last tick.
 
-        :param counts: All that was counted so far.
+        :param counts: All that was counted so far, each stack and group once.
         :param seconds: Since the beginning.
         :param summary: As it is now.
+        :raises ValueError: if a block, of names or of the summary, would be larger than 64 MiB.
         """
         keys, numbers, calls = array("I"), array("q"), array("d")
         scaled = any(count.scaled is not None for count in counts)
-        for count in counts:
-            key = self._key(count)
+        for key, count in zip(self.keys(counts), counts, strict=True):
             number = count.count - self._before.get(key, 0)
             if not number and not scaled:
                 continue
@@ -61,23 +59,47 @@ class Writer:
             keys.append(key)
             numbers.append(number)
             calls.append(count.calls)
+        self.rows(keys, numbers, calls if scaled else None, seconds, summary)
 
-        def more(part: slice) -> list[array[float]]:
-            return [calls[part]] if scaled else []
+    def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+        """Write what is left, and that this is all.
 
+        :raises ValueError: as ``tick`` does.
+        """
+        self.tick(counts, seconds, summary)
+        self.done()
+
+    def keys(self, counts: Iterable[Count]) -> array[int]:
+        """Return the number of each count's stack with its group; the next rows name new ones."""
+        return array("I", map(self._key, counts))
+
+    def rows(
+        self,
+        keys: array[int],
+        numbers: array[int],
+        calls: array[float] | None,
+        seconds: float,
+        summary: Summary,
+    ) -> None:
+        """Write a tick of columns.
+
+        :param keys: Of ``keys``.
+        :param numbers: What was counted of each since the last tick.
+        :param calls: How many calls all that was counted of each stands for; None: as many.
+        :raises ValueError: as ``tick`` does.
+        """
         blocks = self._named()
+        columns: list[array[Any]] = [keys, numbers] if calls is None else [keys, numbers, calls]
         for start in range(0, max(len(keys), 1), ROWS):
-            part = slice(start, start + ROWS)
-            rows = codec.pack_columns(keys[part], numbers[part], *more(part))
-            blocks.append(pack(Kind.TICK, SECONDS.pack(seconds) + rows))
+            rows = codec.pack_columns(*(column[start : start + ROWS] for column in columns))
+            blocks.append(pack(Kind.TICK, codec.SECONDS.pack(seconds) + rows))
         blocks.append(pack(Kind.LEDGER, codec.to_json(codec.summary_data(summary))))
         # What is written first can be read already.
         self._write(self._head + b"".join(blocks))
         self._head = b""
 
-    def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
-        """Write what is left, and that this is all."""
-        self.tick(counts, seconds, summary)
+    def done(self) -> None:
+        """Write that this is all."""
         self._write(pack(Kind.END, b""))
 
     def _named(self) -> list[bytes]:

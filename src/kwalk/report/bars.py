@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kwalk.profile import Timeline
+from kwalk.profile import Profile
+from kwalk.report.spread import spread
 
 MOST = 240
 
 
 class Bar(NamedTuple):
-    """What was counted between two times, in seconds since the capture began."""
+    """How many calls there were between two times, in seconds since the capture began."""
 
     start: float
     end: float
@@ -23,18 +24,18 @@ class Bar(NamedTuple):
         return self.number / (self.end - self.start) if self.end > self.start else 0.0
 
 
-def bars(timeline: Timeline, most: int = MOST) -> list[Bar]:
-    """Return a bar for each interval.
+def bars(profile: Profile, most: int = MOST) -> list[Bar]:
+    """Return a bar for each interval; none where no timeline was recorded.
 
     :param most: Where there are more intervals, so many bars hold several of them each.
     """
-    totals = [0] * len(timeline.ends)
-    for interval, number in zip(timeline.intervals, timeline.numbers, strict=True):
-        totals[interval] += number
-    each = -(-len(totals) // most) or 1
-    starts = [0.0, *timeline.ends]
+    if not profile.timeline.ends:
+        return []
+    found = spread(profile)
+    totals, ends = found.totals(), found.ends
+    each = -(-len(totals) // most)
     return [
-        Bar(starts[first], timeline.ends[min(first + each, len(totals)) - 1],
+        Bar(found.starts[first], ends[min(first + each, len(totals)) - 1],
             sum(totals[first : first + each]))
         for first in range(0, len(totals), each)
     ]  # fmt: skip

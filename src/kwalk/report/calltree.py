@@ -21,8 +21,9 @@ class Node:
     """
 
     name: str
-    total: float = 0.0
-    own: float = 0.0
+    # Sums begin at a whole number: those of whole numbers are exact, however large they are.
+    total: float = 0
+    own: float = 0
     children: dict[str, Node] = field(default_factory=dict)
 
     def hottest(self) -> list[Node]:

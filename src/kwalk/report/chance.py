@@ -74,9 +74,7 @@ def unsteadiness(timeline: Timeline) -> float:
     It is estimated from how much the intervals of a recording differ, beyond Poisson; 0 where there
     are fewer than three.
     """
-    totals = [0] * len(timeline.ends)
-    for interval, number in zip(timeline.intervals, timeline.numbers, strict=True):
-        totals[interval] += number
+    totals = timeline.totals()
     calls, degrees = sum(totals), len(totals) - 1
     if degrees < 2 or not calls:
         return 0.0

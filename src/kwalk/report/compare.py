@@ -12,7 +12,7 @@ from kwalk.pairing import Comparison, Cost, Kind, Pair, Sides, by_kind, events_o
 from kwalk.report import verify as verifies
 from kwalk.report.calltree import function_name
 from kwalk.report.frame import frame_text
-from kwalk.report.summary import CAUSES, UNWANTED
+from kwalk.report.summary import cause_lines, sum_text
 from kwalk.stack import Frame, Stack
 
 MARK = "->"
@@ -124,13 +124,7 @@ def cost_text(cost: Cost | None, comparison: Comparison) -> str:
 
 def ledger_lines(ledger: Ledger, unit: str) -> list[str]:
     """Return one side's ledger: hits = stacks + lost, and the causes."""
-    unwanted = sum(ledger.lost.get(cause, 0) for cause in UNWANTED)
-    lost = sum(ledger.lost.values()) - unwanted
-    lines = [f"{ledger.hits:,} {unit}", f"= {ledger.recorded:,} stacks"]
-    lines[1] += f" + {unwanted:,} not wanted" * bool(unwanted) + f" + {lost:,} lost"
-    for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1]):
-        kind = "not wanted" if cause in UNWANTED else "lost"
-        lines.append(f"  {kind}: {number:,} {cause}: {CAUSES.get(cause, cause)}")
+    lines = [f"{ledger.hits:,} {unit}", f"= {sum_text(ledger)}", *cause_lines(ledger)]
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,}")
     if ledger.fallback:

@@ -8,7 +8,7 @@ from kwalk.pairing import Comparison, Kind, Pair, Row, Sides, by_kind, events_of
 from kwalk.report import compare
 from kwalk.report.frame import frame_text
 from kwalk.report.page import escape, file, page, template
-from kwalk.report.summary import CAUSES, UNWANTED
+from kwalk.report.summary import CAUSES, kind_of
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -114,10 +114,9 @@ def _ledger(comparison: Comparison) -> str:
     ]
     causes = sorted({cause for ledger in comparison.ledgers for cause in ledger.lost})
     for cause in causes:
-        kind = "not wanted" if cause in UNWANTED else "lost"
         why = f'<div class="why">{escape(CAUSES.get(cause, cause))}</div>'
         numbers = [f"{ledger.lost.get(cause, 0):,}" for ledger in comparison.ledgers]
-        rows.append((f"{kind}: {escape(cause)}{why}", numbers))
+        rows.append((f"{kind_of(cause)}: {escape(cause)}{why}", numbers))
     if not causes:
         rows.append(("lost", ["0", "0"]))
     rows += _marks(comparison.ledgers)

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kwalk.profile import Profile
 from kwalk.report import summary as summaries
+from kwalk.report import whole
+from kwalk.report.calltree import TRUNCATED, function_name
+from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
+from kwalk.report.paint import plain
 from kwalk.stack import Count
 
 SCHEMA = "kwalk.count/1"
@@ -22,12 +28,6 @@ class CountReport(Protocol):
 
     def end(self, profile: Profile) -> str:
         """Return what was counted in all."""
-
-
-def _hottest(counts: list[Count], top: int | None) -> tuple[list[Count], list[Count]]:
-    """Return the last ``top`` counts, and the others."""
-    first = max(0, len(counts) - top) if top else 0
-    return counts[first:], counts[:first]
 
 
 def _calls(unit: str, *counts: Count) -> str:
@@ -51,17 +51,17 @@ class Text:
         self._top = top
         self._intervals = False
 
-    def _stacks(self, counts: list[Count]) -> str:
+    def _stacks(self, counts: Sequence[Count]) -> str:
         total = sum(count.calls for count in counts)
-        shown, left = _hottest(counts, self._top)
+        shown, left = last(counts, self._top)
         blocks = []
         if left:
             blocks.append(
                 f"({len(left):,} more stacks, {_calls(self._unit, *left)}, left out by --top)\n\n"
             )
         for count in shown:
-            share = 100 * count.calls / total
-            who = f"  {count.group}" if count.group else ""
+            share = 100 * count.calls / total if total else 0.0
+            who = f"  {plain(str(count.group))}" if count.group else ""
             blocks.append(
                 stack_lines(count.stack.frames, count.stack.truncated, self._addresses)
                 + f"  {_calls(self._unit, count)}, {share:.1f} %{who}\n\n"
@@ -83,7 +83,8 @@ class Text:
 class Folded:
     """One line a stack, root first, for flame graph tools: ``a;b;c 42``.
 
-    Counts are scaled where not every call was taken.
+    Frames are as in other formats, modules included. Counts are scaled where not every call was
+    taken; they are whole numbers, whose sum is that of all calls.
     """
 
     def __init__(self, top: int | None) -> None:
@@ -98,34 +99,43 @@ class Folded:
         return self._lines(profile.counts)
 
     def _lines(self, counts: list[Count]) -> str:
-        sums: dict[str, float] = {}
-        for count in _hottest(counts, self._top)[0]:
+        sums: dict[str, int] = {}
+        shown, _ = last(counts, self._top)
+        for count, calls in zip(shown, whole.calls(shown), strict=True):
+            # What was inlined is marked as other tools do it.
             names = [
-                # As other tools mark what was inlined.
-                (frame.name or f"{frame.address:#x}") + "_[i]" * frame.inlined
+                function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
                 for frame in count.stack.frames
             ]
-            names += ["[truncated]"] if count.stack.truncated else []
-            # A semicolon ends a frame; spaces are allowed, the last one is before the number.
-            names += [str(count.group).replace(";", ":")] if count.group else []
-            line = ";".join(reversed(names))
-            sums[line] = sums.get(line, 0) + count.calls
-        return "".join(f"{line} {round(number)}\n" for line, number in sums.items())
+            names += [TRUNCATED] * count.stack.truncated
+            names += [str(count.group)] if count.group else []
+            # Spaces are allowed: the last one is before the number.
+            line = ";".join(_ENDS.sub(_instead, name) for name in reversed(names))
+            sums[line] = sums.get(line, 0) + calls
+        return "".join(f"{line} {number}\n" for line, number in sums.items())
 
 
-def stacks_data(counts: list[Count], addresses: bool, top: int | None) -> dict[str, Any]:
+# What would end a frame, or a line: whatever Python or another language takes for a line's end.
+_ENDS = re.compile("[;\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+def _instead(found: re.Match[str]) -> str:
+    return ":" if found[0] == ";" else " "
+
+
+def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> dict[str, Any]:
     """Return counts as JSON-ready data: ``stacks``, and what ``top`` left out of them."""
-    shown, left = _hottest(counts, top)
+    shown, left = last(counts, top)
     data: dict[str, Any] = {"stacks": [_stack_data(count, addresses) for count in shown]}
     if left:
         data["left_out"] = {"stacks": len(left)} | _numbers(*left)
     return data
 
 
-def _numbers(*counts: Count) -> dict[str, int]:
-    data = {"count": sum(count.count for count in counts)}
+def _numbers(*counts: Count) -> dict[str, float]:
+    data: dict[str, float] = {"count": sum(count.count for count in counts)}
     if counts[0].scaled is not None:
-        data["scaled"] = round(sum(count.calls for count in counts))
+        data["scaled"] = sum(count.calls for count in counts)
     return data
 
 

@@ -23,7 +23,7 @@ class Tally:
     """Events that were taken, and the calls that they stand for."""
 
     count: int = 0
-    calls: float = 0.0
+    calls: float = 0  # a whole number, and exact, as long as only whole ones are added
 
     def add(self, count: int, calls: float) -> None:
         """Add so many."""
@@ -32,7 +32,7 @@ class Tally:
 
     def less(self, other: Tally) -> Tally:
         """Return what is left without the others."""
-        return Tally(max(self.count - other.count, 0), max(self.calls - other.calls, 0.0))
+        return Tally(max(self.count - other.count, 0), max(self.calls - other.calls, 0))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Change:
     def kind(self) -> str:
         """``new``, ``gone``, ``more``, ``less`` or ``same``."""
         if not self.before or not self.after:
-            return "new" if self.after else "gone"
+            return "new" if self.after else "gone" if self.before else "same"
         return "more" if self.change > 0 else "less" if self.change < 0 else "same"
 
 
@@ -119,15 +119,15 @@ class DiffNode:
     """
 
     name: str
-    before: float = 0.0
-    total: float = 0.0
-    own_before: float = 0.0
-    own: float = 0.0
+    before: float = 0
+    total: float = 0
+    own_before: float = 0
+    own: float = 0
     stacks: int = 0
     changed: int = 0
-    moved: float = 0.0
-    net: float = 0.0
-    own_moved: float = 0.0
+    moved: float = 0
+    net: float = 0
+    own_moved: float = 0
     children: dict[str, DiffNode] = field(default_factory=dict)
 
     def most_changed(self) -> list[DiffNode]:
@@ -169,7 +169,7 @@ class Diff:
             if callers:
                 names.reverse()
             before, after, certain = change.before, change.after, change.certain
-            net = after - before if certain else 0.0
+            net = after - before if certain else 0
             moved = abs(net)
             nodes = [top]
             for name in names:

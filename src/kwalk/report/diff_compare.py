@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from kwalk.errors import UsageError
-from kwalk.profile import Profile
+from kwalk.profile import Profile, kinds_of
 from kwalk.report import calltree, chance
 from kwalk.report.diff import By, Change, Diff, Side, Tally
 from kwalk.stack import Count
@@ -35,7 +35,7 @@ def compare(
         )
     by = by or (By.RATE if before.seconds and after.seconds else By.SHARE)
     sides = _side(names[0], before, by), _side(names[1], after, by)
-    grouped = _kinds(before) == _kinds(after) != {""}
+    grouped = kinds_of(before) == kinds_of(after) != {"none"}
     rows = _Rows(sides, by)
     tallies = _tallied(before, grouped), _tallied(after, grouped)
     stacks = [
@@ -61,22 +61,18 @@ _Tallies = dict[tuple[str, tuple[str, ...]], Tally]
 def _side(name: str, profile: Profile, by: By) -> Side:
     tally = Tally(sum(count.count for count in profile), profile.calls)
     exposure = {By.RATE: profile.seconds, By.SHARE: tally.calls, By.COUNT: 1.0}[by]
-    factor = (100.0 if by == By.SHARE else 1.0) / exposure if exposure else 0.0
+    # Compared as they are, calls stay whole numbers.
+    factor = 1 if by == By.COUNT else (100 if by == By.SHARE else 1) / (exposure or math.inf)
     # When more or less of everything is called, shares stay.
     unsteady = 0.0 if by == By.SHARE else chance.unsteadiness(profile.timeline)
     return Side(name, profile, tally, factor, exposure, unsteady)
-
-
-def _kinds(profile: Profile) -> set[str]:
-    """Return by what a recording tells stacks apart."""
-    return {count.group.kind if count.group else "" for count in profile}
 
 
 def _group(count: Count) -> str:
     if not count.group:
         return ""
     # Processes have other numbers when they are started again.
-    return count.group.name if count.group.kind == "pid" else str(count.group)
+    return str(count.group._replace(kind="comm") if count.group.kind == "pid" else count.group)
 
 
 def _tallied(profile: Profile, grouped: bool) -> _Tallies:

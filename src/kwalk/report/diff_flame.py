@@ -25,8 +25,15 @@ def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
 
 
 def _drawn(node: DiffNode) -> FlameNode:
-    children = [_drawn(child) for child in node.children.values()]
-    return FlameNode(node.name, node.total, node.before, node.own, "", children)
+    top = FlameNode(node.name, node.total, node.before, node.own)
+    waiting = [(node, top)]
+    while waiting:
+        node, drawn = waiting.pop()
+        for child in node.children.values():
+            below = FlameNode(child.name, child.total, child.before, child.own)
+            drawn.children.append(below)
+            waiting.append((child, below))
+    return top
 
 
 def _header(diff: Diff, options: Options) -> Header:
@@ -38,9 +45,7 @@ def _header(diff: Diff, options: Options) -> Header:
         facts=_facts(*(dict(facts(side.profile)) for _, side in sides)),
         ledger=[line.strip() for line in text.splitlines() if line.strip()],
         timelines=[
-            (label, bars(side.profile.timeline))
-            for label, side in sides
-            if side.profile.timeline.ends
+            (label, bars(side.profile)) for label, side in sides if side.profile.timeline.ends
         ],
         unit=diff.unit,
         counted=diff.after.profile.summary.unit,

@@ -9,6 +9,7 @@ from typing import Any
 
 from kwalk.report import calltree, chance, summary
 from kwalk.report import diff_words as words
+from kwalk.report.cut import last
 from kwalk.report.diff import Change, Diff, Side, Tally
 from kwalk.report.formats import Options
 
@@ -20,7 +21,7 @@ def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
 
     :param every: Means nothing here; each change says whether it is ``certain``.
     """
-    stacks = diff.stacks[-options.top :] if options.top else diff.stacks
+    stacks, left = last(diff.stacks, options.top)
     data: dict[str, Any] = {
         "schema": SCHEMA,
         "by": diff.by,
@@ -38,8 +39,7 @@ def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
         ],
         "stacks": [_stack_data(change, diff.grouped) for change in stacks],
     }
-    if len(stacks) < len(diff.stacks):
-        left = diff.stacks[: len(diff.stacks) - len(stacks)]
+    if left:
         data["left_out"] = {"stacks": len(left)} | {
             key: {
                 "count": sum(change.tallies[side].count for change in left),
@@ -60,7 +60,7 @@ def _side_data(side: Side) -> dict[str, Any]:
 
 def _tally_data(tally: Tally) -> dict[str, Any]:
     data: dict[str, Any] = {"count": tally.count}
-    return data | ({} if tally.calls == tally.count else {"scaled": round(tally.calls)})
+    return data | ({} if tally.calls == tally.count else {"scaled": tally.calls})
 
 
 def _stack_data(change: Change, grouped: bool) -> dict[str, Any]:

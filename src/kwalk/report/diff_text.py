@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kwalk.report import diff_words as words
+from kwalk.report.cut import last
 from kwalk.report.diff import Change, Diff
 from kwalk.report.formats import Options
-from kwalk.report.paint import Paint
+from kwalk.report.paint import Paint, plain
 from kwalk.words import plural
 
 FUNCTIONS = 10
@@ -25,7 +26,7 @@ def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
         yield paint(options.title, "bold") + "\n\n"
     yield words.head(diff, paint) + "\n"
     yield from _functions(diff, options, every, paint)
-    shown, left = _last(_changed(diff.stacks, every), options.top)
+    shown, left = last(_changed(diff.stacks, every), options.top)
     if left:
         yield paint(f"({plural(len(left), 'more stack')} that changed, left out by --top)", "dim")
         yield "\n\n"
@@ -41,16 +42,10 @@ def _changed(changes: list[Change], every: bool) -> list[Change]:
     return [found for found in changes if found.certain or (every and found.kind != "same")]
 
 
-def _last(changes: list[Change], most: int | None) -> tuple[list[Change], list[Change]]:
-    """Return the largest changes, and the others."""
-    first = max(0, len(changes) - most) if most else 0
-    return changes[first:], changes[:first]
-
-
 def _functions(diff: Diff, options: Options, every: bool, paint: Paint) -> Iterator[str]:
     """Yield a table of the functions that changed most; those of the same stacks share a line."""
     most = options.top or (None if every else FUNCTIONS)
-    shown, left = _last(_changed(diff.functions, every), most)
+    shown, left = last(_changed(diff.functions, every), most)
     if not shown:
         return
     yield f"functions, by {diff.unit} that lead through them\n"
@@ -70,7 +65,7 @@ def _functions(diff: Diff, options: Options, every: bool, paint: Paint) -> Itera
 
 def _names(change: Change, room: int | None) -> str:
     """Return as many of the names as there is room for, and how many more there are."""
-    names = list(change.names)
+    names = list(map(plain, change.names))
     while len(text := ", ".join(names) + _more(change, names)) > (room or len(text)):
         if len(names) == 1:
             break
@@ -95,13 +90,13 @@ def _texts(change: Change, diff: Diff) -> tuple[str, str, str, str]:
 
 def _stack(change: Change, diff: Diff, paint: Paint) -> str:
     """Return a block: the frames, the traced function first, and what became of them."""
-    lines = [f"    {name}\n" for name in reversed(change.names)]
+    lines = [f"    {plain(name)}\n" for name in reversed(change.names)]
     moved = (
         f"{words.signed(change.change, diff.by)} ({words.percentage(change.before, change.after)})"
     )
     before, after = words.number(change.before, diff.by), words.number(change.after, diff.by)
     chance = "" if change.certain else "  no more than chance explains"
-    group = f"  {change.group}" if change.group else ""
+    group = f"  {plain(change.group)}" if change.group else ""
     lines.append(
         f"  {before} -> {after} {diff.unit}, {paint(moved, words.style(change.change))}"
         f"{chance}{group}\n\n"

@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from kwalk.report import diff_words as words
 from kwalk.report.diff import Diff, DiffNode
-from kwalk.report.formats import Options
-from kwalk.report.outline import NAMELESS, Line, outline, paths_to_top
-from kwalk.report.paint import Paint, shortened
+from kwalk.report.formats import LEAST, Options
+from kwalk.report.outline import Line, outline, paths_to_top
+from kwalk.report.paint import Paint, plain, shortened
 from kwalk.words import plural
-
-LEAST = 0.005
-"""The share of all calls that must have moved in a branch, unless the user says otherwise."""
 
 
 def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
@@ -38,7 +35,7 @@ class _Drawing:
         self._options = options
         self._paint = paint
         self._top = diff.tree(options.callers)
-        least = options.least if options.least is not None else 0.0 if options.top else LEAST
+        least = options.smallest
         self._share = least
         self._told = ("", "")
         whole = self._top.before, self._top.total
@@ -90,7 +87,7 @@ class _Drawing:
         if line.above is None or (told, moved) != self._told:
             front = told + (paint(moved, words.style(change)) if colored else moved)
         self._told = told, moved
-        name = node.name or NAMELESS
+        name = plain(node.name)
         if self._options.terminal:
             name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
         kind = words.percentage(node.before, node.total)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kwalk.profile import Profile
+from kwalk.profile import kinds_of
 from kwalk.report import chance, summary
 from kwalk.report.diff import By, Diff, Side
 from kwalk.report.paint import Paint
@@ -22,7 +22,7 @@ def number(value: float, by: By) -> str:
     if by == By.SHARE and size:
         return f"{value:.2f}" if size >= 0.005 else f"{value:.1g}"
     if by == By.COUNT or size >= 10 or not size:
-        return f"{value:,.0f}"
+        return f"{round(value):,}"
     return f"{value:.1f}" if size >= 1 else f"{value:.2g}"
 
 
@@ -59,7 +59,9 @@ def head(diff: Diff, paint: Paint) -> str:
     total = diff.total
     if diff.by != By.SHARE:
         numbers = f"{number(total.before, diff.by)} -> {number(total.after, diff.by)}"
-        change = f"{signed(total.change, diff.by)} ({percentage(total.before, total.after)})"
+        change = signed(total.change, diff.by)
+        if percent := percentage(total.before, total.after):
+            change += f" ({percent})"
         lines.append(
             f"all:    {numbers} {diff.unit}, "
             + (paint(change, style(total.change)) if total.certain else change)
@@ -132,7 +134,11 @@ def warnings(diff: Diff) -> list[str]:
     if all(cpus):
         differ("the numbers of CPUs", cpus, "the load can be spread in another way")
     if len(before) and len(after):
-        differ("the groups", map(_kinds, (before, after)), "stacks are compared without them")
+        differ(
+            "the groups",
+            (" and ".join(sorted(kinds_of(side))) for side in (before, after)),
+            "stacks are compared without them",
+        )
     lengths = sorted((before.seconds, after.seconds))
     if diff.by == By.COUNT and lengths[0] and lengths[1] > _LENGTHS * lengths[0]:
         differ(
@@ -147,15 +153,9 @@ def warnings(diff: Diff) -> list[str]:
     return found
 
 
-def _kinds(profile: Profile) -> str:
-    """Return by what stacks are told apart."""
-    kinds = {count.group.kind if count.group else "none" for count in profile}
-    return " and ".join(sorted(kinds))
-
-
 def _lost(label: str, side: Side) -> Iterable[str]:
     ledger = side.profile.summary.ledger
-    lost = sum(n for cause, n in ledger.lost.items() if cause not in summary.UNWANTED)
+    _, lost = ledger.split(summary.UNWANTED)
     wanted = ledger.recorded + lost
     if wanted and lost > _LOST * wanted:
         what = f"{100 * lost / wanted:.1f} % of the {side.profile.summary.unit} {label}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from kwalk.profile import Profile
 from kwalk.report import calltree, summary
 from kwalk.report.bars import Bar, bars
+from kwalk.report.cut import last
 from kwalk.report.formats import Options
 from kwalk.stack import Count
 
@@ -63,26 +64,34 @@ class Header:
     counted: str = ""
 
 
-def of_calltree(node: calltree.Node, groups: Collection[str] = ()) -> FlameNode:
+def of_calltree(
+    node: calltree.Node, groups: Collection[str] = (), callers: bool = False
+) -> FlameNode:
     """Return a tree of ``calltree.build`` in the form that is drawn.
 
     :param groups: What of its names is no function but a group: the first one of a stack, or,
         where the callers come first, the last one.
+    :param callers: The callers come first.
     """
-    return _converted(node, groups, 0)
-
-
-def _converted(node: calltree.Node, groups: Collection[str], depth: int) -> FlameNode:
-    children = [_converted(child, groups, depth + 1) for child in node.children.values()]
-    is_group = node.name in groups and (depth == 1 or (node.own > 0 and not children))
-    return FlameNode(node.name, node.total, 0.0, node.own, "group" if is_group else "", children)
+    top = FlameNode(node.name, node.total, 0, node.own)
+    # A recursion would be as deep as the stacks.
+    waiting = [(node, top)]
+    while waiting:
+        node, drawn = waiting.pop()
+        for child in node.children.values():
+            outermost = child.own > 0 and not child.children if callers else drawn is top
+            kind = "group" if outermost and child.name in groups else ""
+            below = FlameNode(child.name, child.total, 0, child.own, kind)
+            drawn.children.append(below)
+            waiting.append((child, below))
+    return top
 
 
 def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
     """Return a tree for each group, by its name, the hottest first; "" is without a group."""
     groups: dict[str, list[Count]] = {}
     for count in counts:
-        name = (str(count.group) or "(no name)") if count.group else ""
+        name = str(count.group) if count.group else ""
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
     found = {name: of_calltree(calltree.build(rows)) for name, rows in groups.items()}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
@@ -90,13 +99,12 @@ def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
 
 def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str]]:
     """Return what ``--top`` leaves of the counts, and a line about the others."""
-    first = max(0, len(profile) - options.top) if options.top else 0
-    if not first:
-        return profile.counts, []
-    calls = sum(count.calls for count in profile.counts[:first])
-    number = format_number(calls)
-    return profile.counts[first:], [
-        f"left out by --top: {first:,} stacks, {number} {profile.summary.unit}, "
+    kept, others = last(profile.counts, options.top)
+    if not others:
+        return kept, []
+    number = format_number(sum(count.calls for count in others))
+    return kept, [
+        f"left out by --top: {len(others):,} stacks, {number} {profile.summary.unit}, "
         "which no frame below contains"
     ]
 
@@ -112,7 +120,7 @@ def header(profile: Profile, options: Options) -> Header:
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
         ledger=lines + shown(profile, options)[1],
-        timelines=[("", bars(profile.timeline))] if profile.timeline.ends else [],
+        timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
     )
 
@@ -140,4 +148,4 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
 
 def format_number(value: float) -> str:
     """Return a number of calls: whole ones exactly, scaled ones with a decimal place."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+    return f"{round(value):,}" if value == round(value) else f"{value:,.1f}"

@@ -102,7 +102,11 @@ class _Frames:
 
 
 def _size(node: FlameNode) -> int:
-    return 1 + sum(_size(child) for child in node.children)
+    size, waiting = 0, [node]
+    while waiting:
+        size += 1
+        waiting += waiting.pop().children
+    return size
 
 
 def _kind(node: FlameNode) -> str:

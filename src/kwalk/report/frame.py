@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kwalk.report.paint import plain
 from kwalk.stack import Frame
 
 
@@ -29,7 +30,7 @@ def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> st
     """Return a stack for people: a line a frame, indented, and one where it was cut."""
     lines = []
     for frame in frames:
-        lines.append(f"    {frame_text(frame, addresses)}\n")
+        lines.append(f"    {plain(frame_text(frame, addresses))}\n")
     if truncated:
         lines.append("    ... (truncated)\n")
     return "".join(lines)

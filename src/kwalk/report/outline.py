@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-NAMELESS = "(no name)"
-"""What stands for an empty name, which a task may give itself."""
-
 _Node = TypeVar("_Node")
 
 

@@ -44,6 +44,11 @@ def bar(share: float, width: int) -> str:
     return ("█" * whole + (BLOCKS[part] if part else "")).ljust(width)
 
 
+def plain(text: str) -> str:
+    """Return the text without what would move the cursor: names of tasks may hold anything."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def shortened(text: str, width: int) -> str:
     """Return the text, cut off where it is longer than ``width`` columns, with a mark of that."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from kwalk.profile import Profile
+from kwalk.profile import Profile, Timeline
 from kwalk.report.whole import calls
 
 
@@ -27,6 +27,13 @@ class Spread:
     counts: array[int]
     calls: array[int]
 
+    def totals(self) -> list[int]:
+        """Return how many calls there were in each interval."""
+        totals = [0] * len(self.ends)
+        for interval, number in zip(self.intervals, self.calls, strict=True):
+            totals[interval] += number
+        return totals
+
     def rows(self) -> zip[tuple[int, int, int]]:
         """Iterate over (index of the interval, index of the count, calls)."""
         return zip(self.intervals, self.counts, self.calls, strict=True)
@@ -35,9 +42,10 @@ class Spread:
 def spread(profile: Profile) -> Spread:
     """Return the calls over time; where no timeline was recorded, as one interval without length.
 
-    Where not every call was taken, a stack's calls are shared out over its rows by what was taken.
+    What no row of the timeline holds is in its last interval. Where not every call was taken, a
+    stack's calls are shared out over its rows by what was taken.
     """
-    timeline = profile.timeline
+    timeline = profile.whole_timeline()
     totals = list(calls(profile))
     if not timeline.ends:
         rows = array("I", range(len(totals)))
@@ -45,16 +53,16 @@ def spread(profile: Profile) -> Spread:
     starts = [0.0, *timeline.ends[:-1]]
     numbers = timeline.numbers
     if any(count.scaled is not None for count in profile):
-        numbers = _scaled(profile, totals)
+        numbers = _scaled(profile, timeline, totals)
     return Spread(starts, timeline.ends, timeline.intervals, timeline.counts, numbers)
 
 
-def _scaled(profile: Profile, totals: list[int]) -> array[int]:
+def _scaled(profile: Profile, timeline: Timeline, totals: list[int]) -> array[int]:
     """Return the calls of each row: so that after each, a stack has its share, rounded."""
     taken = [0] * len(totals)
     given = [0] * len(totals)
     found = array("q")
-    for _, index, number in profile.timeline.rows():
+    for _, index, number in timeline.rows():
         taken[index] += number
         whole = profile.counts[index].count
         upto = taken[index] * totals[index] // whole if whole else 0

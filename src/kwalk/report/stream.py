@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kwalk.columns import interleave
 from kwalk.events import Batch, Call
 from kwalk.ledger import Summary
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
+from kwalk.report.paint import plain
 from kwalk.report.texts import Texts
 from kwalk.stack import Stack
-from kwalk.symbolize.symbolizer import Symbolizer
+
+if TYPE_CHECKING:  # the engine is nothing that a report needs
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 
 class StreamReport(Protocol):
@@ -50,7 +53,7 @@ class Text:
     def _call(self, call: Call) -> bytes:
         who = call.who
         assert who, "asked for with the time"
-        head = f" cpu {who.cpu}  pid {who.tgid}  tid {who.pid}  {who.comm}\n"
+        head = f" cpu {who.cpu}  pid {who.tgid}  tid {who.pid}  {plain(who.comm)}\n"
         return head.encode() + self._stacks.text(call.stack)
 
     def _stack(self, stack: Stack) -> bytes:

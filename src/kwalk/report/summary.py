@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
-from kwalk.symbolize.symbolizer import Symbolizer
+
+if TYPE_CHECKING:  # the engine is nothing that a report needs
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 SCHEMA = "kwalk.stream/1"
 
@@ -38,7 +40,7 @@ CAUSES = {
 
 
 def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
-    """Return the summary as JSON-ready data."""
+    """Return the summary as JSON-ready data; ``balance`` of the ledger is what is unexplained."""
     ledger = summary.ledger
     data: dict[str, Any] = {
         "schema": schema,
@@ -46,6 +48,7 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         "method": summary.method,
         "attach": summary.attach,
         "kernel": summary.kernel,
+        "unit": summary.unit,
         "ledger": {
             "hits": ledger.hits,
             "recorded": ledger.recorded,
@@ -53,6 +56,7 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
             "truncated": ledger.truncated,
             "fallback": ledger.fallback,
             "uncounted": ledger.uncounted,
+            "balance": ledger.balance,
         },
         "notes": summary.notes,
     }
@@ -134,24 +138,47 @@ def _tree_lines(tree: TreeUse) -> list[str]:
     return [f"  tree: {share}"] if tree.used > tree.size // 2 else []
 
 
+def sum_text(ledger: Ledger) -> str:
+    """Return what hits are made of: stacks, those not wanted, and lost ones."""
+    unwanted, lost = ledger.split(UNWANTED)
+    middle = f" + {unwanted:,} not wanted" if unwanted else ""
+    return f"{ledger.recorded:,} stacks{middle} + {lost:,} lost"
+
+
+def kind_of(cause: str) -> str:
+    """Return ``not wanted`` or ``lost``."""
+    return "not wanted" if cause in UNWANTED else "lost"
+
+
+def cause_lines(ledger: Ledger) -> list[str]:
+    """Return a line for each cause, the one with most hits first."""
+    return [
+        f"  {kind_of(cause)}: {number:,} {cause}: {CAUSES.get(cause, cause)}"
+        for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1])
+    ]
+
+
+# What there is to say where nothing came, by what was counted.
+_NOTHING = {
+    "calls": "nothing called it meanwhile; was there a load that should?",
+    "events": "it did not happen meanwhile; was there a load that should make it?",
+    "samples": "no sample was taken meanwhile: was any CPU busy, for long enough?",
+}
+
+
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     """Return the summary as lines for a person; hits = recorded + lost comes first.
 
     :param symbolizer: Names the frames of the differences that were found.
     """
     ledger = summary.ledger
-    unwanted = sum(ledger.lost.get(cause, 0) for cause in UNWANTED)
-    lost = sum(ledger.lost.values()) - unwanted
     lines = [
-        f"{summary.function}: {ledger.hits:,} {summary.unit} = {ledger.recorded:,} stacks"
-        + (f" + {unwanted:,} not wanted" if unwanted else "")
-        + f" + {lost:,} lost  ({summary.method} by {summary.attach}, {summary.kernel})"
+        f"{summary.function}: {ledger.hits:,} {summary.unit} = {sum_text(ledger)}  "
+        f"({summary.method} by {summary.attach}, {summary.kernel})"
     ]
-    for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1]):
-        kind = "not wanted" if cause in UNWANTED else "lost"
-        lines.append(f"  {kind}: {number:,} {cause}: {CAUSES.get(cause, cause)}")
+    lines += cause_lines(ledger)
     if not ledger.hits:
-        lines.append("  nothing called it meanwhile; was there a load that should?")
+        lines.append(f"  {_NOTHING.get(summary.unit, _NOTHING['calls'])}")
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
     if found := summary.sampling:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from kwalk.ledger import Verify
 from kwalk.report.frame import frame_text
 from kwalk.stack import Stack
-from kwalk.symbolize.symbolizer import Symbolizer
+
+if TYPE_CHECKING:  # the engine is nothing that a report needs
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 #: Why the kernel's own stack is wrong; docs/verify.md explains each.
 KERNEL_WRONG = {
@@ -43,7 +46,8 @@ def numbers(verify: Verify) -> list[str]:
             "which kwalk has"
         )
     for cause, number in verify.kernel_wrong.items():
-        found.append(f"  verify: {number:,} of the kernel's are wrong: {KERNEL_WRONG[cause]}")
+        why = KERNEL_WRONG.get(cause, cause)  # a later version may know more
+        found.append(f"  verify: {number:,} of the kernel's are wrong: {why}")
     return found
 
 

@@ -29,6 +29,11 @@ def add_lines(profile: Profile, path: str) -> Profile:
         to read it.
     """
     recorded = profile.facts.get("text") or 0
+    if not recorded and any(part.get("text") for part in profile.facts.get("merged", ())):
+        raise KwalkError(
+            "this is merged of several boots, and the kernel lay elsewhere in each",
+            "Ask for the lines of one recording at a time, or merge recordings of one boot.",
+        )
     frames = {frame for count in profile for frame in count.stack.frames if _is_kernel(frame)}
     found = symbols(path, {TEXT} | {frame.name for frame in frames})
     if not recorded or TEXT not in found:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import textwrap
 
 from kwalk.report.frame import frame_text
+from kwalk.report.paint import plain
 from kwalk.top.labels import path_of
-from kwalk.top.look import Line, Look, pad, plain
+from kwalk.top.look import Line, Look, pad
 from kwalk.top.model import Model
 from kwalk.top.numbers import short
 from kwalk.top.rows import Row

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from kwalk.report.paint import plain
 from kwalk.top import footer
 from kwalk.top.labels import labels
-from kwalk.top.look import Look, plain, text_of
+from kwalk.top.look import Look, text_of
 from kwalk.top.model import Model
 from kwalk.top.numbers import length, short, whole
 

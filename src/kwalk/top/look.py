@@ -48,11 +48,6 @@ ASCII = Look(Marks(" < ", " .. ", "***"), " .:-=+*#@", "~", "-", "v", ">", "; ")
 _NARROW = dict.fromkeys(map(ord, "←…⋯▁▂▃▄▅▆▇█─▾▸·▏"), "x")
 
 
-def plain(text: str) -> str:
-    """Return the text without what would move the cursor: names of tasks may hold anything."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
 def cells(text: str) -> int:
     """Return how many columns the text takes."""
     if text.isascii() or text.translate(_NARROW).isascii():

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from kwalk.report.paint import plain
 from kwalk.stack import Stack
 from kwalk.top import detail, footer
 from kwalk.top.labels import labels
-from kwalk.top.look import Line, Look, bars, cells, cut, pad, plain
+from kwalk.top.look import Line, Look, bars, cells, cut, pad
 from kwalk.top.model import Grouping, Model, Order
 from kwalk.top.numbers import length, short, whole
 from kwalk.top.rows import KEPT, Row

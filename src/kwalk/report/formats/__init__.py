@@ -10,6 +10,9 @@ from typing import Protocol, cast
 
 from kwalk.profile import Profile
 
+LEAST = 0.005
+"""The share of all calls under which trees sum branches up, unless the user says otherwise."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -34,6 +37,13 @@ class Options:
     width: int = 80
     color: bool = False
     title: str = ""
+
+    @property
+    def smallest(self) -> float:
+        """``least``, where a tree decides: all of what ``top`` chooses, else from ``LEAST`` on."""
+        if self.least is not None:
+            return self.least
+        return 0.0 if self.top else LEAST
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,10 @@ class Render(Protocol):
 
 
 def renderer(name: str) -> Render:
-    """Return what makes a format; its module is loaded only now."""
+    """Return what makes a format; its module is loaded only now.
+
+    :param name: One of ``FORMATS``.
+    :raises KeyError: if it is none of them.
+    """
     module = importlib.import_module(f"{__name__}.{FORMATS[name].module}")
     return cast(Render, module.render)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +13,12 @@ from kwalk.profile import Profile
 from kwalk.report.calltree import path
 from kwalk.report.cut import cut
 from kwalk.report.formats import Options
-from kwalk.report.summary import UNWANTED
+from kwalk.report.summary import kind_of
 from kwalk.stack import Count
 
 COLUMNS = (
     *("kind", "name", "count", "calls", "share", "pid", "comm", "cpu", "cgroup", "cgroup_id"),
-    *("truncated", "fallback", "frames"),
+    *("truncated", "fallback", "frames", "value"),
 )
 # Rows that are joined before they are handed on.
 _ROWS = 4096
@@ -28,8 +29,11 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
 
     ``kind`` says what a row is: a ``stack``; of the ledger a ``total`` (hits = recorded + lost),
     what was ``lost`` or ``not_wanted``, by cause; ``not_counted`` and ``note``, whose texts are
-    their names. ``calls`` stands for ``count`` where not every call was taken; ``share`` is of the
-    calls of all stacks; ``frames`` are root first, ``;`` between them.
+    their names; what was compared with the kernel's unwinder (``verify``, and ``kernel_wrong`` by
+    cause); of the ``tree`` and of ``sampling`` what the summary says; a ``fact`` about how and
+    where it was recorded. ``value`` has what is no count. ``calls`` stands for ``count`` where not
+    every call was taken; ``share`` is of the calls of all stacks; ``frames`` are root first, ``;``
+    between them.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
@@ -43,6 +47,7 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
             file.seek(0)
             file.truncate()
     writer.writerows(_ledger(profile))
+    writer.writerows(_rest(profile))
     yield file.getvalue()
 
 
@@ -67,9 +72,27 @@ def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
     if ledger.balance:
         yield {"kind": "total", "name": "unexplained", "count": ledger.balance}
     for cause, number in ledger.lost.items():
-        kind = "not_wanted" if cause in UNWANTED else "lost"
-        yield {"kind": kind, "name": cause, "count": number}
+        yield {"kind": kind_of(cause).replace(" ", "_"), "name": cause, "count": number}
     for text in ledger.uncounted:
         yield {"kind": "not_counted", "name": text}
     for text in profile.summary.notes:
         yield {"kind": "note", "name": text}
+
+
+def _rest(profile: Profile) -> Iterator[dict[str, Any]]:
+    """Yield the rest of the summary, and the facts."""
+    summary = profile.summary
+    if verify := summary.verify:
+        for name in ("every", "checked", "mismatches", "missing_caller"):
+            yield {"kind": "verify", "name": name, "count": getattr(verify, name)}
+        for cause, number in verify.kernel_wrong.items():
+            yield {"kind": "kernel_wrong", "name": cause, "count": number}
+    for name, number in (summary.tree._asdict() if summary.tree else {}).items():
+        yield {"kind": "tree", "name": name, "count": number}
+    for name, share in (summary.sampling._asdict() if summary.sampling else {}).items():
+        yield {"kind": "sampling", "name": name, "value": share}
+    told = ("function", "method", "attach", "kernel", "unit")
+    facts = {name: getattr(summary, name) for name in told} | profile.facts
+    for name, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        yield {"kind": "fact", "name": name, "value": text}

@@ -16,5 +16,5 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
     """Yield the picture."""
     counts, _ = shown(profile, options)
     groups = {str(count.group) for count in counts if count.group}
-    tree = of_calltree(build(counts, options.callers), groups)
+    tree = of_calltree(build(counts, options.callers), groups, options.callers)
     yield from drawing(tree, header(profile, options), callers=options.callers)

@@ -9,15 +9,13 @@ from kwalk.profile import Profile
 from kwalk.report import summary
 from kwalk.report.calltree import Node, build
 from kwalk.report.formats import Options
-from kwalk.report.outline import NAMELESS, Line, outline, paths_to_top
-from kwalk.report.paint import Paint, bar, shortened
+from kwalk.report.outline import Line, outline, paths_to_top
+from kwalk.report.paint import Paint, bar, plain, shortened
 from kwalk.words import plural
 
 BAR = 6
 SHARE = 8
 OWN = "ending here"
-LEAST = 0.005
-"""The share of all calls under which branches are summed up, unless the user says otherwise."""
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:
@@ -49,7 +47,7 @@ class _Drawing:
         self._unit = profile.summary.unit
         self._options = options
         self._paint = Paint(options.color)
-        least = options.least if options.least is not None else 0.0 if options.top else LEAST
+        least = options.smallest
         self._least = least
         self._told = (0, "")
         found = outline(top, Node.hottest, _wanted(top, options, least), self._matters)
@@ -92,7 +90,7 @@ class _Drawing:
         if self._tells(line, node):
             own = node.own if node.children else 0
             front = f"{self._numbers(node.total, own)}{self._bar(node.total)} "
-        name = node.name or NAMELESS
+        name = plain(node.name)
         if self._options.terminal:
             name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
         traced = line.above is None and not line.lead if self._options.callers else node.own

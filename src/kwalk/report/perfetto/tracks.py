@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from kwalk.profile import Profile
 from kwalk.report import about
 from kwalk.report.calltree import function_name
+from kwalk.report.cut import LEFT_OUT
 from kwalk.report.perfetto.packets import SEQUENCE, packet
 from kwalk.report.spread import Spread
 from kwalk.report.wire import double, message, number, text
@@ -55,6 +56,7 @@ def ledger(profile: Profile, found: Spread) -> Iterator[bytes]:
         message(11, text(10, "lost"), *(_number(*lost) for lost in counted.lost.items())),
         _number("truncated", counted.truncated),
         _number("fallback", counted.fallback),
+        _number("balance", counted.balance),
     ]
     numbers = message(4, text(10, "ledger"), *entries)
     yield _track(_LEDGER, text(2, "ledger"), number(5, _PROCESS))
@@ -102,13 +104,16 @@ def counters(profile: Profile, found: Spread) -> Iterator[bytes]:
 
 def _functions(profile: Profile) -> list[str]:
     """Return whose counter each count's calls go to; "" for none."""
-    inner = {count.stack.frames[0].name for count in profile if count.stack.frames}
+    stacks = [
+        [frame for frame in count.stack.frames if not frame.inlined and frame.name != LEFT_OUT]
+        for count in profile
+    ]
+    inner = {(frames[0].name, frames[0].module) for frames in stacks if frames}
     place = 0 if len(inner) > 1 else 1
     mark = "" if place == 0 else "called by "
     names = []
     sums: dict[str, float] = {}
-    for count in profile:
-        frames = [frame for frame in count.stack.frames if not frame.inlined]
+    for count, frames in zip(profile, stacks, strict=True):
         name = mark + function_name(frames[place], source=False) if len(frames) > place else ""
         names.append(name)
         if name:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""What is told of a profile beside its stacks: by ``kwalk info``, and in formats of others."""
+
+from __future__ import annotations
+
+import pytest
+from recorded import profile, reread, stack, written
+
+from kwalk.report import about, info
+from kwalk.report.summary import as_text
+from kwalk.stack import Count, Group
+
+
+@pytest.mark.parametrize(
+    ("started", "wanted"),
+    [
+        ("1970-01-01T00:00:01.000250+00:00", 1_000_250_000),
+        ("1970-01-01T00:00:01.000250", 1_000_250_000),  # UTC goes without saying
+        ("1970-01-01T01:00:01+01:00", 1_000_000_000),
+        ("yesterday", 0),
+        (None, 0),
+        (7, 0),
+    ],
+)
+def test_when_it_began_is_in_nanoseconds(started: object, wanted: int) -> None:
+    found = profile(Count(stack("f"), 1))
+    found.facts["started"] = started
+    assert about.started_ns(found) == wanted
+    del found.facts["started"]
+    assert about.started_ns(found) == 0
+
+
+def test_lines_are_the_ledger_then_the_machine() -> None:
+    found = profile(Count(stack("f"), 1), ring_full=2)
+    found.facts |= {"command": ["kwalk", "record", "a b"], "host": "pine", "kernel": ""}
+    lines = about.lines(found)
+    ledger = [line.strip() for line in as_text(found.summary).splitlines()]
+    assert lines == [*ledger, "command: kwalk record 'a b'", "host: pine", "kwalk: 0.1.0"]
+    assert about.title(found) == ledger[0]
+    assert about.title(found, "A title") == f"A title - {ledger[0]}"
+
+
+def test_info_says_what_a_recording_holds() -> None:
+    one, redis, curl = stack("f", "a"), Group("comm", 0, "redis"), Group("comm", 0, "curl")
+    counts = [Count(one, 1, redis), Count(one, 2, curl), Count(stack("f"), 4)]
+    found = reread(written([counts, [*counts[:1], Count(one, 5, curl)]]))
+    found.facts |= {"kernel": "6.12.107", "kernel_version": "#1 SMP", "host": "pine"}
+    data = info.as_data(found)
+    numbers = {name: data[name] for name in ("schema", "seconds", "stacks", "groups", "rows")}
+    assert numbers == {
+        "schema": "kwalk.info/1", "seconds": 2.0, "stacks": 2, "groups": 2, "rows": 4
+    }  # fmt: skip
+    assert data["facts"] == found.facts
+    assert info.as_text(found) == (
+        "command   kwalk record ip_rcv\n"
+        "host      pine\n"
+        "CPUs      2\n"
+        "kernel    6.12.107\n"
+        "          #1 SMP\n"
+        "kwalk     0.1.0\n"
+        "holds     2 stacks in 2 groups, 2.0 s, 4 rows\n"
+        "\n" + as_text(found.summary)
+    )
+
+
+def test_info_of_stacks_without_groups_speaks_of_none() -> None:
+    text = info.as_text(profile(Count(stack("f"), 4), Count(stack("g"), 4)))
+    assert "holds     2 stacks, 0.0 s, 0 rows\n" in text
