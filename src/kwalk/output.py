@@ -25,17 +25,15 @@ def open_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
-def settle(stream: TextIO) -> bool:
-    """Write what is left in a stream's buffer; where that can't be, say so by False.
+def settle(stream: TextIO) -> None:
+    """Write what is left in a stream's buffer.
 
-    Then what follows, as Python's own flush at exit, goes nowhere.
+    Where that can't be, what follows, as Python's own flush at exit, goes nowhere.
     """
     try:
         stream.flush()
     except OSError:
         close(stream)
-        return False
-    return True
 
 
 def close(stream: TextIO) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -164,4 +165,47 @@ def test_it_stays_in_the_terminals_foreground_where_it_may_read_from_there(
     with (tmp_path / "out").open("wb") as out, Child(["sleep", "1000"], out.fileno()) as child:
         child.go()
         assert os.getpgid(child.pid) == child.pid
+    assert state(child.pid) == ""
+
+
+def test_it_and_what_it_has_started_have_one_time_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kwalk.commands.child.GRACE_SECONDS", 2.0)
+    late = "trap 'sleep 1; exit' TERM; sh -c \"$0\" & while :; do sleep 0.05; done"
+    with Child(["sh", "-c", late, DEAF.format(tmp_path / "deaf")]) as child:
+        child.go()
+        number(tmp_path / "deaf")
+        started = time.monotonic()
+    assert time.monotonic() - started < 2.7  # not the second that it took, and 2 s more
+
+
+def test_one_that_does_not_end_is_killed_at_once_by_ctrl_c(tmp_path: Path) -> None:
+    old = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        child = Child(["sh", "-c", DEAF.format(tmp_path / "pid")])
+        child.go()
+        number(tmp_path / "pid")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            child.__exit__()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert state(child.pid) == ""
+
+
+def test_one_that_is_killed_is_gone_where_that_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("kwalk.commands.child.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("sys.stderr", Full())
+    child = Child(["sh", "-c", DEAF.format(tmp_path / "pid")])
+    child.go()
+    number(tmp_path / "pid")
+    with pytest.raises(OSError, match="No space"):
+        child.__exit__()
     assert state(child.pid) == ""

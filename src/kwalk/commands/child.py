@@ -79,18 +79,32 @@ class Child:
         self._let_go = self._failure = -1
         if self._status is not None:
             return
-        if not self._ends_within(0):
+        if self._ends_within(0):
+            self._reap()
+        elif self._end():
+            print(
+                f"kwalk: {self._words[0]} did not end within {GRACE_SECONDS:g} s of SIGTERM: "
+                "killed",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _end(self) -> bool:
+        """End it, at once on Ctrl-C; return whether it took SIGKILL."""
+        killed = True
+        deadline = time.monotonic() + GRACE_SECONDS
+        try:
             self._send(signal.SIGTERM)
             self._send(signal.SIGCONT)  # it may have been stopped
-            if not (self._ends_within(GRACE_SECONDS) and self._alone_within(GRACE_SECONDS)):
+            killed = not (self._ends_within(GRACE_SECONDS) and self._alone_by(deadline))
+        finally:
+            if killed:
                 self._send(signal.SIGKILL)
-                print(
-                    f"kwalk: {self._words[0]} did not end within {GRACE_SECONDS:g} s of SIGTERM: "
-                    "killed",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        # Not before: until then its number, and its group's, are nobody else's.
+            self._reap()
+        return killed
+
+    def _reap(self) -> None:
+        # Its number, and its group's, are nobody else's until then.
         self._status = os.waitpid(self.pid, 0)[1]
 
     def _send(self, number: int) -> None:
@@ -106,11 +120,13 @@ class Child:
         finally:
             os.close(fd)
 
-    def _alone_within(self, seconds: float) -> bool:
-        """Whether all others of its group end in time."""
-        end = time.monotonic() + seconds
+    def _alone_by(self, deadline: float) -> bool:
+        """Whether all others of its group end in time.
+
+        :param deadline: By the monotonic clock, in seconds.
+        """
         while self._group and _others(self.pid):
-            if time.monotonic() >= end:
+            if time.monotonic() >= deadline:
                 return False
             time.sleep(_LOOK_SECONDS)
         return True
