@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from kwalk.errors import KwalkError
+from kwalk.errors import KwalkError, OutputError
 from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
@@ -35,6 +35,9 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
 
     :raises OutputError: if it cannot be written.
     """
-    with Replacement(path) as file:
-        replay(profile, file.write)
-        file.finish()
+    try:
+        with Replacement(path) as file:
+            replay(profile, file.write)
+            file.finish()
+    except OSError as error:
+        raise OutputError(error, os.fspath(path)) from error

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.frame import frame_text
+from kwalk.report.paint import plain
 from kwalk.stack import Frame, Stack
 
 FALLBACK = "[fallback]"
@@ -49,7 +50,7 @@ def path_of(stack: Stack) -> _Path:
 
 
 def _name(element: _Element) -> str:
-    return element if isinstance(element, str) else function_name(element)
+    return element if isinstance(element, str) else plain(function_name(element))
 
 
 def _common(paths: Sequence[_Path]) -> int:
@@ -81,7 +82,7 @@ def _branches(paths: Iterable[_Path]) -> list[dict[int, str]]:
             if others:
                 alike = any(other and _name(other) == _name(element) for other in others)
                 exact = alike and isinstance(element, Frame) and element.offset
-                telling[at] = frame_text(element) if exact else _name(element)  # type: ignore[arg-type]
+                telling[at] = plain(frame_text(element)) if exact else _name(element)  # type: ignore[arg-type]
         found.append(telling)
     return found
 
