@@ -10,11 +10,14 @@ from typing import Any
 
 from kwalk.output import write
 
+_TRIED_WIDTH = 80
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that takes options in full only; those of its commands do as well."""
 
     def __init__(self, **how: Any) -> None:
+        self._shown = False
         super().__init__(**{"allow_abbrev": False, **how})
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
@@ -27,6 +30,24 @@ class Parser(argparse.ArgumentParser):
             called = _called(self, found)
             called.error(f"unrecognized arguments: {' '.join(unknown)}; see {called.prog} --help")
         return found
+
+    def format_help(self) -> str:
+        """Return the help, as wide as the terminal."""
+        self._shown = True
+        return super().format_help()
+
+    def format_usage(self) -> str:
+        """Return the usage, as wide as the terminal."""
+        self._shown = True
+        return super().format_usage()
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """Return what formats help; to try each option as it is declared, any width will do.
+
+        To find out the terminal's, argparse imports shutil, and that a good deal more.
+        """
+        width = None if self._shown else _TRIED_WIDTH
+        return self.formatter_class(prog=self.prog, width=width)  # type: ignore[call-arg]
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print; help that cannot be written is an error."""
