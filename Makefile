@@ -33,6 +33,9 @@ help:
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make docs    the documentation as a site, build/docs/index.html"
 	@echo "make man     the man pages, build/man (an installed kwalk has them already)"
+	@echo "make vm      the tests in virtual machines only (KERNELS=\"...\")"
+	@echo "make format  ruff and clang-format, written into the files"
+	@echo "make clean   remove what was built"
 	@echo "make venv    build kwalk into $(VENV), $(VENV)/bin/kwalk"
 
 # Debian packages are installed only where one of them is missing.
