@@ -52,6 +52,20 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 	return KW_STEP_FRAME;
 }
 
+/*
+ * A frame of which nothing is known, in w->s. Called before the loops, too, never jumped to: a way
+ * into the middle of a loop is one that verifiers up to Linux 6.1 may take for endless.
+ */
+static __always_inline int kw_arrive_here(struct kw_walk *w, void *nodes, struct kw_node **node)
+{
+	int step = kw_arrive(w);
+
+	if (step == KW_STEP_ARRIVED)
+		step = kw_arrive_on(w);
+	*node = nodes + (w->node & cfg.node_mask);
+	return step;
+}
+
 /* From the state in w->s to the end of the stack, which is beyond what the loops below go. */
 static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_node **end)
 {
@@ -77,8 +91,14 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 	volatile __u64 round = 0;     /* in memory: registers are wanted below */
 	__u32 j, at;
 
-	if (step != KW_STEP_FRAME)
-		goto arrive;
+	if (step != KW_STEP_FRAME) {
+		step = kw_arrive_here(w, nodes, &node);
+		if (step != KW_STEP_FRAME) {
+			*end = node;
+			return step;
+		}
+		slot = w->s.sp - 8;
+	}
 	while (round++ < KW_ROUNDS) {
 #pragma unroll
 		for (j = 0; j < KW_UNROLL; j++) {
@@ -119,11 +139,7 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		w->s.ip = ip;
 		w->s.sp = slot + 8;
 		w->s.regs = 0;
-	arrive:
-		step = kw_arrive(w);
-		if (step == KW_STEP_ARRIVED)
-			step = kw_arrive_on(w);
-		node = nodes + (w->node & mask);
+		step = kw_arrive_here(w, nodes, &node);
 		if (step != KW_STEP_FRAME) {
 			*end = node;
 			return step;
@@ -173,13 +189,19 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 	volatile __u64 round = 0;
 	__u32 j, at;
 
-	if (step != KW_STEP_FRAME)
-		goto arrive;
-	w->s.signal = 0;
-	w->s.ip = kw_load_by(typed, w->s.sp - 8);
-	if (w->bp_from) {
-		w->s.bp = kw_load_by(typed, w->bp_from);
-		w->bp_from = 0;
+	if (step != KW_STEP_FRAME) {
+		step = kw_arrive_here(w, nodes, &node);
+		if (step != KW_STEP_FRAME) {
+			*end = node;
+			return step;
+		}
+	} else {
+		w->s.signal = 0;
+		w->s.ip = kw_load_by(typed, w->s.sp - 8);
+		if (w->bp_from) {
+			w->s.bp = kw_load_by(typed, w->bp_from);
+			w->bp_from = 0;
+		}
 	}
 	while (round++ < KW_ROUNDS) {
 		at = node->hint;
@@ -222,11 +244,7 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 		}
 		w->s.regs = 0;
 		w->node = (void *)node - nodes;
-	arrive:
-		step = kw_arrive(w);
-		if (step == KW_STEP_ARRIVED)
-			step = kw_arrive_on(w);
-		node = nodes + (w->node & mask);
+		step = kw_arrive_here(w, nodes, &node);
 		if (step != KW_STEP_FRAME) {
 			*end = node;
 			return step;

@@ -93,4 +93,4 @@ def test_offset_inside_an_instruction() -> None:
 def test_fentry_has_no_inside() -> None:
     code, _, err = call("kwalk", "stream", "ip_rcv+0x5", "--attach", "fentry")
     assert code == 2
-    assert "--attach kprobe" in err
+    assert "Attach by kprobe" in err

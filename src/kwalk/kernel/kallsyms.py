@@ -33,8 +33,7 @@ class Kallsyms:
 
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
     :param known: What ``address`` would answer.
-    :param now: Reads the table anew, where this text is of earlier: what lies outside of vmlinux
-        may have moved since.
+    :param rest: Reads the table's end as it is now, where this text lacks it.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
 
@@ -42,13 +41,13 @@ class Kallsyms:
         self,
         text: bytes,
         known: dict[str, int] | None = None,
-        now: Callable[[], Kallsyms] | None = None,
+        rest: Callable[[], bytes] | None = None,
     ) -> None:
         tab = text.find(b"\t")
         self._text = text
         self.known = dict(known or {})
         self._kept = None if known is None else len(known)
-        self._now = now
+        self._rest = rest
         self._found: dict[tuple[str, bool], list[Symbol]] = {}
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
@@ -72,15 +71,14 @@ class Kallsyms:
     @cached_property
     def _others(self) -> tuple[list[Symbol], list[int]]:
         """What lies outside of vmlinux, and the addresses, in order."""
-        if self._now:
-            return self._now()._others
+        text = self._text[self._end :] + (self._rest() if self._rest else b"")
         # Stable: of symbols at one address the first in the table stays first.
-        rest = sorted(self._parse(self._end, len(self._text)), key=lambda symbol: symbol.address)
-        return rest, [symbol.address for symbol in rest]
+        others = sorted(_parse(text), key=lambda symbol: symbol.address)
+        return others, [symbol.address for symbol in others]
 
     def renew(self) -> None:
-        """Read what lies outside of vmlinux now, not when it is asked for: it may be gone then."""
-        if self._now:
+        """Read the table's end now, not when it is asked for: what it names may be gone then."""
+        if self._rest:
             self._others  # noqa: B018
 
     @classmethod
@@ -100,14 +98,9 @@ class Kallsyms:
     def _address(self, start: int) -> int:
         return int(self._text[start : start + 16], 16)
 
-    def _parse(self, start: int, end: int) -> Iterator[Symbol]:
-        for line in self._text[start:end].splitlines():
-            head, _, module = line.partition(b"\t")
-            address, _, name = head.split(b" ", 2)
-            yield Symbol(int(address, 16), name.decode(), module.strip(b"[]").decode())
-
     def _line(self, start: int) -> Symbol:
-        return next(self._parse(start, self._text.find(b"\n", start) + 1 or len(self._text)))
+        end = self._text.find(b"\n", start) + 1 or len(self._text)
+        return next(_parse(self._text[start:end]))
 
     def find(self, name: str, code: bool = False) -> list[Symbol]:
         """Return every symbol called ``name``, in the table's order.
@@ -198,3 +191,10 @@ class Kallsyms:
         while low and self._address(before := self._text.rfind(b"\n", 0, low - 1) + 1) == start:
             low = before
         return self._line(low)
+
+
+def _parse(text: bytes) -> Iterator[Symbol]:
+    for line in text.splitlines():
+        head, _, module = line.partition(b"\t")
+        address, _, name = head.split(b" ", 2)
+        yield Symbol(int(address, 16), name.decode(), module.strip(b"[]").decode())
