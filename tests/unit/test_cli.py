@@ -41,6 +41,20 @@ def test_help_imports_nothing_heavy(powerless_python: Python, argv: tuple[str, .
         assert [name for name in modules if name.startswith("kwalk.commands.")] == []
 
 
+def test_a_start_is_not_searched_for_garbage(powerless_python: Python) -> None:
+    program = """
+import gc, sys
+from kwalk.cli import main
+def collections():
+    return sum(each["collections"] for each in gc.get_stats())
+before = collections()
+code = main(["count", "ip_rcv"])
+print(code, collections() - before, "kwalk.capture" in sys.modules)
+"""
+    done = powerless_python("-c", program)
+    assert done.stdout == "1 0 True\n"
+
+
 def test_version_is_the_packages(powerless_python: Python) -> None:
     done = powerless_python("-m", "kwalk", "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"kwalk {__version__}\n", "")

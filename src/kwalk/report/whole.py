@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from kwalk.stack import Count
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 def whole(values: Iterable[float]) -> Iterator[int]:
@@ -20,10 +23,16 @@ def whole(values: Iterable[float]) -> Iterator[int]:
     given = 0
     for value in values:
         # Most are whole; the others are added up exactly, where floats would drift.
-        total += int(value) if value == int(value) else Fraction(value)
-        upto = total if isinstance(total, int) else math.floor(total + Fraction(1, 2))
+        total += int(value) if value == int(value) else _fraction(value)
+        upto = total if isinstance(total, int) else math.floor(total + _fraction(0.5))
         yield upto - given
         given = upto
+
+
+def _fraction(value: float) -> Fraction:
+    from fractions import Fraction
+
+    return Fraction(value)
 
 
 def calls(counts: Iterable[Count]) -> Iterator[int]:
