@@ -15,15 +15,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
+KPROBES = Path("/sys/kernel/debug/kprobes/list")
 RUNS = 3
 
 
-def attached(function: str) -> bool:
-    """Whether anything hangs on a function: a kprobe, or a BPF trampoline."""
-    return any(line.split()[0] == function for line in ENABLED.read_text().splitlines())
+def listed(function: str, path: Path) -> bool:
+    """Whether a word of a list of the kernel's is this function."""
+    return any(function in line.replace("+", " ").split() for line in path.read_text().splitlines())
+
+
+def attached(function: str, pid: int) -> bool:
+    """Whether a process has attached to it; to look takes next to nothing."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if os.readlink(fd) == "anon_inode:bpf_link":
+                return True
+    return listed(function, KPROBES)
 
 
 def seconds_until_attached(function: str, command: Sequence[str]) -> float:
@@ -31,17 +42,21 @@ def seconds_until_attached(function: str, command: Sequence[str]) -> float:
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
     try:
-        while not attached(function):
+        while not attached(function, process.pid):
             if process.poll() is not None:
                 raise SystemExit(f"{command[0]} ended before it had attached to {function}")
-            time.sleep(0.3)  # looking takes the kernel as long as starting; then both are idle
-        # Documentation/scheduler/sched-stats.rst: nanoseconds on a CPU, of the first thread
+            time.sleep(0.005)
+        # Documentation/scheduler/sched-stats.rst: nanoseconds on a CPU
         threads = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        spent = sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        time.sleep(0.05)
+        if not listed(function, ENABLED):
+            raise SystemExit(f"{command[0]} has attached, but not to {function}")
+        return spent
     finally:
         process.terminate()
         process.wait()
-        while attached(function):
+        while listed(function, ENABLED):
             time.sleep(0.01)
 
 

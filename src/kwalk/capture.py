@@ -1,43 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""A capture: probe, transport and decoding put together; events or counts, and a ledger."""
+"""A capture: attach, look at what has come, detach."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kwalk.decode.calls import Calls
-from kwalk.decode.comparison import Comparison, self_check_notes
-from kwalk.decode.contexts import Contexts
-from kwalk.decode.counts import StackCounts, share_out
-from kwalk.decode.groups import Groups
-from kwalk.decode.records import Record, batch_of_rows
-from kwalk.decode.shape import Shape
-from kwalk.decode.stacks import StackTable
-from kwalk.decode.unwound import HelperRecords
-from kwalk.decode.walked import WalkedRecords
 from kwalk.errors import UsageError
-from kwalk.events import Batch, Event
 from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Ledger, Summary, TreeUse
 from kwalk.probe.attach import Watch, nobody
-from kwalk.probe.events import choose, is_tracer
-from kwalk.probe.load import ring_bytes
+from kwalk.probe.events import choose
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.probe import Probe, open_probe, selection_notes
-from kwalk.stack import Count, Stack
-from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import NO_ADDRESS, Method, Output, Place, Unwinder
-from kwalk.transport.counters import Counters, kernel_misses, kernel_release
-from kwalk.transport.ring import Ring
-from kwalk.transport.stackmaps import StackMaps
+from kwalk.probe.probe import Probe, open_probe
+from kwalk.transport.abi import Method, Place, Unwinder
 
-_SETTLE_SECONDS = 2.0
+if TYPE_CHECKING:  # what reads and decodes is not needed before there is something to be read
+    from kwalk.decode.records import Record
+    from kwalk.events import Batch, Event
+    from kwalk.ledger import Ledger, Summary
+    from kwalk.stack import Count, Stack
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 
 class Capture:
@@ -65,80 +50,31 @@ class Capture:
         selection = choose(self.functions, self.options.frequency, self.symbols)
         self.probe: Probe = open_probe(selection, self.symbols, self.options, self._watch)
         try:
+            from kwalk.reading import Reading
+
             kept.keep(self.symbols)
-            self.symbols.renew()
-            self._connect()
+            self._reading = Reading(self.probe, self.options, self.symbolizer)
         except BaseException:
             self.probe.close()
             raise
         return self
 
-    def _connect(self) -> None:
-        probe, options = self.probe, self.options
-        brief = options.output == Output.BRIEF
-        kernel_depth = probe.config["kernel_frames"]
-        table = StackTable(
-            NO_ADDRESS if probe.many else probe.selection.targets[0].traced,
-            options.depth,
-            insert_caller=probe.unwinder == Unwinder.FRAME_POINTER,
-            returned=probe.by_kprobe and probe.selection.place == Place.RETURN,
-            kernel_depth=kernel_depth,
-            is_tracer=self._tracer(),
-        )
-        groups = Groups(options.per)
-        contexts = Contexts(probe.tree, table, groups)
-        self._shape = self._make_shape()
-        self._comparison = Comparison(contexts, options.verify)
-        self._counters = Counters(probe.obj)
-        self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
-        self._counts = StackCounts(probe, contexts, table, self._maps, groups)
-        self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
-        self._calls = Calls()
-        self._walked = WalkedRecords(contexts, self._comparison, self._calls, brief)
-        self._helper = HelperRecords(self._ring, self._maps, table, contexts, brief)
-        self._ledger = Ledger()
-        self._manual = Ledger()
-        self._misses: dict[str, int] = {}
-
-    def _make_shape(self) -> Shape | None:
-        through, until = self.options.through, self.options.until
-        if not through and not until:
-            return None
-        frames = self.symbolizer.frames
-        return Shape(lambda stack: [frame.name for frame in frames(stack)], through, until)
-
-    def _tracer(self) -> Callable[[int], bool] | None:
-        if not self.probe.selection.place.is_event:
-            return None
-        symbolizer = Symbolizer(self.symbols)
-
-        def judge(address: int) -> bool:
-            frame = symbolizer.frame(address)
-            # Programs that were loaded since, ours among them, have no name.
-            return is_tracer(frame.name, frame.module) or not frame.name
-
-        # At a sample nothing stands between what was interrupted and its stack.
-        return judge if self.probe.selection.place == Place.TRACEPOINT else lambda address: False
-
     @property
     def unit(self) -> str:
         """What is counted: calls, or samples, or what happens at a tracepoint."""
-        place = self.probe.selection.place
-        return {Place.SAMPLE: "samples", Place.TRACEPOINT: "events"}.get(place, "calls")
+        return self.probe.selection.unit
 
     @cached_property
     def symbolizer(self) -> Symbolizer:
         """What names the frames of this capture's stacks."""
+        from kwalk.symbolize.symbolizer import Symbolizer
+
         called = self.probe.selection.place == Place.TRACEPOINT
         return Symbolizer(self.symbols, called, Kallsyms.read)
 
     def __exit__(self, *_: object) -> None:
-        self._ring.close()
+        self._reading.close()
         self.probe.close()
-
-    @property
-    def _stopped(self) -> bool:
-        return bool(self._misses)
 
     @property
     def readable(self) -> bool:
@@ -146,7 +82,7 @@ class Capture:
 
         To look up one of the helper's stacks can drop another (kernel/bpf/stackmap.c).
         """
-        return self._stopped or self.probe.method != Method.HELPER
+        return self._reading.stopped or self.probe.method != Method.HELPER
 
     def check_readable(self) -> None:
         """Do nothing where counts can be read.
@@ -174,109 +110,6 @@ class Capture:
         """The kernel's own, such as ``frame pointer``."""
         return Unwinder(self.probe.unwinder).name.lower().replace("_", " ")
 
-    def counts(self) -> list[Count]:
-        """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
-        counts, lost = self._counts.read()
-        self._ledger = Ledger(lost=lost)
-        for count in counts:
-            self._ledger.record(count.stack, count.count)
-        shaped = self._shaped_counts(self._scaled(counts))
-        for count in shaped:
-            if not count.stack.frames:
-                count.stack.frames = tuple(self.symbolizer.frames(count.stack))
-        return shaped
-
-    def _shaped_counts(self, counts: list[Count]) -> list[Count]:
-        if not self._shape:
-            return counts
-        shaped, unseen = self._shape.counts(counts)
-        for count in counts:
-            if not self._shape.stack(count.stack):
-                self._ledger.record(count.stack, -count.count)
-        self._ledger.lose("other_callers", unseen)
-        return shaped
-
-    def _scaled(self, counts: list[Count]) -> list[Count]:
-        tree = self.probe.tree
-        out = tree.sampled_out()
-        # Where calls were lost after they had been taken, nobody knows for how many they stood.
-        if out and self._ledger.recorded + out == tree.hits():
-            return share_out(out, counts)
-        return counts
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield the events that have arrived since the last call, all of them."""
-        for batch in self._batches():
-            if not self._shape:
-                yield batch
-                continue
-            seen, unseen = self._shape.batch(batch)
-            self.drop(unseen, "other_callers")
-            yield seen
-
-    def _batches(self) -> Iterator[Batch]:
-        if self.probe.method != Method.MANUAL:
-            yield from self._from_helper()
-            return
-        # Detached: whatever is there is the last.
-        for table in self._ring.batch(self._walked.size, complete=self._stopped):
-            yield self._walked.batch(table, self._ledger)
-
-    def read(self) -> Iterator[Event]:
-        """Yield the events that have arrived since the last call, one by one."""
-        for batch in self.batches():
-            yield from batch.events()
-
-    def _from_helper(self) -> Iterator[Batch]:
-        brief = self.options.output == Output.BRIEF
-        # After detaching, both maps are read: the one now filled and the one before.
-        for _ in range(2 if self._stopped else 1):
-            calls = []
-            kept = []
-            for record, stack, cause in self._helper:
-                if stack is None:
-                    self._ledger.lose(cause, 1)
-                    continue
-                self._ledger.record(stack, 1)
-                calls.append(self._calls.call(stack, None if brief else record.who()))
-                kept.append(record)
-            yield batch_of_rows(kept, calls, brief)
-
-    def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
-        """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
-
-        For captures with ``Method.BOTH``; see ``ledgers``. Events of which nothing is to be seen
-        (``ProbeOptions.through``) are left out, and counted on both sides.
-        """
-        for record, stack, cause in self._helper:
-            walked = self._walked.stack(record)
-            if self._shape:
-                shaped = self._shape.pair(walked, stack)
-                if shaped is None:
-                    self._ledger.lose("other_callers", 1)
-                    self._manual.lose("other_callers", 1)
-                    continue
-                walked, stack = shaped
-            for ledger, found, lost in (
-                (self._ledger, stack, cause),
-                (self._manual, walked, "no_entry_frame"),
-            ):
-                if found:
-                    ledger.record(found, 1)
-                else:
-                    ledger.lose(lost, 1)
-            yield record, walked, stack, cause
-
-    def ledgers(self) -> tuple[Ledger, Ledger]:
-        """Return manual's and the helper's (``Method.BOTH``); final when ``summary`` is."""
-        return self._whole(self._manual), self._whole(self._ledger)
-
-    def drop(self, batch: Batch, cause: str) -> None:
-        """Count events that were yielded, but not used, as lost to ``cause``."""
-        for call in batch.calls:
-            self._ledger.record(call.stack, -1)
-        self._ledger.lose(cause, len(batch))
-
     def sample(self, chance: float) -> None:
         """Take events with this chance from now on (``ProbeOptions.chance``)."""
         self.probe.tree.sample(chance)
@@ -291,61 +124,42 @@ class Capture:
     def seen(self) -> tuple[int, int, int]:
         """Return hits so far, those that were left alone, and the ns spent on the others."""
         left_alone = self.probe.tree.sampled_out() + self.probe.filtered()
-        return self.probe.hits(), left_alone, self._counters.read()["taken_ns"]
+        return self.probe.hits(), left_alone, self._reading.taken_ns()
 
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
-        if self._stopped:
-            return
-        probe = self.probe
-        self._misses = kernel_misses(probe.obj, probe.program, probe.by_kprobe)
-        probe.obj.detach()
-        # A task can still be inside the trampoline, on its way to the program.
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        before = None
-        while (now := probe.hits()) != before and time.monotonic() < deadline:
-            before = now
-            self._maps.wait()
-        self._misses |= kernel_misses(probe.obj, probe.program, link=False)
+        if not self._reading.stopped:
+            self._reading.stop()
+
+    def counts(self) -> list[Count]:
+        """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
+        return self._reading.counts()
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the events that have arrived since the last call, all of them."""
+        return self._reading.batches()
+
+    def read(self) -> Iterator[Event]:
+        """Yield the events that have arrived since the last call, one by one."""
+        for batch in self.batches():
+            yield from batch.events()
+
+    def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
+        """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
+
+        For captures with ``Method.BOTH``; see ``ledgers``. Events of which nothing is to be seen
+        (``ProbeOptions.through``) are left out, and counted on both sides.
+        """
+        return self._reading.pairs()
+
+    def ledgers(self) -> tuple[Ledger, Ledger]:
+        """Return manual's and the helper's (``Method.BOTH``); final when ``summary`` is."""
+        return self._reading.ledgers()
+
+    def drop(self, batch: Batch, cause: str) -> None:
+        """Count events that were yielded, but not used, as lost to ``cause``."""
+        self._reading.drop(batch, cause)
 
     def summary(self) -> Summary:
         """Return what was captured; final after ``stop`` and a last look at events or counts."""
-        probe, counted = self.probe, self._counters.read()
-        walked = probe.method & Method.MANUAL
-        return Summary(
-            function=probe.selection.label,
-            method=probe.method.name.lower() if probe.method.name else "",
-            attach=probe.attach,
-            kernel=kernel_release(),
-            unit=self.unit,
-            ledger=self._whole(self._ledger),
-            notes=[
-                *probe.notes,
-                *selection_notes(probe),
-                *([] if self.options.method else self_check_notes(counted)),
-            ],
-            verify=self._comparison.verify(counted) if walked else None,
-            tree=self._tree_use(counted["pool_full"]) if walked else None,
-        )
-
-    def _whole(self, read: Ledger) -> Ledger:
-        """Return the ledger of what was read, together with what the kernel counted."""
-        probe = self.probe
-        counted = self._counters.read()
-        ledger = replace(read, hits=probe.hits(), lost=dict(read.lost), uncounted=[])
-        for name, number in counted.items():
-            if name.startswith("lost_"):
-                ledger.lose(name.removeprefix("lost_"), number)
-        ledger.lose("sampled_out", probe.tree.sampled_out())
-        ledger.lose("filtered", probe.filtered())
-        for cause, number in self._misses.items():
-            ledger.hits += number
-            ledger.lose(cause, number)
-        if uncounted := probe.uncounted():
-            ledger.uncounted.append(uncounted)
-        return ledger
-
-    def _tree_use(self, full: int) -> TreeUse:
-        # CPUs that ask for the last node at once all count as users of one.
-        size = self.options.nodes
-        return TreeUse(min(self.probe.tree.used, size), size, full)
+        return self._reading.summary()

@@ -12,6 +12,7 @@ import pytest
 from planted import Planted, record
 
 from kwalk import capture as captures
+from kwalk import reading
 from kwalk.decode import counts
 from kwalk.kernel import kept
 from kwalk.kernel.kallsyms import Kallsyms
@@ -181,11 +182,11 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
     monkeypatch.setattr(kept, "state", lambda *_: b"")
     monkeypatch.setattr(captures, "open_probe", engine.open)
-    monkeypatch.setattr(captures, "Ring", lambda fd, size: ring)
-    monkeypatch.setattr(captures, "StackMaps", lambda obj, depth, control: maps)
-    monkeypatch.setattr(captures, "Counters", lambda obj: counters)
-    monkeypatch.setattr(captures, "kernel_misses", lambda obj, program, link: dict(engine.misses))
-    monkeypatch.setattr(captures, "kernel_release", lambda: "6.12.107")
+    monkeypatch.setattr(reading, "Ring", lambda fd, size: ring)
+    monkeypatch.setattr(reading, "StackMaps", lambda obj, depth, control: maps)
+    monkeypatch.setattr(reading, "Counters", lambda obj: counters)
+    monkeypatch.setattr(reading, "kernel_misses", lambda obj, program, link: dict(engine.misses))
+    monkeypatch.setattr(reading, "kernel_release", lambda: "6.12.107")
     monkeypatch.setattr(counts, "possible_cpus", lambda: engine.planted.cpus)
     return engine
 

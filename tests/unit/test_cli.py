@@ -55,6 +55,21 @@ print(code, collections() - before, "kwalk.capture" in sys.modules)
     assert done.stdout == "1 0 True\n"
 
 
+def test_what_reads_and_shows_is_not_imported_before_something_is_traced(
+    powerless_python: Python,
+) -> None:
+    program = """
+import sys
+from kwalk.cli import main
+main(["count", "ip_rcv"])
+print(*sys.modules)
+"""
+    modules = set(powerless_python("-c", program).stdout.split())
+    assert "kwalk.capture" in modules
+    later = ("kwalk.decode", "kwalk.report", "kwalk.symbolize", "kwalk.reading", "kwalk.ledger")
+    assert [name for name in modules if name.startswith(later)] == []
+
+
 def test_version_is_the_packages(powerless_python: Python) -> None:
     done = powerless_python("-m", "kwalk", "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"kwalk {__version__}\n", "")

@@ -64,6 +64,14 @@ def test_lookup_is_the_first_symbol_at_the_nearest_address_below(
         assert kallsyms.lookup(address) == naive_lookup(table, address)
 
 
+@given(tables())
+def test_above_is_the_next_address_of_vmlinux(table: list[Symbol]) -> None:
+    kallsyms = Kallsyms(text_of(table))
+    own = [symbol.address for symbol in table if not symbol.module]
+    for address in own:
+        assert kallsyms.above(address) == min((at for at in own if at > address), default=0)
+
+
 @given(tables(), NAMES)
 def test_find_gives_every_symbol_of_exactly_that_name(table: list[Symbol], other: str) -> None:
     kallsyms = Kallsyms(text_of(table))

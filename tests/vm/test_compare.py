@@ -92,6 +92,10 @@ def test_a_small_stack_map_costs_the_helper_stacks_and_manual_none(redis: None) 
     )  # fmt: skip
     data = json.loads(out)
     check_ledgers(data)
-    assert data["kinds"]["helper_lost"] == data["sides"]["helper"]["ledger"]["lost"]["eexist"] > 0
-    assert "eexist" not in data["sides"]["manual"]["ledger"]["lost"]
+    lost, manual = (data["sides"][side]["ledger"]["lost"] for side in ("helper", "manual"))
+    assert lost["eexist"] > 0
+    assert "eexist" not in manual
+    # A stack may be lost in other ways, too, now and then.
+    alone = sum(number for cause, number in lost.items() if cause not in manual)
+    assert data["kinds"]["helper_lost"] == alone, lost
     assert code == 1, err

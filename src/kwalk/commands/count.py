@@ -50,7 +50,6 @@ class CountCommand:
         from kwalk.capture import Capture
         from kwalk.commands.counting import run
         from kwalk.commands.tracing import tracing
-        from kwalk.report import count
 
         if args.interval and args.format == "folded":
             raise UsageError(
@@ -68,6 +67,8 @@ class CountCommand:
                 capture.check_readable()
 
         with tracing(args, Output.COUNT, check) as session:
+            from kwalk.report import count
+
             capture = session.capture
             addresses = options.addresses(args)
             report: count.CountReport

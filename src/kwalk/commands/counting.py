@@ -6,23 +6,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from kwalk.capture import Capture
-from kwalk.commands.budget import Budget
 from kwalk.commands.running import Finished, Stopper
 from kwalk.errors import OutputError
-from kwalk.ledger import Summary
 from kwalk.output import write
-from kwalk.profile import Profile
-from kwalk.report.count import CountReport
-from kwalk.stack import Count, Group, Stack
+
+if TYPE_CHECKING:  # what is not needed before something is traced
+    from kwalk.commands.budget import Budget
+    from kwalk.ledger import Summary
+    from kwalk.profile import Profile
+    from kwalk.report.count import CountReport
+    from kwalk.stack import Count, Group, Stack
+
+    _Before = dict[tuple[Stack, Group | None], int]
 
 LOOK_SECONDS = 0.5
-_Before = dict[tuple[Stack, Group | None], int]
 
 
 def since(before: _Before, counts: list[Count]) -> list[Count]:
     """Return what was counted since the last call, the rarest first; ``before`` is brought on."""
+    from kwalk.stack import Count
+
     new = []
     for count in counts:
         key = count.stack, count.group
@@ -100,6 +106,8 @@ def finish(capture: Capture, conclude: Callable[[Summary], None]) -> Profile:
 
     :param conclude: Adds to the summary.
     """
+    from kwalk.profile import Profile
+
     capture.stop()
     counts, summary = capture.counts(), capture.summary()
     conclude(summary)

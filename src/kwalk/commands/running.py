@@ -9,17 +9,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kwalk.capture import Capture
-from kwalk.commands.budget import Budget
 from kwalk.errors import OutputError
-from kwalk.ledger import Summary
 from kwalk.output import write_pieces
 from kwalk.probe.probe import selection_notes
-from kwalk.report import summary as summaries
-from kwalk.report.stream import StreamReport
-from kwalk.symbolize.symbolizer import Symbolizer
+
+if TYPE_CHECKING:  # what is not needed before something is traced
+    from kwalk.commands.budget import Budget
+    from kwalk.ledger import Summary
+    from kwalk.report.stream import StreamReport
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 POLL_SECONDS = 0.1
 
@@ -103,6 +104,8 @@ class Finished(NamedTuple):
         :param strict: See ``report.summary.exit_code``.
         :raises OutputError: ``failed``.
         """
+        from kwalk.report import summary as summaries
+
         sys.stderr.write(summaries.as_text(self.summary, symbolizer))
         if self.failed:
             raise self.failed

@@ -8,18 +8,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kwalk.capture import Capture
 from kwalk.choices import probe_options
 from kwalk.commands import choosing
-from kwalk.commands.budget import Budget
-from kwalk.commands.child import Child
 from kwalk.commands.running import Stopper, announce
 from kwalk.errors import UsageError
-from kwalk.ledger import Summary
 from kwalk.probe.options import ProbeOptions
 from kwalk.transport.abi import Output
+
+if TYPE_CHECKING:  # what is not needed before something is traced, or by few
+    from kwalk.commands.budget import Budget
+    from kwalk.commands.child import Child
+    from kwalk.ledger import Summary
 
 SAY_SECONDS = 2.0
 
@@ -84,6 +86,8 @@ def tracing(
         stopper = stack.enter_context(Stopper())
         child = None
         if args.workload:
+            from kwalk.commands.child import Child
+
             child = stack.enter_context(Child(args.workload, workload_output))
         chosen = refine(probe_options(choices, output, child.pid if child else None))
         capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))
@@ -96,5 +100,9 @@ def tracing(
             if not args.follow:
                 stopper.until(args.pids)
             announce("kwalk", capture)
-        share = choices.get("budget")
-        yield Session(stopper, capture, Budget(capture, share) if share else None, child)
+        budget = None
+        if share := choices.get("budget"):
+            from kwalk.commands.budget import Budget
+
+            budget = Budget(capture, share)
+        yield Session(stopper, capture, budget, child)

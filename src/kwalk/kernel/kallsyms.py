@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -33,21 +33,14 @@ class Kallsyms:
 
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
     :param known: What ``address`` would answer.
-    :param rest: Reads the table's end as it is now, where this text lacks it.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
 
-    def __init__(
-        self,
-        text: bytes,
-        known: dict[str, int] | None = None,
-        rest: Callable[[], bytes] | None = None,
-    ) -> None:
+    def __init__(self, text: bytes, known: dict[str, int] | None = None) -> None:
         tab = text.find(b"\t")
         self._text = text
         self.known = dict(known or {})
         self._kept = None if known is None else len(known)
-        self._rest = rest
         self._found: dict[tuple[str, bool], list[Symbol]] = {}
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
@@ -71,15 +64,9 @@ class Kallsyms:
     @cached_property
     def _others(self) -> tuple[list[Symbol], list[int]]:
         """What lies outside of vmlinux, and the addresses, in order."""
-        text = self._text[self._end :] + (self._rest() if self._rest else b"")
         # Stable: of symbols at one address the first in the table stays first.
-        others = sorted(_parse(text), key=lambda symbol: symbol.address)
+        others = sorted(_parse(self._text[self._end :]), key=lambda symbol: symbol.address)
         return others, [symbol.address for symbol in others]
-
-    def renew(self) -> None:
-        """Read the table's end now, not when it is asked for: what it names may be gone then."""
-        if self._rest:
-            self._others  # noqa: B018
 
     @classmethod
     def read(cls, path: Path = PATH) -> Kallsyms:
@@ -174,6 +161,22 @@ class Kallsyms:
     def _lookup_vmlinux(self, address: int) -> Symbol | None:
         if address >= self._image_end:
             return None  # code that no table names, such as a classic BPF filter
+        low = self._last(address)
+        if low is None:
+            return None
+        start = self._address(low)
+        while low and self._address(before := self._text.rfind(b"\n", 0, low - 1) + 1) == start:
+            low = before
+        return self._line(low)
+
+    def above(self, address: int) -> int:
+        """Return where vmlinux's first symbol above ``address`` is, or 0 if there is none."""
+        low = self._last(address)
+        after = self._text.find(b"\n", low) + 1 if low is not None else 0
+        return self._address(after) if after < self._end else 0
+
+    def _last(self, address: int) -> int | None:
+        """Return where the line of vmlinux's last symbol up to ``address`` starts."""
         low, high = 0, self._end  # line starts: [low] <= address < [high]
         if not high or self._address(low) > address:
             return None
@@ -182,15 +185,11 @@ class Kallsyms:
             if middle <= low:
                 middle = self._text.find(b"\n", low) + 1
                 if middle >= high:
-                    break
+                    return low
             if self._address(middle) <= address:
                 low = middle
             else:
                 high = middle
-        start = self._address(low)
-        while low and self._address(before := self._text.rfind(b"\n", 0, low - 1) + 1) == start:
-            low = before
-        return self._line(low)
 
 
 def _parse(text: bytes) -> Iterator[Symbol]:

@@ -46,6 +46,11 @@ class Selection:
         """Where in their functions they are."""
         return self.targets[0].place
 
+    @property
+    def unit(self) -> str:
+        """What is counted: calls, or samples, or what happens at a tracepoint."""
+        return {Place.SAMPLE: "samples", Place.TRACEPOINT: "events"}.get(self.place, "calls")
+
     def sifted(self, traceable: Traceable) -> Selection:
         """Return it without what can't be traced.
 

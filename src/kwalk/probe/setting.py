@@ -152,9 +152,8 @@ def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
 
 def _end(symbols: Kallsyms, start: int) -> int:
     """Return where the symbol at an address ends, or the padding behind it."""
-    own = symbols.lookup(start)
-    beyond = range(start + 16 & -16, start + PAGE, 16)  # as functions are aligned
-    return next((end for end in beyond if symbols.lookup(end) != own), start)
+    end = symbols.above(start) + 15 & -16  # as functions are aligned
+    return end if start < end < start + PAGE else start
 
 
 def _extent(symbols: Kallsyms, function: str, name: str) -> dict[str, int]:
