@@ -13,6 +13,7 @@ from kwalk.errors import UsageError
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.profile import Profile, Timeline, kinds_of
 from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.words import counted
 
 # What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
 JOIN = " + "
@@ -141,7 +142,8 @@ def _notes(summary: Summary) -> list[str]:
     if found := summary.sampling:
         notes.append(
             f"budget of one part: {100 * found.budget:g} %; tracing cost about "
-            f"{100 * found.cost:.1f} %; {found.scale:,.4g} calls for each that was taken"
+            f"{100 * found.cost:.1f} %; "
+            f"{counted(f'{found.scale:,.4g}', 'calls')} for each that was taken"
         )
     return notes
 

@@ -3,7 +3,30 @@
 
 from __future__ import annotations
 
+import re
+
 
 def plural(number: int, noun: str) -> str:
     """Return ``1 function``, ``2 functions``."""
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")
+    return f"{number:,} {form(number, noun, f'{noun}s')}"
+
+
+def counted(number: float | str, units: str) -> str:
+    """Return ``1 call``, ``2 calls``, ``2.5 calls``.
+
+    :param number: Or its text, as it is to be shown.
+    :param units: As ``Summary.unit`` has them, such as ``calls``.
+    """
+    if not isinstance(number, str):
+        number = f"{round(number):,}" if number == round(number) else f"{number:,.1f}"
+    return f"{number} {one_of(units) if number == '1' else units}"
+
+
+def one_of(units: str) -> str:
+    """Return what one of them is: ``call``, ``call + event``, ``call/s``."""
+    return re.sub(r"(^|\+ )(\w+)s\b", r"\1\2", units)
+
+
+def form(number: int, one: str, more: str) -> str:
+    """Return the form of a word that goes with this number: ``is`` or ``are``."""
+    return one if number == 1 else more

@@ -363,7 +363,7 @@ def test_a_page_of_one_run_has_no_interval() -> None:
     page = Elements(as_html(made))
     assert spans(page, "i") == []
     assert "one run: no interval" in page.text
-    assert "the median of one run" in page.text
+    assert "the median of 1 run of each" in page.text
 
 
 def test_a_page_of_nothing_measured_is_still_a_page() -> None:

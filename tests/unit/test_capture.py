@@ -207,7 +207,7 @@ def test_what_was_not_wanted_is_lost_and_still_shows_its_difference(engine: Engi
 
 
 NOTE = (
-    "the self-check failed: 1 of 64 stacks differ from the kernel's; since then its unwinder was "
+    "the self-check failed: 1 of 64 stacks differs from the kernel's; since then its unwinder was "
     "asked each time (a bug of kwalk; please report it)"
 )
 

@@ -103,7 +103,8 @@ def test_strict_tells_scripts_whether_any_call_was_lost(
         found, out, err = run(entry, *argv, *option)
         assert found == expected
         assert out.count("ip_rcv") == 1
-        assert f"ip_rcv: {hits + sum(misses.values())} calls = 1 stacks + " in err
+        calls = hits + sum(misses.values())
+        assert f"ip_rcv: {calls} {'call' if calls == 1 else 'calls'} = 1 stack + " in err
 
 
 def test_strict_does_not_mind_calls_that_nobody_wanted(engine: Engine, run: Run) -> None:
@@ -111,7 +112,7 @@ def test_strict_does_not_mind_calls_that_nobody_wanted(engine: Engine, run: Run)
     engine.ring = [[engine.walked(A)] * 3]
     code, out, err = run(main, "stream", "ip_rcv", "--count=1", "--strict")
     assert (code, out.count("ip_rcv")) == (0, 1)
-    assert "calls = 1 stacks + 2 not wanted + 0 lost  " in err
+    assert "calls = 1 stack + 2 not wanted + 0 lost  " in err
     assert "  not wanted: 2 past_count: " in err
 
 
@@ -147,7 +148,7 @@ def test_a_function_alone_is_counted(engine: Engine, run: Run, command: tuple[st
     code, out, err = run(main, *command, "ip_rcv", "--no-addr")
     assert code == 0
     assert out == (
-        "    ip_rcv+0x0\n    a+0x10\n  1 calls, 33.3 %\n\n"
+        "    ip_rcv+0x0\n    a+0x10\n  1 call, 33.3 %\n\n"
         "    ip_rcv+0x0\n    a+0x10\n    b+0x10\n  2 calls, 66.7 %\n\n"
     )
     assert "\nip_rcv: 3 calls = 3 stacks + 0 lost  (manual by fentry, 6.12.107)\n" in err
@@ -183,8 +184,8 @@ def test_counts_per_process_have_their_processes(engine: Engine, run: Run) -> No
     tree.count(tree.process(tree.walked(A), 8, b"nginx"), ended=3)
     engine.count(4)
     _, out, err = run(main, "ip_rcv", "--per-pid", "--no-addr")
-    assert [line for line in out.splitlines() if "calls" in line] == [
-        "  1 calls, 25.0 %  redis (7)",
+    assert [line for line in out.splitlines() if " call" in line] == [
+        "  1 call, 25.0 %  redis (7)",
         "  3 calls, 75.0 %  nginx (8)",
     ]
     assert "ip_rcv: 4 calls = 4 stacks + 0 lost" in err
@@ -264,7 +265,7 @@ def test_what_top_leaves_out_is_scaled_like_the_rest(engine: Engine, run: Run) -
     engine.count(300)
     engine.planted.sample_out(297)
     _, out, _ = run(main, "ip_rcv", "--method=manual", "--top=1", "--budget=2%")
-    assert out.startswith("(1 more stacks, about 100 calls (1 taken), left out by --top)\n")
+    assert out.startswith("(1 more stack, about 100 calls (1 taken), left out by --top)\n")
 
 
 def test_folded_counts_cannot_be_had_at_intervals(engine: Engine, run: Run) -> None:
@@ -295,7 +296,7 @@ def test_output_that_cannot_be_written_is_one_message_and_the_probe_is_detached(
     assert (code, out) == (1, "")
     assert ": the output cannot be written: No space left on device\n  Make room " in err
     # What there was is told all the same: what was read before that, and what came too late.
-    told = "3 stacks + 0 lost" if argv[0] == "count" else "1 stacks + 2 lost"
+    told = "3 stacks + 0 lost" if argv[0] == "count" else "1 stack + 2 lost"
     assert f"\nip_rcv: 3 calls = {told}" in err
     assert "unexplained" not in err
     assert "Traceback" not in err
@@ -368,4 +369,4 @@ def test_the_published_tool_prints_the_helpers_stacks(engine: Engine, run: Run) 
     engine.count(1)
     code, out, err = run(published.main, "--helper", "ip_rcv", "--strict")
     assert (code, out) == (0, "ip_rcv\na\n\n")
-    assert "ip_rcv: 1 calls = 1 stacks + 0 lost  (helper by " in err
+    assert "ip_rcv: 1 call = 1 stack + 0 lost  (helper by " in err

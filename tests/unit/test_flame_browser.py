@@ -254,15 +254,26 @@ def test_what_is_too_narrow_is_told_and_stays_in_the_totals(page: Page) -> None:
     rows = [Count(stack("f", f"rare{index}", "root"), 1) for index in range(50)]
     page.open(html_of(profile(Count(stack("f", "hot", "root"), 100_000), *rows)))
     assert "rare1" not in page.drawn()
-    assert page.text("left").startswith("100 of 104 frames are narrower than a pixel")
+    assert page.text("left").startswith("Frames narrower than a pixel are not drawn: 100 of 104;")
     page.hover("root")
     page.until("details", "100,050 calls")
     page.search("rare1*")
     page.until("found", "11 frames, 11 calls")
     page.by_id("search").send_keys(Keys.ENTER)
-    page.until("details", "1 calls")
+    page.until("details", "1 call, ")
     assert "rare1" in page.drawn()
     assert page.text("left") == ""
+
+
+def test_one_call_alone_has_no_plural(page: Page) -> None:
+    page.look()
+    page.open(html_of(profile(Count(stack("a", "root"), 1), Count(stack("root"), 1))))
+    page.hover("root")
+    assert "2 calls, 100.0 % of all that are shown; 1 ends here" in page.until("details", "root")
+    page.hover("a")
+    assert "1 call, 50.0 % of all that are shown" in page.until("details", "1 call,")
+    page.search("a")
+    page.until("found", "1 frame, 1 call through it, 50.0 %")
 
 
 def test_nothing_recorded_is_said(page: Page) -> None:

@@ -11,12 +11,13 @@ from recorded import profile, profiles, stack
 
 from kwalk.profile import Profile
 from kwalk.report.calltree import build
-from kwalk.report.flame import FlameNode, Header, format_number
+from kwalk.report.flame import FlameNode, Header
 from kwalk.report.flame_svg import WIDTH, drawing, fitting
 from kwalk.report.formats import Options, renderer
 from kwalk.report.page import clean
 from kwalk.report.summary import as_text
 from kwalk.stack import Count, Group
+from kwalk.words import counted
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "</title><script>&\"'<![CDATA["
@@ -47,11 +48,10 @@ def texts(svg: str) -> list[str]:
 def test_it_is_xml_and_has_the_totals_and_the_ledger(found: Profile, callers: bool) -> None:
     svg = svg_of(found, Options(callers=callers))
     titles = list(frames(svg))
-    assert titles[0] == f"all: {format_number(found.calls)} calls"
+    assert titles[0] == f"all: {counted(found.calls, 'calls')}"
     for child in build(found, callers).hottest():
         if child.total > 0.001 * found.calls:
-            number = format_number(child.total)
-            wanted = f"{clean(child.name)}: {number} calls"
+            wanted = f"{clean(child.name)}: {counted(child.total, 'calls')}, "
             assert any(wanted in title for title in titles)
     caption = " ".join(texts(svg))
     for line in as_text(found.summary).splitlines():
@@ -103,7 +103,7 @@ def test_what_is_too_narrow_is_told() -> None:
     rows = [FlameNode(f"rare{index}", 1, children=[FlameNode("x", 1)]) for index in range(3)]
     tree = FlameNode("", 100_003, children=[FlameNode("hot", 100_000), *rows])
     svg = "".join(drawing(tree, Header("f")))
-    assert "6 frames are narrower" in " ".join(texts(svg))
+    assert "frames narrower than 0.25 pixels are not drawn: 6;" in " ".join(texts(svg))
     assert "all: 100,003 calls" in frames(svg)
     assert not any("rare" in title for title in frames(svg))
 

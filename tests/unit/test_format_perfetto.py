@@ -139,7 +139,8 @@ def test_every_count_is_in_it(found: Profile) -> None:
 @given(profiles(), st.integers(1, 4))
 def test_top_leaves_the_sum_as_it_was(found: Profile, top: int) -> None:
     whole = Decoded(report("perfetto", found)).weights
-    assert Decoded(report("perfetto", found, top=top)).weights == whole
+    half = 0 if exact(found) else 1  # of a call: floats added up otherwise may fall just below it
+    assert abs(Decoded(report("perfetto", found, top=top)).weights - whole) <= half
 
 
 def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:

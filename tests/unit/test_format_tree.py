@@ -56,7 +56,7 @@ def test_chains_stand_on_one_level_and_small_branches_are_summed_up() -> None:
         "                       napi\n"
         "                       ip_rcv\n"
         "\n"
-        "(1 stack, 1 calls, 0.1 %, in branches with less than 0.5 %; --min 0 shows them)\n"
+        "(1 stack, 1 call, 0.1 %, in branches with less than 0.5 %; --min 0 shows them)\n"
         "\n" + LEDGER
     )
 
@@ -168,7 +168,7 @@ def test_every_call_is_in_a_line(
     body = text[: text.index("\n\n")].splitlines()[1:]
     hidden = [line for line in body if re.search(r"… [\d,]+ more stacks?$", line)]
     numbers = [int(line.split()[0].replace(",", "")) for line in hidden]
-    told = re.search(r"^\(([\d,]+) stacks?, ([\d,]+) calls", text, re.MULTILINE)
+    told = re.search(r"^\(([\d,]+) stacks?, ([\d,]+) calls?", text, re.MULTILINE)
     assert bool(told) == bool(hidden)
     if told:
         left, calls = (int(number.replace(",", "")) for number in told.groups())

@@ -214,7 +214,7 @@ def test_another_kernel_is_refused(program: Program, tmp_path: Path) -> None:
         add_lines(found, str(program.path))
     at = program.symbols["outer"] - program.symbols["_text"]
     assert (
-        f"is of another kernel: 1 of 2 recorded functions lie elsewhere, such as outer at "
+        f"is of another kernel: 1 of 2 recorded functions lies elsewhere, such as outer at "
         f"_text+{at:#x}, recorded at _text+{at + 8:#x}"
     ) in str(error.value)
     assert "6.12.107, #1 SMP x" in error.value.hint

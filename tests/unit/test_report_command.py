@@ -74,7 +74,7 @@ def test_what_is_missing_is_told_where_the_report_does_not_or_is_out_of_sight(
     code, _, err = run(main, "report", str(path), "--format", form, *words)
     assert code == 0
     assert ("kwalk: warning: the recording is not whole (" in err) == told
-    assert ("kwalk: warning: 1 of 9 calls were lost: 1 recursion\n" in err) == told
+    assert ("kwalk: warning: 1 of 9 calls was lost: 1 recursion\n" in err) == told
     assert told or not err
 
 

@@ -76,7 +76,7 @@ def test_every_kind_has_its_hottest_pair_and_every_loss_its_line(width: int) -> 
         assert kind in text
     assert "(lost: eexist)" in text
     assert "7 calls lost with this stack" in text
-    assert "1 calls with this stack lost" in text
+    assert "1 call with this stack lost" in text
     assert "lost: 7 eexist: another stack" in as_text(ALL, 200)
     assert "7,945 instructions each (by kprobe)" in as_text(ALL, 200)
     assert "-> The helper misses one_core in 14,847 calls, x in 5 calls." in text
@@ -93,7 +93,7 @@ def test_top_shows_more_and_says_what_it_leaves_out() -> None:
     assert "3 calls with this stack" in text
     assert "2 calls with this stack" not in text
     assert "(2 more pairs of stacks like that, 3 calls, left out by --top)" in text
-    assert "(1 more pair of stacks like that, 1 calls, left out by --top)" in as_text(
+    assert "(1 more pair of stacks like that, 1 call, left out by --top)" in as_text(
         comparison(pairs), 100, top=2
     )
     assert "left out" not in as_text(comparison(pairs), 100, top=3)
@@ -105,6 +105,7 @@ def test_where_both_agree_that_is_said() -> None:
         "A stack by the helper costs 5.6 times what it costs by manual.",
     ]
     assert "unwinder: ORC;" in as_text(comparison({SAME: 10}, "orc"), 100)
+    assert verdicts(comparison({SAME: 1}))[0] == "Both methods agree on the only call."
 
 
 def test_why_is_told_only_where_it_is_the_direct_caller() -> None:

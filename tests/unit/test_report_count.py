@@ -58,7 +58,7 @@ def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffffc0000030  dummy_xmit+0x30 [dummy]\n"
         "    0000000000001234  0x1234\n"
-        "  1 calls, 0.0 %\n"
+        "  1 call, 0.0 %\n"
         "\n"
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffff81000110  a+0x10\n"
@@ -83,7 +83,7 @@ SCALED = [
 def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() -> None:
     text = end(Text(False, 2), SCALED)
     assert [line for line in text.splitlines() if "calls" in line] == [
-        "(1 more stacks, 90 calls, left out by --top)",
+        "(1 more stack, 90 calls, left out by --top)",
         "  about 700 calls (7 taken), 35.0 %",
         "  about 1,210 calls (8 taken), 60.5 %",
     ]
@@ -109,16 +109,16 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
     ("top", "heads", "rest"),
     [
         (1, ["12,345 calls"], "(2 more stacks, 3 calls, left out by --top)"),
-        (2, ["2 calls", "12,345 calls"], "(1 more stacks, 1 calls, left out by --top)"),
-        (3, ["1 calls", "2 calls", "12,345 calls"], ""),
-        (9, ["1 calls", "2 calls", "12,345 calls"], ""),
+        (2, ["2 calls", "12,345 calls"], "(1 more stack, 1 call, left out by --top)"),
+        (3, ["1 call", "2 calls", "12,345 calls"], ""),
+        (9, ["1 call", "2 calls", "12,345 calls"], ""),
     ],
 )
 def test_the_hottest_only_are_shown_and_how_many_more_there_are(
     top: int, heads: list[str], rest: str
 ) -> None:
     text = end(Text(True, top), COUNTS)
-    assert re.findall(r"^  ([\d,]+ calls),", text, re.MULTILINE) == heads
+    assert re.findall(r"^  ([\d,]+ calls?),", text, re.MULTILINE) == heads
     assert text.startswith(f"{rest}\n\n" if rest else "    ")
     assert "12,345 calls, 100.0 %" in text  # of all calls, not of those shown
 
@@ -133,7 +133,7 @@ def test_a_process_is_named_where_processes_are_told_apart() -> None:
     counts = [Count(stack, 1, REDIS), Count(stack, 2, NGINX), Count(stack, 3)]
     heads = [line for line in end(Text(True, None), counts).splitlines() if "%" in line]
     assert heads == [
-        "  1 calls, 16.7 %  redis (7)",
+        "  1 call, 16.7 %  redis (7)",
         "  2 calls, 33.3 %  a;b c (8)",
         "  3 calls, 50.0 %",
     ]
@@ -301,10 +301,10 @@ def test_in_every_format_the_counts_that_went_in_come_out(
         end(Text(True, top), counts),
         Text(True, top).interval(counts, 1.0),
     ):
-        blocks = numbers(r"^  ([\d,]+) calls, ", text)
+        blocks = numbers(r"^  ([\d,]+) calls?, ", text)
         assert blocks == sorted(blocks)
         assert sum(blocks) == shown
-        assert sum(blocks) + sum(numbers(r"^\(\d+ more stacks, ([\d,]+) calls", text)) == total
+        assert sum(blocks) + sum(numbers(r"^\(\d+ more stacks?, ([\d,]+) calls?", text)) == total
     for text in (
         end(Json(True, top), counts),
         Json(True, top).interval(counts, 1.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from kwalk.report.summary import CAUSES, UNWANTED, as_data, as_text, exit_code
 from kwalk.stack import Stack
 from kwalk.transport.abi import COUNTERS
 from kwalk.transport.counters import kernel_misses
+from kwalk.words import counted, plural
 
 
 def summary(ledger: Ledger, notes: list[str] | None = None) -> Summary:
@@ -58,8 +60,7 @@ def produced_causes() -> set[str]:
     written = set()
     folder = Path(kwalk.__file__).parent
     for path in [
-        folder / "api.py",
-        folder / "capture.py",
+        *folder.glob("*.py"),
         *folder.glob("decode/*.py"),
         *folder.glob("commands/*.py"),
         *folder.glob("recording/*.py"),
@@ -128,6 +129,24 @@ def test_a_budget_is_told_with_what_tracing_did_cost() -> None:
     ]
 
 
+def test_text_of_a_single_call_has_no_plural() -> None:
+    ledger = Ledger(hits=1, recorded=1, truncated=1, fallback=1)
+    found = replace(
+        summary(ledger),
+        unit="samples",
+        sampling=Sampling(budget=0.02, cost=0.001, scale=1.0),
+        tree=TreeUse(4, 4, 1),
+    )
+    assert as_text(found) == (
+        "ip_rcv: 1 sample = 1 stack + 0 lost  (manual by fentry, 6.12.107)\n"
+        "  truncated: 1 stack goes on below its last frame\n"
+        "  budget: 2 %; tracing cost about 0.1 % of the CPU time used; 1 call for each that was "
+        "taken\n"
+        "  tree: full, 4 of 4 nodes used; 1 stack was cut short; a larger --nodes helps\n"
+        "  fallback: 1 stack comes from the kernel's unwinder\n"
+    )
+
+
 @pytest.mark.parametrize("difference", [5, -5])
 def test_a_ledger_that_does_not_add_up_says_so(difference: int) -> None:
     ledger = Ledger(hits=10 + difference, recorded=8, lost={"eexist": 2})
@@ -151,8 +170,8 @@ def test_a_ledger_filled_by_lose_always_adds_up(
     assert ledger.balance == 0
     text = as_text(summary(ledger))
     middle = f" + {unwanted:,} not wanted" if unwanted else ""
-    sums = f"{recorded:,} stacks{middle} + {all_ - unwanted:,} lost "
-    assert f" {recorded + all_:,} calls = {sums}" in text
+    sums = f"{plural(recorded, 'stack')}{middle} + {all_ - unwanted:,} lost "
+    assert f" {counted(recorded + all_, 'calls')} = {sums}" in text
     assert "unexplained" not in text
     shown = {cause for cause, number in losses if number}
     assert {cause for cause in CAUSES if f" {cause}: " in text} == shown

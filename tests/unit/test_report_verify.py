@@ -62,6 +62,14 @@ def test_what_a_later_version_knows_the_kernel_to_get_wrong_is_told_by_its_name(
     assert found[1:] == ["  verify: 3 of the kernel's are wrong: a_new_cause"]
 
 
+def test_one_stack_alone_has_no_plural() -> None:
+    assert lines(Verify(1, 1, 1, 1, {"nested_nmi": 1}), SYMBOLS) == [
+        "  verify: 1 stack compared with the kernel's unwinder, 1 differs",
+        "  verify: 1 of the kernel's lacks the direct caller, which kwalk has",
+        f"  verify: 1 of the kernel's is wrong: {KERNEL_WRONG['nested_nmi']}",
+    ]
+
+
 def test_a_difference_is_shown_side_by_side() -> None:
     walked, kernel = Stack((FUNC, CALLER, OUTER)), Stack((FUNC, MODULE, OUTER, OUTER))
     found = lines(Verify(1, 9, 2, differences=[Difference(walked, kernel)] * 2), SYMBOLS)

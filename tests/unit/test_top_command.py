@@ -329,7 +329,7 @@ def test_lines_are_printed_where_there_is_no_terminal(run: Run) -> None:
 def test_top_leaves_stacks_out_of_the_lines_and_of_the_end(run: Run) -> None:
     _, out, _ = run(main, "top", "ip_rcv", "--interval=0.2", "--duration=0.3", "--top=1")
     assert "16.7%" not in out
-    assert "(1 more stacks, 1,000 calls, left out by --top)" in out
+    assert "(1 more stack, 1,000 calls, left out by --top)" in out
 
 
 def test_an_end_before_the_first_interval_is_told_like_any(

@@ -189,7 +189,7 @@ def test_the_command_may_be_left_out_and_ends_on_ctrl_c(redis: None) -> None:
     assert process.returncode == 0, err
     blocks = out.strip().split("\n\n")
     assert len(blocks) == 2, "a stack, and a line about the others"
-    assert "more stacks" in blocks[0]
+    assert "more stack" in blocks[0]
     assert all(block.startswith("    ip_rcv+0x0\n") for block in blocks[1:])
     assert "calls" in err
     assert "0 lost" in err or "recursion" in err

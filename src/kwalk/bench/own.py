@@ -10,6 +10,7 @@ from kwalk import __version__
 from kwalk.bench import closing
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
+from kwalk.words import plural
 
 CATCH_UP_SECONDS = 2.0  # what a reader may take to print the rest after the load
 _PUBLISHED = "from kwalk.commands.published import main; raise SystemExit(main())"
@@ -46,7 +47,9 @@ class Kwalk:
         if self._prints:
             shown = process.early.count("\n\n")
             if out.count("\n\n") != told.recorded:
-                raise NotHere(f"it says {told.recorded:,} stacks, and has not printed as many")
+                raise NotHere(
+                    f"it says {plural(told.recorded, 'stack')}, and has not printed as many"
+                )
         return Outcome(told.hits, told.lost, told.fallback, shown)
 
 

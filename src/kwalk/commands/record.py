@@ -43,6 +43,7 @@ class RecordCommand:
         from kwalk.commands.running import Finished
         from kwalk.commands.tracing import tracing
         from kwalk.errors import OutputError
+        from kwalk.words import form, plural
 
         with Recorder(args.output) as recorder, tracing(args, Output.COUNT) as session:
             capture = session.capture
@@ -66,8 +67,9 @@ class RecordCommand:
                     failed = error
         code = Finished(summary, failed).conclude(capture.symbolizer, args.strict)
         if recorder.name:
+            stacks, are = plural(len(counts), "stack"), form(len(counts), "is", "are")
             print(
-                f"kwalk: {len(counts):,} stacks are in {recorder.name} ({recorder.size:,} bytes); "
+                f"kwalk: {stacks} {are} in {recorder.name} ({recorder.size:,} bytes); "
                 f"`kwalk report {recorder.name}` shows them",
                 file=sys.stderr,
             )

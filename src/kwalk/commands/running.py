@@ -15,6 +15,7 @@ from kwalk.capture import Capture
 from kwalk.errors import OutputError
 from kwalk.output import write_pieces
 from kwalk.probe.probe import selection_notes
+from kwalk.words import plural
 
 if TYPE_CHECKING:  # what is not needed before something is traced
     from kwalk.commands.budget import Budget
@@ -119,7 +120,7 @@ def announce(prog: str, capture: Capture, ends: str = "Ctrl-C ends") -> None:
     """
     probe = capture.probe
     method = str(probe.method.name).lower()
-    number = f": {probe.functions:,} functions" if probe.functions > 1 else ""
+    number = f": {plural(probe.functions, 'function')}" if probe.functions > 1 else ""
     print(
         f"{prog}: tracing {probe.selection.label}{number} ({method} by {probe.attach}); {ends}",
         file=sys.stderr,

@@ -13,6 +13,7 @@ from kwalk.commands import choosing, options, values
 from kwalk.errors import OutputError
 from kwalk.output import write
 from kwalk.transport.abi import Output
+from kwalk.words import plural
 
 if TYPE_CHECKING:
     from kwalk.commands.tracing import Session
@@ -145,7 +146,7 @@ def _pass_on(said: IO[bytes]) -> None:
     said.seek(max(0, size - KEPT_BYTES))
     text = said.read().decode(errors="replace")
     if size > KEPT_BYTES:
-        text = f"({size - KEPT_BYTES:,} bytes left out)\n" + text.partition("\n")[2]
+        text = f"({plural(size - KEPT_BYTES, 'byte')} left out)\n" + text.partition("\n")[2]
     if text:
         write(text if text.endswith("\n") else text + "\n")
 

@@ -19,6 +19,7 @@ from kwalk.top.look import Look, paint
 from kwalk.top.model import Model
 from kwalk.top.terminal import Terminal
 from kwalk.top.view import View
+from kwalk.words import plural
 
 LOOK_SECONDS = 0.5
 # Of a CPU, what looking may take: with thousands of stacks, intervals become longer instead.
@@ -161,6 +162,6 @@ class Watcher:
             if self._session.budget:
                 self._session.budget.report(summary)
             recorder.end(counts, time.monotonic() - self._started, summary)
-        text = f"saved {len(counts):,} stacks; `kwalk report {path}` shows them"
+        text = f"saved {plural(len(counts), 'stack')}; `kwalk report {path}` shows them"
         self._saved.append(text)
         return text

@@ -12,6 +12,7 @@ from kwalk.decode.records import Record
 from kwalk.ledger import Difference, Verify
 from kwalk.stack import Stack
 from kwalk.transport.abi import FALLBACK
+from kwalk.words import form, plural
 
 SHOWN = 8
 
@@ -69,8 +70,10 @@ def self_check_notes(counted: dict[str, int]) -> list[str]:
     """Return what to say of the self-check: nothing, unless it failed."""
     if not counted["mismatches"]:
         return []
+    stacks = plural(counted["checked"], "stack")
+    differ = form(counted["mismatches"], "differs", "differ")
     return [
-        f"the self-check failed: {counted['mismatches']} of {counted['checked']} stacks differ "
+        f"the self-check failed: {counted['mismatches']:,} of {stacks} {differ} "
         "from the kernel's; since then its unwinder was asked each time (a bug of kwalk; "
         "please report it)"
     ]

@@ -16,6 +16,7 @@ from pathlib import Path
 from kwalk.errors import KwalkError, UsageError
 from kwalk.lab import cache, debian
 from kwalk.lab.progress import step
+from kwalk.words import plural
 
 DEFAULT = "debian-13"
 SUITES = {
@@ -184,8 +185,8 @@ def _inspect(name: str, root: Path) -> dict[str, str | None]:
     folders = [path.parent for path in root.glob("**/lib/modules/*/modules.builtin")]
     if len(images) != 1 or len(folders) != 1:
         raise KwalkError(
-            f"the packages of {name} hold {len(images)} kernel images and {len(folders)} folders "
-            "of modules, not one of each",
+            f"the packages of {name} hold {plural(len(images), 'kernel image')} and "
+            f"{plural(len(folders), 'folder')} of modules, not one of each",
             "The packages may have changed: please report it.",
         )
     release = folders[0].name

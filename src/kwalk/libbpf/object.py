@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
+from kwalk.words import plural
 
 LOG_SIZE = 1 << 20
 BPF_F_MMAPABLE = 1 << 10
@@ -185,7 +186,7 @@ class Object:
         array = ffi().new("unsigned long[]", list(addresses))
         opts.addrs, opts.cnt, opts.retprobe = array, len(addresses), returns
         link = lib().bpf_program__attach_kprobe_multi_opts(self._program(name), ffi().NULL, opts)
-        what = f"cannot attach kprobe.multi to {len(addresses):,} functions"
+        what = f"cannot attach kprobe.multi to {plural(len(addresses), 'function')}"
         self._links.append(check_pointer(link, what))
 
     def attach_trace(self, name: str, function: str) -> None:

@@ -9,6 +9,7 @@ import statistics
 from kwalk.bench.results import Figures, Results, figures, rate_text
 from kwalk.report import bench
 from kwalk.report.page import escape, file, page, template
+from kwalk.words import plural
 
 _COLORS = 8  # classes c0 to c7 of the style sheet
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 760, 300, 52, 34
@@ -38,8 +39,7 @@ def _found(results: Results) -> list[tuple[int, str, Figures]]:
 
 
 def _lead(results: Results) -> str:
-    count = len(results.base)
-    runs = f"{count} runs" if count != 1 else "one run"
+    runs = plural(len(results.base), "run")
     return (
         f"Change of {results.metric} against no tracing: the median of {runs} of each method, "
         "which took turns. The thin line is the 95 % interval of the median (bootstrap)."

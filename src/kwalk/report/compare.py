@@ -14,6 +14,7 @@ from kwalk.report.calltree import function_name
 from kwalk.report.frame import frame_text
 from kwalk.report.summary import cause_lines, sum_text
 from kwalk.stack import Frame, Stack
+from kwalk.words import counted, form, one_of, plural
 
 MARK = "->"
 WIDEST = 110
@@ -32,7 +33,7 @@ def title(comparison: Comparison) -> str:
     """Return what was compared, in one line."""
     return (
         f"{comparison.function}: helper and manual on the same "
-        f"{comparison.events:,} {comparison.unit}"
+        f"{counted(comparison.events, comparison.unit)}"
     )
 
 
@@ -48,7 +49,7 @@ def subtitle(comparison: Comparison) -> str:
 def share(number: int, total: int, unit: str) -> str:
     """Return ``all 1,000 calls``, or ``10 of 1,000 calls (1.0 %)``."""
     if number == total:
-        return f"all {total:,} {unit}"
+        return f"the only {one_of(unit)}" if total == 1 else f"all {total:,} {unit}"
     part = 100 * number / total
     text = "under 0.1" if part < 0.1 else "over 99.9" if part > 99.9 else f"{part:.1f}"
     return f"{number:,} of {total:,} {unit} ({text} %)"
@@ -64,8 +65,9 @@ def left_out(pairs: list[tuple[Pair, int]], unit: str) -> str:
     """Say what ``--top`` left out of a kind; "" if nothing."""
     if not pairs:
         return ""
-    what = "pairs of stacks" if len(pairs) > 1 else "pair of stacks"
-    return f"({len(pairs):,} more {what} like that, {events_of(pairs):,} {unit}, left out by --top)"
+    what = form(len(pairs), "pair of stacks", "pairs of stacks")
+    calls = counted(events_of(pairs), unit)
+    return f"({len(pairs):,} more {what} like that, {calls}, left out by --top)"
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -97,9 +99,9 @@ def _lacks_caller(pair: Pair) -> bool:
 
 
 def _functions(found: list[tuple[str, int]], unit: str) -> str:
-    told = [f"{name} in {number:,} {unit}" for name, number in found[:_FUNCTIONS_TOLD]]
+    told = [f"{name} in {counted(number, unit)}" for name, number in found[:_FUNCTIONS_TOLD]]
     more = len(found) - len(told)
-    return ", ".join(told) + (f", and {more:,} more functions" if more > 0 else "")
+    return ", ".join(told) + (f", and {plural(more, 'more function')}" if more > 0 else "")
 
 
 def _cost_verdict(comparison: Comparison) -> list[str]:
@@ -124,7 +126,7 @@ def cost_text(cost: Cost | None, comparison: Comparison) -> str:
 
 def ledger_lines(ledger: Ledger, unit: str) -> list[str]:
     """Return one side's ledger: hits = stacks + lost, and the causes."""
-    lines = [f"{ledger.hits:,} {unit}", f"= {sum_text(ledger)}", *cause_lines(ledger)]
+    lines = [counted(ledger.hits, unit), f"= {sum_text(ledger)}", *cause_lines(ledger)]
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,}")
     if ledger.fallback:
@@ -142,7 +144,7 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.verify:
         lines += [line.strip() for line in verifies.numbers(comparison.verify)]
     measured = [
-        f"{name} on {cost.events:,} {comparison.unit}"
+        f"{name} on {counted(cost.events, comparison.unit)}"
         for name, cost in zip(Sides._fields, comparison.costs, strict=True)
         if cost
     ]
@@ -214,7 +216,7 @@ def _pair_table(pair: Pair, number: int, unit: str, addresses: bool) -> Any:
     if any(ends):
         table.add_row("", ends[0], "", ends[1])
     table.add_section()
-    left, right = number_texts(pair, f"{number:,} {unit}")
+    left, right = number_texts(pair, counted(number, unit))
     table.add_row("", left, "", right)
     return table
 

@@ -9,6 +9,7 @@ from kwalk.report import compare
 from kwalk.report.frame import frame_text
 from kwalk.report.page import escape, file, page, template
 from kwalk.report.summary import CAUSES, kind_of
+from kwalk.words import counted
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -63,7 +64,7 @@ def _kind(
     heading = compare.heading(kind, events_of(pairs), comparison)
     parts = [f"<h2>{escape(heading)}</h2>"]
     for index, (pair, number) in enumerate(pairs[:top]):
-        count = f"{number:,} {comparison.unit}"
+        count = counted(number, comparison.unit)
         if index:
             parts.append(f"<details><summary>{escape(count)}</summary>")
         parts.append(_pair(pair, count, addresses))

@@ -16,6 +16,7 @@ from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.report.paint import plain
 from kwalk.stack import Count
+from kwalk.words import counted, plural
 
 SCHEMA = "kwalk.count/1"
 
@@ -34,8 +35,8 @@ def _calls(unit: str, *counts: Count) -> str:
     taken = sum(count.count for count in counts)
     calls = sum(count.calls for count in counts)
     if calls == taken:
-        return f"{taken:,} {unit}"
-    return f"about {round(calls):,} {unit} ({taken:,} taken)"
+        return counted(taken, unit)
+    return f"about {counted(round(calls), unit)} ({taken:,} taken)"
 
 
 class Text:
@@ -57,7 +58,8 @@ class Text:
         blocks = []
         if left:
             blocks.append(
-                f"({len(left):,} more stacks, {_calls(self._unit, *left)}, left out by --top)\n\n"
+                f"({plural(len(left), 'more stack')}, {_calls(self._unit, *left)}, "
+                "left out by --top)\n\n"
             )
         for count in shown:
             share = 100 * count.calls / total if total else 0.0

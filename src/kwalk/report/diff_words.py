@@ -9,7 +9,7 @@ from kwalk.profile import kinds_of
 from kwalk.report import chance, summary
 from kwalk.report.diff import By, Diff, Side
 from kwalk.report.paint import Paint
-from kwalk.words import plural
+from kwalk.words import counted, form, plural
 
 MORE, LESS = "red", "cyan"
 _LOST = 0.01
@@ -76,8 +76,9 @@ def _of_side(label: str, side: Side) -> str:
     seconds = f" in {found.seconds:.1f} s" if found.seconds else ""
     about = "" if round(side.tally.calls) == side.tally.count else "about "
     return (
-        f"{label + ':':8}{side.name + ': ' * bool(side.name)}{about}{round(side.tally.calls):,} "
-        f"{known.unit} of {known.function}{seconds}, {known.kernel}"
+        f"{label + ':':8}{side.name + ': ' * bool(side.name)}{about}"
+        f"{counted(round(side.tally.calls), known.unit)} of {known.function}{seconds}, "
+        f"{known.kernel}"
     )
 
 
@@ -92,11 +93,11 @@ def verdict(diff: Diff) -> str:
     lines = [f"{number} changed" + (f": {', '.join(parts)}" * bool(parts))]
     if len(rest) > same:
         lines.append(
-            f"{len(rest) - same:,} {'differs' if len(rest) - same == 1 else 'differ'} "
+            f"{len(rest) - same:,} {form(len(rest) - same, 'differs', 'differ')} "
             "by no more than chance explains (--all shows them)"
         )
     if same:
-        lines.append(f"{same:,} {'is' if same == 1 else 'are'} the same")
+        lines.append(f"{same:,} {form(same, 'is', 'are')} the same")
     return "\n".join(lines) + "\n" + _certainty(diff)
 
 

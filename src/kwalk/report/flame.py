@@ -17,6 +17,7 @@ from kwalk.report.bars import Bar, bars
 from kwalk.report.cut import last
 from kwalk.report.formats import Options
 from kwalk.stack import Count
+from kwalk.words import counted, plural
 
 
 @dataclass(slots=True)
@@ -102,10 +103,9 @@ def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str
     kept, others = last(profile.counts, options.top)
     if not others:
         return kept, []
-    number = format_number(sum(count.calls for count in others))
+    calls = counted(sum(count.calls for count in others), profile.summary.unit)
     return kept, [
-        f"left out by --top: {len(others):,} stacks, {number} {profile.summary.unit}, "
-        "which no frame below contains"
+        f"left out by --top: {plural(len(others), 'stack')}, {calls}, which no frame below contains"
     ]
 
 
@@ -114,8 +114,8 @@ def header(profile: Profile, options: Options) -> Header:
     found = profile.summary
     lines = [line.strip() for line in summary.as_text(found).splitlines()]
     if any(count.scaled is not None for count in profile):
-        calls = format_number(round(profile.calls))
-        lines.append(f"scaled: the stacks taken stand for about {calls} {found.unit}")
+        calls = counted(round(profile.calls), found.unit)
+        lines.append(f"scaled: the stacks taken stand for about {calls}")
     return Header(
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
@@ -137,15 +137,10 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("kernel", found.kernel),
         ("started", str(known.get("started", ""))[:19].replace("T", " ")),
         ("duration", duration),
-        ("recorded", f"{about}{format_number(profile.calls)} {found.unit}"),
+        ("recorded", f"{about}{counted(profile.calls, found.unit)}"),
         ("stacks", f"{len({id(count.stack) for count in profile}):,}"),
         ("CPUs", str(known.get("cpus", ""))),
         ("command", " ".join(map(str, command)) if isinstance(command, list) else ""),
         ("kwalk", str(known.get("kwalk", ""))),
     ]
     return [(name, text) for name, text in rows if text]
-
-
-def format_number(value: float) -> str:
-    """Return a number of calls: whole ones exactly, scaled ones with a decimal place."""
-    return f"{round(value):,}" if value == round(value) else f"{value:,.1f}"

@@ -15,8 +15,9 @@ from typing import Any
 from kwalk.report import looks
 from kwalk.report import page as pages
 from kwalk.report.bars import Bar
-from kwalk.report.flame import FlameNode, Header, format_number
+from kwalk.report.flame import FlameNode, Header
 from kwalk.report.page import escape, file, template
+from kwalk.words import counted, one_of
 
 _BAR_WIDTH, _BAR_HEIGHT = 1000, 100
 
@@ -59,6 +60,7 @@ def page(
         data=_json(
             {
                 "unit": header.unit,
+                "one": one_of(header.unit),
                 "change": change,
                 "callers": callers,
                 "steps": looks.STEPS,
@@ -180,8 +182,7 @@ def _timeline(label: str, bars: list[Bar], unit: str) -> str:
         left, width = _BAR_WIDTH * bar.start / end, _BAR_WIDTH * (bar.end - bar.start) / end
         height = 0.94 * _BAR_HEIGHT * bar.rate / highest
         title = (
-            f"{bar.start:.1f} s to {bar.end:.1f} s: {format_number(bar.number)} {unit}, "
-            f"{bar.rate:,.0f}/s"
+            f"{bar.start:.1f} s to {bar.end:.1f} s: {counted(bar.number, unit)}, {bar.rate:,.0f}/s"
         )
         parts.append(
             f'<g><title>{escape(title)}</title><path d="M{left:.2f} 0h{width:.2f}v{_BAR_HEIGHT}'

@@ -8,8 +8,9 @@ import unicodedata
 from collections.abc import Iterator
 
 from kwalk.report import looks
-from kwalk.report.flame import FlameNode, Header, format_number
+from kwalk.report.flame import FlameNode, Header
 from kwalk.report.page import escape
+from kwalk.words import counted
 
 WIDTH = 1200
 ROW = 17
@@ -56,10 +57,10 @@ def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterat
         y = top + ROW * (row if callers else frames.rows - 1 - row)
         if row:
             share = f"{100 * node.total / tree.total:.1f} %"
-            title = f"{node.name}: {format_number(node.total)} {header.unit}, {share}"
+            title = f"{node.name}: {counted(node.total, header.unit)}, {share}"
             yield _frame(node.name, title, f"{_kind(node)}{looks.shade(node.name)}", left, width, y)
         else:
-            title = f"all: {format_number(node.total)} {header.unit}"
+            title = f"all: {counted(node.total, header.unit)}"
             yield _frame(title, title, "all0", left, width, y)
     x = float(_EDGE)
     y = top + ROW * frames.rows + _CAPTION + 6
@@ -153,7 +154,7 @@ def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
         lines.append("no stacks: there is nothing to draw")
     if frames.left_out:
         lines.append(
-            f"{frames.left_out:,} frames are narrower than {LEAST} pixels and not drawn; "
+            f"frames narrower than {LEAST} pixels are not drawn: {frames.left_out:,}; "
             f"the frames that they belong to contain their {header.unit}"
         )
     return [part for line in lines for part in textwrap.wrap(line, letters)]

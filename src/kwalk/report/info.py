@@ -7,6 +7,7 @@ from typing import Any
 
 from kwalk.profile import Profile
 from kwalk.report import summary
+from kwalk.words import plural
 
 _NAMES = {
     "command": "command",
@@ -41,7 +42,7 @@ def as_text(profile: Profile) -> str:
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         if text:
             lines.append(f"{name:10}{text}")
-    rows = f"{data['stacks']:,} stacks"
-    rows += f" in {data['groups']:,} groups" if data["groups"] else ""
-    lines.append(f"{'holds':10}{rows}, {profile.seconds:.1f} s, {data['rows']:,} rows")
+    rows = plural(data["stacks"], "stack")
+    rows += f" in {plural(data['groups'], 'group')}" if data["groups"] else ""
+    lines.append(f"{'holds':10}{rows}, {profile.seconds:.1f} s, {plural(data['rows'], 'row')}")
     return "\n".join(lines) + "\n\n" + summary.as_text(profile.summary)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
+from kwalk.words import counted, form, plural
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer
@@ -111,10 +112,9 @@ def warnings(summary: Summary) -> list[str]:
         return list(summary.notes)
     causes = ", ".join(f"{number:,} {cause}" for cause, number in lost.items())
     total = sum(lost.values())
-    return [
-        *summary.notes,
-        f"{total:,} of {ledger.hits:,} {summary.unit} were lost: {causes}",
-    ]
+    calls = counted(ledger.hits, summary.unit)
+    were = form(total, "was", "were")
+    return [*summary.notes, f"{total:,} of {calls} {were} lost: {causes}"]
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
@@ -132,9 +132,8 @@ def _tree_lines(tree: TreeUse) -> list[str]:
     """Say how full the tree of stacks is, once that begins to matter."""
     share = f"{tree.used:,} of {tree.size:,} nodes used"
     if tree.full:
-        return [
-            f"  tree: full, {share}; {tree.full:,} stacks were cut short; a larger --nodes helps"
-        ]
+        cut = f"{plural(tree.full, 'stack')} {form(tree.full, 'was', 'were')} cut short"
+        return [f"  tree: full, {share}; {cut}; a larger --nodes helps"]
     return [f"  tree: {share}"] if tree.used > tree.size // 2 else []
 
 
@@ -142,7 +141,7 @@ def sum_text(ledger: Ledger) -> str:
     """Return what hits are made of: stacks, those not wanted, and lost ones."""
     unwanted, lost = ledger.split(UNWANTED)
     middle = f" + {unwanted:,} not wanted" if unwanted else ""
-    return f"{ledger.recorded:,} stacks{middle} + {lost:,} lost"
+    return f"{plural(ledger.recorded, 'stack')}{middle} + {lost:,} lost"
 
 
 def kind_of(cause: str) -> str:
@@ -173,23 +172,26 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     """
     ledger = summary.ledger
     lines = [
-        f"{summary.function}: {ledger.hits:,} {summary.unit} = {sum_text(ledger)}  "
+        f"{summary.function}: {counted(ledger.hits, summary.unit)} = {sum_text(ledger)}  "
         f"({summary.method} by {summary.attach}, {summary.kernel})"
     ]
     lines += cause_lines(ledger)
     if not ledger.hits:
         lines.append(f"  {_NOTHING.get(summary.unit, _NOTHING['calls'])}")
     if ledger.truncated:
-        lines.append(f"  truncated: {ledger.truncated:,} stacks go on below their last frame")
+        stacks = plural(ledger.truncated, "stack")
+        go = form(ledger.truncated, "goes on below its", "go on below their")
+        lines.append(f"  truncated: {stacks} {go} last frame")
     if found := summary.sampling:
         lines.append(
             f"  budget: {100 * found.budget:g} %; tracing cost about {100 * found.cost:.1f} % of "
-            f"the CPU time used; {found.scale:,.4g} calls for each that was taken"
+            f"the CPU time used; {counted(f'{found.scale:,.4g}', 'calls')} for each that was taken"
         )
     if summary.tree:
         lines += _tree_lines(summary.tree)
     if ledger.fallback:
-        lines.append(f"  fallback: {ledger.fallback:,} stacks come from the kernel's unwinder")
+        stacks, come = plural(ledger.fallback, "stack"), form(ledger.fallback, "comes", "come")
+        lines.append(f"  fallback: {stacks} {come} from the kernel's unwinder")
     lines += [f"  not counted: {text}" for text in ledger.uncounted]
     lines += [f"  note: {text}" for text in summary.notes]
     if ledger.balance:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kwalk.ledger import Verify
 from kwalk.report.frame import frame_text
 from kwalk.stack import Stack
+from kwalk.words import form, plural
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer
@@ -37,17 +38,18 @@ def numbers(verify: Verify) -> list[str]:
     if not verify.checked:
         return ["  verify: nothing was compared"]
     found = [
-        f"  verify: {verify.checked:,} stacks compared with the kernel's unwinder, "
-        f"{verify.mismatches:,} differ"
+        f"  verify: {plural(verify.checked, 'stack')} compared with the kernel's unwinder, "
+        f"{verify.mismatches:,} {form(verify.mismatches, 'differs', 'differ')}"
     ]
     if verify.missing_caller:
         found.append(
-            f"  verify: {verify.missing_caller:,} of the kernel's lack the direct caller, "
-            "which kwalk has"
+            f"  verify: {verify.missing_caller:,} of the kernel's "
+            f"{form(verify.missing_caller, 'lacks', 'lack')} the direct caller, which kwalk has"
         )
     for cause, number in verify.kernel_wrong.items():
         why = KERNEL_WRONG.get(cause, cause)  # a later version may know more
-        found.append(f"  verify: {number:,} of the kernel's are wrong: {why}")
+        are = form(number, "is", "are")
+        found.append(f"  verify: {number:,} of the kernel's {are} wrong: {why}")
     return found
 
 

@@ -12,6 +12,7 @@ from kwalk.errors import KwalkError
 from kwalk.profile import Profile
 from kwalk.stack import Frame, Stack
 from kwalk.symbolize.vmlinux import Place, places, symbols
+from kwalk.words import form, plural
 
 TEXT = "_text"
 # Where the kernel's tree begins, in the path of a file that every kernel has code of.
@@ -62,7 +63,8 @@ def add_lines(profile: Profile, path: str) -> Profile:
         if count.stack not in stacks:
             stacks[count.stack] = _with_lines(count.stack, rows, names, shift, called)
     known = sum(any(place.source for place in row) for row in rows.values())
-    note = f"source lines: of {known:,} of {len(wanted):,} addresses in the kernel, from {path}"
+    addresses = form(len(wanted), "address", "addresses")
+    note = f"source lines: of {known:,} of {len(wanted):,} {addresses} in the kernel, from {path}"
     return replace(
         profile,
         counts=[replace(count, stack=stacks[count.stack]) for count in profile],
@@ -98,19 +100,21 @@ def _check(
     hint = f"Give the vmlinux of the very build that was recorded: {release}"
     if version := profile.facts.get("kernel_version"):
         hint += f", {version}"
+    told = plural(len(expected), "recorded function")
     if wrong:
         name, at = wrong[0]
+        lie = form(len(wrong), "lies", "lie")
         there = min(found[name]) - min(found[TEXT])
         raise KwalkError(
-            f"{path} is of another kernel: {len(wrong)} of {len(expected)} recorded functions lie "
+            f"{path} is of another kernel: {len(wrong)} of {told} {lie} "
             f"elsewhere, such as {name} at {TEXT}+{there:#x}, recorded at "
             f"{TEXT}+{at - min(found[TEXT]):#x}",
             f"{hint}.",
         )
     if 2 * len(missing) > len(expected):
         raise KwalkError(
-            f"{path} is of another kernel: it lacks {len(missing)} of {len(expected)} recorded "
-            f"functions, such as {min(missing)}",
+            f"{path} is of another kernel: it lacks {len(missing)} of {told}, "
+            f"such as {min(missing)}",
             f"{hint}.",
         )
 

@@ -12,6 +12,7 @@ from kwalk.top.look import Line, Look, pad
 from kwalk.top.model import Model
 from kwalk.top.numbers import short
 from kwalk.top.rows import Row
+from kwalk.words import counted
 
 _HELP = (
     ("up down j k", "select a stack; Home, End, PgUp, PgDn too"),
@@ -51,7 +52,7 @@ def draw(model: Model, row: Row, width: int, room: int, look: Look) -> list[Line
     model.scroll = min(model.scroll, height - shown)
     share = f", {100 * row.calls / model.calls:.1f} % of all" if model.calls else ""
     about = "about " if model.about else ""
-    text = f" {about}{row.calls:,.0f} {model.unit}{share}; {short(row.rate)}/s "
+    text = f" {about}{counted(round(row.calls), model.unit)}{share}; {short(row.rate)}/s "
     text += f"{look.between.strip()} {row.group} " if row.group else ""
     if height > shown:
         text += f"{look.between.strip()} PgDn: {height - shown} more "

@@ -6,7 +6,7 @@ from __future__ import annotations
 from kwalk.report.summary import UNWANTED
 from kwalk.top.look import Line, Look
 from kwalk.top.model import Cost, Model
-from kwalk.words import plural
+from kwalk.words import counted, plural
 
 # An interval is so much longer than it should be: there was too much to look at.
 LATE = 1.5
@@ -38,7 +38,8 @@ def ledger(model: Model) -> list[Line]:
     found = model.summary.ledger
     unwanted = sum(found.lost.get(cause, 0) for cause in UNWANTED)
     lost = sum(found.lost.values()) - unwanted
-    head: Line = [("", f"ledger: {found.hits:,} {model.unit} = {found.recorded:,} stacks")]
+    hits = counted(found.hits, model.unit)
+    head: Line = [("", f"ledger: {hits} = {plural(found.recorded, 'stack')}")]
     head += [("", f" + {unwanted:,} not wanted")] if unwanted else []
     head.append(("warn" if lost else "", f" + {lost:,} lost"))
     # Counts were read before hits, while calls went on.

@@ -9,6 +9,7 @@ from kwalk.top.labels import labels
 from kwalk.top.look import Look, text_of
 from kwalk.top.model import Model
 from kwalk.top.numbers import length, short, whole
+from kwalk.words import counted, plural
 
 
 def block(model: Model, width: int, look: Look) -> str:
@@ -19,8 +20,8 @@ def block(model: Model, width: int, look: Look) -> str:
     made = labels(stacks, max(width - 26, 30), width - 11, look.marks)
     names = dict(zip(stacks, made.lines, strict=True))
     lines = [
-        f"--- {length(model.seconds)}: {about}{short(model.rate)}/s, {about}{model.calls:,.0f} "
-        f"{model.unit}, {model.total_rows:,} stacks"
+        f"--- {length(model.seconds)}: {about}{short(model.rate)}/s, {about}"
+        f"{counted(round(model.calls), model.unit)}, {plural(model.total_rows, 'stack')}"
     ]
     lines += [f"  in all: {made.common}"] if made.common else []
     for row in rows:

@@ -11,6 +11,7 @@ from kwalk.top.look import Line, Look, bars, cells, cut, pad
 from kwalk.top.model import Grouping, Model, Order
 from kwalk.top.numbers import length, short, whole
 from kwalk.top.rows import KEPT, Row
+from kwalk.words import counted, plural
 
 # Where there is little room, each bar is of two intervals.
 NARROW = 100
@@ -99,12 +100,10 @@ class View:
             line.append(("say", f"  filter: {plain(model.filter)}"))
         shown = len(model.rows())
         of = f"{shown:,} of " if shown != model.total_rows else ""
-        what = "groups" if model.grouping == Grouping.GROUPS else "stacks"
-        if model.total_rows == 1:
-            what = what[:-1]
+        what = "group" if model.grouping == Grouping.GROUPS else "stack"
         line.append(("rate", f"  {about}{short(model.rate)}/s"))
-        line.append(("", f"  {about}{whole(model.calls)} {model.unit}"))
-        line.append(("", f"  {of}{model.total_rows:,} {what}  {length(model.seconds)}"))
+        line.append(("", f"  {about}{counted(whole(model.calls), model.unit)}"))
+        line.append(("", f"  {of}{plural(model.total_rows, what)}  {length(model.seconds)}"))
         left = width - sum(cells(text) for _, text in line) - 2
         rates = list(model.rates)[-max(left, 0) :] if left >= 8 else []
         return [*line, ("", "  "), ("bars", bars(rates, self._look))]

@@ -14,7 +14,7 @@
   const area = element("chart"), search = element("search"), select = element("group");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const view = { callers: data.callers, group: TOGETHER, before: false };
-  const { number, percent, facts, matcher } = flameText(data, view);
+  const { number, counted, calls, percent, facts, matcher } = flameText(data, view);
   let chart, whole, root, focus, current, hits = [], next = 0;
   let shownHits = new Uint8Array(names.length);
 
@@ -55,8 +55,8 @@
     if (before && !view.callers) scrollBy(0, chart.height() - before);
     const left = node.size - drawn;
     const gone = change && !view.before ? "; \u201cWidths before\u201d shows those that are gone" : "";
-    element("left").textContent = left ? `${number(left)} of ${number(node.size)} frames are `
-      + "narrower than a pixel and not drawn; the frames that they belong to contain their "
+    element("left").textContent = left ? "Frames narrower than a pixel are not drawn: "
+      + `${number(left)} of ${number(node.size)}; the frames that they belong to contain their `
       + `${unit}. Zoom in to see them${gone}.` : "";
   }
 
@@ -145,8 +145,8 @@
   function matched(results, sum) {
     hits = results.filter((d) => d.data.v).sort((one, other) => other.data.v - one.data.v);
     element("found").textContent = results.length
-      ? `${number(results.length)} ${results.length > 1 ? "frames" : "frame"}, `
-        + `${number(sum)} ${unit} through ${results.length > 1 ? "them" : "it"}, `
+      ? `${counted(results.length, "frame", "frames")}, `
+        + `${calls(sum)} through ${results.length > 1 ? "them" : "it"}, `
         + percent(sum, whole.v)
       : "no match";
   }

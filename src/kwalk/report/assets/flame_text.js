@@ -3,9 +3,14 @@
 function flameText(data, view) {
   "use strict";
 
-  const { names, change, unit } = data;
+  const { names, change, unit, one } = data;
 
   const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 1 });
+  const counted = (value, single, more) => {
+    const text = number(value);
+    return `${text} ${text === "1" ? single : more}`;
+  };
+  const calls = (value) => counted(value, one, unit);
   const percent = (part, whole) => `${whole ? (100 * part / whole).toFixed(1) : "0.0"} %`;
 
   // A frame in words; `whole` is the tree's root.
@@ -16,17 +21,17 @@ function flameText(data, view) {
       const sign = difference > 0 ? "+" : difference < 0 ? "\u2212" : "\u00b1";
       const times = node.before && node.after ? `, \u00d7${(node.after / node.before).toFixed(2)}`
         : node.after ? ", new" : ", gone";
-      return `after ${number(node.after)} ${unit} (${percent(node.after, whole.after)}), before `
+      return `after ${calls(node.after)} (${percent(node.after, whole.after)}), before `
         + `${number(node.before)} (${percent(node.before, whole.before)}): `
         + `${sign}${number(Math.abs(difference))}${times}`;
     }
-    const parts = [`${number(node.v)} ${unit}`];
+    const parts = [calls(node.v)];
     if (d.parent) parts[0] += `, ${percent(node.v, whole.v)} of all that are shown`;
     if (d.parent && d.parent.parent) {
       const which = view.callers ? "of the calls of" : "of those through";
       parts.push(`${percent(node.v, d.parent.data.v)} ${which} ${names[d.parent.data.n]}`);
     }
-    if (node.own && node.own !== node.v) parts.push(`${number(node.own)} end here`);
+    if (node.own && node.own !== node.v) parts.push(counted(node.own, "ends here", "end here"));
     return parts.join("; ");
   }
 
@@ -44,5 +49,5 @@ function flameText(data, view) {
     return new RegExp(`^${pattern}( \\[.*\\])?$`, "i");
   }
 
-  return { number, percent, facts, matcher };
+  return { number, counted, calls, percent, facts, matcher };
 }

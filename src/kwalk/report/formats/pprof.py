@@ -15,7 +15,7 @@ from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.cut import cut
 from kwalk.report.formats import Options
 from kwalk.report.wire import message, number, packed, text
-from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.stack import NAMELESS, Count, Frame, Group, Stack
 
 KERNEL = "[kernel.kallsyms]"
 # A whole profile's bytes are few; higher levels take longer than all the rest.
@@ -154,7 +154,7 @@ class _Tables:
 
 
 def _labels(count: Count, strings: _Strings) -> Iterator[bytes]:
-    """Yield a sample's labels, all of them texts: pprof drops numbers that are 0."""
+    """Yield a sample's labels: texts, none of them empty, since pprof drops what is 0 or ""."""
     pairs = list(_group(count.group)) if count.group else []
     pairs += [(name, "yes") for name in ("truncated", "fallback") if getattr(count.stack, name)]
     for key, value in pairs:
@@ -163,4 +163,4 @@ def _labels(count: Count, strings: _Strings) -> Iterator[bytes]:
 
 def _group(group: Group) -> Iterator[tuple[str, str]]:
     for key, value in group.as_data().items():
-        yield key, str(value)
+        yield key, str(value) or NAMELESS

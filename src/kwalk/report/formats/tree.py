@@ -11,7 +11,7 @@ from kwalk.report.calltree import Node, build
 from kwalk.report.formats import Options
 from kwalk.report.outline import Line, outline, paths_to_top
 from kwalk.report.paint import Paint, bar, plain, shortened
-from kwalk.words import plural
+from kwalk.words import counted, plural
 
 BAR = 6
 SHARE = 8
@@ -128,7 +128,7 @@ class _Drawing:
         if self._options.top:
             why = "left out by --top" + " and --min" * bool(self._least)
         return (
-            f"({plural(stacks(hidden), 'stack')}, {round(calls):,} {self._unit}, "
+            f"({plural(stacks(hidden), 'stack')}, {counted(round(calls), self._unit)}, "
             f"{100 * calls / self._top.total:.1f} %, {why})"
         )
 
