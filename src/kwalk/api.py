@@ -12,93 +12,24 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Self, Unpack
+from typing import Unpack
 
-from kwalk import checks, merging
+from kwalk import merging
 from kwalk.capture import Capture
-from kwalk.choices import Choices, probe_options
+from kwalk.choices import Choices
 from kwalk.errors import UsageError
 from kwalk.events import Batch, Event
 from kwalk.ledger import Summary
+from kwalk.live import Live, name_frames
 from kwalk.profile import Profile, Timeline
 from kwalk.recording.files import load
-from kwalk.stack import Count, Stack
+from kwalk.stack import Count
 from kwalk.transport.abi import Output
 
 POLL_SECONDS = 0.1
 
 
-class _Tracing:
-    """Traces from ``__enter__`` to ``stop`` or ``__exit__``."""
-
-    def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
-        self._functions = (
-            [functions]
-            if isinstance(functions, str)
-            else [*checks.several("functions", functions, str)]
-        )
-        self._options = probe_options(choices, self._output)
-        if bool(self._functions) == bool(self._options.frequency):
-            raise UsageError(
-                "either functions are traced or samples are taken, and one of them is needed",
-                f'Say kwalk.{name}("ip_rcv"), or kwalk.{name}(frequency=99).',
-            )
-        self._call = _call(name, self._functions, choices)
-        self._capture: Capture | None = None
-        self._entered = False
-        self._stopped = False
-        self._seconds = 0.0
-
-    _output: Output
-
-    def __enter__(self) -> Self:
-        if self._entered:
-            raise UsageError("this has been traced already", "Make a new one for each with.")
-        capture = Capture(self._functions, self._options)
-        capture.__enter__()
-        self._entered = True
-        self._capture = capture
-        self._started = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._capture
-        try:
-            self._finish(self._capture)
-        finally:
-            self._capture.__exit__()
-            self._capture = None
-
-    def _finish(self, capture: Capture) -> None:
-        """Take what there is, now that this is its end."""
-        raise NotImplementedError
-
-    def _open(self) -> Capture:
-        if not self._capture:
-            raise UsageError(
-                "nothing is being traced" if self._entered else "tracing has not begun",
-                "Use what kwalk.trace() and kwalk.stream() return in a with statement.",
-            )
-        return self._capture
-
-    def _detach(self, capture: Capture) -> None:
-        if not self._stopped:
-            self._seconds = time.monotonic() - self._started
-            self._stopped = True
-        capture.stop()
-
-    @property
-    def method(self) -> str:
-        """``manual`` or ``helper``: what ``auto`` has become."""
-        return str(self._open().probe.method.name).lower()
-
-    @property
-    def attach(self) -> str:
-        """How the kernel calls the program."""
-        return self._open().probe.attach
-
-
-class Trace(_Tracing):
+class Trace(Live):
     """Counts stacks in the kernel: what ``kwalk.trace()`` returns."""
 
     _output = Output.COUNT
@@ -109,19 +40,21 @@ class Trace(_Tracing):
 
         :raises KwalkError: by the helper, before ``stop``.
         """
-        if self._last:
+        if self._last is not None:
             return self._last
-        capture = self._open()
-        capture.check_readable()
-        return self._profile(capture)
+        with self._guard:
+            capture = self._open()
+            capture.check_readable()
+            return self._profile(capture)
 
     def stop(self) -> Profile:
         """Detach, and return all that was counted."""
-        if not self._last:
-            capture = self._open()
-            self._detach(capture)
-            self._last = self._profile(capture)
-        return self._last
+        with self._guard:
+            if self._last is None:
+                capture = self._open()
+                self._detach(capture)
+                self._last = self._profile(capture)
+            return self._last
 
     def _finish(self, capture: Capture) -> None:
         self.stop()
@@ -129,7 +62,7 @@ class Trace(_Tracing):
     def _profile(self, capture: Capture) -> Profile:
         counts = capture.counts()
         seconds = self._seconds if self._stopped else time.monotonic() - self._started
-        summary = _named(capture, capture.summary())
+        summary = self._summary_of(capture)
         if not self._stopped:
             # Calls go on while the stacks are read. What came since is not of this snapshot.
             ledger = summary.ledger
@@ -139,7 +72,7 @@ class Trace(_Tracing):
         return Profile(counts, summary, _one_interval(counts, seconds), told)
 
 
-class Stream(_Tracing):
+class Stream(Live):
     """Yields each call as it comes: what ``kwalk.stream()`` returns.
 
     ``for event in stream`` goes on until ``stop``; ``events`` may end before.
@@ -162,7 +95,7 @@ class Stream(_Tracing):
         """Yield events, the frames of their stacks named.
 
         What has come and was not taken is there for the next call. After ``stop`` this ends where
-        nothing is left.
+        nothing is left, and so it does where the command that was given has ended.
 
         :param count: End after so many.
         :param duration: End after so many seconds.
@@ -176,20 +109,25 @@ class Stream(_Tracing):
                 yield self._take(capture)
             elif self._stopped:
                 return
+            elif self._child and self._child.wait(0):
+                self.stop()
             else:
                 time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
 
     def _ready(self, capture: Capture) -> bool:
         """Whether an event is there to be taken."""
         if not self._batches:
-            self._batches.extend(batch for batch in capture.batches() if len(batch))
+            with self._guard:
+                self._batches.extend(batch for batch in capture.batches() if len(batch))
         return bool(self._batches)
 
     def _take(self, capture: Capture) -> Event:
         batch, at = self._batches[0], self._taken
         call = batch.calls[at]
         assert call.who, "asked for with the time"
-        _name(capture, call.stack)
+        if not call.stack.frames:
+            with self._guard:
+                name_frames(capture, call.stack)
         self._taken += 1
         if self._taken == len(batch):
             self._batches.popleft()
@@ -198,7 +136,8 @@ class Stream(_Tracing):
 
     def stop(self) -> None:
         """Detach; what has come can still be taken."""
-        self._detach(self._open())
+        with self._guard:
+            self._detach(self._open())
 
     @property
     def summary(self) -> Summary:
@@ -214,7 +153,7 @@ class Stream(_Tracing):
         while self._ready(capture):
             capture.drop(self._batches.popleft().part(self._taken), "not_taken")
             self._taken = 0
-        self._summary = _named(capture, capture.summary())
+        self._summary = self._summary_of(capture)
 
 
 def trace(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Trace:
@@ -245,25 +184,6 @@ def open(path: str | os.PathLike[str]) -> Profile:
 def merge(*profiles: Profile) -> Profile:
     """Return profiles added up; see ``merging.merge``."""
     return merging.merge(profiles)
-
-
-def _call(name: str, functions: Sequence[str], choices: Choices) -> str:
-    given: list[str] = [repr(function) for function in functions]
-    given += [f"{key}={value!r}" for key, value in choices.items()]
-    return f"kwalk.{name}({', '.join(given)})"
-
-
-def _named(capture: Capture, summary: Summary) -> Summary:
-    """Return the summary, the frames of its differences named."""
-    for difference in summary.verify.differences if summary.verify else ():
-        for stack in difference:
-            _name(capture, stack)
-    return summary
-
-
-def _name(capture: Capture, stack: Stack) -> None:
-    if not stack.frames:
-        stack.frames = tuple(capture.symbolizer.frames(stack))
 
 
 def _one_interval(counts: Sequence[Count], seconds: float) -> Timeline:

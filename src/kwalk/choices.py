@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypedDict
 
 from kwalk import checks, limits
@@ -42,6 +42,9 @@ class Choices(TypedDict, total=False):
     :ivar nodes: Manual: frames that the tree of stacks has room for.
     :ivar stack_entries: Helper: stacks in each of its two maps.
     :ivar ring_mib: Streams: size of the ring between kernel and user space, a power of two.
+    :ivar budget: Take calls at random, so that tracing costs at most this share of the CPU time
+        that the machine uses, such as 0.02.
+    :ivar command: Run this, program and arguments, and trace its calls only.
     :ivar frequency: In place of functions: so many samples a second of each CPU.
     """
 
@@ -63,17 +66,9 @@ class Choices(TypedDict, total=False):
     nodes: int
     stack_entries: int
     ring_mib: int
+    budget: float | None
+    command: Sequence[str] | None
     frequency: int | None
-
-
-class Budgeted(Choices, total=False):
-    """And what only the command line has.
-
-    :ivar budget: Take calls at random, so that tracing costs at most this share of the CPU time
-        that the machine uses, such as 0.02.
-    """
-
-    budget: float
 
 
 def probe_options(choices: Choices, output: Output, child: int | None = None) -> ProbeOptions:
@@ -84,7 +79,7 @@ def probe_options(choices: Choices, output: Output, child: int | None = None) ->
     :raises UsageError: if one is out of bounds, or names what is not there.
     """
     for name in choices:
-        if name not in Budgeted.__annotations__:
+        if name not in Choices.__annotations__:
             raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
     ring = _number(limits.RING_MIB, choices)
     if not limits.is_power_of_two(ring):
@@ -150,7 +145,10 @@ def _wanted(choices: Choices, child: int | None) -> Wanted:
         cgroups=tuple(map(_path, each("cgroups", str, os.PathLike))),
         follow=checks.truth("follow", choices.get("follow", False)),
     )
-    if wanted.follow and not wanted.pids and not child:
+    command = choices.get("command")
+    if command is not None and not checks.several("command", command, str):
+        raise UsageError("command is empty", "Give a program and its arguments.")
+    if wanted.follow and not (wanted.pids or child or command):
         raise UsageError(
             "follow wants processes to follow", "Give their numbers, or a command to run."
         )

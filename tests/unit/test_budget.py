@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.choices import FIRST_CHANCE
-from kwalk.commands import budget as budgets
-from kwalk.commands.budget import (
+from kwalk import budget as budgets
+from kwalk.budget import (
     AIM,
     CALL_NS,
     FASTEST_RISE,
@@ -24,6 +24,7 @@ from kwalk.commands.budget import (
     busy_ns,
     step,
 )
+from kwalk.choices import FIRST_CHANCE
 from kwalk.ledger import Ledger, Summary
 from kwalk.probe.attach import PROGRAMS
 
@@ -144,7 +145,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def watched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[Budget, FakeCapture]:
     capture: Any = FakeCapture(machine)
     monkeypatch.setattr(budgets, "read", lambda _: machine.at)
-    return Budget(capture, 0.02), capture
+    return Budget(capture, 0.02, lambda text: print(text, file=sys.stderr)), capture
 
 
 def test_it_tells_what_it_does_and_what_a_stack_stands_for(

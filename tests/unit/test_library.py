@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from engine import Engine, words
 from planted import FUNC, A, B, record
 
 import kwalk
-from kwalk import api
+from kwalk import api, budget
 from kwalk.choices import Choices, probe_options
 from kwalk.ledger import Ledger
 from kwalk.probe import wanted
@@ -53,6 +56,13 @@ def test_a_trace_counts_and_its_profile_is_there_afterwards(engine: Engine) -> N
     assert last.facts["command"] == ["kwalk.trace('ip_rcv')"]
     assert len(last.timeline) == len(last)
     assert last.seconds >= early.seconds > 0
+
+
+def test_a_profile_without_calls_is_one(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv") as trace:
+        pass
+    assert trace.snapshot().calls == 0
+    assert trace.stop() is trace.snapshot()
 
 
 def test_stop_gives_the_last_profile_at_once(engine: Engine) -> None:
@@ -128,6 +138,97 @@ def test_differences_have_names(engine: Engine) -> None:
     assert stream.summary.verify
     (difference,) = stream.summary.verify.differences
     assert [names(side) for side in difference] == [["ip_rcv", "a"], ["ip_rcv", "b"]]
+
+
+def test_a_command_is_held_until_all_is_attached(engine: Engine, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    trace = kwalk.trace("ip_rcv", command=["touch", str(mark)])
+    assert not mark.exists()
+    with trace:
+        assert trace.wait(30)
+        assert mark.exists()
+        assert trace.wait()
+        counted(engine, 3, A)
+        engine.count(3)
+    profile = trace.snapshot()
+    assert profile.calls == 3
+    assert not any("touch" in note for note in profile.summary.notes)
+    assert profile.facts["command"] == [f"kwalk.trace('ip_rcv', command=['touch', '{mark}'])"]
+
+
+def test_a_command_that_fails_is_told_and_one_that_runs_on_is_ended(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv", command=["false"]) as trace:
+        trace.wait()
+    assert any("exit code 1" in note for note in trace.snapshot().summary.notes)
+    with kwalk.trace("ip_rcv", command=["sleep", "1000"]) as trace:
+        assert not trace.wait(0)
+        assert trace._child
+        pid = trace._child.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_command_that_is_not_there_leaves_nothing_attached(engine: Engine) -> None:
+    trace = kwalk.trace("ip_rcv", command=["/no/such/program"])
+    with pytest.raises(kwalk.UsageError, match="/no/such/program"), trace:
+        raise AssertionError
+    assert engine.done[-1] == "close"
+
+
+def test_there_is_nothing_to_wait_for_without_a_command(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv") as trace, pytest.raises(kwalk.UsageError, match="no command"):
+        trace.wait()
+
+
+def test_a_stream_ends_with_its_command(engine: Engine) -> None:
+    engine.ring = [[engine.walked(A)] * 4]
+    engine.count(4)
+    with kwalk.stream("ip_rcv", command=["true"]) as stream:
+        assert len(list(stream)) == 4
+    assert stream.summary.ledger.balance == 0
+
+
+@pytest.fixture
+def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.Reading]:
+    """Readings as of a machine whose CPU is busy with nothing but calls, 50 ms a look."""
+    readings: list[budget.Reading] = []
+
+    def read(_: object) -> budget.Reading:
+        now = budget.Reading(*[len(readings) * step for step in costs])
+        readings.append(now)
+        return now
+
+    costs = (10_000, 0, 5_000_000, 500_000_000, 0)
+    monkeypatch.setattr(budget, "read", read)
+    for name in ("STEP_SECONDS", "live.STEP_SECONDS"):
+        monkeypatch.setattr(f"kwalk.{'budget.' * ('.' not in name)}{name}", 0.02)
+    return readings
+
+
+def test_a_budget_is_tended_while_the_code_does_something_else(
+    engine: Engine, watched: list[budget.Reading]
+) -> None:
+    with kwalk.trace("ip_rcv", budget=0.02) as trace:
+        while len(watched) < 4:
+            time.sleep(0.01)
+        threads = threading.active_count()
+        early = trace.snapshot()
+    assert threading.active_count() == threads - 1
+    for profile in early, trace.snapshot():
+        assert profile.summary.sampling
+        assert profile.summary.sampling.budget == 0.02
+        assert profile.summary.sampling.cost > 0
+
+
+def test_a_budget_that_cannot_be_kept_ends_tracing(
+    engine: Engine, watched: list[budget.Reading]
+) -> None:
+    with kwalk.trace("ip_rcv", budget=0.00001) as trace:
+        deadline = time.monotonic() + 30
+        while "detach" not in engine.done and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "detach" in engine.done
+    assert any("too much" in note or "detached" in note for note in trace.snapshot().summary.notes)
 
 
 @pytest.fixture
@@ -210,7 +311,7 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
             "tids": [8], "comms": ["redis"], "cgroups": ["a"], "netns": [4026531840, "blue"],
             "cpus": range(2), "follow": True, "sample": 10, "verify": 100,
             "from_caller": "tcp_.*", "until": "*_sendmsg", "nodes": 5, "stack_entries": 6,
-            "ring_mib": 8, "frequency": 99,
+            "ring_mib": 8, "frequency": 99, "command": ["true"],
         },
         Output.EVENT,
     )  # fmt: skip
@@ -258,6 +359,10 @@ def test_without_choices_it_is_as_on_the_command_line() -> None:
         ({"verify": "x"}, "verify='x' is not from 0 to"),
         ({"sample": True}, "sample=True is not from 1 to"),
         ({"frequency": "99"}, "frequency='99' is not from 1 to 10,000"),
+        ({"budget": 2}, "budget=2 is not between 0 and 1"),
+        ({"budget": 0.02, "sample": 10}, "sample does not go with budget"),
+        ({"command": "true"}, "command='true' is not several"),
+        ({"command": []}, "command is empty"),
         ({"until": 5}, "until=5 is no text"),
         ({"from_caller": re.compile(b"x")}, "is no text"),
         ({"method": ["manual"]}, "method=['manual'] is unknown"),

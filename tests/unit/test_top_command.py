@@ -255,7 +255,7 @@ def test_the_output_of_a_command_does_not_spoil_the_view() -> None:
 
 
 def test_how_a_budget_is_kept_is_shown_in_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kwalk.commands.budget.STEP_SECONDS", 0.1)
+    monkeypatch.setattr("kwalk.budget.STEP_SECONDS", 0.1)
     with top("--budget=2%") as screen:
         screen.shows("budget 2 %: tracing costs about")
         screen.press("q")

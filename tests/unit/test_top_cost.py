@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from kwalk.budget import CALL_NS, Reading
 from kwalk.commands import cost as costs
-from kwalk.commands.budget import CALL_NS, Reading
 from kwalk.commands.cost import MEASURE_EVERY, Meter
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats

@@ -95,6 +95,40 @@ def test_the_helpers_profile_comes_when_it_has_ended(reader: None) -> None:
     assert profile.summary.ledger.balance == 0
 
 
+def test_the_calls_of_a_command_are_counted_from_its_first(tmp_path: Path) -> None:
+    zeros = ["dd", "if=/dev/zero", f"of={tmp_path / 'zeros'}", "bs=1", "count=3000", "status=none"]
+    with kwalk.trace("vfs_write", per="comm", command=zeros) as t:
+        assert t.wait(60)
+    profile = t.snapshot()
+    assert {str(count.group) for count in profile} == {"dd"}
+    assert profile.calls == 3000
+    assert profile.summary.ledger.balance == 0
+
+
+def test_a_stream_is_over_with_its_command(tmp_path: Path) -> None:
+    zeros = ["dd", "if=/dev/zero", f"of={tmp_path / 'zeros'}", "bs=1", "count=300", "status=none"]
+    with kwalk.stream("vfs_write", command=zeros) as s:
+        comms = [event.who.comm for event in s]
+    assert comms == ["dd"] * 300
+    assert s.summary.ledger.balance == 0
+
+
+def test_a_budget_is_kept_while_the_code_sleeps(tmp_path: Path) -> None:
+    """Two seconds of nothing but writes, of which not each can be taken for 1 %."""
+    shell = f"while :; do dd if=/dev/zero of={tmp_path}/zeros bs=1 count=100000 status=none; done"
+    with kwalk.trace("vfs_write", budget=0.01, command=["sh", "-c", shell], follow=True) as t:
+        time.sleep(3)
+        early = t.snapshot()
+    for profile in (early, t.snapshot()):
+        ledger, sampling = profile.summary.ledger, profile.summary.sampling
+        assert sampling
+        assert ledger.balance == 0
+        if "sampled_out" in ledger.lost:
+            assert profile.calls > ledger.recorded
+        else:  # detached: even to get into the program costs more than that
+            assert any("detached" in note for note in profile.summary.notes)
+
+
 def test_functions_that_are_not_there_are_told() -> None:
     with pytest.raises(kwalk.KwalkError, match="no_such_function"), kwalk.trace("no_such_function"):
         pass

@@ -10,7 +10,7 @@ import argparse
 from typing import cast
 
 from kwalk import limits
-from kwalk.choices import ATTACHES, METHODS, Budgeted
+from kwalk.choices import ATTACHES, METHODS, Choices
 from kwalk.commands import values
 from kwalk.commands.options import Group, option, section, several
 
@@ -161,7 +161,7 @@ def takes_command(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "-- COMMAND: run this, trace its calls only, and end with it."
 
 
-def choices(args: argparse.Namespace) -> Budgeted:
+def choices(args: argparse.Namespace) -> Choices:
     """Return how to trace: the options that were parsed."""
     given = {name: value for name, value in vars(args).items() if value not in (None, [])}
-    return cast(Budgeted, {name: given[name] for name in Budgeted.__annotations__ if name in given})
+    return cast(Choices, {name: given[name] for name in Choices.__annotations__ if name in given})

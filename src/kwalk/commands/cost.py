@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 
+from kwalk.budget import CALL_NS, Reading, read, shares
 from kwalk.capture import Capture
-from kwalk.commands.budget import CALL_NS, Reading, read, shares
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
 from kwalk.top.model import Cost

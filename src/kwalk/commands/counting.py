@@ -14,7 +14,7 @@ from kwalk.errors import OutputError
 from kwalk.output import write
 
 if TYPE_CHECKING:  # what is not needed before something is traced
-    from kwalk.commands.budget import Budget
+    from kwalk.budget import Budget
     from kwalk.ledger import Summary
     from kwalk.profile import Profile
     from kwalk.report.count import CountReport

@@ -18,7 +18,7 @@ from kwalk.probe.probe import selection_notes
 from kwalk.words import plural
 
 if TYPE_CHECKING:  # what is not needed before something is traced
-    from kwalk.commands.budget import Budget
+    from kwalk.budget import Budget
     from kwalk.ledger import Summary
     from kwalk.report.stream import StreamReport
     from kwalk.symbolize.symbolizer import Symbolizer

@@ -19,8 +19,8 @@ from kwalk.probe.options import ProbeOptions
 from kwalk.transport.abi import Output
 
 if TYPE_CHECKING:  # what is not needed before something is traced, or by few
-    from kwalk.commands.budget import Budget
-    from kwalk.commands.child import Child
+    from kwalk.budget import Budget
+    from kwalk.child import Child
     from kwalk.ledger import Summary
 
 SAY_SECONDS = 2.0
@@ -43,6 +43,10 @@ class Session(NamedTuple):
             self.budget.report(summary)
         if self.child and (note := self.child.note()):
             summary.notes.append(note)
+
+
+def _tell(text: str) -> None:
+    print(f"kwalk: {text}", file=sys.stderr, flush=True)
 
 
 class _Progress:
@@ -86,7 +90,7 @@ def tracing(
         stopper = stack.enter_context(Stopper())
         child = None
         if args.workload:
-            from kwalk.commands.child import Child
+            from kwalk.child import Child
 
             child = stack.enter_context(Child(args.workload, workload_output))
         chosen = refine(probe_options(choices, output, child.pid if child else None))
@@ -102,7 +106,7 @@ def tracing(
             announce("kwalk", capture)
         budget = None
         if share := choices.get("budget"):
-            from kwalk.commands.budget import Budget
+            from kwalk.budget import Budget
 
-            budget = Budget(capture, share)
+            budget = Budget(capture, share, _tell)
         yield Session(stopper, capture, budget, child)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -117,27 +116,36 @@ def read(capture: Capture) -> Reading:
     return Reading(*capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
 
 
-def _tell(text: str) -> None:
-    print(f"kwalk: {text}", file=sys.stderr, flush=True)
-
-
 class Budget:
     """Watches a capture and sets its chance; one that is never kept ends it.
 
     :param share: The budget, such as 0.02.
+    :param spent: Returns the CPU time, in nanoseconds, that went into reading; None where that is
+        all of this process's.
     :ivar say: Is told what is going on, now and then.
     """
 
-    def __init__(self, capture: Capture, share: float) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        share: float,
+        say: Callable[[str], object] = lambda text: None,
+        spent: Callable[[], int] | None = None,
+    ) -> None:
         self._capture = capture
+        self._spent = spent
         self._share = share
         self._chance = FIRST_CHANCE
         self._call_ns = CALL_NS[capture.probe.attach]
-        self.say: Callable[[str], object] = _tell
+        self.say = say
         self.too_much = False
-        self._first = self._before = read(capture)
+        self._first = self._before = self._read()
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0
+
+    def _read(self) -> Reading:
+        now = read(self._capture)
+        return now._replace(reader=self._spent()) if self._spent else now
 
     def _step(self, before: Reading, now: Reading) -> Step:
         return step(before, now, self._chance, self._share, self._call_ns)
@@ -148,7 +156,7 @@ class Budget:
         if at < self._due:
             return True
         self._due = at + STEP_SECONDS
-        now = read(self._capture)
+        now = self._read()
         found = self._step(self._before, now)
         self._before = now
         # In two steps one after the other: nothing that can be chosen is cheap enough.
@@ -171,7 +179,7 @@ class Budget:
 
     def report(self, summary: Summary) -> None:
         """Write into the summary how it was kept, once the capture has stopped."""
-        cost = self._step(self._first, read(self._capture)).cost
+        cost = self._step(self._first, self._read()).cost
         summary.sampling = Sampling(self._share, cost, self._capture.scale)
         if self.too_much:
             summary.notes.append(self.text(cost))

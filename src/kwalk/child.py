@@ -111,12 +111,12 @@ class Child:
         with suppress(ProcessLookupError):
             (os.killpg if self._group else os.kill)(self.pid, number)
 
-    def _ends_within(self, seconds: float) -> bool:
+    def _ends_within(self, seconds: float | None) -> bool:
         fd = os.pidfd_open(self.pid)
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         try:
-            return bool(poll.poll(seconds * 1000))
+            return bool(poll.poll(None if seconds is None else seconds * 1000))
         finally:
             os.close(fd)
 
@@ -143,6 +143,13 @@ class Child:
                 f"{self._words[0]} cannot be run: {reason.decode()}",
                 "Give a program and its arguments, each a word of its own.",
             )
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep until the command has ended; return whether it has.
+
+        :param seconds: At most so long; None for as long as it takes.
+        """
+        return self._status is not None or self._ends_within(seconds)
 
     def note(self) -> str:
         """Return how the command ended, if it did and not well; else ""."""

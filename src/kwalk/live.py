@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""A capture in the hands of Python code: from the beginning of a ``with`` to its end.
+
+Its budget is kept by a thread, while the code does something else; one thread at a time is let at
+the capture.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Self
+
+from kwalk import checks
+from kwalk.budget import STEP_SECONDS, Budget
+from kwalk.capture import Capture
+from kwalk.child import Child
+from kwalk.choices import Choices, probe_options
+from kwalk.errors import UsageError
+from kwalk.ledger import Summary
+from kwalk.stack import Stack
+from kwalk.transport.abi import Output
+
+
+class Guard:
+    """Lets in one thread at a time, which may come in again.
+
+    :ivar spent_ns: CPU time that was spent inside, in nanoseconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._began = 0
+        self.spent_ns = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+        if self._depth == 1:
+            self._began = time.thread_time_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self.spent_ns += time.thread_time_ns() - self._began
+        self._lock.release()
+
+
+class Live:
+    """Traces from ``__enter__`` to ``stop`` or ``__exit__``."""
+
+    _output: Output
+
+    def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
+        several = [functions] if isinstance(functions, str) else functions
+        self._functions = checks.several("functions", several, str)
+        self._options = probe_options(choices, self._output)
+        if bool(self._functions) == bool(self._options.frequency):
+            raise UsageError(
+                "either functions are traced or samples are taken, and one of them is needed",
+                f'Say kwalk.{name}("ip_rcv"), or kwalk.{name}(frequency=99).',
+            )
+        self._command = choices.get("command")
+        self._share = choices.get("budget")
+        self._call = _call(name, self._functions, choices)
+        self._capture: Capture | None = None
+        self._child: Child | None = None
+        self._budget: Budget | None = None
+        self._guard = Guard()
+        self._over = threading.Event()
+        self._held = ExitStack()
+        self._entered = False
+        self._stopped = False
+        self._seconds = 0.0
+
+    def __enter__(self) -> Self:
+        if self._entered:
+            raise UsageError("this has been traced already", "Make a new one for each with.")
+        with ExitStack() as held:
+            options = self._options
+            if self._command:
+                self._child = held.enter_context(Child(self._command))
+                pids = *options.filters.pids, self._child.pid
+                options = replace(options, filters=replace(options.filters, pids=pids))
+            capture = held.enter_context(Capture(list(self._functions), options))
+            if self._child:
+                self._child.go()
+            self._entered = True
+            self._capture = capture
+            self._started = time.monotonic()
+            if self._share:
+                self._budget = Budget(capture, self._share, spent=lambda: self._guard.spent_ns)
+                keeper = threading.Thread(target=self._keep, args=(capture, self._budget))
+                keeper.daemon = True
+                keeper.start()
+                held.callback(keeper.join)
+                held.callback(self._over.set)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._capture
+        with self._held:
+            self._over.set()
+            with self._guard:
+                try:
+                    self._finish(self._capture)
+                finally:
+                    self._capture = None
+
+    def _keep(self, capture: Capture, budget: Budget) -> None:
+        """Tend the budget until it is over; one that can't be kept ends tracing."""
+        while not self._over.wait(STEP_SECONDS / 2):
+            with self._guard:
+                if self._over.is_set() or self._stopped:
+                    return
+                if not budget.tend():
+                    self._detach(capture)
+                    return
+
+    def _finish(self, capture: Capture) -> None:
+        """Take what there is, now that this is its end."""
+        raise NotImplementedError
+
+    def _open(self) -> Capture:
+        if not self._capture:
+            raise UsageError(
+                "nothing is being traced" if self._entered else "tracing has not begun",
+                "Use what kwalk.trace() and kwalk.stream() return in a with statement.",
+            )
+        return self._capture
+
+    def _detach(self, capture: Capture) -> None:
+        if not self._stopped:
+            self._seconds = time.monotonic() - self._started
+            self._stopped = True
+        capture.stop()
+
+    def _summary_of(self, capture: Capture) -> Summary:
+        """Return the summary as it is now, the frames of its differences named."""
+        summary = capture.summary()
+        if self._budget:
+            self._budget.report(summary)
+        if self._stopped and self._child and (note := self._child.note()):
+            summary.notes.append(note)
+        for difference in summary.verify.differences if summary.verify else ():
+            for stack in difference:
+                name_frames(capture, stack)
+        return summary
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep until the command that was given has ended; return whether it has.
+
+        :param seconds: At most so long; None for as long as it takes.
+        :raises UsageError: if no command was given.
+        """
+        self._open()
+        if not self._child:
+            raise UsageError("there is no command to wait for", "Give one: command=[...].")
+        return self._child.wait(seconds)
+
+    @property
+    def method(self) -> str:
+        """``manual`` or ``helper``: what ``auto`` has become."""
+        return str(self._open().probe.method.name).lower()
+
+    @property
+    def attach(self) -> str:
+        """How the kernel calls the program."""
+        return self._open().probe.attach
+
+
+def name_frames(capture: Capture, stack: Stack) -> None:
+    """Name the frames of a stack, if that has not been done."""
+    if not stack.frames:
+        stack.frames = tuple(capture.symbolizer.frames(stack))
+
+
+def _call(name: str, functions: Sequence[str], choices: Choices) -> str:
+    given: list[str] = [repr(function) for function in functions]
+    given += [f"{key}={value!r}" for key, value in choices.items()]
+    return f"kwalk.{name}({', '.join(given)})"
