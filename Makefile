@@ -16,7 +16,7 @@ PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
 RUNS ?= 3
 # $(call measure,MODE,METHODS): kwalk bench in the lab, its JSON into benchmarks/results
 measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 -- \
-	$(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --runs $(RUNS) --requests 20000 --format json \
+	env $${headers:+BCC_KERNEL_SOURCE=$$headers} $(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --runs $(RUNS) --requests 20000 --format json \
 	>benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 
@@ -103,6 +103,7 @@ bench: compiled
 		echo "some of $(PEERS) cannot be installed: they will not be measured"
 	@mkdir -p benchmarks/results
 	@for kernel in $(or $(KERNELS),debian-13 debian-12 fp); do \
+		headers=$$($(VENV)/bin/kwalk lab headers $$kernel) || echo "without them bcc is not measured"; \
 		$(call measure,count,$(COUNTING)) && $(call measure,stream,$(PRINTING)) || exit 1; \
 	done
 	@$(VENV)/bin/python benchmarks/table.py

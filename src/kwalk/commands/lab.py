@@ -41,7 +41,7 @@ class LabCommand:
     """Parses and decides; kwalk.lab does the work."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare ``run``, ``kernels``, ``fetch`` and ``nmi``."""
+        """Declare ``run``, ``kernels``, ``fetch``, ``headers`` and ``nmi``."""
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
         run = actions.add_parser(
             "run",
@@ -55,6 +55,13 @@ class LabCommand:
         actions.add_parser("kernels", help="list the kernels that can be had")
         fetch = actions.add_parser("fetch", help="put kernels into the cache without booting")
         fetch.add_argument("names", metavar="NAME", nargs="+", choices=kernels.NAMES)
+        headers = actions.add_parser(
+            "headers",
+            help="print the folder of a kernel's headers, for tools that compile",
+            description="Put the headers of a kernel into the cache, unless they are there, and "
+            "print their folder. bcc takes it from BCC_KERNEL_SOURCE.",
+        )
+        headers.add_argument("of", metavar="NAME", choices=kernels.NAMES)
         nmi = actions.add_parser(
             "nmi",
             help="inside the lab: have NMIs injected into its virtual machine",
@@ -124,6 +131,8 @@ class LabCommand:
                 return self._run(args)
             if args.action == "fetch":
                 return self._fetch(args)
+            if args.action == "headers":
+                return self._headers(args)
             if args.action == "nmi":
                 return self._nmi(args)
             return self._kernels()
@@ -154,6 +163,12 @@ class LabCommand:
     def _fetch(self, args: argparse.Namespace) -> int:
         for name in args.names:
             write(f"{name}: {kernels.find(name).release}\n")
+        return 0
+
+    def _headers(self, args: argparse.Namespace) -> int:
+        from kwalk.lab import headers
+
+        write(f"{headers.find(args.of)}\n")
         return 0
 
     def _nmi(self, args: argparse.Namespace) -> int:

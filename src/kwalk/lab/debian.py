@@ -63,8 +63,11 @@ def kernel_dependencies(depends: str) -> list[str]:
 
     initramfs-tools and the like only matter to an installed kernel.
     """
-    names = [re.split(r"[ (:|]", item.strip())[0] for item in depends.split(",")]
-    return [name for name in names if _FOLLOWED.match(name)]
+    return [name for name in _names(depends) if _FOLLOWED.match(name)]
+
+
+def _names(depends: str) -> list[str]:
+    return [re.split(r"[ (:|]", item.strip())[0] for item in depends.split(",")]
 
 
 class Suite:
@@ -106,10 +109,20 @@ class Suite:
             name = waiting.pop()
             if name in versions:
                 continue
-            fields = parse_stanza(self._apt("apt-cache", "show", "--no-all-versions", name))
+            fields = self._fields(name)
             versions[name] = fields.get("Version", "")
             waiting += kernel_dependencies(fields.get("Depends", ""))
         return versions
+
+    def dependencies(self, package: str) -> list[str]:
+        """Return the names of what a package depends on; of alternatives the first.
+
+        :raises KwalkError: The suite lacks the package.
+        """
+        return _names(self._fields(package).get("Depends", ""))
+
+    def _fields(self, package: str) -> dict[str, str]:
+        return parse_stanza(self._apt("apt-cache", "show", "--no-all-versions", package))
 
     def unpack(self, packages: Sequence[str], target: Path) -> None:
         """Download packages and unpack their files below ``target``.
