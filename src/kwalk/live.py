@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Self
 
 from kwalk import checks
@@ -85,7 +84,7 @@ class Live:
             if self._command:
                 self._child = held.enter_context(Child(self._command))
                 pids = *options.filters.pids, self._child.pid
-                options = replace(options, filters=replace(options.filters, pids=pids))
+                options = options._replace(filters=options.filters._replace(pids=pids))
             capture = held.enter_context(Capture(list(self._functions), options))
             if self._child:
                 self._child.go()

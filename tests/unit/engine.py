@@ -124,10 +124,11 @@ class Engine:
             },
             {},
             Facts(0, 0, b"", b"", b"", self.unwinder, True, 0),
+            [],
         )
         way = WAYS[("r:" if target.returns else "") + self.attach]
         way = "kprobe.multi" if many else way
-        return Probe(loaded, selection, method, way, notes=["a note"])
+        return Probe(loaded, selection, method, way, [], ["a note"])
 
     def batch(self, size: int, complete: bool = False) -> Iterator[memoryview]:
         """The ring's records of one read, in two runs."""

@@ -17,7 +17,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -337,7 +336,7 @@ def test_only_stacks_through_a_caller_and_up_to_a_frame(senders: tuple[Sender, S
         (count,) = capture.counts()
         assert names(count.stack, capture.symbolizer)[-1] == "__sys_sendto"
         assert count.count == 150
-    with Capture(FUNCTION, replace(options, through=re.compile("tcp"))) as capture:
+    with Capture(FUNCTION, options._replace(through=re.compile("tcp"))) as capture:
         one.send(100)
         capture.stop()
         assert capture.counts() == []

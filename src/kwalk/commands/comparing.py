@@ -9,7 +9,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
 from kwalk.capture import Capture
 from kwalk.commands.running import POLL_SECONDS
@@ -48,11 +47,11 @@ def _check(capture: Capture) -> None:
 
 def _alone(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
     """Return what has a method count by itself, and do nothing else."""
-    return lambda options: replace(options, method=method, verify=0)
+    return lambda options: options._replace(method=method, verify=0)
 
 
 def _both(options: ProbeOptions) -> ProbeOptions:
-    return replace(options, method=Method.BOTH)
+    return options._replace(method=Method.BOTH)
 
 
 def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:

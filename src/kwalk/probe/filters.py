@@ -6,11 +6,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from kwalk.errors import UsageError
-from kwalk.transport.abi import FILTER_VALUES, Filtered
+from kwalk.transport.abi import Filtered
 
 _COMM_BYTES = 16
 
@@ -26,8 +24,7 @@ class Cgroup(NamedTuple):
     level: int
 
 
-@dataclass(frozen=True)
-class Filters:
+class Filters(NamedTuple):
     """All that are given must hold; of several values of one kind, any.
 
     :param pids: Processes, by the number of their first thread (the kernel's tgid).
@@ -46,14 +43,6 @@ class Filters:
     netns: tuple[int, ...] = ()
     cgroups: tuple[Cgroup, ...] = ()
     follow: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("comms", "netns", "cgroups"):
-            if len(getattr(self, name)) > FILTER_VALUES:
-                raise UsageError(
-                    f"more than {FILTER_VALUES} {name} were given",
-                    "Trace with fewer of them, or with none, and choose among the stacks later.",
-                )
 
     def __bool__(self) -> bool:
         return bool(self.kinds)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
@@ -38,8 +38,7 @@ from kwalk.transport.tree import NODE_BYTES, Tree
 FOLLOWING = ("kw_fork", "kw_free")
 
 
-@dataclass
-class Loaded:
+class Loaded(NamedTuple):
     """A loaded object.
 
     :ivar config: ``struct kw_config``, without the values of filters.
@@ -53,7 +52,7 @@ class Loaded:
     config: dict[str, int]
     control: dict[str, int]
     facts: setting.Facts
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     def close(self) -> None:
         """Free everything, and detach before."""

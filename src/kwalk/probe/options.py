@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kwalk import limits
 from kwalk.probe.filters import Filters
 from kwalk.transport.abi import Method, Output, Per
 
 
-@dataclass(frozen=True)
-class ProbeOptions:
+class ProbeOptions(NamedTuple):
     """How to trace.
 
     :param method: What finds the stack; None lets kwalk choose.
@@ -46,4 +45,4 @@ class ProbeOptions:
     frequency: int | None = None
     through: re.Pattern[str] | None = None
     until: re.Pattern[str] | None = None
-    filters: Filters = field(default_factory=Filters)
+    filters: Filters = Filters()

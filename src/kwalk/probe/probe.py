@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms
@@ -34,8 +34,7 @@ from kwalk.transport.tree import Tree
 from kwalk.words import plural
 
 
-@dataclass
-class Probe:
+class Probe(NamedTuple):
     """A loaded and attached program.
 
     :ivar refused: Places that the kernel does not let be traced.
@@ -46,8 +45,8 @@ class Probe:
     selection: Selection
     method: Method
     attach: str
-    refused: list[Skipped] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    refused: list[Skipped]
+    notes: list[str]
 
     @property
     def obj(self) -> Object:
@@ -150,8 +149,7 @@ def open_probe(
             return probe
 
 
-@dataclass
-class _Attempt:
+class _Attempt(NamedTuple):
     """To trace a selection by a method."""
 
     selection: Selection
@@ -200,7 +198,7 @@ class _Attempt:
             except LibbpfError as error:
                 refusals.append((way, error))
             else:
-                probe.notes += [f"not by {other}: {refusal.what}" for other, refusal in refusals]
+                probe.notes.extend(f"not by {way}: {error.what}" for way, error in refusals)
                 return probe
         raise explain(self.selection, refusals)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kwalk.errors import UsageError
@@ -23,8 +22,7 @@ class Skipped(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Places of one kind, at least one.
 
     :ivar label: As the user spelt them.
@@ -67,7 +65,7 @@ class Selection:
                 f"({first}{more})",
                 "`kwalk functions` says which can be, and why others can't.",
             )
-        return replace(self, targets=left, skipped=skipped, open=False)
+        return self._replace(targets=left, skipped=skipped, open=False)
 
 
 def is_pattern(spelling: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kwalk.errors import KwalkError
 from kwalk.kernel import orc, prologue
@@ -29,8 +29,7 @@ class CannotWalk(KwalkError):
     """The manual method can't be used on this kernel; ``what`` says why."""
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What ``kw_facts`` found in the running kernel.
 
     :ivar fp_entry: The bytes of ``orc_fp_entry``, 0 where absent; ``null_entry`` likewise.

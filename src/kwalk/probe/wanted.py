@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
 from kwalk.probe.filters import Cgroup, Filters
+from kwalk.transport.abi import FILTER_VALUES
 
 PROC = Path("/proc")
 NETNS = Path("/run/netns")
@@ -19,8 +20,7 @@ CPUS = Path("/sys/devices/system/cpu/possible")
 _COMM_BYTES = 15  # TASK_COMM_LEN in include/linux/sched.h, less the final 0
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """As ``Filters``, but network namespaces and cgroups are names.
 
     :param netns: Names of ``ip netns``, paths such as ``/proc/1/ns/net``, or inode numbers.
@@ -41,6 +41,7 @@ class Wanted:
         :param child: One more process, of which it is known that it is there.
         :raises UsageError: if something that is named is not there.
         """
+        self._check_number()
         for pid in self.pids:
             _check_process(pid)
         for tid in self.tids:
@@ -59,6 +60,14 @@ class Wanted:
             cgroups=tuple(map(_cgroup, self.cgroups)),
             follow=self.follow,
         )
+
+    def _check_number(self) -> None:
+        for name in ("comms", "netns", "cgroups"):
+            if len(getattr(self, name)) > FILTER_VALUES:
+                raise UsageError(
+                    f"more than {FILTER_VALUES} {name} were given",
+                    "Trace with fewer of them, or with none, and choose among the stacks later.",
+                )
 
 
 def _comm(name: str) -> str:
