@@ -11,6 +11,7 @@ from kwalk.errors import UsageError
 from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import stats
 from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose
 from kwalk.probe.options import ProbeOptions
@@ -48,11 +49,14 @@ class Capture:
         self.symbols = kept.read()
         check_kernel(self.symbols)
         selection = choose(self.functions, self.options.frequency, self.symbols)
+        others = any(stats.ids())
         self.probe: Probe = open_probe(selection, self.symbols, self.options, self._watch)
         try:
             from kwalk.reading import Reading
 
             kept.keep(self.symbols)
+            if others:  # programs, which can be gone when a stack is shown
+                self.symbols.renew()
             self._reading = Reading(self.probe, self.options, self.symbolizer)
         except BaseException:
             self.probe.close()

@@ -77,6 +77,7 @@ class Engine:
     :ivar ring: What the next read finds, one list of records a read.
     :ivar stacks: The helper's stacks by id; both maps hold the same.
     :ivar info: What the kernel tells of the program.
+    :ivar programs: The ids of others' programs.
     :ivar done: What was done to it, in order.
     """
 
@@ -86,6 +87,7 @@ class Engine:
         self.stacks: dict[int, tuple[int, ...]] = {}
         self.counted = Counted(self.planted.cpus)
         self.counters = dict.fromkeys(COUNTERS.fields, 0)
+        self.programs: list[int] = []
         self.unwinder = Unwinder.ORC
         self.method: Method | None = None
         self.attach = "fentry"
@@ -178,6 +180,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     ring = SimpleNamespace(batch=engine.batch, close=lambda: None)
     counters = SimpleNamespace(read=lambda: dict(engine.counters))
     monkeypatch.setattr(stats, "measured", nullcontext)
+    monkeypatch.setattr(stats, "ids", lambda: iter(engine.programs))
     monkeypatch.setattr(captures, "check_access", lambda: None)
     monkeypatch.setattr(captures, "check_kernel", lambda symbols: None)
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)

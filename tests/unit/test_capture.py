@@ -12,6 +12,7 @@ from planted import FUNC, A, B, C, D, record
 
 from kwalk.capture import Capture
 from kwalk.events import Event, Who
+from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.ledger import Summary, TreeUse
 from kwalk.probe.options import ProbeOptions
 from kwalk.report.verify import KERNEL_WRONG
@@ -100,6 +101,16 @@ def test_a_flag_in_one_record_changes_nothing_for_those_beside_it(engine: Engine
     assert [e.stack.fallback for e in events] == [False, False, True, False]
     assert ledger.lost == {"no_entry_frame": 1}
     assert (ledger.recorded, ledger.truncated, ledger.fallback, ledger.balance) == (4, 2, 1, 0)
+
+
+@pytest.mark.parametrize("programs", [[], [7]])
+def test_symbols_that_come_and_go_are_read_at_the_start_where_there_are_any(
+    programs: list[int], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kallsyms, "renew", lambda _: engine.done.append("renew"))
+    engine.programs = programs
+    with Capture("ip_rcv", ProbeOptions()):
+        assert ("renew" in engine.done) == bool(programs)
 
 
 def clock(number: int) -> bytes:

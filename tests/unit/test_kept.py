@@ -11,6 +11,7 @@ import pytest
 
 from kwalk.errors import NotSupported
 from kwalk.kernel import kept
+from kwalk.kernel.kallsyms import Symbol
 
 VMLINUX = (
     b"0000000000000000 A fixed_percpu_data\n"
@@ -123,6 +124,49 @@ def test_how_many_use_a_module_makes_no_difference(machine: Machine) -> None:
     machine.load(users=4)
     machine.say(MOVED)
     assert machine.found("ip_rcv") == [0xFFFFFFFF81000100]
+
+
+def test_what_lies_outside_of_vmlinux_is_looked_up_in_the_table_of_now(machine: Machine) -> None:
+    machine.keep()
+    machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
+    symbols = kept.read(machine.folder, machine.proc)
+    assert symbols.lookup(0xFFFFFFFF81000101) == Symbol(0xFFFFFFFF81000100, "ip_rcv", "")
+    assert symbols.lookup(0xFFFFFFFFC0001008) == Symbol(
+        0xFFFFFFFFC0001000, "bpf_prog_1234_another", "bpf"
+    )
+    assert symbols.find("bpf_prog_1234_mine") == []
+
+
+def test_a_module_that_came_since_the_start_is_known(machine: Machine) -> None:
+    machine.keep()
+    symbols = kept.read(machine.folder, machine.proc)
+    machine.write("modules", "fuse 180224 1 - Live 0xffffffffc0100000\n")
+    machine.say(VMLINUX + b"ffffffffc0000800 t fuse_open\t[fuse]\n" + PROGRAM)
+    assert symbols.lookup(0xFFFFFFFFC0000804) == Symbol(0xFFFFFFFFC0000800, "fuse_open", "fuse")
+    assert symbols.lookup(0xFFFFFFFF81000101) == Symbol(0xFFFFFFFF81000100, "ip_rcv", "")
+
+
+def test_the_kernel_is_asked_for_the_tables_end_only(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.keep()
+    symbols = kept.read(machine.folder, machine.proc)
+    read: list[bytes] = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda *a: read.append(real(*a)) or read[-1])  # type: ignore[func-returns-value]
+    symbols.renew()
+    assert read == [PROGRAM, b""]
+
+
+def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine: Machine) -> None:
+    machine.keep()
+    machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
+    symbols = kept.read(machine.folder, machine.proc)
+    symbols.renew()
+    machine.say(VMLINUX + OVERLAY)
+    found = symbols.lookup(0xFFFFFFFFC0001008)
+    assert found
+    assert found.name == "bpf_prog_1234_another"
 
 
 def test_only_root_reads_it(machine: Machine) -> None:

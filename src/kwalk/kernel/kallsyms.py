@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -33,14 +33,21 @@ class Kallsyms:
 
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
     :param known: What ``address`` would answer.
+    :param rest: Reads the table's end as it is now, where this text lacks it.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
 
-    def __init__(self, text: bytes, known: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        known: dict[str, int] | None = None,
+        rest: Callable[[], bytes] | None = None,
+    ) -> None:
         tab = text.find(b"\t")
         self._text = text
         self.known = dict(known or {})
         self._kept = None if known is None else len(known)
+        self._rest = rest
         self._found: dict[tuple[str, bool], list[Symbol]] = {}
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
@@ -64,9 +71,15 @@ class Kallsyms:
     @cached_property
     def _others(self) -> tuple[list[Symbol], list[int]]:
         """What lies outside of vmlinux, and the addresses, in order."""
+        text = self._text[self._end :] + (self._rest() if self._rest else b"")
         # Stable: of symbols at one address the first in the table stays first.
-        others = sorted(_parse(self._text[self._end :]), key=lambda symbol: symbol.address)
+        others = sorted(_parse(text), key=lambda symbol: symbol.address)
         return others, [symbol.address for symbol in others]
+
+    def renew(self) -> None:
+        """Read the table's end now, not when it is asked for: what it names may be gone then."""
+        if self._rest:
+            self._others  # noqa: B018
 
     @classmethod
     def read(cls, path: Path = PATH) -> Kallsyms:

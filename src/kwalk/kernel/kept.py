@@ -17,21 +17,22 @@ from kwalk.kernel.kallsyms import Kallsyms
 FOLDER = Path("/run/kwalk")
 NAME = "kallsyms"
 PROC = Path("/proc")
+_PART = 1 << 20
 
 
 def read(folder: Path = FOLDER, proc: Path = PROC) -> Kallsyms:
     """Return the running kernel's table, from last time if nothing has changed since.
 
-    One from last time lacks what comes and goes: BPF programs, trampolines, kprobes. Only root
-    keeps it, where nobody else may read: the addresses are a secret.
+    Only root keeps it, where nobody else may read: the addresses are a secret.
 
     :raises NotSupported: as ``Kallsyms.read`` does.
     """
-    found = _load(folder / NAME, state(proc))
+    now = state(proc)
+    found = _load(folder / NAME, now)
     if found is None:
         return Kallsyms.read(proc / "kallsyms")
     known, text = found
-    return Kallsyms(text, known)
+    return Kallsyms(text, known, lambda: _rest(proc, now, len(text)))
 
 
 def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
@@ -66,6 +67,23 @@ def state(proc: Path = PROC) -> bytes:
     # name size uses users state address
     fields = sorted(line.split()[:6] for line in modules.splitlines())
     return b" ".join([boot, *(b",".join((*m[:2], *m[4:6])) for m in fields)])
+
+
+def _rest(proc: Path, then: bytes, offset: int) -> bytes:
+    """Return what the table says now behind what is kept of it.
+
+    In as few reads as can be: the kernel gives a page at a time, and whoever traces reads sees us.
+    """
+    table, parts = proc / "kallsyms", []
+    try:
+        with open(table, "rb", buffering=0) as file:
+            while part := os.pread(file.fileno(), _PART, offset):
+                parts.append(part)
+                offset += len(part)
+        # Where a module has come or gone since, nothing stands where it stood.
+        return b"".join(parts) if state(proc) == then else table.read_bytes()
+    except OSError:
+        return b""
 
 
 def _load(path: Path, now: bytes) -> tuple[dict[str, int], bytes] | None:

@@ -31,12 +31,18 @@ def measured() -> Iterator[None]:
         os.close(fd)
 
 
+def ids() -> Iterator[int]:
+    """Iterate over the ids of the loaded programs; who may not see them sees none."""
+    number = ffi().new("__u32 *")
+    while lib().bpf_prog_get_next_id(number[0], number) == 0:
+        yield int(number[0])
+
+
 def programs() -> Costs:
     """Return each loaded program's time in nanoseconds and its runs, by id."""
     costs = {}
-    number = ffi().new("__u32 *")
-    while lib().bpf_prog_get_next_id(number[0], number) == 0:
-        fd = lib().bpf_prog_get_fd_by_id(number[0])
+    for number in ids():
+        fd = lib().bpf_prog_get_fd_by_id(number)
         if fd < 0:
             continue  # unloaded meanwhile
         try:
@@ -44,7 +50,7 @@ def programs() -> Costs:
         finally:
             os.close(fd)
         if len(info) == _COST + 16:
-            costs[int(number[0])] = struct.unpack_from("<QQ", info, _COST)
+            costs[number] = struct.unpack_from("<QQ", info, _COST)
     return costs
 
 
