@@ -139,16 +139,17 @@ struct module_memory {
 	struct mod_tree_node mtn;
 };
 
-struct module {
-	struct module_memory mem[1];
-	struct mod_arch_specific arch;
-};
-
 struct module_layout {
 	void *base;
 	unsigned int size;
 	unsigned int text_size;
 	struct mod_tree_node mtn;
+};
+
+struct module {
+	struct module_memory mem[2];
+	struct module_layout core_layout; /* before 6.4 */
+	struct mod_arch_specific arch;
 };
 
 /* include/linux/bpf.h */

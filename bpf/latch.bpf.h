@@ -23,6 +23,17 @@ struct kw_tree_search {
 
 #define KW_TREE_UNKNOWN 1 /* the tree changed meanwhile */
 
+/* Bytes from one member of a structure to another of it. */
+#define kw_distance(type, from, to)                                                                \
+	((__s32)bpf_core_field_offset(type, to) - (__s32)bpf_core_field_offset(type, from))
+
+/*
+ * Bytes from one member of a rb_node, or from one node of the two, to the next. libbpf looks
+ * through all of the kernel's types for each one that is named, so they are asked for as parts
+ * of one that is needed anyway.
+ */
+#define kw_node_distance(from, to) kw_distance(struct bpf_ksym, tnode.from, tnode.to)
+
 static long kw_tree_next(__u32 index, struct kw_tree_search *s)
 {
 	__u64 start, after;
@@ -33,9 +44,9 @@ static long kw_tree_next(__u32 index, struct kw_tree_search *s)
 	start = kw_load(s->node + s->start);
 	after = s->size ? start + (__u32)kw_load(s->node + s->size) : kw_load(s->node + s->end) + 1;
 	if (s->ip < start) {
-		s->node = kw_load_field(s->node, struct rb_node, rb_left);
+		s->node = kw_load(s->node + kw_node_distance(node[0], node[0].rb_left));
 	} else if (s->ip >= after) {
-		s->node = kw_load_field(s->node, struct rb_node, rb_right);
+		s->node = kw_load(s->node + kw_node_distance(node[0], node[0].rb_right));
 	} else {
 		s->done = 1;
 		return 1;
@@ -49,25 +60,20 @@ static long kw_tree_next(__u32 index, struct kw_tree_search *s)
  */
 static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *search)
 {
-	const __u32 node_size = bpf_core_type_size(struct rb_node);
 	__u32 sequence, shift;
 
 	sequence = kw_load_field(root, struct latch_tree_root, seq);
-	shift = sequence & 1 ? node_size : 0;
+	shift = sequence & 1 ? kw_node_distance(node[0], node[1]) : 0;
 	search->start -= shift;
 	search->end -= shift;
 	if (search->size)
 		search->size -= shift;
-	search->node = kw_load(root + bpf_core_field_offset(struct latch_tree_root, tree) +
-			       (sequence & 1) * bpf_core_type_size(struct rb_root));
+	search->node = sequence & 1 ? kw_load_field(root, struct latch_tree_root, tree[1])
+				    : kw_load_field(root, struct latch_tree_root, tree[0]);
 	bpf_loop(KW_TREE_DEPTH, kw_tree_next, search, 0);
 	if (!search->done || (__u32)kw_load_field(root, struct latch_tree_root, seq) != sequence)
 		return KW_TREE_UNKNOWN;
 	return search->node ? search->node - shift : 0;
 }
-
-/* Distance in bytes from a structure's latch_tree_node to another member of it. */
-#define kw_tree_offset(type, node, member)                                                         \
-	((__s32)bpf_core_field_offset(type, member) - (__s32)bpf_core_field_offset(type, node))
 
 #endif /* KWALK_LATCH_H */

@@ -32,28 +32,29 @@ __noinline __u64 kw_module_of(__u64 ip)
 	if (!cfg.mod_tree) /* first: kernels without modules have none of the types below */
 		return 0;
 	if (bpf_core_field_exists(struct module, mem)) {
-		search.start = kw_tree_offset(struct module_memory, mtn.node, base);
-		search.size = kw_tree_offset(struct module_memory, mtn.node, size);
+		search.start = kw_distance(struct module, mem[0].mtn.node, mem[0].base);
+		search.size = kw_distance(struct module, mem[0].mtn.node, mem[0].size);
 		node = kw_tree_find(cfg.mod_tree, &search);
 		if (node <= KW_TREE_UNKNOWN)
 			return node;
-		memory = node - bpf_core_field_offset(struct module_memory, mtn.node);
-		module = kw_load_field(memory, struct module_memory, mtn.mod);
-		memory -= module + bpf_core_field_offset(struct module, mem);
+		module =
+		    kw_load(node + kw_distance(struct module, mem[0].mtn.node, mem[0].mtn.mod));
+		memory = node - kw_distance(struct module, mem[0], mem[0].mtn.node) -
+			 (module + bpf_core_field_offset(struct module, mem[0]));
 		if (memory != bpf_core_enum_value(enum mod_mem_type, MOD_TEXT) *
-				  bpf_core_type_size(struct module_memory) &&
+				  kw_distance(struct module, mem[0], mem[1]) &&
 		    memory != bpf_core_enum_value(enum mod_mem_type, MOD_INIT_TEXT) *
-				  bpf_core_type_size(struct module_memory))
+				  kw_distance(struct module, mem[0], mem[1]))
 			return 0;
 		return module;
 	}
-	search.start = kw_tree_offset(struct module_layout, mtn.node, base);
-	search.size = kw_tree_offset(struct module_layout, mtn.node, text_size);
+	search.start = kw_distance(struct module, core_layout.mtn.node, core_layout.base);
+	search.size = kw_distance(struct module, core_layout.mtn.node, core_layout.text_size);
 	node = kw_tree_find(cfg.mod_tree, &search);
 	if (node <= KW_TREE_UNKNOWN)
 		return node;
-	memory = node - bpf_core_field_offset(struct module_layout, mtn.node);
-	return kw_load_field(memory, struct module_layout, mtn.mod);
+	return kw_load(node +
+		       kw_distance(struct module, core_layout.mtn.node, core_layout.mtn.mod));
 }
 
 /*
@@ -64,8 +65,8 @@ __noinline __u64 kw_in_bpf(__u64 ip)
 {
 	struct kw_tree_search search = {
 	    .ip = ip,
-	    .start = kw_tree_offset(struct bpf_ksym, tnode, start),
-	    .end = kw_tree_offset(struct bpf_ksym, tnode, end),
+	    .start = kw_distance(struct bpf_ksym, tnode, start),
+	    .end = kw_distance(struct bpf_ksym, tnode, end),
 	};
 
 	return cfg.bpf_tree ? kw_tree_find(cfg.bpf_tree, &search) : 0;
