@@ -56,8 +56,8 @@ class Trace(Live):
                 self._last = self._profile(capture)
             return self._last
 
-    def _finish(self, capture: Capture) -> None:
-        self.stop()
+    def _finish(self, capture: Capture) -> Summary:
+        return self.stop().summary
 
     def _profile(self, capture: Capture) -> Profile:
         counts = capture.counts()
@@ -95,7 +95,8 @@ class Stream(Live):
         """Yield events, the frames of their stacks named.
 
         What has come and was not taken is there for the next call. After ``stop`` this ends where
-        nothing is left, and so it does where the command that was given has ended.
+        nothing is left, and so it does where the command that was given has ended, or where its
+        budget cannot be kept.
 
         :param count: End after so many.
         :param duration: End after so many seconds.
@@ -104,10 +105,11 @@ class Stream(Live):
         left = math.inf if count is None else count
         while left > 0 and time.monotonic() < end:
             capture = self._open()
+            stopped = self._stopped  # before a look at what there is: the budget may end it now
             if self._ready(capture):
                 left -= 1
                 yield self._take(capture)
-            elif self._stopped:
+            elif stopped:
                 return
             elif self._child and self._child.wait(0):
                 self.stop()
@@ -148,12 +150,13 @@ class Stream(Live):
             )
         return self._summary
 
-    def _finish(self, capture: Capture) -> None:
+    def _finish(self, capture: Capture) -> Summary:
         self._detach(capture)
         while self._ready(capture):
             capture.drop(self._batches.popleft().part(self._taken), "not_taken")
             self._taken = 0
         self._summary = self._summary_of(capture)
+        return self._summary
 
 
 def trace(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Trace:

@@ -17,6 +17,7 @@ from kwalk.errors import UsageError
 # For what has to be put in order at the end.
 GRACE_SECONDS = 2.0
 _LOOK_SECONDS = 0.02
+_LONGEST = 1e6  # seconds; poll(2) takes a number of milliseconds of 32 bits
 
 
 class Child:
@@ -42,6 +43,7 @@ class Child:
         held, self._let_go = os.pipe()
         self._failure, failed = os.pipe()  # closed by a successful exec, as Python's pipes are
         self._group = output is not None or not os.isatty(0)
+        self._status: int | None = None
         self.pid = os.fork()
         if not self.pid:
             os.close(self._let_go)
@@ -50,7 +52,6 @@ class Child:
             os.setpgid(self.pid, self.pid)  # it is held: this comes before all that it does
         os.close(held)
         os.close(failed)
-        self._status: int | None = None
 
     def _become(self, held: int, failed: int) -> None:
         code = 127
@@ -66,6 +67,8 @@ class Child:
                 os.execvp(self._words[0], self._words)
         except OSError as error:
             os.write(failed, str(error.strerror).encode())
+        except ValueError as error:  # a zero byte, or what no file name can hold
+            os.write(failed, str(error).encode())
         finally:
             os._exit(code)
 
@@ -105,14 +108,25 @@ class Child:
 
     def _reap(self) -> None:
         # Its number, and its group's, are nobody else's until then.
-        self._status = os.waitpid(self.pid, 0)[1]
+        self._look(0)
+
+    def _look(self, options: int) -> None:
+        try:
+            pid, status = os.waitpid(self.pid, options)
+        except ChildProcessError:  # code that waits for any process has: how it ended is lost
+            pid, status = self.pid, 0
+        if pid:
+            self._status = status
 
     def _send(self, number: int) -> None:
         with suppress(ProcessLookupError):
             (os.killpg if self._group else os.kill)(self.pid, number)
 
     def _ends_within(self, seconds: float | None) -> bool:
-        fd = os.pidfd_open(self.pid)
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:  # see _look
+            return True
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         try:
@@ -149,15 +163,15 @@ class Child:
 
         :param seconds: At most so long; None for as long as it takes.
         """
-        return self._status is not None or self._ends_within(seconds)
+        limit = None if seconds is None or seconds > _LONGEST else max(0.0, seconds)
+        return self._status is not None or self._ends_within(limit)
 
     def note(self) -> str:
-        """Return how the command ended, if it did and not well; else ""."""
+        """Return how the command ended, if not well, or that it is ended now; else ""."""
         if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if not pid:
-                return f"{self._words[0]} was still running and has been ended"
-            self._status = status
+            self._look(os.WNOHANG)
+        if self._status is None:
+            return f"{self._words[0]} was still running and has been ended"
         code = os.waitstatus_to_exitcode(self._status)
         if code < 0:
             return f"{self._words[0]} was ended by signal {-code}"

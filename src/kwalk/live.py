@@ -57,6 +57,8 @@ class Live:
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
         several = [functions] if isinstance(functions, str) else functions
         self._functions = checks.several("functions", several, str)
+        if (command := choices.get("command")) is not None:
+            choices["command"] = list(checks.several("command", command, str))
         self._options = probe_options(choices, self._output)
         if bool(self._functions) == bool(self._options.frequency):
             raise UsageError(
@@ -88,8 +90,6 @@ class Live:
             capture = held.enter_context(Capture(list(self._functions), options))
             if self._child:
                 self._child.go()
-            self._entered = True
-            self._capture = capture
             self._started = time.monotonic()
             if self._share:
                 self._budget = Budget(capture, self._share, spent=lambda: self._guard.spent_ns)
@@ -99,6 +99,8 @@ class Live:
                 held.callback(keeper.join)
                 held.callback(self._over.set)
             self._held = held.pop_all()
+            self._entered = True
+            self._capture = capture
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +109,9 @@ class Live:
             self._over.set()
             with self._guard:
                 try:
-                    self._finish(self._capture)
+                    summary = self._finish(self._capture)
+                    if self._child and (note := self._child.note()):
+                        summary.notes.append(note)
                 finally:
                     self._capture = None
 
@@ -121,8 +125,8 @@ class Live:
                     self._detach(capture)
                     return
 
-    def _finish(self, capture: Capture) -> None:
-        """Take what there is, now that this is its end."""
+    def _finish(self, capture: Capture) -> Summary:
+        """Take what there is, now that this is its end; return its summary."""
         raise NotImplementedError
 
     def _open(self) -> Capture:
@@ -144,8 +148,6 @@ class Live:
         summary = capture.summary()
         if self._budget:
             self._budget.report(summary)
-        if self._stopped and self._child and (note := self._child.note()):
-            summary.notes.append(note)
         for difference in summary.verify.differences if summary.verify else ():
             for stack in difference:
                 name_frames(capture, stack)
@@ -155,9 +157,11 @@ class Live:
         """Sleep until the command that was given has ended; return whether it has.
 
         :param seconds: At most so long; None for as long as it takes.
-        :raises UsageError: if no command was given.
+        :raises UsageError: if no command was given, or ``seconds`` is no number.
         """
         self._open()
+        if not isinstance(seconds, int | float | None):
+            raise UsageError(f"{seconds!r} is no number of seconds", "Give one, or None.")
         if not self._child:
             raise UsageError("there is no command to wait for", "Give one: command=[...].")
         return self._child.wait(seconds)

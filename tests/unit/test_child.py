@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import time
@@ -68,6 +69,31 @@ def test_what_cannot_be_run_is_named(command: str, why: str) -> None:
     with Child([command]) as child, pytest.raises(UsageError) as caught:
         child.go()
     assert caught.value.what == f"{command} cannot be run: {why}"
+
+
+@pytest.mark.parametrize("word", ["a\0b", "a\ud800b"])
+def test_words_that_no_program_can_be_given_are_refused(word: str) -> None:
+    with Child(["echo", word]) as child, pytest.raises(UsageError, match="echo cannot be run: "):
+        child.go()
+
+
+def test_a_time_that_is_over_is_not_waited_for_and_one_without_end_is() -> None:
+    with Child(["sleep", "1000"]) as child:
+        child.go()
+        assert not child.wait(-0.5)
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait(math.inf)
+
+
+def test_one_that_others_have_waited_for_has_ended() -> None:
+    with Child(["true"]) as child:
+        child.go()
+        os.waitpid(child.pid, 0)
+        assert child.wait(0)
+        assert child.note() == ""
+    with Child(["true"]) as child:
+        child.go()
+        os.waitpid(child.pid, 0)
 
 
 def test_it_can_be_interrupted_though_kwalk_minds_signals_itself() -> None:

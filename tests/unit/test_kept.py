@@ -155,7 +155,7 @@ def test_the_kernel_is_asked_for_the_tables_end_only(
     real = os.pread
     monkeypatch.setattr(os, "pread", lambda *a: read.append(real(*a)) or read[-1])  # type: ignore[func-returns-value]
     symbols.renew()
-    assert read == [PROGRAM, b""]
+    assert read == [OVERLAY + PROGRAM, b""]
 
 
 def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine: Machine) -> None:
@@ -167,6 +167,21 @@ def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine:
     found = symbols.lookup(0xFFFFFFFFC0001008)
     assert found
     assert found.name == "bpf_prog_1234_another"
+
+
+def test_a_table_from_before_a_module_came_is_not_kept_as_one_from_after(machine: Machine) -> None:
+    symbols = kept.read(machine.folder, machine.proc)
+    machine.write("modules", "fuse 180224 1 - Live 0xffffffffc0100000\n")
+    kept.keep(symbols, machine.folder, machine.proc)
+    assert not machine.file.exists()
+
+
+def test_where_the_kept_part_does_not_end_where_it_did_all_is_read(machine: Machine) -> None:
+    machine.keep()
+    more = b"ffffffffc0000900 t freed_init\t[overlay]\n"  # without a change of /proc/modules
+    machine.say(VMLINUX + OVERLAY[:-1] + b"xx\n" + more + PROGRAM)
+    found = kept.read(machine.folder, machine.proc).lookup(0xFFFFFFFFC0001008)
+    assert found == Symbol(0xFFFFFFFFC0001000, "bpf_prog_1234_mine", "bpf")
 
 
 def test_only_root_reads_it(machine: Machine) -> None:

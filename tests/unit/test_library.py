@@ -168,6 +168,22 @@ def test_a_command_that_fails_is_told_and_one_that_runs_on_is_ended(engine: Engi
         os.kill(pid, 0)
 
 
+def test_what_is_said_of_a_command_is_what_it_was_like_in_the_end(engine: Engine) -> None:
+    words: Any = iter(["sh", "-c", "read x < /dev/null; exit 3"])
+    with kwalk.trace("ip_rcv", command=words) as trace:
+        profile = trace.stop()
+        assert "sh" not in " ".join(profile.summary.notes)
+        assert trace.wait(20)
+    assert "sh ended with exit code 3" in trace.snapshot().summary.notes
+
+
+def test_a_command_is_waited_for_so_many_seconds(engine: Engine) -> None:
+    with kwalk.trace("ip_rcv", command=["sleep", "1000"]) as trace:
+        assert not trace.wait(0.01)
+        with pytest.raises(kwalk.UsageError, match="'1' is no number of seconds"):
+            trace.wait("1")  # type: ignore[arg-type]
+
+
 def test_a_command_that_is_not_there_leaves_nothing_attached(engine: Engine) -> None:
     trace = kwalk.trace("ip_rcv", command=["/no/such/program"])
     with pytest.raises(kwalk.UsageError, match="/no/such/program"), trace:

@@ -30,15 +30,21 @@ def read(folder: Path = FOLDER, proc: Path = PROC) -> Kallsyms:
     now = state(proc)
     found = _load(folder / NAME, now)
     if found is None:
-        return Kallsyms.read(proc / "kallsyms")
-    known, text = found
-    return Kallsyms(text, known, lambda: _rest(proc, now, len(text)))
+        symbols = Kallsyms.read(proc / "kallsyms")
+    else:
+        known, text = found
+        symbols = Kallsyms(text, known, lambda: _rest(proc, now, text))
+    symbols.state = now
+    return symbols
 
 
 def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
-    """Keep a table that ``read`` returned, and what has been asked of it, for the next start."""
+    """Keep a table that ``read`` returned, and what has been asked of it, for the next start.
+
+    Where a module has come or gone since it was read, nobody knows which of them it has.
+    """
     now = state(proc)
-    if not now or not symbols.has_news:
+    if not now or now != symbols.state or not symbols.has_news:
         return
     words = b" ".join(b"%s=%x" % (n.encode(), at) for n, at in sorted(symbols.known.items()))
     new = folder / f"{NAME}.{os.getpid()}"
@@ -69,19 +75,24 @@ def state(proc: Path = PROC) -> bytes:
     return b" ".join([boot, *(b",".join((*m[:2], *m[4:6])) for m in fields)])
 
 
-def _rest(proc: Path, then: bytes, offset: int) -> bytes:
+def _rest(proc: Path, then: bytes, text: bytes) -> bytes:
     """Return what the table says now behind what is kept of it.
 
     In as few reads as can be: the kernel gives a page at a time, and whoever traces reads sees us.
     """
     table, parts = proc / "kallsyms", []
+    last = text[text.rfind(b"\n", 0, -1) + 1 :]
+    offset = len(text) - len(last)
     try:
         with open(table, "rb", buffering=0) as file:
             while part := os.pread(file.fileno(), _PART, offset):
                 parts.append(part)
                 offset += len(part)
+        found = b"".join(parts)
         # Where a module has come or gone since, nothing stands where it stood.
-        return b"".join(parts) if state(proc) == then else table.read_bytes()
+        if found.startswith(last) and state(proc) == then:
+            return found[len(last) :]
+        return table.read_bytes()
     except OSError:
         return b""
 
