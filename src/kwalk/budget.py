@@ -117,7 +117,7 @@ def read(capture: Capture) -> Reading:
 
 
 class Budget:
-    """Watches a capture and sets its chance; one that is never kept ends it.
+    """Watches a capture and sets its chance; one that is never kept, or can't be told, ends it.
 
     :param share: The budget, such as 0.02.
     :param spent: Returns the CPU time, in nanoseconds, that went into reading; None where that is
@@ -139,6 +139,7 @@ class Budget:
         self._call_ns = CALL_NS[capture.probe.attach]
         self.say = say
         self.too_much = False
+        self._blind = ""  # why its counters can be read no more
         self._first = self._before = self._read()
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0
@@ -156,7 +157,12 @@ class Budget:
         if at < self._due:
             return True
         self._due = at + STEP_SECONDS
-        now = self._read()
+        try:
+            now = self._read()
+        except OSError as error:
+            self._blind = str(error)
+            self.say(self.text(0.0))
+            return False
         found = self._step(self._before, now)
         self._before = now
         # In two steps one after the other: nothing that can be chosen is cheap enough.
@@ -170,7 +176,10 @@ class Budget:
 
     def text(self, cost: float) -> str:
         """Return what is going on, in a line."""
-        share = f"budget {100 * self._share:g} %: tracing costs about {100 * cost:.1f} %"
+        budget = f"budget {100 * self._share:g} %"
+        if self._blind:
+            return f"{budget}: what tracing costs can be told no more ({self._blind}): detached"
+        share = f"{budget}: tracing costs about {100 * cost:.1f} %"
         if self.too_much:
             return f"{share} even if next to no call is taken: detached"
         if self._chance >= 1:
@@ -179,7 +188,11 @@ class Budget:
 
     def report(self, summary: Summary) -> None:
         """Write into the summary how it was kept, once the capture has stopped."""
-        cost = self._step(self._first, self._read()).cost
+        try:
+            last = self._read()
+        except OSError:
+            last = self._before
+        cost = self._step(self._first, last).cost
         summary.sampling = Sampling(self._share, cost, self._capture.scale)
-        if self.too_much:
+        if self.too_much or self._blind:
             summary.notes.append(self.text(cost))

@@ -212,5 +212,29 @@ def test_it_gives_up_and_says_so(
     assert "detached" in summary.notes[0]
 
 
+def test_it_gives_up_where_its_counters_cannot_be_read_any_more(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(20_000, 10_000)
+    budget, capture = watched(machine, monkeypatch)
+    for _ in range(3):
+        machine.run(0.5, capture.chances[-1])
+        clock[0] += 0.5
+        assert budget.tend()
+
+    def fail(_: object) -> Reading:
+        raise OSError(24, "Too many open files", "/proc/stat")
+
+    monkeypatch.setattr(budgets, "read", fail)
+    clock[0] += 0.5
+    assert not budget.tend()
+    summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+    budget.report(summary)
+    assert summary.sampling
+    assert summary.sampling.cost > 0  # as it was when it was last known
+    assert "Too many open files" in capsys.readouterr().err
+    assert [note for note in summary.notes if "Too many open files" in note and "detached" in note]
+
+
 def test_every_way_to_attach_has_a_price() -> None:
     assert CALL_NS.keys() == PROGRAMS.keys()

@@ -247,6 +247,21 @@ def test_a_budget_that_cannot_be_kept_ends_tracing(
     assert any("too much" in note or "detached" in note for note in trace.snapshot().summary.notes)
 
 
+def test_a_budget_that_cannot_be_told_ends_tracing(
+    engine: Engine, watched: list[budget.Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> budget.Reading:
+        raise OSError(24, "Too many open files", "/proc/stat")
+
+    with kwalk.trace("ip_rcv", budget=0.02) as trace:
+        monkeypatch.setattr(budget, "read", fail)
+        deadline = time.monotonic() + 30
+        while "detach" not in engine.done and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "detach" in engine.done
+    assert any("Too many open files" in note for note in trace.snapshot().summary.notes)
+
+
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "POLL_SECONDS", 0.001)

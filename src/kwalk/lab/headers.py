@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kwalk.errors import KwalkError
 from kwalk.lab import cache, debian, kernels
 from kwalk.lab.progress import step
 
@@ -37,6 +38,11 @@ def find(name: str) -> Path:
 def _fetch(suite: debian.Suite, package: str, root: Path) -> None:
     """Make one tree of what Debian has in two: of this architecture, and common to all."""
     common = [name for name in suite.dependencies(package) if re.fullmatch(r".+-common", name)]
+    if not common:
+        raise KwalkError(
+            f"{package} depends on no package of headers that are common to all architectures",
+            "Without them nothing can be compiled. Has Debian changed its packages?",
+        )
     with tempfile.TemporaryDirectory(prefix="headers.", dir=suite.root) as folder:
         with step(f"downloading {', '.join([package, *common])}"):
             suite.unpack([package, *common], Path(folder))
