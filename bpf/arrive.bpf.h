@@ -66,7 +66,7 @@ static __always_inline void kw_classify_orc(struct kw_node *node, const struct k
 		node->delta = off;
 		if (cfa == KW_CFA_SP && bp != KW_BP_BP)
 			node->kind = KW_NODE_PLAIN;
-		else if (cfa == KW_CFA_BP && bp == KW_BP_CFA && node->flags & KW_NODE_BP_SAVED)
+		else if (cfa == KW_CFA_BP && bp == KW_BP_CFA)
 			node->kind = KW_NODE_BP;
 		else if (cfa == KW_CFA_SP_DEREF && bp == KW_BP_SAME)
 			node->kind = KW_NODE_DEREF;

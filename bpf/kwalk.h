@@ -170,7 +170,7 @@ struct kw_control {
 enum kw_kind {
 	KW_NODE_NONE = 0,
 	KW_NODE_PLAIN = 1, /* the next return address stands delta bytes on (or by BP) */
-	KW_NODE_BP = 2,	   /* it stands delta bytes on from BP, which is at bp_at */
+	KW_NODE_BP = 2,	   /* it stands delta bytes on from BP */
 	KW_NODE_DEREF = 3, /* it stands delta bytes on from where the word above this one points */
 	KW_NODE_STEP = 4,  /* the next frame is found by the rule, in full */
 	KW_NODE_END = 5,   /* outermost */

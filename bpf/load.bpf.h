@@ -16,7 +16,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 /* typed: the kernel has bpf_rdonly_cast(). Loops ask once, not at each load. */
 static __always_inline __u64 kw_load_by(bool typed, __u64 addr)
 {
-	__u64 value = 0;
+	__u64 value; /* cleared by a read that fails */
 
 	/* pt_regs begins with an unsigned long, hence a load of one 64-bit scalar. */
 	if (typed)

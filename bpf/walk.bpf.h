@@ -9,14 +9,28 @@
 #ifndef KWALK_WALK_H
 #define KWALK_WALK_H
 
-#define KW_UNROLL    4
-#define KW_UNROLL_FP 16
+#define KW_UNROLL    8
+#define KW_UNROLL_FP 32
 
 /*
  * How often the walk may leave and enter those few instructions; then kw_arrive_on() goes to the
  * end. The verifier follows each of these rounds by itself, and that is most of what loading takes.
  */
 #define KW_ROUNDS 16
+
+/*
+ * The compiler is not to take one variable for another, nor to compute again what it has: in these
+ * loops each register is wanted, and each instruction counts.
+ */
+#define kw_move(to, from)  asm volatile("%0 = %1" : "=r"(to) : "r"(from))
+#define kw_advance(to, by) asm volatile("%0 += %1" : "+r"(to) : "r"((__u64)(by)))
+
+/* child = nodes + (node->hint & mask) */
+#define kw_hinted(child, node, nodes, mask)                                                        \
+	asm volatile("%0 = *(u32 *)(%1 + %4)\n\t%0 &= %2\n\t%0 += %3"                              \
+		     : "=&r"(child)                                                                \
+		     : "r"(node), "r"(mask), "r"(nodes),                                           \
+		       "i"(__builtin_offsetof(struct kw_node, hint)))
 
 /*
  * A child that is no PLAIN frame of the image, at slot. KW_STEP_FRAME: *slot is now where the next
@@ -30,7 +44,13 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 	if (child->kind == KW_NODE_USER)
 		return kw_load_by(typed, *slot + child->delta) & 3 ? KW_STEP_END : KW_STEP_ARRIVED;
 	if (child->kind == KW_NODE_BP) {
-		next = kw_load_by(typed, *slot + child->bp_at) + child->delta - 8;
+		bp = w->s.bp;
+		barrier_var(bp); /* verifiers refuse one load by two kinds of pointers */
+		if (child->flags & KW_NODE_BP_SAVED)
+			bp = kw_load_by(typed, *slot + child->bp_at);
+		else if (w->bp_from)
+			bp = kw_load_by(typed, w->bp_from);
+		next = bp + child->delta - 8;
 		if (next - *slot - 1 >= KW_NEAR)
 			return KW_STEP_ARRIVED;
 	} else if (child->kind == KW_NODE_DEREF) {
@@ -87,6 +107,7 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 {
 	const __u64 mask = cfg.node_mask;
 	struct kw_node *node = nodes + (w->node & mask), *child;
+	void *base;
 	__u64 ip, slot = w->s.sp - 8; /* where the next return address stands */
 	volatile __u64 round = 0;     /* in memory: registers are wanted below */
 	__u32 j, at;
@@ -100,18 +121,25 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		slot = w->s.sp - 8;
 	}
 	while (round++ < KW_ROUNDS) {
+		/* Registers of their own for what each frame takes; what look needs may be
+		 * elsewhere. */
+		kw_move(node, node);
+		kw_move(base, nodes);
 #pragma unroll
 		for (j = 0; j < KW_UNROLL; j++) {
 			ip = kw_load_by(typed, slot);
-			child = nodes + (node->hint & mask);
+			kw_hinted(child, node, base, mask);
 			if (child->ip != ip)
 				goto look;
-			node = child;
-			slot += node->delta;
+			kw_move(node, child);
+			kw_advance(slot, node->delta);
 		}
 		continue;
 	look:
 		barrier_var(node); /* nothing for below is to be computed above */
+		barrier_var(slot);
+		w->s.ip = ip;
+		w->s.sp = slot + 8;
 		at = node->other;
 		child = nodes + (at & mask);
 		w->found = 0;
@@ -136,8 +164,6 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		}
 		w->node = (void *)node - nodes;
 		w->s.signal = kw_rule_signal(node->rule);
-		w->s.ip = ip;
-		w->s.sp = slot + 8;
 		w->s.regs = 0;
 		step = kw_arrive_here(w, nodes, &node);
 		if (step != KW_STEP_FRAME) {
@@ -187,6 +213,7 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 	struct kw_node *node = nodes + (w->node & mask), *child;
 	struct list_head *frame, *next;
 	volatile __u64 round = 0;
+	void *base;
 	__u32 j, at;
 
 	if (step != KW_STEP_FRAME) {
@@ -224,16 +251,17 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 				}
 				node = child;
 				frame = kw_frame(typed, w->s.bp);
+				kw_move(base, nodes);
 #pragma unroll
 				for (j = 0; j < KW_UNROLL_FP; j++) {
-					child = nodes + (node->hint & mask);
+					kw_hinted(child, node, base, mask);
 					if (child->ip != kw_return(typed, frame))
 						break;
 					next = kw_saved_bp(typed, frame);
 					if (kw_far(frame, next))
 						break;
-					node = child;
-					frame = next;
+					kw_move(node, child);
+					kw_move(frame, next);
 				}
 				w->s.ip = kw_return(typed, frame);
 				w->s.bp = (__u64)kw_saved_bp(typed, frame);
