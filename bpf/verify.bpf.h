@@ -18,6 +18,7 @@ enum kw_verdict {
 
 #define KW_ANY_END	 1 /* no address */
 #define KW_TRACER_FRAMES 8 /* of the program and its trampoline, which come before FUNC */
+#define KW_SWITCH_FRAMES 8 /* as deep as __switch_to() calls */
 
 struct kw_frames {
 	__u32 nr;
@@ -206,18 +207,32 @@ static __always_inline bool kw_switches(__u64 ip)
 	       ip - cfg.switch_start < cfg.switch_end - cfg.switch_start;
 }
 
+struct kw_looking {
+	struct kw_scratch *sc;
+	__u32 from;
+	bool switches;
+};
+
+static long kw_switches_next(__u32 i, struct kw_looking *looking)
+{
+	looking->switches = kw_switches(looking->sc->walk.frames[(looking->from + i) & 127]);
+	return looking->switches;
+}
+
 /*
  * Between two tasks the stack is the next one's already, and the current task still the one before:
  * the kernel's unwinder looks for its stack, and ends. Only an NMI gets in there. The kernel's last
- * frame, the interrupted one, is in __switch_to(), or called by it.
+ * frame, the interrupted one, is in __switch_to(), or called by it, maybe several calls deep.
  */
-static __always_inline bool kw_ends_between_tasks(const struct kw_scratch *sc, __u32 ours,
-						  __u32 theirs)
+static __always_inline bool kw_ends_between_tasks(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 {
-	__u32 last = ours + sc->kernel.nr - 1 - theirs;
+	struct kw_looking looking = {.sc = sc, .from = ours + sc->kernel.nr - 1 - theirs};
+	__u32 left = sc->walk.nr - looking.from;
 
-	return kw_switches(sc->walk.frames[last & 127]) ||
-	       kw_switches(sc->walk.frames[(last + 1) & 127]);
+	if (looking.from < sc->walk.nr)
+		bpf_loop(left < KW_SWITCH_FRAMES ? left : KW_SWITCH_FRAMES, kw_switches_next,
+			 &looking, 0);
+	return looking.switches;
 }
 
 /* The walk from its frame `ours` on (FUNC's caller), the kernel from `theirs` on. */

@@ -17,6 +17,7 @@ from verified import must_agree, names, verified
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.lab.nmi import inject
 from kwalk.probe.setting import nmi_entry
+from kwalk.report import summary as reports
 
 TRIES = 5  # where an NMI hits is chance: a CPU that spins in user mode has its timer to serve, too
 # What an NMI that nobody asked for leads to: the kernel says so.
@@ -25,6 +26,7 @@ SPIN = {
     "user": "while True: pass",
     "kernel": "import os\nfd = os.open('/dev/zero', os.O_RDONLY)\nb = bytearray(1 << 20)\n"
     "while True: os.readv(fd, [b])",
+    "switch": "import os\nwhile True: os.sched_yield()",
 }
 
 
@@ -35,14 +37,22 @@ def received() -> int:
 
 
 @contextmanager
-def spinning(mode: str) -> Iterator[None]:
-    """Keep CPU 0, the one that gets NMIs, in user or kernel mode."""
-    process = subprocess.Popen(["taskset", "-c", "0", sys.executable, "-c", SPIN[mode]])
+def spinning(mode: str, number: int = 1) -> Iterator[None]:
+    """Keep CPU 0, the one that gets NMIs, in user or kernel mode, or between ``number`` tasks."""
+    command = ["taskset", "-c", "0", sys.executable, "-c", SPIN[mode]]
+    processes = [subprocess.Popen(command) for _ in range(number)]
     try:
         yield
     finally:
-        process.kill()
-        process.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def must_be_traceable() -> None:
+    """Skip the test where the function that NMIs lead to cannot be traced."""
+    if IN_NMI + "\n" not in (TRACING / "available_filter_functions").read_text():
+        pytest.skip(f"this kernel's {IN_NMI} cannot be traced")
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
@@ -60,8 +70,7 @@ def test_walks_that_an_nmi_interrupts(attach: str, redis: None) -> None:
 def test_walks_from_inside_an_nmi(
     mode: str, attach: str, symbols: Kallsyms, frame_pointers: bool
 ) -> None:
-    if IN_NMI + "\n" not in (TRACING / "available_filter_functions").read_text():
-        pytest.skip(f"this kernel's {IN_NMI} cannot be traced")
+    must_be_traceable()
     start, end = nmi_entry(symbols)
     low, high = symbols.address("__entry_text_start"), symbols.address("__entry_text_end")
     in_entry = range(low, high).__contains__
@@ -86,3 +95,31 @@ def test_walks_from_inside_an_nmi(
         if mode in over:
             return
     pytest.fail(f"no NMI came over {mode} code")
+
+
+def test_walks_from_an_nmi_between_two_tasks(frame_pointers: bool) -> None:
+    """In __switch_to() or what it calls: the kernel's unwinder ends there, the walk does not.
+
+    By frame pointers what it calls, having none of its own, does not show.
+    """
+    must_be_traceable()
+    for _ in range(TRIES):
+        with spinning("switch", 3):
+            summary, stacks, symbolizer = verified(
+                IN_NMI, "kprobe", 2000, lambda: inject(10), seconds=30
+            )
+        text = reports.as_text(summary, symbolizer)
+        assert summary.verify
+        assert summary.verify.mismatches == 0, text
+        assert summary.ledger.balance == 0, text
+        deep = any(is_between_tasks(names(stack, symbolizer)) for stack in stacks)
+        if (deep or frame_pointers) and summary.verify.kernel_wrong.get("task_switch"):
+            return
+    pytest.fail("no NMI came between two tasks")
+
+
+def is_between_tasks(functions: list[str]) -> bool:
+    """Whether the NMI of a stack interrupted something that __switch_to() had called."""
+    if not {"exc_nmi", "__switch_to"} <= set(functions):
+        return False
+    return functions.index("__switch_to") - functions.index("exc_nmi") > 2
