@@ -15,7 +15,7 @@ from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.report.paint import plain
-from kwalk.stack import Count
+from kwalk.stack import Count, Frame
 from kwalk.words import counted, plural
 
 SCHEMA = "kwalk.count/1"
@@ -102,19 +102,26 @@ class Folded:
 
     def _lines(self, counts: list[Count]) -> str:
         sums: dict[str, int] = {}
+        known: dict[Frame, str] = {}
         shown, _ = last(counts, self._top)
         for count, calls in zip(shown, whole.calls(shown), strict=True):
-            # What was inlined is marked as other tools do it.
-            names = [
-                function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
-                for frame in count.stack.frames
-            ]
+            names = []
+            for frame in count.stack.frames:
+                if (name := known.get(frame)) is None:
+                    name = known[frame] = self._name(frame)
+                names.append(name)
             names += [TRUNCATED] * count.stack.truncated
-            names += [str(count.group)] if count.group else []
+            names += [_ENDS.sub(_instead, str(count.group))] if count.group else []
             # Spaces are allowed: the last one is before the number.
-            line = ";".join(_ENDS.sub(_instead, name) for name in reversed(names))
+            line = ";".join(reversed(names))
             sums[line] = sums.get(line, 0) + calls
         return "".join(f"{line} {number}\n" for line, number in sums.items())
+
+    @staticmethod
+    def _name(frame: Frame) -> str:
+        # What was inlined is marked as other tools do it.
+        name = function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
+        return _ENDS.sub(_instead, name)
 
 
 # What would end a frame, or a line: whatever Python or another language takes for a line's end.

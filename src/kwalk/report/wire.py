@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import cache
 
 _DOUBLE = struct.Struct("<d")
 # Wire types: a varint, 8 bytes, and a length with so many bytes behind it.
@@ -28,6 +29,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+@cache
 def tag(field: int, kind: int) -> bytes:
     """Return what stands before a field's value."""
     return varint(field << 3 | kind)

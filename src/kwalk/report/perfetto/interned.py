@@ -26,7 +26,7 @@ class Interned:
         self._names: dict[str, int] = {}
         self._files: dict[str, int] = {}
         self._modules: dict[str, int] = {}
-        self._frames: dict[Frame, int] = {}
+        self._frames: dict[Frame, bytes] = {}
         self._stacks: dict[Stack, int] = {}
         self._made: list[bytes] = []
         self.groups: dict[Group, int] = {}
@@ -49,16 +49,18 @@ class Interned:
             if stack.truncated:
                 frames.append(self._frame(Frame(TRUNCATED, 0, "", 0)))
             frames.reverse()  # the outermost comes first
-            self._made.append(message(7, number(1, known), *(number(2, frame) for frame in frames)))
+            self._made.append(message(7, number(1, known), *frames))
         return known
 
-    def _frame(self, frame: Frame) -> int:
+    def _frame(self, frame: Frame) -> bytes:
+        """Return the field by which a stack names one of its frames."""
         known = self._frames.get(frame)
         if known is not None:
             return known
-        known = self._frames[frame] = len(self._frames) + 1
+        index = len(self._frames) + 1
+        known = self._frames[frame] = number(2, index)
         name = function_name(frame, source=False)
-        parts = [number(1, known), number(2, self._names.setdefault(name, len(self._names) + 1))]
+        parts = [number(1, index), number(2, self._names.setdefault(name, len(self._names) + 1))]
         if frame.address:
             module = f"[{frame.module}]" if frame.module else KERNEL
             mapping = self._modules.setdefault(module, len(self._modules) + 1)
