@@ -5,7 +5,7 @@
 Each CPU reads /dev/zero, a byte at a time, in a process of its own. Where nothing is shared between
 CPUs, N of them get through N times as many events. In the lab, on a machine with a core for each:
 
-    kwalk lab run --cpus 2 -- .venv/bin/python benchmarks/scaling.py
+    kwalk lab run --cpus 2 --parallel -- .venv/bin/python benchmarks/scaling.py
 """
 
 from __future__ import annotations

@@ -35,6 +35,20 @@ def test_defaults(seen: list[tuple[Options, list[str]]]) -> None:
     assert (options.kernel, options.memory, options.timeout) == ("debian-13", "2G", None)
     assert options.cpus in (1, 2)
     assert not options.icount
+    assert not options.parallel
+
+
+def test_each_cpu_can_have_a_host_thread(seen: list[tuple[Options, list[str]]]) -> None:
+    assert main(["lab", "run", "--cpus", "4", "--parallel", "--", "true"]) == 7
+    assert (seen[0][0].cpus, seen[0][0].parallel) == (4, True)
+
+
+def test_one_cpu_cannot_run_in_parallel(
+    seen: list[tuple[Options, list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lab", "run", "--icount", "--parallel", "--", "true"]) == 2
+    assert "--icount emulates one CPU" in capsys.readouterr().err
+    assert not seen
 
 
 def test_every_option_arrives(seen: list[tuple[Options, list[str]]]) -> None:

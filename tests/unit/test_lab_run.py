@@ -333,6 +333,11 @@ def test_tcg_uses_threads_and_leaves_mitigations_alone() -> None:
     assert {"panic=-1", "console=ttyS0"} <= set(after(line, "-append").split())
 
 
+def test_a_host_thread_for_each_cpu_on_request() -> None:
+    assert after(words(cpus=2, parallel=True), "-accel") == "tcg,thread=multi"
+    assert after(words(cpus=2, parallel=True, kvm=True), "-accel") == "kvm"
+
+
 def test_monitor_is_a_socket_that_speaks_qmp() -> None:
     line = words()
     assert after(line, "-mon") == "chardev=qmp,mode=control"

@@ -33,6 +33,7 @@ class Options:
     :ivar cpus: Virtual CPUs; one where ``icount`` is set.
     :ivar memory: As QEMU takes it, such as ``2G``.
     :ivar icount: Let the guest's clock count executed instructions (1 ns each).
+    :ivar parallel: Without KVM, emulate each virtual CPU in a host thread of its own.
     :ivar timeout: Seconds that the command may take, None for no limit.
     :ivar out: A folder, writable from the guest at the same path; made if need be.
     :ivar append: More kernel arguments.
@@ -46,6 +47,7 @@ class Options:
     cpus: int = 2
     memory: str = "2G"
     icount: bool = False
+    parallel: bool = False
     timeout: float | None = None
     out: Path | None = None
     append: str = ""
@@ -136,6 +138,7 @@ def _boot(
             cpus=options.cpus,
             memory=options.memory,
             icount=options.icount,
+            parallel=options.parallel,
             kvm=use_kvm,
             append=options.append,
         )

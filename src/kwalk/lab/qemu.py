@@ -28,6 +28,7 @@ class Machine:
     :ivar writable: The tags of ``shares`` that the guest may write to.
     :ivar ports: Each of :data:`SOCKETS` -> connected socket.
     :ivar memory: As QEMU takes it, such as ``2G``.
+    :ivar parallel: Emulate each virtual CPU in a host thread of its own.
     """
 
     image: Path
@@ -38,6 +39,7 @@ class Machine:
     cpus: int = 2
     memory: str = "2G"
     icount: bool = False
+    parallel: bool = False
     kvm: bool = False
     append: str = field(default="")
 
@@ -68,7 +70,7 @@ def command_line(machine: Machine) -> list[str]:
     else:
         # One host thread for all virtual CPUs: with a thread each, a kernel that patches its own
         # code (a probe attached under load) runs into half-written instructions and panics.
-        accel = ["-accel", "tcg,thread=single"]
+        accel = ["-accel", f"tcg,thread={'multi' if machine.parallel else 'single'}"]
     kvm = machine.kvm and not machine.icount
     words = [PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     words += ["-machine", "q35", *accel, "-cpu", "host" if kvm else _TCG_CPU]
