@@ -6,9 +6,6 @@
 #ifndef KWALK_ARRIVE_H
 #define KWALK_ARRIVE_H
 
-/* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
-#define KW_NEAR 16384
-
 static __always_inline __u32 kw_sequence(__u32 source)
 {
 	__u64 root = source == KW_SOURCE_MODULE ? cfg.mod_tree : cfg.bpf_tree;
@@ -25,12 +22,14 @@ static __always_inline bool kw_is_fresh(const struct kw_node *node)
 }
 
 /*
- * FUNC's caller may be code that the kernel lists nowhere, such as a classic BPF filter. By
- * frame pointers the kernel's unwinder never sees this one frame, hence does not end there;
- * a kretprobe's registers it takes as they are.
+ * The first frame may be code that the kernel lists nowhere, such as a classic BPF filter. The
+ * registers of a sample or of a kretprobe the kernel's unwinder takes as they are; by frame
+ * pointers it never sees FUNC's caller, hence does not end there.
  */
 static __always_inline bool kw_unlisted_caller(const struct kw_state *s)
 {
+	if (cfg.place == KW_PLACE_SAMPLE)
+		return true;
 	if (s->ip < KW_KERNEL_TEXT || cfg.place == KW_PLACE_INSIDE)
 		return false;
 	return kw_unwinder() == KW_UNWIND_FP || (cfg.place == KW_PLACE_RETURN && !cfg.fentry);

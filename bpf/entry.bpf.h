@@ -64,7 +64,7 @@ static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *c
 	kw_start_regs(s, regs, ctx->ip, ctx->sp, ctx->bp);
 	if (kw_may_be_hook(s->ip)) { /* the graph tracer had replaced it before the kretprobe */
 		s->ip = kw_recover(s->ip, s->sp - 8);
-		s->stacked = 1;
+		s->stacked = s->ip != ctx->ip;
 		return s->ip ? KW_STEP_ARRIVED : KW_STEP_UNKNOWN;
 	}
 	return KW_STEP_ARRIVED;
@@ -84,10 +84,16 @@ static __always_inline int kw_start_kprobe(struct kw_walk *w, struct pt_regs *ct
 	return kw_start_return(&w->s, ctx, regs);
 }
 
-/* The trampoline calls in FUNC's first bytes; endbr and padding move the place. */
+/* The trampoline is called in FUNC's first bytes; endbr and padding move the place. */
 static __always_inline bool kw_is_entry(__u64 func, __u64 ip)
 {
 	return ip - func <= KW_ENTRY_BYTES;
+}
+
+/* A return address is behind the call. FUNC's own address is another thing, such as a saved BP. */
+static __always_inline bool kw_returns_to_entry(__u64 func, __u64 ip)
+{
+	return kw_is_entry(func + 1, ip);
 }
 
 /*
@@ -101,11 +107,11 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
 {
 	__u64 frame = *(volatile __u64 *)&w->ctx + 8 * bpf_get_func_arg_cnt(ctx), ip;
 
-	if (kw_is_entry(cfg.func, kw_load(frame + 8)))
+	if (cfg.place != KW_PLACE_RETURN && kw_returns_to_entry(cfg.func, kw_load(frame + 8)))
 		return kw_start_entry(w, frame + 16, frame);
 	frame += 8;
 	ip = kw_load(frame + 8);
-	if (kw_is_entry(cfg.func, ip))
+	if (kw_returns_to_entry(cfg.func, ip))
 		return kw_start_entry(w, frame + 16, frame);
 	/*
 	 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that calls FUNC

@@ -9,7 +9,7 @@
  * Let the kernel unwind this event. Returns the node of its stack, 0 if there is none; flags
  * become those of that stack.
  */
-static __always_inline __u32 kw_fall_back(void *ctx, struct kw_scratch *sc, __u32 *flags)
+static __always_inline __u32 kw_fall_back(struct kw_scratch *sc, __u32 *flags)
 {
 	__u64 mark = sc->walk.nr > 1 ? sc->walk.frames[1] : 1;
 	__u32 at;
@@ -44,7 +44,7 @@ static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, 
 	if (!kw_ask_kernel(ctx, sc))
 		return fall_back ? 0 : w->node;
 	if (fall_back)
-		return kw_fall_back(ctx, sc, &w->flags);
+		return kw_fall_back(sc, &w->flags);
 	if (kw_verify(sc) != KW_DIFFERENT)
 		return w->node;
 	w->flags |= KW_EV_DIFFERS;
@@ -54,7 +54,7 @@ static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, 
 	}
 	control.distrust = 1;
 	w->other = w->node;
-	return kw_fall_back(ctx, sc, &w->flags);
+	return kw_fall_back(sc, &w->flags);
 }
 
 /* What remains to be done about a stack but where it is merely counted: its node, or 0. */

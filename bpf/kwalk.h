@@ -170,8 +170,8 @@ struct kw_control {
 enum kw_kind {
 	KW_NODE_NONE = 0,
 	KW_NODE_PLAIN = 1, /* the next return address stands delta bytes on (or by BP) */
-	KW_NODE_BP = 2,	   /* it stands delta bytes on from BP */
-	KW_NODE_DEREF = 3, /* it stands delta bytes on from where the word above this one points */
+	KW_NODE_BP = 2,	   /* it stands right below what is delta bytes on from BP */
+	KW_NODE_DEREF = 3, /* the same, from where the word above this address points */
 	KW_NODE_STEP = 4,  /* the next frame is found by the rule, in full */
 	KW_NODE_END = 5,   /* outermost */
 	KW_NODE_USER = 6,  /* outermost if the code segment, delta bytes on, is a user's; or STEP */
@@ -226,7 +226,7 @@ struct kw_node {
 	};
 	__u8 kind;   /* enum kw_kind */
 	__u8 source; /* enum kw_source */
-	__u8 depth;  /* frames between it and FUNC */
+	__u8 depth;  /* FUNC's caller has 1 */
 	__u8 flags;  /* KW_NODE_* below */
 	__u32 group; /* the GROUP under it that matched last */
 };

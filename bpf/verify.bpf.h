@@ -162,7 +162,7 @@ static long kw_equal_next(__u32 i, struct kw_pair *pair)
 /*
  * Do the kernel's frames from `theirs` on equal the walk's from `ours` on? An address that is
  * excused (0: none) may stand in place of any, and the kernel end there; with KW_ANY_END it may end
- * anywhere. Global, like the next one: the verifier goes through it once.
+ * anywhere. Global: the verifier goes through it once.
  */
 __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 excused)
 {
@@ -269,10 +269,12 @@ static __always_inline int kw_compare_event(struct kw_scratch *sc)
 {
 	__u32 i;
 
-	for (i = 0; i < KW_TRACER_FRAMES; i++)
+	if (sc->walk.nr < 2)
+		return KW_DIFFERENT;
+	for (i = 0; i < KW_TRACER_FRAMES && i < sc->kernel.nr; i++)
 		if (sc->walk.frames[1] == sc->kernel.frames[i])
 			return kw_compare_from(sc, 1, i);
-	for (i = 2; i < KW_TRACER_FRAMES; i++)
+	for (i = 2; i < KW_TRACER_FRAMES && i < sc->walk.nr; i++)
 		if (sc->walk.frames[i] == sc->kernel.frames[0])
 			return kw_compare_from(sc, i, 0);
 	return KW_DIFFERENT;
@@ -292,7 +294,7 @@ __noinline int kw_compare(struct kw_scratch *sc)
 	if (cfg.place >= KW_PLACE_TRACEPOINT)
 		return kw_compare_event(sc);
 	if (sc->walk.flags & KW_EV_JUMPED) { /* the caller follows the trampoline's frame */
-		while (start < KW_TRACER_FRAMES && start < kernel_nr &&
+		while (start < KW_TRACER_FRAMES && start + 1 < kernel_nr &&
 		       sc->walk.frames[1] != sc->kernel.frames[start + 1])
 			start++;
 	} else {

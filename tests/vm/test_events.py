@@ -10,6 +10,7 @@ import os
 import pytest
 from conftest import call, only_on
 from verified import must_agree, names, verified
+from workloads.bpf import busy_filter
 
 from kwalk.capture import Capture
 from kwalk.probe.filters import Filters
@@ -39,6 +40,16 @@ def test_every_sample_is_the_kernels(redis: None) -> None:
     assert {"do_syscall_64", "tcp_sendmsg", "do_idle"} & found
     # An instruction that was interrupted, not one behind a call.
     assert any(symbolizer.frames(stack)[0].offset for stack in stacks)
+
+
+def test_a_sample_in_code_that_is_listed_nowhere_has_its_callers() -> None:
+    with busy_filter() as burst:
+        summary, stacks, symbolizer = verified([], "auto", 2000, burst, frequency=4999)
+    must_agree(summary, symbolizer)
+    nameless = [found for stack in stacks if not (found := names(stack, symbolizer))[0]]
+    assert nameless
+    for found in nameless:
+        assert found[1].startswith("sk_filter_trim_cap"), found
 
 
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])

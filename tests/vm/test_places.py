@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 from itertools import pairwise
 
 import pytest
@@ -28,6 +29,16 @@ def test_at_return(attach: str, redis: None, frame_pointers: bool) -> None:
     assert summary.verify.missing_caller == (summary.verify.checked if unseen else 0)
     for stack in stacks:
         assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
+
+
+def test_at_return_to_a_caller_that_calls_through_bp() -> None:
+    """By ORC the caller's BP is any register: FUNC's own address may be in it."""
+    summary, stacks, symbolizer = verified(
+        "r:hrtimer_wakeup", "fentry", EVENTS // 2, lambda: [time.sleep(1e-4) for _ in range(50)]
+    )
+    must_agree(summary, symbolizer)
+    for stack in stacks:
+        assert names(stack, symbolizer)[:2] == ["hrtimer_wakeup", "__hrtimer_run_queues"]
 
 
 def instructions(function: str, number: int) -> list[int]:

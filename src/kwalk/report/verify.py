@@ -19,8 +19,8 @@ KERNEL_WRONG = {
     "int3_start": "the kernel unwound from the address behind the probe's int3, where another "
     "rule holds",
     "stacked_hooks": "a return address was replaced twice, and the kernel undid it once",
-    "nested_nmi": "an NMI came during another, and the kernel did not find back to what the first "
-    "had interrupted",
+    "nested_nmi": "an NMI came during another (or between two tasks), and the kernel did not find "
+    "back to what the first had interrupted",
     "task_switch": "an NMI came between two tasks, and the kernel did not take the stack, the next "
     "task's already, for that of the current one",
 }

@@ -18,6 +18,8 @@ from workloads.surroundings import SYSCALL, Burst, Surroundings, both, in_module
 _SIZE = 20000  # beyond 16 KiB a datagram gets pages, which a program reads by a helper
 _PLACE = 18000
 _ALL_BYTES = 0x7FFFFFFF
+_LOAD_WORD = struct.pack("HBBI", 0x20, 0, 0, _PLACE)
+_DIVIDE = struct.pack("HBBI", 0x34, 0, 0, 3)
 _SO_ATTACH_FILTER, _SO_ATTACH_BPF = 26, 50
 _SYS_BPF, _PROG_LOAD, _TYPE_SOCKET_FILTER = 321, 5, 1
 
@@ -74,7 +76,20 @@ def filtered() -> Iterator[Burst]:
 @contextlib.contextmanager
 def filtered_classic() -> Iterator[Burst]:
     """Send through a filter of classic BPF: the kernel compiles it, but names it nowhere."""
-    code = struct.pack("HBBI", 0x20, 0, 0, _PLACE) + struct.pack("HBBI", 0x06, 0, 0, _ALL_BYTES)
+    with _filtered_by(_LOAD_WORD) as burst:
+        yield burst
+
+
+@contextlib.contextmanager
+def busy_filter() -> Iterator[Burst]:
+    """Send through one that divides a word of every packet some thousand times."""
+    with _filtered_by(_LOAD_WORD + _DIVIDE * 4000) as burst:
+        yield burst
+
+
+@contextlib.contextmanager
+def _filtered_by(code: bytes) -> Iterator[Burst]:
+    code += struct.pack("HBBI", 0x06, 0, 0, _ALL_BYTES)
     buffer = ctypes.create_string_buffer(code)
     with _datagrams() as (sock, burst):
         value = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
