@@ -7,10 +7,10 @@ import json
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
-from kwalk.ledger import Difference, Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.ledger import Difference, Summary
+from kwalk.recording import typed
 from kwalk.stack import Stack
 
 _U32 = struct.Struct("<I")
@@ -77,24 +77,13 @@ def summary_of(data: dict[str, Any]) -> Summary:
 
     :raises KeyError, TypeError, ValueError: if the data is no summary's.
     """
-    members = _known(data, Summary)
-    members["ledger"] = ledger = Ledger(**_known(data["ledger"], Ledger))
-    counters = (ledger.hits, ledger.recorded, ledger.truncated, ledger.fallback)
-    if not all(isinstance(number, int) for number in (*counters, *ledger.lost.values())):
-        raise ValueError("a count is no number")
-    for name, kind in (("tree", TreeUse), ("sampling", Sampling)):
-        if name in members:
-            members[name] = kind._make(members[name])
-    if "verify" in members:
-        verify = Verify(**_known(members["verify"], Verify))
-        verify.differences = [
-            Difference(*(Stack(tuple(map(int, side))) for side in pair))
-            for pair in data["verify"]["differences"]
+    differences: list[list[list[int]]] = []
+    if "verify" in data:
+        differences = typed.of(list[list[list[int]]], data["verify"]["differences"])
+        data = data | {"verify": data["verify"] | {"differences": []}}
+    summary: Summary = typed.of(Summary, data)
+    if summary.verify:
+        summary.verify.differences = [
+            Difference(*(Stack(tuple(side)) for side in pair)) for pair in differences
         ]
-        members["verify"] = verify
-    return Summary(**members)
-
-
-def _known(data: dict[str, Any], kind: type) -> dict[str, Any]:
-    names: Sequence[str] = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
-    return {name: data[name] for name in names if name in data}
+    return summary

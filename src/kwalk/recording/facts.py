@@ -9,6 +9,36 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kwalk import __version__
+from kwalk.recording import typed
+
+# What is known of them; where several captures were put together, ``merged`` has those of each.
+_KINDS: dict[str, Any] = {
+    "kwalk": str,
+    "command": list[str],
+    "started": str,
+    "host": str,
+    "machine": str,
+    "cpus": int | None,
+    "kernel": str,
+    "kernel_version": str,
+    "unwinder": str,
+    "text": int,
+}
+
+
+def checked(data: Any) -> dict[str, Any]:
+    """Return facts as they were read, those of later versions as they are.
+
+    :raises ValueError: if one is of another type than it should be.
+    """
+    found: dict[str, Any] = typed.of(dict[str, object], data)
+    for name, kind in _KINDS.items():
+        if name in found:
+            typed.of(kind, found[name])
+    if "merged" in found:
+        for part in typed.of(list[object], found["merged"]):
+            checked(part)
+    return found
 
 
 def facts(command: Sequence[str], unwinder: str, text: int) -> dict[str, Any]:

@@ -7,16 +7,19 @@ import json
 import struct
 from array import array
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, BinaryIO
 
 from kwalk.ledger import Summary
 from kwalk.profile import Profile, Timeline, added_up
-from kwalk.recording import codec
+from kwalk.recording import codec, typed
 from kwalk.recording.blocks import MAGIC, Broken, BrokenRecording, Kind, blocks
+from kwalk.recording.facts import checked
 from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
 _NOWHERE = (1 << 32) - 1
+_LARGEST = 1 << 62
 _DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error)
 
 
@@ -73,7 +76,7 @@ class _Reader:
     def take(self, kind: Kind | None, contents: bytes) -> None:
         """Take a block; those of a kind that is not known are passed over."""
         if kind == Kind.BEGIN:
-            self._facts = dict(json.loads(contents))
+            self._facts = checked(json.loads(contents))
         elif kind == Kind.FRAMES:
             self._frames += [_frame(*row) for row in json.loads(contents)]
         elif kind == Kind.NODES:
@@ -84,6 +87,8 @@ class _Reader:
             self._add_keys(*codec.unpack_columns(contents, "III"))
         elif kind == Kind.TICK:
             (seconds,) = codec.SECONDS.unpack_from(contents)
+            if not 0 <= seconds < _LARGEST:
+                raise ValueError("a time that is none")
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
         elif kind == Kind.LEDGER:
@@ -108,15 +113,19 @@ class _Reader:
 
     def _settle(self) -> None:
         """The ledger that follows is one of these rows as well: they are whole."""
+        totals = self._totals.copy()
+        for _, (keys, numbers, *_) in self._pending:
+            for key, number in zip(keys, numbers, strict=True):
+                totals[key] += number
+        if totals and not 0 <= min(totals) <= max(totals) < _LARGEST:
+            raise ValueError("counts below nothing, or beyond all")
+        self._totals = totals
         timeline = self._timeline
         for seconds, (keys, numbers, *calls) in self._pending:
             if seconds > (timeline.ends[-1] if timeline.ends else 0) or (
                 keys and not timeline.ends
             ):
                 timeline.ends.append(seconds)
-            totals = self._totals
-            for key, number in zip(keys, numbers, strict=True):
-                totals[key] += number
             timeline.intervals.extend(array("I", [max(len(timeline.ends) - 1, 0)]) * len(keys))
             timeline.counts.extend(keys)
             timeline.numbers.extend(numbers)
@@ -175,14 +184,13 @@ class _Reader:
         return Stack(addresses, cut, fallback, tuple(frames))
 
 
-def _frame(name: str, offset: int, module: str, address: int) -> Frame:
-    if not isinstance(name, str) or not isinstance(module, str):
-        raise ValueError("a name is no text")
-    return Frame(name, int(offset), module, int(address))
+def _frame(name: object, offset: object, module: object, address: object) -> Frame:
+    numbers = typed.of(int, offset), typed.of(int, address)
+    return Frame(typed.of(str, name), numbers[0], typed.of(str, module), numbers[1])
 
 
-def _group(kind: str, number: int, name: str) -> Group:
-    return Group(str(kind), int(number), str(name))
+def _group(kind: object, number: object, name: object) -> Group:
+    return Group(typed.of(str, kind), typed.of(int, number), typed.of(str, name))
 
 
 def _rows(data: bytes, keys: int) -> list[array[Any]]:
@@ -192,4 +200,7 @@ def _rows(data: bytes, keys: int) -> list[array[Any]]:
     columns = codec.unpack_columns(data, codes)
     if columns[0] and max(columns[0]) >= keys:
         raise ValueError("a row of nothing")
+    for calls in columns[2:]:
+        if calls and not (0 <= min(calls) <= max(calls) < _LARGEST and isfinite(sum(calls))):
+            raise ValueError("calls that are no number of them")
     return columns

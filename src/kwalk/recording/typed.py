@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""What was read from JSON, as the types that it must have: a file can come from anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any
+
+_LEAST, _END = -(1 << 63), 1 << 64
+_LARGEST = 1e18
+
+
+def of(kind: Any, value: Any) -> Any:
+    """Return ``value`` as one of type ``kind``.
+
+    :param kind: int (of 64 bits), float (finite), str, object (anything); lists, dicts with names,
+        unions and named tuples of such; dataclasses, whose members of later versions are left out.
+    :raises ValueError: if it is none.
+    """
+    made = _made(kind, value)
+    if made is _NONE:
+        raise ValueError(f"{value!r:.100} is no {kind}")
+    return made
+
+
+_NONE = object()
+
+
+def _made(kind: Any, value: Any) -> Any:
+    if kind is int:
+        fits = type(value) is int and _LEAST <= value < _END
+        return value if fits else _NONE
+    if kind is float:
+        fits = type(value) in (int, float) and math.isfinite(value) and abs(value) < _LARGEST
+        return float(value) if fits else _NONE
+    if kind is object:
+        return value
+    if kind in (str, bool, type(None)):
+        return value if type(value) is kind else _NONE
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        found = (made for one in inner if (made := _made(one, value)) is not _NONE)
+        return next(found, _NONE)
+    if origin is dict:
+        if not isinstance(value, dict):
+            return _NONE
+        return {name: of(inner[1], one) for name, one in value.items()}
+    if not isinstance(value, list):
+        return _NONE
+    if origin is list:
+        return [of(inner[0], one) for one in value]
+    fields = typing.get_type_hints(kind)  # a named tuple
+    if len(fields) != len(value):
+        return _NONE
+    return kind(*(of(one, part) for one, part in zip(fields.values(), value, strict=True)))
+
+
+def _dataclass(kind: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return _NONE
+    hints = typing.get_type_hints(kind)
+    known = {name: of(hints[name], value[name]) for name in hints if name in value}
+    return kind(**known)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""Recordings of other writers: whole blocks that hold what they should not."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from recorded import BASE, reread, stack, summary
+
+from kwalk.ledger import Difference, Sampling, TreeUse, Verify
+from kwalk.profile import Profile
+from kwalk.recording import typed
+from kwalk.recording.blocks import MAGIC, BrokenRecording, Kind, blocks, pack
+from kwalk.recording.writer import Writer
+from kwalk.report import diff_flame, diff_json, diff_text, diff_tree
+from kwalk.report.diff_compare import compare
+from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.info import as_data, as_text
+from kwalk.stack import Count, Group, Stack
+
+FACTS = {
+    "kwalk": "0.1.0", "command": ["kwalk", "record", "ip_rcv"], "started": "2026-11-25T10:00:00Z",
+    "host": "h", "machine": "x86_64", "cpus": 2, "kernel": "6.12", "kernel_version": "#1",
+    "unwinder": "orc", "text": BASE,
+}  # fmt: skip
+FACTS["merged"] = [dict(FACTS)]
+JSON = (Kind.BEGIN, Kind.FRAMES, Kind.GROUPS, Kind.LEDGER)
+
+
+def whole() -> list[tuple[Kind, bytes]]:
+    """The blocks of a recording that has everything."""
+    counts = [
+        Count(stack("ip_rcv", "a", "main"), 5, Group("pid", 7, "x"), 10.0),
+        Count(stack("ip_rcv", "b@overlay", truncated=True), 2, Group("comm", 0, "y"), 4.0),
+    ]
+    last = summary(counts, recursion=1)
+    last.notes.append("a note")
+    last.ledger.uncounted.append("misses")
+    last.tree, last.sampling = TreeUse(1, 2, 3), Sampling(0.02, 0.01, 2.0)
+    last.verify = Verify(1, 9, 1, 2, {"push": 3}, [Difference(Stack((1, 2)), Stack((1, 3)))])
+    data = bytearray()
+    writer = Writer(data.extend, FACTS)
+    writer.tick([Count(counts[0].stack, 3, counts[0].group, 6.0)], 1.0, last)
+    writer.end(counts, 2.0, last)
+    found = [(kind, contents) for kind, contents in blocks(io.BytesIO(bytes(data[len(MAGIC) :])))]
+    assert all(kind for kind, _ in found)
+    return found  # type: ignore[return-value]
+
+
+WHOLE = whole()
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The ways to all values in JSON, the whole first."""
+    yield path
+    parts = data.items() if isinstance(data, dict) else ()
+    for key, value in enumerate(data) if isinstance(data, list) else parts:
+        yield from leaves(value, (*path, key))
+
+
+def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """The same JSON with another value in one place."""
+    if not path:
+        return value
+    copy = dict(data) if isinstance(data, dict) else list(data)
+    copy[path[0]] = replaced(data[path[0]], path[1:], value)
+    return copy
+
+
+PLACES = [
+    (index, path)
+    for index, (kind, contents) in enumerate(WHOLE)
+    if kind in JSON
+    for path in leaves(json.loads(contents))
+]
+ODD = st.sampled_from(
+    [
+        *(None, True, 0, 1, -1, -5, 10**30, 1 << 64, (1 << 64) - 1, 0.5, -1.5, 1e300),
+        *(float("nan"), float("inf"), "", "0xff", "nonsense", [], [None], [[]], {}, {"x": None}),
+    ]
+)
+TICKS = [index for index, (kind, _) in enumerate(WHOLE) if kind == Kind.TICK]
+DOUBLES = [0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), float("-inf")]
+
+
+def file_of(found: list[tuple[Kind, bytes]]) -> bytes:
+    """The blocks as a file, with their checksums right."""
+    return MAGIC + b"".join(pack(kind, contents) for kind, contents in found)
+
+
+def used(data: bytes) -> Profile | None:
+    """Read it and make everything of it; None where it is refused."""
+    try:
+        profile = reread(data)
+    except BrokenRecording:
+        return None
+    as_text(profile)
+    json.dumps(as_data(profile), allow_nan=False)
+    for name in FORMATS:
+        for piece in renderer(name)(profile, Options()):
+            assert name != "json" or "NaN" not in str(piece)
+    good = reread(file_of(WHOLE))
+    for pair in ((profile, good), (good, profile)):
+        diff = compare(*pair, None, ("before", "after"))
+        for module in (diff_text, diff_tree, diff_flame, diff_json):
+            assert [*module.render(diff, Options(), True)]
+    return profile
+
+
+def test_the_whole_is_read_and_used() -> None:
+    profile = used(file_of(WHOLE))
+    assert profile
+    assert profile.calls == 14
+    assert not any("not whole" in note for note in profile.summary.notes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(PLACES), ODD)
+@example((0, ("text",)), "0xff")
+def test_a_value_of_another_type_gives_a_message_or_a_beginning(
+    place: tuple[int, tuple[Any, ...]], value: Any
+) -> None:
+    index, path = place
+    found = list(WHOLE)
+    kind, contents = found[index]
+    found[index] = kind, json.dumps(replaced(json.loads(contents), path, value)).encode()
+    used(file_of(found))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(TICKS), st.integers(0, 100), st.sampled_from(DOUBLES) | st.integers())
+def test_odd_numbers_in_a_tick_give_a_message_or_a_beginning(
+    index: int, word: int, value: float
+) -> None:
+    found = list(WHOLE)
+    kind, contents = found[index]
+    if isinstance(value, float):
+        new = struct.pack("<d", value)
+    else:
+        new = struct.pack("<Q", value % (1 << 64))
+    # The time, or one of the columns of eight bytes behind a length and keys of four.
+    (rows,) = struct.unpack_from("<I", contents, 8)
+    places = [0, *range(12 + 4 * rows, len(contents) - 7, 8)]
+    at = places[word % len(places)]
+    found[index] = kind, contents[:at] + new + contents[at + 8 :]
+    profile = used(file_of(found))
+    if profile:
+        assert all(count.count >= 0 for count in profile)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (int, True), (int, 1.0), (int, "1"), (int, 1 << 64), (float, float("nan")), (float, None),
+        (float, 1e300), (str, 1), (list[int], {}), (list[int], [1, "2"]), (dict[str, int], []),
+        (dict[str, int], {"a": None}), (int | None, "x"), (TreeUse, [1, 2]), (TreeUse, [1, 2, "3"]),
+        (Verify, []), (Verify, {"every": "1"}),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_type_is_refused(kind: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match=" is no "):
+        typed.of(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "made"),
+    [
+        (int, -1, -1), (float, 1, 1.0), (int | None, None, None), (list[int], [1], [1]),
+        (TreeUse, [1, 2, 3], TreeUse(1, 2, 3)), (object, [None], [None]),
+        (Verify, {"every": 1, "of a later version": 2}, Verify(1)),
+    ],
+)  # fmt: skip
+def test_what_is_of_its_type_is_made(kind: Any, value: Any, made: Any) -> None:
+    assert typed.of(kind, value) == made
