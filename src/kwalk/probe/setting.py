@@ -22,6 +22,7 @@ FACTS_PROGRAM = "kw_facts"
 # Events of each CPU that are compared at the start where kwalk itself chose to walk.
 SELF_CHECK_EVENTS = 64
 PAGE = 4096
+_LOOKS = 5
 STACK_SIZE = 4 * PAGE  # arch/x86/include/asm/page_64_types.h: THREAD_SIZE
 
 
@@ -129,7 +130,10 @@ def _midnight_ns() -> int:
 
     A change of the clock, as to summer time, is not followed.
     """
-    since_epoch = time.time_ns() - time.monotonic_ns()
+    # Of several looks, the one that was least held up between its two clocks.
+    looks = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(_LOOKS)]
+    before, now, after = min(looks, key=lambda look: look[2] - look[0])
+    since_epoch = now - (before + after) // 2
     return (since_epoch + time.localtime().tm_gmtoff * 10**9) % (86_400 * 10**9)
 
 
