@@ -39,7 +39,7 @@ USAGE = 2
 # start, in which everything is made to be kept.
 GARBAGE_EVERY = 100_000
 # Options of kwalk itself.
-OWN = ("-h", "--help", "--version")
+OWN = ("-h", "--help", "-V", "--version")
 # What follows "--" is a command of the user's, for argparse to keep its hands off.
 WITH_WORKLOAD = ("bench", "compare", "count", "record", "stream", "top")
 
@@ -50,10 +50,13 @@ def build_parser(name: str | None) -> Parser:
     :param name: The command that is to be run, or None where only the names are needed.
     """
     parser = Parser(
-        prog="kwalk", description="Show the kernel call stacks that lead to a kernel function."
+        prog="kwalk",
+        usage="kwalk FUNC... [options]\n       kwalk COMMAND [options]",
+        description="Show the kernel call stacks that lead to a kernel function.",
+        epilog="`kwalk ip_rcv` counts until Ctrl-C. `kwalk COMMAND --help` says more of a command.",
     )
-    parser.add_argument("--version", action="version", version=f"kwalk {__version__}")
-    subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
+    parser.add_argument("-V", "--version", action="version", version=f"kwalk {__version__}")
+    subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", required=True, prog="kwalk")
     for command, text in COMMANDS.items():
         sub = subparsers.add_parser(command, help=text, description=text[0].upper() + text[1:])
         if command == name:
@@ -149,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         answer()
     words = spell_out(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:  # a function of that name: kwalk count help
+        words = [*words[1:2], "--help"]
     rest: list[str] = []
     name = named(words)
     taken_for = name if name not in COMMANDS else None

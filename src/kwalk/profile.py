@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 from kwalk.ledger import Summary
 from kwalk.stack import Count, Group, Stack
+from kwalk.words import counted, plural
 
 
 @dataclass
@@ -76,7 +78,7 @@ def kinds_of(counts: Iterable[Count]) -> set[str]:
     return {count.group.kind if count.group else "none" for count in counts}
 
 
-@dataclass
+@dataclass(repr=False)
 class Profile:
     """Stacks with their counts, and how they were captured.
 
@@ -124,11 +126,39 @@ class Profile:
             timeline.numbers + array("q", [left[index] for index in late]),
         )
 
+    def __repr__(self) -> str:
+        calls, stacks = counted(round(self.calls), self.summary.unit), plural(len(self), "stack")
+        return f"<Profile of {self.summary.function}: {calls}, {stacks}, {self.seconds:.1f} s>"
+
     def __add__(self, other: Profile) -> Profile:
         """See ``merging.merge``."""
         from kwalk.merging import merge
 
-        return merge([self, other])
+        return merge([self, other]) if isinstance(other, Profile) else NotImplemented
+
+    def __radd__(self, other: int) -> Profile:
+        """For ``sum()``, which begins with 0."""
+        return self if other == 0 else NotImplemented
+
+    def narrow(
+        self,
+        *,
+        from_caller: str | re.Pattern[str] | None = None,
+        until: str | None = None,
+        group: str | re.Pattern[str] | None = None,
+        apart: bool = True,
+    ) -> Profile:
+        """Return a part of it, as ``kwalk report`` does with the options of these names.
+
+        :param apart: Whether groups stay apart; else each stack has one count.
+        :raises UsageError: if a choice is none.
+        """
+        from kwalk import checks
+        from kwalk.narrowing import narrow
+
+        through = checks.expression("from_caller", from_caller)
+        wanted = checks.expression("group", group)
+        return narrow(self, through, checks.glob("until", until), wanted, apart)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as a recording, as ``kwalk record`` does.

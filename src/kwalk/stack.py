@@ -62,6 +62,8 @@ class Group(NamedTuple):
         name = self.name or NAMELESS
         if self.kind == "pid":
             return f"{name} ({self.number})"
+        if self.kind == "cgroup" and not self.name:
+            return f"cgroup {self.number} {NAMELESS}"
         return f"cpu {self.number}" if self.kind == "cpu" else name
 
     def as_data(self) -> dict[str, int | str]:

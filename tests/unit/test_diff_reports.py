@@ -15,6 +15,7 @@ from recorded import profile, profiles, stack, written
 
 from kwalk.cli import main
 from kwalk.profile import Profile
+from kwalk.recording.files import load
 from kwalk.report import diff_json, diff_text, diff_tree
 from kwalk.report.diff import By, Diff, DiffNode
 from kwalk.report.diff_compare import compare
@@ -150,6 +151,23 @@ def test_all_shows_also_what_chance_explains() -> None:
     assert block in text(CHANGED, every=True)
     assert "tcp_sendmsg" in tree(CHANGED, every=True).split("sys_sendto")[1]
     assert "irq" in tree(CHANGED, every=True, least=0.0)
+
+
+def test_what_is_shown_is_not_said_to_be_left_out() -> None:
+    assert "no more than chance explains (--all shows them)" in text(CHANGED)
+    assert "(--all" not in text(CHANGED, every=True)
+
+
+def test_how_steady_a_rate_is_takes_three_seconds_to_be_told(tmp_path: Path) -> None:
+    def said(before: int, after: int, by: By = By.RATE) -> str:
+        files = recording(tmp_path / "a", before), recording(tmp_path / "b", after)
+        return text(compare(load(files[0]), load(files[1]), by))
+
+    unknown = "how much calls/s vary by themselves cannot be told before"
+    assert f"{unknown}: fewer than 3 seconds" in said(2, 3)
+    assert f"{unknown} and after: fewer" in said(1, 2)
+    assert "vary by themselves" not in said(3, 3)
+    assert "vary by themselves" not in said(1, 1, By.SHARE)
 
 
 def test_top_shows_the_largest_changes_and_counts_the_others() -> None:

@@ -210,3 +210,15 @@ def test_the_command_draws_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture
             main([*command, f"--min={wrong}"])
         assert end.value.code == 2
         assert "is not a percentage from 0 to 100" in capfdbinary.readouterr().err.decode()
+
+
+def test_of_a_deep_tree_each_name_is_to_be_seen() -> None:
+    names = [f"a_long_name_of_function_{n:02}" for n in range(60)]
+    counts = [Count(stack("f", *names[n:]), 10 + n) for n in range(60)]
+    counts += [Count(stack(f"leaf_{n}", *names[n:]), 10 + n) for n in range(60)]
+    found = profile(*counts)
+    pieces = renderer("tree")(found, Options(terminal=True, width=80, least=0.0))
+    lines = "".join(map(str, pieces)).splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in names:
+        assert any(name[:19] in line for line in lines), name

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from copy import deepcopy
 from typing import Any
@@ -206,3 +207,36 @@ def test_what_a_merge_returns_can_be_changed_without_changing_what_it_is_of(numb
 def test_of_nothing_there_is_no_sum() -> None:
     with pytest.raises(UsageError, match="nothing to merge"):
         merge([])
+
+
+def test_a_part_of_a_profile_is_one() -> None:
+    pairs = [(Group("comm", 0, name), number) for name, number in (("x", 2), ("y", 3))]
+    one = profile(*(Count(stack("f", "a", "main"), number, group) for group, number in pairs))
+    part = one.narrow(from_caller="^a$", until="a", group="[xy]", apart=False)
+    assert [(count.count, len(count.stack.frames)) for count in part] == [(5, 2)]
+    assert one.narrow(group="x").summary.ledger.lost == {"other_groups": 3}
+    assert (one.calls, one.summary.ledger.lost) == (5, {})
+    with pytest.raises(UsageError, match="is no regular expression"):
+        one.narrow(group="[")
+
+
+@given(profiles(), st.sampled_from(["a", "b.cold", "nobody"]), st.booleans())
+def test_a_part_and_the_rest_are_the_whole(found: Profile, name: str, apart: bool) -> None:
+    part = found.narrow(from_caller=f"^{re.escape(name)}$", apart=apart)
+    ledger, whole = part.summary.ledger, found.summary.ledger
+    assert ledger.recorded + ledger.lost.get("other_callers", 0) == whole.recorded
+    assert ledger.balance == whole.balance
+    assert sum(count.count for count in part) == ledger.recorded
+    sums = [0] * len(part.counts)
+    for _, index, number in part.timeline.rows():
+        sums[index] += number
+    assert sums == [count.count for count in part]
+    assert all(name in [frame.name for frame in count.stack.frames[1:]] for count in part)
+
+
+def test_profiles_are_summed_and_shown_in_a_line() -> None:
+    one = profile(Count(stack("f", "a"), 2), Count(stack("f", "b"), 3))
+    assert sum([one, one]).calls == 10  # type: ignore[union-attr]
+    assert repr(one) == "<Profile of ip_rcv: 5 calls, 2 stacks, 0.0 s>"
+    with pytest.raises(TypeError, match="unsupported operand"):
+        one + 1  # type: ignore[operator]

@@ -80,7 +80,7 @@ PLACES = [
     if kind in JSON
     for path in leaves(json.loads(contents))
 ]
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(None, True, 0, 1, -1, -5, 10**30, 1 << 64, (1 << 64) - 1, 0.5, -1.5, 1e300),
         *(float("nan"), float("inf"), "", "0xff", "nonsense", [], [None], [[]], {}, {"x": None}),

@@ -66,3 +66,26 @@ def test_info_says_what_a_recording_holds() -> None:
 def test_info_of_stacks_without_groups_speaks_of_none() -> None:
     text = info.as_text(profile(Count(stack("f"), 4), Count(stack("g"), 4)))
     assert "holds     2 stacks, 0.0 s, 0 rows\n" in text
+
+
+@pytest.mark.parametrize(
+    ("started", "wanted"),
+    [
+        ("2026-11-25T16:50:56.123+00:00", "2026-11-25 16:50:56 UTC"),
+        ("2026-11-25T16:50:56", "2026-11-25 16:50:56"),
+        ("2026-11-25T16:50:56+02:00", "2026-11-25 16:50:56 UTC+02:00"),
+        ("some\nday", "some?day"),
+    ],
+)
+def test_the_time_is_told_with_its_zone(started: str, wanted: str) -> None:
+    found = profile(Count(stack("f"), 1))
+    found.facts["started"] = started
+    assert f"started   {wanted}\n" in info.as_text(found)
+
+
+def test_what_was_merged_and_typed_is_told_as_it_was() -> None:
+    one = profile(Count(stack("f"), 1))
+    one.facts |= {"command": ["kwalk", "record", "tcp_*", "--", "sh", "-c", "echo hi; sleep 1"]}
+    assert "command   kwalk record 'tcp_*' -- sh -c 'echo hi; sleep 1'\n" in info.as_text(one)
+    assert "merged" not in info.as_text(one)
+    assert "merged    of 3 recordings\n" in info.as_text(one + one + one)

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recorded import profile, stack, written
 
 from kwalk.cli import main
-from kwalk.stack import Count
+from kwalk.stack import Count, Group
 
 Run = Callable[..., tuple[int, str, str]]
 STACK = stack("ip_rcv", "a", "main")
@@ -85,3 +87,97 @@ def test_nothing_is_told_where_nothing_is_missing(tmp_path: Path, run: Run, form
     words = ["report", str(path), "--format", form]
     assert run(main, *words, "-o", str(tmp_path / "out")) == (0, "", "")
     assert run(main, *words)[2] == ""
+
+
+@pytest.mark.parametrize("command", ["report", "diff"])
+def test_a_dash_is_standard_output(
+    recording: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(recording.parent)
+    words = [command, *["a.rec"] * (1 + (command == "diff"))]
+    code, out, err = run(main, *words, "-o", "-")
+    assert (code, out, err) == run(main, *words)
+    assert out
+    assert os.listdir() == ["a.rec"]
+    with pytest.raises(SystemExit, match="2"):
+        run(main, *words, "-o", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "lack"),
+    [
+        ("--format text --callers", "--callers means nothing for --format text"),
+        ("--format text --title x", "It does for tree, pprof"),
+        ("--format tree --addr", "It does for text, json."),
+        ("--format folded --min 1", "It does for tree."),
+        ("--format svg --no-addr", "--addr means nothing for --format svg"),
+    ],
+)
+def test_options_that_mean_nothing_for_a_format_are_refused(
+    recording: Path, run: Run, words: str, lack: str
+) -> None:
+    code, out, err = run(main, "report", str(recording), *words.split())
+    assert (code, out) == (2, "")
+    assert lack in err
+
+
+def test_folded_lines_can_begin_at_the_traced_function(recording: Path, run: Run) -> None:
+    words = ["report", str(recording), "--format", "folded"]
+    assert run(main, *words)[1] == "main;a;ip_rcv 8\n"
+    assert run(main, *words, "--callers")[1] == "ip_rcv;a;main 8\n"
+
+
+@pytest.mark.parametrize("form", ["folded", "text", "tree"])
+def test_names_of_tasks_do_not_reach_the_terminal_as_they_are(
+    tmp_path: Path, run: Run, form: str
+) -> None:
+    path = tmp_path / "a.rec"
+    profile(Count(STACK, 5, Group("comm", 0, "\x1b[31mred"))).save(path)
+    out = run(main, "report", str(path), "--format", form)[1]
+    assert "?[31mred" in out
+    assert "\x1b" not in out
+
+
+def test_several_recordings_are_added_up(recording: Path, run: Run) -> None:
+    words = [str(recording), str(recording), "--format", "folded"]
+    assert run(main, "report", *words)[1] == "main;a;ip_rcv 16\n"
+
+
+def test_a_part_of_a_recording(tmp_path: Path, run: Run) -> None:
+    path, other = tmp_path / "a.rec", stack("ip_rcv", "b", "main", truncated=True)
+    redis, curl = Group("comm", 0, "redis"), Group("comm", 0, "curl")
+    ticks = [
+        [Count(STACK, 5, redis), Count(other, 1, redis)],
+        [Count(STACK, 8, redis), Count(other, 2, redis), Count(STACK, 4, curl)],
+    ]
+    path.write_bytes(written(ticks))
+
+    def report(*words: str) -> dict[str, Any]:
+        code, out, err = run(main, "report", str(path), "--format", "json", *words)
+        assert (code, err) == (0, "")
+        found: dict[str, Any] = json.loads(out)
+        ledger = found["ledger"]
+        assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values()) == 15
+        assert ledger["recorded"] == sum(stack["count"] for stack in found["stacks"])
+        assert ledger["recorded"] == sum(found["timeline"]["counts"])
+        return found
+
+    def stacks(found: dict[str, Any]) -> list[tuple[str, int, str | None]]:
+        return [
+            (" ".join(frame["name"] for frame in s["frames"]), s["count"], s.get("comm"))
+            for s in found["stacks"]
+        ]
+
+    assert stacks(report("--from-caller", "^a$")) == [
+        ("ip_rcv a main", 4, "curl"), ("ip_rcv a main", 8, "redis")
+    ]  # fmt: skip
+    whole = report("--until", "[ab]", "--no-groups")
+    assert stacks(whole) == [("ip_rcv b", 2, None), ("ip_rcv a", 12, None)]
+    assert whole["ledger"]["truncated"] == 0  # what is left out on purpose is not cut off
+    one = report("--group", "curl")
+    assert stacks(one) == [("ip_rcv a main", 4, "curl")]
+    assert one["ledger"]["lost"] == {"recursion": 1, "other_groups": 10}
+    assert one["timeline"]["counts"] == [0, 4]
+    assert report("--no-groups")["timeline"]["counts"] == [6, 8]
+    assert report("--from-caller", "nobody")["ledger"]["lost"]["other_callers"] == 14
+    assert report()["ledger"]["truncated"] == 2

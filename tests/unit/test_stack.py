@@ -18,7 +18,7 @@ from kwalk.stack import Count, Group
         (Group("comm", 0, ""), "(no name)"),
         (Group("cpu", 0, ""), "cpu 0"),
         (Group("cgroup", 9, "/a"), "/a"),
-        (Group("cgroup", 9, ""), "(no name)"),
+        (Group("cgroup", 9, ""), "cgroup 9 (no name)"),
     ],
 )
 def test_a_group_always_has_a_name_to_be_shown(group: Group, text: str) -> None:

@@ -33,9 +33,12 @@ def test_at_return(attach: str, redis: None, frame_pointers: bool) -> None:
 
 def test_at_return_to_a_caller_that_calls_through_bp() -> None:
     """By ORC the caller's BP is any register: FUNC's own address may be in it."""
-    summary, stacks, symbolizer = verified(
-        "r:hrtimer_wakeup", "fentry", EVENTS // 2, lambda: [time.sleep(1e-4) for _ in range(50)]
-    )
+
+    def sleep() -> None:
+        for _ in range(50):
+            time.sleep(1e-4)
+
+    summary, stacks, symbolizer = verified("r:hrtimer_wakeup", "fentry", EVENTS // 2, sleep)
     must_agree(summary, symbolizer)
     for stack in stacks:
         assert names(stack, symbolizer)[:2] == ["hrtimer_wakeup", "__hrtimer_run_queues"]

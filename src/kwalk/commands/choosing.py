@@ -12,7 +12,7 @@ from typing import cast
 from kwalk import limits
 from kwalk.choices import ATTACHES, METHODS, Choices
 from kwalk.commands import values
-from kwalk.commands.options import Group, option, section, several
+from kwalk.commands.options import SHAPE, Group, option, section, several
 
 TARGET = several(
     option(
@@ -94,19 +94,6 @@ BUDGET = option(
     metavar="P%",
     help="keep what tracing costs, programs and kwalk itself, under this share of the CPU time "
     "that the machine uses, by taking calls at random; those left alone are counted",
-)
-SHAPE = several(
-    option(
-        "--from-caller",
-        type=values.expression,
-        metavar="REGEX",
-        help="only stacks that come through a function whose name this finds",
-    ),
-    option(
-        "--until",
-        metavar="NAME",
-        help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
-    ),
 )
 _ABOUT_FILTERS = (
     "They ask about the task that runs on the CPU when the function is called. In softirqs and "

@@ -46,7 +46,7 @@ class CompareCommand:
             choosing.RING,
             choosing.PROBE,
             choosing.VERIFY,
-            choosing.SHAPE,
+            options.SHAPE,
             choosing.FILTERS,
         )
         choosing.takes_command(parser)

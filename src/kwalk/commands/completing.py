@@ -15,6 +15,7 @@ from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
 
 from kwalk import cli
+from kwalk.commands import values
 from kwalk.kernel import listed
 
 Candidates = Iterable[str] | Mapping[str, str]
@@ -125,7 +126,7 @@ def _completer(action: argparse.Action) -> Callable[..., Candidates] | None:
         return lambda prefix, **_: [*_kernels(), *FilesCompleter()(prefix)]
     if action.metavar == "DIR":
         return DirectoriesCompleter()
-    if action.type in (None, Path) and action.metavar not in _NO_FILES:
+    if action.type in (None, Path, values.output) and action.metavar not in _NO_FILES:
         return FilesCompleter()
     return None
 

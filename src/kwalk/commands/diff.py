@@ -9,12 +9,17 @@ import sys
 from kwalk.commands import options
 from kwalk.commands.options import option
 from kwalk.errors import UsageError
+from kwalk.report.formats import PICTURE, TREE, Format
 
 FORMATS = {
-    "text": ("diff_text", "functions and stacks that changed, the largest change last"),
-    "tree": ("diff_tree", "the merged tree, for a terminal"),
-    "flamegraph": ("diff_flame", "one page of HTML: red where there is more, blue where less"),
-    "json": ("diff_json", "one JSON object: all stacks, both ledgers"),
+    "text": Format(
+        "diff_text", "functions and stacks that changed, the largest change last", ("title",)
+    ),
+    "tree": Format("diff_tree", "the merged tree, for a terminal", TREE),
+    "flamegraph": Format(
+        "diff_flame", "one page of HTML: red where there is more, blue where less", PICTURE
+    ),
+    "json": Format("diff_json", "one JSON object: all stacks, both ledgers"),
 }
 BY = {
     "rate": "calls a second",
@@ -32,7 +37,7 @@ class DiffCommand:
             parser,
             option("before", metavar="BEFORE", help="a recording, or - for standard input"),
             option("after", metavar="AFTER", help="the recording to compare it with"),
-            options.formats(**{name: text for name, (_, text) in FORMATS.items()}),
+            options.formats(**{name: found.what for name, found in FORMATS.items()}),
             options.OUTPUT,
             option(
                 "--by",
@@ -47,14 +52,15 @@ class DiffCommand:
             ),
             options.top("show the N largest changes only"),
             options.TREES,
+            options.NARROWED,
         )
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the difference; where it goes to a file, the warnings go to stderr as well."""
         import importlib
 
-        from kwalk.commands.loading import load
-        from kwalk.commands.writing import look, spare, write_report
+        from kwalk.commands.loading import load_part
+        from kwalk.commands.writing import heeded, look, spare, write_report
         from kwalk.report.diff import By
         from kwalk.report.diff_compare import compare
         from kwalk.report.diff_words import warnings
@@ -63,11 +69,12 @@ class DiffCommand:
             raise UsageError(
                 "both recordings cannot come from standard input", "Give a file for one of them."
             )
+        heeded(args, {name: found.heeds for name, found in FORMATS.items()})
         spare([args.before, args.after], args.output)
-        profiles = load(args.before), load(args.after)
+        profiles = load_part([args.before], args), load_part([args.after], args)
         by = By(args.by) if args.by else None
         diff = compare(*profiles, by, (args.before, args.after))
-        module = importlib.import_module(f"kwalk.report.{FORMATS[args.format][0]}")
+        module = importlib.import_module(f"kwalk.report.{FORMATS[args.format].module}")
         write_report(module.render(diff, look(args, addresses=None), args.all), args.output)
         if args.output is not None:
             for text in warnings(diff):

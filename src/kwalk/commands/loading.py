@@ -3,13 +3,37 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 
 from kwalk.errors import KwalkError
 from kwalk.profile import Profile
 from kwalk.recording import files, reader
 
 _HINT = "Give the name of a file, or send a recording there: kwalk record -o - | kwalk report -."
+
+
+def load_part(names: Sequence[str], args: argparse.Namespace) -> Profile:
+    """Return what is wanted of recordings, added up.
+
+    :param names: As for ``load``, one or more.
+    :param args: Has those of ``options.NARROWED``.
+    :raises KwalkError: as ``load``.
+    """
+    profiles = [load(name) for name in names]
+    if len(profiles) > 1:
+        from kwalk.merging import merge
+
+        profiles = [merge(profiles)]
+    (profile,) = profiles
+    if args.from_caller or args.until or args.group or args.no_groups:
+        from kwalk.checks import glob
+        from kwalk.narrowing import narrow
+
+        until = glob("until", args.until)
+        return narrow(profile, args.from_caller, until, args.group, not args.no_groups)
+    return profile
 
 
 def load(name: str) -> Profile:

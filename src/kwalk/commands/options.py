@@ -75,7 +75,11 @@ ADDRESSES = option(
     help="show the address of each frame (default: in JSON only)",
 )
 OUTPUT = option(
-    "-o", "--output", metavar="OUT", help="write to this file (default: standard output)"
+    "-o",
+    "--output",
+    type=values.output,
+    metavar="OUT",
+    help="write to this file (default, or -: standard output)",
 )
 ONE_RECORDING = option(
     "recording",
@@ -83,6 +87,40 @@ ONE_RECORDING = option(
     default=RECORDING,
     metavar="FILE",
     help="a recording, or - for standard input (default: %(default)s)",
+)
+SHAPE = several(
+    option(
+        "--from-caller",
+        type=values.expression,
+        metavar="REGEX",
+        help="only stacks that come through a function whose name this finds",
+    ),
+    option(
+        "--until",
+        metavar="NAME",
+        help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
+    ),
+)
+RECORDINGS = option(
+    "recordings",
+    nargs="*",
+    default=[RECORDING],
+    metavar="FILE",
+    help=f"recordings, - for standard input; several are added up (default: {RECORDING})",
+)
+NARROWED = several(
+    SHAPE,
+    option(
+        "--group",
+        type=values.expression,
+        metavar="REGEX",
+        help="only groups (of --per) in whose name, as it is shown, this finds something",
+    ),
+    option(
+        "--no-groups",
+        action="store_true",
+        help="add up what was counted apart by --per: each stack once",
+    ),
 )
 TREES = several(
     option(
@@ -97,7 +135,7 @@ TREES = several(
         help="trees: sum up branches with a smaller share of all calls "
         "(default: 0.5; with --top: 0)",
     ),
-    option("--title", default="", metavar="TEXT", help="what stands above pictures"),
+    option("--title", default="", metavar="TEXT", help="what stands above trees and pictures"),
 )
 
 

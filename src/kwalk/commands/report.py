@@ -17,12 +17,13 @@ class ReportCommand:
         """Declare the options."""
         options.add(
             parser,
-            options.ONE_RECORDING,
+            options.RECORDINGS,
             options.formats(**{name: found.what for name, found in FORMATS.items()}),
             options.OUTPUT,
             options.top("show the N hottest stacks only"),
             options.ADDRESSES,
             options.TREES,
+            options.NARROWED,
             options.option(
                 "--lines",
                 metavar="VMLINUX",
@@ -33,23 +34,26 @@ class ReportCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
-        from kwalk.commands.loading import load
-        from kwalk.commands.writing import look, spare, write_report
+        from kwalk.commands.loading import load_part
+        from kwalk.commands.writing import heeded, look, spare, write_report
         from kwalk.report.formats import renderer
         from kwalk.report.summary import warnings
 
-        spare([args.recording, *([args.lines] if args.lines else [])], args.output)
-        profile = load(args.recording)
+        heeded(args, {name: found.heeds for name, found in FORMATS.items()})
+        spare([*args.recordings, *([args.lines] if args.lines else [])], args.output)
+        profile = load_part(args.recordings, args)
+        told = [f"warning: {text}" for text in warnings(profile.summary)]
         if args.lines:
             from kwalk.symbolize.lines import add_lines
 
             profile = add_lines(profile, args.lines)
+            told.append(f"note: {profile.summary.notes[-1]}")
         chosen = FORMATS[args.format]
         body = renderer(args.format)(profile, look(args, args.addr))
         write_report(body, args.output, chosen.binary)
         if args.output is not None or args.format == "folded":
-            for text in warnings(profile.summary):
-                print(f"kwalk: warning: {text}", file=sys.stderr)
+            for text in told:
+                print(f"kwalk: {text}", file=sys.stderr)
         return 0
 
 

@@ -21,6 +21,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def output(text: str) -> str | None:
+    """The path of a file; None is standard output."""
+    if not text:
+        raise argparse.ArgumentTypeError("a file cannot have an empty name")
+    return None if text == "-" else text
+
+
 def within(limit: Limit) -> Callable[[str], int]:
     """Return the type of the numbers that a limit allows."""
 

@@ -7,7 +7,7 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from kwalk.commands import screen
 from kwalk.errors import UsageError
@@ -33,6 +33,23 @@ def look(args: argparse.Namespace, addresses: bool | None) -> Options:
         color=terminal and screen.colors(),
         title=args.title,
     )
+
+
+def heeded(args: argparse.Namespace, heeds: Mapping[str, Collection[str]]) -> None:
+    """See to it that the format makes something of the options given with it.
+
+    :param args: Has ``format``, and those of ``options.TREES``, maybe ``addr``.
+    :param heeds: The options that each format heeds, of callers, min, title, addr.
+    :raises UsageError: if it does not.
+    """
+    given = {"callers": args.callers, "min": args.min is not None, "title": args.title}
+    given["addr"] = getattr(args, "addr", None) is not None
+    for name, is_given in given.items():
+        if is_given and name not in heeds[args.format]:
+            those = ", ".join(each for each, names in heeds.items() if name in names)
+            raise UsageError(
+                f"--{name} means nothing for --format {args.format}", f"It does for {those}."
+            )
 
 
 def spare(inputs: Iterable[str], output: str | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from kwalk.events import Batch, Call
-from kwalk.stack import Count, Group, Stack
+from kwalk.stack import Count, Frame, Group, Stack
 
 Pair = tuple[Stack | None, Stack | None]
 
@@ -32,7 +32,7 @@ class Shape:
         self._through = through
         self._until = until
         self._known: dict[Stack, Stack | None] = {}
-        self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
+        self._shared: dict[tuple[tuple[int, ...], bool, bool, tuple[Frame, ...]], Stack] = {}
         self._calls: dict[Call, Call | None] = {}
         self._pairs: dict[Pair, Pair | None] = {}
 
@@ -59,7 +59,8 @@ class Shape:
     def _cut(self, stack: Stack, end: int | None) -> Stack:
         # What is left out on purpose is not cut off.
         key = stack.addresses[:end], stack.truncated and end is None, stack.fallback
-        return self._shared.setdefault(key, Stack(*key))
+        frames = stack.frames[:end]
+        return self._shared.setdefault((*key, frames), Stack(*key, frames))
 
     def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:
         """Return what is to be seen of two stacks of one event; None if nothing is.

@@ -8,17 +8,52 @@ from datetime import UTC, datetime, timedelta
 
 from kwalk.profile import Profile
 from kwalk.report import summary
+from kwalk.report.paint import plain
+from kwalk.words import plural
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# Facts and what they are called, in the order in which people are told of them.
+NAMES = {
+    "command": "command",
+    "merged": "merged",
+    "started": "started",
+    "host": "host",
+    "machine": "machine",
+    "cpus": "CPUs",
+    "kernel": "kernel",
+    "kernel_version": "",
+    "unwinder": "unwinder",
+    "kwalk": "kwalk",
+}
+
+
+def told(profile: Profile, name: str) -> str:
+    """Return what is known of a fact, one of ``NAMES``, as text; "" where that is nothing."""
+    value = profile.facts.get(name)
+    if name == "merged":
+        return f"of {plural(len(value), 'recording')}" if isinstance(value, list) else ""
+    if name == "started":
+        return _time(str(value)) if value else ""
+    if isinstance(value, list):  # a command line, ready to be given to a shell
+        return plain(shlex.join(map(str, value)))
+    return "" if value is None else plain(str(value))
+
+
+def _time(text: str) -> str:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return plain(text)
+    return f"{time:%Y-%m-%d %H:%M:%S} {time.tzname() or ''}".strip()
 
 
 def lines(profile: Profile) -> list[str]:
     """Return the ledger, hits = recorded + lost first, then what is known of the machine."""
     found = summary.as_text(profile.summary).splitlines()
-    facts = profile.facts
-    for key in ("command", "kernel", "kernel_version", "host", "started", "kwalk"):
-        if value := facts.get(key):
-            text = shlex.join(map(str, value)) if isinstance(value, list) else str(value)
+    for key in ("command", "merged", "kernel", "kernel_version", "host", "started", "kwalk"):
+        if text := told(profile, key):
             found.append(f"{key}: {text}")
     return [line.strip() for line in found]
 

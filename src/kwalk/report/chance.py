@@ -17,6 +17,10 @@ RISK = 0.05
 """How likely it is that of all comparisons of equal loads a single one is called a change."""
 
 
+LEAST_INTERVALS = 3
+"""From how many on their differences say how steady a rate is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """How often something was met.
@@ -72,11 +76,11 @@ def unsteadiness(timeline: Timeline) -> float:
     """Return the standard error of the rate of all calls, as a share of it.
 
     It is estimated from how much the intervals of a recording differ, beyond Poisson; 0 where there
-    are fewer than three.
+    are fewer than ``LEAST_INTERVALS``.
     """
     totals = timeline.totals()
     calls, degrees = sum(totals), len(totals) - 1
-    if degrees < 2 or not calls:
+    if len(totals) < LEAST_INTERVALS or not calls:
         return 0.0
     seconds = timeline.ends[-1]
     starts = [0.0, *timeline.ends]

@@ -85,12 +85,15 @@ class Text:
 class Folded:
     """One line a stack, root first, for flame graph tools: ``a;b;c 42``.
 
+    With ``callers`` the traced function comes first, for graphs that stand on it.
+
     Frames are as in other formats, modules included. Counts are scaled where not every call was
     taken; they are whole numbers, whose sum is that of all calls.
     """
 
-    def __init__(self, top: int | None) -> None:
+    def __init__(self, top: int | None, callers: bool = False) -> None:
         self._top = top
+        self._callers = callers
 
     def interval(self, counts: list[Count], seconds: float) -> str:
         """Return the lines of an interval."""
@@ -111,9 +114,11 @@ class Folded:
                     name = known[frame] = self._name(frame)
                 names.append(name)
             names += [TRUNCATED] * count.stack.truncated
-            names += [_ENDS.sub(_instead, str(count.group))] if count.group else []
+            names += [plain(_ENDS.sub(_instead, str(count.group)))] if count.group else []
+            if not self._callers:
+                names.reverse()
             # Spaces are allowed: the last one is before the number.
-            line = ";".join(reversed(names))
+            line = ";".join(names)
             sums[line] = sums.get(line, 0) + calls
         return "".join(f"{line} {number}\n" for line, number in sums.items())
 
@@ -121,7 +126,7 @@ class Folded:
     def _name(frame: Frame) -> str:
         # What was inlined is marked as other tools do it.
         name = function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
-        return _ENDS.sub(_instead, name)
+        return plain(_ENDS.sub(_instead, name))
 
 
 # What would end a frame, or a line: whatever Python or another language takes for a line's end.

@@ -39,7 +39,9 @@ def _drawn(node: DiffNode) -> FlameNode:
 def _header(diff: Diff, options: Options) -> Header:
     sides = [("before", diff.before), ("after", diff.after)]
     plain = Paint(False)
-    text = words.head(diff, plain) + words.verdict(diff) + "\n" + words.foot(diff, plain)
+    text = (
+        words.head(diff, plain) + words.verdict(diff, every=True) + "\n" + words.foot(diff, plain)
+    )
     return Header(
         title=options.title or f"{diff.after.profile.summary.function}: before and after",
         facts=_facts(*(dict(facts(side.profile)) for _, side in sides)),

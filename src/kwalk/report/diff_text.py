@@ -34,7 +34,7 @@ def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
         yield "stacks, the largest change last\n\n"
     for change in shown:
         yield _stack(change, diff, paint)
-    yield words.verdict(diff)
+    yield words.verdict(diff, every)
     yield words.foot(diff, paint)
 
 

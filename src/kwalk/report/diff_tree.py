@@ -9,7 +9,7 @@ from kwalk.report import diff_words as words
 from kwalk.report.diff import Diff, DiffNode
 from kwalk.report.formats import LEAST, Options
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, plain, shortened
+from kwalk.report.paint import Paint, fitted, plain
 from kwalk.words import plural
 
 
@@ -23,7 +23,7 @@ def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
         yield paint(options.title, "bold") + "\n\n"
     yield words.head(diff, paint) + "\n"
     yield from _Drawing(diff, options, every, paint).lines()
-    yield words.verdict(diff)
+    yield words.verdict(diff, every)
     yield words.foot(diff, paint)
 
 
@@ -73,12 +73,12 @@ class _Drawing:
 
     def _line(self, line: Line[DiffNode]) -> str:
         paint, node = self._paint, line.node
-        lead = paint(line.lead, "dim")
         if node is None:
             before, after = sums(line.hidden)
             stacks = sum(found.stacks for found in line.hidden)
-            text = paint(f"… {plural(stacks, 'more stack')}", "dim")
-            return paint("".join(self._numbers(before, after)), "dim") + lead + text
+            front = "".join(self._numbers(before, after))
+            lead, text = self._fitted(line.lead, f"… {plural(stacks, 'more stack')}", front)
+            return paint(front + lead + text, "dim")
         change = words.moved(node.before, node.total)
         # Most of the change is of stacks that changed by more than chance explains.
         colored = change and node.net / change > 0.5
@@ -87,13 +87,16 @@ class _Drawing:
         if line.above is None or (told, moved) != self._told:
             front = told + (paint(moved, words.style(change)) if colored else moved)
         self._told = told, moved
-        name = plain(node.name)
-        if self._options.terminal:
-            name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
+        lead, name = self._fitted(line.lead, plain(node.name), self._blank)
         kind = words.percentage(node.before, node.total)
         if kind in ("new", "gone"):
             name = paint(name, words.style(change) if colored else "none")
-        return front + lead + name
+        return front + paint(lead, "dim") + name
+
+    def _fitted(self, lead: str, name: str, front: str) -> tuple[str, str]:
+        if not self._options.terminal:
+            return lead, name
+        return fitted(lead, name, self._options.width - len(front))
 
     def _numbers(self, before: float, after: float) -> tuple[str, str]:
         """Return the columns in front of the tree: before and after; what became of it."""

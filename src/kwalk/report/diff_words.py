@@ -82,8 +82,11 @@ def _of_side(label: str, side: Side) -> str:
     )
 
 
-def verdict(diff: Diff) -> str:
-    """Say how many stacks changed, and how many did not beyond chance."""
+def verdict(diff: Diff, every: bool) -> str:
+    """Say how many stacks changed, and how many did not beyond chance.
+
+    :param every: These are shown, too.
+    """
     kinds = {"more": "got more", "less": "less", "new": "new", "gone": "gone"}
     changed = [change.kind for change in diff.stacks if change.certain]
     parts = [f"{changed.count(kind):,} {text}" for kind, text in kinds.items() if kind in changed]
@@ -94,7 +97,7 @@ def verdict(diff: Diff) -> str:
     if len(rest) > same:
         lines.append(
             f"{len(rest) - same:,} {form(len(rest) - same, 'differs', 'differ')} "
-            "by no more than chance explains (--all shows them)"
+            "by no more than chance explains" + " (--all shows them)" * (not every)
         )
     if same:
         lines.append(f"{same:,} {form(same, 'is', 'are')} the same")
@@ -108,11 +111,21 @@ def _certainty(diff: Diff) -> str:
         f"  chance: up to {least:.1f} standard deviations (Poisson, "
         f"{plural(len(diff.stacks), 'comparison')})"
     )
-    sides = {"before": diff.before.unsteady, "after": diff.after.unsteady}
-    known = [f"+-{100 * value:.1f} % {label}" for label, value in sides.items() if value]
+    sides = {"before": diff.before, "after": diff.after}
+    what = "calls/s" if diff.by == By.RATE else "calls"
+    known = [f"+-{100 * s.unsteady:.1f} % {label}" for label, s in sides.items() if s.unsteady]
     if known:
-        what = "calls/s" if diff.by == By.RATE else "calls"
-        text += f";\n  {what} are uncertain by {', '.join(known)} (their seconds differ)"
+        text += f";\n  {what} are uncertain by {', '.join(known)}: they vary from second to second"
+    few = [
+        label
+        for label, s in sides.items()
+        if 0 < len(s.profile.timeline.ends) < chance.LEAST_INTERVALS
+    ]
+    if few and diff.by != By.SHARE:
+        text += (
+            f";\n  how much {what} vary by themselves cannot be told {' and '.join(few)}: fewer "
+            f"than {chance.LEAST_INTERVALS} seconds were recorded, so a change may mean little"
+        )
     return text + "\n"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from kwalk.profile import Profile
-from kwalk.report import calltree, summary
+from kwalk.report import about, calltree, summary
 from kwalk.report.bars import Bar, bars
 from kwalk.report.cut import last
 from kwalk.report.formats import Options
@@ -127,20 +127,20 @@ def header(profile: Profile, options: Options) -> Header:
 
 def facts(profile: Profile) -> list[tuple[str, str]]:
     """Return what is known of a recording, by name."""
-    known, found = profile.facts, profile.summary
-    command = known.get("command")
+    found = profile.summary
     duration = f"{profile.seconds:.1f} s" if profile.seconds else ""
-    about = "about " if any(count.scaled is not None for count in profile) else ""
+    round_ = "about " if any(count.scaled is not None for count in profile) else ""
     rows = [
         ("traced", found.function),
         ("method", f"{found.method} by {found.attach}"),
         ("kernel", found.kernel),
-        ("started", str(known.get("started", ""))[:19].replace("T", " ")),
+        ("merged", about.told(profile, "merged")),
+        ("started", about.told(profile, "started")),
         ("duration", duration),
-        ("recorded", f"{about}{counted(profile.calls, found.unit)}"),
+        ("recorded", f"{round_}{counted(profile.calls, found.unit)}"),
         ("stacks", f"{len({id(count.stack) for count in profile}):,}"),
-        ("CPUs", str(known.get("cpus", ""))),
-        ("command", " ".join(map(str, command)) if isinstance(command, list) else ""),
-        ("kwalk", str(known.get("kwalk", ""))),
+        ("CPUs", about.told(profile, "cpus")),
+        ("command", about.told(profile, "command")),
+        ("kwalk", about.told(profile, "kwalk")),
     ]
     return [(name, text) for name, text in rows if text]

@@ -6,20 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from kwalk.profile import Profile
-from kwalk.report import summary
+from kwalk.report import about, summary
 from kwalk.words import plural
-
-_NAMES = {
-    "command": "command",
-    "started": "started",
-    "host": "host",
-    "machine": "machine",
-    "cpus": "CPUs",
-    "kernel": "kernel",
-    "kernel_version": "",
-    "unwinder": "unwinder",
-    "kwalk": "kwalk",
-}
 
 
 def as_data(profile: Profile) -> dict[str, Any]:
@@ -37,10 +25,8 @@ def as_text(profile: Profile) -> str:
     """Return it as lines for a person."""
     data = as_data(profile)
     lines = []
-    for key, name in _NAMES.items():
-        value = profile.facts.get(key, "")
-        text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-        if text:
+    for key, name in about.NAMES.items():
+        if text := about.told(profile, key):
             lines.append(f"{name:10}{text}")
     rows = plural(data["stacks"], "stack")
     rows += f" in {plural(data['groups'], 'group')}" if data["groups"] else ""

@@ -52,3 +52,17 @@ def plain(text: str) -> str:
 def shortened(text: str, width: int) -> str:
     """Return the text, cut off where it is longer than ``width`` columns, with a mark of that."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+NAME_ROOM = 20
+
+
+def fitted(lead: str, name: str, width: int) -> tuple[str, str]:
+    """Return what leads to a name in a tree, and the name, cut to fit into ``width`` columns.
+
+    Of a deep tree the outer branches are left out, so that some of each name is to be seen.
+    """
+    over = len(lead) + min(len(name), NAME_ROOM) - max(width, 0)
+    if over > 0 and lead:
+        lead = "…" + lead[over + 1 :]
+    return lead, shortened(name, width - len(lead))

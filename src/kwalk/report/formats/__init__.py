@@ -48,24 +48,38 @@ class Options:
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the module in this package that makes it, and what it is, in a few words."""
+    """A format.
+
+    :ivar module: What makes it, in this package.
+    :ivar what: It is, in a few words.
+    :ivar heeds: What it makes of ``Options``, besides ``top``: of callers, min, title, addr.
+    """
 
     module: str
     what: str
+    heeds: tuple[str, ...] = ()
     binary: bool = False
 
 
+PICTURE = ("callers", "title")
+TREE = (*PICTURE, "min")
+
+
 FORMATS = {
-    "text": Format("text", "stacks with their counts, the hottest last"),
-    "tree": Format("tree", "the tree of calls with shares and bars, for a terminal"),
-    "folded": Format("folded", "a line a stack, root first, for flame graph tools"),
-    "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts"),
+    "text": Format("text", "stacks with their counts, the hottest last", ("addr",)),
+    "tree": Format("tree", "the tree of calls with shares and bars, for a terminal", TREE),
+    "folded": Format("folded", "a line a stack, root first, for flame graph tools", ("callers",)),
+    "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts", ("addr",)),
     "csv": Format("csv_", "a table: a row a stack, the hottest first, then the ledger"),
-    "pprof": Format("pprof", "for `go tool pprof`", binary=True),
-    "speedscope": Format("speedscope", "JSON for speedscope.app"),
-    "perfetto": Format("perfetto", "for ui.perfetto.dev: calls and stacks over time", binary=True),
-    "flamegraph": Format("flamegraph", "one page of HTML to search and zoom in, for a browser"),
-    "svg": Format("svg", "a still flame graph, for papers and issues"),
+    "pprof": Format("pprof", "for `go tool pprof`", ("title",), binary=True),
+    "speedscope": Format("speedscope", "JSON for speedscope.app", ("title",)),
+    "perfetto": Format(
+        "perfetto", "for ui.perfetto.dev: calls and stacks over time", ("title",), binary=True
+    ),
+    "flamegraph": Format(
+        "flamegraph", "one page of HTML to search and zoom in, for a browser", PICTURE
+    ),
+    "svg": Format("svg", "a still flame graph, for papers and issues", PICTURE),
 }
 
 

@@ -12,4 +12,4 @@ from kwalk.report.formats import Options
 
 def render(profile: Profile, options: Options) -> Iterator[str]:
     """Yield the lines."""
-    yield Folded(options.top).end(profile)
+    yield Folded(options.top, options.callers).end(profile)

@@ -10,7 +10,7 @@ from kwalk.report import summary
 from kwalk.report.calltree import Node, build
 from kwalk.report.formats import Options
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, bar, plain, shortened
+from kwalk.report.paint import Paint, bar, fitted, plain
 from kwalk.words import counted, plural
 
 BAR = 6
@@ -81,20 +81,22 @@ class _Drawing:
 
     def _line(self, line: Line[Node]) -> str:
         paint, node = self._paint, line.node
-        lead = paint(line.lead, "dim")
         if node is None:
             total = sum(found.total for found in line.hidden)
-            text = f"… {plural(stacks(line.hidden), 'more stack')}"
-            return f"{paint(self._numbers(total, 0), 'dim')}{'':{BAR}} {lead}{paint(text, 'dim')}"
+            lead, text = self._fitted(line.lead, f"… {plural(stacks(line.hidden), 'more stack')}")
+            return f"{paint(self._numbers(total, 0), 'dim')}{'':{BAR}} {paint(lead + text, 'dim')}"
         front = self._blank
         if self._tells(line, node):
             own = node.own if node.children else 0
             front = f"{self._numbers(node.total, own)}{self._bar(node.total)} "
-        name = plain(node.name)
-        if self._options.terminal:
-            name = shortened(name, self._options.width - len(self._blank) - len(line.lead))
+        lead, name = self._fitted(line.lead, plain(node.name))
         traced = line.above is None and not line.lead if self._options.callers else node.own
-        return front + lead + (paint(name, "bold") if traced else name)
+        return front + paint(lead, "dim") + (paint(name, "bold") if traced else name)
+
+    def _fitted(self, lead: str, name: str) -> tuple[str, str]:
+        if not self._options.terminal:
+            return lead, name
+        return fitted(lead, name, self._options.width - len(self._blank))
 
     def _tells(self, line: Line[Node], node: Node) -> bool:
         """Whether the numbers of a line say more than those above it.
