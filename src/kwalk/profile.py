@@ -147,18 +147,21 @@ class Profile:
         until: str | None = None,
         group: str | re.Pattern[str] | None = None,
         apart: bool = True,
+        seconds: tuple[float, float] | None = None,
     ) -> Profile:
         """Return a part of it, as ``kwalk report`` does with the options of these names.
 
         :param apart: Whether groups stay apart; else each stack has one count.
-        :raises UsageError: if a choice is none.
+        :param seconds: From when to when, since the capture began.
+        :raises UsageError: if a choice is none, or there is no such time.
         """
         from kwalk import checks
-        from kwalk.narrowing import narrow
+        from kwalk.narrowing import between, narrow
 
         through = checks.expression("from_caller", from_caller)
         wanted = checks.expression("group", group)
-        return narrow(self, through, checks.glob("until", until), wanted, apart)
+        whole = between(self, *seconds) if seconds else self
+        return narrow(whole, through, checks.glob("until", until), wanted, apart)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as a recording, as ``kwalk record`` does.

@@ -234,6 +234,21 @@ def test_a_part_and_the_rest_are_the_whole(found: Profile, name: str, apart: boo
     assert all(name in [frame.name for frame in count.stack.frames[1:]] for count in part)
 
 
+@given(profiles(), st.integers(1, 3))
+def test_the_parts_of_time_are_the_whole(found: Profile, cut: int) -> None:
+    if cut >= found.seconds:
+        with pytest.raises(UsageError, match="it ends after"):
+            found.narrow(seconds=(cut, 99))
+        return
+    parts = [found.narrow(seconds=time) for time in ((0, cut), (cut, 99))]
+    assert sum(part.summary.ledger.recorded for part in parts) == found.summary.ledger.recorded
+    assert [part.seconds for part in parts] == [cut, found.seconds - cut]
+    assert sum(part.calls for part in parts) == pytest.approx(found.calls)
+    for part in parts:
+        assert part.summary.ledger.balance == found.summary.ledger.balance
+        assert part.summary.ledger.recorded == sum(part.timeline.totals())
+
+
 def test_profiles_are_summed_and_shown_in_a_line() -> None:
     one = profile(Count(stack("f", "a"), 2), Count(stack("f", "b"), 3))
     assert sum([one, one]).calls == 10  # type: ignore[union-attr]

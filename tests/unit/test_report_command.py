@@ -181,3 +181,34 @@ def test_a_part_of_a_recording(tmp_path: Path, run: Run) -> None:
     assert report("--no-groups")["timeline"]["counts"] == [6, 8]
     assert report("--from-caller", "nobody")["ledger"]["lost"]["other_callers"] == 14
     assert report()["ledger"]["truncated"] == 2
+    second = report("--seconds", "1-")
+    assert stacks(second) == [
+        ("ip_rcv b main", 1, "redis"), ("ip_rcv a main", 3, "redis"), ("ip_rcv a main", 4, "curl")
+    ]  # fmt: skip
+    assert second["ledger"]["lost"] == {"recursion": 1, "other_seconds": 6}
+    assert second["timeline"] == {"ends": [1.0], "counts": [8]}
+    assert report("--seconds", "0-0.5")["timeline"]["counts"] == [6]
+    assert report("--seconds", "0.5-1.5", "--group", "curl")["ledger"]["recorded"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--seconds 2-", "it ends after 2.0 seconds"),
+        ("--seconds 5-9", "it ends after 2.0 seconds"),
+    ],
+)
+def test_seconds_that_were_not_recorded(
+    recording: Path, run: Run, words: str, message: str
+) -> None:
+    code, out, err = run(main, "report", str(recording), *words.split())
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_seconds_of_what_has_no_timeline(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "a.rec"
+    profile(Count(STACK, 5)).save(path)
+    code, _, err = run(main, "report", str(path), "--seconds", "0-1")
+    assert code == 2
+    assert "there is no timeline" in err

@@ -63,7 +63,7 @@ def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffff81000110  a+0x10\n"
         "    ... (truncated)\n"
-        "  2 calls, 0.0 %\n"
+        "  2 calls, 0.0 %  (by the kernel's unwinder)\n"
         "\n"
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffff81000110  a+0x10\n"

@@ -27,6 +27,10 @@ def load_part(names: Sequence[str], args: argparse.Namespace) -> Profile:
 
         profiles = [merge(profiles)]
     (profile,) = profiles
+    if args.seconds:
+        from kwalk.narrowing import between
+
+        profile = between(profile, *args.seconds)
     if args.from_caller or args.until or args.group or args.no_groups:
         from kwalk.checks import glob
         from kwalk.narrowing import narrow

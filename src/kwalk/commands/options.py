@@ -109,6 +109,12 @@ RECORDINGS = option(
     help=f"recordings, - for standard input; several are added up (default: {RECORDING})",
 )
 NARROWED = several(
+    option(
+        "--seconds",
+        type=values.span,
+        metavar="A-B",
+        help="only what was counted from second A to second B of the recording; A-: to its end",
+    ),
     SHAPE,
     option(
         "--group",

@@ -14,6 +14,15 @@ from kwalk.limits import Limit
 Type = Callable[[str], object]
 
 
+def span(text: str) -> tuple[float, float]:
+    """Two times in seconds, such as ``10-20``; ``10-`` is from then on."""
+    first, dash, last = text.partition("-")
+    start, end = _number(first), _number(last) if last else math.inf
+    if not dash or not 0 <= start < end:
+        raise argparse.ArgumentTypeError(f"{text!r} are not seconds such as 10-20, or 10-")
+    return start, end
+
+
 def positive_int(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:

@@ -64,6 +64,7 @@ class Text:
         for count in shown:
             share = 100 * count.calls / total if total else 0.0
             who = f"  {plain(str(count.group))}" if count.group else ""
+            who += "  (by the kernel's unwinder)" * count.stack.fallback
             blocks.append(
                 stack_lines(count.stack.frames, count.stack.truncated, self._addresses)
                 + f"  {_calls(self._unit, count)}, {share:.1f} %{who}\n\n"
