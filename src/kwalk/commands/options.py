@@ -49,7 +49,15 @@ def formats(**texts: str) -> Group:
     :param texts: What each is, in a few words, by its name.
     """
     what = "; ".join(f"{name}: {text}" for name, text in texts.items())
-    return option("--format", choices=tuple(texts), default=next(iter(texts)), help=what)
+
+    def add_format(parser: argparse._ActionsContainer) -> None:
+        added = parser.add_argument(
+            "--format", choices=tuple(texts), default=next(iter(texts)), help=what
+        )
+        # For shells that show what each value means.
+        added.completer = lambda **_: texts  # type: ignore[attr-defined]
+
+    return add_format
 
 
 def duration(text: str = "stop after S seconds") -> Group:
