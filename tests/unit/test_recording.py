@@ -169,6 +169,13 @@ def test_a_block_that_unpacks_to_more_than_it_may_takes_no_memory() -> None:
     assert peak < 2.5 * MAX_BYTES
 
 
+def test_a_recording_behind_another_is_told() -> None:
+    one = written(TICKS)
+    profile = reread(one + one)
+    assert rows(profile.counts) == rows(TICKS[-1])
+    assert "another recording follows" in profile.summary.notes[-1]
+
+
 def test_blocks_of_a_later_version_are_passed_over() -> None:
     check_of = pack(Kind.END, b"x")
     later = b"NEWS" + check_of[4:8]

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
+from kwalk.cli import main
 from kwalk.commands import screen
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize(
@@ -26,11 +30,27 @@ def test_colours_are_for_terminals_unless_nobody_wants_them(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: terminal))
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     if value is not None:
         monkeypatch.setenv("NO_COLOR", value)
     assert screen.colors() == wanted
+    monkeypatch.setenv("TERM", "dumb")
+    assert not screen.colors()
 
 
 def test_what_is_drawn_gets_the_columns_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "64")
     assert (screen.width(40), screen.width(80)) == (64, 80)
+    assert screen.whole(40) == 64
+
+
+@pytest.mark.parametrize("command", ["doctor", "lab kernels"])
+def test_lines_are_whole_and_end_with_words_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, run: Run, command: str
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = run(main, *command.split())[1].splitlines()
+    assert lines
+    assert all(line == line.rstrip() for line in lines)
+    # A line that was broken begins below the one that it belongs to.
+    assert not any(line.startswith(" " * 18) for line in lines)

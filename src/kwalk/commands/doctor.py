@@ -32,7 +32,7 @@ class DoctorCommand:
         if args.format == "json":
             write(doctor.as_json(result))
         else:
-            write(doctor.as_text(result, screen.width(60), screen.colors()))
+            write(doctor.as_text(result, screen.whole(60), screen.colors()))
         return 0 if result.method else 1
 
 

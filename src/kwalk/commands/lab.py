@@ -191,16 +191,13 @@ class LabCommand:
 
     def _kernels(self) -> int:
         import io
-        import sys
 
         from rich.console import Console
         from rich.table import Table
 
         from kwalk.commands import screen
 
-        # A reader that is no terminal wants whole lines.
-        width = screen.width(60) if sys.stdout.isatty() else 200
-        console = Console(file=io.StringIO(), width=width)
+        console = Console(file=io.StringIO(), width=screen.whole(60))
         table = Table(box=None, pad_edge=False)
         for title in ("NAME", "VERSION", "UNWINDER", "CACHED", "SOURCE"):
             table.add_column(title, no_wrap=True)
@@ -212,7 +209,8 @@ class LabCommand:
                 facts = ("-", kernels.expected_unwinder(name), "no")
             table.add_row(name, *facts, kernels.source(name))
         console.print(table)
-        write(console.file.getvalue())  # type: ignore[attr-defined]
+        text = str(console.file.getvalue())  # type: ignore[attr-defined]
+        write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
         return 0
 
 

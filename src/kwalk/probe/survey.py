@@ -71,7 +71,11 @@ def survey(function: str | None = None) -> Survey:
     missing = access.missing_capabilities()
     result.add("privileges", not missing, f"lacks {', '.join(missing)}" if missing else "enough")
     mode = access.lockdown()
-    result.add("lockdown", mode != "confidentiality", mode or "unknown: no securityfs, or none")
+    result.add(
+        "lockdown",
+        mode != "confidentiality" if mode else None,
+        mode or "unknown: no securityfs, or none",
+    )
     has_btf = access.BTF.exists()
     result.add("BTF", has_btf, str(access.BTF) if has_btf else "absent (CONFIG_DEBUG_INFO_BTF)")
     result.add("JIT", *_jit())

@@ -64,6 +64,8 @@ def blocks(file: BinaryIO) -> Iterator[tuple[Kind | None, bytes]]:
         if len(head) < _HEAD.size:
             raise Broken("it ends in the middle of a block")
         name, length, check = _HEAD.unpack(head)
+        if head.startswith(MAGIC[: len(head)]):
+            raise Broken("another recording follows; `kwalk report A B` adds up files")
         if length > MAX_BYTES:
             raise Broken("a block's length is damaged")
         packed = _exactly(file.read, length)

@@ -41,7 +41,8 @@ def as_text(result: Survey, width: int, color: bool = False) -> str:
         for reason in result.reasons:
             console.print(f"  {escape(reason)}", soft_wrap=True)
         console.print("  `kwalk lab run -- COMMAND` traces in a virtual machine instead.")
-    return str(console.file.getvalue())  # type: ignore[attr-defined]
+    text = str(console.file.getvalue())  # type: ignore[attr-defined]
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def as_json(result: Survey) -> str:
