@@ -306,6 +306,8 @@ __noinline int kw_compare(struct kw_scratch *sc)
 		return KW_NOT_COMPARED;
 	if (start >= KW_TRACER_FRAMES || start >= kernel_nr)
 		return KW_DIFFERENT;
+	if (sc->walk.flags & KW_EV_JUMPED && start + 1 >= kernel_nr)
+		return KW_DIFFERENT;
 	verdict = kw_compare_from(sc, 1, start + 1);
 	if (verdict == KW_DIFFERENT && kw_unwinder() == KW_UNWIND_ORC &&
 	    cfg.place == KW_PLACE_INSIDE && sc->kernel.frames[0] == cfg.func + 1 &&

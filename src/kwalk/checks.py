@@ -46,6 +46,17 @@ def share(name: str, value: object) -> float:
     return value
 
 
+def span(name: str, value: object) -> tuple[float, float] | None:
+    """Return two times, the earlier first; None of None."""
+    if value is None:
+        return None
+    if isinstance(value, tuple | list) and len(value) == 2:
+        start, end = value
+        if all(isinstance(time, int | float) for time in value) and 0 <= start < end:
+            return float(start), float(end)
+    raise UsageError(f"{name}={value!r} are not two times", f"Give {name}=(10, 20).")
+
+
 def truth(name: str, value: object) -> bool:
     """Return True or False."""
     if not isinstance(value, bool):

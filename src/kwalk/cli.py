@@ -153,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer()
     words = spell_out(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"]:  # a function of that name: kwalk count help
-        words = [*words[1:2], "--help"]
+        words = [*words[1:], "--help"]
+        if words[0] not in (*COMMANDS, "--help"):
+            build_parser(None).error(f"there is no command {words[0]}; see kwalk --help")
     rest: list[str] = []
     name = named(words)
     taken_for = name if name not in COMMANDS else None

@@ -12,14 +12,13 @@ from typing import Any
 from kwalk.errors import UsageError
 from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.profile import Profile, Timeline, kinds_of
-from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.stack import Count, Group, Stack
 from kwalk.words import counted
 
 # What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
 JOIN = " + "
 NOTE = "merged: "
 _DIFFERENCES_KEPT = 8
-_Key = tuple[tuple[object, ...], bool, bool]
 _Row = tuple[Stack, Group | None]
 
 
@@ -48,22 +47,12 @@ def merge(profiles: Sequence[Profile]) -> Profile:
     return merged
 
 
-def _key(stack: Stack) -> _Key:
-    frames: Iterable[object] = map(_frame_key, stack.frames) if stack.frames else stack.addresses
-    return tuple(frames), stack.truncated, stack.fallback
-
-
-def _frame_key(frame: Frame) -> object:
-    # Without a name there is nothing but its address.
-    return frame[:3] if frame.name else frame
-
-
 class _Sums:
     """Counts added up by stack and group, in the order in which they were met."""
 
     def __init__(self, scaled: bool) -> None:
         self._scaled = scaled
-        self._stacks: dict[_Key, Stack] = {}
+        self._stacks: dict[object, Stack] = {}
         self._known: dict[Stack, Stack] = {}
         self._rows: dict[_Row, int] = {}
         self._numbers: list[int] = []
@@ -73,7 +62,7 @@ class _Sums:
         """Add a count; return its row."""
         stack = self._known.get(count.stack)
         if stack is None:
-            stack = self._stacks.setdefault(_key(count.stack), count.stack)
+            stack = self._stacks.setdefault(count.stack.kind, count.stack)
             self._known[count.stack] = stack
         row = self._rows.setdefault((stack, count.group), len(self._rows))
         if row == len(self._numbers):
@@ -198,7 +187,7 @@ def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
     """The fullest, with what was cut short in all of them."""
     if not found:
         return None
-    fullest = max(found, key=lambda tree: tree.used / tree.size)
+    fullest = max(found, key=lambda tree: tree.used / max(tree.size, 1))
     return fullest._replace(full=sum(tree.full for tree in found))
 
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import compress
+from typing import Any
 
 from kwalk.decode.shape import Shape
 from kwalk.errors import UsageError
@@ -52,50 +56,69 @@ def narrow(
 
 
 def between(profile: Profile, start: float, end: float) -> Profile:
-    """Return what was counted in the intervals that lie between two times, even if in part.
+    """Return what was counted in the intervals whose middle lies between two times.
 
+    Times are told anew from when the first of them began; ``facts["seconds"]`` says when that was.
     Where not every call was taken, a stack's calls are shared out by what was taken.
 
     :param start: In seconds since the capture began, as ``end``.
-    :raises UsageError: if it is not known when anything was counted, or there is no such time.
+    :raises UsageError: if no interval is that short, or there is no such time.
     """
     timeline = profile.whole_timeline()
-    starts = [0.0, *timeline.ends[:-1]]
-    if not profile.seconds:
-        raise UsageError(
-            "it is not known when the calls came: there is no timeline",
-            "Recordings of the manual method have one; leave the seconds out for this one.",
-        )
+    begins = [0.0, *timeline.ends[:-1]]
     kept = [
         index
-        for index, (first, last) in enumerate(zip(starts, timeline.ends, strict=True))
-        if last > start and first < end
+        for index, times in enumerate(zip(begins, timeline.ends, strict=True))
+        if start <= sum(times) / 2 < end
     ]
-    if not kept:
-        raise UsageError(
-            f"it ends after {profile.seconds:.1f} seconds", "Give seconds within that time."
-        )
+    if not kept or not profile.seconds:
+        raise _no_interval(begins, timeline.ends, start)
     first, last = kept[0], kept[-1]
-    numbers = [0] * len(profile)
-    rows = [row for row in timeline.rows() if first <= row[0] <= last]
-    for _, index, number in rows:
-        numbers[index] += number
+    wanted_rows = [first <= interval <= last for interval in timeline.intervals]
+    intervals, counts, numbers = (
+        array(column.typecode, compress(column, wanted_rows))
+        for column in (timeline.intervals, timeline.counts, timeline.numbers)
+    )
+    sums = [0] * len(profile)
+    for index, number in zip(counts, numbers, strict=True):
+        sums[index] += number
     ledger = _copy(profile)
     wanted: list[Count | None] = []
-    for count, number in zip(profile, numbers, strict=True):
+    for count, number in zip(profile, sums, strict=True):
         ledger.record(count.stack, number - count.count)
         ledger.lose("other_seconds", count.count - number)
         scaled = count.scaled
         if scaled is not None and count.count:
             scaled *= number / count.count
         wanted.append(replace(count, count=number, scaled=scaled) if number else None)
-    part = Timeline(
-        [end - starts[first] for end in timeline.ends[first : last + 1]],
-        array("I", (interval - first for interval, _, _ in rows)),
-        array("I", (index for _, index, _ in rows)),
-        array("q", (number for _, _, number in rows)),
+    ends = [time - begins[first] for time in timeline.ends[first : last + 1]]
+    intervals = array("I", (interval - first for interval in intervals))
+    part = replace(profile, facts=_facts(profile, begins[first], timeline.ends[last]))
+    return _of(part, wanted, Timeline(ends, intervals, counts, numbers), ledger)
+
+
+def _no_interval(begins: Sequence[float], ends: Sequence[float], start: float) -> UsageError:
+    if not ends or not ends[-1]:
+        return UsageError(
+            "it is not known when the calls came", "Leave the seconds out for this recording."
+        )
+    if start >= ends[-1]:
+        return UsageError(f"it ends after {ends[-1]:.1f} seconds", "Give seconds before that.")
+    within = next(index for index, time in enumerate(ends) if time > start)
+    return UsageError(
+        f"what was counted from second {begins[within]:.1f} to {ends[within]:.1f} is one number",
+        "Give seconds between which its middle lies.",
     )
-    return _of(profile, wanted, part, ledger)
+
+
+def _facts(profile: Profile, first: float, last: float) -> dict[str, Any]:
+    """Return the profile's facts for a part of its time."""
+    facts = dict(profile.facts)
+    facts["seconds"] = f"{first:.1f} to {last:.1f} of {profile.seconds:.1f}"
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        began = datetime.fromisoformat(facts["started"]) + timedelta(seconds=first)
+        facts["started"] = began.isoformat(timespec="milliseconds")
+    return facts
 
 
 def _copy(profile: Profile) -> Ledger:
@@ -114,8 +137,8 @@ def _of(
     found, rows = added_up(count for count in wanted if count)
     order = sorted(range(len(found)), key=lambda row: found[row].calls)
     place = {row: index for index, row in enumerate(order)}
-    row = iter(rows)
-    places = array("I", (place[next(row)] if count else _NOWHERE for count in wanted))
+    left = iter(rows)
+    places = array("I", (place[next(left)] if count else _NOWHERE for count in wanted))
     moved = replace(timeline, counts=array("I", map(places.__getitem__, timeline.counts)))
     return replace(
         profile,

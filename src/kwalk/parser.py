@@ -26,8 +26,8 @@ class Parser(argparse.ArgumentParser):
         What is not known is told by the command that was called, not by ``kwalk`` itself.
         """
         found, unknown = self.parse_known_args(words)
-        if unknown:
-            called = _called(self, found)
+        called = _called(self, found) if unknown else self
+        if unknown and not _take(called, found, unknown):
             called.error(f"unrecognized arguments: {' '.join(unknown)}; see {called.prog} --help")
         return found
 
@@ -68,6 +68,15 @@ class Parser(argparse.ArgumentParser):
             if word in valued:
                 next(rest, None)
         return None
+
+
+def _take(parser: argparse.ArgumentParser, found: argparse.Namespace, words: Sequence[str]) -> bool:
+    """Take words behind an option for files like those before it; return whether they can be."""
+    for action in parser._get_positional_actions():
+        if action.metavar == "FILE" and action.nargs == "*":
+            setattr(found, action.dest, [*getattr(found, action.dest), *words])
+            return not any(word.startswith("-") for word in words)
+    return False
 
 
 def _called(parser: argparse.ArgumentParser, found: argparse.Namespace) -> argparse.ArgumentParser:

@@ -160,8 +160,9 @@ class Profile:
 
         through = checks.expression("from_caller", from_caller)
         wanted = checks.expression("group", group)
-        whole = between(self, *seconds) if seconds else self
-        return narrow(whole, through, checks.glob("until", until), wanted, apart)
+        outermost, apart = checks.glob("until", until), checks.truth("apart", apart)
+        times = checks.span("seconds", seconds)
+        return narrow(between(self, *times) if times else self, through, outermost, wanted, apart)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as a recording, as ``kwalk record`` does.

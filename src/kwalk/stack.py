@@ -41,6 +41,13 @@ class Stack:
     fallback: bool = False
     frames: tuple[Frame, ...] = ()
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What is equal for equal stacks, also those of other boots, whose addresses differ."""
+        # Without a name there is nothing but its address.
+        frames = (frame[:3] if frame.name else frame for frame in self.frames)
+        return (tuple(frames) or self.addresses), self.truncated, self.fallback
+
 
 NAMELESS = "(no name)"
 """What stands for an empty name, which a task may give itself."""

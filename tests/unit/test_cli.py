@@ -86,6 +86,20 @@ def test_help_lists_every_command_and_each_has_its_own(powerless_python: Python)
         assert own.stdout.startswith(f"usage: kwalk {command} ")
 
 
+def test_help_is_a_command_too(powerless_python: Python) -> None:
+    def said(*words: str) -> tuple[int, str]:
+        done = powerless_python("-m", "kwalk", *words)
+        return done.returncode, done.stdout
+
+    assert said("help") == said("--help")
+    assert said("help", "report") == said("report", "--help")
+    assert said("help", "lab", "run") == said("lab", "run", "--help")
+    assert said("-V") == said("--version") == (0, f"kwalk {__version__}\n")
+    done = powerless_python("-m", "kwalk", "help", "nosuch")
+    assert done.returncode == 2
+    assert "there is no command nosuch; see kwalk --help" in done.stderr
+
+
 @pytest.mark.parametrize("argv", [("ip_rcv", "--help"), ("--top=3", "ip_rcv", "--help")])
 def test_help_for_a_function_is_that_of_count(
     powerless_python: Python, argv: tuple[str, ...]

@@ -163,8 +163,8 @@ def test_how_steady_a_rate_is_takes_three_seconds_to_be_told(tmp_path: Path) -> 
         files = recording(tmp_path / "a", before), recording(tmp_path / "b", after)
         return text(compare(load(files[0]), load(files[1]), by))
 
-    unknown = "how much calls/s vary by themselves cannot be told before"
-    assert f"{unknown}: fewer than 3 seconds" in said(2, 3)
+    unknown = "how much calls/s vary by themselves cannot be told\n  (before"
+    assert f"{unknown}: fewer than 3 intervals were recorded)" in said(2, 3)
     assert f"{unknown} and after: fewer" in said(1, 2)
     assert "vary by themselves" not in said(3, 3)
     assert "vary by themselves" not in said(1, 1, By.SHARE)
@@ -443,3 +443,21 @@ def test_what_cannot_be_compared_ends_with_a_message(
     ):
         assert main(["diff", *words]) == code
         assert message in capfdbinary.readouterr().err
+
+
+def test_what_was_left_out_afterwards_makes_no_loss_larger() -> None:
+    found = profile(Count(stack("f", "k"), 50), Count(stack("f", "a"), 9950), ring_full=50)
+    part = found.narrow(from_caller="^k$")
+    assert not any("lost" in text for text in warnings(compare(part, part)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--format flamegraph --top 1", "--format flamegraph --all", "--format json --all"],
+)
+def test_options_that_mean_nothing_for_a_difference_are_refused(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], words: str
+) -> None:
+    one = recording(tmp_path / "a", 3)
+    assert main(["diff", one, one, *words.split()]) == 2
+    assert b" means nothing for --format " in capfdbinary.readouterr().err

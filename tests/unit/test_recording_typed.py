@@ -82,7 +82,7 @@ PLACES = [
 ]
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
-        *(None, True, 0, 1, -1, -5, 10**30, 1 << 64, (1 << 64) - 1, 0.5, -1.5, 1e300),
+        *(None, True, 0, 1, -1, -5, 10**30, 10**400, 1 << 64, (1 << 64) - 1, 0.5, -1.5, 1e300),
         *(float("nan"), float("inf"), "", "0xff", "nonsense", [], [None], [[]], {}, {"x": None}),
     ]
 )
@@ -153,6 +153,20 @@ def test_odd_numbers_in_a_tick_give_a_message_or_a_beginning(
     profile = used(file_of(found))
     if profile:
         assert all(count.count >= 0 for count in profile)
+
+
+def test_what_is_nested_too_deep_is_no_traceback() -> None:
+    kind, contents = WHOLE[-2]
+    deep = b'{"x":' * 5000 + b"1" + b"}" * 5000
+    assert kind == Kind.LEDGER
+    profile = reread(file_of([*WHOLE[:-2], (kind, contents), (kind, deep)]))
+    assert "a block does not fit" in profile.summary.notes[-1]
+
+
+def test_a_tree_without_room_can_be_added_up() -> None:
+    one = reread(file_of(WHOLE))
+    one.summary.tree = TreeUse(0, 0, 0)
+    assert (one + one).summary.tree == TreeUse(0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from recorded import profile, stack, written
 
+import kwalk
 from kwalk.cli import main
-from kwalk.stack import Count, Group
+from kwalk.stack import Count, Frame, Group, Stack
 
 Run = Callable[..., tuple[int, str, str]]
 STACK = stack("ip_rcv", "a", "main")
@@ -139,8 +140,26 @@ def test_names_of_tasks_do_not_reach_the_terminal_as_they_are(
 
 
 def test_several_recordings_are_added_up(recording: Path, run: Run) -> None:
-    words = [str(recording), str(recording), "--format", "folded"]
-    assert run(main, "report", *words)[1] == "main;a;ip_rcv 16\n"
+    words = [str(recording), "--format", "folded"]
+    assert run(main, "report", str(recording), *words)[1] == "main;a;ip_rcv 16\n"
+    assert run(main, "report", *words, str(recording))[1] == "main;a;ip_rcv 16\n"
+    code, out, err = run(main, "report", "-", "-")
+    assert (code, out) == (2, "")
+    assert "several recordings cannot come from standard input" in err
+
+
+def test_stacks_of_several_boots_are_cut_alike(tmp_path: Path, run: Run) -> None:
+    paths = [tmp_path / name for name in ("a.rec", "b.rec")]
+    for boot, path in enumerate(paths):
+        names = ["f", "g", "h", f"x{boot}"]
+        frames = tuple(Frame(name, 0, "", (boot + 1 << 20) + len(name)) for name in names)
+        addresses = tuple(frame.address for frame in frames)
+        profile(Count(Stack(addresses, frames=frames), 5 + boot)).save(path)
+    words = ["report", "--until", "h", "--format", "csv", "-o", "-"]
+    rows = run(main, *words, *map(str, paths))[1].splitlines()
+    assert [row.split(",")[2] for row in rows if row.startswith("stack,")] == ["11"]
+    merged = kwalk.open(paths[0]) + kwalk.open(paths[1])
+    assert [count.count for count in merged.narrow(until="h")] == [11]
 
 
 def test_a_part_of_a_recording(tmp_path: Path, run: Run) -> None:
@@ -187,8 +206,9 @@ def test_a_part_of_a_recording(tmp_path: Path, run: Run) -> None:
     ]  # fmt: skip
     assert second["ledger"]["lost"] == {"recursion": 1, "other_seconds": 6}
     assert second["timeline"] == {"ends": [1.0], "counts": [8]}
-    assert report("--seconds", "0-0.5")["timeline"]["counts"] == [6]
-    assert report("--seconds", "0.5-1.5", "--group", "curl")["ledger"]["recorded"] == 4
+    assert report("--seconds", "0-1")["timeline"]["counts"] == [6]
+    assert report("--seconds", "0.6-9", "--group", "curl")["ledger"]["recorded"] == 4
+    assert second["facts"]["seconds"] == "1.0 to 2.0 of 2.0"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +216,7 @@ def test_a_part_of_a_recording(tmp_path: Path, run: Run) -> None:
     [
         ("--seconds 2-", "it ends after 2.0 seconds"),
         ("--seconds 5-9", "it ends after 2.0 seconds"),
+        ("--seconds 0.6-1.4", "from second 0.0 to 1.0 is one number"),
     ],
 )
 def test_seconds_that_were_not_recorded(
@@ -211,4 +232,4 @@ def test_seconds_of_what_has_no_timeline(tmp_path: Path, run: Run) -> None:
     profile(Count(STACK, 5)).save(path)
     code, _, err = run(main, "report", str(path), "--seconds", "0-1")
     assert code == 2
-    assert "there is no timeline" in err
+    assert "a.rec: it is not known when the calls came" in err

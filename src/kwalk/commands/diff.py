@@ -11,15 +11,16 @@ from kwalk.commands.options import option
 from kwalk.errors import UsageError
 from kwalk.report.formats import PICTURE, TREE, Format
 
+_CUT = ("top", "all")
 FORMATS = {
     "text": Format(
-        "diff_text", "functions and stacks that changed, the largest change last", ("title",)
+        "diff_text", "functions and stacks that changed, the largest change last", ("title", *_CUT)
     ),
-    "tree": Format("diff_tree", "the merged tree, for a terminal", TREE),
+    "tree": Format("diff_tree", "the merged tree, for a terminal", (*TREE, *_CUT)),
     "flamegraph": Format(
         "diff_flame", "one page of HTML: red where there is more, blue where less", PICTURE
     ),
-    "json": Format("diff_json", "one JSON object: all stacks, both ledgers"),
+    "json": Format("diff_json", "one JSON object: all stacks, both ledgers", ("top",)),
 }
 BY = {
     "rate": "calls a second",
@@ -71,7 +72,7 @@ class DiffCommand:
             )
         heeded(args, {name: found.heeds for name, found in FORMATS.items()})
         spare([args.before, args.after], args.output)
-        profiles = load_part([args.before], args), load_part([args.after], args)
+        profiles = load_part(args.before, args), load_part(args.after, args)
         by = By(args.by) if args.by else None
         diff = compare(*profiles, by, (args.before, args.after))
         module = importlib.import_module(f"kwalk.report.{FORMATS[args.format].module}")

@@ -7,30 +7,50 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kwalk.errors import KwalkError
+from kwalk.errors import KwalkError, UsageError
 from kwalk.profile import Profile
 from kwalk.recording import files, reader
 
 _HINT = "Give the name of a file, or send a recording there: kwalk record -o - | kwalk report -."
 
 
-def load_part(names: Sequence[str], args: argparse.Namespace) -> Profile:
-    """Return what is wanted of recordings, added up.
+def load_parts(names: Sequence[str], args: argparse.Namespace) -> Profile:
+    """Return what is wanted of each recording, added up.
 
     :param names: As for ``load``, one or more.
-    :param args: Has those of ``options.NARROWED``.
+    :param args: As for ``load_part``.
     :raises KwalkError: as ``load``.
     """
-    profiles = [load(name) for name in names]
-    if len(profiles) > 1:
-        from kwalk.merging import merge
+    if names.count("-") > 1:
+        raise UsageError(
+            "several recordings cannot come from standard input", "Give files for the others."
+        )
+    profiles = [load_part(name, args) for name in names]
+    if len(profiles) == 1:
+        return profiles[0]
+    from kwalk.merging import merge
 
-        profiles = [merge(profiles)]
-    (profile,) = profiles
+    return merge(profiles)
+
+
+def load_part(name: str, args: argparse.Namespace) -> Profile:
+    """Return what is wanted of a recording.
+
+    :param args: Has those of ``options.NARROWED``, maybe ``lines``.
+    :raises KwalkError: as ``load``.
+    """
+    profile = load(name)
+    if getattr(args, "lines", None):
+        from kwalk.symbolize.lines import add_lines
+
+        profile = add_lines(profile, args.lines)
     if args.seconds:
         from kwalk.narrowing import between
 
-        profile = between(profile, *args.seconds)
+        try:
+            profile = between(profile, *args.seconds)
+        except UsageError as error:
+            raise UsageError(f"{name}: {error.what}", error.hint) from None
     if args.from_caller or args.until or args.group or args.no_groups:
         from kwalk.checks import glob
         from kwalk.narrowing import narrow

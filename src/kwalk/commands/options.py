@@ -121,7 +121,8 @@ NARROWED = several(
         "--seconds",
         type=values.span,
         metavar="A-B",
-        help="only what was counted from second A to second B of the recording; A-: to its end",
+        help="only the intervals, of about a second, whose middle lies between these seconds of a "
+        "recording; A-: to its end",
     ),
     SHAPE,
     option(
@@ -140,7 +141,7 @@ TREES = several(
     option(
         "--callers",
         action="store_true",
-        help="trees and flame graphs: begin at the traced function, its callers below it",
+        help="trees, flame graphs, folded lines: begin at the traced function, callers below it",
     ),
     option(
         "--min",
@@ -149,7 +150,12 @@ TREES = several(
         help="trees: sum up branches with a smaller share of all calls "
         "(default: 0.5; with --top: 0)",
     ),
-    option("--title", default="", metavar="TEXT", help="what stands above trees and pictures"),
+    option(
+        "--title",
+        default="",
+        metavar="TEXT",
+        help="what stands above the report, or before its name",
+    ),
 )
 
 

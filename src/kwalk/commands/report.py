@@ -34,26 +34,22 @@ class ReportCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
-        from kwalk.commands.loading import load_part
+        from kwalk.commands.loading import load_parts
         from kwalk.commands.writing import heeded, look, spare, write_report
         from kwalk.report.formats import renderer
         from kwalk.report.summary import warnings
+        from kwalk.symbolize.lines import NOTE
 
-        heeded(args, {name: found.heeds for name, found in FORMATS.items()})
+        heeded(args, {name: (*found.heeds, "top") for name, found in FORMATS.items()})
         spare([*args.recordings, *([args.lines] if args.lines else [])], args.output)
-        profile = load_part(args.recordings, args)
-        told = [f"warning: {text}" for text in warnings(profile.summary)]
-        if args.lines:
-            from kwalk.symbolize.lines import add_lines
-
-            profile = add_lines(profile, args.lines)
-            told.append(f"note: {profile.summary.notes[-1]}")
+        profile = load_parts(args.recordings, args)
         chosen = FORMATS[args.format]
         body = renderer(args.format)(profile, look(args, args.addr))
         write_report(body, args.output, chosen.binary)
         if args.output is not None or args.format == "folded":
-            for text in told:
-                print(f"kwalk: {text}", file=sys.stderr)
+            for text in warnings(profile.summary):
+                kind = "note" if text.startswith(NOTE) else "warning"
+                print(f"kwalk: {kind}: {text}", file=sys.stderr)
         return 0
 
 

@@ -38,12 +38,13 @@ def look(args: argparse.Namespace, addresses: bool | None) -> Options:
 def heeded(args: argparse.Namespace, heeds: Mapping[str, Collection[str]]) -> None:
     """See to it that the format makes something of the options given with it.
 
-    :param args: Has ``format``, and those of ``options.TREES``, maybe ``addr``.
-    :param heeds: The options that each format heeds, of callers, min, title, addr.
+    :param args: Has ``format``, ``top``, those of ``options.TREES``, maybe ``addr`` and ``all``.
+    :param heeds: Which of these options each format heeds.
     :raises UsageError: if it does not.
     """
     given = {"callers": args.callers, "min": args.min is not None, "title": args.title}
     given["addr"] = getattr(args, "addr", None) is not None
+    given |= {"top": args.top is not None, "all": getattr(args, "all", False)}
     for name, is_given in given.items():
         if is_given and name not in heeds[args.format]:
             those = ", ".join(each for each, names in heeds.items() if name in names)

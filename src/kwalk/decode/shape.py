@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from kwalk.events import Batch, Call
-from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.stack import Count, Group, Stack
 
 Pair = tuple[Stack | None, Stack | None]
 
@@ -32,7 +32,7 @@ class Shape:
         self._through = through
         self._until = until
         self._known: dict[Stack, Stack | None] = {}
-        self._shared: dict[tuple[tuple[int, ...], bool, bool, tuple[Frame, ...]], Stack] = {}
+        self._shared: dict[object, Stack] = {}
         self._calls: dict[Call, Call | None] = {}
         self._pairs: dict[Pair, Pair | None] = {}
 
@@ -58,9 +58,9 @@ class Shape:
 
     def _cut(self, stack: Stack, end: int | None) -> Stack:
         # What is left out on purpose is not cut off.
-        key = stack.addresses[:end], stack.truncated and end is None, stack.fallback
-        frames = stack.frames[:end]
-        return self._shared.setdefault((*key, frames), Stack(*key, frames))
+        truncated = stack.truncated and end is None
+        cut = Stack(stack.addresses[:end], truncated, stack.fallback, stack.frames[:end])
+        return self._shared.setdefault(cut.kind, cut)
 
     def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:
         """Return what is to be seen of two stacks of one event; None if nothing is.

@@ -64,7 +64,7 @@ def blocks(file: BinaryIO) -> Iterator[tuple[Kind | None, bytes]]:
         if len(head) < _HEAD.size:
             raise Broken("it ends in the middle of a block")
         name, length, check = _HEAD.unpack(head)
-        if head.startswith(MAGIC[: len(head)]):
+        if head[:-1] == MAGIC[:-1]:
             raise Broken("another recording follows; `kwalk report A B` adds up files")
         if length > MAX_BYTES:
             raise Broken("a block's length is damaged")

@@ -16,6 +16,7 @@ _KINDS: dict[str, Any] = {
     "kwalk": str,
     "command": list[str],
     "started": str,
+    "seconds": str,
     "host": str,
     "machine": str,
     "cpus": int | None,

@@ -19,8 +19,13 @@ from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
 _NOWHERE = (1 << 32) - 1
-_LARGEST = 1 << 62
-_DAMAGED = (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error)
+_MOST = 1 << 62
+# Of events in an interval: millions of such do not get to _MOST.
+_USUAL = 1 << 40
+_DAMAGED = (
+    *(KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error),
+    *(OverflowError, RecursionError),
+)
 
 
 def read(file: BinaryIO, name: str) -> Profile:
@@ -87,7 +92,7 @@ class _Reader:
             self._add_keys(*codec.unpack_columns(contents, "III"))
         elif kind == Kind.TICK:
             (seconds,) = codec.SECONDS.unpack_from(contents)
-            if not 0 <= seconds < _LARGEST:
+            if not 0 <= seconds < _MOST:
                 raise ValueError("a time that is none")
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
@@ -113,11 +118,13 @@ class _Reader:
 
     def _settle(self) -> None:
         """The ledger that follows is one of these rows as well: they are whole."""
-        totals = self._totals.copy()
+        columns = [rows[1] for _, rows in self._pending if rows[1]]
+        usual = all(0 <= min(numbers) <= max(numbers) < _USUAL for numbers in columns)
+        totals = self._totals if usual else self._totals.copy()
         for _, (keys, numbers, *_) in self._pending:
             for key, number in zip(keys, numbers, strict=True):
                 totals[key] += number
-        if totals and not 0 <= min(totals) <= max(totals) < _LARGEST:
+        if not usual and not 0 <= min(totals) <= max(totals) < _MOST:
             raise ValueError("counts below nothing, or beyond all")
         self._totals = totals
         timeline = self._timeline
@@ -201,6 +208,6 @@ def _rows(data: bytes, keys: int) -> list[array[Any]]:
     if columns[0] and max(columns[0]) >= keys:
         raise ValueError("a row of nothing")
     for calls in columns[2:]:
-        if calls and not (0 <= min(calls) <= max(calls) < _LARGEST and isfinite(sum(calls))):
+        if calls and not (0 <= min(calls) <= max(calls) < _MOST and isfinite(sum(calls))):
             raise ValueError("calls that are no number of them")
     return columns

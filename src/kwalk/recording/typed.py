@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from typing import Any
@@ -19,6 +18,7 @@ def of(kind: Any, value: Any) -> Any:
     :param kind: int (of 64 bits), float (finite), str, object (anything); lists, dicts with names,
         unions and named tuples of such; dataclasses, whose members of later versions are left out.
     :raises ValueError: if it is none.
+    :raises TypeError: if a dataclass lacks a member.
     """
     made = _made(kind, value)
     if made is _NONE:
@@ -34,7 +34,8 @@ def _made(kind: Any, value: Any) -> Any:
         fits = type(value) is int and _LEAST <= value < _END
         return value if fits else _NONE
     if kind is float:
-        fits = type(value) in (int, float) and math.isfinite(value) and abs(value) < _LARGEST
+        # Of what is no number at all, nothing is true.
+        fits = type(value) in (int, float) and abs(value) < _LARGEST
         return float(value) if fits else _NONE
     if kind is object:
         return value

@@ -19,6 +19,7 @@ NAMES = {
     "command": "command",
     "merged": "merged",
     "started": "started",
+    "seconds": "seconds",
     "host": "host",
     "machine": "machine",
     "cpus": "CPUs",
@@ -52,7 +53,16 @@ def _time(text: str) -> str:
 def lines(profile: Profile) -> list[str]:
     """Return the ledger, hits = recorded + lost first, then what is known of the machine."""
     found = summary.as_text(profile.summary).splitlines()
-    for key in ("command", "merged", "kernel", "kernel_version", "host", "started", "kwalk"):
+    for key in (
+        "command",
+        "merged",
+        "kernel",
+        "kernel_version",
+        "host",
+        "started",
+        "seconds",
+        "kwalk",
+    ):
         if text := told(profile, key):
             found.append(f"{key}: {text}")
     return [line.strip() for line in found]

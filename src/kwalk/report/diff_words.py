@@ -123,8 +123,8 @@ def _certainty(diff: Diff) -> str:
     ]
     if few and diff.by != By.SHARE:
         text += (
-            f";\n  how much {what} vary by themselves cannot be told {' and '.join(few)}: fewer "
-            f"than {chance.LEAST_INTERVALS} seconds were recorded, so a change may mean little"
+            f";\n  a change may mean little: how much {what} vary by themselves cannot be told\n"
+            f"  ({' and '.join(few)}: fewer than {chance.LEAST_INTERVALS} intervals were recorded)"
         )
     return text + "\n"
 
@@ -170,7 +170,8 @@ def warnings(diff: Diff) -> list[str]:
 def _lost(label: str, side: Side) -> Iterable[str]:
     ledger = side.profile.summary.ledger
     _, lost = ledger.split(summary.UNWANTED)
-    wanted = ledger.recorded + lost
+    # What was left out of a recording afterwards could have been lost as well.
+    wanted = ledger.recorded + lost + sum(ledger.lost.get(cause, 0) for cause in summary.LEFT_OUT)
     if wanted and lost > _LOST * wanted:
         what = f"{100 * lost / wanted:.1f} % of the {side.profile.summary.unit} {label}"
         yield f"{what} were lost, so their stacks are missing"

@@ -136,6 +136,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
         ("kernel", found.kernel),
         ("merged", about.told(profile, "merged")),
         ("started", about.told(profile, "started")),
+        ("seconds", about.told(profile, "seconds")),
         ("duration", duration),
         ("recorded", f"{round_}{counted(profile.calls, found.unit)}"),
         ("stacks", f"{len({id(count.stack) for count in profile}):,}"),

@@ -88,13 +88,13 @@ def verify_data(verify: Verify) -> dict[str, Any]:
 
 
 # Calls that were not wanted: somebody else's, too many, or after the last one.
+# By what a recording was narrowed down to.
+LEFT_OUT = ("other_callers", "other_groups", "other_seconds")
 UNWANTED = {
+    *LEFT_OUT,
     "after_snapshot",
     "filtered",
     "not_taken",
-    "other_callers",
-    "other_groups",
-    "other_seconds",
     "past_count",
     "sampled_out",
     "user_mode",

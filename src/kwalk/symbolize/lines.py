@@ -18,6 +18,9 @@ TEXT = "_text"
 # Where the kernel's tree begins, in the path of a file that every kernel has code of.
 _TREE = re.compile(r"(.*?/|)arch/[^/]+/(?:entry|kernel|mm|lib)/")
 
+# What the note begins with that tells how many addresses have lines.
+NOTE = "source lines: "
+
 
 def add_lines(profile: Profile, path: str) -> Profile:
     """Return the profile with the source of each frame that debug information knows.
@@ -64,7 +67,7 @@ def add_lines(profile: Profile, path: str) -> Profile:
             stacks[count.stack] = _with_lines(count.stack, rows, names, shift, called)
     known = sum(any(place.source for place in row) for row in rows.values())
     addresses = form(len(wanted), "address", "addresses")
-    note = f"source lines: of {known:,} of {len(wanted):,} {addresses} in the kernel, from {path}"
+    note = f"{NOTE}of {known:,} of {len(wanted):,} {addresses} in the kernel, from {path}"
     return replace(
         profile,
         counts=[replace(count, stack=stacks[count.stack]) for count in profile],
