@@ -45,8 +45,14 @@ def test_every_sample_is_the_kernels(redis: None) -> None:
 def test_a_sample_in_code_that_is_listed_nowhere_has_its_callers() -> None:
     with busy_filter() as burst:
         summary, stacks, symbolizer = verified([], "auto", 2000, burst, frequency=4999)
-    must_agree(summary, symbolizer)
-    nameless = [found for stack in stacks if not (found := names(stack, symbolizer))[0]]
+    # In the filter's first instructions BP is still what its caller has in it.
+    must_agree(summary, symbolizer, 0.01)
+    assert not any(names(stack, symbolizer)[0] for stack in stacks if stack.fallback)
+    nameless = [
+        found
+        for stack in stacks
+        if not (found := names(stack, symbolizer))[0] and not stack.fallback
+    ]
     assert nameless
     for found in nameless:
         assert found[1].startswith("sk_filter_trim_cap"), found
