@@ -141,10 +141,17 @@ def _instead(found: re.Match[str]) -> str:
 def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> dict[str, Any]:
     """Return counts as JSON-ready data: ``stacks``, and what ``top`` left out of them."""
     shown, left = last(counts, top)
-    data: dict[str, Any] = {"stacks": [_stack_data(count, addresses) for count in shown]}
-    if left:
-        data["left_out"] = {"stacks": len(left)} | _numbers(*left)
-    return data
+    stacks = [
+        stack_data(count)
+        | {"frames": [frame_data(frame, addresses) for frame in count.stack.frames]}
+        for count in shown
+    ]
+    return {"stacks": stacks} | left_out(left)
+
+
+def left_out(counts: Sequence[Count]) -> dict[str, Any]:
+    """Return what is told of counts that are not shown; nothing of none."""
+    return {"left_out": {"stacks": len(counts)} | _numbers(*counts)} if counts else {}
 
 
 def _numbers(*counts: Count) -> dict[str, float]:
@@ -154,13 +161,12 @@ def _numbers(*counts: Count) -> dict[str, float]:
     return data
 
 
-def _stack_data(count: Count, addresses: bool) -> dict[str, Any]:
-    stack = count.stack
+def stack_data(count: Count) -> dict[str, Any]:
+    """Return a count as JSON-ready data, without its frames."""
     data: dict[str, Any] = _numbers(count)
     if count.group:
         data |= count.group.as_data()
-    frames = [frame_data(frame, addresses) for frame in stack.frames]
-    return data | {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
+    return data | {"truncated": count.stack.truncated, "fallback": count.stack.fallback}
 
 
 class Json:

@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from kwalk.profile import Profile
-from kwalk.report.count import SCHEMA, stacks_data
+from kwalk.report.count import SCHEMA, left_out, stack_data
+from kwalk.report.cut import last
 from kwalk.report.formats import Options
+from kwalk.report.frame import frame_data
 from kwalk.report.spread import spread
 from kwalk.report.summary import as_data
+from kwalk.stack import Count, Frame
+
+# Stacks that are joined before they are handed on.
+_STACKS = 1024
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:
@@ -19,11 +26,32 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
     ``timeline`` has how many calls were taken in each interval, as ``counts``, and how many calls
     there were, as ``scaled``, where not every call was taken.
     """
-    data = as_data(profile.summary, SCHEMA)
-    data |= stacks_data(profile.counts, options.addresses is not False, options.top)
+    shown, left = last(profile.counts, options.top)
+    yield _text(as_data(profile.summary, SCHEMA))[:-1] + ',"stacks":['
+    yield from _stacks(shown, options.addresses is not False)
+    rest = left_out(left)
     timeline = profile.whole_timeline()
-    data["timeline"] = {"ends": timeline.ends, "counts": timeline.totals()}
+    rest["timeline"] = {"ends": timeline.ends, "counts": timeline.totals()}
     if timeline.ends and any(count.scaled is not None for count in profile):
-        data["timeline"]["scaled"] = spread(profile).totals()
-    data["facts"] = profile.facts
-    yield json.dumps(data, separators=(",", ":")) + "\n"
+        rest["timeline"]["scaled"] = spread(profile).totals()
+    rest["facts"] = profile.facts
+    yield "]," + _text(rest)[1:] + "\n"
+
+
+def _stacks(counts: Sequence[Count], addresses: bool) -> Iterator[str]:
+    """Yield the stacks, commas between; of a million frames, few differ."""
+    known: dict[Frame, str] = {}
+    for start in range(0, len(counts), _STACKS):
+        texts = []
+        for count in counts[start : start + _STACKS]:
+            frames = []
+            for frame in count.stack.frames:
+                if (text := known.get(frame)) is None:
+                    text = known[frame] = _text(frame_data(frame, addresses))
+                frames.append(text)
+            texts.append(f'{_text(stack_data(count))[:-1]},"frames":[{",".join(frames)}]}}')
+        yield "," * bool(start) + ",".join(texts)
+
+
+def _text(data: dict[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"))
