@@ -75,7 +75,7 @@ def main() -> None:
     """Measure and print."""
     every = sorted(os.sched_getaffinity(0))
     if len(every) < 2:
-        sys.exit("this machine has one CPU: nothing to compare (kwalk lab run --cpus 2)")
+        sys.exit("this machine has one CPU: nothing to compare (kwalk lab run --cpus 2 --parallel)")
     print(f"calls of {FUNCTION} per second on {os.uname().release}:")
     for name, measure in (
         ("not traced", rates),

@@ -62,7 +62,7 @@ class _Sums:
         """Add a count; return its row."""
         stack = self._known.get(count.stack)
         if stack is None:
-            stack = self._stacks.setdefault(count.stack.kind, count.stack)
+            stack = self._stacks.setdefault(count.stack.key, count.stack)
             self._known[count.stack] = stack
         row = self._rows.setdefault((stack, count.group), len(self._rows))
         if row == len(self._numbers):

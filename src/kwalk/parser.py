@@ -72,10 +72,12 @@ class Parser(argparse.ArgumentParser):
 
 def _take(parser: argparse.ArgumentParser, found: argparse.Namespace, words: Sequence[str]) -> bool:
     """Take words behind an option for files like those before it; return whether they can be."""
+    if any(word.startswith("-") for word in words):
+        return False
     for action in parser._get_positional_actions():
         if action.metavar == "FILE" and action.nargs == "*":
             setattr(found, action.dest, [*getattr(found, action.dest), *words])
-            return not any(word.startswith("-") for word in words)
+            return True
     return False
 
 

@@ -42,10 +42,10 @@ class Stack:
     frames: tuple[Frame, ...] = ()
 
     @property
-    def kind(self) -> tuple[object, ...]:
+    def key(self) -> tuple[object, ...]:
         """What is equal for equal stacks, also those of other boots, whose addresses differ."""
         # Without a name there is nothing but its address.
-        frames = (frame[:3] if frame.name else frame for frame in self.frames)
+        frames = (frame[:3] + frame[4:] if frame.name else frame for frame in self.frames)
         return (tuple(frames) or self.addresses), self.truncated, self.fallback
 
 

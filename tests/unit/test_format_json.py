@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from converted import exact, report
 from hypothesis import given
 from recorded import BASE, FACTS, profile, profiles, reread, stack, written
@@ -49,3 +50,14 @@ def test_addresses_are_there_unless_they_are_not_wanted() -> None:
     assert parsed(found, addresses=None) == parsed(found, addresses=True) == parsed(found)
     (frame,) = parsed(found, addresses=False)["stacks"][0]["frames"]
     assert frame == {"name": "a", "offset": 0, "module": ""}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])
+def test_stacks_that_are_handed_on_in_parts_are_one_list(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("kwalk.report.formats.json_._STACKS", 2)
+    found = profile(*(Count(stack("f", f"a{index}"), index + 1) for index in range(number)))
+    stacks = parsed(found)["stacks"]
+    assert [len(each["frames"]) for each in stacks] == [2] * number
+    assert [each["count"] for each in stacks] == list(range(1, number + 1))

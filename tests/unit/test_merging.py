@@ -209,6 +209,16 @@ def test_of_nothing_there_is_no_sum() -> None:
         merge([])
 
 
+def test_stacks_of_other_lines_stay_apart_when_they_are_cut() -> None:
+    inner, outer = frame("f"), frame("h")
+    paths = [
+        (inner, frame("g")._replace(source=source, inlined=True), outer)
+        for source in ("a:1", "a:2")
+    ]
+    counts = [Count(Stack((1, 2, 3), frames=path), 5) for path in paths]
+    assert [count.count for count in profile(*counts).narrow(until="g")] == [5, 5]
+
+
 def test_a_part_of_a_profile_is_one() -> None:
     pairs = [(Group("comm", 0, name), number) for name, number in (("x", 2), ("y", 3))]
     one = profile(*(Count(stack("f", "a", "main"), number, group) for group, number in pairs))

@@ -449,6 +449,28 @@ def test_the_time_of_day_is_that_of_the_local_clock(
     assert found == expected or since % 10**9 > 900_000_000  # which the next second came after
 
 
+def test_a_look_at_two_clocks_that_is_held_up_is_not_the_one_that_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, held_up = [1_000], iter([0, 5_000_000, 0, 7_000_000, 0, 3_000_000, 0, 0, 0, 4_000_000])
+
+    def monotonic_ns() -> int:
+        now[0] += 10 + next(held_up, 0)
+        return now[0]
+
+    whole = 100_000 * 10**9
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        monkeypatch.setattr(time, "monotonic_ns", monotonic_ns)
+        monkeypatch.setattr(time, "time_ns", lambda: whole + now[0])
+        found = config()["midnight_ns"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert abs(found - whole % (86_400 * 10**9)) < 100
+
+
 def test_a_clock_that_was_never_set_is_no_negative_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "EST5")
     time.tzset()

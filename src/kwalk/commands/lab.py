@@ -196,6 +196,7 @@ class LabCommand:
         from rich.table import Table
 
         from kwalk.commands import screen
+        from kwalk.report.paint import trimmed
 
         console = Console(file=io.StringIO(), width=screen.whole(60))
         table = Table(box=None, pad_edge=False)
@@ -209,8 +210,7 @@ class LabCommand:
                 facts = ("-", kernels.expected_unwinder(name), "no")
             table.add_row(name, *facts, kernels.source(name))
         console.print(table)
-        text = str(console.file.getvalue())  # type: ignore[attr-defined]
-        write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+        write(trimmed(console.file.getvalue()))  # type: ignore[attr-defined]
         return 0
 
 

@@ -38,7 +38,6 @@ class ReportCommand:
         from kwalk.commands.writing import heeded, look, spare, write_report
         from kwalk.report.formats import renderer
         from kwalk.report.summary import warnings
-        from kwalk.symbolize.lines import NOTE
 
         heeded(args, {name: (*found.heeds, "top") for name, found in FORMATS.items()})
         spare([*args.recordings, *([args.lines] if args.lines else [])], args.output)
@@ -47,6 +46,8 @@ class ReportCommand:
         body = renderer(args.format)(profile, look(args, args.addr))
         write_report(body, args.output, chosen.binary)
         if args.output is not None or args.format == "folded":
+            from kwalk.symbolize.lines import NOTE
+
             for text in warnings(profile.summary):
                 kind = "note" if text.startswith(NOTE) else "warning"
                 print(f"kwalk: {kind}: {text}", file=sys.stderr)

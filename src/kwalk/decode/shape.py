@@ -60,7 +60,7 @@ class Shape:
         # What is left out on purpose is not cut off.
         truncated = stack.truncated and end is None
         cut = Stack(stack.addresses[:end], truncated, stack.fallback, stack.frames[:end])
-        return self._shared.setdefault(cut.kind, cut)
+        return self._shared.setdefault(cut.key, cut)
 
     def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:
         """Return what is to be seen of two stacks of one event; None if nothing is.

@@ -8,6 +8,7 @@ import io
 import json
 
 from kwalk.probe.survey import Survey
+from kwalk.report.paint import trimmed
 
 _MARKS = {True: "[green]ok[/]", False: "[red]no[/]", None: ""}
 
@@ -41,8 +42,7 @@ def as_text(result: Survey, width: int, color: bool = False) -> str:
         for reason in result.reasons:
             console.print(f"  {escape(reason)}", soft_wrap=True)
         console.print("  `kwalk lab run -- COMMAND` traces in a virtual machine instead.")
-    text = str(console.file.getvalue())  # type: ignore[attr-defined]
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return trimmed(console.file.getvalue())  # type: ignore[attr-defined]
 
 
 def as_json(result: Survey) -> str:

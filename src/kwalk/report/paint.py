@@ -54,6 +54,11 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
+def trimmed(text: str) -> str:
+    """Return the text without blanks at the ends of its lines, as rich leaves them."""
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
 NAME_ROOM = 20
 
 

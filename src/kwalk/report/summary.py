@@ -87,9 +87,9 @@ def verify_data(verify: Verify) -> dict[str, Any]:
     }
 
 
-# Calls that were not wanted: somebody else's, too many, or after the last one.
-# By what a recording was narrowed down to.
+# Of what is not wanted, what a recording was narrowed by.
 LEFT_OUT = ("other_callers", "other_groups", "other_seconds")
+# Calls that were not wanted: somebody else's, too many, or after the last one.
 UNWANTED = {
     *LEFT_OUT,
     "after_snapshot",

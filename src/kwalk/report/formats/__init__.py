@@ -50,7 +50,7 @@ class Options:
 class Format:
     """A format.
 
-    :ivar module: What makes it, in this package.
+    :ivar module: What makes it.
     :ivar what: It is, in a few words.
     :ivar heeds: What it makes of ``Options``, besides ``top``: of callers, min, title, addr.
     """
