@@ -85,8 +85,7 @@ def run(
         running.kill()
     lines = [json.loads(line) for line in out[0].splitlines()]
     ledger = lines[-1]["ledger"]
-    lost = {cause: number for cause, number in ledger["lost"].items() if number}
-    lost.pop("sampled_out", None)
+    lost = ledger["lost"]
     taken = read(lines)
     if lost or taken.total() != ledger["recorded"]:
         raise SystemExit(f"{taken.total():,} of {ledger['recorded']:,} shown, lost: {lost}")

@@ -61,12 +61,12 @@ class Trace(Live):
 
     def _profile(self, capture: Capture) -> Profile:
         counts = capture.counts()
-        seconds = self._seconds if self._stopped else time.monotonic() - self._started
+        seconds = capture.seconds
         summary = self._summary_of(capture)
         if not self._stopped:
             # Calls go on while the stacks are read. What came since is not of this snapshot.
             ledger = summary.ledger
-            ledger.hits = max(ledger.hits, ledger.recorded + sum(ledger.lost.values()))
+            ledger.hits = max(ledger.hits, ledger.recorded + sum(ledger.causes.values()))
             ledger.lose("after_snapshot", ledger.balance)
         told = capture.facts([self._call])
         return Profile(counts, summary, _one_interval(counts, seconds), told)

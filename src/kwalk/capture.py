@@ -64,6 +64,16 @@ class Capture:
         return self
 
     @property
+    def started(self) -> float:
+        """When the probe was attached: seconds of CLOCK_MONOTONIC."""
+        return self.probe.attached
+
+    @property
+    def seconds(self) -> float:
+        """How long hits have been counted, until the probe was detached."""
+        return self._reading.seconds
+
+    @property
     def unit(self) -> str:
         """What is counted: calls, or samples, or what happens at a tracepoint."""
         return self.probe.selection.unit

@@ -3,19 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kwalk.stack import Stack
 
+# Causes by which a recording is narrowed.
+NARROWED = ("other_callers", "other_groups", "other_seconds")
+# Causes for which the user asked: filters, sampling, or enough had been printed.
+NOT_WANTED = frozenset(
+    (
+        *NARROWED,
+        "after_snapshot",
+        "filtered",
+        "not_taken",
+        "past_count",
+        "sampled_out",
+        "user_mode",
+    )
+)
+
 
 @dataclass
 class Ledger:
-    """Where every hit went: ``hits == recorded + sum(lost.values())``.
+    """Where every hit went: ``hits == recorded + not wanted + lost``.
 
-    ``truncated`` and ``fallback`` are parts of ``recorded``. ``uncounted`` names what this
-    kernel loses without counting it, one sentence each.
+    :ivar recorded: Hits with a stack. ``truncated`` and ``fallback`` are parts of it.
+    :ivar lost: Hits that should have yielded a stack and did not, by cause.
+    :ivar not_wanted: Hits left out because the user asked for it, by cause (``NOT_WANTED``).
+    :ivar uncounted: What this kernel loses without counting it, one sentence each.
     """
 
     hits: int = 0
@@ -24,6 +41,7 @@ class Ledger:
     truncated: int = 0
     fallback: int = 0
     uncounted: list[str] = field(default_factory=list)
+    not_wanted: dict[str, int] = field(default_factory=dict)
 
     def record(self, stack: Stack, number: int) -> None:
         """Add ``number`` hits with this stack."""
@@ -32,19 +50,29 @@ class Ledger:
         self.fallback += number * stack.fallback
 
     def lose(self, cause: str, number: int) -> None:
-        """Add ``number`` hits lost to ``cause``."""
+        """Add ``number`` hits without a stack: to ``not_wanted`` or ``lost``, as ``cause`` says."""
         if number:
-            self.lost[cause] = self.lost.get(cause, 0) + number
+            causes = self.not_wanted if cause in NOT_WANTED else self.lost
+            causes[cause] = causes.get(cause, 0) + number
 
-    def split(self, unwanted: Collection[str]) -> tuple[int, int]:
-        """Return how many hits went to causes that are ``unwanted``, and how many to the others."""
-        first = sum(number for cause, number in self.lost.items() if cause in unwanted)
-        return first, sum(self.lost.values()) - first
+    @property
+    def causes(self) -> dict[str, int]:
+        """Hits without a stack by cause, both ``not_wanted`` and ``lost``."""
+        return self.not_wanted | self.lost
 
     @property
     def balance(self) -> int:
-        """Hits that neither ``recorded`` nor ``lost`` explains; 0 unless kwalk has a bug."""
-        return self.hits - self.recorded - sum(self.lost.values())
+        """Hits that nothing else here explains; 0 unless kwalk has a bug."""
+        return self.hits - self.recorded - sum(self.causes.values())
+
+    def copy(self) -> Ledger:
+        """Return a ledger of its own, to go on with."""
+        return replace(
+            self,
+            lost=dict(self.lost),
+            not_wanted=dict(self.not_wanted),
+            uncounted=list(self.uncounted),
+        )
 
 
 class Difference(NamedTuple):
@@ -107,6 +135,8 @@ class Summary:
 
     ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked,
     ``sampling`` where every call was taken. ``unit`` is what was counted, such as ``samples``.
+    ``seconds`` is how long hits were counted, by CLOCK_MONOTONIC: from the probe being attached
+    until it began to be detached (or until now). None where it is not known.
     """
 
     function: str
@@ -119,3 +149,10 @@ class Summary:
     tree: TreeUse | None = None
     sampling: Sampling | None = None
     unit: str = "calls"
+    seconds: float | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """Hits a second, those not wanted or lost included; None where the time is not known."""
+        rate = self.ledger.hits / self.seconds if self.seconds else math.inf
+        return rate if math.isfinite(rate) else None

@@ -76,7 +76,6 @@ class Live:
         self._held = ExitStack()
         self._entered = False
         self._stopped = False
-        self._seconds = 0.0
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -90,7 +89,6 @@ class Live:
             capture = held.enter_context(Capture(list(self._functions), options))
             if self._child:
                 self._child.go()
-            self._started = time.monotonic()
             if self._share:
                 self._budget = Budget(capture, self._share, spent=lambda: self._guard.spent_ns)
                 keeper = threading.Thread(target=self._keep, args=(capture, self._budget))
@@ -139,7 +137,6 @@ class Live:
 
     def _detach(self, capture: Capture) -> None:
         if not self._stopped:
-            self._seconds = time.monotonic() - self._started
             self._stopped = True
         capture.stop()
 

@@ -152,7 +152,13 @@ def _summary(summaries: Sequence[Summary], notes: list[str]) -> Summary:
         verify=_verify([summary.verify for summary in summaries if summary.verify]),
         tree=_tree([summary.tree for summary in summaries if summary.tree]),
         unit=_joined(summary.unit for summary in summaries),
+        seconds=_seconds(summaries),
     )
+
+
+def _seconds(summaries: Sequence[Summary]) -> float | None:
+    known = [summary.seconds for summary in summaries if summary.seconds is not None]
+    return sum(known) if len(known) == len(summaries) else None
 
 
 def _ledger(ledgers: Sequence[Ledger]) -> Ledger:
@@ -162,7 +168,7 @@ def _ledger(ledgers: Sequence[Ledger]) -> Ledger:
         total.recorded += ledger.recorded
         total.truncated += ledger.truncated
         total.fallback += ledger.fallback
-        for cause, number in ledger.lost.items():
+        for cause, number in ledger.causes.items():
             total.lose(cause, number)
         total.uncounted += [text for text in ledger.uncounted if text not in total.uncounted]
     return total

@@ -39,7 +39,7 @@ def narrow(
     :param apart: Whether groups stay apart; else a stack has one count.
     """
     shape = Shape(lambda stack: [frame.name for frame in stack.frames], through, until)
-    ledger = _copy(profile)
+    ledger = profile.summary.ledger.copy()
     wanted: list[Count | None] = []
     for count in profile:
         ledger.record(count.stack, -count.count)
@@ -82,7 +82,7 @@ def between(profile: Profile, start: float, end: float) -> Profile:
     sums = [0] * len(profile)
     for index, number in zip(counts, numbers, strict=True):
         sums[index] += number
-    ledger = _copy(profile)
+    ledger = profile.summary.ledger.copy()
     wanted: list[Count | None] = []
     for count, number in zip(profile, sums, strict=True):
         ledger.record(count.stack, number - count.count)
@@ -119,11 +119,6 @@ def _facts(profile: Profile, first: float, last: float) -> dict[str, Any]:
         began = datetime.fromisoformat(facts["started"]) + timedelta(seconds=first)
         facts["started"] = began.isoformat(timespec="milliseconds")
     return facts
-
-
-def _copy(profile: Profile) -> Ledger:
-    ledger = profile.summary.ledger
-    return replace(ledger, lost=dict(ledger.lost))
 
 
 def _of(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from kwalk.decode.calls import Calls
 from kwalk.decode.comparison import Comparison, self_check_notes
@@ -34,6 +33,8 @@ from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
 
 _SETTLE_SECONDS = 2.0
+# Of the time that was counted; less than this makes no difference to a rate.
+_EDGE = 0.01
 
 
 class Reading:
@@ -68,6 +69,8 @@ class Reading:
         self._ledger = Ledger()
         self._manual = Ledger()
         self._misses: dict[str, int] = {}
+        self._ended: float | None = None  # when detaching began, and how long it took
+        self._detaching = 0.0
 
     def _make_shape(self) -> Shape | None:
         through, until = self.options.through, self.options.until
@@ -98,7 +101,9 @@ class Reading:
         """Detach, and wait until no program can still be running."""
         probe = self.probe
         self._misses = kernel_misses(probe.obj, probe.program, probe.by_kprobe)
+        self._ended = time.monotonic()
         probe.obj.detach()
+        self._detaching = time.monotonic() - self._ended
         # A task can still be inside the trampoline, on its way to the program.
         deadline = time.monotonic() + _SETTLE_SECONDS
         before = None
@@ -106,6 +111,11 @@ class Reading:
             before = now
             self._maps.wait()
         self._misses |= kernel_misses(probe.obj, probe.program, link=False)
+
+    @property
+    def seconds(self) -> float:
+        """How long hits were counted: from when the probe was attached until it was detached."""
+        return (self._ended or time.monotonic()) - self.probe.attached
 
     def close(self) -> None:
         """Free what is mapped."""
@@ -228,16 +238,29 @@ class Reading:
                 *probe.notes,
                 *selection_notes(probe),
                 *([] if self.options.method else self_check_notes(counted)),
+                *self._edge_notes(),
             ],
             verify=self._comparison.verify(counted) if walked else None,
             tree=self._tree_use(counted["pool_full"]) if walked else None,
+            seconds=self.seconds,
         )
+
+    def _edge_notes(self) -> list[str]:
+        """Say how long many kprobes took to come and go: some counted hits meanwhile."""
+        probe = self.probe
+        edges = [probe.attached - probe.began, self._detaching]
+        if not (probe.many and probe.by_kprobe) or sum(edges) < _EDGE * self.seconds:
+            return []
+        text = f"attaching took {edges[0]:.1f} s more"
+        text += f" and detaching {edges[1]:.1f} s" if self._ended else ""
+        return [f"{text}, in which a part of the functions was counted as well"]
 
     def _whole(self, read: Ledger) -> Ledger:
         """Return the ledger of what was read, together with what the kernel counted."""
         probe = self.probe
         counted = self._counters.read()
-        ledger = replace(read, hits=probe.hits(), lost=dict(read.lost), uncounted=[])
+        ledger = read.copy()
+        ledger.hits, ledger.uncounted = probe.hits(), []
         for name, number in counted.items():
             if name.startswith("lost_"):
                 ledger.lose(name.removeprefix("lost_"), number)

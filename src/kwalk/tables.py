@@ -46,5 +46,5 @@ def to_pandas(profile: Profile) -> Any:
             "Install it beside kwalk: pip install pandas.",
         ) from error
     frame = pandas.DataFrame(rows(profile), columns=list(COLUMNS))
-    frame.attrs["kwalk"] = as_data(profile.summary, "kwalk.summary/1")
+    frame.attrs["kwalk"] = as_data(profile.summary, "kwalk.summary/2")
     return frame

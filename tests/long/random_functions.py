@@ -68,7 +68,7 @@ class Total:
         self.silent += not verify.checked
         self.hits += ledger.hits
         self.recorded += ledger.recorded
-        self.lost += sum(ledger.lost.values())
+        self.lost += sum(ledger.causes.values())
         self.fallback += ledger.fallback
         self.checked += verify.checked
         self.mismatches += verify.mismatches
@@ -144,7 +144,7 @@ def line(function: str, summary: Summary) -> str:
     """Return one function's figures."""
     verify, ledger = summary.verify, summary.ledger
     assert verify is not None
-    lost = sum(ledger.lost.values())
+    lost = sum(ledger.causes.values())
     return (
         f"{function:40} {summary.attach:6} {ledger.hits:8} hits {verify.checked:8} checked "
         f"{verify.mismatches} mismatches {ledger.fallback} fallback {lost} lost"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -130,7 +131,8 @@ class Engine:
         )
         way = WAYS[("r:" if target.returns else "") + self.attach]
         way = "kprobe.multi" if many else way
-        return Probe(loaded, selection, method, way, [], ["a note"])
+        now = time.monotonic()
+        return Probe(loaded, selection, method, way, [], ["a note"], now, now)
 
     def batch(self, size: int, complete: bool = False) -> Iterator[memoryview]:
         """The ring's records of one read, in two runs."""

@@ -37,7 +37,8 @@ def summary(counts: list[Count], **lost: int) -> Summary:
     for count in counts:
         ledger.record(count.stack, count.count)
     ledger.hits = ledger.recorded + sum(lost.values())
-    ledger.lost = dict(lost)
+    for cause, number in lost.items():
+        ledger.lose(cause, number)
     return Summary("ip_rcv", "manual", "fentry", "6.12.107", ledger)
 
 

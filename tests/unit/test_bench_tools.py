@@ -225,22 +225,29 @@ def finished(made: own.Kwalk) -> Outcome:
 @pytest.mark.parametrize(
     ("ledger", "outcome"),
     [
-        ({"hits": 5, "recorded": 3, "lost": {"filtered": 2}, "fallback": 2}, Outcome(5, 0, 2)),
-        ({"hits": 9, "recorded": 2, "lost": {"recursion": 3, "past_count": 4}}, Outcome(9, 3)),
+        (
+            {"hits": 5, "recorded": 3, "not_wanted": {"filtered": 2}, "fallback": 2},
+            Outcome(5, 0, 2),
+        ),
+        (
+            {"hits": 9, "recorded": 2, "lost": {"recursion": 3}, "not_wanted": {"past_count": 4}},
+            Outcome(9, 3),
+        ),
     ],
 )
 def test_what_kwalk_counted_is_read_from_its_json(ledger: dict[str, Any], outcome: Outcome) -> None:
     report = Json(addresses=True, top=None)
     # As at intervals: of its lines, the last is that of the whole.
-    rest = report.interval([], 1.0) + report.end(Profile([], told(**ledger)))
+    rest = report.interval([], 1.0, 0.0) + report.end(Profile([], told(**ledger)))
     assert finished(kwalks("nothing to be read\n", rest=rest, prints=False)) == outcome
 
 
 @pytest.mark.parametrize("unit", ["calls", "samples", "calls + events"])
 @pytest.mark.parametrize("number", [0, 1, 1_234_567])
 def test_the_closing_sentence_is_read_as_it_is_written(unit: str, number: int) -> None:
-    lost = {"ring_full": number, "other": 1, "filtered": 2 * number}
-    found = told(hits=4 * number + 1, recorded=number, lost=lost, fallback=number)
+    lost = {"ring_full": number, "other": 1}
+    left = {"filtered": 2 * number}
+    found = told(hits=4 * number + 1, recorded=number, lost=lost, not_wanted=left, fallback=number)
     text = "kwalk: tracing\n" + summary.as_text(replace(found, unit=unit))
     assert closing.from_text(text) == (4 * number + 1, number, number + 1, number)
 

@@ -212,7 +212,7 @@ def test_what_was_not_wanted_is_lost_and_still_shows_its_difference(engine: Engi
             capture.drop(batch, "past_count")
         summary = capture.summary()
     ledger = summary.ledger
-    assert ledger.lost == {"past_count": 3}
+    assert ledger.not_wanted == {"past_count": 3}
     assert (ledger.recorded, ledger.truncated, ledger.fallback, ledger.balance) == (0, 0, 0, 0)
     assert sides(summary) == [((FUNC, A), (FUNC, B))]
 

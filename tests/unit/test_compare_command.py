@@ -260,7 +260,7 @@ def test_events_through_a_caller_are_seen_on_both_sides(engine: Engine, run: Run
     assert data["events"] == 11
     for side in ("helper", "manual"):
         ledger = data["sides"][side]["ledger"]
-        assert (ledger["lost"]["other_callers"], ledger["balance"]) == (3, 0)
+        assert (ledger["not_wanted"]["other_callers"], ledger["balance"]) == (3, 0)
     names = [[frame["name"] for frame in pair["manual"]["frames"]] for pair in data["pairs"]]
     assert names == [["ip_rcv", "a"], ["ip_rcv", "c"], ["ip_rcv", "a"]]
 

@@ -59,7 +59,7 @@ class World:
     """
 
     def __init__(self) -> None:
-        self.now = 100.0
+        self.now = self.started = 100.0
         self.stopped = False
         self.stop_at = float("inf")
         self.lasts = 1000
@@ -86,8 +86,12 @@ class World:
         assert self.detached
         return SUMMARY
 
-    def interval(self, found: list[Count], seconds: float) -> str:
-        assert not self.detached
+    @property
+    def seconds(self) -> float:
+        return self.now - self.started
+
+    def interval(self, found: list[Count], seconds: float, ended: float) -> str:
+        assert ended == self.now
         self.intervals.append((sum(count.count for count in found), round(seconds, 6)))
         return "interval"
 
@@ -108,7 +112,9 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(counting, "time", SimpleNamespace(monotonic=lambda: world.now))
+    monkeypatch.setattr(
+        counting, "time", SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
+    )
     monkeypatch.setattr(counting, "write", world.write)
     return world
 
@@ -134,9 +140,16 @@ def test_it_counts_for_so_many_seconds(world: World) -> None:
 
 def test_what_is_counted_in_each_interval_comes_before_all_of_it(world: World) -> None:
     run(world, duration=3.5, interval=1)
-    assert world.texts == ["interval"] * 3 + ["end"]
-    assert world.intervals == [(11_000, 1)] * 3
+    assert world.texts == ["interval"] * 4 + ["end"]
+    assert world.intervals == [(11_000, 1)] * 3 + [(5_500, 0.5)]
     assert world.now == pytest.approx(103.5)
+
+
+def test_duration_begins_when_the_probe_was_attached(world: World) -> None:
+    world.now += 2
+    counting.run(world, world, world, 3, 1)  # type: ignore[arg-type]
+    assert world.now == pytest.approx(103)
+    assert [length for _, length in world.intervals] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -155,13 +168,13 @@ def test_without_room_for_what_it_prints_it_ends_with_the_summary(
 
 def test_an_interval_longer_than_a_second_is_kept(world: World) -> None:
     run(world, duration=5, interval=2.25)
-    assert world.intervals == [(24_750, 2.25)] * 2
+    assert world.intervals == [(24_750, 2.25)] * 2 + [(5_500, 0.5)]
 
 
 def test_where_printing_is_slow_an_interval_tells_how_long_it_was(world: World) -> None:
     world.slow = [2.5] * 4
     run(world, duration=9, interval=1)
-    assert [seconds for _, seconds in world.intervals] == [1, 2.5, 2.5, 2.5]
+    assert [seconds for _, seconds in world.intervals] == [1, 2.5, 2.5, 2.5, 2.5]
     assert all(number == 11_000 * seconds for number, seconds in world.intervals)
 
 
@@ -169,13 +182,14 @@ def test_after_a_reader_that_paused_intervals_go_on_as_before(world: World) -> N
     world.slow = [60.25]
     run(world, duration=63.5, interval=1)
     lengths = [seconds for _, seconds in world.intervals]
-    assert lengths == [1, 60.25, 0.75, 1]
+    assert lengths == [1, 60.25, 0.75, 1, 0.5]
     assert all(number == 11_000 * seconds for number, seconds in world.intervals)
 
 
-def test_where_there_is_no_interval_within_the_duration_there_is_the_end(world: World) -> None:
+def test_interval_longer_than_the_duration_has_its_block(world: World) -> None:
     run(world, duration=1, interval=5)
-    assert world.texts == ["end"]
+    assert world.texts == ["interval", "end"]
+    assert world.intervals == [(11_000, 1)]
 
 
 def test_it_stops_when_nobody_reads_any_more(world: World) -> None:

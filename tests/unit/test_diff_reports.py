@@ -245,7 +245,7 @@ def test_lines_of_the_tree_fit_into_a_terminal(width: int) -> None:
 
 def test_json_has_every_stack_both_ledgers_and_how_certain_it_is() -> None:
     data = json.loads("".join(diff_json.render(CHANGED, Options())))
-    assert data["schema"] == "kwalk.diff/1"
+    assert data["schema"] == "kwalk.diff/2"
     assert (data["by"], data["unit"], data["warnings"]) == ("count", "calls", [])
     assert data["before"]["name"] == "a.rec"
     assert data["before"]["ledger"]["lost"] == {"recursion": 2}

@@ -67,8 +67,8 @@ def test_the_ledger_is_rows_of_other_kinds() -> None:
         ("total", "recorded", "5"),
         ("total", "truncated", "0"),
         ("total", "fallback", "0"),
-        ("lost", "recursion", "2"),
         ("not_wanted", "sampled_out", "3"),
+        ("lost", "recursion", "2"),
         ("not_counted", "NMIs are not counted", ""),
         ("note", 'a "note", with\r\nmore', ""),
     ]

@@ -45,9 +45,10 @@ TEXTS = {
 def example() -> Profile:
     """All numbers and texts of a summary are there, and no two of them are equal."""
     n = NUMBERS
-    lost = {"ring_full": n["lost"], "a_new_cause": n["lost more"], "sampled_out": n["not wanted"]}
+    lost = {"ring_full": n["lost"], "a_new_cause": n["lost more"]}
     ledger = Ledger(
-        n["hits"], n["recorded"], lost, n["truncated"], n["fallback"], ["misses of hens"]
+        *(n["hits"], n["recorded"], lost, n["truncated"], n["fallback"], ["misses of hens"]),
+        not_wanted={"sampled_out": n["not wanted"]},
     )
     assert ledger.balance == n["balance"]
     found = reread(written([[Count(stack("f", "a"), n["recorded"])]]))

@@ -84,7 +84,7 @@ def test_calls_that_come_during_a_snapshot_are_told(engine: Engine) -> None:
         engine.count(5, lost_efault=9)  # some of a loss can be counted after the hits were
         later = trace.snapshot().summary.ledger
         engine.count(4, lost_efault=1)
-    assert ledger.lost == {"efault": 1, "after_snapshot": 1}
+    assert (ledger.lost, ledger.not_wanted) == ({"efault": 1}, {"after_snapshot": 1})
     assert (ledger.hits, ledger.balance) == (5, 0)
     assert (later.hits, later.lost, later.balance) == (12, {"efault": 9}, 0)
     assert trace.snapshot().summary.ledger.lost == {"efault": 1}
@@ -301,7 +301,7 @@ def test_what_nobody_takes_is_counted(engine: Engine) -> None:
                 break
         assert [event.time_ns for event in stream.events(count=1)] == [3]
         assert "detach" not in engine.done
-    assert stream.summary.ledger.lost == {"not_taken": 16}
+    assert stream.summary.ledger.not_wanted == {"not_taken": 16}
     assert (stream.summary.ledger.recorded, stream.summary.ledger.balance) == (4, 0)
 
 

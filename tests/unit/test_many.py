@@ -122,6 +122,6 @@ def test_what_a_filter_refused_is_in_the_ledger_and_scales_nothing(engine: Engin
         assert capture.scale == 5
         assert capture.seen()[:2] == (100, 96)
         ledger = capture.summary().ledger
-    assert ledger.lost == {"filtered": 80, "sampled_out": 16}
+    assert ledger.not_wanted == {"filtered": 80, "sampled_out": 16}
     assert ledger.balance == 0
     assert [count.scaled for count in counts] == [5, 15]

@@ -224,7 +224,7 @@ def test_a_part_of_a_profile_is_one() -> None:
     one = profile(*(Count(stack("f", "a", "main"), number, group) for group, number in pairs))
     part = one.narrow(from_caller="^a$", until="a", group="[xy]", apart=False)
     assert [(count.count, len(count.stack.frames)) for count in part] == [(5, 2)]
-    assert one.narrow(group="x").summary.ledger.lost == {"other_groups": 3}
+    assert one.narrow(group="x").summary.ledger.not_wanted == {"other_groups": 3}
     assert (one.calls, one.summary.ledger.lost) == (5, {})
     for wrong in ({"group": "["}, {"apart": 1}, {"seconds": (3, 1)}, {"seconds": 5}, {"until": 1}):
         with pytest.raises(UsageError):
@@ -235,7 +235,7 @@ def test_a_part_of_a_profile_is_one() -> None:
 def test_a_part_and_the_rest_are_the_whole(found: Profile, name: str, apart: bool) -> None:
     part = found.narrow(from_caller=f"^{re.escape(name)}$", apart=apart)
     ledger, whole = part.summary.ledger, found.summary.ledger
-    assert ledger.recorded + ledger.lost.get("other_callers", 0) == whole.recorded
+    assert ledger.recorded + ledger.not_wanted.get("other_callers", 0) == whole.recorded
     assert ledger.balance == whole.balance
     assert sum(count.count for count in part) == ledger.recorded
     sums = [0] * len(part.counts)

@@ -48,7 +48,7 @@ def test_info_says_what_a_recording_holds() -> None:
     data = info.as_data(found)
     numbers = {name: data[name] for name in ("schema", "seconds", "stacks", "groups", "rows")}
     assert numbers == {
-        "schema": "kwalk.info/1", "seconds": 2.0, "stacks": 2, "groups": 2, "rows": 4
+        "schema": "kwalk.info/2", "seconds": 2.0, "stacks": 2, "groups": 2, "rows": 4
     }  # fmt: skip
     assert data["facts"] == found.facts
     assert info.as_text(found) == (

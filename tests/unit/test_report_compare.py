@@ -158,7 +158,7 @@ def test_color_is_for_terminals() -> None:
 
 def test_json_has_all_of_it() -> None:
     data = json.loads(json.dumps(as_data(ALL)))
-    assert data["schema"] == "kwalk.compare/1"
+    assert data["schema"] == "kwalk.compare/2"
     assert (data["function"], data["unwinder"], data["attach"]) == (
         "ip_rcv", "frame pointer", "fentry",
     )  # fmt: skip
@@ -169,9 +169,11 @@ def test_json_has_all_of_it() -> None:
     helper, manual = data["sides"]["helper"], data["sides"]["manual"]
     for side in (helper, manual):
         ledger = side["ledger"]
-        assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values())
+        left = sum(ledger["lost"].values()) + sum(ledger["not_wanted"].values())
+        assert ledger["hits"] == ledger["recorded"] + left
         assert ledger["balance"] == 0
-    assert helper["ledger"]["lost"] == {"filtered": 1, "eexist": 7}
+    assert helper["ledger"]["not_wanted"] == {"filtered": 1}
+    assert helper["ledger"]["lost"] == {"eexist": 7}
     assert helper["misses"] == {"one_core": 14847, "x": 5}
     assert helper["cost"] == {
         "each": 7945.4, "events": 10410, "attach": "kprobe", "unit": "instructions",

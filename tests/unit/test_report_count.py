@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,7 @@ def named(addresses: tuple[int, ...], truncated: bool = False, fallback: bool = 
     return stack
 
 
+NOON = datetime(2026, 3, 4, 12, 0, 30, 250_000).timestamp()
 REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "a;b c")
 SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12.107", Ledger(hits=6, recorded=6))
 COUNTS = [
@@ -142,7 +144,7 @@ def test_a_process_is_named_where_processes_are_told_apart() -> None:
 def test_counts_of_nothing_have_no_share() -> None:
     counts = [Count(named((FUNC,)), 0), Count(named((FUNC, A)), 0)]
     assert end(Text(True, None), counts).count("  0 calls, 0.0 %\n") == 2
-    assert "0 calls in 1.0 s, 0/s" in Text(True, None).interval(counts, 1.0)
+    assert "0 calls in 1.0 s, 0/s" in Text(True, None).interval(counts, 1.0, NOON)
 
 
 def test_nothing_counted_is_nothing_printed() -> None:
@@ -152,13 +154,13 @@ def test_nothing_counted_is_nothing_printed() -> None:
 
 
 def test_an_interval_says_how_long_it_was_and_how_many_calls_came() -> None:
-    text = Text(False, 1).interval(COUNTS, 2.04)
+    text = Text(False, 1).interval(COUNTS, 2.04, NOON)
     head, empty, rest, *_ = text.splitlines()
-    assert head == "--- 12,348 calls in 2.0 s, 6,053/s"
+    assert head == "--- 12:00:30: 12,348 calls in 2.0 s, 6,053/s"
     assert empty == ""
     assert rest.startswith("(2 more stacks, 3 calls")
     assert text.endswith("  12,345 calls, 100.0 %\n\n")
-    assert Text(False, 1).interval([], 1.0) == "--- 0 calls in 1.0 s, 0/s\n\n"
+    assert Text(False, 1).interval([], 1.0, NOON) == "--- 12:00:30: 0 calls in 1.0 s, 0/s\n\n"
 
 
 def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
@@ -169,7 +171,7 @@ def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
     assert line.count("\n") == 1
     data = json.loads(line)
     stacks = data.pop("stacks")
-    assert data["schema"] == "kwalk.count/1"
+    assert data["schema"] == "kwalk.count/2"
     assert data["tree"] == {"used": 2, "size": 240, "full": 1}
     assert data["ledger"]["recorded"] == 6
     assert data["notes"] == ["a note"]
@@ -190,15 +192,17 @@ def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
 def test_the_total_is_told_apart_from_the_intervals_before_it() -> None:
     report = Text(False, 1)
     assert "in all" not in end(report, COUNTS)
-    report.interval(COUNTS, 1.0)
+    report.interval(COUNTS, 1.0, NOON)
     assert end(report, COUNTS).startswith("--- in all\n\n")
 
 
 def test_json_of_an_interval_is_a_line_of_its_own() -> None:
-    line = Json(False, 1).interval(COUNTS, 1.0000001)
+    line = Json(False, 1).interval(COUNTS, 1.0000001, NOON)
     assert line.endswith("}\n")
     assert line.count("\n") == 1
-    assert json.loads(line) == {
+    data = json.loads(line)
+    assert datetime.fromisoformat(data.pop("ended")).timestamp() == NOON
+    assert data == {
         "interval_seconds": 1.0,
         "left_out": {"stacks": len(COUNTS) - 1, "count": 3},
         "stacks": [
@@ -219,7 +223,7 @@ def test_folded_lines_begin_at_the_root() -> None:
     assert end(Folded(None), COUNTS) == (
         "0x1234;dummy_xmit [dummy];ip_rcv 1\n[truncated];a;ip_rcv 2\nb;a;ip_rcv 12345\n"
     )
-    assert Folded(1).interval(COUNTS, 1.0) == "b;a;ip_rcv 12345\n"
+    assert Folded(1).interval(COUNTS, 1.0, NOON) == "b;a;ip_rcv 12345\n"
 
 
 def test_folded_stacks_whose_names_are_the_same_are_one_line() -> None:
@@ -299,7 +303,7 @@ def test_in_every_format_the_counts_that_went_in_come_out(
 
     for text in (
         end(Text(True, top), counts),
-        Text(True, top).interval(counts, 1.0),
+        Text(True, top).interval(counts, 1.0, NOON),
     ):
         blocks = numbers(r"^  ([\d,]+) calls?, ", text)
         assert blocks == sorted(blocks)
@@ -307,14 +311,14 @@ def test_in_every_format_the_counts_that_went_in_come_out(
         assert sum(blocks) + sum(numbers(r"^\(\d+ more stacks?, ([\d,]+) calls?", text)) == total
     for text in (
         end(Json(True, top), counts),
-        Json(True, top).interval(counts, 1.0),
+        Json(True, top).interval(counts, 1.0, NOON),
     ):
         data = json.loads(text)
         assert sum(stack["count"] for stack in data["stacks"]) == shown
         assert shown + data.get("left_out", {"count": 0})["count"] == total
         assert ("left_out" in data) == (len(data["stacks"]) < len(counts))
     text = end(Folded(top), counts)
-    assert Folded(top).interval(counts, 1.0) == text
+    assert Folded(top).interval(counts, 1.0, NOON) == text
     lines = [line.rpartition(" ") for line in text.splitlines()]
     assert sum(int(number) for _, _, number in lines) == shown
     assert len({names for names, _, _ in lines}) == len(lines)

@@ -210,4 +210,4 @@ def test_only_json_ends_with_the_summary_on_stdout() -> None:
     assert Text(symbols).end(summary) == Names(symbols).end(summary) == ""
     line = JsonLines(symbols).end(summary)
     assert line.count("\n") == 1
-    assert json.loads(line)["schema"] == "kwalk.stream/1"
+    assert json.loads(line)["schema"] == "kwalk.stream/2"

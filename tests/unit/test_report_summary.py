@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.ledger import Difference, Ledger, Sampling, Summary, TreeUse, Verify
-from kwalk.report.summary import CAUSES, UNWANTED, as_data, as_text, exit_code
+from kwalk.ledger import NOT_WANTED, Difference, Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.report.summary import CAUSES, as_data, as_text, exit_code
 from kwalk.stack import Stack
 from kwalk.transport.abi import COUNTERS
 from kwalk.transport.counters import kernel_misses
@@ -163,7 +163,7 @@ def test_a_ledger_filled_by_lose_always_adds_up(
     recorded: int, losses: list[tuple[str, int]]
 ) -> None:
     all_ = sum(number for _, number in losses)
-    unwanted = sum(number for cause, number in losses if cause in UNWANTED)
+    unwanted = sum(number for cause, number in losses if cause in NOT_WANTED)
     ledger = Ledger(hits=recorded + all_, recorded=recorded)
     for cause, number in losses:
         ledger.lose(cause, number)
@@ -180,16 +180,21 @@ def test_a_ledger_filled_by_lose_always_adds_up(
 def test_data_is_json_of_a_fixed_schema() -> None:
     ledger = Ledger(hits=4, recorded=3, lost={"recursion": 1}, truncated=2, fallback=1)
     ledger.uncounted.append("something")
-    assert json.loads(json.dumps(as_data(summary(ledger, ["a note"])))) == {
-        "schema": "kwalk.stream/1",
+    told = summary(ledger, ["a note"])
+    told.seconds = 2.5
+    assert json.loads(json.dumps(as_data(told))) == {
+        "schema": "kwalk.stream/2",
         "function": "ip_rcv",
         "method": "manual",
         "attach": "fentry",
         "kernel": "6.12.107",
         "unit": "calls",
+        "seconds": 2.5,
+        "per_second": 1.6,
         "ledger": {
             "hits": 4,
             "recorded": 3,
+            "not_wanted": {},
             "lost": {"recursion": 1},
             "truncated": 2,
             "fallback": 1,
@@ -198,6 +203,38 @@ def test_data_is_json_of_a_fixed_schema() -> None:
         },
         "notes": ["a note"],
     }
+
+
+@pytest.mark.parametrize(
+    ("hits", "seconds", "text"),
+    [
+        (22531, 10.02, ", 10.0 s, 2,249 calls/s)"),
+        (1, 3.0, ", 3.00 s, 0.33 calls/s)"),
+        (0, 3.0, ", 3.00 s)"),
+        (7, 86400.0, ", 86,400.0 s, 8.1e-05 calls/s)"),
+        (7, 0.0, ", 0.00 s)"),
+        (3, 3.0, ", 3.00 s, 1 call/s)"),
+        (7, 5e-324, ", 0.00 s)"),
+    ],
+)
+def test_first_line_tells_seconds_and_rate(hits: int, seconds: float, text: str) -> None:
+    told = summary(Ledger(hits=hits, recorded=hits))
+    told.seconds = seconds
+    assert f"lost  (manual by fentry, 6.12.107{text}\n" in as_text(told)
+    json.dumps(as_data(told), allow_nan=False)
+
+
+def test_ledger_keeps_lost_and_not_wanted_apart() -> None:
+    ledger = Ledger(hits=10, recorded=5)
+    ledger.lose("filtered", 3)
+    ledger.lose("ring_full", 2)
+    assert (ledger.not_wanted, ledger.lost) == ({"filtered": 3}, {"ring_full": 2})
+    assert ledger.balance == 0
+    other = ledger.copy()
+    other.lose("ring_full", 1)
+    other.lose("filtered", 1)
+    other.uncounted.append("x")
+    assert (ledger.balance, other.balance, ledger.uncounted) == (0, -2, [])
 
 
 def test_data_has_what_was_compared_only_where_something_was_to_be() -> None:
@@ -263,9 +300,9 @@ def test_data_has_the_tree_where_there_was_a_walk() -> None:
     walked = summary(Ledger(hits=3, recorded=3))
     assert "tree" not in as_data(walked)
     walked.tree = TreeUse(7, 240, 1)
-    data = json.loads(json.dumps(as_data(walked, "kwalk.count/1")))
+    data = json.loads(json.dumps(as_data(walked, "kwalk.count/2")))
     assert data["tree"] == {"used": 7, "size": 240, "full": 1}
-    assert data["schema"] == "kwalk.count/1"
+    assert data["schema"] == "kwalk.count/2"
 
 
 @pytest.mark.parametrize(
@@ -274,9 +311,9 @@ def test_data_has_the_tree_where_there_was_a_walk() -> None:
         (Ledger(hits=9, recorded=9), 0),
         (Ledger(), 0),
         (Ledger(hits=9, recorded=9, truncated=5, fallback=5, uncounted=["something"]), 0),
-        (Ledger(hits=9, recorded=8, lost={"past_count": 1}), 0),
-        (Ledger(hits=9, recorded=7, lost={"past_count": 1, "output_closed": 1}), 0),
-        (Ledger(hits=9, recorded=7, lost={"past_count": 1, "ring_full": 1}), 1),
+        (Ledger(hits=9, recorded=8, not_wanted={"past_count": 1}), 0),
+        (Ledger(hits=9, recorded=7, not_wanted={"past_count": 1}, lost={"output_closed": 1}), 0),
+        (Ledger(hits=9, recorded=7, not_wanted={"past_count": 1}, lost={"ring_full": 1}), 1),
         (Ledger(hits=9, recorded=8), 1),
         (Ledger(hits=9, recorded=10), 1),
     ],
@@ -288,8 +325,9 @@ def test_strict_fails_a_capture_that_lost_what_was_wanted(ledger: Ledger, strict
 
 @pytest.mark.parametrize("cause", sorted(CAUSES))
 def test_strict_minds_every_cause_but_those_that_the_user_is(cause: str) -> None:
-    ledger = Ledger(hits=9, recorded=8, lost={cause: 1})
-    wanted = cause not in UNWANTED | {"output_closed"}
+    ledger = Ledger(hits=9, recorded=8)
+    ledger.lose(cause, 1)
+    wanted = cause not in NOT_WANTED | {"output_closed"}
     assert exit_code(summary(ledger), strict=True) == wanted
 
 

@@ -33,6 +33,7 @@ class Source:
         self.left = reads
         self.events = 0
         self.stopped = False
+        self.started = time.monotonic()
         self.ledger = Ledger()
 
     def batches(self) -> Iterator[Batch]:
@@ -135,7 +136,7 @@ def test_so_many_events_are_printed_as_were_asked_for_and_the_rest_is_past_count
     assert (end, failed) == ("end", None)
     assert ledger.recorded == printed
     rest = source.events - printed
-    assert ledger.lost == ({"past_count": rest} if rest else {})
+    assert (ledger.not_wanted, ledger.lost) == ({"past_count": rest} if rest else {}, {})
     assert ledger.balance == 0
 
 
@@ -152,18 +153,18 @@ def test_what_comes_after_the_reader_or_the_room_has_gone_is_lost_as_that(
     # The last text was written in part; nobody knows how much of it was read.
     assert ledger.recorded == len(written)
     assert ledger.balance == 0
-    assert set(ledger.lost) <= {"past_count", "output_closed"}
+    assert set(ledger.causes) <= {"past_count", "output_closed"}
     if len(events) <= lasts:  # only the end could not be written, if that
         assert "output_closed" not in ledger.lost
     if count is None:
-        assert "past_count" not in ledger.lost
+        assert "past_count" not in ledger.not_wanted
     assert source.stopped
 
 
 def test_after_the_last_event_nobody_waits_any_longer() -> None:
     source, ledger, _ = streamed([[2, 2], [9], [1]], Output(), count=3, waits=10)
     assert source.left == [[1]]  # one look while it runs, one after detaching
-    assert ledger.lost == {"past_count": 10}
+    assert ledger.not_wanted == {"past_count": 10}
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -177,6 +178,7 @@ def test_after_the_reader_or_the_room_has_gone_nobody_waits_any_longer(full: boo
 def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     source: Any = Source([[1]] * 100)
+    source.started = clock[0]
     stopper: Any = Stopper(1000)
 
     def wait(seconds: float) -> None:

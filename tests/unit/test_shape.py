@@ -136,7 +136,9 @@ def test_the_ledger_knows_what_is_not_seen(engine: Engine) -> None:
             (count,) = capture.counts()
             assert (count.stack.addresses, count.count) == ((FUNC, A, B), 3)
             ledger = capture.summary().ledger
-            assert (ledger.recorded, ledger.lost, ledger.truncated) == (3, {"other_callers": 3}, 0)
+            assert (ledger.recorded, ledger.not_wanted, ledger.lost, ledger.truncated) == (
+                *(3, {"other_callers": 3}, {}, 0),
+            )
             assert ledger.balance == 0
 
 
@@ -150,7 +152,7 @@ def test_events_are_chosen_alike(engine: Engine, run: Run, monkeypatch: pytest.M
     assert code == 0
     *events, last = [json.loads(line) for line in out.splitlines()]
     assert [[f["name"] for f in event["frames"]] for event in events] == [["ip_rcv", "a"]] * 2
-    assert last["ledger"]["lost"] == {"other_callers": 2}
+    assert last["ledger"]["not_wanted"] == {"other_callers": 2}
     assert "4 calls = 2 stacks + 2 not wanted + 0 lost" in err
 
 

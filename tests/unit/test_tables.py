@@ -42,7 +42,7 @@ def test_there_is_a_row_a_stack_and_group(monkeypatch: pytest.MonkeyPatch) -> No
     assert table.attrs["kwalk"]["ledger"]["hits"] == 24
     assert table.attrs["kwalk"]["ledger"]["balance"] == 0
     assert table.attrs["kwalk"]["unit"] == "calls"
-    assert table.attrs["kwalk"]["schema"] == "kwalk.summary/1"
+    assert table.attrs["kwalk"]["schema"] == "kwalk.summary/2"
 
 
 def test_pandas_takes_it() -> None:

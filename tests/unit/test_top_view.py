@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from kwalk.top.lines import block
 from kwalk.top.look import ASCII, UNICODE, Look, bars, cells, cut, pad, paint, text_of
 from kwalk.top.model import Cost, Model
 from kwalk.top.view import View
+
+NOON = datetime(2026, 3, 4, 12, 0, 30).timestamp()
 
 
 def drawn(model: Model, width: int = 80, height: int = 24, look: Look = UNICODE) -> list[str]:
@@ -235,8 +238,8 @@ def test_lines_of_stacks_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lines_for_where_nothing_can_be_drawn() -> None:
     model = fed(counts(100, 40, 1), counts(150, 200, 1))
-    assert block(model, 80, UNICODE) == (
-        "--- 2 s: 210/s, 351 calls, 3 stacks\n"
+    assert block(model, 80, UNICODE, NOON) == (
+        "--- 12:00:30, 2 s: 210/s, 351 calls, 3 stacks\n"
         "  in all: ip_rcv ← softirq ← send ← ⋯ ← syscall ← entry\n"
         "   160/s  76.2%       200  sys_sendto\n"
         "    50/s  23.8%       150  sock_write ← vfs_write\n"
@@ -250,8 +253,8 @@ def test_lines_where_less_is_called_than_was_thought_before() -> None:
     """With --sample, what a stack's calls stand for is an estimate, and may go down."""
     first, later = ([replace(c, scaled=s) for c, s in zip(counts(1, 1), scaled, strict=True)]
                     for scaled in ([100.0, 100.0], [110.0, 80.0]))  # fmt: skip
-    text = block(fed(first, later), 80, UNICODE)
-    assert text.startswith("--- 2 s: about 0/s, about 190 calls, 2 stacks\n")
+    text = block(fed(first, later), 80, UNICODE, NOON)
+    assert text.startswith("--- 12:00:30, 2 s: about 0/s, about 190 calls, 2 stacks\n")
     assert "\n    10/s              110  " in text
 
 

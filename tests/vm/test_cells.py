@@ -112,7 +112,7 @@ def test_cell(way: str, method: Method, record_property: Callable[[str, object],
         assert in_calls == len(found) if way != "perf event" else in_calls > 0
         if not found:
             assert way == "tracepoint"
-            assert set(summary.ledger.lost) <= {NOTHING_FOUND, "filtered"}
+            assert set(summary.ledger.lost) <= {NOTHING_FOUND}
             cell = "no: its unwinder finds nothing there"
             return
         direct = True

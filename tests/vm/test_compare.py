@@ -19,7 +19,8 @@ def check_ledgers(data: dict[str, Any]) -> None:
     for side in data["sides"].values():
         ledger = side["ledger"]
         assert ledger["balance"] == 0
-        assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values())
+        without = [*ledger["lost"].values(), *ledger["not_wanted"].values()]
+        assert ledger["hits"] == ledger["recorded"] + sum(without)
         hits.add(ledger["hits"])
     assert len(hits) == 1, "the same calls"
     assert sum(pair["count"] for pair in data["pairs"]) == data["events"]

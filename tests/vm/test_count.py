@@ -166,13 +166,14 @@ def test_json_closes_and_has_the_hottest_last(method: str, redis: None) -> None:
     )
     assert code == 0, err
     (data,) = [json.loads(line) for line in out.splitlines()]
-    assert data["schema"] == "kwalk.count/1"
+    assert data["schema"] == "kwalk.count/2"
     assert data["method"] == method
     numbers = [stack["count"] for stack in data["stacks"]]
     assert numbers == sorted(numbers)
     ledger = data["ledger"]
     assert sum(numbers) == ledger["recorded"] > 100
-    assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values())
+    without = [*ledger["lost"].values(), *ledger["not_wanted"].values()]
+    assert ledger["hits"] == ledger["recorded"] + sum(without)
     hottest = [frame["name"] for frame in data["stacks"][-1]["frames"]]
     assert hottest[0] == "ip_rcv"
     assert "net_rx_action" in hottest
@@ -254,10 +255,11 @@ def test_a_budget_is_kept_by_leaving_calls_alone(redis: None) -> None:
     assert code == 0, err
     found = json.loads(out)
     ledger, sampling = found["ledger"], found["sampling"]
-    out_ = ledger["lost"]["sampled_out"]
+    out_ = ledger["not_wanted"]["sampled_out"]
     assert out_ > 0  # it begins with one call in a hundred
     assert ledger["recorded"] == sum(stack["count"] for stack in found["stacks"]) > 0
-    assert ledger["hits"] == ledger["recorded"] + sum(ledger["lost"].values())
+    without = [*ledger["lost"].values(), *ledger["not_wanted"].values()]
+    assert ledger["hits"] == ledger["recorded"] + sum(without)
     assert sampling["scale"] == pytest.approx(ledger["hits"] / ledger["recorded"], rel=0.01)
     assert sum(stack["scaled"] for stack in found["stacks"]) == pytest.approx(
         ledger["hits"], rel=0.02

@@ -7,8 +7,6 @@ import json
 import re
 from typing import NamedTuple
 
-from kwalk.report.summary import UNWANTED
-
 _HEAD = re.compile(
     r": ([\d,]+) [^=\n]+ = ([\d,]+) stacks? (?:\+ [\d,]+ not wanted )?\+ ([\d,]+) lost  \("
 )
@@ -30,7 +28,7 @@ def from_json(text: str) -> Closing | None:
         ledger = json.loads(text[text.rstrip().rfind("\n") + 1 :])["ledger"]
     except (ValueError, KeyError, TypeError):
         return None
-    lost = sum(number for cause, number in ledger["lost"].items() if cause not in UNWANTED)
+    lost = sum(ledger["lost"].values())
     return Closing(ledger["hits"], ledger["recorded"], lost, ledger["fallback"])
 
 

@@ -59,7 +59,7 @@ def _wait(session: Session, seconds: float | None, take: Callable[[float], None]
 
     :param take: Is called ten times a second, with the time at which to stop.
     """
-    end = math.inf if seconds is None else time.monotonic() + seconds
+    end = math.inf if seconds is None else session.capture.started + seconds
     while not session.stopper.stopped and (left := end - time.monotonic()) > 0:
         session.stopper.wait(min(left, POLL_SECONDS))
         take(end)
@@ -78,9 +78,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
                 if time.monotonic() > until:
                     break
 
-        started = time.monotonic()
         _wait(session, args.duration, take)
-        seconds = time.monotonic() - started
         capture.stop()
         # What was left, one of the helper's maps, then the other.
         for _ in range(3):
@@ -99,7 +97,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
             kernel=summary.kernel,
             unwinder=capture.unwinder,
             unit=summary.unit,
-            seconds=seconds,
+            seconds=capture.seconds,
             pairs=pairs,
             ledgers=Sides(helper, manual),
             costs=Sides(None, None),
@@ -126,8 +124,8 @@ def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[C
             session.conclude(summary)
             notes += [note for note in summary.notes if note not in notes]
             # Those that were refused or left alone cost something, too, but are no events.
-            lost = summary.ledger.lost
-            events = runs - lost.get("filtered", 0) - lost.get("sampled_out", 0)
+            left = summary.ledger.not_wanted
+            events = runs - left.get("filtered", 0) - left.get("sampled_out", 0)
             if events <= 0:
                 notes.append(f"the cost of {name} is not known: nothing called it meanwhile")
                 return None, not session.stopper.interrupted

@@ -44,6 +44,7 @@ def intervals(
     duration: float | None = None,
     interval: float | None = None,
     tend: Callable[[], bool] = lambda: True,
+    started: float | None = None,
 ) -> Iterator[float]:
     """Sleep until told to stop; yield the length of each interval when it has passed, in seconds.
 
@@ -51,8 +52,9 @@ def intervals(
 
     :param duration: Stop after this many seconds.
     :param tend: Is called twice a second; stop when it returns False.
+    :param started: When the first interval began (CLOCK_MONOTONIC, in seconds); None is now.
     """
-    started = last = time.monotonic()
+    last = started = time.monotonic() if started is None else started
     end = math.inf if duration is None else started + duration
     step = math.inf if interval is None else interval
     due = started + step
@@ -83,18 +85,24 @@ def run(
     :param conclude: Adds to the summary.
     """
     before: _Before = {}
+    covered, shown = 0.0, bool(interval)
     failed: OutputError | None = None
     tend = budget.tend if budget else lambda: True
-    for length in intervals(stopper, duration, interval, tend):
+    for length in intervals(stopper, duration, interval, tend, capture.started):
         counts = since(before, capture.counts())
+        covered += length
         try:
-            if not write(report.interval(counts, length)):
-                break
+            shown = write(report.interval(counts, length, time.time()))
         except OutputError as error:
-            failed = error
+            failed, shown = error, False
+        if not shown:
             break
     profile = finish(capture, conclude)
     try:
+        if interval and shown:  # what came after the last whole one
+            rest, length = since(before, profile.counts), capture.seconds - covered
+            if rest or length > interval / 2:
+                write(report.interval(rest, length, time.time()))
         write(report.end(profile))
     except OutputError as error:
         failed = error

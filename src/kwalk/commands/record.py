@@ -49,11 +49,11 @@ class RecordCommand:
             capture = session.capture
             failed: OutputError | None = None
             step = SECOND if capture.readable else None
-            started = time.monotonic()
+            started = capture.started
             try:
                 recorder.begin(capture.facts(args.words), capture.summary())
                 tend = session.budget.tend if session.budget else lambda: True
-                for _ in intervals(session.stopper, args.duration, step, tend):
+                for _ in intervals(session.stopper, args.duration, step, tend, started):
                     counts = capture.counts()
                     recorder.tick(counts, time.monotonic() - started, capture.summary())
             except OutputError as error:
@@ -62,7 +62,7 @@ class RecordCommand:
             counts, summary = profile.counts, profile.summary
             if not failed:
                 try:
-                    recorder.end(counts, time.monotonic() - started, summary)
+                    recorder.end(counts, capture.seconds, summary)
                 except OutputError as error:
                     failed = error
         code = Finished(summary, failed).conclude(capture.symbolizer, args.strict)

@@ -146,7 +146,7 @@ def run(
     :param budget: What to keep to.
     :param conclude: Adds to the summary.
     """
-    deadline = None if duration is None else time.monotonic() + duration
+    deadline = None if duration is None else capture.started + duration
     left = count
     open_ = True
     failed: OutputError | None = None

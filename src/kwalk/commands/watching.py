@@ -78,7 +78,7 @@ class Lines:
         if model.tick == self._tick:
             return True
         self._tick = model.tick
-        return write(block(model, self._width, self._look))
+        return write(block(model, self._width, self._look, time.time()))
 
 
 class Watcher:
@@ -98,7 +98,7 @@ class Watcher:
     ) -> None:
         self._session, self._model, self._meter = session, model, meter
         self._facts, self._saved = facts, saved
-        self._started = time.monotonic()
+        self._started = session.capture.started
 
     def run(self, face: Face, duration: float | None = None) -> None:
         """Go on until told to stop.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from typing import NamedTuple
 
 from kwalk.errors import UsageError
@@ -39,6 +40,8 @@ class Probe(NamedTuple):
 
     :ivar refused: Places that the kernel does not let be traced.
     :ivar notes: What a user should know: why not the method or attach type asked for.
+    :ivar began: When attaching began, and ``attached`` when it was complete: seconds of
+        CLOCK_MONOTONIC. Of many kprobes the first ones count hits in between.
     """
 
     loaded: Loaded
@@ -47,6 +50,8 @@ class Probe(NamedTuple):
     attach: str
     refused: list[Skipped]
     notes: list[str]
+    began: float
+    attached: float
 
     @property
     def obj(self) -> Object:
@@ -214,12 +219,14 @@ class _Attempt(NamedTuple):
         try:
             if selection.open:
                 selection = selection.sifted(in_memory(loaded.obj, self.symbols))
+            began = time.monotonic()
             refused = attach(loaded.obj, way, selection, self.symbols, self.watch)
+            attached = time.monotonic()
         except BaseException:
             loaded.close()
             raise
         notes = [*self.notes, *loaded.notes]
-        return Probe(loaded, selection, self.method, way, refused, notes)
+        return Probe(loaded, selection, self.method, way, refused, notes, began, attached)
 
 
 SHOWN = 3

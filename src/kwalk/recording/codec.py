@@ -65,7 +65,8 @@ def flags(stack: Stack) -> int:
 def summary_data(summary: Summary) -> dict[str, Any]:
     """Return the summary as JSON-ready data, for ``summary_of``."""
     data = {key: value for key, value in vars(summary).items() if value is not None}
-    data["ledger"] = vars(summary.ledger)
+    data["ledger"] = vars(summary.ledger) | {"lost": summary.ledger.causes}
+    del data["ledger"]["not_wanted"]
     if summary.verify:
         differences = [[list(stack.addresses) for stack in d] for d in summary.verify.differences]
         data["verify"] = vars(summary.verify) | {"differences": differences}
@@ -82,6 +83,13 @@ def summary_of(data: dict[str, Any]) -> Summary:
         differences = typed.of(list[list[list[int]]], data["verify"]["differences"])
         data = data | {"verify": data["verify"] | {"differences": []}}
     summary: Summary = typed.of(Summary, data)
+    if summary.seconds is not None and summary.seconds < 0:
+        raise ValueError("a time before the beginning")
+    # The format has one object for both; a cause says which it is.
+    ledger = summary.ledger
+    causes, ledger.lost, ledger.not_wanted = ledger.lost, {}, {}
+    for cause, number in causes.items():
+        ledger.lose(cause, number)
     if summary.verify:
         summary.verify.differences = [
             Difference(*(Stack(tuple(side)) for side in pair)) for pair in differences

@@ -148,6 +148,8 @@ class _Reader:
         """
         assert self.summary
         summary, ledger = self.summary, self.summary.ledger
+        if summary.seconds is None and self._timeline.ends:
+            summary.seconds = self._timeline.ends[-1]
         if reason:
             ledger.lose("not_recorded", max(ledger.balance, 0))
             seconds = self._timeline.ends[-1] if self._timeline.ends else 0

@@ -11,7 +11,7 @@ from kwalk.report.compare import cost_unit
 from kwalk.report.frame import frame_data
 from kwalk.report.summary import verify_data
 
-SCHEMA = "kwalk.compare/1"
+SCHEMA = "kwalk.compare/2"
 
 
 def as_data(

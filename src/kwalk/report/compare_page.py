@@ -113,10 +113,10 @@ def _ledger(comparison: Comparison) -> str:
         ("hits", [f"{ledger.hits:,}" for ledger in comparison.ledgers]),
         ("stacks", [f"{ledger.recorded:,}" for ledger in comparison.ledgers]),
     ]
-    causes = sorted({cause for ledger in comparison.ledgers for cause in ledger.lost})
+    causes = sorted({cause for ledger in comparison.ledgers for cause in ledger.causes})
     for cause in causes:
         why = f'<div class="why">{escape(CAUSES.get(cause, cause))}</div>'
-        numbers = [f"{ledger.lost.get(cause, 0):,}" for ledger in comparison.ledgers]
+        numbers = [f"{ledger.causes.get(cause, 0):,}" for ledger in comparison.ledgers]
         rows.append((f"{kind_of(cause)}: {escape(cause)}{why}", numbers))
     if not causes:
         rows.append(("lost", ["0", "0"]))

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from kwalk.profile import Profile
@@ -18,14 +20,18 @@ from kwalk.report.paint import plain
 from kwalk.stack import Count, Frame
 from kwalk.words import counted, plural
 
-SCHEMA = "kwalk.count/1"
+SCHEMA = "kwalk.count/2"
 
 
 class CountReport(Protocol):
     """Turns counts into text."""
 
-    def interval(self, counts: list[Count], seconds: float) -> str:
-        """Return what was counted in an interval of some seconds."""
+    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
+        """Return what was counted in an interval.
+
+        :param seconds: Its length.
+        :param ended: When it ended, in seconds since 1970.
+        """
 
     def end(self, profile: Profile) -> str:
         """Return what was counted in all."""
@@ -71,11 +77,12 @@ class Text:
             )
         return "".join(blocks)
 
-    def interval(self, counts: list[Count], seconds: float) -> str:
-        """Return the blocks under a line that says of which seconds they are."""
+    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
+        """Return the blocks under a line with the time of day, the seconds and the rate."""
         self._intervals = True
         rate = sum(count.calls for count in counts) / seconds
-        head = f"--- {_calls(self._unit, *counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
+        at = time.strftime("%H:%M:%S", time.localtime(ended))
+        head = f"--- {at}: {_calls(self._unit, *counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
         return head + self._stacks(counts)
 
     def end(self, profile: Profile) -> str:
@@ -96,7 +103,7 @@ class Folded:
         self._top = top
         self._callers = callers
 
-    def interval(self, counts: list[Count], seconds: float) -> str:
+    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
         """Return the lines of an interval."""
         return self._lines(counts)
 
@@ -182,10 +189,11 @@ class Json:
     def _data(self, counts: list[Count]) -> dict[str, Any]:
         return stacks_data(counts, self._addresses, self._top)
 
-    def interval(self, counts: list[Count], seconds: float) -> str:
+    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
         """Return the object of an interval."""
+        at = datetime.fromtimestamp(ended).astimezone()
         return self._line(
-            {"interval_seconds": round(seconds, 6)}
+            {"ended": at.isoformat(timespec="milliseconds"), "interval_seconds": round(seconds, 6)}
             | stacks_data(counts, self._addresses, self._top)
         )
 

@@ -13,7 +13,7 @@ from kwalk.report.cut import last
 from kwalk.report.diff import Change, Diff, Side, Tally
 from kwalk.report.formats import Options
 
-SCHEMA = "kwalk.diff/1"
+SCHEMA = "kwalk.diff/2"
 
 
 def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kwalk.ledger import NARROWED
 from kwalk.profile import kinds_of
 from kwalk.report import chance, summary
 from kwalk.report.diff import By, Diff, Side
@@ -169,9 +170,9 @@ def warnings(diff: Diff) -> list[str]:
 
 def _lost(label: str, side: Side) -> Iterable[str]:
     ledger = side.profile.summary.ledger
-    _, lost = ledger.split(summary.UNWANTED)
+    lost = sum(ledger.lost.values())
     # What was left out of a recording afterwards could have been lost as well.
-    wanted = ledger.recorded + lost + sum(ledger.lost.get(cause, 0) for cause in summary.LEFT_OUT)
+    wanted = ledger.recorded + lost + sum(ledger.not_wanted.get(cause, 0) for cause in NARROWED)
     if wanted and lost > _LOST * wanted:
         what = f"{100 * lost / wanted:.1f} % of the {side.profile.summary.unit} {label}"
         yield f"{what} were lost, so their stacks are missing"

@@ -12,7 +12,7 @@ from kwalk.words import plural
 
 def as_data(profile: Profile) -> dict[str, Any]:
     """Return it as JSON-ready data."""
-    return summary.as_data(profile.summary, "kwalk.info/1") | {
+    return summary.as_data(profile.summary, "kwalk.info/2") | {
         "facts": profile.facts,
         "seconds": profile.seconds,
         "stacks": len({id(count.stack) for count in profile}),

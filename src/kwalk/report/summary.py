@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kwalk.ledger import Ledger, Summary, TreeUse, Verify
+from kwalk.ledger import NOT_WANTED, Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.words import counted, form, plural
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer
 
-SCHEMA = "kwalk.stream/1"
+SCHEMA = "kwalk.stream/2"
 
 CAUSES = {
     "ring_full": "the ring buffer was full; a larger --ring or less output helps",
@@ -52,9 +52,12 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         "attach": summary.attach,
         "kernel": summary.kernel,
         "unit": summary.unit,
+        "seconds": None if summary.seconds is None else round(summary.seconds, 6),
+        "per_second": None if summary.rate is None else round(summary.rate, 3),
         "ledger": {
             "hits": ledger.hits,
             "recorded": ledger.recorded,
+            "not_wanted": ledger.not_wanted,
             "lost": ledger.lost,
             "truncated": ledger.truncated,
             "fallback": ledger.fallback,
@@ -87,29 +90,15 @@ def verify_data(verify: Verify) -> dict[str, Any]:
     }
 
 
-# Of what is not wanted, what a recording was narrowed by.
-LEFT_OUT = ("other_callers", "other_groups", "other_seconds")
-# Calls that were not wanted: somebody else's, too many, or after the last one.
-UNWANTED = {
-    *LEFT_OUT,
-    "after_snapshot",
-    "filtered",
-    "not_taken",
-    "past_count",
-    "sampled_out",
-    "user_mode",
-}
-
-
 def lost_any(ledger: Ledger) -> bool:
     """Whether a call was lost that was wanted, or is not accounted for."""
-    return bool(set(ledger.lost) - UNWANTED - {"output_closed"} or ledger.balance)
+    return bool(set(ledger.lost) - {"output_closed"} or ledger.balance)
 
 
 def warnings(summary: Summary) -> list[str]:
     """Return the notes, and what was lost of what was wanted, a sentence each."""
     ledger = summary.ledger
-    lost = {cause: n for cause, n in ledger.lost.items() if cause not in UNWANTED}
+    lost = dict(ledger.lost)
     if ledger.balance:
         lost["unexplained"] = ledger.balance
     if not lost:
@@ -143,21 +132,32 @@ def _tree_lines(tree: TreeUse) -> list[str]:
 
 def sum_text(ledger: Ledger) -> str:
     """Return what hits are made of: stacks, those not wanted, and lost ones."""
-    unwanted, lost = ledger.split(UNWANTED)
-    middle = f" + {unwanted:,} not wanted" if unwanted else ""
-    return f"{plural(ledger.recorded, 'stack')}{middle} + {lost:,} lost"
+    not_wanted = sum(ledger.not_wanted.values())
+    middle = f" + {not_wanted:,} not wanted" if not_wanted else ""
+    return f"{plural(ledger.recorded, 'stack')}{middle} + {sum(ledger.lost.values()):,} lost"
+
+
+def _time_text(summary: Summary) -> str:
+    """Return how long hits were counted, and how many a second that makes."""
+    text = ""
+    if summary.seconds is not None:
+        text += f", {summary.seconds:,.{1 + (summary.seconds < 10)}f} s"
+    if summary.rate:
+        rate = f"{summary.rate:,.0f}" if summary.rate >= 10 else f"{summary.rate:.2g}"
+        text += f", {counted(rate, f'{summary.unit}/s')}"
+    return text
 
 
 def kind_of(cause: str) -> str:
     """Return ``not wanted`` or ``lost``."""
-    return "not wanted" if cause in UNWANTED else "lost"
+    return "not wanted" if cause in NOT_WANTED else "lost"
 
 
 def cause_lines(ledger: Ledger) -> list[str]:
     """Return a line for each cause, the one with most hits first."""
     return [
         f"  {kind_of(cause)}: {number:,} {cause}: {CAUSES.get(cause, cause)}"
-        for cause, number in sorted(ledger.lost.items(), key=lambda item: -item[1])
+        for cause, number in sorted(ledger.causes.items(), key=lambda item: -item[1])
     ]
 
 
@@ -177,7 +177,7 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     ledger = summary.ledger
     lines = [
         f"{summary.function}: {counted(ledger.hits, summary.unit)} = {sum_text(ledger)}  "
-        f"({summary.method} by {summary.attach}, {summary.kernel})"
+        f"({summary.method} by {summary.attach}, {summary.kernel}{_time_text(summary)})"
     ]
     lines += cause_lines(ledger)
     if not ledger.hits:

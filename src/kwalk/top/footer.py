@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kwalk.report.summary import UNWANTED
+from kwalk.report.summary import kind_of, sum_text
 from kwalk.top.look import Line, Look
 from kwalk.top.model import Cost, Model
 from kwalk.words import counted, plural
@@ -36,18 +36,15 @@ def ledger(model: Model) -> list[Line]:
     if not model.summary:
         return [[("dim", "nothing has been read yet")]]
     found = model.summary.ledger
-    unwanted = sum(found.lost.get(cause, 0) for cause in UNWANTED)
-    lost = sum(found.lost.values()) - unwanted
-    hits = counted(found.hits, model.unit)
-    head: Line = [("", f"ledger: {hits} = {plural(found.recorded, 'stack')}")]
-    head += [("", f" + {unwanted:,} not wanted")] if unwanted else []
-    head.append(("warn" if lost else "", f" + {lost:,} lost"))
+    lost = sum(found.lost.values())
+    rest, _, end = sum_text(found).rpartition(" + ")
+    head: Line = [("", f"ledger: {counted(found.hits, model.unit)} = {rest}")]
+    head.append(("warn" if lost else "", f" + {end}"))
     # Counts were read before hits, while calls went on.
     head += [("", f" + {found.balance:,} under way")] if found.balance else []
     parts = []
-    for cause, number in sorted(found.lost.items(), key=lambda item: -item[1]):
-        kind = "not wanted" if cause in UNWANTED else "lost"
-        parts.append(f"{kind}: {number:,} {cause}")
+    for cause, number in sorted(found.causes.items(), key=lambda item: -item[1]):
+        parts.append(f"{kind_of(cause)}: {number:,} {cause}")
     parts += [f"truncated: {found.truncated:,}"] if found.truncated else []
     parts += [f"fallback: {found.fallback:,}"] if found.fallback else []
     return [head, [("warn" if lost else "dim", f"  {', '.join(parts)}")]] if parts else [head]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 from kwalk.report.paint import plain
 from kwalk.top import footer
 from kwalk.top.labels import labels
@@ -12,16 +14,20 @@ from kwalk.top.numbers import length, short, whole
 from kwalk.words import counted, plural
 
 
-def block(model: Model, width: int, look: Look) -> str:
-    """Return the hottest stacks of the last interval, a line each, and the ledger of now."""
+def block(model: Model, width: int, look: Look, at: float) -> str:
+    """Return the hottest stacks of the last interval, a line each, and the ledger of now.
+
+    :param at: When the interval ended, in seconds since 1970.
+    """
     about = "about " if model.about else ""
     rows = [row for row in model.rows() if row.rate]
     stacks = list(dict.fromkeys(row.stack for row in rows if row.stack))
     made = labels(stacks, max(width - 26, 30), width - 11, look.marks)
     names = dict(zip(stacks, made.lines, strict=True))
+    clock = time.strftime("%H:%M:%S", time.localtime(at))
     lines = [
-        f"--- {length(model.seconds)}: {about}{short(model.rate)}/s, {about}"
-        f"{counted(round(model.calls), model.unit)}, {plural(model.total_rows, 'stack')}"
+        f"--- {clock}, {length(model.seconds)}: {about}{short(model.rate)}/s, "
+        f"{about}{counted(round(model.calls), model.unit)}, {plural(model.total_rows, 'stack')}"
     ]
     lines += [f"  in all: {made.common}"] if made.common else []
     for row in rows:

@@ -27,13 +27,13 @@ _ROWS = 4096
 def render(profile: Profile, options: Options) -> Iterator[str]:
     """Yield the table.
 
-    ``kind`` says what a row is: a ``stack``; of the ledger a ``total`` (hits = recorded + lost),
-    what was ``lost`` or ``not_wanted``, by cause; ``not_counted`` and ``note``, whose texts are
-    their names; what was compared with the kernel's unwinder (``verify``, and ``kernel_wrong`` by
-    cause); of the ``tree`` and of ``sampling`` what the summary says; a ``fact`` about how and
-    where it was recorded. ``value`` has what is no count. ``calls`` stands for ``count`` where not
-    every call was taken; ``share`` is of the calls of all stacks; ``frames`` are root first, ``;``
-    between them.
+    ``kind`` says what a row is: a ``stack``; of the ledger a ``total`` (hits = recorded + not
+    wanted + lost; ``seconds``), what was ``lost`` or ``not_wanted``, by cause; ``not_counted`` and
+    ``note``, whose texts are their names; what was compared with the kernel's unwinder (``verify``,
+    and ``kernel_wrong`` by cause); of the ``tree`` and of ``sampling`` what the summary says; a
+    ``fact`` about how and where it was recorded. ``value`` has what is no count. ``calls`` stands
+    for ``count`` where not every call was taken; ``share`` is of the calls of all stacks;
+    ``frames`` are root first, ``;`` between them.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
@@ -69,9 +69,11 @@ def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
     ledger = profile.summary.ledger
     for name in ("hits", "recorded", "truncated", "fallback"):
         yield {"kind": "total", "name": name, "count": getattr(ledger, name)}
+    if profile.summary.seconds is not None:
+        yield {"kind": "total", "name": "seconds", "value": f"{profile.summary.seconds:.9g}"}
     if ledger.balance:
         yield {"kind": "total", "name": "unexplained", "count": ledger.balance}
-    for cause, number in ledger.lost.items():
+    for cause, number in ledger.causes.items():
         yield {"kind": kind_of(cause).replace(" ", "_"), "name": cause, "count": number}
     for text in ledger.uncounted:
         yield {"kind": "not_counted", "name": text}

@@ -43,7 +43,7 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
         "activeProfileIndex": 0,
         "profiles": profiles,
         "shared": {"frames": table.frames},
-        "kwalk": summary.as_data(profile.summary, "kwalk.speedscope/1") | {"facts": profile.facts},
+        "kwalk": summary.as_data(profile.summary, "kwalk.speedscope/2") | {"facts": profile.facts},
     }
     yield json.dumps(data, separators=(",", ":")) + "\n"
 

@@ -53,7 +53,10 @@ def ledger(profile: Profile, found: Spread) -> Iterator[bytes]:
     entries = [
         _number("hits", counted.hits),
         _number("recorded", counted.recorded),
-        message(11, text(10, "lost"), *(_number(*lost) for lost in counted.lost.items())),
+        *(
+            message(11, text(10, name), *(_number(*cause) for cause in causes.items()))
+            for name, causes in (("not_wanted", counted.not_wanted), ("lost", counted.lost))
+        ),
         _number("truncated", counted.truncated),
         _number("fallback", counted.fallback),
         _number("balance", counted.balance),
