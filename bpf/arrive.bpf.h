@@ -52,7 +52,7 @@ static __always_inline void kw_classify_orc(struct kw_node *node, const struct k
 		node->bp_at = 8 + kw_rule_bp_off(parent->rule);
 	} else if (parent->kind == KW_NODE_PLAIN && parent->flags & KW_NODE_BP_SAVED) {
 		node->flags |= KW_NODE_BP_SAVED;
-		node->bp_at = parent->bp_at - parent->delta;
+		node->bp_at = parent->bp_at - kw_rule_cfa_off(parent->rule);
 	}
 
 	node->kind = KW_NODE_STEP;
@@ -102,8 +102,17 @@ static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 
 		kw_classify_orc(node, kw_at(nodes, w->node));
 	else
 		kw_classify_fp(node, &w->s);
+	if (node->source != KW_SOURCE_IMAGE)
+		node->delta = w->s.code;
 	kw_link(at);
 	return at;
+}
+
+/* Other code has come to the address of a node than it was made for. */
+static __always_inline bool kw_is_other(const struct kw_node *node, const struct kw_state *s)
+{
+	return node->rule != s->rule || node->source != s->source ||
+	       (s->source != KW_SOURCE_IMAGE && node->delta != s->code);
 }
 
 /* The node of the frame in w->s: known, or made, or none: then the step that says why. */
@@ -133,9 +142,14 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 		return step;
 	if (w->s.source == KW_SOURCE_MODULE)
 		bpf = modules;
+	if (w->s.source != KW_SOURCE_IMAGE) {
+		w->s.code = kw_code_at(w->s.ip, w->s.source);
+		if (kw_sequence(w->s.source) != bpf) /* between the rule and this */
+			w->s.code = 0;
+	}
 	at = kw_find(w->node, w->s.ip);
 	node = kw_at(nodes, at);
-	if (at && (node->rule != w->s.rule || node->source != w->s.source)) {
+	if (at && kw_is_other(node, &w->s)) {
 		node->kind = KW_NODE_STALE;
 		at = 0;
 	}
@@ -211,7 +225,7 @@ __noinline int kw_arrive(struct kw_walk *w)
 		return w->s.regs ? KW_STEP_ARRIVED : kw_lead_on(w, node);
 	}
 	if (node->kind == KW_NODE_PLAIN) {
-		w->s.sp += node->delta;
+		w->s.sp += kw_rule_cfa_off(node->rule); /* delta, of any source */
 		return kw_lead_on(w, node);
 	}
 	if (!(node->flags & KW_NODE_HAS_REGS)) {

@@ -146,7 +146,21 @@ struct module_layout {
 	struct mod_tree_node mtn;
 };
 
+/* include/linux/kernfs.h, include/linux/kobject.h */
+struct kernfs_node {
+	__u64 id;
+};
+
+struct kobject {
+	struct kernfs_node *sd;
+};
+
+struct module_kobject {
+	struct kobject kobj;
+};
+
 struct module {
+	struct module_kobject mkobj;
 	struct module_memory mem[2];
 	struct module_layout core_layout; /* before 6.4 */
 	struct mod_arch_specific arch;
@@ -156,6 +170,7 @@ struct module {
 struct bpf_ksym {
 	unsigned long start;
 	unsigned long end;
+	char name[64]; /* longer, and zeros behind it */
 	struct latch_tree_node tnode;
 };
 

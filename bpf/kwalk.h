@@ -208,7 +208,7 @@ struct kw_node {
 		struct {
 			__u32 hint;  /* the PLAIN child of the image's code that matched last */
 			__u32 other; /* any child that matched before or since */
-			__u32 delta;
+			__u32 delta; /* of code outside of the image: kw_code_at() */
 			__u32 rule;
 		};
 		__u64 value[2]; /* of a GROUP: a name, 16 bytes, or the number of a cgroup */

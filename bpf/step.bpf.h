@@ -28,7 +28,7 @@ struct kw_state {
 	__u32 rule;    /* of the code at ip, once it is settled, and enum kw_source of it */
 	__u32 source;
 	__u32 stacked; /* an address had been replaced twice, which the kernel does not undo */
-	__u32 reserved;
+	__u32 code;    /* kw_code_at() */
 };
 
 /* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */

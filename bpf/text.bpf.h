@@ -72,6 +72,38 @@ __noinline __u64 kw_in_bpf(__u64 ip)
 	return cfg.bpf_tree ? kw_tree_find(cfg.bpf_tree, &search) : 0;
 }
 
+#define KW_NAME_WORDS 8
+
+/*
+ * Identity of the module or BPF program that ip lies in: what tells it from those that were at the
+ * address before. User space computes the same. 0: not known.
+ *
+ * Of a module the number of its folder in sysfs, which no other load ever gets: the low half of
+ * kernfs_node.id, as st_ino of /sys/module/NAME shows it. Of BPF code a hash of its name.
+ */
+__noinline __u32 kw_code_at(__u64 ip, __u32 source)
+{
+	__u64 found, name, hash = 0;
+	__u32 i;
+
+	if (source == KW_SOURCE_MODULE) {
+		found = kw_module_of(ip);
+		if (found <= KW_TREE_UNKNOWN)
+			return 0;
+		found = kw_load_field(found, struct module, mkobj.kobj.sd);
+		return found ? kw_load_field(found, struct kernfs_node, id) : 0;
+	}
+	if (source != KW_SOURCE_BPF)
+		return 0;
+	found = kw_in_bpf(ip);
+	if (found <= KW_TREE_UNKNOWN)
+		return 0;
+	name = found + kw_distance(struct bpf_ksym, tnode, name);
+	for (i = 0; i < KW_NAME_WORDS; i++)
+		hash = (hash ^ kw_load(name + i * sizeof(hash))) * 0x9e3779b97f4a7c15ULL;
+	return hash >> 32;
+}
+
 struct kw_ops_search {
 	__u64 ip;
 	__u64 ops; /* struct ftrace_ops */

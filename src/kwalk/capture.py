@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from kwalk.errors import UsageError
 from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
-from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose
@@ -22,7 +21,7 @@ if TYPE_CHECKING:  # what reads and decodes is not needed before there is someth
     from kwalk.decode.records import Record
     from kwalk.events import Batch, Event
     from kwalk.ledger import Ledger, Summary
-    from kwalk.stack import Count, Stack
+    from kwalk.stack import Count, Frame, Stack
     from kwalk.symbolize.symbolizer import Symbolizer
 
 
@@ -84,7 +83,14 @@ class Capture:
         from kwalk.symbolize.symbolizer import Symbolizer
 
         called = self.probe.selection.place == Place.TRACEPOINT
-        return Symbolizer(self.symbols, called, Kallsyms.read)
+        return Symbolizer(self.symbols, called, kept.fresh, self._entries())
+
+    def _entries(self) -> dict[int, Frame]:
+        """Return the frames of what is traced: of several names of one function that asked for."""
+        from kwalk.stack import Frame
+
+        targets = [] if self.probe.selection.place.is_event else self.probe.selection.targets
+        return {t.traced: Frame(t.name, t.offset, t.module, t.traced) for t in targets}
 
     def __exit__(self, *_: object) -> None:
         self._reading.close()

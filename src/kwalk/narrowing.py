@@ -19,7 +19,7 @@ from kwalk.decode.shape import Shape
 from kwalk.errors import UsageError
 from kwalk.ledger import Ledger
 from kwalk.profile import Profile, Timeline, added_up
-from kwalk.stack import Count
+from kwalk.stack import Count, also_called
 
 _NOWHERE = (1 << 32) - 1
 
@@ -38,7 +38,12 @@ def narrow(
     :param group: Only groups in whose name, as it is shown, this finds something.
     :param apart: Whether groups stay apart; else a stack has one count.
     """
-    shape = Shape(lambda stack: [frame.name for frame in stack.frames], through, until)
+    shape = Shape(
+        lambda stack: [frame.name for frame in stack.frames],
+        through,
+        until,
+        lambda stack: [also_called(frame.name) for frame in stack.frames],
+    )
     ledger = profile.summary.ledger.copy()
     wanted: list[Count | None] = []
     for count in profile:

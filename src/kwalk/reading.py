@@ -71,13 +71,15 @@ class Reading:
         self._misses: dict[str, int] = {}
         self._ended: float | None = None  # when detaching began, and how long it took
         self._detaching = 0.0
+        self._unnamed: set[Stack] = set()
 
     def _make_shape(self) -> Shape | None:
         through, until = self.options.through, self.options.until
         if not through and not until:
             return None
         frames = self.symbolizer.frames
-        return Shape(lambda stack: [frame.name for frame in frames(stack)], through, until)
+        also = self.symbolizer.also
+        return Shape(lambda stack: [frame.name for frame in frames(stack)], through, until, also)
 
     def _tracer(self) -> Callable[[int], bool] | None:
         if not self.probe.selection.place.is_event:
@@ -111,6 +113,7 @@ class Reading:
             before = now
             self._maps.wait()
         self._misses |= kernel_misses(probe.obj, probe.program, link=False)
+        self.symbolizer.look_again()
 
     @property
     def seconds(self) -> float:
@@ -129,9 +132,16 @@ class Reading:
             self._ledger.record(count.stack, count.count)
         shaped = self._shaped_counts(self._scaled(counts))
         for count in shaped:
-            if not count.stack.frames:
-                count.stack.frames = tuple(self.symbolizer.frames(count.stack))
+            self._name(count.stack)
         return shaped
+
+    def _name(self, stack: Stack) -> None:
+        if stack.frames and stack not in self._unnamed:
+            return
+        stack.frames = tuple(self.symbolizer.frames(stack))
+        self._unnamed.discard(stack)
+        if stack.codes and not all(frame.name for frame in stack.frames):
+            self._unnamed.add(stack)  # of code that a later look may know
 
     def _shaped_counts(self, counts: list[Count]) -> list[Count]:
         if not self._shape:
@@ -237,6 +247,7 @@ class Reading:
             notes=[
                 *probe.notes,
                 *selection_notes(probe),
+                *self.symbolizer.moved,
                 *([] if self.options.method else self_check_notes(counted)),
                 *self._edge_notes(),
             ],

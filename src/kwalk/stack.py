@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,19 +35,33 @@ class Stack:
     :ivar truncated: It goes on beyond its last frame.
     :ivar fallback: The kernel's unwinder found it, in place of the walk.
     :ivar frames: The addresses with their names; empty until it has been symbolized.
+    :ivar codes: For each address which module or BPF program lay there, as the walk found it: 0 for
+        the kernel itself, and where it is not known. Empty: all 0.
     """
 
     addresses: tuple[int, ...]
     truncated: bool = False
     fallback: bool = False
     frames: tuple[Frame, ...] = ()
+    codes: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
         """What is equal for equal stacks, also those of other boots, whose addresses differ."""
         # Without a name there is nothing but its address.
         frames = (frame[:3] + frame[4:] if frame.name else frame for frame in self.frames)
-        return (tuple(frames) or self.addresses), self.truncated, self.fallback
+        addresses = (self.addresses, self.codes) if self.codes else self.addresses
+        return (tuple(frames) or addresses), self.truncated, self.fallback
+
+
+# What compilers make of a function, each with a name of its own.
+_PARTS = re.compile(r"\.(?:cold|constprop|isra|part|llvm)\b.*")
+
+
+def also_called(name: str) -> tuple[str, ...]:
+    """Return the function's name in the source, where the compiler gave it another one."""
+    whole = _PARTS.sub("", name)
+    return () if whole == name else (whole,)
 
 
 NAMELESS = "(no name)"

@@ -59,6 +59,10 @@ CONSTANTS = {
     "KW_NODE_ROOT": abi.Kind.ROOT,
     "KW_NODE_KERNEL": abi.Kind.KERNEL,
     "KW_NODE_GROUP": abi.Kind.GROUP,
+    "KW_SOURCE_IMAGE": abi.Source.IMAGE,
+    "KW_SOURCE_MODULE": abi.Source.MODULE,
+    "KW_SOURCE_BPF": abi.Source.BPF,
+    "KW_SOURCE_ONCE": abi.Source.ONCE,
     "KW_PER_NOTHING": abi.Per.NOTHING,
     "KW_PER_PID": abi.Per.PID,
     "KW_PER_COMM": abi.Per.COMM,
@@ -214,7 +218,7 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
     named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS", "KW_CALLS_BYTES"}
     named |= {"KW_CPUS", "KW_TASKS"}
     named |= set(re.findall(r"^#define (KW_FILTER_\w+)", header, re.MULTILINE))
-    enums = r"^enum kw_(?:method|unwinder|place|start|output|kind|per) \{(.*?)\};"
+    enums = r"^enum kw_(?:method|unwinder|place|start|output|kind|source|per) \{(.*?)\};"
     for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):
         named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))
     assert named == set(CONSTANTS)

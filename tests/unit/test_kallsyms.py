@@ -163,3 +163,28 @@ def test_what_lies_behind_the_image_has_none_of_its_names() -> None:
     assert symbols.lookup(VMLINUX + 64) is None
     assert symbols.lookup(VMLINUX + 4095) is None
     assert symbols.lookup(VMLINUX + 4096) == table[2]
+
+
+def test_aliases_are_all_names_at_an_address() -> None:
+    symbols = Kallsyms(
+        text_of(
+            [
+                Symbol(VMLINUX, "_text", ""),
+                *(Symbol(VMLINUX + 16, name, "") for name in ("__do_a", "__ia32_a", "__x64_a")),
+                Symbol(VMLINUX + 32, "b", ""),
+                Symbol(VMLINUX + 4096, "init_module", "one"),
+                Symbol(VMLINUX + 4096, "one_init", "one"),
+            ]
+        )
+    )
+    assert symbols.aliases(symbols.find("__ia32_a")[0]) == ["__do_a", "__ia32_a", "__x64_a"]
+    assert symbols.aliases(symbols.find("b")[0]) == ["b"]
+    assert symbols.aliases(symbols.find("one_init")[0]) == ["init_module", "one_init"]
+    assert symbols.aliases(Symbol(VMLINUX + 17, "x", "")) == []
+
+
+def test_data_of_the_same_name_is_found_unless_code_is_asked_for() -> None:
+    lines = b"%016x D same\n%016x T same\n" % (VMLINUX, VMLINUX + 16)
+    symbols = Kallsyms(lines)
+    assert [s.address for s in symbols.find("same")] == [VMLINUX, VMLINUX + 16]
+    assert [s.address for s in symbols.find("same", code=True)] == [VMLINUX + 16]

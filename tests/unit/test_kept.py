@@ -48,6 +48,14 @@ class Machine:
 
     def load(self, at: str = "0xffffffffc0000000", users: int = 3) -> None:
         self.write("modules", MODULES.format(at=at, users=users))
+        for name in ("overlay", "fuse"):
+            (self.proc.with_name("sys") / "module" / name).mkdir(parents=True, exist_ok=True)
+
+    def reload(self) -> None:
+        """Unload overlay and load it again, to where it was."""
+        folder = self.proc.with_name("sys") / "module" / "overlay"
+        folder.rename(folder.with_name("gone"))
+        folder.mkdir()
 
     def keep(self, *asked: str) -> None:
         symbols = kept.read(self.folder, self.proc)
@@ -109,8 +117,9 @@ def test_a_start_that_learnt_nothing_new_writes_nothing(machine: Machine) -> Non
         lambda machine: machine.write("sys/kernel/random/boot_id", "two\n"),
         lambda machine: machine.load(at="0xffffffffc0200000"),
         lambda machine: machine.write("modules", ""),
+        lambda machine: machine.reload(),
     ],
-    ids=["another boot", "a module loaded anew", "modules unloaded"],
+    ids=["another boot", "a module moved", "modules unloaded", "a module reloaded in its place"],
 )
 def test_it_is_read_anew_after(machine: Machine, change: object) -> None:
     machine.keep()

@@ -18,6 +18,7 @@ from kwalk.cli import main
 from kwalk.commands import running
 from kwalk.decode.shape import Shape
 from kwalk.events import Batch, Call
+from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.options import ProbeOptions
 from kwalk.stack import Count, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
@@ -159,3 +160,36 @@ def test_events_are_chosen_alike(engine: Engine, run: Run, monkeypatch: pytest.M
 def test_what_is_no_expression_is_refused(usage_error: Callable[..., str]) -> None:
     line = usage_error(main, "ip_rcv", "--from-caller=[")
     assert "argument --from-caller: '[' is no regular expression: unterminated" in line
+
+
+ALIASED = Kallsyms(
+    b"%016x T ip_rcv\n%016x T __do_a\n%016x T __ia32_a\n%016x t b.isra.0\n%016x T c\n"
+    % (FUNC, A - 16, A - 16, B - 16, C - 16)
+)
+
+
+@pytest.mark.parametrize(
+    ("through", "until", "seen"),
+    [
+        ("^__do_a$", None, (FUNC, A, B, C)),
+        ("^__ia32_a$", None, (FUNC, A, B, C)),
+        ("^b$", None, (FUNC, A, B, C)),
+        ("^b.isra.0$", None, (FUNC, A, B, C)),
+        ("^__x64_a$", None, None),
+        (None, "__ia32_a", (FUNC, A)),
+        (None, "__do_a", (FUNC, A)),
+        (None, "b", (FUNC, A, B)),
+    ],
+)
+def test_filters_match_each_name_of_a_function(
+    through: str | None, until: str | None, seen: tuple[int, ...] | None
+) -> None:
+    symbolizer = Symbolizer(ALIASED)
+    made = Shape(
+        lambda stack: [frame.name for frame in symbolizer.frames(stack)],
+        re.compile(through) if through else None,
+        re.compile(until) if until else None,
+        symbolizer.also,
+    )
+    found = made.stack(Stack((FUNC, A, B, C)))
+    assert (found and found.addresses) == seen

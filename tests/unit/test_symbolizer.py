@@ -92,3 +92,15 @@ def test_a_stack_of_return_addresses_only() -> None:
     stack = Stack((0xFFFFFFFF81000010, 0xFFFFFFFF81000010))
     assert [f.name for f in Symbolizer(table).frames(stack)] == ["b", "a"]
     assert [f.name for f in Symbolizer(table, called=True).frames(stack)] == ["a", "a"]
+
+
+def test_traced_function_has_the_name_that_was_asked_for() -> None:
+    table = Kallsyms(
+        b"ffffffff81000000 T __do_a\nffffffff81000000 T __ia32_a\nffffffff81000010 T b.cold\n"
+    )
+    address = 0xFFFFFFFF81000000
+    asked = Frame("__ia32_a", 0, "", address)
+    symbolizer = Symbolizer(table, entries={address: asked})
+    stack = Stack((address, address + 8, address + 0x18))
+    assert [f.name for f in symbolizer.frames(stack)] == ["__ia32_a", "__do_a", "b.cold"]
+    assert symbolizer.also(stack) == [["__do_a"], ["__ia32_a"], ["b"]]

@@ -58,7 +58,7 @@ class Contexts:
             offset, node = node.parent, self._tree.node(node.parent)
         root, path = self._path(offset)
         if not self._tree.is_kernels(root):
-            return Context(self._table.walked(path, cut), group)
+            return Context(self._table.walked(path, cut, self._codes(offset)), group)
         # The root, then the caller's mark, then the kernel's own words: kw_add_kernels().
         mark, words = path[1] if len(path) > 1 else _CALLER_UNKNOWN, path[2:]
         caller = 0 if mark == _CALLER_UNKNOWN else mark | _NOT_JUMPED
@@ -76,6 +76,15 @@ class Contexts:
             offset, node = node.parent, self._tree.node(node.parent)
             path.append(node.ip)
         return (node.parent if node.kind == Kind.FUNCTION else offset), path[::-1]
+
+    def _codes(self, offset: int) -> list[int]:
+        """Return the codes of the frames from the function to a node; none where all are 0."""
+        node = self._tree.node(offset)
+        codes = [node.code]
+        while node.kind not in _FUNCTIONS and offset:
+            offset, node = node.parent, self._tree.node(node.parent)
+            codes.append(node.code)
+        return codes[::-1] if any(codes) else []
 
     def whole(self, offset: int) -> Stack:
         """Return the kernel's stack at a node as it is, a tracer's own frames included."""

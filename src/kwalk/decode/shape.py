@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -20,6 +20,7 @@ class Shape:
     :param names: Returns the names of a stack's frames, innermost first.
     :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
     :param until: Frames outside of the first one whose whole name matches are left out.
+    :param also: Returns for each frame of a stack other names of its function, which do as well.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Shape:
         names: Callable[[Stack], list[str]],
         through: re.Pattern[str] | None = None,
         until: re.Pattern[str] | None = None,
+        also: Callable[[Stack], Sequence[Sequence[str]]] | None = None,
     ) -> None:
         self._names = names
+        self._also = also
         self._through = through
         self._until = until
         self._known: dict[Stack, Stack | None] = {}
@@ -47,19 +50,32 @@ class Shape:
 
     def _passes(self, stack: Stack) -> bool:
         through = self._through
-        return not through or any(map(through.search, self._names(stack)[1:]))
+        if not through or any(map(through.search, self._names(stack)[1:])):
+            return True
+        also = self._also(stack)[1:] if self._also else ()
+        return any(through.search(name) for names in also for name in names)
 
     def _end(self, stack: Stack) -> int | None:
         """Return how many frames are to be seen; None where nothing ends the stack."""
-        if not self._until:
+        until = self._until
+        if not until:
             return None
-        ends = (n for n, name in enumerate(self._names(stack), 1) if self._until.fullmatch(name))
+        every = [[name] for name in self._names(stack)]
+        if self._also:
+            every = [[*own, *others] for own, others in zip(every, self._also(stack), strict=True)]
+        ends = (n for n, names in enumerate(every, 1) if any(map(until.fullmatch, names)))
         return next(ends, None)
 
     def _cut(self, stack: Stack, end: int | None) -> Stack:
         # What is left out on purpose is not cut off.
         truncated = stack.truncated and end is None
-        cut = Stack(stack.addresses[:end], truncated, stack.fallback, stack.frames[:end])
+        cut = Stack(
+            stack.addresses[:end],
+            truncated,
+            stack.fallback,
+            stack.frames[:end],
+            stack.codes[:end],
+        )
         return self._shared.setdefault(cut.key, cut)
 
     def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:

@@ -42,13 +42,17 @@ class StackTable:
         self._insert_caller = insert_caller
         self._returned = returned
         self._is_tracer = is_tracer
-        self._shared: dict[tuple[tuple[int, ...], bool, bool], Stack] = {}
+        self._shared: dict[object, Stack] = {}
 
-    def walked(self, addresses: Sequence[int], truncated: bool) -> Stack:
-        """Return the stack of the walk: it begins at the function already."""
+    def walked(self, addresses: Sequence[int], truncated: bool, codes: Sequence[int] = ()) -> Stack:
+        """Return the stack of the walk: it begins at the function already.
+
+        :param codes: As in ``Stack``.
+        """
         if self._is_tracer:
             addresses = self._without_tracer(addresses[1:])
-        return self._share(tuple(addresses), truncated, False)
+            codes = codes[-len(addresses) :]
+        return self._share(tuple(addresses), truncated, False, tuple(codes))
 
     def unwound(
         self,
@@ -99,9 +103,16 @@ class StackTable:
         """Return the stack of the kernel's own unwinder of which nothing but FUNC is known."""
         return self._share((function or self._function,), True, True)
 
-    def _share(self, frames: tuple[int, ...], truncated: bool, fallback: bool) -> Stack:
-        key = frames, truncated, fallback
-        return self._shared.setdefault(key, Stack(frames, truncated, fallback))
+    def _share(
+        self,
+        addresses: tuple[int, ...],
+        truncated: bool,
+        fallback: bool,
+        codes: tuple[int, ...] = (),
+    ) -> Stack:
+        codes = codes if any(codes) else ()
+        key = addresses, codes, truncated, fallback
+        return self._shared.setdefault(key, Stack(addresses, truncated, fallback, codes=codes))
 
 
 def _entry(function: int, words: Sequence[int]) -> int | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.errors import NotSupported
+from kwalk.kernel.modules import Module
 
 PATH = Path("/proc/kallsyms")
 
@@ -34,11 +35,13 @@ class Kallsyms:
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
     :param known: What ``address`` would answer.
     :param rest: Reads the table's end as it is now, where this text lacks it.
-    :ivar state: Of the kernel when it was read (``kept.state``); b"" where nobody has asked.
+    :ivar state: Of the kernel when it was read (``kept.read``); b"" where nobody has asked.
+    :ivar modules: Those whose symbols these are; () where nobody has asked.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
 
     state = b""
+    modules: tuple[Module, ...] = ()
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Kallsyms:
         self.known = dict(known or {})
         self._kept = None if known is None else len(known)
         self._rest = rest
-        self._found: dict[tuple[str, bool], list[Symbol]] = {}
+        self._found: dict[str, list[tuple[Symbol, bool]]] = {}
         self._end = text.rfind(b"\n", 0, tab) + 1 if tab >= 0 else len(text)
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
             raise NotSupported(
@@ -74,10 +77,20 @@ class Kallsyms:
     @cached_property
     def _others(self) -> tuple[list[Symbol], list[int]]:
         """What lies outside of vmlinux, and the addresses, in order."""
-        text = self._text[self._end :] + (self._rest() if self._rest else b"")
+        rest = _parse(self._rest()) if self._rest else ()
         # Stable: of symbols at one address the first in the table stays first.
-        others = sorted(_parse(text), key=lambda symbol: symbol.address)
+        others = sorted([*self.own, *rest], key=lambda symbol: symbol.address)
         return others, [symbol.address for symbol in others]
+
+    @cached_property
+    def own(self) -> list[Symbol]:
+        """What lies outside of vmlinux, but for what ``rest`` reads."""
+        return list(_parse(self._text[self._end :]))
+
+    @property
+    def others(self) -> list[Symbol]:
+        """What lies outside of vmlinux, in order of addresses."""
+        return self._others[0]
 
     def renew(self) -> None:
         """Read the table's end now, not when it is asked for: what it names may be gone then."""
@@ -110,18 +123,18 @@ class Kallsyms:
 
         :param code: Functions only, no data.
         """
-        if (name, code) in self._found:
-            return list(self._found[name, code])
-        found = []
+        if name not in self._found:
+            self._found[name] = list(self._search(name))
+        return [symbol for symbol, is_code in self._found[name] if is_code or not code]
+
+    def _search(self, name: str) -> Iterator[tuple[Symbol, bool]]:
         word = b" %s" % name.encode()
         at = self._text.find(word)
         while at >= 0:
-            after = self._text[at + len(word) : at + len(word) + 1]
-            if after in (b"\t", b"\n") and (not code or self._text[at - 1] in b"tTwW"):
-                found.append(self._line(self._text.rfind(b"\n", 0, at) + 1))
+            if self._text[at + len(word) : at + len(word) + 1] in (b"\t", b"\n"):
+                symbol = self._line(self._text.rfind(b"\n", 0, at) + 1)
+                yield symbol, self._text[at - 1] in b"tTwW"
             at = self._text.find(word, at + 1)
-        self._found[name, code] = found
-        return list(found)
 
     def address(self, name: str) -> int:
         """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""
@@ -132,6 +145,21 @@ class Kallsyms:
             known = self._address(self._text.rfind(b"\n", 0, at) + 1) if at >= 0 else 0
             self.known[name] = known
         return known
+
+    def aliases(self, symbol: Symbol) -> list[str]:
+        """Return every name of what begins where ``symbol`` does, its own included."""
+        if symbol.module:
+            others, addresses = self._others
+            first = bisect.bisect_left(addresses, symbol.address)
+            last = bisect.bisect_right(addresses, symbol.address)
+            found = [s.name for s in others[first:last] if s.module == symbol.module]
+            return list(dict.fromkeys(found))
+        names = []
+        at = self._first(symbol.address)
+        while at is not None and at < self._end and self._address(at) == symbol.address:
+            names.append(self._line(at).name)
+            at = self._text.find(b"\n", at) + 1
+        return list(dict.fromkeys(names))
 
     def functions(self) -> set[str]:
         """Return the names of all functions (symbols of type t, T, w or W)."""
@@ -177,13 +205,18 @@ class Kallsyms:
     def _lookup_vmlinux(self, address: int) -> Symbol | None:
         if address >= self._image_end:
             return None  # code that no table names, such as a classic BPF filter
+        low = self._first(address)
+        return None if low is None else self._line(low)
+
+    def _first(self, address: int) -> int | None:
+        """Return where the first line of vmlinux's last symbols up to ``address`` starts."""
         low = self._last(address)
         if low is None:
             return None
         start = self._address(low)
         while low and self._address(before := self._text.rfind(b"\n", 0, low - 1) + 1) == start:
             low = before
-        return self._line(low)
+        return low
 
     def above(self, address: int) -> int:
         """Return where vmlinux's first symbol above ``address`` is, or 0 if there is none."""

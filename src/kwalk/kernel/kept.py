@@ -2,7 +2,8 @@
 """The symbol table, kept from one start to the next of the same boot.
 
 The kernel takes as long to write /proc/kallsyms as all the rest of a start takes. What it says of
-vmlinux never changes, and of modules only when one comes or goes.
+vmlinux never changes, and of modules only when one comes or goes. What comes has a number in sysfs
+of its own (``modules.Module.number``), even where name, size and address are those of what went.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.modules import Module
 
 FOLDER = Path("/run/kwalk")
 NAME = "kallsyms"
@@ -27,15 +30,37 @@ def read(folder: Path = FOLDER, proc: Path = PROC) -> Kallsyms:
 
     :raises NotSupported: as ``Kallsyms.read`` does.
     """
-    now = state(proc)
+    loaded = _modules(proc)
+    now = state(proc, loaded)
     found = _load(folder / NAME, now)
     if found is None:
-        symbols = Kallsyms.read(proc / "kallsyms")
+        symbols = fresh(proc, loaded)
     else:
         known, text = found
         symbols = Kallsyms(text, known, lambda: _rest(proc, now, text))
+        symbols.modules = loaded or ()
     symbols.state = now
     return symbols
+
+
+def fresh(proc: Path = PROC, before: tuple[Module, ...] | None = None) -> Kallsyms:
+    """Return the kernel's table of now, with the modules that were there all the while.
+
+    :param before: The modules, if they have been read already.
+    :raises NotSupported: as ``Kallsyms.read`` does.
+    """
+    before = _modules(proc) if before is None else before
+    symbols = Kallsyms.read(proc / "kallsyms")
+    symbols.modules = tuple(sorted({*(before or ())} & {*(_modules(proc) or ())}))
+    return symbols
+
+
+def _modules(proc: Path) -> tuple[Module, ...] | None:
+    """Return the modules; None where the kernel does not tell."""
+    try:
+        return modules.read(proc)
+    except (OSError, ValueError):
+        return None
 
 
 def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
@@ -43,7 +68,7 @@ def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
 
     Where a module has come or gone since it was read, nobody knows which of them it has.
     """
-    now = state(proc)
+    now = state(proc, _modules(proc))
     if not now or now != symbols.state or not symbols.has_news:
         return
     words = b" ".join(b"%s=%x" % (n.encode(), at) for n, at in sorted(symbols.known.items()))
@@ -58,21 +83,18 @@ def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
             new.unlink(missing_ok=True)
 
 
-def state(proc: Path = PROC) -> bytes:
+def state(proc: Path, loaded: tuple[Module, ...] | None) -> bytes:
     """Return a line that changes with the boot and with modules; b"" where nothing may be kept."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or loaded is None or not all(module.number for module in loaded):
         return b""
     try:
         # 2 hides addresses from root as well (Documentation/admin-guide/sysctl/kernel.rst).
         if (proc / "sys/kernel/kptr_restrict").read_bytes().strip() == b"2":
             return b""
         boot = (proc / "sys/kernel/random/boot_id").read_bytes().strip()
-        modules = (proc / "modules").read_bytes()
     except OSError:
         return b""
-    # name size uses users state address
-    fields = sorted(line.split()[:6] for line in modules.splitlines())
-    return b" ".join([boot, *(b",".join((*m[:2], *m[4:6])) for m in fields)])
+    return b" ".join([boot, *(",".join(map(str, module)).encode() for module in loaded)])
 
 
 def _rest(proc: Path, then: bytes, text: bytes) -> bytes:
@@ -90,7 +112,7 @@ def _rest(proc: Path, then: bytes, text: bytes) -> bytes:
                 offset += len(part)
         found = b"".join(parts)
         # Where a module has come or gone since, nothing stands where it stood.
-        if found.startswith(last) and state(proc) == then:
+        if found.startswith(last) and state(proc, _modules(proc)) == then:
             return found[len(last) :]
         return table.read_bytes()
     except OSError:

@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
+from itertools import zip_longest
 
 from kwalk.errors import KwalkError
+from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
-from kwalk.stack import Frame, Stack
+from kwalk.stack import Frame, Stack, also_called
+from kwalk.symbolize.passing import Passing
 from kwalk.transport.abi import NO_ADDRESS
+from kwalk.words import plural
 
-# Reading the table takes tens of milliseconds.
+# Reading the table takes tens of milliseconds; asking which modules there are, less than one.
 READ_SECONDS = 2.0
+LOOK_SECONDS = 0.5
+_MOST_TIME = 0.1  # of the reader's time, for codes that no table has shown yet
 
 
 class Symbolizer:
@@ -26,11 +33,13 @@ class Symbolizer:
     function's padding (``__pfx_...``), which calls nothing, is that of an instruction that was
     interrupted: the function's first.
 
-    Modules and BPF programs come and go: for their addresses the table is read again, and of what
-    it said before and says now, the nearer symbol is the one.
+    Modules and BPF programs come and go: for their addresses the table is read again when they have
+    changed, and ``Passing`` tells what lay there when. A name that may be another one at the next
+    look is not remembered.
 
     :param called: A stack's first address is a return address, too.
     :param read: Reads the table of now; None where the one given is all there is.
+    :param entries: Frames of traced functions by address, named as they were asked for.
     """
 
     def __init__(
@@ -38,48 +47,128 @@ class Symbolizer:
         symbols: Kallsyms,
         called: bool = False,
         read: Callable[[], Kallsyms] | None = None,
+        entries: Mapping[int, Frame] | None = None,
     ) -> None:
         self._symbols = symbols
         self._called = called
         self._read = read
-        self._now: Kallsyms | None = None
         self._read_at = -math.inf
-        self._frames: dict[int, Frame] = {}
-        self._entries: dict[int, Frame] = {}
+        self._read_took = 0.0
+        self._looked_at = -math.inf
+        self._loaded: tuple[modules.Module, ...] | None = None
+        self._sought: set[int] = set()
+        self._frames: dict[tuple[int, int], Frame] = {}
+        self._for_now: dict[int, Frame] = {}
+        self._entries = dict(entries or {})
+        self._also: dict[Frame, list[str]] = {}
+
+    @cached_property
+    def _passing(self) -> Passing:
+        return Passing(self._symbols)
 
     def frames(self, stack: Stack) -> list[Frame]:
         """Return the stack's frames, the traced function first."""
-        if self._called:
-            return [self.frame(address) for address in stack.addresses]
-        entry, *returns = stack.addresses
-        if entry not in self._entries:
-            self._entries[entry] = self._name(entry, entry)
-        return [self._entries[entry], *(self.frame(address) for address in returns)]
+        rows = zip_longest(stack.addresses, stack.codes[: len(stack.addresses)], fillvalue=0)
+        frames = [self.frame(address, code) for address, code in rows]
+        if not self._called:
+            frames[0] = self._entry(stack.addresses[0])
+        return frames
 
-    def frame(self, address: int) -> Frame:
-        """Return the frame of a return address."""
-        frame = self._frames.get(address)
+    def _entry(self, address: int) -> Frame:
+        if address not in self._entries:
+            self._entries[address] = self._name(address, address, 0)[0]
+        return self._entries[address]
+
+    def frame(self, address: int, code: int = 0) -> Frame:
+        """Return the frame of a return address.
+
+        :param code: Which of the codes that come and go it was (``Stack.codes``).
+        """
+        frame = self._frames.get((address, code))
+        if frame is None and not code and time.monotonic() < self._looked_at + LOOK_SECONDS:
+            frame = self._for_now.get(address)
         if frame is None:
-            frame = self._frames[address] = self._name(address, address - 1)
+            frame, lasting = self._name(address, address - 1, code)
+            if lasting:
+                self._frames[address, code] = frame
+            elif not code:
+                self._for_now[address] = frame
         return frame
 
-    def _name(self, address: int, place: int) -> Frame:
-        if address == NO_ADDRESS:  # there was no room to keep which function it was
-            return Frame("[unknown]", 0, "", 0)
-        symbol = self._lookup(place)
-        if symbol and symbol.name.startswith("__pfx_"):
-            symbol = self._lookup(address)
-        if symbol is None:
-            return Frame("", 0, "", address)
-        return Frame(symbol.name, address - symbol.address, symbol.module, address)
+    def look_again(self) -> None:
+        """Let names that were not known be looked for once more: the last time."""
+        self._sought.clear()
+        self._looked_at = -math.inf
 
-    def _lookup(self, place: int) -> Symbol | None:
-        before = self._symbols.lookup(place)
-        if self._read is None or (before and not before.module):
-            return before
-        if time.monotonic() > self._read_at + READ_SECONDS:
-            with suppress(KwalkError):
-                self._now = self._read()
-            self._read_at = time.monotonic()
-        now = self._now.lookup(place) if self._now else None
-        return max((s for s in (before, now) if s), key=lambda s: s.address, default=None)
+    def also(self, stack: Stack) -> list[Sequence[str]]:
+        """Return for each frame of a stack the other names of its function."""
+        return [self._others(frame) for frame in self.frames(stack)]
+
+    def _others(self, frame: Frame) -> list[str]:
+        if frame not in self._also:
+            symbol = Symbol(frame.address - frame.offset, frame.name, frame.module)
+            names = self._symbols.aliases(symbol) if frame.name else []
+            every = [*names, *(part for name in (frame.name, *names) for part in also_called(name))]
+            self._also[frame] = [name for name in dict.fromkeys(every) if name != frame.name]
+        return self._also[frame]
+
+    @property
+    def moved(self) -> list[str]:
+        """What to say of addresses that were one code and then another."""
+        if "_passing" not in vars(self) or not self._passing.moved:
+            return []
+        pairs = {(old.module, new.module) for old, new in self._passing.moved.values()}
+        told = "; ".join(f"first [{old}], then [{new}]" for old, new in sorted(pairs))
+        addresses = plural(len(self._passing.moved), "place")
+        return [
+            f"{addresses} held code of one module or program and then of another ({told}): frames "
+            "there that the kernel's unwinder found are named after the latter"
+        ]
+
+    def _name(self, address: int, place: int, code: int) -> tuple[Frame, bool]:
+        """Return a frame, and whether this is its name for good."""
+        if address == NO_ADDRESS:  # there was no room to keep which function it was
+            return Frame("[unknown]", 0, "", 0), True
+        symbol = self._lookup(place, code)
+        if symbol and symbol.name.startswith("__pfx_"):
+            symbol = self._lookup(address, code)
+        if symbol is None:
+            return Frame("", 0, "", address), self._read is None
+        lasting = not symbol.module or bool(code) or self._read is None
+        return Frame(symbol.name, address - symbol.address, symbol.module, address), lasting
+
+    def _lookup(self, place: int, code: int) -> Symbol | None:
+        if not code and (own := self._symbols.lookup(place)) and not own.module:
+            return own
+        found = self._passing.lookup(place, code)
+        if not (found and code) and self._renew(bool(found), code):
+            found = self._passing.lookup(place, code)
+        return found
+
+    def _renew(self, known: bool, code: int) -> bool:
+        """Read the table of now if it may say something else; return whether it was read."""
+        now = time.monotonic()
+        new = bool(code) and code not in self._sought
+        if self._read is None or not (new or now > self._looked_at + LOOK_SECONDS):
+            return False
+        self._sought.add(code)
+        self._looked_at = now
+        before = self._loaded
+        with suppress(OSError, ValueError):
+            self._loaded = modules.read()
+        if self._loaded != before or self._read_at == -math.inf:
+            return self._read_table()
+        pace = self._read_took / _MOST_TIME if new else math.inf
+        if known or now < self._read_at + min(READ_SECONDS, pace):
+            return False
+        return self._read_table()
+
+    def _read_table(self) -> bool:
+        assert self._read
+        began = time.monotonic()
+        with suppress(KwalkError):
+            self._passing.renew(self._read())
+        self._for_now.clear()
+        self._read_at = time.monotonic()
+        self._read_took = self._read_at - began
+        return True

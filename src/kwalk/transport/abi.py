@@ -90,6 +90,15 @@ class Kind(enum.IntEnum):
     ALIGNED = 14
 
 
+class Source(enum.IntEnum):
+    """``enum kw_source``: where the rule of a node comes from."""
+
+    IMAGE = 0
+    MODULE = 1
+    BPF = 2
+    ONCE = 3
+
+
 class Per(enum.IntEnum):
     """``enum kw_per``: what the events of a stack are told apart by, too."""
 

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kwalk.libbpf.object import Object
-from kwalk.transport.abi import NO_ADDRESS, NODE, Kind
+from kwalk.transport.abi import NO_ADDRESS, NODE, Kind, Source
 
 NODE_BYTES = NODE.size
 # As many nodes lie ahead of the first frame for each CPU (struct kw_cpu), the first two its roots;
 # as many again before them, of which the first is node 0.
 PER_CPU = 8
 # The members of struct kw_node that readers want; the 16 bytes at 8 are a group's value.
-_NODE = struct.Struct("<Q16sI4xQQ8xB7x")
+_NODE = struct.Struct("<Q16sI4xQQ8xBB6x")
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _CHANCE = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("rule")]))  # kw_chance()
@@ -53,6 +53,15 @@ class Node(NamedTuple):
     ended: int
     cut: int
     kind: int
+    source: int = 0
+
+    @property
+    def code(self) -> int:
+        """Which of the codes that come and go it is a frame of (``Stack.codes``)."""
+        if self.source not in (Source.MODULE, Source.BPF):
+            return 0
+        known: int = _U32.unpack_from(self.value, 8)[0]
+        return known and self.source << 32 | known
 
 
 class Tree:
