@@ -58,3 +58,13 @@ def test_a_word_that_is_nearly_a_command_is_said_to_be(run: Run) -> None:
         code, _, err = run(main, word)
         if code == 2:  # else it could not come so far
             assert f"If you meant the command: kwalk {command}" in err
+
+
+def test_other_names_of_a_function_stand_beside_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Kallsyms(b"ffffffff81000100 T __do_a\nffffffff81000100 T __ia32_a\n")
+    monkeypatch.setattr(Kallsyms, "read", lambda *_: table)
+    assert run(main, "functions", "__ia32_a")[1] == "__ia32_a (also __do_a)\n"
+    row = json.loads(run(main, "functions", "*_a", "--format", "json")[1])
+    assert (row["name"], row["aliases"]) == ("__do_a", ["__ia32_a"])

@@ -42,6 +42,14 @@ def test_the_file_lists_functions_by_address_or_by_name(
     assert (able.why_not(A), able.why_not(B), able.why_not(M)) == ("", NOTRACE, "")
 
 
+def test_list_of_names_has_one_of_several_for_a_function(tmp_path: Path) -> None:
+    (tmp_path / "available_filter_functions").write_text("__do_a\n")
+    symbols = Kallsyms(b"ffffffff81000100 T __do_a\nffffffff81000100 T __ia32_a\n")
+    able = listed(tmp_path, symbols)
+    assert able.why_not(A._replace(name="__ia32_a")) == ""
+    assert able.why_not(B) == NOTRACE
+
+
 def test_without_a_file_nobody_knows(tmp_path: Path) -> None:
     able = listed(tmp_path)
     assert not able.known

@@ -24,10 +24,11 @@ class FunctionsCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Print them in the order of their addresses; how many there are goes to stderr."""
-        from kwalk.kernel.kallsyms import Kallsyms
+        from kwalk.kernel.kallsyms import Kallsyms, Symbol
         from kwalk.output import write
         from kwalk.probe import selection, traceable
         from kwalk.probe.load import image
+        from kwalk.probe.target import Target
         from kwalk.report import functions
 
         symbols = Kallsyms.read()
@@ -39,10 +40,15 @@ class FunctionsCommand:
             for judged in selection.sift(find(spelling, symbols), symbols, able):
                 found.setdefault(judged.target.address, judged)
         rows = sorted(found.values(), key=lambda judged: judged.target.address)
+
+        def also(target: Target) -> list[str]:
+            own = Symbol(target.address, target.name, target.module)
+            return [name for name in symbols.aliases(own) if name != target.name]
+
         if args.format == "json":
-            write(functions.as_json(rows))
+            write(functions.as_json(rows, also))
         else:
-            write(functions.as_text(rows))
+            write(functions.as_text(rows, also))
             sys.stderr.write(functions.numbers(rows, able.known))
         return 0
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
-from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.probe.selection import Selection, Skipped
@@ -51,8 +51,22 @@ def has_multi(symbols: Kallsyms) -> bool:
 
 
 def is_ambiguous(target: Target, symbols: Kallsyms) -> bool:
-    """Whether another function has the same name."""
-    return len({symbol.address for symbol in symbols.find(target.name, code=True)}) > 1
+    """Whether something else has the same name."""
+    return _is_ambiguous(target.name, symbols)
+
+
+def _is_ambiguous(name: str, symbols: Kallsyms) -> bool:
+    return len({symbol.address for symbol in symbols.find(name)}) > 1
+
+
+def names_for_trampolines(target: Target, symbols: Kallsyms) -> list[str]:
+    """Return every name by which fentry finds a function, the one asked for first.
+
+    A function with several names has one of them in BTF.
+    """
+    own = Symbol(target.address, target.name, target.module)
+    names = dict.fromkeys((target.name, *symbols.aliases(own)))
+    return [name for name in names if not _is_ambiguous(name, symbols)]
 
 
 def attach(

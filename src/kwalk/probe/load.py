@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.probe import setting
-from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES
+from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.selection import Selection
 from kwalk.probe.traceable import PROGRAM as CALLS_PROGRAM
@@ -92,8 +94,11 @@ def load(
     tree: Tree | None = None
     try:
         asking = (setting.FACTS_PROGRAM, *([CALLS_PROGRAM] if selection.open else []))
-        wanted = dict.fromkeys((PROGRAMS[way], *asking, *following))
-        obj.choose(wanted | ({PROGRAMS[way]: target.name} if fentry else {}))
+        wanted: dict[str, str | None] = dict.fromkeys((PROGRAMS[way], *asking, *following))
+        if fentry:
+            _choose(obj, wanted, PROGRAMS[way], names_for_trampolines(target, symbols))
+        else:
+            obj.choose(wanted)
         config = setting.config(target, symbols, options, method, fentry, many)
         obj.map(CONFIG_SECTION).preset(CONFIG.pack({**config, **options.filters.config()}))
         if options.output == Output.EVENT:
@@ -124,6 +129,22 @@ def load(
             tree.close()
         obj.close()
         raise
+
+
+def _choose(obj: Object, wanted: dict[str, str | None], program: str, names: Sequence[str]) -> None:
+    """Choose programs, of which one goes to the function that has these names.
+
+    :raises LibbpfError: about the first name, if the kernel's BTF has none of them.
+    """
+    refused: list[LibbpfError] = []
+    for name in names:
+        try:
+            obj.choose(wanted | {program: name})
+        except LibbpfError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]
 
 
 def _set_filters(obj: Object, options: ProbeOptions) -> Gates:

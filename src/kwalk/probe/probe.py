@@ -21,7 +21,7 @@ from kwalk.probe.attach import (
     Watch,
     attach,
     has_multi,
-    is_ambiguous,
+    names_for_trampolines,
     nobody,
 )
 from kwalk.probe.load import Loaded, load
@@ -209,7 +209,7 @@ class _Attempt(NamedTuple):
 
     def _by(self, way: str) -> Probe:
         targets = self.selection.targets
-        if way in TRAMPOLINES and is_ambiguous(targets[0], self.symbols):
+        if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
             what = f"fentry finds functions by name, and several are called {targets[0].name}"
             raise LibbpfError(what, errno.EEXIST)
         if way in MULTI and not has_multi(self.symbols):

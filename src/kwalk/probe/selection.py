@@ -94,7 +94,8 @@ def select(spellings: Sequence[str], symbols: Kallsyms) -> Selection:
                 )
         else:
             found = named(spelling, symbols)
-        targets |= {target.traced: target for target in found}
+        for target in found:  # of two names for one function the first is the one it is shown by
+            targets.setdefault(target.traced, target)
     chosen = tuple(targets.values())
     if len({target.place for target in chosen}) > 1 or (len(chosen) > 1 and chosen[0].offset):
         raise UsageError(

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kwalk.errors import KwalkError
-from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.libbpf.object import Object
 from kwalk.probe.target import Target
 from kwalk.transport.abi import CALLS, CALLS_BYTES
@@ -26,11 +26,16 @@ class Traceable:
 
     :param places: Addresses where ftrace can get itself called; None if they are not known.
     :param lines: The kernel's own list of names, where that is all there is.
+    :param names: Returns all names of a function: that list has one of them.
     """
 
     def __init__(
-        self, places: frozenset[int] | None = None, lines: frozenset[bytes] | None = None
+        self,
+        places: frozenset[int] | None = None,
+        lines: frozenset[bytes] | None = None,
+        names: Callable[[Target], Sequence[str]] | None = None,
     ) -> None:
+        self._names = names
         self._places = places
         self._lines = lines
 
@@ -44,15 +49,21 @@ class Traceable:
         if self._places is not None:
             able = any(target.address + more in self._places for more in _BEFORE_FTRACE)
         elif self._lines is not None:
-            line = f"{target.name} [{target.module}]" if target.module else target.name
-            able = line.encode() in self._lines
+            module = f" [{target.module}]" if target.module else ""
+            names = self._names(target) if self._names else [target.name]
+            able = any(f"{name}{module}".encode() in self._lines for name in names)
         else:
             able = True
         return "" if able else NOTRACE
 
 
-def listed(folder: Path | None = None) -> Traceable:
+def listed(folder: Path | None = None, symbols: Kallsyms | None = None) -> Traceable:
     """Return what tracefs lists, which takes the kernel seconds to write."""
+
+    def names(target: Target) -> list[str]:
+        own = Symbol(target.address, target.name, target.module)
+        return [target.name, *(symbols.aliases(own) if symbols else [])]
+
     for name in ("available_filter_functions_addrs", "available_filter_functions"):
         try:
             text = ((folder or TRACING) / name).read_bytes()
@@ -61,7 +72,7 @@ def listed(folder: Path | None = None) -> Traceable:
         found = re.findall(rb"^(?:0x)?([0-9a-f]{16}) ", text, re.MULTILINE)
         if found:
             return Traceable(frozenset(int(address, 16) for address in found))
-        return Traceable(lines=frozenset(text.splitlines()))
+        return Traceable(lines=frozenset(text.splitlines()), names=names)
     return Traceable()
 
 
@@ -72,13 +83,13 @@ def in_memory(obj: Object, symbols: Kallsyms) -> Traceable:
     """
     first = symbols.address("ftrace_pages_start")
     if not first:
-        return listed()
+        return listed(symbols=symbols)
     found: set[int] = set()
     ask: dict[str, int | bytes] = {"page": first, "first": 1}
     while ask["page"]:
         code, answer = obj.run(PROGRAM, CALLS.pack(ask))
         if code:
-            return listed()
+            return listed(symbols=symbols)
         got = CALLS.unpack(answer)
         if got["nr"]:
             data = obj.map("calls").lookup(bytes(4), CALLS_BYTES) or b""
@@ -99,4 +110,4 @@ def read(symbols: Kallsyms, image: Callable[[], bytes]) -> Traceable:
             obj.load()
             return in_memory(obj, symbols)
     except KwalkError:
-        return listed()
+        return listed(symbols=symbols)

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kwalk.probe.selection import Skipped
+from kwalk.probe.target import Target
 from kwalk.words import plural
 
+Also = Callable[[Target], Sequence[str]]
+"""Returns the other names of a function."""
 
-def as_text(found: Sequence[Skipped]) -> str:
+
+def as_text(found: Sequence[Skipped], also: Also) -> str:
     """Return a line for each: as it is to be written to be traced, or the reason against it.
 
     Of several functions of one name each has its address behind it.
@@ -21,7 +25,10 @@ def as_text(found: Sequence[Skipped]) -> str:
     for target, why in found:
         module = f" [{target.module}]" if target.module else ""
         address = f" {target.address:#x}" if names[target.name] > 1 else ""
-        lines.append(f"{target.name}{module}{address}" + (f": {why}" if why else "") + "\n")
+        aliases = ", ".join(also(target))
+        others = f" (also {aliases})" if aliases else ""
+        reason = f": {why}" if why else ""
+        lines.append(f"{target.name}{module}{address}{others}{reason}\n")
     return "".join(lines)
 
 
@@ -36,7 +43,7 @@ def numbers(found: Sequence[Skipped], known: bool) -> str:
     return f"{all_}, {able:,} can be traced\n"
 
 
-def as_json(found: Sequence[Skipped]) -> str:
+def as_json(found: Sequence[Skipped], also: Also) -> str:
     """Return one JSON object a line."""
     return "".join(
         json.dumps(
@@ -44,6 +51,7 @@ def as_json(found: Sequence[Skipped]) -> str:
                 "name": target.name,
                 "module": target.module,
                 "addr": f"{target.address:#x}",
+                "aliases": list(also(target)),
                 "traceable": not why,
                 "why_not": why or None,
             },
