@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
-from kwalk.probe.attach import attach
+from kwalk.probe import load
+from kwalk.probe.attach import attach, names_for_trampolines
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 
@@ -111,3 +112,45 @@ def test_whoever_watches_may_end_it(way: str) -> None:
     assert {total for _, total in seen} == {8}
     assert seen == sorted(seen)
     assert seen[0] == (0, 8)
+
+
+ALIASES = Kallsyms(
+    b"ffffffff81000000 T __do_a\nffffffff81000000 T __ia32_a\nffffffff81000000 t twice\n"
+    b"ffffffff81000010 t twice\nffffffff82000000 d datum\nffffffff81000020 t datum\n"
+)
+
+
+def test_fentry_may_use_every_name_that_nothing_else_has() -> None:
+    asked = Target("__ia32_a", BASE, "")
+    assert names_for_trampolines(asked, ALIASES) == ["__ia32_a", "__do_a"]
+    # Under the name that something else has, too, fentry would find that.
+    assert names_for_trampolines(Target("datum", BASE + 32, ""), ALIASES) == []
+    assert names_for_trampolines(Target("twice", BASE + 16, ""), ALIASES) == []
+
+
+def test_kprobe_goes_by_address_where_data_has_the_same_name() -> None:
+    kernel: Any = Kernel()
+    attach(kernel, "kprobe", Selection.one(Target("datum", BASE + 32, "")), ALIASES)
+    assert kernel.calls[0][1] == BASE + 32
+
+
+class Btf:
+    """An object for a kernel whose BTF has these functions."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.chosen: dict[str, str | None] = {}
+
+    def choose(self, wanted: dict[str, str | None]) -> None:
+        for name in filter(None, wanted.values()):
+            if name not in self.names:
+                raise LibbpfError(f"no function {name}", errno.ESRCH)
+        self.chosen = wanted
+
+
+def test_fentry_takes_the_name_that_btf_has() -> None:
+    obj: Any = Btf("__do_a")
+    load._choose(obj, {"other": None}, "kw_fentry", ["__ia32_a", "__do_a"])
+    assert obj.chosen == {"other": None, "kw_fentry": "__do_a"}
+    with pytest.raises(LibbpfError, match="no function __ia32_a"):
+        load._choose(Btf(), {}, "kw_fentry", ["__ia32_a", "__do_a"])  # type: ignore[arg-type]

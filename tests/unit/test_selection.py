@@ -168,3 +168,11 @@ def test_a_glob_matches_what_the_shell_says_it_does(glob: str) -> None:
     if not re.search(r"[*?\[]", glob) or not wanted:
         return
     assert {t.name for t in select([glob], TABLE).targets} & callable_ == wanted
+
+
+@pytest.mark.parametrize("spellings", [("tcp_alias", "tcp_alias_too"), ("tcp_alias_too", "tcp_*")])
+def test_function_asked_for_by_two_names_is_one_and_has_the_first(
+    spellings: tuple[str, str],
+) -> None:
+    same = [t for t in select(spellings, TABLE).targets if t.address == 0xFFFFFFFF81000040]
+    assert [target.name for target in same] == [spellings[0]]
