@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,7 +150,7 @@ def test_module_that_came_after_the_start_is_named_though_another_was_there(
     rebuilt.remove("kwold")
     rebuilt.insert(new)
     rebuilt.go("kwnew")
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     data = json.loads(out.splitlines()[-1])
@@ -179,3 +181,28 @@ def test_callers_are_found_by_each_of_their_names() -> None:
         stacks, _ = counted("ksys_sync", "--from-caller", f"^{name}$", "--until", name, *words)
         assert sum(stacks.values()) == 3, name
         assert {len(stack) for stack in stacks} == {2}, (name, stacks)
+
+
+@pytest.mark.parametrize("functions", ["kwold:kwold_inner", "kwold:kwold_*"])
+def test_calls_of_a_module_in_the_place_of_the_traced_one_are_not_counted(
+    builder: Builder, functions: str
+) -> None:
+    rebuilt.insert(builder.build("kwold", alike("kwold"), "kwold_outer"))
+    new = builder.build("kwnew", alike("kwnew"), "kwnew_outer")
+    process = start("kwalk", "count", functions, "--format", "json")
+    assert process.stderr
+    while "Ctrl-C" not in process.stderr.readline():
+        pass
+    rebuilt.go("kwold")
+    removed = subprocess.run(["rmmod", "kwold"], check=False, capture_output=True).returncode == 0
+    if removed:  # by fentry it is in use
+        rebuilt.insert(new)
+        rebuilt.go("kwnew")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    print(removed, err, out)
+    assert process.returncode == 0, err
+    for stack in json.loads(out.splitlines()[-1])["stacks"]:
+        found = names(stack["frames"])
+        assert not any("[kwnew]" in name for name in found), found
+        assert stack["count"] in (1, CALLS), found

@@ -39,14 +39,12 @@ def _run(args: argparse.Namespace) -> int:
     from kwalk.capture import Capture
     from kwalk.commands.running import Stopper, announce, run
     from kwalk.report.stream import Names
-    from kwalk.symbolize.symbolizer import Symbolizer
 
     chosen = probe_options(chosen_by(args), Output.BRIEF)
     with Stopper() as stopper, Capture(args.helper or args.manual, chosen) as capture:
         announce("bpf_get_stack_test", capture)
-        symbolizer = Symbolizer(capture.symbols)
-        finished = run(capture, stopper, Names(symbolizer))
-    return finished.conclude(symbolizer, args.strict)
+        finished = run(capture, stopper, Names(capture.symbolizer))
+    return finished.conclude(capture.symbolizer, args.strict)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
