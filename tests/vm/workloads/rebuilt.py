@@ -72,7 +72,10 @@ _UAPI = ("arch/x86/include/uapi", "arch/x86/include/generated/uapi", "include/ua
 
 
 def kernel_headers() -> Path | None:
-    """Return where the headers of debian-12 are; None if nobody has fetched them."""
+    """Return where the headers of debian-12 are; None if nobody has fetched them.
+
+    ``tests/matrix.py`` fetches them before it boots the kernel.
+    """
     try:
         return headers.find("debian-12")
     except KwalkError:
