@@ -87,6 +87,9 @@ __noinline __u32 kw_code_at(__u64 ip, __u32 source)
 	__u32 i;
 
 	if (source == KW_SOURCE_MODULE) {
+		/* Kernels without modules, or sysfs, have none of the types below. */
+		if (!cfg.mod_tree || !bpf_core_field_exists(struct kernfs_node, id))
+			return 0;
 		found = kw_module_of(ip);
 		if (found <= KW_TREE_UNKNOWN)
 			return 0;
