@@ -96,13 +96,28 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
         return 0
     except OSError as error:
         name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        return _fail(prog, KwalkError(f"{name}{error.strerror or error}"))
+        return _fail(prog, KwalkError(f"{name}{error.strerror or error}", _limit(error)))
+    except (MemoryError, ImportError) as error:
+        if not (limit := _limit(error)):
+            raise
+        return _fail(
+            prog, KwalkError(f"{prog} cannot go on: {str(error) or 'out of memory'}", limit)
+        )
     except KeyboardInterrupt:
         return 130
     finally:
         settle(sys.stdout)
         settle(sys.stderr)
     return code
+
+
+def _limit(error: BaseException) -> str:
+    """Return the limit of the machine that an error comes from, and how to raise it; or ""."""
+    try:
+        from kwalk.kernel import shortage
+    except OSError:  # the limit that was met is in the way of this, too
+        return ""
+    return shortage.hint(shortage.of(error))
 
 
 def _flush() -> None:

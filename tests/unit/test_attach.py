@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import resource
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -51,11 +53,17 @@ class Kernel:
         self.attached += addresses
 
     def attach_kprobe(
-        self, program: str, function: str | int, offset: int, returns: bool, cookie: int = 0
+        self,
+        program: str,
+        function: str | int,
+        offset: int,
+        returns: bool,
+        label: str,
+        cookie: int = 0,
     ) -> None:
         self.calls.append((program, function, offset, returns, cookie))
         if cookie in self.refuses:
-            raise LibbpfError("cannot", self.number)
+            raise LibbpfError(f"cannot attach a kprobe to {label}", self.number)
         self.attached.append(cookie)
 
 
@@ -80,11 +88,66 @@ def test_all_go_at_once_where_none_refuses() -> None:
     assert kernel.calls == [("kw_multi", 38, True)]
 
 
-def test_what_is_no_matter_of_a_place_is_not_tried_again() -> None:
-    kernel: Any = Kernel(5, number=errno.EPERM)
-    with pytest.raises(LibbpfError):
+# What the kernel says of one function, and what it says whichever function it is.
+OF_ONE = ["EINVAL", "ENOENT", "ESRCH", "EILSEQ", "EADDRNOTAVAIL", "EBUSY", "EEXIST"]
+OF_ALL = [
+    *("EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EAGAIN", "EDQUOT"),
+    *("ENODEV", "EPERM", "EACCES", "ENOSYS", "EOPNOTSUPP", "E2BIG", "EIO"),
+]
+
+
+@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
+@pytest.mark.parametrize("name", OF_ONE)
+def test_refusals_of_single_functions_leave_the_others_attached(way: str, name: str) -> None:
+    kernel: Any = Kernel(5, 9, number=getattr(errno, name))
+    refused = attach(kernel, way, targets(*range(2, 12)), SYMBOLS)
+    assert sorted(skip.target.name for skip in refused) == ["f5", "f9"]
+    assert len(kernel.attached) == 8
+
+
+@pytest.mark.parametrize("name", OF_ALL)
+def test_refusals_that_are_not_a_functions_end_attaching_at_the_first(name: str) -> None:
+    kernel: Any = Kernel(4, 5, 6, 7, number=getattr(errno, name))
+    with pytest.raises(LibbpfError) as caught:
+        attach(kernel, "kprobe", targets(2, 3, 4, 5, 6, 7), SYMBOLS)
+    assert len(kernel.calls) == 3
+    assert "cannot attach a kprobe to f4: " in caught.value.what
+    assert caught.value.what.endswith("with 2 of 6 functions attached to")
+    assert caught.value.errno == getattr(errno, name)
+
+
+@pytest.mark.parametrize("name", OF_ALL)
+def test_refusals_that_are_not_a_functions_end_halving(name: str) -> None:
+    kernel: Any = Kernel(5, number=getattr(errno, name))
+    with pytest.raises(LibbpfError, match="with 0 of 3 functions attached to"):
         attach(kernel, "kprobe.multi", targets(4, 5, 6), SYMBOLS)
     assert len(kernel.calls) == 1
+
+
+@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
+@given(refusing=st.sets(st.integers(2, 39)))
+def test_progress_counts_what_is_attached(way: str, refusing: set[int]) -> None:
+    kernel: Any = Kernel(*refusing)
+    seen: list[int] = []
+
+    def watch(attached: int, total: int) -> None:
+        assert (attached, total) == (len(kernel.attached), 38)
+        seen.append(attached)
+
+    with suppress(LibbpfError):
+        attach(kernel, way, targets(*range(2, 40)), SYMBOLS, watch)
+    assert seen
+
+
+def test_kprobes_raise_the_soft_limit_of_files_to_what_they_take() -> None:
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kernel: Any = Kernel()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, old[1]))
+    try:
+        attach(kernel, "kprobe", targets(*range(2, 40)), SYMBOLS)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 2 * 38 + 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
 
 
 def test_functions_of_one_name_are_found_by_their_addresses() -> None:
@@ -93,8 +156,15 @@ def test_functions_of_one_name_are_found_by_their_addresses() -> None:
     assert kernel.calls == [
         ("kw_kprobe", BASE, 0, False, BASE),
         ("kw_kprobe", BASE + 16, 0, False, BASE + 16),
-        ("kw_kprobe", "f2", 0, False, BASE + 32),
+        ("kw_kprobe", BASE + 32, 0, False, BASE + 32),
     ]
+
+
+def test_functions_of_modules_are_found_by_their_names() -> None:
+    kernel: Any = Kernel()
+    modules = [target._replace(module="m") for target in targets(2, 3).targets]
+    attach(kernel, "kprobe", Selection("some", tuple(modules)), SYMBOLS)
+    assert [call[1] for call in kernel.calls] == ["f2", "f3"]
 
 
 @pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from kwalk.errors import KwalkError, NotSupported, UsageError
+from kwalk.kernel import access
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
 from kwalk.probe import refusal
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
+from kwalk.transport.abi import Place
 
 TARGET = Target("ip_rcv", 0xFFFFFFFF81000000, "")
 INSIDE = TARGET._replace(offset=0x1F)
@@ -29,7 +35,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(refusal, name, tmp_path / name)
+        monkeypatch.setattr(access if name == "KPROBE_PMU" else refusal, name, tmp_path / name)
+    # Root's, of the first user namespace.
+    (tmp_path / "STATUS").write_text("CapEff:\t000001ffffffffff\n")
+    (tmp_path / "UID_MAP").write_text("         0          0 4294967295\n")
+    (tmp_path / "PARANOID").write_text("3\n")
+    for name in ("STATUS", "UID_MAP", "PARANOID"):
+        monkeypatch.setattr(access, name, tmp_path / name)
     return tmp_path
 
 
@@ -41,7 +53,10 @@ def test_a_function_that_nobody_may_trace_is_the_users_choice_to_change(machine:
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
     error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.EINVAL))])
     assert isinstance(error, UsageError)
-    assert "ip_rcv cannot be traced: it is on the kernel's kprobe blacklist" in error.what
+    assert error.what.startswith(
+        "ip_rcv cannot be traced by kprobe: cannot attach to ip_rcv: Invalid argument (errno 22); "
+        "it is on the kernel's kprobe blacklist"
+    )
     (machine / "BLACKLIST").unlink()
     (machine / "FILTER_FUNCTIONS").write_text("ip_rcv_core\nip_rcv_finish [dummy]\n")
     error = refusal.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
@@ -50,20 +65,14 @@ def test_a_function_that_nobody_may_trace_is_the_users_choice_to_change(machine:
     assert "one of its callers" in error.hint
 
 
-def test_a_machine_without_kprobes_is_named_as_the_reason(machine: Path) -> None:
-    (machine / "KPROBE_PMU").unlink()
-    error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.ENOENT))])
-    assert isinstance(error, NotSupported)
-    assert error.exit_code == 1
-    assert "by kprobe: this kernel has no kprobes" in error.what
-    assert "kwalk lab" in error.hint
-
-
 def test_each_way_that_was_tried_has_its_reason() -> None:
     tried = [("fentry", failed(errno.EPERM)), ("kprobe", failed(errno.ENOENT))]
     error = refusal.explain(Selection.one(TARGET), tried)
     assert isinstance(error, NotSupported)
-    assert "by fentry: the kernel does not permit such a program" in error.what
+    assert (
+        "by fentry: cannot attach to ip_rcv: Operation not permitted (errno 1): a policy of this "
+        "machine (lockdown, LSM, seccomp) may forbid it, even to root; by kprobe"
+    ) in error.what
     assert "; by kprobe: cannot attach to ip_rcv: No such file or directory" in error.what
 
 
@@ -82,25 +91,116 @@ def test_a_policy_of_the_machine_is_no_matter_for_a_log() -> None:
     assert "line 1" not in str(error)
 
 
-def test_a_machine_without_kprobes_shows_no_log_either(machine: Path) -> None:
-    (machine / "KPROBE_PMU").unlink()
-    error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.E2BIG, "line 1\n"))])
-    assert isinstance(error, NotSupported)
-    assert "line 1" not in str(error)
-
-
 def test_files_that_cannot_be_read_decide_nothing(machine: Path) -> None:
     (machine / "BLACKLIST").unlink()
     (machine / "FILTER_FUNCTIONS").unlink()
     error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.EBUSY))])
     assert isinstance(error, NotSupported)
-    assert "Device or resource busy" in error.what
+    assert error.what.endswith("Device or resource busy (errno 16)")
+    assert (
+        f"{machine / 'FILTER_FUNCTIONS'} could not be read (No such file or directory): whether it "
+        "has ip_rcv is unknown."
+    ) in error.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP, errno.EACCES])
+def test_lists_are_not_asked_where_the_kernel_does_not_speak_of_the_function(
+    machine: Path, number: int
+) -> None:
+    (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
+    (machine / "FILTER_FUNCTIONS").write_text("another\n")
+    tried = [("fentry", failed(number)), ("kprobe", failed(number))]
+    error = refusal.explain(Selection.one(TARGET), tried)
+    assert isinstance(error, NotSupported)
+    assert "blacklist" not in str(error)
+    assert "notrace" not in str(error)
+    assert os.strerror(number) in error.what
+
+
+def test_a_list_that_nobody_may_read_says_nothing_of_the_function(machine: Path) -> None:
+    (machine / "FILTER_FUNCTIONS").unlink()
+    (machine / "FILTER_FUNCTIONS").symlink_to("FILTER_FUNCTIONS")  # ELOOP, whoever reads it
+    error = refusal.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
+    assert isinstance(error, NotSupported)
+    assert "Invalid argument" in error.what
+    assert "notrace" not in str(error)
+    assert "could not be read (Too many levels of symbolic links)" in error.hint
+
+
+def test_ftrace_that_was_shut_down_is_named_where_its_files_say_so(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = [("fentry", failed(errno.ENODEV)), ("kprobe", failed(errno.ENODEV))]
+    error = refusal.explain(Selection.one(TARGET), tried)
+    assert "shut ftrace down" not in str(error)
+    # As ftrace_avail_open() answers then: no file of a file system does.
+    with monkeypatch.context() as patched:
+        patched.setattr(access, "unreadable", lambda path: os.strerror(errno.ENODEV))
+        error = refusal.explain(Selection.one(TARGET), tried)
+    assert isinstance(error, NotSupported)
+    assert error.what.startswith("ip_rcv cannot be traced by fentry: cannot attach to ip_rcv: No ")
+    assert "the kernel has shut ftrace down until the next boot" in error.what
+    assert "dmesg" in error.hint
+
+
+def test_a_tracepoint_is_not_looked_for_among_functions(machine: Path) -> None:
+    (machine / "FILTER_FUNCTIONS").write_text("another\n")
+    selection = Selection.one(Target("sched:sched_switch", 0, "", event=Place.TRACEPOINT))
+    tried = [("raw_tp", failed(errno.EINVAL)), ("tracepoint", failed(errno.ENOENT))]
+    error = refusal.explain(selection, tried)
+    assert isinstance(error, NotSupported)
+    assert "notrace" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOMEM"])
+def test_a_limit_of_the_machine_is_named_with_its_value(name: str) -> None:
+    tried = [("fentry", failed(errno.EINVAL)), ("kprobe", failed(getattr(errno, name)))]
+    error = refusal.explain(Selection.one(TARGET), tried)
+    assert isinstance(error, Shortage)
+    assert os.strerror(getattr(errno, name)) in error.what
+    sign = {"EMFILE": "RLIMIT_NOFILE", "ENFILE": "fs.file-max", "ENOMEM": " MiB of the machine's"}
+    assert sign[name] in error.hint
+    assert re.search(r"\d", error.hint)
+
+
+def test_a_log_that_did_not_fit_is_no_shortage() -> None:
+    error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.ENOSPC, "line 1\n"))])
+    assert type(error) is KwalkError
+    assert "line 1" in error.hint
+
+
+def denied(effective: int, way: str, number: int = errno.EACCES) -> str:
+    (access.STATUS).write_text(f"CapEff:\t{effective:016x}\n")
+    error = refusal.explain(Selection.one(TARGET), [(way, failed(number))])
+    assert isinstance(error, NotSupported)
+    return error.what
+
+
+BPF, PERFMON, SYSLOG, ADMIN = 1 << 39, 1 << 38, 1 << 34, 1 << 21
+
+
+def test_what_was_denied_names_the_capability_that_is_lacking() -> None:
+    enough = BPF | PERFMON | SYSLOG
+    assert "this process lacks CAP_PERFMON" in denied(BPF | SYSLOG, "kprobe")
+    assert "kernel.perf_event_paranoid is 3, which leaves perf events to CAP_SYS_ADMIN" in denied(
+        enough, "kprobe"
+    )
+    assert "CAP_SYS_ADMIN" not in denied(enough, "fentry")  # which is no perf event
+    access.PARANOID.write_text("2\n")
+    assert denied(enough, "kprobe").endswith("Permission denied (errno 13)")
+    assert "may forbid it, even to root" in denied(enough | ADMIN, "kprobe")
+
+
+def test_capabilities_of_a_user_namespace_are_told_from_the_machines() -> None:
+    access.UID_MAP.write_text("         0       1000          1\n")
+    assert "has its capabilities in a user namespace" in denied(-1 & (1 << 41) - 1, "fentry", 1)
 
 
 def test_a_place_that_no_instruction_begins_at_is_the_users_choice_to_change() -> None:
     error = refusal.explain(Selection.one(INSIDE), [("kprobe", failed(errno.EILSEQ))])
     assert isinstance(error, UsageError)
-    assert error.what.startswith("no kprobe can be put at ip_rcv+0x1f: no instruction begins there")
+    assert "cannot be traced by kprobe: " in error.what
+    assert "(errno 84): no instruction begins there" in error.what
     assert "objdump" in error.hint
 
 
@@ -121,7 +221,8 @@ def test_why_a_function_cannot_be_traced_comes_before_why_its_place_cannot(
     way = "kretprobe" if target.returns else "kprobe"
     error = refusal.explain(Selection.one(target), [(way, failed(errno.EILSEQ))])
     assert isinstance(error, UsageError)
-    assert error.what.startswith("ip_rcv cannot be traced: it is on the kernel's kprobe blacklist")
+    assert "it is on the kernel's kprobe blacklist" in error.what
+    assert "no instruction begins there" not in error.what
 
 
 @pytest.mark.parametrize(
@@ -134,10 +235,12 @@ def test_a_refusal_names_the_place_as_the_user_does(target: Target, way: str, la
         assert error.what.startswith(f"{label} cannot be traced by {way}: ")
 
 
-def test_a_machine_without_kprobes_has_no_kretprobes_either(machine: Path) -> None:
+def test_a_kernel_without_kprobes_is_told_from_a_sysfs_that_is_not_there(machine: Path) -> None:
+    without = Kallsyms(b"ffffffff81000000 T _stext\n")
+    with_ = Kallsyms(b"ffffffff81000000 T register_kprobe\nffffffff81000010 T perf_kprobe_init\n")
+    half = Kallsyms(b"ffffffff81000000 T register_kprobe\n")
+    assert access.no_kprobes(without) == ""
     (machine / "KPROBE_PMU").unlink()
-    error = refusal.explain(
-        Selection.one(RETURN), [("kretprobe", failed(errno.ENOENT, "line 1\n"))]
-    )
-    assert isinstance(error, NotSupported)
-    assert "by kretprobe: this kernel has no kprobes" in error.what
+    assert access.no_kprobes(without) == "this kernel has no kprobes (CONFIG_KPROBES)"
+    assert "CONFIG_KPROBE_EVENTS" in access.no_kprobes(half)
+    assert "cannot be read (No such file or directory): sysfs" in access.no_kprobes(with_)

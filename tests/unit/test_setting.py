@@ -144,6 +144,20 @@ def test_where_tasks_are_switched_is_told() -> None:
     assert not any(told[name] for name in told if name.startswith("switch_"))
 
 
+@pytest.mark.parametrize("above", [0x9F0, 0x9F1, 0x9FF, 0xA00])
+def test_a_function_ends_where_the_next_aligned_one_can_begin(above: int) -> None:
+    # A label of assembler, such as one within padding, has no alignment of its own.
+    lines = [f"{BASE + 0x910:016x} T __switch_to_asm\n", f"{BASE + above:016x} t label\n"]
+    told = setting.config(
+        find("ip_rcv", table()),
+        Kallsyms("".join([f"{BASE:016x} T _stext\n", *lines]).encode()),
+        ProbeOptions(),
+        Method.MANUAL,
+        True,
+    )
+    assert told["switch_asm_end"] == BASE + (0x9F0 if above == 0x9F0 else 0xA00)
+
+
 def test_without_an_entry_of_nmis_none_is_told() -> None:
     told = config("ip_rcv", None, "asm_exc_nmi")
     assert (told["nmi_start"], told["nmi_end"]) == (0, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""May this process trace at all: capabilities, lockdown, BTF, kprobes."""
+"""May this process trace at all: capabilities, sysctls, lockdown, BTF, kprobes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,111 @@ from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 
 # include/uapi/linux/capability.h
-CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
+CAPABILITIES = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYSLOG": 34,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+ALWAYS = ("CAP_PERFMON", "CAP_BPF")
 BTF = Path("/sys/kernel/btf/vmlinux")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 STATUS = Path("/proc/self/status")
 MAX_STACK = Path("/proc/sys/kernel/perf_event_max_stack")
+PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
+KPTR = Path("/proc/sys/kernel/kptr_restrict")
+UID_MAP = Path("/proc/self/uid_map")
+TRACING = Path("/sys/kernel/tracing")
+_ALL_USERS = ["0", "0", "4294967295"]
 
 
-def missing_capabilities(status: str | None = None) -> list[str]:
-    """Return the capabilities that tracing needs and this process lacks.
+def lacks(name: str, status: str | None = None) -> bool:
+    """Whether this process has not got a capability of ``CAPABILITIES``.
 
     :param status: The contents of ``/proc/self/status``.
     """
     text = STATUS.read_text() if status is None else status
     match = re.search(r"^CapEff:\s*([0-9a-f]+)", text, re.MULTILINE)
     held = int(match.group(1), 16) if match else 0
-    missing = [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
-    # CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, and stands in for nothing once they are held.
-    if "CAP_SYS_ADMIN" not in missing:
+    return not held >> CAPABILITIES[name] & 1
+
+
+def missing_capabilities(status: str | None = None) -> list[str]:
+    """Return the capabilities that every way of tracing needs and this process lacks.
+
+    :param status: The contents of ``/proc/self/status``.
+    """
+    # CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON; without CAP_SYSLOG, Kallsyms tells.
+    if not lacks("CAP_SYS_ADMIN", status):
         return []
-    return [name for name in missing if name != "CAP_SYS_ADMIN"]
+    needed = ("CAP_SYSLOG", *ALWAYS) if hides_addresses() else ALWAYS
+    return [name for name in needed if lacks(name, status)]
+
+
+def hides_addresses() -> bool:
+    """Whether /proc/kallsyms shows addresses to CAP_SYSLOG only.
+
+    kallsyms_show_value() and kallsyms_for_perf() in kernel/ksyms_common.c (kernel/kallsyms.c).
+    """
+    return kptr_restrict() != 0 or paranoid() > 1
+
+
+def kptr_restrict() -> int:
+    """Return the sysctl ``kernel.kptr_restrict``; 0 if it cannot be read."""
+    return _number(KPTR, 0)
+
+
+def paranoid() -> int:
+    """Return the sysctl ``kernel.perf_event_paranoid``; 2, the kernel's default, if unreadable."""
+    return _number(PARANOID, 2)
+
+
+def in_user_namespace() -> bool:
+    """Whether this process's capabilities are those of a user namespace other than the first."""
+    try:
+        return UID_MAP.read_text().split() != _ALL_USERS
+    except OSError:
+        return False
+
+
+def unreadable(path: Path) -> str:
+    """Return why a file or folder cannot be read by this process; "" if it can be.
+
+    Not by access(2), which asks for the real user and leaves capabilities out.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def denied(events: bool, files: bool) -> str:
+    """Return why the kernel may have said EPERM or EACCES, as far as files of its own tell.
+
+    :param events: A perf event was wanted: kprobes, samples, tracepoints of system calls.
+    :param files: So was a file of tracefs.
+    """
+    if in_user_namespace():
+        return (
+            "this process has its capabilities in a user namespace, and tracing wants those of "
+            "the machine's first one"
+        )
+    reasons = [f"this process lacks {name}" for name in missing_capabilities()]
+    admin = not lacks("CAP_SYS_ADMIN")
+    if events and not admin and (level := paranoid()) > 2:
+        # Debian's and Ubuntu's own patch of perf_event_open().
+        reasons.append(
+            f"kernel.perf_event_paranoid is {level}, which leaves perf events to CAP_SYS_ADMIN, "
+            "which this process lacks (or: sysctl kernel.perf_event_paranoid=2)"
+        )
+    if files and lacks("CAP_DAC_READ_SEARCH") and (why := unreadable(TRACING)):
+        reasons.append(f"{TRACING}: {why}; this process lacks CAP_DAC_READ_SEARCH")
+    if not reasons and admin:
+        return "a policy of this machine (lockdown, LSM, seccomp) may forbid it, even to root"
+    return "; ".join(reasons)
 
 
 def lockdown(text: str | None = None) -> str:
@@ -62,9 +146,9 @@ def check_access() -> None:
             "Boot without lockdown=confidentiality (Secure Boot may set it), "
             "or trace in a virtual machine with `kwalk lab`.",
         )
-    if not os.access(BTF, os.R_OK):
+    if why := unreadable(BTF):
         raise NotSupported(
-            f"the kernel has no BTF ({BTF} cannot be read)",
+            f"the kernel has no BTF that can be read ({BTF}: {why})",
             "kwalk needs a kernel built with CONFIG_DEBUG_INFO_BTF; distributions' kernels of the "
             "last years are. Or trace in a virtual machine with `kwalk lab`.",
         )
@@ -89,7 +173,22 @@ def unwinder_frames(path: Path | None = None) -> int:
 
     ``kernel.perf_event_max_stack``: 127, unless somebody set it (kernel/bpf/stackmap.c).
     """
+    return _number(path or MAX_STACK, 127)
+
+
+def no_kprobes(symbols: Kallsyms) -> str:
+    """Return why there are no kprobes for programs; "" if there are."""
+    if not (why := unreadable(KPROBE_PMU)):
+        return ""
+    if not symbols.address("register_kprobe"):
+        return "this kernel has no kprobes (CONFIG_KPROBES)"
+    if not symbols.address("perf_kprobe_init"):
+        return "this kernel has no kprobes for programs (CONFIG_KPROBE_EVENTS)"
+    return f"{KPROBE_PMU} cannot be read ({why}): sysfs has to be mounted"
+
+
+def _number(path: Path, default: int) -> int:
     try:
-        return int((path or MAX_STACK).read_text())
+        return int(path.read_text())
     except (OSError, ValueError):
-        return 127
+        return default

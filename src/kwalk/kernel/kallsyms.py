@@ -59,7 +59,7 @@ class Kallsyms:
         if not text or (not text.strip(b"0\n") or self._address(text.rfind(b"\n", 0, -1) + 1) == 0):
             raise NotSupported(
                 "the kernel hides its symbols' addresses (/proc/kallsyms shows zeros)",
-                "Run as root (CAP_SYSLOG) and set the sysctl kernel.kptr_restrict to 0 or 1.",
+                _how_to_see(),
             )
 
     @property
@@ -239,6 +239,17 @@ class Kallsyms:
                 low = middle
             else:
                 high = middle
+
+
+def _how_to_see() -> str:
+    from kwalk.kernel import access
+
+    lack = "This process lacks CAP_SYSLOG: run as root. " if access.lacks("CAP_SYSLOG") else ""
+    if access.kptr_restrict() < 2:
+        return lack or "A policy of this machine may forbid it, even to root."
+    return (
+        f"{lack}Set the sysctl kernel.kptr_restrict to 0 or 1; it is 2, which hides them from root."
+    )
 
 
 def _parse(text: bytes) -> Iterator[Symbol]:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 from functools import cache
 from typing import Any
 
 from kwalk.errors import KwalkError, NotSupported
+from kwalk.kernel import shortage
 
 OLDEST = (1, 0)
 LIBRARY = "libbpf.so.1"
@@ -20,12 +22,27 @@ class LibbpfError(KwalkError):
     :param what: What was attempted.
     :param errno: The error, a positive number.
     :param log: The verifier's log, where there is one.
+    :ivar hint: The limit that was met, where the error comes from one.
     """
 
     def __init__(self, what: str, errno: int, log: str = "") -> None:
-        super().__init__(f"{what}: {os.strerror(errno)} (errno {errno})")
+        super().__init__(f"{what}: {os.strerror(errno)} (errno {errno})", shortage.hint(errno))
         self.errno = errno
         self.log = log
+
+    def after(self, attached: int, places: int) -> LibbpfError:
+        """Return this error, saying how many of several places had been attached to by then."""
+        if places > 1:
+            self.what += f", with {attached:,} of {places:,} functions attached to"
+        return self
+
+    @property
+    def is_shortage(self) -> bool:
+        """Whether the machine has no more of something.
+
+        ENOSPC with a log is the verifier's own: its log did not fit (kernel/bpf/verifier.c).
+        """
+        return self.errno in shortage.SHORT and not (self.log and self.errno == ENOSPC)
 
 
 @cache
@@ -37,6 +54,7 @@ def lib() -> Any:
     try:
         from kwalk.libbpf._abi import ffi
     except ImportError as error:
+        _check_shortage(error)
         raise NotSupported(
             f"kwalk's libbpf binding cannot be imported ({error})",
             "It is made when kwalk is built: install a wheel, or run `make venv` in the sources.",
@@ -46,11 +64,18 @@ def lib() -> Any:
         library: Any = ffi.dlopen(name)
         version = library.libbpf_major_version(), library.libbpf_minor_version()
     except (OSError, AttributeError, ffi.error) as error:
+        _check_shortage(error)
         raise NotSupported(f"{name} cannot be loaded ({error})", _INSTALL) from None
     if version < OLDEST:
         raise NotSupported(f"{name} is version {version[0]}.{version[1]}, too old", _INSTALL)
     library.libbpf_set_print(ffi.NULL)
     return library
+
+
+def _check_shortage(error: BaseException) -> None:
+    if number := shortage.of(error):
+        what = f"{LIBRARY} cannot be loaded: {os.strerror(number)}"
+        raise shortage.Shortage(what, shortage.hint(number)) from None
 
 
 @cache

@@ -7,8 +7,11 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from errno import EMFILE
 from typing import Any
 
+from kwalk.kernel import shortage
+from kwalk.kernel.access import lacks
 from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
 from kwalk.words import plural
 
@@ -136,13 +139,29 @@ class Object:
                     lib().bpf_program__set_attach_target(program, 0, target.encode()),
                     f"the kernel's BTF has no function {target} for fentry",
                 )
+        if lacks("CAP_SYS_ADMIN"):
+            self._skip_modules(next(iter(wanted)))
+
+    def _skip_modules(self, name: str) -> None:
+        """Have libbpf look for types in vmlinux's BTF only, not in modules'.
+
+        To list those takes CAP_SYS_ADMIN. Without it libbpf 1.1 fails on every weak symbol that
+        vmlinux lacks, but it lists them no more than once (load_module_btfs() in src/libbpf.c):
+        now, for a function that is nowhere.
+        """
+        lib().bpf_program__set_attach_target(self._program(name), 0, b"no function")
 
     def load(self) -> None:
         """Load maps and chosen programs into the kernel."""
         result = lib().bpf_object__load(self._handle)
         if result < 0:
             log = "".join(ffi().string(buffer).decode() for buffer in self._logs.values())
-            raise LibbpfError("the kernel refuses kwalk's BPF program", -result, log)
+            error = LibbpfError("the kernel refuses kwalk's BPF program", -result, log)
+            if not log and not error.hint and shortage.few_files():
+                # libbpf has one errno for all that it does not find, and it may have been refused
+                # the files to look for it: bpf_object__resolve_externs() in src/libbpf.c.
+                error.hint = f"Perhaps for want of open files. {shortage.hint(EMFILE)}"
+            raise error
         self._logs.clear()
 
     def program_fd(self, name: str) -> int:
@@ -159,11 +178,13 @@ class Object:
         function: str | int,
         offset: int = 0,
         returns: bool = False,
+        label: str = "",
         cookie: int = 0,
     ) -> None:
         """Attach a program by kprobe at ``function`` + ``offset`` bytes, or to its returns.
 
-        :param function: Its name, or its address where several have that name.
+        :param function: Its name, or its address, which several of one name differ by.
+        :param label: What errors call it.
         :param cookie: What ``bpf_get_attach_cookie()`` answers.
         """
         opts = ffi().new("struct bpf_kprobe_opts *")
@@ -171,7 +192,7 @@ class Object:
         opts.bpf_cookie = cookie
         opts.retprobe = returns
         if isinstance(function, int):
-            place, what = ffi().NULL, f"{function:#x}"
+            place, what = ffi().NULL, label or f"{function:#x}"
             opts.offset = function + offset
         else:
             place, what = function.encode(), function

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Sequence
 
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
+from kwalk.kernel.shortage import make_room
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.probe.selection import Selection, Skipped
@@ -37,8 +38,22 @@ TRAMPOLINES = {"fentry", "fexit"}
 KPROBES = {"kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"}
 MULTI = {"kprobe.multi", "kretprobe.multi"}
 
+# What the kernel says of one function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
+# arch/x86/kernel/kprobes/core.c. All else is of the kernel or the machine, and the same for the next.
+OF_FUNCTION = frozenset(
+    {
+        errno.EINVAL,
+        errno.ENOENT,
+        errno.ESRCH,
+        errno.EILSEQ,
+        errno.EADDRNOTAVAIL,
+        errno.EBUSY,
+        errno.EEXIST,
+    }
+)
+
 Watch = Callable[[int, int], None]
-"""Told how many places of how many are done with; may raise to end it."""
+"""Told how many places of how many are attached to; may raise to end it."""
 
 
 def nobody(done: int, total: int) -> None:
@@ -74,7 +89,8 @@ def attach(
 ) -> list[Skipped]:
     """Attach to every place that lets us, and return the others.
 
-    :raises LibbpfError: if none does.
+    :raises LibbpfError: if none does, or for a reason that is not the place's.
+    :raises Shortage: if more open files are needed than this process may have.
     """
     program, targets = PROGRAMS[way], selection.targets
     if way in TRAMPOLINES:
@@ -85,21 +101,29 @@ def attach(
         obj.attach_tracepoint(program, category if way == "tracepoint" else "", event)
         return []
     if way == "perf_event":
-        obj.attach_samples(program, online_cpus(), int(targets[0].name))
+        cpus = online_cpus()
+        make_room(len(cpus))
+        obj.attach_samples(program, cpus, int(targets[0].name))
         return []
     if way in MULTI:
         return _attach_multi(obj, program, targets, watch)
     refused: list[Skipped] = []
     first: LibbpfError | None = None
     many = len(targets) > 1
+    make_room(len(targets))
     for done, target in enumerate(targets):
         if many:
-            watch(done, len(targets))
-        name = target.address if is_ambiguous(target, symbols) else target.name
+            watch(done - len(refused), len(targets))
+        # Of vmlinux's functions the address is known, and up to 6.1 the kernel goes through all of
+        # its symbols for a name. Those of modules may have moved meanwhile.
+        known = (many and not target.module) or is_ambiguous(target, symbols)
+        name = target.address if known else target.name
         cookie = {"cookie": target.traced} if many else {}
         try:
-            obj.attach_kprobe(program, name, target.offset, target.returns, **cookie)
+            obj.attach_kprobe(program, name, target.offset, target.returns, target.name, **cookie)
         except LibbpfError as error:
+            if error.errno not in OF_FUNCTION:
+                raise error.after(done - len(refused), len(targets)) from None
             first = first or error
             refused.append(Skipped(target, error.what))
     if first and len(refused) == len(targets):
@@ -115,12 +139,13 @@ def _attach_multi(
     waiting = [list(targets)]
     while waiting:
         part = waiting.pop()
-        watch(len(targets) - len(part) - sum(map(len, waiting)), len(targets))
+        attached = len(targets) - len(part) - sum(map(len, waiting)) - len(refused)
+        watch(attached, len(targets))
         try:
             obj.attach_kprobes(program, [target.address for target in part], part[0].returns)
         except LibbpfError as error:
-            if error.errno not in (errno.EINVAL, errno.ESRCH, errno.ENOENT) or len(targets) == 1:
-                raise
+            if error.errno not in OF_FUNCTION or len(targets) == 1:
+                raise error.after(attached, len(targets)) from None
             if len(part) > 1:
                 half = len(part) // 2
                 waiting += [part[half:], part[:half]]

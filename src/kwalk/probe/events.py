@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kwalk.errors import UsageError
+from kwalk.kernel.access import unreadable
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.selection import Selection, select
 from kwalk.probe.target import Target
@@ -22,8 +23,10 @@ def is_tracepoint(spelling: str) -> bool:
     return spelling.startswith("t:")
 
 
-def tracepoint(spelling: str) -> Selection:
+def tracepoint(spelling: str, symbols: Kallsyms) -> Selection:
     """Return the tracepoint that a user named: ``t:sched:sched_switch``.
+
+    Where tracefs may not be read, its name is looked up among the kernel's symbols.
 
     :raises UsageError: if there is none of that name.
     """
@@ -35,7 +38,8 @@ def tracepoint(spelling: str) -> Selection:
             f"{EVENTS} are called.",
         )
     category, name = match[1], match[2]
-    if EVENTS.is_dir() and not (EVENTS / category / name / "enable").exists():
+    unknown = unreadable(EVENTS)
+    if not unknown and _is_absent(EVENTS / category / name / "enable"):
         import difflib
 
         known = [f"{path.parent.name}:{path.name}" for path in EVENTS.glob("*/*/")]
@@ -45,7 +49,24 @@ def tracepoint(spelling: str) -> Selection:
             f"this kernel has no tracepoint {category}:{name}",
             f"{hint}The folders of {EVENTS} are all there are; modules may bring more.",
         )
+    # DEFINE_TRACE_FN() in include/linux/tracepoint.h; those of system calls are no tracepoints.
+    if unknown and category != "syscalls" and not symbols.find(f"__traceiter_{name}"):
+        raise UsageError(
+            f"this kernel has no tracepoint {name}, nor has a loaded module",
+            f"Its symbols would have __traceiter_{name}. {EVENTS}, where categories are, cannot be "
+            f"read: {unknown}.",
+        )
     return Selection.one(Target(f"{category}:{name}", NO_ADDRESS, "", event=Place.TRACEPOINT))
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # nobody can tell: attaching will
+        return False
+    return False
 
 
 def choose(spellings: Sequence[str], frequency: int | None, symbols: Kallsyms) -> Selection:
@@ -67,7 +88,7 @@ def choose(spellings: Sequence[str], frequency: int | None, symbols: Kallsyms) -
     if frequency:
         return samples(frequency)
     if any(map(is_tracepoint, spellings)):
-        return tracepoint(spellings[0])
+        return tracepoint(spellings[0], symbols)
     return select(spellings, symbols)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from kwalk.transport.abi import (
     CONFIG_SECTION,
     CONTROL,
     CONTROL_SECTION,
+    COUNT,
     DIGITS_SECTION,
     GATES_SECTION,
     NO_ADDRESS,
@@ -103,8 +105,13 @@ def load(
         obj.map(CONFIG_SECTION).preset(CONFIG.pack({**config, **options.filters.config()}))
         if options.output == Output.EVENT:
             obj.map(DIGITS_SECTION).preset(setting.digits())
-        _resize(obj, options, method, config)
-        obj.load()
+        sizes = _resize(obj, options, method, config)
+        try:
+            obj.load()
+        except LibbpfError as error:
+            if error.errno in (errno.ENOMEM, errno.E2BIG) and not error.log:
+                raise LibbpfError(f"{_told(sizes)}: the kernel refuses them", error.errno) from None
+            raise
         facts = setting.facts(obj, symbols, target)
         control: dict[str, int] = {}
         notes = []
@@ -164,7 +171,10 @@ def ring_bytes(options: ProbeOptions) -> int:
     return PAGE if options.output == Output.COUNT else options.ring_bytes
 
 
-def _resize(obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]) -> None:
+def _resize(
+    obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]
+) -> dict[str, int]:
+    """Size the maps; return the bytes that each option which sizes some makes of them."""
     counting = options.output == Output.COUNT
     obj.map("events").resize(max_entries=ring_bytes(options))
     nodes = config["node_mask"] // NODE_BYTES + 1
@@ -186,3 +196,15 @@ def _resize(obj: Object, options: ProbeOptions, method: Method, config: dict[str
         map_ = obj.map(name)
         map_.share() if needed else map_.leave_out()
     obj.map("counted").resize(max_entries=2 * entries if counting else 1)
+    stacks = (1 if counting else 2) * entries * 8 * depth
+    return {
+        "--nodes": nodes * (NODE_BYTES + 4 + (8 if config["sampled"] else 0)),
+        "--ring": ring_bytes(options),
+        "--stack-entries": stacks + (2 * entries * possible_cpus() * COUNT.size) * counting,
+    }
+
+
+def _told(sizes: dict[str, int]) -> str:
+    largest = sorted(sizes.items(), key=lambda item: -item[1])
+    told = ", ".join(f"{size / (1 << 20):,.1f} MiB by {option}" for option, size in largest)
+    return f"kwalk's maps take {told}"

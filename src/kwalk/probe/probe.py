@@ -8,7 +8,9 @@ import time
 from typing import NamedTuple
 
 from kwalk.errors import UsageError
+from kwalk.kernel.access import lacks, no_kprobes
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.shortage import make_room
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import (
@@ -26,7 +28,7 @@ from kwalk.probe.attach import (
 )
 from kwalk.probe.load import Loaded, load
 from kwalk.probe.options import ProbeOptions
-from kwalk.probe.refusal import explain
+from kwalk.probe.refusal import BY_KPROBE, explain
 from kwalk.probe.selection import Selection, Skipped
 from kwalk.probe.setting import CannotWalk
 from kwalk.probe.traceable import in_memory
@@ -202,6 +204,8 @@ class _Attempt(NamedTuple):
                 probe = self._by(way)
             except LibbpfError as error:
                 refusals.append((way, error))
+                if error.is_shortage:  # which the next way would meet as well
+                    break
             else:
                 probe.notes.extend(f"not by {way}: {error.what}" for way, error in refusals)
                 return probe
@@ -212,8 +216,17 @@ class _Attempt(NamedTuple):
         if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
             what = f"fentry finds functions by name, and several are called {targets[0].name}"
             raise LibbpfError(what, errno.EEXIST)
+        if way in TRAMPOLINES and targets[0].module and lacks("CAP_SYS_ADMIN"):
+            what = (
+                f"fentry needs the BTF of module {targets[0].module}, which takes CAP_SYS_ADMIN, "
+                "and this process lacks it"
+            )
+            raise LibbpfError(what, errno.EPERM)
         if way in MULTI and not has_multi(self.symbols):
             raise LibbpfError("this kernel has no kprobe.multi (CONFIG_FPROBE)", errno.EOPNOTSUPP)
+        if way in BY_KPROBE and (why := no_kprobes(self.symbols)):
+            raise LibbpfError(why, errno.EOPNOTSUPP)
+        make_room(0)
         loaded = load(way, self.selection, self.symbols, self.options, self.method)
         selection = self.selection
         try:

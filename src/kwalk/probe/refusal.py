@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Why the kernel did not let a program be attached, in words."""
+"""Why the kernel did not let a program be attached: what it said, then what its own files say."""
 
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 
 from kwalk.errors import KwalkError, NotSupported, UsageError
-from kwalk.kernel.access import KPROBE_PMU
+from kwalk.kernel import access
+from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
+from kwalk.probe.attach import EVENT_WAYS, OF_FUNCTION
 from kwalk.probe.selection import Selection
 from kwalk.probe.traceable import NOTRACE
 
@@ -18,6 +22,17 @@ BLACKLIST = Path("/sys/kernel/debug/kprobes/blacklist")
 FILTER_FUNCTIONS = Path("/sys/kernel/tracing/available_filter_functions")
 LOG_LINES = 12
 BY_KPROBE = {"kprobe", "kretprobe"}
+# What is attached to by perf_event_open().
+BY_EVENT = {*BY_KPROBE, "tracepoint", "perf_event"}
+_EVENTS = {way for ways in EVENT_WAYS.values() for way in ways}
+
+
+class Listed(Enum):
+    """Whether a list of the kernel's has a name: yes, no, or nobody can tell."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
 
 
 def explain(selection: Selection, refusals: Sequence[tuple[str, LibbpfError]]) -> KwalkError:
@@ -26,60 +41,85 @@ def explain(selection: Selection, refusals: Sequence[tuple[str, LibbpfError]]) -
     :param refusals: Each way that was tried and what libbpf answered; at least one.
     """
     target, label = selection.targets[0], selection.label
-    one = len(selection.targets) == 1
-    if one and (why := _untraceable(target.name, [way for way, _ in refusals])):
-        return UsageError(
-            f"{target.name} cannot be traced: {why}",
-            "Trace a function that it calls, or one of its callers.",
+    told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
+    what = f"{label} cannot be traced {told}"
+    for _, error in refusals:
+        if error.is_shortage:
+            return Shortage(what, error.hint or "Trace fewer functions.")
+    hints = []
+    if len(selection.targets) == 1 and not _EVENTS & {way for way, _ in refusals}:
+        why, unknown = _of_function(target.name, refusals)
+        if why:
+            return UsageError(
+                f"{what}; {why}", "Trace a function that it calls, or one of its callers."
+            )
+        hints += unknown
+    if any(error.errno == errno.ENODEV for _, error in refusals) and _ftrace_is_down():
+        return NotSupported(
+            f"{what}; the kernel has shut ftrace down until the next boot "
+            f"({FILTER_FUNCTIONS}: {os.strerror(errno.ENODEV)})",
+            "A warning of ftrace's in dmesg says why. Tracepoints, samples and places inside "
+            "functions (FUNC+OFFSET) do not go through ftrace.",
         )
     if target.offset and any(error.errno == errno.EILSEQ for _, error in refusals):
         return UsageError(
-            f"no kprobe can be put at {label}: no instruction begins there, or it is part "
-            "of the function's call of ftrace",
+            f"{what}: no instruction begins there, or it is part of the function's call of ftrace",
             "gdb or objdump shows where instructions begin; return addresses in stacks are such "
             "places, too.",
         )
-    told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
-    log = next((e.log for way, e in refusals if e.log and not _is_machines(way, e)), "")
+    log = next((error.log for _, error in refusals if error.log and not _is_denied(error)), "")
     if log:
         tail = "\n".join("  | " + line for line in log.strip().splitlines()[-LOG_LINES:])
-        return KwalkError(
-            f"{label} cannot be traced {told}",
-            f"The end of the verifier's log, for a bug report:\n{tail}",
-        )
-    return NotSupported(
-        f"{label} cannot be traced {told}",
-        "`kwalk doctor` shows what this kernel offers; `kwalk lab` traces in a virtual machine.",
+        return KwalkError(what, f"The end of the verifier's log, for a bug report:\n{tail}")
+    hints += dict.fromkeys(error.hint for _, error in refusals if error.hint)
+    hints.append(
+        "`kwalk doctor` shows what this kernel offers; `kwalk lab` traces in a virtual machine."
     )
+    return NotSupported(what, "\n  ".join(hints))
 
 
-def _is_machines(way: str, error: LibbpfError) -> bool:
-    """The machine, not the program, is what the refusal is about."""
-    return error.errno == errno.EPERM or (way in BY_KPROBE and not KPROBE_PMU.exists())
+def _is_denied(error: LibbpfError) -> bool:
+    return error.errno == errno.EPERM
 
 
 def reason(way: str, error: LibbpfError) -> str:
-    """Return why one way of attaching failed, as far as the machine tells."""
-    if way in BY_KPROBE and not KPROBE_PMU.exists():
-        return "this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)"
-    if error.errno == errno.EPERM:
-        return (
-            "the kernel does not permit such a program, whatever the privileges "
-            "(a security policy of this machine)"
-        )
-    return error.what
+    """Return why one way of attaching failed: the kernel's word, and what denied it, if known."""
+    if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
+        return error.what
+    why = access.denied(events=way in BY_EVENT, files=way == "tracepoint")
+    return f"{error.what}: {why}" if why else error.what
 
 
-def _untraceable(name: str, ways: list[str]) -> str:
-    if BY_KPROBE & set(ways) and _listed(BLACKLIST, name):
-        return "it is on the kernel's kprobe blacklist (NOKPROBE_SYMBOL)"
-    if FILTER_FUNCTIONS.exists() and not _listed(FILTER_FUNCTIONS, name):
-        return NOTRACE
-    return ""
+def _of_function(name: str, refusals: Sequence[tuple[str, LibbpfError]]) -> tuple[str, list[str]]:
+    """Return what the kernel's lists say against a function, and which could not be read."""
+    said = {way for way, error in refusals if error.errno in OF_FUNCTION}
+    lists = []
+    if BY_KPROBE & said:
+        no_probe = "it is on the kernel's kprobe blacklist (NOKPROBE_SYMBOL)"
+        lists.append((BLACKLIST, Listed.YES, no_probe))
+    if said:
+        lists.append((FILTER_FUNCTIONS, Listed.NO, NOTRACE))
+    unknown = []
+    for path, against, why in lists:
+        found, error = _listed(path, name)
+        if found is against:
+            return f"{why}, says {path}", []
+        if found is Listed.UNKNOWN:
+            unknown.append(f"{path} could not be read ({error}): whether it has {name} is unknown.")
+    return "", unknown
 
 
-def _listed(path: Path, name: str) -> bool:
+def _ftrace_is_down() -> bool:
+    """Whether the kernel says so itself: ftrace_avail_open() in kernel/trace/ftrace.c."""
+    return access.unreadable(FILTER_FUNCTIONS) == os.strerror(errno.ENODEV)
+
+
+def _listed(path: Path, name: str) -> tuple[Listed, str]:
     try:
-        return re.search(rf"(^|\s){re.escape(name)}(\s|$)", path.read_text()) is not None
-    except OSError:
-        return False
+        text = path.read_text()
+    except OSError as error:
+        return Listed.UNKNOWN, error.strerror or str(error)
+    if not text:
+        return Listed.UNKNOWN, "it is empty"
+    found = re.search(rf"(^|\s){re.escape(name)}(\s|$)", text)
+    return (Listed.YES if found else Listed.NO), ""
