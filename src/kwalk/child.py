@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kwalk.errors import UsageError
+from kwalk.errors import KwalkError, UsageError
 
 # For what has to be put in order at the end.
 GRACE_SECONDS = 2.0
@@ -44,7 +44,16 @@ class Child:
         self._failure, failed = os.pipe()  # closed by a successful exec, as Python's pipes are
         self._group = output is not None or not os.isatty(0)
         self._status: int | None = None
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError as error:
+            from kwalk.kernel.shortage import processes
+
+            for fd in (held, self._let_go, self._failure, failed):
+                os.close(fd)
+            raise KwalkError(
+                f"{words[0]} cannot be started: {error.strerror}", processes()
+            ) from None
         if not self.pid:
             os.close(self._let_go)
             self._become(held, failed)

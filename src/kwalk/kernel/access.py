@@ -92,6 +92,18 @@ def unreadable(path: Path) -> str:
     return ""
 
 
+def barred() -> dict[str, str]:
+    """Return what this process may not do for want of a capability, and of which one."""
+    found = {}
+    if why := denied(events=True, files=False):
+        found["kprobes, samples"] = why
+    if why := denied(events=True, files=True):
+        found["tracepoints of system calls"] = why
+    if lacks("CAP_SYS_ADMIN"):
+        found["fentry in modules, cost of programs"] = "this process lacks CAP_SYS_ADMIN"
+    return found
+
+
 def denied(events: bool, files: bool) -> str:
     """Return why the kernel may have said EPERM or EACCES, as far as files of its own tell.
 
@@ -113,8 +125,6 @@ def denied(events: bool, files: bool) -> str:
         )
     if files and lacks("CAP_DAC_READ_SEARCH") and (why := unreadable(TRACING)):
         reasons.append(f"{TRACING}: {why}; this process lacks CAP_DAC_READ_SEARCH")
-    if not reasons and admin:
-        return "a policy of this machine (lockdown, LSM, seccomp) may forbid it, even to root"
     return "; ".join(reasons)
 
 

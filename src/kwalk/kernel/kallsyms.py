@@ -244,12 +244,13 @@ class Kallsyms:
 def _how_to_see() -> str:
     from kwalk.kernel import access
 
-    lack = "This process lacks CAP_SYSLOG: run as root. " if access.lacks("CAP_SYSLOG") else ""
+    lack = "This process lacks CAP_SYSLOG: run as root." if access.lacks("CAP_SYSLOG") else ""
     if access.kptr_restrict() < 2:
         return lack or "A policy of this machine may forbid it, even to root."
-    return (
-        f"{lack}Set the sysctl kernel.kptr_restrict to 0 or 1; it is 2, which hides them from root."
+    told = (
+        "Set the sysctl kernel.kptr_restrict to 0 or 1: it is 2, which hides them from root, too."
     )
+    return f"{lack} {told}".lstrip()
 
 
 def _parse(text: bytes) -> Iterator[Symbol]:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
+from pathlib import Path
 
 from kwalk.libbpf import LibbpfError
 
@@ -14,6 +16,7 @@ _PERF_EVENT_OPEN = {"x86_64": 298}  # arch/x86/entry/syscalls/syscall_64.tbl
 _TYPE_SOFTWARE, _CPU_CLOCK = 1, 0
 _FREQ = 1 << 10
 _ATTR_BYTES = 112
+_MAX_RATE = Path("/proc/sys/kernel/perf_event_max_sample_rate")
 _CLOSE_ON_EXEC = 1 << 3
 
 
@@ -30,5 +33,21 @@ def open_cpu_clock(cpu: int, frequency: int) -> int:
     any_task, no_group = -1, -1
     fd = libc.syscall(number, attr, any_task, cpu, no_group, ctypes.c_ulong(_CLOSE_ON_EXEC))
     if fd < 0:
-        raise LibbpfError(f"cannot open a perf event on CPU {cpu}", ctypes.get_errno())
+        number = ctypes.get_errno()
+        error = LibbpfError(f"cannot open a perf event on CPU {cpu}", number)
+        # perf_event_open() in kernel/events/core.c
+        if number == errno.EINVAL and frequency > (most := _most_samples()):
+            error.hint = (
+                f"The sysctl kernel.perf_event_max_sample_rate is {most:,}, less than the "
+                f"{frequency:,} that are wanted: the kernel lowers it where interrupts take long. "
+                f"Sample less often, or: sysctl kernel.perf_event_max_sample_rate={frequency}."
+            )
+        raise error
     return int(fd)
+
+
+def _most_samples() -> int:
+    try:
+        return int(_MAX_RATE.read_text())
+    except (OSError, ValueError):
+        return 1 << 31  # as if there were no limit

@@ -39,7 +39,8 @@ KPROBES = {"kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"}
 MULTI = {"kprobe.multi", "kretprobe.multi"}
 
 # What the kernel says of one function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
-# arch/x86/kernel/kprobes/core.c. All else is of the kernel or the machine, and the same for the next.
+# arch/x86/kernel/kprobes/core.c. Other errors are of the kernel or the machine: the next function
+# would meet them, too.
 OF_FUNCTION = frozenset(
     {
         errno.EINVAL,

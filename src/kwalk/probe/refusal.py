@@ -87,6 +87,8 @@ def reason(way: str, error: LibbpfError) -> str:
     if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
         return error.what
     why = access.denied(events=way in BY_EVENT, files=way == "tracepoint")
+    if not why and not access.lacks("CAP_SYS_ADMIN"):
+        why = "a policy of this machine (lockdown, LSM, seccomp) may forbid it, even to root"
     return f"{error.what}: {why}" if why else error.what
 
 

@@ -70,19 +70,20 @@ def survey(function: str | None = None) -> Survey:
     result.add("kernel", None, f"{platform.release()} {platform.machine()}")
     missing = access.missing_capabilities()
     result.add("privileges", not missing, f"lacks {', '.join(missing)}" if missing else "enough")
+    for what, lack in access.barred().items():
+        result.add(what, False, f"not for this process: {lack}")
     mode = access.lockdown()
     result.add(
         "lockdown",
         mode != "confidentiality" if mode else None,
         mode or "unknown: no securityfs, or none",
     )
-    has_btf = access.BTF.exists()
-    result.add("BTF", has_btf, str(access.BTF) if has_btf else "absent (CONFIG_DEBUG_INFO_BTF)")
+    why = access.unreadable(access.BTF)
+    btf = str(access.BTF)
+    result.add("BTF", not why, f"{btf}: {why} (CONFIG_DEBUG_INFO_BTF)" if why else btf)
     result.add("JIT", *_jit())
     version = _tried(lambda: f"{lib().libbpf_major_version()}.{lib().libbpf_minor_version()}")
     result.add("libbpf", version[0], version[1])
-    kprobes = access.KPROBE_PMU.exists()
-    result.add("kprobes", kprobes, "yes" if kprobes else "absent (CONFIG_KPROBE_EVENTS)")
     try:
         symbols = Kallsyms.read()
     except KwalkError as error:
@@ -90,6 +91,8 @@ def survey(function: str | None = None) -> Survey:
         result.reasons.append(error.what)
         return result
     result.add("kallsyms", True, "with addresses")
+    why = access.no_kprobes(symbols)
+    result.add("kprobes", not why, why or "yes")
     loops = access.has_loops(symbols)
     result.add("BPF loops", loops, "yes (bpf_loop)" if loops else "no: this kernel is too old")
     multi = has_multi(symbols)
