@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
@@ -10,12 +11,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import forked
+from kwalk.child import Child
+from kwalk.errors import KwalkError
 from kwalk.kernel import shortage
 from kwalk.kernel.shortage import Shortage
+from kwalk.libbpf import LibbpfError, perf
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 TRACE = (
@@ -136,3 +141,36 @@ def test_the_lowest_limit_of_memory_above_a_cgroup_counts(
 
 def test_other_errors_have_no_limit() -> None:
     assert [shortage.hint(number) for number in (errno.EPERM, errno.EINVAL, 0)] == ["", "", ""]
+
+
+def test_more_samples_than_the_kernel_takes_name_its_sysctl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = tmp_path / "rate"
+    monkeypatch.setattr(perf, "_MAX_RATE", rate)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(syscall=lambda *_: -1))
+    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.EINVAL)
+    rate.write_text("500\n")
+    with pytest.raises(LibbpfError) as caught:
+        perf.open_cpu_clock(0, 4000)
+    assert "kernel.perf_event_max_sample_rate is 500, less than the 4,000" in caught.value.hint
+    rate.write_text("4000\n")
+    with pytest.raises(LibbpfError) as caught:
+        perf.open_cpu_clock(0, 4000)
+    assert caught.value.hint == ""
+
+
+def test_a_child_that_cannot_be_forked_names_the_limits_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", refuse)
+        with pytest.raises(KwalkError) as caught:
+            Child(["true"])
+    assert caught.value.what == "true cannot be started: Resource temporarily unavailable"
+    assert "kernel.threads-max is " in caught.value.hint
+    assert len(os.listdir("/proc/self/fd")) == before

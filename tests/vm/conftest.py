@@ -120,12 +120,17 @@ def start(*words: str, **keywords: Any) -> subprocess.Popen[str]:
 
 
 def call(
-    *words: str, timeout: float = 90, env: dict[str, str] | None = None
+    *words: str,
+    timeout: float = 90,
+    env: dict[str, str] | None = None,
+    first: Callable[[], None] = lambda: None,
 ) -> tuple[int, str, str]:
     """Run a command line to its end; return exit code, stdout and stderr.
 
     In a fork of this process, which has Python and kwalk loaded already: under emulation, starting
     them anew takes longer than what is tested. ``start`` runs the real script.
+
+    :param first: Is called in it, ahead of all else.
     """
     main = published.main if words[0] == "bpf_get_stack_test" else cli.main
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -136,6 +141,7 @@ def call(
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             libbpf.lib.cache_clear()
+            first()
             return main(words[1:])
 
         child = forked.fork(run)

@@ -244,13 +244,14 @@ class Kallsyms:
 def _how_to_see() -> str:
     from kwalk.kernel import access
 
-    lack = "This process lacks CAP_SYSLOG: run as root." if access.lacks("CAP_SYSLOG") else ""
-    if access.kptr_restrict() < 2:
-        return lack or "A policy of this machine may forbid it, even to root."
-    told = (
-        "Set the sysctl kernel.kptr_restrict to 0 or 1: it is 2, which hides them from root, too."
-    )
-    return f"{lack} {told}".lstrip()
+    if access.lacks("CAP_SYSLOG"):
+        lack = "This process lacks CAP_SYSLOG: run as root"
+        return f"{lack}, and set the sysctl kernel.kptr_restrict to 0 or 1."
+    if (level := access.kptr_restrict()) >= 2:
+        return (
+            f"The sysctl kernel.kptr_restrict is {level}, which hides them from root: set 0 or 1."
+        )
+    return f"The sysctl kernel.kptr_restrict is {level}: a policy of this machine may forbid it."
 
 
 def _parse(text: bytes) -> Iterator[Symbol]:
