@@ -92,18 +92,6 @@ def unreadable(path: Path) -> str:
     return ""
 
 
-def barred() -> dict[str, str]:
-    """Return what this process may not do for want of a capability, and of which one."""
-    found = {}
-    if why := denied(events=True, files=False):
-        found["kprobes, samples"] = why
-    if why := denied(events=True, files=True):
-        found["tracepoints of system calls"] = why
-    if lacks("CAP_SYS_ADMIN"):
-        found["fentry in modules, cost of programs"] = "this process lacks CAP_SYS_ADMIN"
-    return found
-
-
 def denied(events: bool, files: bool) -> str:
     """Return why the kernel may have said EPERM or EACCES, as far as files of its own tell.
 

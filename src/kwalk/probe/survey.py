@@ -15,6 +15,7 @@ from kwalk.libbpf import lib
 from kwalk.probe import target as targets
 from kwalk.probe.attach import has_multi
 from kwalk.probe.options import ProbeOptions
+from kwalk.probe.permitted import permitted
 from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.transport.abi import Method, Unwinder
@@ -70,8 +71,8 @@ def survey(function: str | None = None) -> Survey:
     result.add("kernel", None, f"{platform.release()} {platform.machine()}")
     missing = access.missing_capabilities()
     result.add("privileges", not missing, f"lacks {', '.join(missing)}" if missing else "enough")
-    for what, lack in access.barred().items():
-        result.add(what, False, f"not for this process: {lack}")
+    for name, may, text in permitted():
+        result.add(name, may, text)
     mode = access.lockdown()
     result.add(
         "lockdown",
