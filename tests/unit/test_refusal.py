@@ -169,6 +169,17 @@ def test_a_log_that_did_not_fit_is_no_shortage() -> None:
     assert "line 1" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("way", "sign"), [("fentry", "38 programs"), ("fexit", "38"), ("tracepoint", "64 programs")]
+)
+def test_a_place_that_is_full_of_programs_names_how_many_it_takes(way: str, sign: str) -> None:
+    error = refusal.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG))])
+    assert "Argument list too long" in error.what
+    assert sign in error.what
+    error = refusal.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG, "too many insns"))])
+    assert sign not in error.what
+
+
 def denied(effective: int, way: str, number: int = errno.EACCES) -> str:
     (access.STATUS).write_text(f"CapEff:\t{effective:016x}\n")
     error = refusal.explain(Selection.one(TARGET), [(way, failed(number))])

@@ -14,7 +14,7 @@ from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel import access
 from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
-from kwalk.probe.attach import EVENT_WAYS, OF_FUNCTION
+from kwalk.probe.attach import EVENT_WAYS, OF_FUNCTION, TRAMPOLINES
 from kwalk.probe.selection import Selection
 from kwalk.probe.traceable import NOTRACE
 
@@ -24,6 +24,11 @@ LOG_LINES = 12
 BY_KPROBE = {"kprobe", "kretprobe"}
 # What is attached to by perf_event_open().
 BY_EVENT = {*BY_KPROBE, "tracepoint", "perf_event"}
+# BPF_MAX_TRAMP_LINKS in include/linux/bpf.h, BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c
+_MOST_PROGRAMS = {
+    **dict.fromkeys(TRAMPOLINES, "38 programs by fentry and fexit"),
+    "tracepoint": "64 programs by perf events",
+}
 _EVENTS = {way for ways in EVENT_WAYS.values() for way in ways}
 
 
@@ -84,6 +89,11 @@ def _is_denied(error: LibbpfError) -> bool:
 
 def reason(way: str, error: LibbpfError) -> str:
     """Return why one way of attaching failed: the kernel's word, and what denied it, if known."""
+    if error.errno == errno.E2BIG and not error.log and way in _MOST_PROGRAMS:
+        return (
+            f"{error.what}: the kernel attaches {_MOST_PROGRAMS[way]} at most to one, "
+            "whoever's they are (`bpftool link`)"
+        )
     if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
         return error.what
     why = access.denied(events=way in BY_EVENT, files=way == "tracepoint")
