@@ -112,8 +112,6 @@ def test_each_way_takes_few_capabilities_and_names_each_that_is_lacking(
         words = [f"{MODULE}:{FUNCTION}" if word == "MODULE" else word for word in words]
     held = list(ORDER)
     with sysctl(PARANOID, paranoid), sysctl(KPTR, 0):
-        code, err = traced(words, held)
-        assert code == 0, err
         for name in ORDER:
             fewer = [other for other in held if other != name]
             code, err = traced(words, fewer)
@@ -123,6 +121,7 @@ def test_each_way_takes_few_capabilities_and_names_each_that_is_lacking(
             assert code == 1, err
             assert name in err
             assert "notrace" not in err
+        assert len(held) < len(ORDER), "nothing has worked"
     cell = ", ".join(name for name in BITS if name in held)
     record_property("capabilities", json.dumps([row, cell]))
 
