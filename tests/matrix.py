@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import capable
 import cells
 from kwalk.errors import KwalkError
 from kwalk.lab import headers, kernels
@@ -55,7 +54,6 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     cells: cells.Cells = field(default_factory=dict)
-    capabilities: capable.Cells = field(default_factory=dict)
 
 
 JOBS = [
@@ -71,11 +69,8 @@ JOBS = [
 ]
 
 
-# Which tests fill the cells of docs/matrix.md and docs/capabilities.md.
-CELLS = {
-    "tests/vm": "tests/vm/test_cells.py tests/vm/test_capabilities.py",
-    "tests/vm_old": "tests/vm_old",
-}
+# Which tests fill the cells of docs/matrix.md.
+CELLS = {"tests/vm": "tests/vm/test_cells.py", "tests/vm_old": "tests/vm_old"}
 
 
 def run(job: Job) -> Result:
@@ -105,7 +100,7 @@ def run(job: Job) -> Result:
         "-rfE",
         "-p",
         "no:cacheprovider",
-        *job.tests.split(),
+        job.tests,
     ]
     words += ["--timeout", "300"]
     process = subprocess.Popen(
@@ -127,7 +122,6 @@ def run(job: Job) -> Result:
             failures.append(line.rstrip())
     result = Result(job, kernel.release, process.wait(), failures=failures)
     result.cells = cells.read(told)
-    result.capabilities = capable.read(told)
     result.seconds = time.monotonic() - started
     result.counts = {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last)}
     return result
@@ -162,13 +156,6 @@ def main(names: Sequence[str]) -> int:
     if write and not failed:
         cells.PAGE.write_text(cells.page(found))
     for line in cells.differences(found, cells.PAGE.read_text()):
-        print(line)
-        failed += 1
-    granted = {result.job.kernel: result.capabilities for result in results if result.capabilities}
-    if write and not failed and granted:
-        granted = capable.parse(capable.PAGE.read_text()) | granted
-        capable.PAGE.write_text(capable.page(dict(sorted(granted.items()))))
-    for line in capable.differences(granted, capable.PAGE.read_text()):
         print(line)
         failed += 1
     for result in results:  # at the end, where they are found
