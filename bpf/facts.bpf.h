@@ -34,6 +34,7 @@ int kw_facts(struct kw_facts *facts)
 	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->traced);
 	for (int i = 0; i < KW_CODE_BYTES; i++)
 		facts->traced_code[i] = code[i];
+	facts->disarmed = (__u8)kw_load(facts->kprobes_disarmed);
 	facts->unwinder = kw_unwinder();
 	facts->stack_pages = kw_stack_pages();
 	facts->counts_missed =

@@ -295,7 +295,8 @@ struct kw_facts {
 	__u64 orc_header;
 	__u64 function; /* the first instruction of FUNC, and the traced one */
 	__u64 traced;
-	__u64 fp_entry; /* out: the first bytes at each */
+	__u64 kprobes_disarmed; /* bool kprobes_all_disarmed */
+	__u64 fp_entry;		/* out: the first bytes at each */
 	__u64 null_entry;
 	__u8 function_code[KW_CODE_BYTES];
 	__u8 traced_code[KW_CODE_BYTES];
@@ -303,6 +304,7 @@ struct kw_facts {
 	__u32 unwinder;	     /* enum kw_unwinder */
 	__u32 counts_missed; /* this kernel counts the misses of kprobes (6.7) */
 	__u32 stack_pages;   /* of the current task; 0 if unknown */
+	__u64 disarmed;	     /* kprobes are switched off; 0 if unknown */
 };
 
 /*

@@ -14,9 +14,11 @@ import pytest
 
 from kwalk.errors import KwalkError, UsageError
 from kwalk.kernel import access
+from kwalk.kernel import switches
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
-from kwalk.probe import load, probe, refusal, setting
+from kwalk.probe import load, probe, refusal, setting, switched
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
@@ -223,6 +225,35 @@ def test_where_one_way_is_refused_the_other_is_taken_and_that_is_said(
     assert kernel.open == CountedTree.mapped == 1
     found.close()
     assert kernel.open == CountedTree.mapped == 0
+
+
+@pytest.mark.parametrize("attach", ["auto", "fentry", "kprobe", "kprobe.multi"])
+def test_nothing_is_attached_while_ftrace_is_off(
+    opened: Open, kernel: Kernel, attach: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(switches, "FTRACE", tmp_path / "ftrace_enabled")
+    monkeypatch.setattr(switched, "on_ftrace", lambda selection, symbols: True)
+    (tmp_path / "ftrace_enabled").write_text("0\n")
+    with pytest.raises(SwitchedOff, match=r"kernel\.ftrace_enabled is 0") as caught:
+        opened(attach=attach)
+    assert caught.value.exit_code == 1
+    assert kernel.attached == []
+    assert kernel.open == 0
+    opened(INSIDE).close()
+    assert kernel.attached == [("kw_kprobe", "ip_rcv", 0x20, False)]
+
+
+def test_another_way_is_taken_while_kprobes_are_off(opened: Open, kernel: Kernel) -> None:
+    kernel.facts["disarmed"] = 1
+    found = opened(method=Method.HELPER)
+    assert found.attach == "fentry"
+    (note,) = found.notes
+    assert note.startswith("not by kprobe: kprobes are switched off")
+    with pytest.raises(SwitchedOff, match=r"cannot be traced by kprobe: kprobes are") as caught:
+        opened(attach="kprobe")
+    assert "echo 1 > /sys/kernel/debug/kprobes/enabled" in caught.value.hint
+    assert kernel.attached == [("kw_fentry", "ip_rcv")]
+    assert kernel.open == 1
 
 
 def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel) -> None:

@@ -99,6 +99,7 @@ class BenchCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Measure, then print what was found; so, too, when it ends early."""
         from kwalk.bench.methods import find_all
+        from kwalk.kernel import switches
         from kwalk.kernel.access import check_access
         from kwalk.kernel.kallsyms import Kallsyms
         from kwalk.probe.selection import select
@@ -111,6 +112,9 @@ class BenchCommand:
                 "Leave it out, and say how much in the command itself.",
             )
         check_access()
+        # Other tools attach all the same, which can make the kernel shut ftrace down.
+        if found := switches.ftrace():
+            raise found
         select([args.function], Kallsyms.read())
         signal.signal(signal.SIGTERM, _interrupt)
         # Made before time is spent on what it is to hold.

@@ -11,6 +11,7 @@ from kwalk.errors import UsageError
 from kwalk.kernel.access import lacks, no_kprobes
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.shortage import make_room
+from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import (
@@ -31,6 +32,7 @@ from kwalk.probe.options import ProbeOptions
 from kwalk.probe.refusal import BY_KPROBE, explain
 from kwalk.probe.selection import Selection, Skipped
 from kwalk.probe.setting import CannotWalk
+from kwalk.probe.switched import off, off_in
 from kwalk.probe.traceable import in_memory
 from kwalk.transport.abi import Method, Unwinder
 from kwalk.transport.tree import Tree
@@ -133,18 +135,26 @@ class Probe(NamedTuple):
 
 
 def open_probe(
-    selection: Selection, symbols: Kallsyms, options: ProbeOptions, watch: Watch = nobody
+    selection: Selection,
+    symbols: Kallsyms,
+    options: ProbeOptions,
+    watch: Watch = nobody,
+    way: str = "",
 ) -> Probe:
     """Load and attach; nothing is left in the kernel if that fails.
 
+    Nothing is attached where a switch of the kernel keeps it from being run.
+
     :param watch: Told of progress where there are many places.
-    :raises KwalkError: with the reason, if every way that the options allow is refused.
+    :param way: One of ``attach.PROGRAMS``, whatever the options say; "" for what they say.
+    :raises KwalkError: with the reason, if every way that the options allow is refused;
+        LibbpfError if ``way`` is.
     """
     method = options.method or Method.MANUAL
     notes: list[str] = []
     while True:
         try:
-            probe = _Attempt(selection, symbols, options, method, notes, watch).any_way()
+            probe = _Attempt(selection, symbols, options, method, notes, watch, way).any_way()
         except CannotWalk as error:
             if not method & Method.MANUAL:
                 raise
@@ -165,8 +175,11 @@ class _Attempt(NamedTuple):
     method: Method
     notes: list[str]
     watch: Watch
+    way: str
 
     def _ways(self) -> list[str]:
+        if self.way:
+            return [self.way]
         place, asked = self.selection.place, [self.options.attach]
         if events := EVENT_WAYS.get(place):
             if self.options.attach != "auto":
@@ -199,19 +212,32 @@ class _Attempt(NamedTuple):
     def any_way(self) -> Probe:
         """Attach by the first way that works."""
         refusals: list[tuple[str, LibbpfError]] = []
+        switched: list[tuple[str, SwitchedOff]] = []
         for way in self._ways():
             try:
                 probe = self._by(way)
+            except SwitchedOff as error:
+                switched.append((way, error))
             except LibbpfError as error:
                 refusals.append((way, error))
                 if error.is_shortage:  # which the next way would meet as well
                     break
             else:
-                probe.notes.extend(f"not by {way}: {error.what}" for way, error in refusals)
+                told = [*switched, *refusals]
+                probe.notes.extend(f"not by {way}: {error.what}" for way, error in told)
                 return probe
+        if self.way:
+            raise [*switched, *refusals][0][1]
+        if switched:
+            ways, first = " or ".join(way for way, _ in switched), switched[0][1]
+            raise SwitchedOff(
+                f"{self.selection.label} cannot be traced by {ways}: {first.what}", first.hint
+            )
         raise explain(self.selection, refusals)
 
     def _by(self, way: str) -> Probe:
+        if found := off(way, self.selection, self.symbols):
+            raise found
         targets = self.selection.targets
         if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
             what = f"fentry finds functions by name, and several are called {targets[0].name}"
@@ -230,6 +256,8 @@ class _Attempt(NamedTuple):
         loaded = load(way, self.selection, self.symbols, self.options, self.method)
         selection = self.selection
         try:
+            if found := off_in(way, loaded.facts):
+                raise found
             if selection.open:
                 selection = selection.sifted(in_memory(loaded.obj, self.symbols))
             began = time.monotonic()

@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     :ivar traced: Those at the traced instruction.
     :ivar counts_missed: Whether this kernel counts the misses of kprobes.
     :ivar stack_size: Of a task's kernel stack, in bytes.
+    :ivar disarmed: Whether all kprobes are switched off; False if that is not known.
     """
 
     fp_entry: int
@@ -49,6 +50,7 @@ class Facts(NamedTuple):
     unwinder: Unwinder
     counts_missed: bool
     stack_size: int
+    disarmed: bool = False
 
 
 def config(
@@ -179,6 +181,7 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
         "orc_header": symbols.address("__start_orc_header"),
         "function": target.address,
         "traced": target.traced,
+        "kprobes_disarmed": symbols.address("kprobes_all_disarmed"),
     }
     _, answer = obj.run(FACTS_PROGRAM, FACTS.pack(asked))
     found = FACTS.unpack(answer)
@@ -195,6 +198,7 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
         Unwinder(found["unwinder"]),
         bool(found["counts_missed"]),
         found["stack_pages"] * PAGE or STACK_SIZE,
+        bool(found["disarmed"]),
     )
 
 

@@ -18,7 +18,7 @@ PROGRAM = "kw_calls"
 TRACING = Path("/sys/kernel/tracing")
 NOTRACE = "it is notrace, or compiled without a place for ftrace"
 # endbr64 stands before the call of ftrace (arch/x86/include/asm/ibt.h: ENDBR_INSN_SIZE).
-_BEFORE_FTRACE = (0, 4)
+BEFORE_FTRACE = (0, 4)
 
 
 class Traceable:
@@ -47,7 +47,7 @@ class Traceable:
     def why_not(self, target: Target) -> str:
         """Return why a function can't be traced; "" if it can, or nobody knows."""
         if self._places is not None:
-            able = any(target.address + more in self._places for more in _BEFORE_FTRACE)
+            able = any(target.address + more in self._places for more in BEFORE_FTRACE)
         elif self._lines is not None:
             module = f" [{target.module}]" if target.module else ""
             names = self._names(target) if self._names else [target.name]

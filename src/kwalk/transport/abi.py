@@ -207,6 +207,7 @@ CALLS = Layout("kw_calls", "page:Q from:I nr:I size:I first:I")
 CALLS_BYTES = 65536  # KW_CALLS_BYTES
 FACTS = Layout(
     "kw_facts",
-    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q fp_entry:Q null_entry:Q"
-    " function_code:16s traced_code:16s header:20s unwinder:I counts_missed:I stack_pages:I",
+    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q kprobes_disarmed:Q"
+    " fp_entry:Q null_entry:Q function_code:16s traced_code:16s header:20s unwinder:I"
+    " counts_missed:I stack_pages:I disarmed:Q",
 )
