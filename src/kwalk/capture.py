@@ -11,6 +11,7 @@ from kwalk.errors import UsageError
 from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
 from kwalk.libbpf import stats
+from kwalk.probe import silence
 from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose
 from kwalk.probe.options import ProbeOptions
@@ -42,6 +43,7 @@ class Capture:
         self.functions = [functions] if isinstance(functions, str) else list(functions)
         self.options = options
         self._watch = watch
+        self._after = silence.Found()
 
     def __enter__(self) -> Capture:
         check_access()
@@ -53,6 +55,7 @@ class Capture:
         try:
             from kwalk.reading import Reading
 
+            self._modules = silence.modules(self.probe.selection)
             kept.keep(self.symbols)
             if others:  # programs, which can be gone when a stack is shown
                 self.symbols.renew()
@@ -147,9 +150,10 @@ class Capture:
         return self.probe.hits(), left_alone, self._reading.taken_ns()
 
     def stop(self) -> None:
-        """Detach, and wait until no program can still be running."""
+        """Detach, wait until no program can still be running, and see whether it could run."""
         if not self._reading.stopped:
             self._reading.stop()
+            self._after = silence.look(self.probe, self.symbols, self._modules, self._reading.hits)
 
     def counts(self) -> list[Count]:
         """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
@@ -182,4 +186,7 @@ class Capture:
 
     def summary(self) -> Summary:
         """Return what was captured; final after ``stop`` and a last look at events or counts."""
-        return self._reading.summary()
+        summary = self._reading.summary()
+        summary.unseen = self._after.unseen
+        summary.notes += self._after.notes
+        return summary

@@ -137,6 +137,7 @@ class Summary:
     ``sampling`` where every call was taken. ``unit`` is what was counted, such as ``samples``.
     ``seconds`` is how long hits were counted, by CLOCK_MONOTONIC: from the probe being attached
     until it began to be detached (or until now). None where it is not known.
+    ``unseen`` is why the kernel did not run the program all the time; "" where nothing tells so.
     """
 
     function: str
@@ -150,6 +151,7 @@ class Summary:
     sampling: Sampling | None = None
     unit: str = "calls"
     seconds: float | None = None
+    unseen: str = ""
 
     @property
     def rate(self) -> float | None:

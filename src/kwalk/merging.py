@@ -153,6 +153,7 @@ def _summary(summaries: Sequence[Summary], notes: list[str]) -> Summary:
         tree=_tree([summary.tree for summary in summaries if summary.tree]),
         unit=_joined(summary.unit for summary in summaries),
         seconds=_seconds(summaries),
+        unseen="; ".join(dict.fromkeys(one.unseen for one in summaries if one.unseen)),
     )
 
 

@@ -120,6 +120,7 @@ class Comparison:
     :ivar clock: ``instructions`` where the clock counts these, 1 ns each; else ``time``.
     :ivar verify: Manual's stacks compared with those of the kernel's unwinder; None where that was
         not asked for.
+    :ivar unseen: As of a ``Summary``.
     """
 
     function: str
@@ -134,6 +135,7 @@ class Comparison:
     clock: str = "time"
     notes: list[str] = field(default_factory=list)
     verify: Verify | None = None
+    unseen: str = ""
 
     def hottest(self) -> list[tuple[Pair, int]]:
         """Return the pairs, the most frequent first."""

@@ -99,6 +99,11 @@ class Reading:
         """Whether the probe is detached."""
         return bool(self._misses)
 
+    @property
+    def hits(self) -> int:
+        """Hits, those included that the kernel missed."""
+        return self.probe.hits() + sum(self._misses.values())
+
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
         probe = self.probe

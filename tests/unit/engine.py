@@ -18,6 +18,7 @@ from kwalk.decode import counts
 from kwalk.kernel import kept
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
+from kwalk.probe import silence
 from kwalk.probe.attach import Watch
 from kwalk.probe.load import Loaded
 from kwalk.probe.options import ProbeOptions
@@ -99,6 +100,7 @@ class Engine:
         self.info = bytes(256)
         self.brief = False
         self.active = 0
+        self.after = silence.Found()
 
     def open(
         self, selection: Selection, symbols: Kallsyms, options: ProbeOptions, watch: Watch
@@ -188,6 +190,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
     monkeypatch.setattr(kept, "state", lambda *_: b"")
     monkeypatch.setattr(captures, "open_probe", engine.open)
+    monkeypatch.setattr(silence, "look", lambda probe, symbols, before, hits: engine.after)
     monkeypatch.setattr(reading, "Ring", lambda fd, size: ring)
     monkeypatch.setattr(reading, "StackMaps", lambda obj, depth, control: maps)
     monkeypatch.setattr(reading, "Counters", lambda obj: counters)

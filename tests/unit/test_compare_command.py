@@ -133,7 +133,7 @@ def test_a_cost_that_is_not_known_is_told(
     runs.infos[Method.HELPER] = 0, 0
     code, out, _ = run(main, *COMPARE)
     assert code == 0
-    assert "note: the cost of helper is not known: nothing called it meanwhile" in out
+    assert "note: the cost of helper is not known: no call of it was seen meanwhile" in out
     assert "1,400 ns each" in out
 
     @contextmanager

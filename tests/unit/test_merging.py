@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from copy import deepcopy
@@ -18,6 +19,7 @@ from kwalk.errors import UsageError
 from kwalk.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.merging import merge
 from kwalk.profile import Profile
+from kwalk.recording.codec import summary_data, summary_of, to_json
 from kwalk.report import summary as summaries
 from kwalk.stack import Count, Frame, Group, Stack
 
@@ -146,6 +148,19 @@ def test_what_differs_is_told() -> None:
     )
     assert "  lost: 5 ring_full: " in text
     assert merged.summary.ledger.uncounted == ["misses of kprobes"]
+
+
+def test_program_that_the_kernel_did_not_run_for_one_part_is_told() -> None:
+    whole, parts = profile(), [profile(), profile()]
+    parts[0].summary.unseen = parts[1].summary.unseen = "ftrace is switched off"
+    assert merge([whole, *parts]).summary.unseen == "ftrace is switched off"
+    assert merge([whole, whole]).summary.unseen == ""
+
+
+def test_program_that_the_kernel_did_not_run_is_told_by_its_recording() -> None:
+    summary = profile().summary
+    summary.unseen = "ftrace is switched off"
+    assert summary_of(json.loads(to_json(summary_data(summary)))) == summary
 
 
 def test_what_no_timeline_holds_is_in_the_last_interval() -> None:

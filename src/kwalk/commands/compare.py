@@ -76,7 +76,8 @@ class CompareCommand:
                     page.write(text)
                     page.finish()
         lost = args.strict and any(map(lost_any, comparison.ledgers))
-        return int(lost or bool(comparison.verify and comparison.verify.mismatches))
+        differs = comparison.verify and comparison.verify.mismatches
+        return int(bool(lost or comparison.unseen or differs))
 
 
 def _print(comparison: Comparison, args: argparse.Namespace) -> None:

@@ -104,6 +104,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
             clock=os.environ.get("KWALK_LAB_CLOCK", "time"),
             notes=summary.notes,
             verify=verify,
+            unseen=summary.unseen,
         )
         return comparison, not session.stopper.interrupted
 
@@ -127,7 +128,8 @@ def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[C
             left = summary.ledger.not_wanted
             events = runs - left.get("filtered", 0) - left.get("sampled_out", 0)
             if events <= 0:
-                notes.append(f"the cost of {name} is not known: nothing called it meanwhile")
+                why = summary.unseen or "no call of it was seen meanwhile"
+                notes.append(f"the cost of {name} is not known: {why}")
                 return None, not session.stopper.interrupted
             cost = Cost(time_ns / events, events, capture.probe.attach)
             return cost, not session.stopper.interrupted

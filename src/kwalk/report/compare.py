@@ -139,7 +139,8 @@ def ledger_lines(ledger: Ledger, unit: str) -> list[str]:
 def notes(comparison: Comparison) -> list[str]:
     """Return what has to be known besides."""
     uncounted = {text: None for ledger in comparison.ledgers for text in ledger.uncounted}
-    lines = [f"not counted: {text}" for text in uncounted]
+    lines = [f"not seen: {comparison.unseen}"] if comparison.unseen else []
+    lines += [f"not counted: {text}" for text in uncounted]
     lines += [f"note: {text}" for text in comparison.notes]
     if comparison.verify:
         lines += [line.strip() for line in verifies.numbers(comparison.verify)]

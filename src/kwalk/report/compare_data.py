@@ -49,6 +49,8 @@ def as_data(
         "pairs": [_pair_data(pair, number, addresses) for pair, number in shown],
         "notes": comparison.notes,
     }
+    if comparison.unseen:
+        data["unseen"] = comparison.unseen
     if comparison.verify:
         data["verify"] = verify_data(comparison.verify)
     if rest := len(comparison.pairs) - len(shown):

@@ -66,6 +66,8 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         },
         "notes": summary.notes,
     }
+    if summary.unseen:
+        data["unseen"] = summary.unseen
     if summary.verify:
         data["verify"] = verify_data(summary.verify)
     if summary.sampling:
@@ -101,21 +103,24 @@ def warnings(summary: Summary) -> list[str]:
     lost = dict(ledger.lost)
     if ledger.balance:
         lost["unexplained"] = ledger.balance
+    told = [*([summary.unseen] if summary.unseen else []), *summary.notes]
     if not lost:
-        return list(summary.notes)
+        return told
     causes = ", ".join(f"{number:,} {cause}" for cause, number in lost.items())
     total = sum(lost.values())
     calls = counted(ledger.hits, summary.unit)
     were = form(total, "was", "were")
-    return [*summary.notes, f"{total:,} of {calls} {were} lost: {causes}"]
+    return [*told, f"{total:,} of {calls} {were} lost: {causes}"]
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
-    """Return 1 if ``--verify`` found a difference, else 0.
+    """Return 1 if ``--verify`` found a difference or the kernel did not run the program, else 0.
 
     :param strict: Also if a call was lost that was wanted, or is not accounted for.
     """
     verify = summary.verify
+    if summary.unseen:
+        return 1
     if strict and lost_any(summary.ledger):
         return 1
     return int(bool(verify and verify.every and verify.mismatches))
@@ -161,14 +166,6 @@ def cause_lines(ledger: Ledger) -> list[str]:
     ]
 
 
-# What there is to say where nothing came, by what was counted.
-_NOTHING = {
-    "calls": "nothing called it meanwhile; was there a load that should?",
-    "events": "it did not happen meanwhile; was there a load that should make it?",
-    "samples": "no sample was taken meanwhile: was any CPU busy, for long enough?",
-}
-
-
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     """Return the summary as lines for a person; hits = recorded + lost comes first.
 
@@ -180,8 +177,8 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         f"({summary.method} by {summary.attach}, {summary.kernel}{_time_text(summary)})"
     ]
     lines += cause_lines(ledger)
-    if not ledger.hits:
-        lines.append(f"  {_NOTHING.get(summary.unit, _NOTHING['calls'])}")
+    if summary.unseen:
+        lines.append(f"  not seen: {summary.unseen}")
     if ledger.truncated:
         stacks = plural(ledger.truncated, "stack")
         go = form(ledger.truncated, "goes on below its", "go on below their")

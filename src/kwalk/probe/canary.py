@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""A probe on what kwalk itself calls: whether the kernel runs what is attached in a certain way."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
+
+from kwalk.errors import NotSupported
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import LibbpfError
+from kwalk.probe.options import ProbeOptions
+from kwalk.probe.probe import Probe, open_probe
+from kwalk.probe.refusal import reason
+from kwalk.probe.selection import Selection
+from kwalk.probe.target import Target
+from kwalk.transport.abi import NO_ADDRESS, Method, Output, Place
+
+CALLS = 3
+FREQUENCY = 99
+_POLL_SECONDS = 0.005
+_NODES, _STACKS = 1024, 64
+# Behind the call of ftrace, without and with endbr64 before it.
+_BEHIND_FTRACE = (5, 9)
+
+Call = Callable[[], object]
+# System calls without an effect; two, so that one is never what was traced.
+_FUNCTIONS: dict[str, Call] = {
+    "__x64_sys_getpgid": lambda: os.getpgid(0),
+    "__x64_sys_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
+    "__x64_sys_sched_get_priority_max": lambda: os.sched_get_priority_max(os.SCHED_OTHER),
+}
+_EVENTS: dict[str, Call] = {
+    "sched:sched_switch": lambda: time.sleep(0.001),
+    "raw_syscalls:sys_enter": lambda: os.getpgid(0),
+}
+_SYSCALL_EVENTS: dict[str, Call] = {
+    "syscalls:sys_enter_getpgid": lambda: os.getpgid(0),
+    "syscalls:sys_enter_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
+}
+
+
+class Trial(NamedTuple):
+    """A canary that was attached.
+
+    :ivar probe: How; closed by now.
+    :ivar fired: How many of the calls the program ran for.
+    """
+
+    probe: Probe
+    fired: int
+    calls: int
+
+    @property
+    def text(self) -> str:
+        """What came of it, such as ``fired 3 of 3 times on __x64_sys_getpgid``."""
+        label = self.probe.selection.label
+        if self.probe.selection.place == Place.SAMPLE:
+            return f"fired {self.fired} of {self.calls} times at {label}"
+        return f"fired {self.fired} of {self.calls} times on {label}"
+
+
+def fire(
+    way: str,
+    place: Place,
+    symbols: Kallsyms,
+    avoid: Collection[str] = (),
+    method: Method = Method.HELPER,
+    frequency: int = FREQUENCY,
+) -> Trial:
+    """Attach to what kwalk calls, call it, detach.
+
+    :param way: One of ``attach.PROGRAMS``.
+    :param avoid: Names that are not to be tried on.
+    :param method: Manual falls back to the helper where it cannot walk.
+    :param frequency: Of samples.
+    :raises KwalkError: if it cannot be attached to any; ``SwitchedOff`` if it would not fire.
+    """
+    options = ProbeOptions(method, output=Output.COUNT, nodes=_NODES, stack_entries=_STACKS)
+    refused: NotSupported | None = None
+    for target, call in _candidates(place, symbols, avoid, frequency):
+        try:
+            probe = open_probe(Selection.one(target), symbols, options, way=way)
+        except LibbpfError as error:
+            refused = refused or NotSupported(reason(way, error))
+            continue
+        try:
+            fired = _wait(probe, frequency) if place == Place.SAMPLE else _call(probe, call)
+        finally:
+            probe.close()
+        return Trial(probe, fired, CALLS)
+    raise refused or NotSupported("there is nothing that kwalk knows to try it on")
+
+
+def _call(probe: Probe, call: Call) -> int:
+    for _ in range(CALLS):
+        call()
+    # Others may have called it as well.
+    return min(probe.hits(), CALLS)
+
+
+def _wait(probe: Probe, frequency: int) -> int:
+    """Return how many samples came in a time that is more than enough for ``CALLS`` of them."""
+    end = time.monotonic() + 1 + 10 * CALLS / frequency
+    while (hits := probe.hits()) < CALLS and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    return min(hits, CALLS)
+
+
+def _candidates(
+    place: Place, symbols: Kallsyms, avoid: Collection[str], frequency: int
+) -> Iterator[tuple[Target, Call]]:
+    if place == Place.SAMPLE:
+        yield Target(str(frequency), NO_ADDRESS, "", event=place), lambda: None
+        return
+    if place == Place.TRACEPOINT:
+        made = any(name.startswith("syscalls:") for name in avoid)
+        for name, call in (_SYSCALL_EVENTS if made else _EVENTS).items():
+            if name not in avoid:
+                yield Target(name, NO_ADDRESS, "", event=place), call
+        return
+    for name, call in _FUNCTIONS.items():
+        address = symbols.address(name)
+        if not address or name in avoid:
+            continue
+        for offset in _BEHIND_FTRACE if place == Place.INSIDE else (0,):
+            yield Target(name, address, "", offset, returns=place == Place.RETURN), call
