@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.kernel import access
-from kwalk.kernel import switches
+from kwalk.kernel import access, switches
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError

@@ -17,12 +17,17 @@ class DoctorCommand:
             "function",
             metavar="FUNC",
             nargs="?",
-            help="try with this kernel function (default: one that is hardly ever called)",
+            help="see whether this kernel function can be attached to, too",
+        )
+        parser.epilog = (
+            "Each way of attaching is tried on a system call that kwalk makes. Exit code: 0 if "
+            "functions can be traced, 3 if only something else can (samples, tracepoints), 1 if "
+            "nothing can."
         )
         options.add(parser, options.formats(text="line by line", json="one JSON object"))
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print the findings; exit code 0 if tracing works here, 1 if not."""
+        """Print the findings; the exit code is ``Survey.exit_code``."""
         from kwalk.commands import screen
         from kwalk.output import write
         from kwalk.probe.survey import survey
@@ -33,7 +38,7 @@ class DoctorCommand:
             write(doctor.as_json(result))
         else:
             write(doctor.as_text(result, screen.whole(60), screen.colors()))
-        return 0 if result.method else 1
+        return result.exit_code
 
 
 command = DoctorCommand()

@@ -32,19 +32,27 @@ def as_text(result: Survey, width: int, color: bool = False) -> str:
     table.add_column(overflow="fold")
     for finding in result.findings:
         table.add_row(finding.name, _MARKS[finding.ok], escape(finding.text))
+    for way in result.ways:
+        told = way.text if way.works or not way.next else f"{way.text}. {way.next}"
+        table.add_row(way.name, _MARKS[way.works], escape(told))
     console.print(table)
-    if result.method:
-        console.print(f"\nkwalk will use: {result.method} by {result.attach}")
-        for reason in result.reasons:
-            console.print(f"  {escape(reason)}", soft_wrap=True)
-    else:
-        console.print("\nkwalk cannot trace on this machine:")
-        for reason in result.reasons:
-            console.print(f"  {escape(reason)}", soft_wrap=True)
+    console.print(f"\n{_verdict(result)}")
+    for reason in result.reasons:
+        console.print(f"  {escape(reason)}", soft_wrap=True)
+    if not result.method:
         console.print("  `kwalk lab run -- COMMAND` traces in a virtual machine instead.")
     return trimmed(console.file.getvalue())  # type: ignore[attr-defined]
 
 
+def _verdict(result: Survey) -> str:
+    if result.method:
+        return f"kwalk will use: {result.method} by {result.attach}"
+    if others := result.others:
+        return f"kwalk cannot trace the entries of functions here, only: {', '.join(others)}"
+    return "kwalk cannot trace on this machine:"
+
+
 def as_json(result: Survey) -> str:
     """Return everything as one JSON object."""
-    return json.dumps(dataclasses.asdict(result) | {"schema": "kwalk.doctor/1"}, indent=2) + "\n"
+    data = dataclasses.asdict(result) | {"schema": "kwalk.doctor/2", "others": result.others}
+    return json.dumps(data, indent=2) + "\n"
