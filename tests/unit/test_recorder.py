@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recorded import FACTS, stack, summary
@@ -86,18 +87,59 @@ def test_what_the_file_held_before_is_gone_once_it_begins(tmp_path: Path) -> Non
     assert [count.count for count in load(path)] == [5]
 
 
-def test_a_full_disk_is_told_with_the_files_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def write(fd: int, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+
+@pytest.mark.parametrize("call", ["link", "write"])
+def test_full_disk_is_told_with_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """As the recording begins, then as it goes on: what is whole stays."""
     path = tmp_path / "a.rec"
     with Recorder(str(path)) as recorder, monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
-        with pytest.raises(OutputError, match=f"{path} cannot be written: No space left"):
+        if call == "write":
             recorder.begin(dict(FACTS), summary([]))
-    assert not path.exists()
+        patch.setattr(os, call, full)
+        go_on: Any = recorder.tick if call == "write" else recorder.begin
+        arguments: Any = (COUNTS, 1.0) if call == "write" else (dict(FACTS),)
+        with pytest.raises(OutputError, match=f"{path} cannot be written: No space left"):
+            go_on(*arguments, summary(COUNTS))
+    assert path.exists() == (call == "write")
+    assert os.listdir(tmp_path) == ["a.rec"] * path.exists()
+
+
+def test_recording_is_in_place_from_its_beginning(tmp_path: Path) -> None:
+    """All at once: whoever opened what was there before goes on to read that."""
+    path = tmp_path / "a.rec"
+    path.write_bytes(b"old")
+    with path.open("rb") as old, Recorder(str(path)) as recorder:
+        assert path.read_bytes() == b"old"
+        recorder.begin(dict(FACTS), summary([]))
+        assert len(load(path)) == 0
+        recorder.tick(COUNTS, 1.0, summary(COUNTS))
+        assert len(load(path)) == 1
+        assert recorder.size == path.stat().st_size
+        assert old.read() == b"old"
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o644, 0o600), (0o200, 0o200)])
+def test_recording_is_for_nobody_else_to_read(
+    tmp_path: Path, before: int | None, after: int, link: bool
+) -> None:
+    path = tmp_path / "a.rec"
+    if before:
+        path.touch()
+        path.chmod(before)
+    if link:
+        (tmp_path / "link").symlink_to(path)
+    mask = os.umask(0)
+    try:
+        record(tmp_path / "link" if link else path)
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o7777 == after
 
 
 def test_a_folder_cannot_be_written(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     profile(Count(A, 7)).save(str(link))
     assert link.is_symlink()
     assert [count.count for count in kwalk.open(path)] == [7]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def device(path: Path, minor: int) -> Path:

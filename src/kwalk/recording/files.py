@@ -31,12 +31,12 @@ def load(path: str | os.PathLike[str]) -> Profile:
 
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
-    """Write a recording; a file changes all at once, or not at all.
+    """Write a recording, for nobody else to read: it holds the kernel's addresses.
 
     :raises OutputError: if it cannot be written.
     """
     try:
-        with Replacement(path) as file:
+        with Replacement(path, private=True) as file:
             replay(profile, file.write)
             file.finish()
     except OSError as error:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""What the kernel lets a user write: files of all kinds, of several users, in all kinds of folders.
+
+For tests as root, which becomes another user in a fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterable
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import forked
+from kwalk.commands.recorder import Recorder
+from kwalk.errors import OutputError
+from kwalk.ledger import Ledger, Summary
+from kwalk.replacing import Replacement
+
+ROOT, NOBODY, OTHER = 0, 65534, 65533
+TEXT = "all of it"
+
+
+class Case(NamedTuple):
+    """A file in a folder, each with its owner and mode.
+
+    :ivar kind: ``file``, ``link`` to a file elsewhere, ``within``: a file behind a link to the
+        folder, ``dangling``: a link to where none is, ``hard``: a file with two names, ``fifo``,
+        ``folder``, ``absent``.
+    """
+
+    kind: str
+    owner: int
+    mode: int
+    folder_owner: int
+    folder_mode: int
+
+    def make(self, top: Path) -> Path:
+        """Make it; return its path."""
+        folder, away = top / "folder", top / "away"
+        for path in (folder, away):
+            path.mkdir(parents=True)
+        path, target = folder / "out", away / "target"
+        if self.kind == "link":
+            target.write_text("old")
+            path.symlink_to(target)
+        elif self.kind == "dangling":
+            path.symlink_to(target)
+        elif self.kind == "fifo":
+            os.mkfifo(path)
+        elif self.kind == "folder":
+            path.mkdir()
+        elif self.kind != "absent":
+            path.write_text("old")
+        if self.kind == "hard":
+            target.hardlink_to(path)
+        if self.kind == "within":
+            (top / "way").symlink_to(folder)
+            os.chown(top / "way", self.owner, self.owner, follow_symlinks=False)
+        if path.is_symlink():
+            os.chown(path, self.owner, self.owner, follow_symlinks=False)
+        for made in (path, target):
+            if made.exists() and not made.is_symlink():
+                made.chmod(self.mode)
+                os.chown(made, self.owner, self.owner)
+        away.chmod(0o777)
+        folder.chmod(self.folder_mode)
+        os.chown(folder, self.folder_owner, self.folder_owner)
+        top.chmod(0o1777 if self.kind == "within" else 0o755)
+        return top / "way" / "out" if self.kind == "within" else path
+
+
+CASES = [
+    Case(kind, owner, mode, folder_owner, folder_mode)
+    for kind, owner, mode, folder_owner, folder_mode in product(
+        ("file", "link", "within", "dangling", "hard", "fifo", "folder", "absent"),
+        (ROOT, NOBODY, OTHER),
+        (0o444, 0o666),
+        (ROOT, NOBODY),
+        (0o1777, 0o777, 0o755),
+    )
+    # Nobody owns what is not there.
+    if kind != "absent" or (owner, mode) == (ROOT, 0o666)
+]
+
+
+def shell(path: Path) -> str:
+    """Write as ``> path`` does; return why that cannot be, "" if it can."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except OSError as error:
+        return str(error.strerror)
+    os.write(fd, TEXT.encode())
+    os.close(fd)
+    return ""
+
+
+def report(path: Path) -> str:
+    """Write as reports are; like ``shell``."""
+    try:
+        with Replacement(path) as file:
+            file.write(TEXT)
+            file.finish()
+    except OutputError as error:
+        return _reason(path, error)
+    return ""
+
+
+def record(path: Path) -> str:
+    """Write as recordings are; like ``shell``."""
+    try:
+        with Recorder(str(path)) as recorder:
+            recorder.begin({}, Summary("ip_rcv", "manual", "fentry", "6.1", Ledger()))
+            recorder.end([], 1.0, Summary("ip_rcv", "manual", "fentry", "6.1", Ledger()))
+    except OutputError as error:
+        return _reason(path, error)
+    return ""
+
+
+def _reason(path: Path, error: OutputError) -> str:
+    before, _, reason = error.what.partition(f"{path} cannot be written: ")
+    assert not before
+    return reason
+
+
+WAYS: dict[str, Callable[[Path], str]] = {"report": report, "record": record}
+
+
+def as_user(user: int, body: Callable[[], object]) -> object:
+    """Run a function in a fork that belongs to a user; return what it returned, by way of JSON."""
+    with tempfile.TemporaryFile("w+") as result:
+
+        def run() -> None:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            json.dump(body(), result)
+            result.flush()
+
+        assert os.waitpid(forked.fork(run), 0)[1] == 0
+        result.seek(0)
+        return json.load(result)
+
+
+def outcomes(
+    way: Callable[[Path], str], cases: Iterable[Case], user: int, top: Path
+) -> list[tuple[str, object]]:
+    """Write all of these files as a user; return for each why not, and what is there afterwards."""
+    paths = [case.make(top / str(number)) for number, case in enumerate(cases)]
+    pipes = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in paths if path.is_fifo()]
+    reasons = as_user(user, lambda: [way(path) for path in paths])
+    for fd in pipes:
+        os.close(fd)
+    assert isinstance(reasons, list)
+    return [(why, _state(path)) for why, path in zip(reasons, paths, strict=True)]
+
+
+def _state(path: Path) -> object:
+    """What is at a path: its kind, owner, mode; what it leads to; who else is in its folder."""
+    names = sorted(os.listdir(path.parent)), sorted(os.listdir(path.parent.parent / "away"))
+    if not os.path.lexists(path):
+        return names
+    found = path.lstat()
+    end = path.stat() if path.exists() else found
+    filled = bool(end.st_size) if path.is_file() else None
+    return (
+        names, stat.S_IFMT(found.st_mode), found.st_uid, stat.S_IFMT(end.st_mode), end.st_uid,
+        filled,
+    )  # fmt: skip
