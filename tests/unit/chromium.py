@@ -68,10 +68,14 @@ class Page:
 
     def open(self, html: str) -> None:
         """Load a page; it must cause no error and ask for nothing."""
-        self._file.write_text(html, encoding="utf-8")
-        self.driver.get(self._file.as_uri())
+        self.load(html)
         assert self.errors() == []
         assert self.run("return performance.getEntriesByType('resource').length") == 0
+
+    def load(self, html: str) -> None:
+        """Load a page as it is."""
+        self._file.write_text(html, encoding="utf-8")
+        self.driver.get(self._file.as_uri())
 
     def errors(self) -> list[str]:
         """What the browser complained of since it was asked last, such as a load it refused."""

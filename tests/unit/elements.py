@@ -15,6 +15,7 @@ class Elements(HTMLParser):
     :ivar found: The attributes of all elements, by tag.
     :ivar links: What they refer to.
     :ivar text: What can be read.
+    :ivar css: The style sheet.
     :ivar cells: Class and text of each ``div``.
     """
 
@@ -23,6 +24,7 @@ class Elements(HTMLParser):
         self.found: dict[str, list[dict[str, str | None]]] = {}
         self.links: list[str] = []
         self.text = ""
+        self.css = ""
         self.cells: list[tuple[str, str]] = []
         self._open: list[str] = []
         self.feed(html)
@@ -43,7 +45,9 @@ class Elements(HTMLParser):
             assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not {"script", "style"} & set(self._open):
+        if self._open[-1:] == ["style"]:
+            self.css += data
+        elif "script" not in self._open:
             self.text += data
         if self._open and self._open[-1] == "div":
             self.cells[-1] = (self.cells[-1][0], data)

@@ -39,6 +39,9 @@ def test_a_page_refers_to_nothing_outside_itself(html: str) -> None:
     (policy,) = (m["content"] or "" for m in page.found["meta"] if "http-equiv" in m)
     assert policy.startswith("default-src 'none'; ")
     assert ("script-src" in policy) == (scripts > 0)
+    assert "unsafe" not in policy
+    assert {"base-uri 'none'", "form-action 'none'"} <= {*policy.split("; ")}
+    assert not [each for found in page.found.values() for each in found if "style" in each]
 
 
 def test_a_title_is_text() -> None:
@@ -62,3 +65,48 @@ def test_a_page_fits_a_telephone_and_is_dark_where_that_is_wanted(browser: Page,
         assert browser.run("return document.documentElement.scrollWidth") <= 420
         colors.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
     assert colors == ["rgb(255, 255, 255)", "rgb(20, 23, 27)"]
+
+
+# Each would change the title, were it run.
+_SET = "document.title='changed'"
+INJECTED = {
+    "script": f"<script>{_SET}</script>",
+    "handler": f'<img src="x" onerror="{_SET}">',
+    "on load": f'<svg onload="{_SET}"></svg>',
+    "data": f'<script src="data:text/javascript,{_SET}"></script>',
+    "frame": f'<iframe srcdoc="<script>parent.{_SET}</script>"></iframe>',
+    "module": f"<script type='module'>{_SET}</script>",
+}
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+@each_page
+@pytest.mark.parametrize("injected", INJECTED.values(), ids=INJECTED)
+def test_script_that_got_into_a_page_is_not_run(browser: Page, html: str, injected: str) -> None:
+    browser.load(html.replace("<h1>", f"{injected}<h1>"))
+    assert browser.driver.title.endswith(("- kwalk", "ip_rcv"))
+    assert any("Content Security Policy" in error for error in browser.errors())
+    # Without the policy it would have been.
+    browser.load(re.sub(r"<meta http-equiv.*>", "", html).replace("<h1>", f"{injected}<h1>"))
+    browser.when(lambda: browser.driver.title == "changed")
+    browser.errors()
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+@each_page
+def test_style_links_and_forms_that_got_into_a_page_do_nothing(browser: Page, html: str) -> None:
+    injected = (
+        "<style>body { color: rgb(1, 2, 3); }</style><base href='https://kwalk.invalid/'>"
+        "<p id='extra' style='color: rgb(4, 5, 6)'>x</p>"
+        "<form action='https://kwalk.invalid/'><button id='send'>x</button></form>"
+    )
+    browser.look()
+    browser.load(html.replace("<h1>", f"{injected}<h1>"))
+    color = "return getComputedStyle(document.querySelector(arguments[0])).color"
+    assert browser.run(color, "body") == "rgb(27, 31, 36)"
+    assert browser.run(color, "#extra") != "rgb(4, 5, 6)"
+    address = browser.driver.current_url
+    assert browser.run("return document.baseURI") == address
+    browser.by_id("send").click()
+    assert browser.driver.current_url == address
+    assert sum("Content Security Policy" in error for error in browser.errors()) >= 4

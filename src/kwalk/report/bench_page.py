@@ -17,15 +17,16 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 760, 300, 52, 34
 
 def as_html(results: Results) -> str:
     """Return the page."""
+    bars, style = _bars(results)
     body = template("bench_page.html").substitute(
         heading=escape(bench.title(results)),
         lead=escape(_lead(results)),
-        bars=_bars(results),
+        bars=bars,
         table=_table(results),
         latency=_latency(results),
         notes="".join(f"<li>{escape(note)}</li>" for note in bench.notes(results)),
     )
-    return page(f"kwalk bench: {results.function}", file("bench_page.css"), body)
+    return page(f"kwalk bench: {results.function}", file("bench_page.css") + style, body)
 
 
 def _found(results: Results) -> list[tuple[int, str, Figures]]:
@@ -46,8 +47,8 @@ def _lead(results: Results) -> str:
     )
 
 
-def _bars(results: Results) -> str:
-    """Bars from no change, in the middle or at the right, to each method's change."""
+def _bars(results: Results) -> tuple[str, str]:
+    """Bars from no change, in the middle or at the right, to each method's change; their style."""
     found = _found(results)
     ends = [end for _, _, numbers in found for end in (*numbers.interval, numbers.change)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
@@ -56,22 +57,22 @@ def _bars(results: Results) -> str:
     def at(value: float) -> float:
         return 100 * (value - low) / span
 
-    lines = []
-    for color, name, numbers in found:
+    lines, style = [], []
+    for index, (color, name, numbers) in enumerate(found):
         left, right = sorted((at(0), at(numbers.change)))
         start, stop = (at(end) for end in numbers.interval)
-        whisker = (
-            f'<i style="left:{start:.2f}%;width:{max(stop - start, 0.2):.2f}%"></i>'
-            if len(results.base) > 1
-            else ""
+        style.append(
+            f".b{index} {{ left: {left:.2f}%; width: {right - left:.2f}%; }}\n"
+            f".i{index} {{ left: {start:.2f}%; width: {max(stop - start, 0.2):.2f}%; }}\n"
         )
+        whisker = f'<i class="i{index}"></i>' if len(results.base) > 1 else ""
         note = f" <small>{escape(numbers.verdict)}</small>" if numbers.verdict else ""
         lines.append(
             f'<div class="row"><div class="name">{escape(name)}</div><div class="bar">'
-            f'<b class="c{color}" style="left:{left:.2f}%;width:{right - left:.2f}%"></b>{whisker}'
+            f'<b class="c{color} b{index}"></b>{whisker}'
             f'</div><div class="value">{bench.signed(numbers.change)} %{note}</div></div>'
         )
-    return "\n".join(lines)
+    return "\n".join(lines), "".join(style)
 
 
 def _table(results: Results) -> str:

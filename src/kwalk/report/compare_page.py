@@ -33,24 +33,29 @@ def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> s
         ledger=_ledger(comparison),
         notes="".join(f"<li>{escape(note)}</li>" for note in compare.notes(comparison)),
     )
-    return page(f"kwalk compare: {comparison.function}", file("compare_page.css"), body)
+    css = file("compare_page.css") + _widths(comparison)
+    return page(f"kwalk compare: {comparison.function}", css, body)
 
 
 def _bars(comparison: Comparison) -> str:
     """A bar for what an event costs by each method."""
-    known = [cost.each for cost in comparison.costs if cost]
-    if not known:
-        return ""
-    most = max(known) or 1.0
-    lines = []
-    for name, cost in zip(Sides._fields, comparison.costs, strict=True):
-        if cost:
-            lines.append(
-                f'<div>{name}</div><div class="bar"><b class="{name}" '
-                f'style="width:{100 * cost.each / most:.2f}%"></b></div>'
-                f'<div class="value">{escape(compare.cost_text(cost, comparison))}</div>'
-            )
-    return f'<div class="bars">{"".join(lines)}</div>'
+    lines = [
+        f'<div>{name}</div><div class="bar"><b class="{name}"></b></div>'
+        f'<div class="value">{escape(compare.cost_text(cost, comparison))}</div>'
+        for name, cost in zip(Sides._fields, comparison.costs, strict=True)
+        if cost
+    ]
+    return f'<div class="bars">{"".join(lines)}</div>' if lines else ""
+
+
+def _widths(comparison: Comparison) -> str:
+    """Return the style of the bars."""
+    most = max((cost.each for cost in comparison.costs if cost), default=0.0) or 1.0
+    return "".join(
+        f"b.{name} {{ width: {100 * cost.each / most:.2f}%; }}\n"
+        for name, cost in zip(Sides._fields, comparison.costs, strict=True)
+        if cost
+    )
 
 
 def _kind(

@@ -45,6 +45,9 @@ def page(
     css = template("flame_page.css").substitute(
         light=_style(table, change, dark=False), dark=_style(table, change, dark=True)
     )
+    css += "".join(f".{name} {{ background: var(--{name}); }}" for name in _boxes(table, change))
+    library = file("assets/d3-flame-graph.min.js")
+    script = "".join(file(f"assets/flame_{part}.js") for part in ("tree", "text", "page"))
     body = template("flame_page.html").substitute(
         heading=escape(header.title),
         facts="".join(
@@ -69,10 +72,10 @@ def page(
                 "trees": data,
             }
         ),
-        library=file("assets/d3-flame-graph.min.js"),
-        script="".join(file(f"assets/flame_{part}.js") for part in ("tree", "text", "page")),
+        library=library,
+        script=script,
     )
-    yield pages.page(f"{header.title} - kwalk", css, body, scripts=True)
+    yield pages.page(f"{header.title} - kwalk", css, body, scripts=(library, script))
 
 
 class _Table:
@@ -153,21 +156,29 @@ def _style(table: _Table, change: bool, dark: bool) -> str:
 
 def _legend(table: _Table, change: bool) -> str:
     if change:
-        last = len(looks.STEPS)
-        names = [f"less{step}" for step in range(last, 0, -1)]
-        names += [f"more{step}" for step in range(last + 1)]
-        boxes = "".join(f'<b style="background:var(--{name})"></b>' for name in names)
+        boxes = "".join(f'<b class="{name}"></b>' for name in _boxes(table, change))
         return (
             f'<span class="scale">fewer calls than before (1/{looks.STEPS[-1]:g} or less) {boxes} '
             f"more (\N{MULTIPLICATION SIGN}{looks.STEPS[-1]:g} or more); the middle: within "
             f"{100 * (looks.STEPS[0] - 1):.0f} %</span>"
         )
     return "".join(
-        f'<span><b style="background:var(--k{index * looks.SHADES + 1})"></b>'
-        f"{escape(found.what)}</span>"
+        f'<span><b class="{name}"></b>{escape(what)}</span>'
+        for name, what in _boxes(table, change).items()
+    )
+
+
+def _boxes(table: _Table, change: bool) -> dict[str, str]:
+    """Return the colours that the legend shows, by their variables, and what they are of."""
+    if change:
+        last = len(looks.STEPS)
+        less = {f"less{step}": "" for step in range(last, 0, -1)}
+        return less | {f"more{step}": "" for step in range(last + 1)}
+    return {
+        f"k{index * looks.SHADES + 1}": found.what
         for index, (kind, found) in enumerate(looks.KINDS.items())
         if kind in table.kinds - {"all"}
-    )
+    }
 
 
 def _timeline(label: str, bars: list[Bar], unit: str) -> str:
