@@ -204,6 +204,20 @@ def test_equal_stacks_stay_one_object(program: Program) -> None:
     assert first.stack is second.stack
 
 
+@pytest.mark.parametrize("name", ["-X", "--help", "@options", "-", "a b,c", "sub/-X"])
+def test_name_of_the_file_is_no_option_of_the_tools(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, name: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(program.path, name)
+    Path("options").write_text("--help")
+    wanted = add_lines(program.recorded(), str(program.path))
+    found = add_lines(program.recorded(), name)
+    assert [count.stack.frames for count in found] == [count.stack.frames for count in wanted]
+    assert any(frame.source for count in found for frame in count.stack.frames)
+
+
 def test_another_kernel_is_refused(program: Program, tmp_path: Path) -> None:
     """It has the same functions, elsewhere."""
     found = program.recorded()

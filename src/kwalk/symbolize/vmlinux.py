@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ def symbols(path: str, names: Collection[str]) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     tool, _ = _installed(_NM)
     any_symbol = False
-    for line in _run([tool, path], path):
+    for line in _run([tool, _plain(path)], path):
         address, _, rest = line.partition(" ")
         _, _, name = rest.partition(" ")
         any_symbol |= bool(name)
@@ -70,7 +71,7 @@ def places(path: str, addresses: Iterable[int]) -> dict[int, list[Place]]:
     if not wanted:
         return {}
     tool, name = _installed(_LOOKUP)
-    command = [tool, *_LOOKUP[name], f"{_OBJECT[name]}={path}"]
+    command = [tool, *_LOOKUP[name], f"{_OBJECT[name]}={_plain(path)}"]
     lines = _run(command, path, "".join(f"{address:#x}\n" for address in wanted))
     found = _parsed(lines)
     if not any(place.source for row in found.values() for place in row):
@@ -95,6 +96,11 @@ def _parsed(lines: Iterable[str]) -> dict[int, list[Place]]:
             row.append(Place(function, f"{match[1]}:{match[2]}" if match and known else ""))
             function = ""
     return found
+
+
+def _plain(path: str) -> str:
+    """Return a path that no program takes for an option, or for a file of options (``@FILE``)."""
+    return path if os.path.isabs(path) else os.path.join(os.curdir, path)
 
 
 def _installed(names: Iterable[str]) -> tuple[str, str]:
