@@ -63,6 +63,7 @@ def test_a_kill_leaves_what_was_recorded_until_then(tmp_path: Path) -> None:
     process = start("kwalk", "record", "vfs_read", "-o", str(file))
     assert process.stderr is not None
     process.stderr.readline()
+    assert wait_for(file.exists)
     reads(500)
     size = file.stat().st_size
     assert wait_for(lambda: file.stat().st_size > size + 100)
