@@ -22,7 +22,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     ],
     "kwalk report": [
         ("kwalk report rx.rec", "As text."),
-        ("kwalk report rx.rec --format folded -o rx.folded", "For tools that draw flame graphs."),
+        ("kwalk report rx.rec -o rx.folded", "For tools that draw flame graphs."),
     ],
     "kwalk info": [("kwalk info rx.rec", "Where it comes from, what is in it, what is not.")],
     "kwalk bench": [

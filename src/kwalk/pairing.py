@@ -172,3 +172,9 @@ def missed(pairs: Iterable[tuple[Pair, int]], name: Callable[[Frame], str]) -> S
         ):
             side.update(dict.fromkeys(frames, number))
     return found
+
+
+def nameless(comparison: Comparison) -> bool:
+    """Whether a frame has no symbol: it is shown by its address."""
+    stacks = [stack for pair in comparison.pairs for stack in pair[:2] if stack]
+    return any(not frame.name for stack in stacks for frame in stack.frames)

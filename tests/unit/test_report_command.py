@@ -14,6 +14,7 @@ from recorded import profile, stack, written
 
 import kwalk
 from kwalk.cli import main
+from kwalk.report.formats import FORMATS
 from kwalk.stack import Count, Frame, Group, Stack
 
 Run = Callable[..., tuple[int, str, str]]
@@ -236,3 +237,52 @@ def test_seconds_of_what_has_no_timeline(tmp_path: Path, run: Run) -> None:
     code, _, err = run(main, "report", str(path), "--seconds", "0-1")
     assert code == 2
     assert "a.rec: it is not known when the calls came" in err
+
+
+FORMS_WITH_ADDRESSES = {"json", "pprof", "perfetto"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what others make is as their umask has it")
+@pytest.mark.parametrize("before", [None, 0o644])
+@pytest.mark.parametrize("form", [*FORMATS, "text --addr", "diff json", "diff text"])
+def test_report_with_addresses_is_for_nobody_else_to_read(
+    recording: Path, run: Run, form: str, before: int | None
+) -> None:
+    out = recording.with_name("out")
+    if before:
+        out.touch(before)
+    words = ["report", str(recording)]
+    if form.startswith("diff "):
+        words = ["diff", str(recording), str(recording)]
+        form = form.removeprefix("diff ")
+    old = os.umask(0o022)
+    try:
+        assert run(main, *words, "-o", str(out), "--format", *form.split())[0] == 0
+    finally:
+        os.umask(old)
+    private = form in FORMS_WITH_ADDRESSES or "--addr" in form
+    assert out.stat().st_mode & 0o777 == (0o600 if private else 0o644)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what others make is as their umask has it")
+@pytest.mark.parametrize("form", [*FORMATS])
+def test_report_is_private_where_an_address_stands_for_a_name(
+    tmp_path: Path, run: Run, form: str
+) -> None:
+    path, out = tmp_path / "a.rec", tmp_path / "out"
+    profile(Count(stack("ip_rcv", "", "main"), 5)).save(path)
+    assert run(main, "report", str(path), "-o", str(out), "--format", form)[0] == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_report_of_another_user_is_as_its_umask_has_it(
+    recording: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    out = recording.with_name("out")
+    old = os.umask(0o022)
+    try:
+        assert run(main, "report", str(recording), "-o", str(out), "--format", "json")[0] == 0
+    finally:
+        os.umask(old)
+    assert out.stat().st_mode & 0o777 == 0o644

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class CompareCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
         from kwalk.commands.comparing import compare
+        from kwalk.pairing import nameless
         from kwalk.replacing import Replacement
         from kwalk.report.summary import lost_any
 
@@ -72,6 +74,8 @@ class CompareCommand:
                 if page:
                     from kwalk.report import compare_page
 
+                    if os.geteuid() == 0 and (args.addr or nameless(comparison)):
+                        page.make_private()
                     text = compare_page.as_html(comparison, args.top or 10, bool(args.addr))
                     page.write(text)
                     page.finish()

@@ -20,7 +20,9 @@ FORMATS = {
     "flamegraph": Format(
         "diff_flame", "one page of HTML: red where there is more, blue where less", PICTURE
     ),
-    "json": Format("diff_json", "one JSON object: all stacks, both ledgers", ("top",)),
+    "json": Format(
+        "diff_json", "one JSON object: all stacks, both ledgers", ("top",), addresses=True
+    ),
 }
 BY = {
     "rate": "calls a second",
@@ -38,7 +40,7 @@ class DiffCommand:
             parser,
             option("before", metavar="BEFORE", help="a recording, or - for standard input"),
             option("after", metavar="AFTER", help="the recording to compare it with"),
-            options.formats(**{name: found.what for name, found in FORMATS.items()}),
+            options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
             options.OUTPUT,
             option(
                 "--by",
@@ -60,6 +62,7 @@ class DiffCommand:
         """Write the difference; where it goes to a file, the warnings go to stderr as well."""
         import importlib
 
+        from kwalk.commands.endings import choose_format
         from kwalk.commands.loading import load_part
         from kwalk.commands.writing import heeded, look, spare, write_report
         from kwalk.report.diff import By
@@ -70,13 +73,16 @@ class DiffCommand:
             raise UsageError(
                 "both recordings cannot come from standard input", "Give a file for one of them."
             )
-        heeded(args, {name: found.heeds for name, found in FORMATS.items()})
         spare([args.before, args.after], args.output)
+        choose_format(args, [*FORMATS])
+        heeded(args, {name: found.heeds for name, found in FORMATS.items()})
         profiles = load_part(args.before, args), load_part(args.after, args)
         by = By(args.by) if args.by else None
         diff = compare(*profiles, by, (args.before, args.after))
-        module = importlib.import_module(f"kwalk.report.{FORMATS[args.format].module}")
-        write_report(module.render(diff, look(args, addresses=None), args.all), args.output)
+        chosen = FORMATS[args.format]
+        module = importlib.import_module(f"kwalk.report.{chosen.module}")
+        body = module.render(diff, look(args, addresses=None), args.all)
+        write_report(body, args.output, secret=chosen.addresses)
         if args.output is not None:
             for text in warnings(diff):
                 print(f"kwalk: warning: {text}", file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kwalk.choices import PER
-from kwalk.commands import values
+from kwalk.commands import endings, values
 
 RECORDING = "kwalk.rec"
 Group = Callable[[argparse._ActionsContainer], object]
@@ -43,17 +43,19 @@ def top(text: str) -> Group:
     return option("--top", type=values.positive_int, metavar="N", help=text)
 
 
-def formats(**texts: str) -> Group:
+def formats(by_ending: bool = False, /, **texts: str) -> Group:
     """Return the choice of a format; the first one is the default.
 
+    :param by_ending: None is, for ``endings.choose_format``.
     :param texts: What each is, in a few words, by its name.
     """
     what = "; ".join(f"{name}: {text}" for name, text in texts.items())
+    if by_ending:
+        what += f" (default: by the ending of OUT's name, or {next(iter(texts))})"
 
     def add_format(parser: argparse._ActionsContainer) -> None:
-        added = parser.add_argument(
-            "--format", choices=tuple(texts), default=next(iter(texts)), help=what
-        )
+        default = None if by_ending else next(iter(texts))
+        added = parser.add_argument("--format", choices=tuple(texts), default=default, help=what)
         # For shells that show what each value means.
         added.completer = lambda **_: texts  # type: ignore[attr-defined]
 
@@ -67,7 +69,12 @@ def duration(text: str = "stop after S seconds") -> Group:
 
 def page(text: str) -> Group:
     """Return the file of a page that is written as well."""
-    return option("--html", metavar="FILE", help=f"write {text}, too; it needs no network")
+    return option(
+        "--html",
+        type=endings.check_page,
+        metavar="FILE",
+        help=f"write {text}, too; it needs no network",
+    )
 
 
 DURATION = duration()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.commands import choosing, options
+from kwalk.commands import choosing, endings, options
 from kwalk.transport.abi import Output
 
 SECOND = 1.0
@@ -24,6 +24,7 @@ class RecordCommand:
             options.option(
                 "-o",
                 "--output",
+                type=endings.check_recording,
                 default=options.RECORDING,
                 metavar="FILE",
                 help="where to; - is standard output (default: %(default)s)",

@@ -18,7 +18,7 @@ class ReportCommand:
         options.add(
             parser,
             options.RECORDINGS,
-            options.formats(**{name: found.what for name, found in FORMATS.items()}),
+            options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
             options.OUTPUT,
             options.top("show the N hottest stacks only"),
             options.ADDRESSES,
@@ -34,17 +34,20 @@ class ReportCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
+        from kwalk.commands.endings import choose_format
         from kwalk.commands.loading import load_parts
         from kwalk.commands.writing import heeded, look, spare, write_report
-        from kwalk.report.formats import renderer
+        from kwalk.report.formats import holds_addresses, renderer
         from kwalk.report.summary import warnings
 
-        heeded(args, {name: (*found.heeds, "top") for name, found in FORMATS.items()})
         spare([*args.recordings, *([args.lines] if args.lines else [])], args.output)
+        choose_format(args, [*FORMATS])
+        heeded(args, {name: (*found.heeds, "top") for name, found in FORMATS.items()})
         profile = load_parts(args.recordings, args)
         chosen = FORMATS[args.format]
-        body = renderer(args.format)(profile, look(args, args.addr))
-        write_report(body, args.output, chosen.binary)
+        how = look(args, args.addr)
+        secret = holds_addresses(chosen, profile, how)
+        write_report(renderer(args.format)(profile, how), args.output, chosen.binary, secret)
         if args.output is not None or args.format == "folded":
             from kwalk.symbolize.lines import NOTE
 

@@ -71,11 +71,14 @@ def spare(inputs: Iterable[str], output: str | None) -> None:
             )
 
 
-def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool = False) -> None:
+def write_report(
+    pieces: Iterable[str | bytes], path: str | None, binary: bool = False, secret: bool = False
+) -> None:
     """Write the pieces.
 
     :param path: None is standard output.
     :param binary: They are nothing for a terminal.
+    :param secret: A file of root's is for nobody else to read.
     :raises OutputError: if they cannot be written.
     """
     if path is None:
@@ -83,7 +86,7 @@ def write_report(pieces: Iterable[str | bytes], path: str | None, binary: bool =
             raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
         _write(pieces)
         return
-    with Replacement(path) as file:
+    with Replacement(path, private=secret and os.geteuid() == 0) as file:
         for piece in pieces:
             file.write(piece)
         file.finish()

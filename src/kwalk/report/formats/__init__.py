@@ -53,12 +53,14 @@ class Format:
     :ivar module: What makes it.
     :ivar what: It is, in a few words.
     :ivar heeds: What it makes of ``Options``, besides ``top``: of callers, min, title, addr.
+    :ivar addresses: It tells where the kernel's code lies (KASLR), whatever is asked for.
     """
 
     module: str
     what: str
     heeds: tuple[str, ...] = ()
     binary: bool = False
+    addresses: bool = False
 
 
 PICTURE = ("callers", "title")
@@ -69,12 +71,18 @@ FORMATS = {
     "text": Format("text", "stacks with their counts, the hottest last", ("addr",)),
     "tree": Format("tree", "the tree of calls with shares and bars, for a terminal", TREE),
     "folded": Format("folded", "a line a stack, root first, for flame graph tools", ("callers",)),
-    "json": Format("json_", "one JSON object: stacks, ledger, timeline, facts", ("addr",)),
+    "json": Format(
+        "json_", "one JSON object: stacks, ledger, timeline, facts", ("addr",), addresses=True
+    ),
     "csv": Format("csv_", "a table: a row a stack, the hottest first, then the ledger"),
-    "pprof": Format("pprof", "for `go tool pprof`", ("title",), binary=True),
+    "pprof": Format("pprof", "for `go tool pprof`", ("title",), binary=True, addresses=True),
     "speedscope": Format("speedscope", "JSON for speedscope.app", ("title",)),
     "perfetto": Format(
-        "perfetto", "for ui.perfetto.dev: calls and stacks over time", ("title",), binary=True
+        "perfetto",
+        "for ui.perfetto.dev: calls and stacks over time",
+        ("title",),
+        binary=True,
+        addresses=True,
     ),
     "flamegraph": Format(
         "flamegraph", "one page of HTML to search and zoom in, for a browser", PICTURE
@@ -98,3 +106,12 @@ def renderer(name: str) -> Render:
     """
     module = importlib.import_module(f"{__name__}.{FORMATS[name].module}")
     return cast(Render, module.render)
+
+
+def holds_addresses(chosen: Format, profile: Profile, options: Options) -> bool:
+    """Whether a report has addresses of the kernel, as a frame without a symbol has."""
+    return (
+        chosen.addresses
+        or bool(options.addresses)
+        or any(not frame.name for count in profile for frame in count.stack.frames)
+    )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What the ending of a file's name says of the format that is to be in it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+
+from kwalk.errors import UsageError
+
+# The formats that a file of each ending may hold; the first one is what is meant by the ending.
+ENDINGS = {
+    ".txt": ("text", "tree", "folded", "csv"),
+    ".text": ("text", "tree", "folded", "csv"),
+    ".log": ("text", "tree"),
+    ".folded": ("folded",),
+    ".collapsed": ("folded",),
+    ".json": ("json", "speedscope"),
+    ".csv": ("csv",),
+    ".pb.gz": ("pprof",),
+    ".pprof": ("pprof",),
+    ".speedscope": ("speedscope",),
+    ".speedscope.json": ("speedscope",),
+    ".perfetto": ("perfetto",),
+    ".perfetto-trace": ("perfetto",),
+    ".pftrace": ("perfetto",),
+    ".html": ("flamegraph",),
+    ".htm": ("flamegraph",),
+    ".svg": ("svg",),
+}
+HTML = "flamegraph"
+# Numbers, as of days or versions, say nothing of what is in a file.
+_ANY = re.compile(r"\.[a-z][a-z0-9_-]*$")
+
+
+def ending(path: str) -> str:
+    """Return the ending of a file's name: a known one, the longest, or any; "" if it has none."""
+    name = os.path.basename(path).lower().lstrip(".")
+    known = [each for each in ENDINGS if name.endswith(each) and name != each]
+    if known:
+        return max(known, key=len)
+    found = _ANY.search(name)
+    return found[0] if found else ""
+
+
+def choose_format(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Choose the format where none was asked for: that of the file's ending, or the first one.
+
+    :param args: Has ``format``, None where none was asked for, and ``output``.
+    :param names: Of the formats that there are.
+    :raises UsageError: if the ending is of no format, or of others than the one asked for.
+    """
+    found = ending(args.output) if args.output else ""
+    meant = ENDINGS.get(found, ())
+    if args.format is not None:
+        if meant and args.format not in meant:
+            raise UsageError(
+                f"a file named {args.output} is not taken for --format {args.format}",
+                f"Give it another ending, such as {_usual(args.format)}"
+                + (", or leave --format out." if set(meant) & set(names) else "."),
+            )
+        return
+    fitting = [name for name in meant if name in names]
+    if found and not fitting:
+        known = sorted({each for each, of in ENDINGS.items() if of[0] in names})
+        raise UsageError(
+            f"no format is known by the ending of {args.output}",
+            f"Say what it is to be with --format; known are {', '.join(known)}.",
+        )
+    args.format = fitting[0] if fitting else names[0]
+
+
+def check_page(path: str) -> str:
+    """Return the path of a page of HTML, or raise as ``argparse`` wants it from a type."""
+    return _checked(path, HTML, "a page of HTML")
+
+
+def check_recording(path: str) -> str:
+    """Return the path of a recording; like ``check_page``."""
+    return _checked(path, "", "a recording; `kwalk report` makes other files of it")
+
+
+def _checked(path: str, wanted: str, what: str) -> str:
+    if not path:
+        raise argparse.ArgumentTypeError("a file cannot have an empty name")
+    meant = ENDINGS.get(ending(path), ())
+    if meant and wanted not in meant:
+        raise argparse.ArgumentTypeError(f"{path} is no name for {what}")
+    return path
+
+
+def _usual(name: str) -> str:
+    """Return the usual ending of a format; of the tree, which has none, that of text."""
+    return next(each for each, of in ENDINGS.items() if name in of)
