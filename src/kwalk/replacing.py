@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from contextlib import suppress
 from io import BytesIO
@@ -177,6 +176,8 @@ class Replacement:
 
     def _overwrite(self) -> None:
         """Write what there is into the file that the path leads to."""
+        from shutil import copyfileobj
+
         target = self._opened_again()
         try:
             found = os.fstat(target.fileno())
@@ -186,7 +187,7 @@ class Replacement:
             target.truncate(0)
             self._made = False
             self._file.seek(0)
-            shutil.copyfileobj(self._file, target, 1 << 20)
+            copyfileobj(self._file, target, 1 << 20)
             target.flush()
         except BaseException:
             with suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import struct
 import time
@@ -22,6 +23,8 @@ from kwalk.cli import main
 from kwalk.commands import running
 from kwalk.libbpf import LibbpfError, stats
 from kwalk.probe.options import ProbeOptions
+from kwalk.stack import Frame
+from kwalk.symbolize.symbolizer import Symbolizer
 from kwalk.transport.abi import DIFFERS, FALLBACK, NO_ID, Method, Output, Unwinder
 
 Run = Callable[..., tuple[int, str, str]]
@@ -272,6 +275,26 @@ def test_addresses_are_shown_where_they_are_wanted(run: Run, tmp_path: Path) -> 
     out = run(main, *COMPARE, "--no-cost", "--addr", f"--html={page}")[1]
     assert f"{address}  a+0x10" in out
     assert f"{address}  a+0x10" in page.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what others make is as their umask has it")
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize("option", ["--addr", "--no-addr", "no symbol"])
+def test_page_with_addresses_is_for_nobody_else_to_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    page = tmp_path / "page.html"
+    words = [option] if option != "no symbol" else []
+    if option == "no symbol":
+        monkeypatch.setattr(
+            Symbolizer, "frames", lambda _, stack: [Frame("", 0, "", at) for at in stack.addresses]
+        )
+    old = os.umask(0o022)
+    try:
+        assert run(main, *COMPARE, "--no-cost", *words, f"--html={page}")[0] == 0
+    finally:
+        os.umask(old)
+    assert page.stat().st_mode & 0o777 == (0o644 if option == "--no-addr" else 0o600)
 
 
 def test_json_has_addresses_unless_told_otherwise(runs: Runs, engine: Engine, run: Run) -> None:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
+import forked
 from kwalk.errors import NotSupported
 from kwalk.kernel import kept
 from kwalk.kernel.kallsyms import Symbol
@@ -197,6 +199,21 @@ def test_only_root_reads_it(machine: Machine) -> None:
     machine.keep()
     assert stat.S_IMODE(machine.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(machine.folder.stat().st_mode) == 0o700
+    assert [path.name for path in machine.folder.iterdir()] == [kept.NAME]
+
+
+def test_kill_leaves_nothing_behind(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.keep()
+    before = machine.file.read_bytes()
+
+    def killed() -> None:
+        os.replace = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+        machine.keep("ip_rcv")
+
+    assert os.waitpid(forked.fork(killed), 0)[1] == signal.SIGKILL
+    assert machine.file.read_bytes() == before
+    machine.keep("ip_rcv")
+    assert machine.file.read_bytes() != before
     assert [path.name for path in machine.folder.iterdir()] == [kept.NAME]
 
 

@@ -105,6 +105,9 @@ def test_what_was_counted_so_far_is_saved(tmp_path: Path) -> None:
         screen.press("w")
         screen.press("/nowhere/it.rec\r")
         screen.shows("not saved: /nowhere/it.rec cannot be written: No such file or directory")
+        screen.press("w")
+        screen.press("it.html\r")
+        screen.shows("not saved: it.html is no name for a recording")
         screen.press("q")
         assert screen.ends() == 0
         after = screen.raw.partition(LEAVES)[2].decode()

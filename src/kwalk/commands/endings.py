@@ -82,11 +82,15 @@ def check_recording(path: str) -> str:
     return _checked(path, "", "a recording; `kwalk report` makes other files of it")
 
 
+def promises_report(path: str) -> bool:
+    """Whether a file of this name is expected to hold a report."""
+    return ending(path) in ENDINGS
+
+
 def _checked(path: str, wanted: str, what: str) -> str:
     if not path:
         raise argparse.ArgumentTypeError("a file cannot have an empty name")
-    meant = ENDINGS.get(ending(path), ())
-    if meant and wanted not in meant:
+    if promises_report(path) and wanted not in ENDINGS[ending(path)]:
         raise argparse.ArgumentTypeError(f"{path} is no name for {what}")
     return path
 

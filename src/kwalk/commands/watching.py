@@ -9,6 +9,7 @@ import time
 from typing import Any, Protocol
 
 from kwalk.commands.cost import Meter
+from kwalk.commands.endings import promises_report
 from kwalk.commands.recorder import Recorder
 from kwalk.commands.tracing import Session
 from kwalk.errors import KwalkError
@@ -153,6 +154,8 @@ class Watcher:
     def _save(self, path: str) -> str:
         if os.path.lexists(path) or path == "-":
             return f"not saved: there is a file {path} already; w asks for another name"
+        if promises_report(path):
+            return f"not saved: {path} is no name for a recording; w asks for another one"
         capture = self._session.capture
         with Recorder(path) as recorder:
             counts, summary = capture.counts(), capture.summary()

@@ -13,9 +13,11 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from kwalk.errors import OutputError
 from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.modules import Module
+from kwalk.replacing import Replacement
 
 FOLDER = Path("/run/kwalk")
 NAME = "kallsyms"
@@ -72,15 +74,12 @@ def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
     if not now or now != symbols.state or not symbols.has_news:
         return
     words = b" ".join(b"%s=%x" % (n.encode(), at) for n, at in sorted(symbols.known.items()))
-    new = folder / f"{NAME}.{os.getpid()}"
-    with suppress(OSError):  # next time it takes as long again
+    with suppress(OSError, OutputError):  # next time it takes as long again
         folder.mkdir(mode=0o700, exist_ok=True)
-        try:
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.writelines((now, b"\n", words, b"\n", symbols.lasting))
-            os.replace(new, folder / NAME)
-        finally:
-            new.unlink(missing_ok=True)
+        with Replacement(folder / NAME, private=True) as file:
+            for piece in (now, b"\n", words, b"\n", symbols.lasting):
+                file.write(piece)
+            file.finish()
 
 
 def state(proc: Path, loaded: tuple[Module, ...] | None) -> bytes:
