@@ -107,8 +107,6 @@ class Replacement:
         aside = Aside(self._path)
         try:
             aside.open(self._mode)
-            if not aside.replaces(old):
-                raise FileExistsError
             if old:
                 fd = aside.file.fileno()
                 os.fchown(fd, -1, old.st_gid)
