@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kwalk.errors import KwalkError, UsageError
+from kwalk.parentage import Guard, ends_with_us
 
 # For what has to be put in order at the end.
 GRACE_SECONDS = 2.0
@@ -44,6 +45,7 @@ class Child:
         self._failure, failed = os.pipe()  # closed by a successful exec, as Python's pipes are
         self._group = output is not None or not os.isatty(0)
         self._status: int | None = None
+        bind = ends_with_us()
         try:
             self.pid = os.fork()
         except OSError as error:
@@ -56,17 +58,21 @@ class Child:
             ) from None
         if not self.pid:
             os.close(self._let_go)
+            bind()
             self._become(held, failed)
         if self._group:
             os.setpgid(self.pid, self.pid)  # it is held: this comes before all that it does
         os.close(held)
         os.close(failed)
+        self._guard = Guard(self.pid, self._group)
 
     def _become(self, held: int, failed: int) -> None:
         code = 127
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             if self._output is not None:
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -94,12 +100,13 @@ class Child:
         if self._ends_within(0):
             self._reap()
         elif self._end():
-            print(
-                f"kwalk: {self._words[0]} did not end within {GRACE_SECONDS:g} s of SIGTERM: "
-                "killed",
-                file=sys.stderr,
-                flush=True,
-            )
+            with suppress(OSError):  # a notice, no more
+                print(
+                    f"kwalk: {self._words[0]} did not end within {GRACE_SECONDS:g} s of SIGTERM: "
+                    "killed",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def _end(self) -> bool:
         """End it, at once on Ctrl-C; return whether it took SIGKILL."""
@@ -115,11 +122,19 @@ class Child:
             self._reap()
         return killed
 
+    def kill(self) -> None:
+        """Kill it with its group, and do not wait for that."""
+        if self._status is None:
+            self._send(signal.SIGKILL)
+
     def _reap(self) -> None:
         # Its number, and its group's, are nobody else's until then.
         self._look(0)
 
     def _look(self, options: int) -> None:
+        if options and not self._ends_within(0):
+            return
+        self._guard.dismiss()
         try:
             pid, status = os.waitpid(self.pid, options)
         except ChildProcessError:  # code that waits for any process has: how it ended is lost

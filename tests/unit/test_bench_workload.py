@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from kwalk.bench import workload as workloads
 from kwalk.bench.workload import Workload, redis, redis_version
 from kwalk.errors import KwalkError, NotSupported
+from waiting import wait_for
 
 SLOWLY = "sleep 0.06; "
 REDIS = pytest.mark.skipif(
@@ -240,7 +242,6 @@ def test_the_server_is_gone_after_an_error_too(error: type[BaseException]) -> No
 
 
 @REDIS
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
 def test_the_server_is_gone_even_if_the_bench_is_killed() -> None:
     script = (
         "import time; from kwalk.bench.workload import redis\n"
@@ -268,3 +269,18 @@ def test_the_version_is_the_servers(
         fake(tmp_path, "redis-server", body)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert redis_version() == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workload_and_what_it_started_end_with_the_bench(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    told = tmp_path / "pids"
+    load = f"sleep 1000 & echo $$ $! >{told}.new; mv {told}.new {told}; wait"
+    script = "import sys; from kwalk.bench.workload import Workload; Workload(sys.argv[1:]).run()"
+    words = [sys.executable, "-c", script, "sh", "-c", load]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as bench:
+        assert wait_for(told.exists, 30)
+        bench.send_signal(number)
+    pids = told.read_text().split()
+    assert wait_for(lambda: not any(Path("/proc", pid).exists() for pid in pids), 20)

@@ -232,6 +232,5 @@ def test_one_that_is_killed_is_gone_where_that_cannot_be_told(
     child = Child(["sh", "-c", DEAF.format(tmp_path / "pid")])
     child.go()
     number(tmp_path / "pid")
-    with pytest.raises(OSError, match="No space"):
-        child.__exit__()
+    child.__exit__()
     assert state(child.pid) == ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kwalk.bench.results import Outcome
+from kwalk.parentage import ends_with_us
 
 ATTACH_SECONDS = 120.0
 END_SECONDS = 60.0
@@ -107,7 +108,12 @@ class Process:
         with self._out.open("wb") as out, self._err.open("wb") as err:
             # A session of its own: Ctrl-C in the terminal is for the bench to deal with.
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=ends_with_us(),
             )
         try:
             while not attached(self):

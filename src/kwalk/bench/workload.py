@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +18,7 @@ from kwalk.bench import metric as metrics
 from kwalk.bench.metric import Metric
 from kwalk.bench.results import Sample
 from kwalk.errors import KwalkError, NotSupported
+from kwalk.parentage import Guard, ends_with_us
 
 AUTO = "auto"
 TOO_SHORT_SECONDS = 0.05
@@ -53,13 +56,7 @@ class Workload:
         """
         started = time.monotonic()
         try:
-            result = subprocess.run(
-                self.words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
+            code, said = _output(self.words)
         except OSError as error:
             raise KwalkError(
                 f"the workload {self.words[0]} cannot be started: {error.strerror}",
@@ -67,12 +64,12 @@ class Workload:
             ) from None
         seconds = time.monotonic() - started
         # Programs that draw their progress end lines with \r.
-        text = result.stdout.decode(errors="replace").replace("\r", "\n")
-        if result.returncode:
+        text = said.decode(errors="replace").replace("\r", "\n")
+        if code:
             last = (text.strip().splitlines() or ["it printed nothing"])[-1]
-            end = "exit code" if result.returncode > 0 else "signal"
+            end = "exit code" if code > 0 else "signal"
             raise KwalkError(
-                f"the workload failed ({end} {abs(result.returncode)}): {self.text}",
+                f"the workload failed ({end} {abs(code)}): {self.text}",
                 f"Its last line was: {last}",
             )
         if seconds < TOO_SHORT_SECONDS:
@@ -95,6 +92,34 @@ def check_metric(pattern: str) -> str:
     return pattern
 
 
+def _output(words: Sequence[str]) -> tuple[int, bytes]:
+    """Run a command, and return its exit code and what it printed.
+
+    Where that is interrupted, it is killed with all that it has started. Ctrl-C on a terminal is
+    for us to deal with.
+    """
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=ends_with_us(),
+    )
+    guard = Guard(process.pid, group=True)
+    with process:
+        assert process.stdout
+        try:
+            said = process.stdout.read()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            guard.dismiss()
+    return process.returncode, said
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -108,16 +133,6 @@ def _answers(port: int) -> bool:
             return connection.recv(7) == b"+PONG\r\n"
     except OSError:
         return False
-
-
-def _ends_with_us() -> list[str]:
-    """Return what makes a command end even if we are killed; nothing where that cannot be had."""
-    words = ["setpriv", "--pdeathsig", "KILL"]
-    try:
-        tried = subprocess.run([*words, "true"], capture_output=True, check=False)
-    except OSError:
-        return []
-    return [] if tried.returncode else words
 
 
 @contextmanager
@@ -135,10 +150,13 @@ def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
         )
     port = _free_port()
     words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
-    words = [*_ends_with_us(), *words]
     words += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     server = subprocess.Popen(  # a session of its own: Ctrl-C is for us to deal with
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=ends_with_us(),
     )
     try:
         deadline = time.monotonic() + _START_SECONDS

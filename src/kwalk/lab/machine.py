@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +18,7 @@ from typing import BinaryIO
 from kwalk.errors import KwalkError, NotSupported, OutputError
 from kwalk.lab import initramfs, kernels, kvm, qemu
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
-
-_PR_SET_PDEATHSIG = 1
+from kwalk.parentage import ends_with_us
 
 
 @dataclass(frozen=True)
@@ -192,14 +189,6 @@ def _in_memory(data: bytes) -> int:
 @contextmanager
 def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[bytes]]:
     """Start QEMU, and make sure that it is gone afterwards, whatever happens."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
@@ -208,7 +197,7 @@ def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[byte
         pass_fds=fds,
         # Ctrl-C on a terminal is for us; we end QEMU when we have what we want.
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=ends_with_us(),
     )
     try:
         yield process
