@@ -411,6 +411,24 @@ def test_hits_that_never_reached_the_program_are_hits_and_losses(engine: Engine)
     assert ledger.balance == 0
 
 
+def test_misses_while_tasks_leave_the_trampoline_are_counted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misses(obj: object, program: str, link: bool) -> dict[str, int]:
+        # Links are gone once it is detached, the program is not.
+        assert link <= ("detach" not in engine.done)
+        late = 2 if "wait" in engine.done else 0
+        return {"recursion": 3 + late} | ({"kprobe_missed": 4} if link else {})
+
+    engine.attach = "kprobe"
+    engine.count(1)
+    monkeypatch.setattr("kwalk.reading.kernel_misses", misses)
+    ledger = captured()[1].ledger
+    assert ledger.lost["recursion"] == 5
+    assert ledger.lost["kprobe_missed"] == 4
+    assert ledger.hits == 1 + 5 + 4
+
+
 def test_the_program_is_detached_before_the_last_look_and_once(engine: Engine) -> None:
     with Capture("ip_rcv", ProbeOptions()) as capture:
         capture.stop()
