@@ -22,6 +22,7 @@ EXIT = [
     ("1", "Failed, with a message; also where --verify found a difference, or --strict a loss."),
     ("2", "The command line asks for something that cannot be."),
     ("130", "Ended by Ctrl-C before tracing had begun; kwalk bench and kwalk lab, by any Ctrl-C."),
+    ("128 + N", "Ended at once by a second signal N: SIGINT (Ctrl-C) or SIGTERM."),
 ]
 ENVIRONMENT = [
     ("KWALK_CACHE", "Folder for the kernels of the lab (~/.cache/kwalk)."),

@@ -100,12 +100,17 @@ class Capture:
         self.probe.close()
 
     @property
+    def stopped(self) -> bool:
+        """Whether the probe is detached."""
+        return self._reading.stopped
+
+    @property
     def readable(self) -> bool:
         """Whether counts can be read now without harm.
 
         To look up one of the helper's stacks can drop another (kernel/bpf/stackmap.c).
         """
-        return self._reading.stopped or self.probe.method != Method.HELPER
+        return self.stopped or self.probe.method != Method.HELPER
 
     def check_readable(self) -> None:
         """Do nothing where counts can be read.
@@ -151,7 +156,7 @@ class Capture:
 
     def stop(self) -> None:
         """Detach, wait until no program can still be running, and see whether it could run."""
-        if not self._reading.stopped:
+        if not self.stopped:
             self._reading.stop()
             self._after = silence.look(self.probe, self.symbols, self._modules, self._reading.hits)
 

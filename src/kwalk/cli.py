@@ -7,13 +7,14 @@ import argparse
 import gc
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from kwalk import __version__
 from kwalk.errors import KwalkError, OutputError
-from kwalk.output import close, open_streams, settle
+from kwalk.output import close, notices, open_streams, settle
 from kwalk.parser import Parser
 
 # name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
@@ -86,9 +87,12 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     """
     gc.set_threshold(GARBAGE_EVERY)
     open_streams()
+    stderr = sys.stderr
+    sys.stderr = notices(stderr)
     try:
-        code = body()
-        _flush()
+        with _interruptible():
+            code = body()
+            _flush()
     except KwalkError as error:
         return _fail(prog, error)
     except BrokenPipeError:
@@ -108,6 +112,7 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     finally:
         settle(sys.stdout)
         settle(sys.stderr)
+        sys.stderr = stderr
     return code
 
 
@@ -118,6 +123,20 @@ def _limit(error: BaseException) -> str:
     except OSError:  # the limit that was met is in the way of this, too
         return ""
     return shortage.hint(shortage.of(error))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, unless it is ignored or this is a thread of others."""
+    before = signal.getsignal(signal.SIGINT)
+    if before in (None, signal.SIG_IGN, signal.default_int_handler):
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _flush() -> None:
@@ -131,8 +150,7 @@ def _flush() -> None:
 
 
 def _fail(prog: str, error: KwalkError) -> int:
-    with suppress(OSError):  # there is nowhere else to tell it
-        print(f"{prog}: {error}", file=sys.stderr)
+    print(f"{prog}: {error}", file=sys.stderr)
     return error.exit_code
 
 

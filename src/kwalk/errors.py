@@ -36,9 +36,12 @@ class OutputError(KwalkError):
     """
 
     def __init__(self, error: OSError, path: str = "") -> None:
+        reason = error.strerror or str(error)
         hint = "Make room where standard output goes, or send it elsewhere, and start again."
+        if not path and error.errno == errno.EBADF:
+            reason, hint = "it is closed", "Leave standard output open, or send it to a file."
         super().__init__(
-            f"{path or 'the output'} cannot be written: {error.strerror or error}",
+            f"{path or 'the output'} cannot be written: {reason}",
             _elsewhere(error) if path else hint,
         )
 

@@ -76,6 +76,11 @@ class Replacement:
             os.close(self._there)
 
     @property
+    def fd(self) -> int:
+        """The descriptor of what is written as it comes; -1 of a file that is put in place."""
+        return self._file.fileno() if self._placed else -1
+
+    @property
     def _mode(self) -> int:
         return 0o600 if self._private else 0o666
 

@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from engine import Engine
+from recorded import FACTS, summary
 
+from full_pipe import stalled
 from kwalk import __version__
-from kwalk.cli import COMMANDS, guarded
+from kwalk.cli import COMMANDS, guarded, main
+from kwalk.commands.recorder import Recorder
 from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel.access import KPROBE_PMU
 
@@ -27,6 +33,7 @@ except SystemExit as stop:
     print(json.dumps([stop.code, sorted(sys.modules)]))
 """
 
+Run = Callable[..., tuple[int, str, str]]
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -180,11 +187,50 @@ def test_a_reader_that_leaves_early_is_no_error(powerless_python: Python) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_standard_output_may_be_closed() -> None:
-    words = f"{shlex.quote(sys.executable)} -m kwalk doctor"
-    open_, closed = (
-        subprocess.run(["sh", "-c", each], capture_output=True, text=True, check=False)
-        for each in (words, f"{words} >&-")
+PYTHON = shlex.quote(sys.executable)
+
+
+@pytest.mark.parametrize("words", ["doctor", "--help", "functions ip_rcv", "report FILE"])
+def test_closed_standard_output_is_one_message(words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    with Recorder(str(path)) as recorder:
+        recorder.begin(dict(FACTS), summary([]))
+        recorder.end([], 1.0, summary([]))
+    words = words.replace("FILE", str(path))
+    done = subprocess.run(
+        ["sh", "-c", f"{PYTHON} -m kwalk {words} >&-"], capture_output=True, text=True, timeout=100
     )
-    assert (closed.returncode, closed.stderr) == (open_.returncode, open_.stderr)
-    assert "Traceback" not in closed.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "kwalk: the output cannot be written: it is closed\n"
+        "  Leave standard output open, or send it to a file.\n"
+    )
+
+
+def test_closed_standard_output_is_told_before_anything_is_traced(run: Run, engine: Engine) -> None:
+    with open(os.devnull) as closed, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", closed)
+        codes = [main([*words, "ip_rcv"]) for words in (["count"], ["stream"], ["top"], ["bench"])]
+        codes += [main(["record", "ip_rcv", "-o", "-"]), main(["compare", "ip_rcv"])]
+    assert codes == [1] * 6
+    assert engine.done == []
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "2>/dev/full >/dev/full"])
+@pytest.mark.parametrize("words", ["nosuch --nosuch", "report nosuch.rec", "count"])
+def test_standard_error_that_takes_nothing_changes_no_exit_code(words: str, where: str) -> None:
+    codes = [
+        subprocess.run(
+            ["sh", "-c", f"{PYTHON} -m kwalk {words} {each}"], capture_output=True, timeout=100
+        ).returncode
+        for each in ("", where)
+    ]
+    assert codes[0] == codes[1] != 0
+
+
+def test_standard_error_that_nobody_reads_is_given_up() -> None:
+    with stalled() as end:
+        done = subprocess.run(
+            [sys.executable, "-m", "kwalk", "report", "nosuch.rec"], stderr=end, timeout=100
+        )
+    assert done.returncode == 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,6 @@ from kwalk.stack import Count, Group, Stack
 
 STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]
 PROCESSES = [None, Group("pid", 7, "redis"), Group("pid", 8, "nginx")]
-SUMMARY = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
 # What is added to which stack of which process between two looks.
 ADDED = st.lists(
     st.dictionaries(
@@ -69,6 +69,10 @@ class World:
         self.intervals: list[tuple[int, float]] = []
         self.ends: list[list[Count]] = []
         self.texts: list[str] = []
+        self.told = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
+        self.open = True
+        self.failed: OutputError | None = None
+        self.probe = SimpleNamespace(functions=1)
 
     def wait(self, seconds: float) -> None:
         assert 0 < seconds <= 1
@@ -84,7 +88,11 @@ class World:
 
     def summary(self) -> Summary:
         assert self.detached
-        return SUMMARY
+        ledger = self.told.ledger
+        for count in self.counts():
+            ledger.record(count.stack, count.count)
+        ledger.hits = ledger.recorded
+        return self.told
 
     @property
     def seconds(self) -> float:
@@ -96,17 +104,28 @@ class World:
         return "interval"
 
     def end(self, profile: Profile) -> str:
-        assert profile.summary is SUMMARY
+        assert profile.summary is self.told
         self.ends.append(profile.counts)
         return "end"
 
-    def write(self, text: str) -> bool:
+    def goes_on(self, end: float) -> bool:
+        return not self.stopped and self.now < end
+
+    def patient(self, stalled: float) -> bool:
+        return stalled < 1
+
+    def write(self, text: str, patience: Callable[[float], bool]) -> bool:
+        if not self.open or not text:
+            return self.open
         self.texts.append(text)
         if text == "interval":
             self.now += self.slow.pop(0) if self.slow else 0
-        if self.full and len(self.texts) > self.lasts:
-            raise OutputError(OSError(errno.ENOSPC, "No space left on device"))
-        return len(self.texts) <= self.lasts
+        self.open = len(self.texts) <= self.lasts
+        if self.full and not self.open:
+            self.failed = OutputError(OSError(errno.ENOSPC, "No space left on device"))
+        return self.open
+
+    complete = write
 
 
 @pytest.fixture
@@ -115,12 +134,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(
         counting, "time", SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
     )
-    monkeypatch.setattr(counting, "write", world.write)
+    monkeypatch.setattr(counting, "Printer", lambda: world)
     return world
 
 
 def run(world: Any, duration: float | None = None, interval: float | None = None) -> None:
-    assert counting.run(world, world, world, duration, interval) == Finished(SUMMARY)
+    assert counting.run(world, world, world, duration, interval) == Finished(world.told)
     (total,) = world.ends
     assert sum(count.count for count in total) == 11 * (int(world.now * 1000) - 100_000)
 
@@ -153,17 +172,21 @@ def test_duration_begins_when_the_probe_was_attached(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "lasts", "texts"), [(1, 2, ["interval"] * 3 + ["end"]), (None, 0, ["end"])]
+    ("interval", "lasts", "texts"), [(1, 2, ["interval"] * 3), (None, 0, ["end"])]
 )
 def test_without_room_for_what_it_prints_it_ends_with_the_summary(
     world: Any, interval: float | None, lasts: int, texts: list[str]
 ) -> None:
     world.full, world.lasts = True, lasts
     finished = counting.run(world, world, world, 9.5, interval)
-    assert finished.summary is SUMMARY
+    assert finished.summary is world.told
     assert finished.failed
     assert world.detached
     assert world.texts == texts
+    ledger = world.told.ledger
+    printed = 11_000 * lasts
+    assert (ledger.recorded, ledger.balance) == (printed, 0)
+    assert ledger.lost == {"output_closed": ledger.hits - printed}
 
 
 def test_an_interval_longer_than_a_second_is_kept(world: World) -> None:
@@ -195,7 +218,7 @@ def test_interval_longer_than_the_duration_has_its_block(world: World) -> None:
 def test_it_stops_when_nobody_reads_any_more(world: World) -> None:
     world.lasts = 1
     run(world, duration=100, interval=1)
-    assert world.texts == ["interval", "interval", "end"]
+    assert world.texts == ["interval", "interval"]
     assert world.detached
 
 

@@ -7,7 +7,8 @@ import errno
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class Source:
     def __init__(self, reads: list[list[int]]) -> None:
         self.left = reads
         self.events = 0
+        self.probe = SimpleNamespace(functions=1)
         self.stopped = False
         self.started = time.monotonic()
         self.ledger = Ledger()
@@ -58,53 +60,73 @@ class Source:
 
 
 class Stopper:
-    """Says stop after so many waits."""
+    """Says stop after so many waits, as by Ctrl-C."""
 
     def __init__(self, waits: int) -> None:
-        self.stopped = False
+        self.stopped = not waits
         self.waits = waits
-        self.asked: list[float] = []
 
     def wait(self, seconds: float) -> None:
-        self.asked.append(seconds)
         self.waits -= 1
         self.stopped = self.waits <= 0
 
+    def goes_on(self, end: float) -> bool:
+        self.wait(0)
+        return not self.stopped
+
+    def patient(self, stalled: float) -> bool:
+        return stalled < 1
+
 
 class Numbers:
-    """A report that prints the events' numbers."""
+    """A report that prints the events' numbers, each in two pieces."""
 
     def pieces(self, batch: Batch) -> list[bytes]:
         stacks = [call.stack.addresses[0] for call in batch.calls]
         assert list(batch.times) == stacks
         assert len(batch.clocks) == len(stacks)
-        return [b"%d " % number for number in stacks]
+        return [piece for number in stacks for piece in (b"%d" % number, b" ")]
 
     def end(self, summary: Summary) -> str:
         return "end"
 
 
 class Output:
-    """Standard output, which ends with a certain write.
+    """Standard output with room for so many bytes, until what holds it up happens.
 
-    :param full: There is no more room then; otherwise its reader has gone.
+    :param why: ``gone`` or ``full``, or ``stalled``, and then nothing more is taken.
     """
 
-    def __init__(self, lasts: int | None = None, full: bool = False) -> None:
-        self.texts: list[str] = []
-        self._lasts = lasts
-        self._full = full
+    def __init__(self, room: int | None = None, why: str = "gone") -> None:
+        self.open = True
+        self.failed: OutputError | None = None
+        self.data = b""
+        self._room = 1 << 60 if room is None else room
+        self._why = why
 
-    def write(self, text: str) -> bool:
-        assert self._lasts is None or len(self.texts) <= self._lasts
-        self.texts.append(text)
-        lasts = self._lasts is None or len(self.texts) <= self._lasts
-        if self._full and not lasts:
-            raise OutputError(OSError(errno.ENOSPC, "No space left on device"))
-        return lasts
+    def put(self, data: bytes, patience: Callable[[float], bool]) -> int:
+        if not self.open:
+            return 0
+        taken = bytes(data[: self._room])
+        self.data += taken
+        self._room -= len(taken)
+        if len(taken) == len(data):
+            return len(taken)
+        if self._why == "stalled":
+            seconds = 0.0
+            while patience(seconds):
+                seconds += 0.1
+            return len(taken)
+        self.open = False
+        if self._why == "full":
+            self.failed = OutputError(OSError(errno.ENOSPC, "No space left on device"))
+        return len(taken)
 
-    def write_pieces(self, pieces: Sequence[bytes]) -> bool:
-        return self.write(b"".join(pieces).decode())
+    def complete(self, text: str, patience: Callable[[float], bool]) -> bool:
+        return self.put(text.encode(), patience) == len(text)
+
+    def end(self) -> None:
+        self.open = False
 
 
 def streamed(
@@ -112,15 +134,14 @@ def streamed(
 ) -> tuple[Source, Ledger, OutputError | None]:
     source: Any = Source(reads)
     stopper: Any = Stopper(max(len(reads) - 1, 0) if waits is None else waits)
-    if not stopper.waits:
-        stopper.stopped = True
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "write_pieces", output.write_pieces)
+        patch.setattr(running, "Printer", lambda: output)
         summary, failed = running.run(source, stopper, Numbers(), count)
     return source, summary.ledger, failed
 
 
 READS = st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=5)
+WHYS = st.sampled_from(["gone", "full", "stalled"])
 
 
 @given(READS, st.none() | st.integers(1, 30))
@@ -130,34 +151,29 @@ def test_so_many_events_are_printed_as_were_asked_for_and_the_rest_is_past_count
     output = Output()
     source, ledger, failed = streamed(reads, output, count)
     printed = source.events if count is None else min(count, source.events)
-    *events, end = output.texts
-    assert "".join(events).split() == [str(number) for number in range(printed)]
-    assert "" not in events
-    assert (end, failed) == ("end", None)
+    assert output.data.split() == [b"%d" % number for number in range(printed)] + [b"end"]
+    assert failed is None
     assert ledger.recorded == printed
     rest = source.events - printed
     assert (ledger.not_wanted, ledger.lost) == ({"past_count": rest} if rest else {}, {})
     assert ledger.balance == 0
 
 
-@given(READS, st.none() | st.integers(1, 30), st.integers(0, 5), st.booleans())
-def test_what_comes_after_the_reader_or_the_room_has_gone_is_lost_as_that(
-    reads: list[list[int]], count: int | None, lasts: int, full: bool
+@given(READS, st.none() | st.integers(1, 30), st.integers(0, 60), WHYS)
+def test_output_that_ends_is_counted_to_the_event(
+    reads: list[list[int]], count: int | None, room: int, why: str
 ) -> None:
-    output = Output(lasts, full)
+    output = Output(room, why)
     source, ledger, failed = streamed(reads, output, count)
-    events = [text for text in output.texts if text != "end"]
-    written = "".join(events).split()
+    whole = output.data.decode().removesuffix("end")
+    written = whole[: whole.rfind(" ") + 1].split()
     assert written == [str(number) for number in range(len(written))]
-    assert bool(failed) == (full and len(output.texts) > lasts)
-    # The last text was written in part; nobody knows how much of it was read.
     assert ledger.recorded == len(written)
     assert ledger.balance == 0
-    assert set(ledger.causes) <= {"past_count", "output_closed"}
-    if len(events) <= lasts:  # only the end could not be written, if that
-        assert "output_closed" not in ledger.lost
+    assert set(ledger.lost) <= {"output_closed"}
+    assert bool(failed) == (why == "full" and not output.open)
     if count is None:
-        assert "past_count" not in ledger.not_wanted
+        assert not ledger.not_wanted
     assert source.stopped
 
 
@@ -167,12 +183,37 @@ def test_after_the_last_event_nobody_waits_any_longer() -> None:
     assert ledger.not_wanted == {"past_count": 10}
 
 
-@pytest.mark.parametrize("full", [False, True])
-def test_after_the_reader_or_the_room_has_gone_nobody_waits_any_longer(full: bool) -> None:
-    source, ledger, failed = streamed([[2, 2], [9], [1]], Output(0, full), waits=10)
-    assert bool(failed) == full
+@pytest.mark.parametrize("why", ["gone", "full"])
+def test_after_the_reader_or_the_room_has_gone_nobody_waits_any_longer(why: str) -> None:
+    source, ledger, failed = streamed([[2, 2], [9], [1]], Output(3, why), waits=10)
+    assert bool(failed) == (why == "full")
     assert source.left == [[1]]
-    assert (ledger.recorded, ledger.lost) == (2, {"output_closed": 11})
+    assert (ledger.recorded, ledger.lost) == (1, {"output_closed": 12})
+
+
+def test_a_stalled_reader_does_not_keep_the_probe_attached() -> None:
+    detached: list[int] = []
+
+    class Slow(Output):
+        """Takes nothing while it is traced, all that is left afterwards."""
+
+        def put(self, data: bytes, patience: Callable[[float], bool]) -> int:
+            if source.stopped:
+                return super().put(data, patience)
+            detached.append(0)
+            while patience(0.0):
+                detached[0] += 1
+            return 0
+
+    source: Any = Source([[2, 2], [9]])
+    stopper: Any = Stopper(5)
+    with pytest.MonkeyPatch.context() as patch:
+        output = Slow()
+        patch.setattr(running, "Printer", lambda: output)
+        summary, failed = running.run(source, stopper, Numbers())
+    assert detached == [3]  # told to stop at the fifth look
+    assert output.data.split()[-2:] == [b"12", b"end"]
+    assert (summary.ledger.recorded, summary.ledger.lost, failed) == (13, {}, None)
 
 
 def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,12 +223,12 @@ def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stopper: Any = Stopper(1000)
 
     def wait(seconds: float) -> None:
-        assert 0 < seconds <= running.POLL_SECONDS
+        assert 0 <= seconds <= running.POLL_SECONDS
         clock[0] += seconds
 
     stopper.wait = wait
     output = Output()
-    monkeypatch.setattr(running, "write_pieces", output.write_pieces)
+    monkeypatch.setattr(running, "Printer", lambda: output)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     summary, failed = running.run(source, stopper, Numbers(), duration=0.25)
     assert clock[0] == pytest.approx(100.25)

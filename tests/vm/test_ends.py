@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import os
+import random
+import re
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import VENV, only_on, start
 
+from full_pipe import stalled
+from kwalk.recording.files import load
 from waiting import wait_for
 
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
@@ -91,3 +98,179 @@ def test_published_interface(method: str, redis: None, frame_pointers: bool) -> 
     caller = "__netif_receive_skb_one_core"
     assert (block[1] == caller) == (method == "--manual" or not frame_pointers)
     assert "calls =" in err
+
+
+HITS = re.compile(
+    r": ([\d,]+) [^=\n]+ = ([\d,]+) stacks? (?:\+ ([\d,]+) [a-z ]+)?\+ ([\d,]+) lost "
+)
+
+
+def begun(process: subprocess.Popen[str]) -> str:
+    """Wait until it traces; return what it has said until then."""
+    assert process.stderr is not None
+    said = ""
+    while "Ctrl-C ends" not in said and " ends\n" not in said:
+        assert select.select([process.stderr], [], [], 60)[0], said
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def ledger(text: str) -> tuple[int, int, int]:
+    """Hits, stacks and lost ones of a summary."""
+    found = HITS.search(text)
+    assert found, text
+    assert "unexplained" not in text
+    hits, stacks, _, lost = (int((group or "0").replace(",", "")) for group in found.groups())
+    return hits, stacks, lost
+
+
+STALLING = [
+    ("stream", "vfs_read"),
+    ("stream", "vfs_read", "--format", "json"),
+    ("count", "vfs_read", "--interval", "0.3"),
+    ("count", "vfs_read"),
+    ("top", "vfs_read", "--interval", "0.3"),
+    ("record", "vfs_read", "-o", "-"),
+]
+
+
+def run_stalled(*words: str, stdout: int) -> subprocess.Popen[str]:
+    script = str(VENV / "kwalk")
+    return subprocess.Popen([script, *words], text=True, stdout=stdout, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("words", STALLING, ids=" ".join)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_stalled_output_does_not_keep_a_signal_from_ending(
+    words: tuple[str, ...], number: signal.Signals
+) -> None:
+    with stalled() as end:
+        process = run_stalled(*words, stdout=end)
+        begun(process)
+        time.sleep(1.0)
+        assert process.poll() is None
+        process.send_signal(number)
+        _, err = process.communicate(timeout=15)
+    hits, stacks, lost = ledger(err)
+    assert (stacks, hits - lost) == (0, 0)
+    assert "output_closed: " in err
+    assert "Traceback" not in err
+    assert process.returncode == (1 if words[0] == "record" else 0)
+
+
+def test_second_ctrl_c_ends_at_once(redis: None) -> None:
+    with stalled() as end:
+        process = run_stalled("stream", "ip_rcv", stdout=end)
+        begun(process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in err
+
+
+def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_reader() -> None:
+    read, end = os.pipe()
+    process = run_stalled("stream", "vfs_read", "--duration", "2", stdout=end)
+    os.close(end)
+    begun(process)
+    loud = subprocess.Popen(["sh", "-c", "while :; do cat /proc/version; done"], stdout=-3)
+    try:
+        assert wait_for(lambda: not attached(), 20)
+    finally:
+        loud.kill()
+        loud.wait()
+    assert process.poll() is None
+    with os.fdopen(read, "rb") as reader:
+        out = reader.read()
+    _, err = process.communicate(timeout=30)
+    hits, stacks, lost = ledger(err)
+    assert out.count(b"\n\n") == stacks == hits - lost > 100
+    assert "output_closed" not in err
+    assert process.returncode == 0
+
+
+def test_full_output_is_counted_as_lost() -> None:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    process = run_stalled("stream", "vfs_read", "--duration", "5", stdout=fd)
+    os.close(fd)
+    _, err = process.communicate(timeout=60)
+    hits, stacks, lost = ledger(err)
+    assert (stacks, lost) == (0, hits)
+    assert process.returncode == 1
+    assert "kwalk: the output cannot be written: No space left on device" in err
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", ">&-", "| true", ">/dev/full"])
+def test_recording_into_a_file_minds_no_other_stream(where: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    words = f"{VENV}/kwalk record vfs_read -o {path} --duration 1.5"
+    done = subprocess.run(["bash", "-c", f"{words} {where}; exit ${{PIPESTATUS[0]}}"], timeout=60)
+    assert done.returncode == 0
+    profile = load(path)
+    assert profile.timeline
+    assert profile.timeline.ends[-1] > 1.4
+    assert sum(count.count for count in profile.counts) == profile.summary.ledger.recorded > 0
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_hang_up_finishes_the_file_unless_it_is_ignored(ignored: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    words = [*["nohup"][: int(ignored)], str(VENV / "kwalk"), "record", "vfs_read", "-o", str(path)]
+    process = subprocess.Popen(
+        words, text=True, stdin=subprocess.DEVNULL, stdout=-1, stderr=subprocess.PIPE
+    )
+    begun(process)
+    process.send_signal(signal.SIGHUP)
+    if ignored:
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    _, stacks, _ = ledger(err)
+    assert load(path).summary.ledger.recorded == stacks
+
+
+@pytest.mark.parametrize("how", ["kill", "hang-up"])
+def test_command_does_not_outlive_kwalk(how: str, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    script = f"sleep 1000 & echo $$ $! >{told}.new; mv {told}.new {told}; wait"
+    words = ["count", "vfs_read", "--", "sh", "-c", script]
+    process = start("kwalk", *words, stdin=subprocess.DEVNULL)
+    assert wait_for(told.exists, 60)
+    process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGHUP)
+    process.communicate(timeout=30)
+    pids = told.read_text().split()
+    assert wait_for(lambda: not any(Path("/proc", pid).exists() for pid in pids), 10)
+
+
+FUZZED = [
+    ("stream", "vfs_read"),
+    ("count", "vfs_*", "--interval", "0.1"),
+    ("top", "vfs_read", "--interval", "0.1"),
+    ("record", "vfs_read", "-o", "-"),
+    ("compare", "vfs_read", "--duration", "1"),
+    ("count", "--freq", "99", "--", "sleep", "1000"),
+    ("count", "vfs_read", "--budget", "2%"),
+]
+
+
+@pytest.mark.parametrize("words", FUZZED, ids=" ".join)
+def test_signal_at_any_time_ends_in_order(words: tuple[str, ...]) -> None:
+    chance = random.Random(" ".join(words))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process = start("kwalk", *words, start_new_session=True)
+        # Python itself is not ready for signals before it runs what is kwalk's.
+        time.sleep(chance.uniform(0.5, 4))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+        assert "Traceback" not in err, (number, err)
+        assert process.returncode in (0, 1, 130, 128 + number, -number), (number, err)
+        if " ends\n" in err and words[0] != "compare":
+            ledger(err)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)

@@ -102,9 +102,11 @@ class BenchCommand:
         from kwalk.kernel import switches
         from kwalk.kernel.access import check_access
         from kwalk.kernel.kallsyms import Kallsyms
+        from kwalk.output import check_stdout
         from kwalk.probe.selection import select
         from kwalk.replacing import Replacement
 
+        check_stdout()
         tools = find_all(args.methods, args.function, args.mode, args.attach)
         if args.workload and args.requests:
             raise UsageError(
@@ -117,6 +119,8 @@ class BenchCommand:
             raise found
         select([args.function], Kallsyms.read())
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, _interrupt)
         # Made before time is spent on what it is to hold.
         with Replacement(args.html) if args.html else nullcontext() as page:
             results, code = self._measure(args, tools)

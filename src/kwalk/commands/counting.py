@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from kwalk.capture import Capture
-from kwalk.commands.running import Finished, Stopper
-from kwalk.errors import OutputError
-from kwalk.output import write
+from kwalk.commands.running import Finished, Stopper, detach
+from kwalk.output import Printer
 
 if TYPE_CHECKING:  # what is not needed before something is traced
     from kwalk.budget import Budget
@@ -85,28 +84,41 @@ def run(
     :param conclude: Adds to the summary.
     """
     before: _Before = {}
-    covered, shown = 0.0, bool(interval)
-    failed: OutputError | None = None
+    covered = 0.0
+    printer = Printer()
+    held: list[Count] = []
     tend = budget.tend if budget else lambda: True
+    end = math.inf if duration is None else capture.started + duration
     for length in intervals(stopper, duration, interval, tend, capture.started):
         counts = since(before, capture.counts())
         covered += length
-        try:
-            shown = write(report.interval(counts, length, time.time()))
-        except OutputError as error:
-            failed, shown = error, False
-        if not shown:
+        text = report.interval(counts, length, time.time())
+        if not printer.write(text, lambda stalled: stopper.goes_on(end)):
+            held = counts
             break
     profile = finish(capture, conclude)
-    try:
-        if interval and shown:  # what came after the last whole one
-            rest, length = since(before, profile.counts), capture.seconds - covered
-            if rest or length > interval / 2:
-                write(report.interval(rest, length, time.time()))
-        write(report.end(profile))
-    except OutputError as error:
-        failed = error
-    return Finished(profile.summary, failed)
+    if printer.complete("", stopper.patient):  # the rest of what was held up
+        held = []
+    rest, length = since(before, profile.counts), capture.seconds - covered
+    untold = [*held, *rest]
+    # What came after the last whole interval.
+    if interval and printer.open and (rest or length > interval / 2):
+        text = report.interval(rest, length, time.time())
+        untold = [] if printer.complete(text, stopper.patient) else untold
+    if not printer.complete(report.end(profile), stopper.patient):
+        lose(profile, untold)
+    return Finished(profile.summary, printer.failed)
+
+
+def lose(profile: Profile, counts: list[Count]) -> None:
+    """Count as lost what could not be printed.
+
+    :param counts: A part of the profile's.
+    """
+    ledger = profile.summary.ledger
+    for count in counts:
+        ledger.record(count.stack, -count.count)
+        ledger.lose("output_closed", count.count)
 
 
 def finish(capture: Capture, conclude: Callable[[Summary], None]) -> Profile:
@@ -116,7 +128,7 @@ def finish(capture: Capture, conclude: Callable[[Summary], None]) -> Profile:
     """
     from kwalk.profile import Profile
 
-    capture.stop()
+    detach(capture)
     counts, summary = capture.counts(), capture.summary()
     conclude(summary)
     return Profile(counts, summary)

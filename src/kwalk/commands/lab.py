@@ -132,7 +132,7 @@ class LabCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the action that was asked for."""
-        with _sigterm_raises():
+        with _signals_raise():
             if args.action == "run":
                 return self._run(args)
             if args.action == "fetch":
@@ -215,20 +215,24 @@ class LabCommand:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM end this process by an exception: half a download is then removed."""
+def _signals_raise() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process by an exception: half a download is then removed."""
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    ends = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in ends}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 command = LabCommand()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from kwalk.choices import Choices, probe_options
 from kwalk.cli import guarded, spell_out
 from kwalk.commands import choosing, options
+from kwalk.output import check_stdout
 from kwalk.parser import Parser
 from kwalk.transport.abi import Output
 
@@ -40,6 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     from kwalk.commands.running import Stopper, announce, run
     from kwalk.report.stream import Names
 
+    check_stdout()
     chosen = probe_options(chosen_by(args), Output.BRIEF)
     with Stopper() as stopper, Capture(args.helper or args.manual, chosen) as capture:
         announce("bpf_get_stack_test", capture)

@@ -37,6 +37,7 @@ class RecordCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Record until told to stop; the summary goes to stderr."""
+        import math
         import time
 
         from kwalk.commands.counting import finish, intervals
@@ -46,26 +47,34 @@ class RecordCommand:
         from kwalk.errors import OutputError
         from kwalk.words import form, plural
 
-        with Recorder(args.output) as recorder, tracing(args, Output.COUNT) as session:
-            capture = session.capture
+        with (
+            Recorder(args.output) as recorder,
+            tracing(args, Output.COUNT, written=recorder.fd) as session,
+        ):
+            capture, stopper = session.capture, session.stopper
             failed: OutputError | None = None
             step = SECOND if capture.readable else None
             started = capture.started
+            end = math.inf if args.duration is None else started + args.duration
+            recorder.patience = lambda stalled: stopper.goes_on(end)
             try:
                 recorder.begin(capture.facts(args.words), capture.summary())
                 tend = session.budget.tend if session.budget else lambda: True
-                for _ in intervals(session.stopper, args.duration, step, tend, started):
+                for _ in intervals(stopper, args.duration, step, tend, started):
                     counts = capture.counts()
                     recorder.tick(counts, time.monotonic() - started, capture.summary())
             except OutputError as error:
                 failed = error
             profile = finish(capture, session.conclude)
             counts, summary = profile.counts, profile.summary
+            recorder.patience = stopper.patient
             if not failed:
                 try:
                     recorder.end(counts, capture.seconds, summary)
                 except OutputError as error:
                     failed = error
+            if failed:
+                recorder.settle(summary.ledger)
         code = Finished(summary, failed).conclude(capture.symbolizer, args.strict)
         if recorder.name:
             stacks, are = plural(len(counts), "stack"), form(len(counts), "is", "are")

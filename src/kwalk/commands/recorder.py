@@ -6,12 +6,15 @@ From then on it grows where it is: what a kill leaves of it can be read.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
 
 from kwalk.errors import OutputError, UsageError
-from kwalk.ledger import Summary
+from kwalk.ledger import Ledger, Summary
+from kwalk.outlet import Outlet, Patience, endless
+from kwalk.output import check_stdout
 from kwalk.recording.writer import Writer
 from kwalk.replacing import Replacement
 from kwalk.stack import Count
@@ -23,29 +26,44 @@ class Recorder:
     :param path: ``-`` is standard output.
     :ivar name: The file's; "" of standard output.
     :ivar size: Bytes written.
+    :ivar patience: How long to wait where nobody reads it; what is left then comes first the next
+        time.
     :raises OutputError: if it cannot be, from ``__enter__``.
     """
 
     def __init__(self, path: str) -> None:
         self.name = "" if path == "-" else path
         self.size = 0
+        self.patience: Patience = endless
         self._fd = -1
         self._file = Replacement(path, private=True) if self.name else None
+        self._outlet: Outlet | None = None
+        self._begun = 0  # bytes that the file had when it was put in place
+        self._rest = b""
+        self._ledgers: list[tuple[int, Ledger]] = []  # by where in the file they end
         self._writer: Writer | None = None
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that is written to; -1 of a file that is not in place yet."""
+        return self._fd
 
     def __enter__(self) -> Recorder:
         if self._file:
-            self._file.__enter__()
+            self._fd = self._file.__enter__().fd
             return self
         if os.isatty(sys.stdout.fileno()):
             raise UsageError(
                 "a recording is nothing for a terminal",
                 "Send it to a file (-o FILE), or on to `kwalk report -`.",
             )
+        check_stdout()
         self._fd = os.dup(sys.stdout.fileno())
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._outlet:
+            self._outlet.close()
         if self._file:
             self._file.__exit__(*error)
         else:
@@ -57,31 +75,53 @@ class Recorder:
         :param summary: Of a capture that has just begun.
         :raises OutputError: from all that writes.
         """
+        if self._fd >= 0:
+            self._outlet = Outlet(self._fd)
         self._writer = Writer(self._write, facts)
-        self._writer.tick([], 0.0, summary)
+        self.tick([], 0.0, summary)
         if self._file:
             self._fd = self._file.place()
+            self._outlet = self._outlet or Outlet(self._fd)
 
     def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """See ``Writer.tick``."""
         assert self._writer
+        self._ledger = summary.ledger
         self._writer.tick(counts, seconds, summary)
 
     def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
-        """See ``Writer.end``."""
+        """See ``Writer.end``.
+
+        :raises OutputError: also where nobody has read all of it.
+        """
         assert self._writer
+        self._ledger = summary.ledger
         self._writer.end(counts, seconds, summary)
+        if self._rest:
+            raise OutputError(OSError(errno.ETIMEDOUT, "nobody reads it"), self.name)
+
+    def settle(self, ledger: Ledger) -> None:
+        """Count as lost what a recording that could not be completed does not hold."""
+        end, last = self._ledgers[0] if self._ledgers else (0, Ledger())
+        last = last if end <= self.size else Ledger()
+        ledger.lose("output_closed", ledger.recorded - last.recorded)
+        ledger.recorded = last.recorded
+        ledger.truncated, ledger.fallback = last.truncated, last.fallback
 
     def _write(self, data: bytes) -> None:
-        if self._file and self._fd < 0:  # it is not in place yet
+        self._ledgers.append((self.size + len(self._rest) + len(data), self._ledger))
+        if not self._outlet:
+            assert self._file
             self._file.write(data)
-            self.size += len(data)
+            self.size = self._begun = self._begun + len(data)
             return
-        rest = memoryview(data)
+        self._rest += data
         try:
-            while rest:
-                written = os.write(self._fd, rest)
-                rest = rest[written:]
-                self.size += written
+            taken = self._outlet.write(self._rest, self.patience)
+            self._rest = self._rest[taken:]
         except OSError as error:
             raise OutputError(error, self.name) from error
+        finally:
+            self.size = self._begun + self._outlet.written
+            while len(self._ledgers) > 1 and self._ledgers[1][0] <= self.size:
+                del self._ledgers[0]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -12,40 +13,56 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kwalk.capture import Capture
+from kwalk.ending import abort
 from kwalk.errors import OutputError
-from kwalk.output import write_pieces
+from kwalk.outlet import STALLED_SECONDS
+from kwalk.output import Printer
 from kwalk.probe.probe import selection_notes
 from kwalk.words import plural
 
 if TYPE_CHECKING:  # what is not needed before something is traced
     from kwalk.budget import Budget
+    from kwalk.events import Batch
     from kwalk.ledger import Summary
     from kwalk.report.stream import StreamReport
     from kwalk.symbolize.symbolizer import Symbolizer
 
 POLL_SECONDS = 0.1
+# Detaching from fewer is done before anybody asks.
+MANY = 100
+# timeout(1) sends its signal twice, to the process and to its group: that is one.
+_ONE_SIGNAL_SECONDS = 0.5
 
 
 class Stopper:
-    """Turns SIGINT and SIGTERM into a flag, and sleeps until they or a closed stdout come.
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag, and sleeps until they or a closed stdout come.
 
+    A second SIGINT or SIGTERM ends this process at once. SIGHUP is left alone where it was ignored
+    (nohup); of those that come with a terminal's end, or with systemd's SIGTERM, each is the first.
+
+    :param output: What is written to: that its reader has gone is a reason to end. None is stdout.
     :ivar stopped: There was a reason to end.
     :ivar interrupted: And it was a signal.
     """
 
+    def __init__(self, output: int | None = None) -> None:
+        self._output = output
+
     def __enter__(self) -> Stopper:
         self.stopped = False
         self.interrupted = False
+        self._asked: float | None = None  # when SIGINT or SIGTERM came first
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._old_wakeup = signal.set_wakeup_fd(self._write)
-        self._old = {
-            number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._old = {number: signal.signal(number, self._stop) for number in numbers}
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
         # No events asked for: poll still tells when the pipe's reader has gone.
-        self._poll.register(sys.stdout.fileno(), 0)
+        self._poll.register(sys.stdout.fileno() if self._output is None else self._output, 0)
         self._alive: set[int] = set()
         return self
 
@@ -75,6 +92,13 @@ class Stopper:
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopped = self.interrupted = True
+        if number == signal.SIGHUP:
+            return
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+        elif now > self._asked + _ONE_SIGNAL_SECONDS:
+            abort(128 + number)
 
     def wait(self, seconds: float) -> None:
         """Sleep; return early with ``stopped`` set when there is a reason to end."""
@@ -88,6 +112,15 @@ class Stopper:
                 self.stopped = self.stopped or not self._alive
             elif happened & (select.POLLERR | select.POLLHUP):
                 self.stopped = True
+
+    def goes_on(self, end: float = math.inf) -> bool:
+        """Whether there is no reason to end, and it is not yet ``end`` (CLOCK_MONOTONIC)."""
+        self.wait(0)
+        return not self.stopped and time.monotonic() < end
+
+    def patient(self, stalled: float) -> bool:
+        """Whether to wait for who reads what is left: a ``Patience``, once nothing is traced."""
+        return not self.interrupted or stalled < STALLED_SECONDS
 
 
 class Finished(NamedTuple):
@@ -130,6 +163,22 @@ def announce(prog: str, capture: Capture, ends: str = "Ctrl-C ends") -> None:
         print(f"{prog}: {note}", file=sys.stderr, flush=True)
 
 
+def detach(capture: Capture) -> None:
+    """Detach, and say so where that takes long."""
+    if not capture.stopped and capture.probe.functions >= MANY:
+        say_detaching(capture.probe.functions)
+    capture.stop()
+
+
+def say_detaching(number: int) -> None:
+    """Say on stderr what there is to wait for."""
+    print(
+        f"kwalk: detaching from {number:,} functions; Ctrl-C leaves that to the kernel",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def run(
     capture: Capture,
     stopper: Stopper,
@@ -146,17 +195,24 @@ def run(
     :param budget: What to keep to.
     :param conclude: Adds to the summary.
     """
-    deadline = None if duration is None else capture.started + duration
+    end = math.inf if duration is None else capture.started + duration
     left = count
-    open_ = True
-    failed: OutputError | None = None
+    printer = Printer()
 
-    def put(pieces: Sequence[bytes]) -> None:
-        nonlocal open_, failed
-        try:
-            open_ = write_pieces(pieces)
-        except OutputError as error:
-            open_, failed = False, error
+    def put(batch: Batch) -> None:
+        """Print a batch; whoever is slow to read it does not keep the probe attached."""
+        pieces = report.pieces(batch)
+        data = memoryview(b"".join(pieces))
+        taken = 0
+        if not capture.stopped:
+            taken = printer.put(data, lambda stalled: stopper.goes_on(end))
+            if taken < len(data) and printer.open:
+                detach(capture)
+        if taken < len(data):
+            taken += printer.put(data[taken:], stopper.patient)
+        if taken < len(data):
+            printer.end()
+            capture.drop(batch.part(whole_events(pieces, len(batch), taken)), "output_closed")
 
     def drain() -> None:
         nonlocal left
@@ -164,24 +220,39 @@ def run(
             wanted = batch if left is None else batch.part(0, left)
             if left is not None:
                 left -= len(wanted)
-            if not open_ or len(wanted) < len(batch):
-                unused = batch.part(len(wanted) if open_ else 0)
-                capture.drop(unused, "past_count" if open_ else "output_closed")
-            if open_ and len(wanted):
-                put(report.pieces(wanted))
+            if not printer.open:
+                capture.drop(batch, "output_closed")
+                continue
+            if len(wanted) < len(batch):
+                capture.drop(batch.part(len(wanted)), "past_count")
+            if len(wanted):
+                put(wanted)
 
-    while open_ and not stopper.stopped and left != 0:
-        remaining = POLL_SECONDS if deadline is None else deadline - time.monotonic()
+    while printer.open and not stopper.stopped and left != 0:
+        remaining = end - time.monotonic()
         if remaining <= 0:
             break
         stopper.wait(min(remaining, POLL_SECONDS))
         drain()
         if budget and not budget.tend():
             break
-    capture.stop()
+    detach(capture)
     drain()
     summary = capture.summary()
     conclude(summary)
-    if open_:
-        put([report.end(summary).encode()])
-    return Finished(summary, failed)
+    printer.complete(report.end(summary), stopper.patient)
+    return Finished(summary, printer.failed)
+
+
+def whole_events(pieces: Sequence[bytes], events: int, taken: int) -> int:
+    """Return how many events are complete in the first bytes of a batch's text.
+
+    :param pieces: The text; each event has as many as any other.
+    :param taken: Bytes.
+    """
+    each = len(pieces) // events
+    for number in range(events):
+        taken -= sum(map(len, pieces[number * each : (number + 1) * each]))
+        if taken < 0:
+            return number
+    return events

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from kwalk.commands import choosing, options, values
 from kwalk.errors import OutputError
-from kwalk.output import write
+from kwalk.output import Printer
 from kwalk.transport.abi import Output
 from kwalk.words import plural
 
@@ -57,7 +58,7 @@ class TopCommand:
         import tempfile
 
         from kwalk.capture import Capture
-        from kwalk.commands.counting import finish
+        from kwalk.commands.counting import finish, lose
         from kwalk.commands.running import Finished
         from kwalk.commands.tracing import tracing
 
@@ -70,19 +71,25 @@ class TopCommand:
             )
             failed = None
             saved: list[str] = []
+            printer = Printer()
             try:
-                _watch(session, args, screen, saved)
+                _watch(session, args, printer, screen, saved)
             except OutputError as error:
                 failed = error
             profile = finish(session.capture, session.conclude)
-            failed = failed or _print(profile, args.top or (LAST if screen else TOP), said)
+            text = _end(profile, args.top or (LAST if screen else TOP), said)
+            if failed or not printer.complete(text, session.stopper.patient):
+                lose(profile, profile.counts)
+            failed = failed or printer.failed
         for text in saved:
             print(f"kwalk: {text}", file=sys.stderr)
         symbolizer = session.capture.symbolizer
         return Finished(profile.summary, failed).conclude(symbolizer, args.strict)
 
 
-def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list[str]) -> None:
+def _watch(
+    session: Session, args: argparse.Namespace, printer: Printer, screen: bool, saved: list[str]
+) -> None:
     """Show what is counted until told to stop.
 
     :param screen: Standard output is a terminal that can be drawn on.
@@ -100,14 +107,19 @@ def _watch(session: Session, args: argparse.Namespace, screen: bool, saved: list
     probe = capture.probe
     look = UNICODE if _speaks_unicode() else ASCII
     top = args.top or (None if screen else TOP)
+    end = math.inf if args.duration is None else capture.started + args.duration
+
+    def patience(stalled: float) -> bool:
+        return session.stopper.goes_on(end)
+
     model = Model(probe.selection.label, capture.unit, args.per or "", top, args.interval)
     with ExitStack() as stack:
         meter = stack.enter_context(Meter(capture))
         watcher = Watcher(session, model, meter, capture.facts(args.words), saved)
         if not screen:
-            watcher.run(Lines(width(40), look), args.duration)
+            watcher.run(Lines(printer, width(40), look, patience), args.duration)
             return
-        terminal = stack.enter_context(Terminal(sys.stdout.fileno()))
+        terminal = stack.enter_context(Terminal(sys.stdout.fileno(), patience))
         if terminal.keyboard >= 0:
             session.stopper.listen(terminal.keyboard)
         if budget:
@@ -124,31 +136,25 @@ def _speaks_unicode() -> bool:
     return all(name.lower().startswith("utf") for name in encodings)
 
 
-def _print(profile: Profile, top: int, said: IO[bytes] | None) -> OutputError | None:
-    """Print the hottest stacks, as ``kwalk count`` does; return why that can't be.
+def _end(profile: Profile, top: int, said: IO[bytes] | None) -> str:
+    """Return the hottest stacks, as ``kwalk count`` prints them.
 
     :param said: What a command printed meanwhile comes first.
     """
     from kwalk.report.count import Text
 
-    try:
-        if said:
-            _pass_on(said)
-        write(Text(False, top, profile.summary.unit).end(profile))
-    except OutputError as error:
-        return error
-    return None
+    text = Text(False, top, profile.summary.unit).end(profile)
+    return _kept(said) + text if said else text
 
 
-def _pass_on(said: IO[bytes]) -> None:
-    """Print the end of what a command said while the screen was not its own."""
+def _kept(said: IO[bytes]) -> str:
+    """Return the end of what a command said while the screen was not its own."""
     size = said.seek(0, os.SEEK_END)
     said.seek(max(0, size - KEPT_BYTES))
     text = said.read().decode(errors="replace")
     if size > KEPT_BYTES:
         text = f"({plural(size - KEPT_BYTES, 'byte')} left out)\n" + text.partition("\n")[2]
-    if text:
-        write(text if text.endswith("\n") else text + "\n")
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
 command = TopCommand()

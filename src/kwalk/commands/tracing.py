@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from kwalk.capture import Capture
 from kwalk.choices import probe_options
 from kwalk.commands import choosing
-from kwalk.commands.running import Stopper, announce
+from kwalk.commands.running import MANY, Stopper, announce, say_detaching
+from kwalk.ending import at_abort
 from kwalk.errors import UsageError
+from kwalk.output import check_stdout
 from kwalk.probe.options import ProbeOptions
 from kwalk.transport.abi import Output
 
@@ -57,7 +59,9 @@ class _Progress:
         self._say_at = time.monotonic() + SAY_SECONDS
 
     def __call__(self, done: int, total: int) -> None:
-        if self._stopper.stopped:
+        if self._stopper.interrupted:
+            if done >= MANY:
+                say_detaching(done)
             raise KeyboardInterrupt
         if time.monotonic() >= self._say_at:
             self._say_at += SAY_SECONDS
@@ -72,14 +76,18 @@ def tracing(
     check: Callable[[Capture], None] = lambda capture: None,
     workload_output: int | None = None,
     refine: Callable[[ProbeOptions], ProbeOptions] = lambda options: options,
+    written: int | None = None,
 ) -> Iterator[Session]:
     """Attach, and let the user's command run, if there is one.
 
     :param check: Looks at what has been attached, and raises if it won't do.
     :param workload_output: See ``Child``.
     :param refine: What the command itself chooses.
+    :param written: Where what is found goes to, a descriptor; None is standard output.
     :raises KwalkError: if that cannot be.
     """
+    if written is None:
+        check_stdout()
     if not args.functions and not args.frequency:
         raise UsageError(
             "nothing was given to trace",
@@ -87,12 +95,13 @@ def tracing(
         )
     choices = choosing.choices(args)
     with ExitStack() as stack:
-        stopper = stack.enter_context(Stopper())
+        stopper = stack.enter_context(Stopper(written))
         child = None
         if args.workload:
             from kwalk.child import Child
 
             child = stack.enter_context(Child(args.workload, workload_output))
+            stack.enter_context(at_abort(child.kill))
         chosen = refine(probe_options(choices, output, child.pid if child else None))
         capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))
         check(capture)

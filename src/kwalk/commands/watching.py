@@ -13,7 +13,8 @@ from kwalk.commands.endings import promises_report
 from kwalk.commands.recorder import Recorder
 from kwalk.commands.tracing import Session
 from kwalk.errors import KwalkError
-from kwalk.output import write
+from kwalk.outlet import Patience
+from kwalk.output import Printer
 from kwalk.top.control import Request, press
 from kwalk.top.lines import block
 from kwalk.top.look import Look, paint
@@ -64,9 +65,13 @@ class Screen:
 
 
 class Lines:
-    """A block of lines an interval, on standard output."""
+    """A block of lines an interval, on standard output.
 
-    def __init__(self, width: int, look: Look) -> None:
+    :param patience: How long to wait for its reader.
+    """
+
+    def __init__(self, printer: Printer, width: int, look: Look, patience: Patience) -> None:
+        self._printer, self._patience = printer, patience
         self._width, self._look = width, look
         self._tick = 0
 
@@ -79,7 +84,8 @@ class Lines:
         if model.tick == self._tick:
             return True
         self._tick = model.tick
-        return write(block(model, self._width, self._look, time.time()))
+        text = block(model, self._width, self._look, time.time())
+        return self._printer.write(text, self._patience)
 
 
 class Watcher:

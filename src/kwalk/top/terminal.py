@@ -10,10 +10,12 @@ import sys
 import termios
 import tty
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
+from kwalk.ending import at_abort
 from kwalk.errors import OutputError
+from kwalk.outlet import STALLED_SECONDS, Outlet, Patience, endless
 from kwalk.top.keys import Decoder
 
 # Another buffer, so that what was on the screen comes back; no cursor.
@@ -31,13 +33,17 @@ class Terminal:
     lines are those of before; that is more than all of the rest that is done in an interval.
 
     :param fd: Of a terminal; to write to.
+    :param patience: How long to wait for a terminal that is stopped.
     :ivar keyboard: To poll; -1 if there is nothing to read keys from.
     :ivar gone: No key will come any more.
     :raises OutputError: from all that writes.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, patience: Patience = endless) -> None:
         self._fd = fd
+        self._patience = patience
+        self._outlet = Outlet(fd)
+        self._held = ExitStack()
         self.keyboard = -1
         self.gone = False
         self._decoder = Decoder()
@@ -52,6 +58,8 @@ class Terminal:
             number: signal.signal(number, self._note)
             for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
         }
+        self._held.callback(self._outlet.close)
+        self._held.enter_context(at_abort(self._give_back_at_once))
         try:
             self._take()
         except BaseException:
@@ -63,6 +71,7 @@ class Terminal:
         try:
             self._give_back()
         finally:
+            self._held.close()
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
             if self.keyboard >= 0:
@@ -85,15 +94,18 @@ class Terminal:
         self._write(_ENTER)
         self._drawn = []
 
-    def _give_back(self) -> None:
+    def _give_back(self, patience: float = STALLED_SECONDS) -> None:
         try:
-            with suppress(OutputError):  # it may have gone
-                self._write(_LEAVE)
+            with suppress(OSError):  # it may have gone
+                self._outlet.write(_LEAVE.encode(), lambda stalled: stalled < patience)
         finally:
             if self._mode:
-                with suppress(termios.error):
-                    termios.tcsetattr(self.keyboard, termios.TCSADRAIN, self._mode)
+                with suppress(termios.error):  # not drained before: it may be stopped
+                    termios.tcsetattr(self.keyboard, termios.TCSANOW, self._mode)
                 self._mode = []
+
+    def _give_back_at_once(self) -> None:
+        self._give_back(0.0)
 
     def heed(self) -> bool:
         """Do what signals asked for: stop for Ctrl-Z, and go on; return whether to draw anew."""
@@ -154,10 +166,8 @@ class Terminal:
             self._write("".join(parts))
 
     def _write(self, text: str) -> None:
-        rest = memoryview(text.encode(errors="replace"))
         try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            self._outlet.write(text.encode(errors="replace"), self._patience)
         except OSError as error:
             raise OutputError(error) from error
 

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""Pipes that are full, and that nobody reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stalled() -> Iterator[int]:
+    """The end of a full pipe that writes to it would wait for."""
+    read, end = os.pipe()
+    os.set_blocking(end, False)
+    try:
+        for size in (4096, 1):
+            while True:
+                try:
+                    os.write(end, bytes(size))
+                except BlockingIOError:
+                    break
+        os.set_blocking(end, True)
+        yield end
+    finally:
+        os.close(read)
+        os.close(end)
