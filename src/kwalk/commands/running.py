@@ -40,7 +40,8 @@ class Stopper:
     A second SIGINT or SIGTERM ends this process at once. SIGHUP is left alone where it was ignored
     (nohup); of those that come with a terminal's end, or with systemd's SIGTERM, each is the first.
 
-    :param output: What is written to: that its reader has gone is a reason to end. None is stdout.
+    :param output: What is written to: that its reader has gone is a reason to end. None is stdout,
+        -1 a file, which has none.
     :ivar stopped: There was a reason to end.
     :ivar interrupted: And it was a signal.
     """
@@ -61,8 +62,10 @@ class Stopper:
         self._old = {number: signal.signal(number, self._stop) for number in numbers}
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
-        # No events asked for: poll still tells when the pipe's reader has gone.
-        self._poll.register(sys.stdout.fileno() if self._output is None else self._output, 0)
+        output = sys.stdout.fileno() if self._output is None else self._output
+        if output >= 0:
+            # No events asked for: poll still tells when the pipe's reader has gone.
+            self._poll.register(output, 0)
         self._alive: set[int] = set()
         return self
 

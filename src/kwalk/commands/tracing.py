@@ -83,7 +83,7 @@ def tracing(
     :param check: Looks at what has been attached, and raises if it won't do.
     :param workload_output: See ``Child``.
     :param refine: What the command itself chooses.
-    :param written: Where what is found goes to, a descriptor; None is standard output.
+    :param written: See ``Stopper``.
     :raises KwalkError: if that cannot be.
     """
     if written is None:
