@@ -20,13 +20,14 @@ measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 --
 	>benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 
-.PHONY: help venv demo flamegraph test test-long unit vm matrix lint format bench docs man clean
+.PHONY: help venv demo flamegraph test test-all test-long unit vm matrix lint format bench docs man clean
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
 	@echo "make flamegraph  from nothing to a picture of what calls ip_rcv under redis"
 	@echo "make test    lint, unit tests, then the tests in virtual machines (KERNELS=\"...\")"
 	@echo "make bench   cost of each method, and of other tools, to redis, counted in instructions"
+	@echo "make test-all    what takes hours as well, in parts (PARTS=\"long stacks ...\")"
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
 	@echo "make matrix  write docs/matrix.md: what works on which kernel"
 	@echo "make unit    unit tests only: no root, no virtual machine"
@@ -93,6 +94,10 @@ $(VENV)/empty.bpf.o: tests/vm_icount/empty.bpf.c $(STAMP)
 
 matrix: compiled
 	$(VENV)/bin/python tests/matrix.py --write
+
+# PARTS: those of tests/everything.py; a name that is none lists them.
+test-all: compiled $(VENV)/empty.bpf.o
+	$(VENV)/bin/python tests/everything.py $(PARTS)
 
 test-long: compiled
 	$(VENV)/bin/python tests/long/run.py $(KERNELS)

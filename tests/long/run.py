@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import commit
 from kwalk.lab import kernels
 
-ROOT = Path(__file__).parents[2]
+ROOT = commit.ROOT
 BIN = Path(sys.prefix) / "bin"
 RESULTS = ROOT / "tests" / "results"
 TIMEOUT_SECONDS = 3000
@@ -30,6 +33,8 @@ def run(name: str) -> tuple[str, int, int, int]:
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     log = RESULTS / f"long-{name}.log"
     with log.open("w") as out:
+        out.write(f"commit {commit.name()}\n")
+        out.flush()
         code = subprocess.run(words, cwd=ROOT, env=env, stdout=out, stderr=out, check=False)
     total = re.search(r"functions=(\d+).*checked=(\d+)", log.read_text())
     functions, checked = (int(total[1]), int(total[2])) if total else (0, 0)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Run the parts of ``make test-all``, one after the other.
+
+Usage: ``python tests/everything.py [PART...]``. Each part's output goes to
+``build/test-all/PART.log``, which begins with the commit; a line per part says what came of it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import commit
+
+ROOT = commit.ROOT
+LOGS = ROOT / "build" / "test-all"
+_MATRIX = [sys.executable, "tests/matrix.py"]
+# Part -> its command lines, and what it is.
+PARTS: dict[str, tuple[list[list[str]], str]] = {
+    "test": ([["make", "test"]], "lint, unit tests, every kernel of the matrix"),
+    "long": (
+        [[*_MATRIX, "long-debian-12", "long-debian-13", "long-debian-sid", "long-fp"]],
+        "tests marked long",
+    ),
+    "stacks": ([[sys.executable, "tests/long/run.py"]], "a million stacks of random functions"),
+}
+
+
+def run(part: str) -> bool:
+    """Run one part, and tell whether it passed."""
+    commands, _ = PARTS[part]
+    log = LOGS / f"{part}.log"
+    started = time.monotonic()
+    with log.open("w", encoding="utf-8") as out:
+        out.write(f"part {part} of `make test-all` at commit {commit.name()}\n")
+        out.flush()
+        codes = [
+            subprocess.run(words, cwd=ROOT, stdout=out, stderr=out, check=False).returncode
+            for words in commands
+        ]
+    passed = not any(codes)
+    minutes = (time.monotonic() - started) / 60
+    verdict = "passed" if passed else "FAILED"
+    print(f"{part:16} {verdict} {minutes:6.1f} min  {log.relative_to(ROOT)}", flush=True)
+    return passed
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the chosen parts; exit code 1 if any failed."""
+    if unknown := [name for name in names if name not in PARTS]:
+        print(f"no such part: {', '.join(unknown)}. There are:", file=sys.stderr)
+        for name, (_, what) in PARTS.items():
+            print(f"  {name:16} {what}", file=sys.stderr)
+        return 2
+    LOGS.mkdir(parents=True, exist_ok=True)
+    print(f"commit {commit.name()}", flush=True)
+    results = [run(part) for part in names or PARTS]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
