@@ -21,12 +21,17 @@ from cffi import FFI
 from kwalk import libbpf
 
 HEADERS = "#include <stdbool.h>\n#include <stddef.h>\n#include <bpf/libbpf.h>\n#include <bpf/bpf.h>"
-# Where the cdef knowingly differs: cffi has no va_list (kwalk passes NULL for the callback), and
-# the options of bpf_object__open_mem() are not declared (kwalk passes NULL for them too).
+# Where the cdef knowingly differs: cffi has no va_list (kwalk passes NULL for the callback),
+# the options of bpf_object__open_mem() are not declared (kwalk passes NULL for them too), and an
+# enum is passed as the integer that it is.
 EXCEPTIONS = (
     ("typedef int (*libbpf_print_fn_t)(int level, const char *fmt, void *args);\n", ""),
     ("obj_buf_sz, const void *opts)", "obj_buf_sz, const struct bpf_object_open_opts *opts)"),
+    ("bpf_enable_stats(unsigned int type)", "bpf_enable_stats(enum bpf_stats_type type)"),
 )
+# What newer headers declare in another way that is the same to who calls: as of libbpf 1.5.
+OLDER = "const void *bpf_map__initial_value(struct bpf_map *map, size_t *psize);"
+NEWER = "void *bpf_map__initial_value(const struct bpf_map *map, size_t *psize);"
 
 Gcc = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -58,7 +63,7 @@ def layout_checks(cdef: str) -> str:
     return "\n".join(lines)
 
 
-def source(cdef: str) -> str:
+def source(cdef: str, headers: str) -> str:
     """C text that compiles if and only if the cdef agrees with the headers."""
     declarations = re.sub(r"^struct (\w+) \{", r"struct cdef_\1 {", cdef, flags=re.MULTILINE)
     for ours, theirs in EXCEPTIONS:
@@ -66,12 +71,58 @@ def source(cdef: str) -> str:
         declarations = declarations.replace(ours, theirs)
     # Each must be known before the cdef declares it once more.
     known = "".join(f"(const void *)&{name}, " for name in functions(cdef))
-    return f"{HEADERS}\nconst void *known[] = {{{known}}};\n{declarations}\n{layout_checks(cdef)}\n"
+    size = (
+        '_Static_assert(sizeof(enum bpf_stats_type) == sizeof(unsigned int), "bpf_enable_stats");'
+    )
+    parts = [headers, f"const void *known[] = {{{known}}};", declarations, size]
+    return "\n".join([*parts, layout_checks(cdef), ""])
+
+
+def compared(gcc: Gcc, cdef: str, headers: str = HEADERS) -> subprocess.CompletedProcess[str]:
+    """Compile the cdef with the headers, as they are of old and of late; return the better try."""
+    texts = (cdef, cdef.replace(OLDER, NEWER))
+    tries = [gcc(source(text, headers), "-fsyntax-only") for text in texts]
+    return min(tries, key=lambda built: (built.returncode, len(built.stderr)))
+
+
+def declaring(declaration: str) -> str:
+    """The real headers, but with this declaration of ``bpf_map__initial_value()``."""
+    name = "bpf_map__initial_value"
+    return f"#define {name} other\n{HEADERS}\n#undef {name}\n{declaration}"
 
 
 def test_declarations_agree_with_the_headers(cdef: str, gcc: Gcc) -> None:
-    built = gcc(source(cdef), "-fsyntax-only")
+    built = compared(gcc, cdef)
     assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.parametrize("declaration", [OLDER, NEWER])
+def test_declarations_agree_with_older_and_newer_headers(
+    cdef: str, gcc: Gcc, declaration: str
+) -> None:
+    built = compared(gcc, cdef, declaring(declaration))
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        NEWER.replace("size_t *", "__u32 *"),
+        NEWER.replace("void *bpf", "int bpf"),
+        OLDER.replace("*psize", "*psize, int flags"),
+    ],
+)
+def test_headers_that_have_changed_in_earnest_are_noticed(
+    cdef: str, gcc: Gcc, declaration: str
+) -> None:
+    built = compared(gcc, cdef, declaring(declaration))
+    assert built.returncode != 0
+    assert "conflicting types for 'bpf_map__initial_value'" in plain(built.stderr)
+
+
+def plain(text: str) -> str:
+    """What gcc says, with the quotes of ASCII."""
+    return text.replace("\u2018", "'").replace("\u2019", "'")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +146,7 @@ def test_a_wrong_declaration_is_noticed(
     cdef: str, gcc: Gcc, right: str, wrong: str, error: str
 ) -> None:
     assert cdef.count(right) == 1
-    built = gcc(source(cdef.replace(right, wrong)), "-fsyntax-only")
+    built = compared(gcc, cdef.replace(right, wrong))
     assert built.returncode != 0
     assert error in built.stderr
 
