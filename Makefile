@@ -93,7 +93,7 @@ $(VENV)/empty.bpf.o: tests/vm_icount/empty.bpf.c $(STAMP)
 	@clang -target bpf -O2 -g -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 matrix: compiled
-	$(VENV)/bin/python tests/matrix.py --write
+	$(VENV)/bin/python tests/matrix.py --write $(KERNELS)
 
 # PARTS: those of tests/everything.py; a name that is none lists them.
 test-all: compiled $(VENV)/empty.bpf.o

@@ -55,23 +55,28 @@ def page(kernels: Mapping[str, Cells]) -> str:
     return _HEAD + "\n".join(lines) + "\n"
 
 
+def parse(text: str) -> dict[str, Cells]:
+    """Return the cells of each kernel that a page has."""
+    table = [line.strip("| \n").split(" | ") for line in text.splitlines() if line[:2] == "| "]
+    head, *rows = table or [[]]
+    columns: dict[str, Cells] = {kernel: {} for kernel in head[2:]}
+    for row in rows:
+        for kernel, cell in zip(head[2:], row[2:], strict=True):
+            columns[kernel][row[0], row[1]] = cell
+    return columns
+
+
 def differences(kernels: Mapping[str, Cells], text: str) -> list[str]:
     """Return what the page says otherwise, of the kernels that ran.
 
     :param text: The page.
     """
-    table = [line.strip("| \n").split(" | ") for line in text.splitlines() if line[:2] == "| "]
-    if not table:
+    said = parse(text)
+    if not said:
         return ["docs/matrix.md has no table"]
-    head, *rows = table
-    said = {
-        (row[0], row[1], kernel): cell
-        for row in rows
-        for kernel, cell in zip(head, row, strict=True)
-    }
     return [
         f"{kernel}, {way}, {method}: {cell!r}, but docs/matrix.md says {old!r} (make matrix)"
         for kernel, cells in kernels.items()
         for (way, method), cell in cells.items()
-        if way != EVERY and (old := said.get((way, method, kernel), "nothing")) != cell
+        if way != EVERY and (old := said.get(kernel, {}).get((way, method), "nothing")) != cell
     ]

@@ -20,6 +20,8 @@ _MATRIX = [sys.executable, "tests/matrix.py"]
 # Part -> its command lines, and what it is.
 PARTS: dict[str, tuple[list[list[str]], str]] = {
     "test": ([["make", "test"]], "lint, unit tests, every kernel of the matrix"),
+    "ubuntu-24.04": ([[*_MATRIX, "ubuntu-24.04-whole"]], "all of tests/vm on that kernel"),
+    "ubuntu-26.04": ([[*_MATRIX, "ubuntu-26.04-whole"]], "all of tests/vm on that kernel"),
     "long": (
         [[*_MATRIX, "long-debian-12", "long-debian-13", "long-debian-sid", "long-fp"]],
         "tests marked long",

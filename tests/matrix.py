@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Run the tests that trace on every kernel of the matrix, a few virtual machines at a time.
 
-Usage: ``python tests/matrix.py [--write] [KERNEL...]``. Says which kernels ran, and what was
-skipped and why. With --write only docs/matrix.md is made, from the tests that its cells come from.
+Usage: ``python tests/matrix.py [--write] [JOB...]``. Says which kernels ran, and what was skipped
+and why. With --write only docs/matrix.md is made, from the tests that its cells come from; columns
+of kernels that do not run stay as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pytest
 import cells
 import commit
 from kwalk.errors import KwalkError
-from kwalk.lab import headers, kernels
+from kwalk.lab import headers, kernels, offered
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.prefix) / "bin"
@@ -40,12 +41,13 @@ class Job:
 
     name: str
     kernel: str
-    tests: str = "tests/vm"
+    tests: tuple[str, ...] = ("tests/vm",)
     append: str = ""
     cpus: int = 2
     icount: bool = False
     mark: str = ""
     test_seconds: int = 300
+    events: int = 0  # to compare in the longest test; 0: as many as it has by itself
 
 
 @dataclass
@@ -62,26 +64,33 @@ class Result:
     cells: cells.Cells = field(default_factory=dict)
 
 
+CELLS = ("tests/vm/test_cells.py",)
+OLD = ("tests/vm_old",)
+# Of a further kernel of a kind that is tested in full: each way of attaching, and many stacks.
+SHORT = (*CELLS, "tests/vm/test_verify.py::test_every_stack_of_ip_rcv_is_the_kernels")
 JOBS = [
     # The longest first: a few run at a time.
     Job("fp", "fp"),
     Job("debian-13", "debian-13"),
     Job("debian-sid", "debian-sid"),
     Job("debian-12", "debian-12"),
-    Job("debian-11", "debian-11", "tests/vm_old"),
-    Job("lockdown", "debian-13", "tests/vm_lockdown", "lockdown=confidentiality"),
-    Job("four-cpus", "debian-13", "tests/vm/test_cpus.py", cpus=4),
-    Job("icount", "debian-13", "tests/vm_icount", cpus=1, icount=True),
+    Job("ubuntu-24.04", "ubuntu-24.04", SHORT, events=2000),
+    Job("ubuntu-26.04", "ubuntu-26.04", SHORT, events=2000),
+    Job("debian-11", "debian-11", OLD),
+    Job("lockdown", "debian-13", ("tests/vm_lockdown",), "lockdown=confidentiality"),
+    Job("four-cpus", "debian-13", ("tests/vm/test_cpus.py",), cpus=4),
+    Job("icount", "debian-13", ("tests/vm_icount",), cpus=1, icount=True),
 ]
-# Part of `make test-all` only.
-LONG = [
-    Job(f"long-{kernel}", kernel, mark="long", test_seconds=3000)
-    for kernel in ("debian-12", "debian-13", "debian-sid", "fp")
+# Parts of `make test-all` only.
+MORE = [
+    *(Job(f"{kernel}-whole", kernel) for kernel in ("ubuntu-24.04", "ubuntu-26.04")),
+    *(
+        Job(f"long-{kernel}", kernel, mark="long", test_seconds=3000)
+        for kernel in ("debian-12", "debian-13", "debian-sid", "fp")
+    ),
 ]
-
-
-# Which tests fill the cells of docs/matrix.md.
-CELLS = {"tests/vm": "tests/vm/test_cells.py", "tests/vm_old": "tests/vm_old"}
+# Which of a job's tests fill the cells of docs/matrix.md.
+FILL = {("tests/vm",): CELLS, SHORT: CELLS, OLD: OLD}
 
 
 def run(job: Job) -> Result:
@@ -92,7 +101,7 @@ def run(job: Job) -> Result:
         if job.kernel == BUILDS_MODULES:  # what a guest needs, it finds in the cache
             headers.find(job.kernel)
     except KwalkError as error:
-        if job.kernel == "fp":  # not Debian's: not to be had everywhere
+        if job.kernel in offered.PATTERNS:  # not Debian's: not to be had everywhere
             return Result(job, skipped=str(error))
         print(f"[{job.name}] {error}", flush=True)
         return Result(job, code=1)
@@ -111,7 +120,7 @@ def run(job: Job) -> Result:
         "-rfE",
         "-p",
         "no:cacheprovider",
-        job.tests,
+        *job.tests,
     ]
     words += ["--timeout", str(job.test_seconds)]
     words += ["-m", job.mark] if job.mark else []
@@ -121,7 +130,11 @@ def run(job: Job) -> Result:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **({"KWALK_TEST_EVENTS": str(job.events)} if job.events else {}),
+        },
     )
     assert process.stdout is not None
     last = ""
@@ -145,17 +158,17 @@ def run(job: Job) -> Result:
 def main(names: Sequence[str]) -> int:
     """Run the chosen jobs; exit code 1 if any failed."""
     write, names = "--write" in names, [name for name in names if name != "--write"]
-    unknown = set(names) - {job.name for job in (*JOBS, *LONG)}
+    unknown = set(names) - {job.name for job in (*JOBS, *MORE)}
     if unknown:
         print(f"no such kernel: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    jobs = [job for job in (*JOBS, *LONG) if job.name in (names or [job.name for job in JOBS])]
+    jobs = [job for job in (*JOBS, *MORE) if job.name in names] if names else JOBS
     if write:
-        jobs = [replace(job, tests=CELLS[job.tests]) for job in jobs if job.tests in CELLS]
+        jobs = [replace(job, tests=FILL[job.tests]) for job in jobs if job.tests in FILL]
     print(f"commit {commit.name()}", flush=True)
     with ThreadPoolExecutor(PARALLEL) as pool:
         results = list(pool.map(run, jobs))
-    print("\nkernel       release                    passed failed skipped  seconds")
+    print("\nkernel             release                    passed failed skipped  seconds")
     passed = failed = skipped = 0
     for result in results:
         good = result.counts.get("passed", 0)
@@ -164,19 +177,19 @@ def main(names: Sequence[str]) -> int:
         left = result.counts.get("skipped", 0)
         note = "  not run: " + result.skipped.splitlines()[0] if result.skipped else ""
         print(
-            f"{result.job.name:12} {result.release:26} {good:6} {bad:6} {left:7} "
+            f"{result.job.name:18} {result.release:26} {good:6} {bad:6} {left:7} "
             f"{result.seconds:8.0f}{note}"
         )
         passed, failed, skipped = passed + good, failed + bad, skipped + left
-    found = {r.job.name: r.cells for r in sorted(results, key=lambda r: r.job.name) if r.cells}
+    found = {result.job.kernel: result.cells for result in results if result.cells}
     if write and not failed:
-        cells.PAGE.write_text(cells.page(found))
+        cells.PAGE.write_text(cells.page({**cells.parse(cells.PAGE.read_text()), **found}))
     for line in cells.differences(found, cells.PAGE.read_text()):
         print(line)
         failed += 1
     for result in results:  # at the end, where they are found
         for line in result.failures:
-            print(f"{result.job.name:12} {line}")
+            print(f"{result.job.name:18} {line}")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 

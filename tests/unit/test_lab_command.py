@@ -12,7 +12,7 @@ import pytest
 import kwalk.lab
 from kwalk.cli import main
 from kwalk.commands.lab import command
-from kwalk.lab import Options, kernels
+from kwalk.lab import Options, kernels, offered
 
 
 @pytest.fixture
@@ -128,9 +128,14 @@ def test_kernels_are_listed_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KWALK_CACHE", str(tmp_path))
+    monkeypatch.delenv("KWALK_KERNELS", raising=False)
+    monkeypatch.setattr(offered, "__file__", str(tmp_path / "a/b/c/offered.py"))
     folder = tmp_path / "kernels" / "debian-13"
     folder.mkdir(parents=True)
     (folder / "config").write_text("CONFIG_UNWINDER_ORC=y\n")
+    (folder / "i").touch()
+    (folder / "m").mkdir()
+    (folder / "m" / "modules.dep").touch()
     release = "6.12.107+a-rather-long-name-amd64"
     facts = {"release": release, "image": "i", "modules": "m", "config": "config"}
     (folder / "kernel.json").write_text(json.dumps(facts))
@@ -138,7 +143,8 @@ def test_kernels_are_listed_whole(
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
     assert rows["debian-13"] == ["debian-13", release, "orc", "yes", "Debian", "trixie"]
     assert rows["debian-12"][1:] == ["-", "orc", "no", "Debian", "bookworm"]
-    assert rows["fp"][1:] == ["-", "frame", "pointer", "no", "shared/kernels"]
+    assert rows["fp"][1:] == ["-", "frame", "pointer", "no", "KWALK_KERNELS"]
+    assert rows["ubuntu-26.04"][1:] == ["-", "frame", "pointer", "no", "Ubuntu", "resolute"]
     assert list(rows)[1:] == list(kernels.NAMES)
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import itertools
 import lzma
 import shutil
 import stat
@@ -13,11 +15,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kwalk.errors import KwalkError
-from kwalk.lab import cpio, initramfs, modules
+from kwalk.lab import cache, cpio, initramfs, modules
 from kwalk.lab.kernels import Kernel
 
 
@@ -198,23 +200,72 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def test_base_holds_modules_in_loading_order(kernel: Kernel) -> None:
-    found = {name: data for name, _, data in members(initramfs.base(kernel).read_bytes())}
+    found = {name: data for name, _, data in members(initramfs.base(kernel))}
     assert found["bin/busybox"] == elf(1)
     assert b"switch_root" in found["init"]
     loaded = [found[name] for name in sorted(found) if name.startswith("modules/")]
     assert loaded == [b"overlay", b"virtio_pci", b"virtio_console", b"9pnet_virtio"]
 
 
+def kept_archive() -> Path:
+    (only,) = cache.folder("initramfs").iterdir()
+    return only
+
+
 def test_base_is_kept_until_its_parts_change(kernel: Kernel) -> None:
     assert kernel.modules is not None
     first = initramfs.base(kernel)
-    stamp = first.stat().st_mtime_ns
+    stamp = kept_archive().stat().st_mtime_ns
     assert initramfs.base(kernel) == first
-    assert first.stat().st_mtime_ns == stamp
+    assert kept_archive().stat().st_mtime_ns == stamp
     (kernel.modules / "overlay.ko").write_bytes(b"a newer overlay")
     second = initramfs.base(kernel)
     assert second != first
-    assert b"a newer overlay" in second.read_bytes()
+    assert b"a newer overlay" in second
+
+
+@pytest.mark.parametrize("step", [0, 1, -1])
+def test_damaged_base_in_the_cache_is_made_anew(kernel: Kernel, step: int) -> None:
+    first = initramfs.base(kernel)
+    kept = kept_archive()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1:step] if step else b"")
+    assert initramfs.base(kernel) == first
+    assert kept.read_bytes() == whole
+
+
+@given(dep=st.binary(max_size=60), chain=st.integers(0, 3000), circle=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_damaged_list_of_modules_is_told(
+    kernel: Kernel, dep: bytes, chain: int, circle: bool
+) -> None:
+    assert kernel.modules is not None
+    names = [f"m{number}" for number in range(chain)]
+    lines = [f"9p.ko: {' '.join(names)}", "overlay.ko: virtio_pci.ko", "virtio_console.ko:"]
+    lines += [f"{one}.ko: {two}.ko" for one, two in itertools.pairwise(names)]
+    lines += [f"{names[-1]}.ko: {'m0.ko' if circle else ''}"] if names else []
+    lines += ["virtio_pci.ko: overlay.ko", "9pnet_virtio.ko:"]
+    (kernel.modules / "modules.dep").write_bytes("\n".join(lines).encode() + b"\n" + dep)
+    (kernel.modules / "modules.builtin").write_bytes(dep)
+    with contextlib.suppress(KwalkError):
+        initramfs.base(kernel)
+
+
+def compressed(kind: str) -> bytes:
+    data = bytes(range(256)) * 9
+    if kind == "zst":
+        return b"\x28\xb5\x2f\xfd" + data
+    return lzma.compress(data) if kind == "xz" else gzip.compress(data)
+
+
+@pytest.mark.parametrize("kind", ["xz", "gz", "zst"])
+@pytest.mark.parametrize("cut", [0, 1, 5, 20, 40])
+def test_damaged_module_is_told(tmp_path: Path, kind: str, cut: int) -> None:
+    path = tmp_path / f"m.ko.{kind}"
+    path.write_bytes(compressed(kind)[:cut] + b"!" * (cut > 20))
+    with pytest.raises(KwalkError, match=r"m\.ko") as caught:
+        modules.load(path)
+    assert "cannot be read" in caught.value.what or "zstd" in caught.value.what
 
 
 def test_folder_without_modules_dep_is_an_error(kernel: Kernel) -> None:

@@ -11,17 +11,22 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.lab import cache, kernels
+from kwalk.lab import cache, kernels, offered
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KWALK_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KWALK_KERNELS", raising=False)
-    # The folder of the project itself is looked at as well.
-    monkeypatch.setattr(kernels, "__file__", str(tmp_path / "kernels.py"))
+    # As if kwalk ran from a checkout here; what is beside it is looked at as well.
+    project = tmp_path / "project"
+    (project / "src" / "kwalk" / "lab").mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    monkeypatch.setattr(offered, "__file__", str(project / "src/kwalk/lab/offered.py"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -104,7 +109,7 @@ def test_unwinder_comes_from_the_configuration(
 
 
 def test_missing_frame_pointer_kernel_says_where_to_put_it() -> None:
-    with pytest.raises(KwalkError, match="neither in the cache nor") as caught:
+    with pytest.raises(KwalkError, match="in no folder that KWALK_KERNELS names") as caught:
         kernels.find("fp")
     assert "KWALK_KERNELS" in caught.value.hint
     assert kernels.cached("fp") is None
@@ -112,48 +117,218 @@ def test_missing_frame_pointer_kernel_says_where_to_put_it() -> None:
 
 @pytest.fixture
 def depmod(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a fake depmod first that writes its words down."""
+    """Put a fake depmod first that writes its words down, and makes its index."""
     tool = place / "bin" / "depmod"
     tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\necho "$*" >>{place}/depmod.log\n')
+    tool.write_text(
+        f'#!/bin/sh\necho "$*" >>{place}/depmod.log\n>"$2/lib/modules/$3/modules.dep"\n'
+    )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
     return place / "depmod.log"
 
 
-def fill(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / "vmlinuz-6.1-fp").write_bytes(bz_image())
-    (folder / "config-6.1-fp").write_text("CONFIG_UNWINDER_FRAME_POINTER=y\n")
-    with tarfile.open(folder / "modules-6.1-fp.tar.gz", "w:gz") as tar:
-        tar.addfile(tarfile.TarInfo("6.1-fp/modules.builtin"), io.BytesIO())
+def fill(folder: Path, release: str = "6.1-fp", kind: str = "gz") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"vmlinuz-{release}").write_bytes(bz_image(release))
+    (folder / f"config-{release}").write_text("CONFIG_UNWINDER_FRAME_POINTER=y\n")
+    pack(folder, release, kind)
+
+
+def pack(folder: Path, release: str, kind: str = "gz", *more: tarfile.TarInfo) -> None:
+    with tarfile.open(folder / f"modules-{release}.tar.{kind}", f"w:{kind}") as tar:  # type: ignore[call-overload]
+        for member in (tarfile.TarInfo(f"{release}/modules.builtin"), *more):
+            tar.addfile(member, io.BytesIO())
+
+
+KERNELS = [
+    ("fp", "6.1-fp", "gz"),
+    ("ubuntu-24.04", "6.8.0-1-generic", "xz"),
+    ("ubuntu-26.04", "7.0.0-44-generic", "gz"),
+]
 
 
 @pytest.mark.parametrize("by_variable", [True, False])
-def test_frame_pointer_kernel_is_copied_once(
-    place: Path, depmod: Path, monkeypatch: pytest.MonkeyPatch, by_variable: bool
+@pytest.mark.parametrize(("name", "release", "kind"), KERNELS)
+def test_kernel_of_a_folder_is_copied_once(
+    place: Path,
+    depmod: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_variable: bool,
+    name: str,
+    release: str,
+    kind: str,
 ) -> None:
+    fill(place / ("elsewhere" if by_variable else "shared/kernels"), release, kind)
     if by_variable:
-        fill(place / "elsewhere")
-        monkeypatch.setenv("KWALK_KERNELS", str(place / "elsewhere"))
-    else:
-        fill(place / "shared" / "kernels")
-        (place / "project" / "src").mkdir(parents=True)
-        monkeypatch.chdir(place / "project" / "src")
-    kernel = kernels.find("fp")
-    assert (kernel.release, kernel.unwinder) == ("6.1-fp", "frame pointer")
-    assert kernel.image.read_bytes() == bz_image()
-    assert kernels.find("fp") == kernel
-    assert kernels.fetch("fp") == kernel  # as if another process had been faster
-    assert depmod.read_text().count("6.1-fp") == 1
+        monkeypatch.setenv("KWALK_KERNELS", "elsewhere")
+    kernel = kernels.find(name)
+    assert (kernel.release, kernel.unwinder) == (release, "frame pointer")
+    assert kernel.image.read_bytes() == bz_image(release)
+    assert kernels.find(name) == kernel
+    assert kernels.fetch(name) == kernel  # as if another process had been faster
+    assert depmod.read_text().count(release) == 1
     assert cache.folder() in kernel.image.parents
+    assert kernels.source(name) == str(place / ("elsewhere" if by_variable else "shared/kernels"))
+
+
+@pytest.mark.parametrize("where", ["shared/kernels", "below/shared/kernels"])
+def test_current_folder_offers_no_kernels(
+    place: Path, depmod: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Neither itself nor one above it: any user can make such a folder."""
+    fill(place / "strangers" / where)
+    (place / "strangers" / "below").mkdir(exist_ok=True)
+    monkeypatch.chdir(place / "strangers" / "below")
+    with pytest.raises(KwalkError, match="in no folder"):
+        kernels.find("fp")
+
+
+def test_installed_kwalk_looks_beside_no_project(
+    place: Path, depmod: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(place / "lib" / "shared" / "kernels")
+    (place / "lib/python3/site-packages/kwalk/lab").mkdir(parents=True)
+    file = place / "lib/python3/site-packages/kwalk/lab/offered.py"
+    monkeypatch.setattr(offered, "__file__", str(file))
+    with pytest.raises(KwalkError, match="in no folder"):
+        kernels.find("fp")
+
+
+@pytest.mark.parametrize("part", ["vmlinuz-6.1-fp", "config-6.1-fp", "modules-6.1-fp.tar.gz"])
+def test_copy_is_of_the_files_that_are_there_now(place: Path, depmod: Path, part: str) -> None:
+    folder = place / "shared" / "kernels"
+    fill(folder)
+    first = kernels.find("fp")
+    if part.startswith("modules"):
+        pack(folder, "6.1-fp", "gz", tarfile.TarInfo("6.1-fp/more.ko"))
+    else:
+        (folder / part).write_bytes(bz_image("6.1-fp") + b"rebuilt")
+    assert kernels.cached("fp") is None
+    second = kernels.find("fp")
+    assert second.image != first.image
+    assert second.modules
+    if part.startswith("modules"):
+        assert (second.modules / "more.ko").exists()
+    else:
+        assert (second.image.parent / part).read_bytes().endswith(b"rebuilt")
+
+
+def test_copy_is_not_used_once_its_files_are_gone(place: Path, depmod: Path) -> None:
+    fill(place / "shared" / "kernels")
+    kernels.find("fp")
+    (place / "shared" / "kernels" / "vmlinuz-6.1-fp").unlink()
+    assert kernels.cached("fp") is None
+    with pytest.raises(KwalkError, match="in no folder"):
+        kernels.find("fp")
 
 
 def test_image_without_its_modules_is_not_taken(place: Path, depmod: Path) -> None:
     fill(place / "shared" / "kernels")
     (place / "shared" / "kernels" / "modules-6.1-fp.tar.gz").unlink()
-    with pytest.raises(KwalkError, match="neither"):
+    with pytest.raises(KwalkError, match="in no folder"):
         kernels.find("fp")
+
+
+@given(cut=st.integers(0, 200), kind=st.sampled_from(["gz", "xz"]), noise=st.binary(max_size=30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_damaged_archive_of_modules_is_told(
+    place: Path, depmod: Path, cut: int, kind: str, noise: bytes
+) -> None:
+    folder = place / "shared" / "kernels"
+    for old in folder.glob("modules-*"):
+        old.unlink()
+    fill(folder, "6.1-fp", kind)
+    archive = folder / f"modules-6.1-fp.tar.{kind}"
+    archive.write_bytes(archive.read_bytes()[:cut] + noise)
+    caught = None
+    try:
+        kernels.find("fp")
+    except KwalkError as error:
+        caught = error
+    assert caught is None or (caught.hint and kernels.cached("fp") is None)
+    assert caught or cut > 20
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/kwalk-test-out", "6.1-fp/../../../out"])
+def test_archive_that_leads_outside_is_refused(place: Path, depmod: Path, name: str) -> None:
+    folder = place / "shared" / "kernels"
+    fill(folder)
+    pack(folder, "6.1-fp", "gz", tarfile.TarInfo(name))
+    with pytest.raises(KwalkError, match="which lies outside of it"):
+        kernels.find("fp")
+    assert not list(place.rglob("out"))
+    assert not Path("/tmp/kwalk-test-out").exists()
+
+
+def test_links_and_devices_of_an_archive_are_left_out(place: Path, depmod: Path) -> None:
+    folder = place / "shared" / "kernels"
+    fill(folder)
+    through = tarfile.TarInfo("6.1-fp/build/file")
+    pack(
+        folder, "6.1-fp", "gz",
+        link("6.1-fp/source", "/"),
+        link("6.1-fp/hard", "6.1-fp/modules.builtin", tarfile.LNKTYPE),
+        link("6.1-fp/pipe", "", tarfile.FIFOTYPE),
+        through,
+    )  # fmt: skip
+    modules = kernels.find("fp").modules
+    assert modules
+    assert sorted(p.name for p in modules.iterdir()) == ["build", "modules.builtin", "modules.dep"]
+
+
+DAMAGE = [
+    b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"release": "6.1-fp"}',
+    b'{"release": "../..", "image": "boot/vmlinuz-6.1-fp", "modules": "lib", "config": null}',
+    b'{"release": "6.1-fp", "image": "/etc/passwd", "modules": "lib", "config": null}',
+    b'{"release": "6.1-fp", "image": 7, "modules": {}, "config": "a\\u0000b"}',
+    b'{"release": "6.1-fp", "image": "boot/vmlinuz-6.1-fp", "modules": "lib", "config": null}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DAMAGE, ids=range(len(DAMAGE)))
+def test_damaged_copy_in_the_cache_is_made_anew(
+    place: Path, depmod: Path, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    fill(place / "shared" / "kernels")
+    kernel = kernels.find("fp")
+    (kernel.image.parents[1] / "kernel.json").write_bytes(text)
+    assert kernels.cached("fp") is None
+    assert kernels.find("fp") == kernel
+    assert "the copy of fp in the cache is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["image", "modules", "loop"])
+def test_copy_that_lacks_a_part_is_made_anew(place: Path, depmod: Path, part: str) -> None:
+    fill(place / "shared" / "kernels")
+    kernel = kernels.find("fp")
+    assert kernel.modules
+    if part == "modules":
+        (kernel.modules / "modules.dep").unlink()
+    else:
+        kernel.image.unlink()
+    if part == "loop":
+        kernel.image.symlink_to(kernel.image)
+    assert kernels.find("fp") == kernel
+    assert kernel.image.read_bytes() == bz_image("6.1-fp")
+    assert (kernel.modules / "modules.dep").exists()
+
+
+@pytest.mark.parametrize("release", ["../../x", "/etc/x", "a/b", "-x", "x" * 200, "\xff"])
+def test_release_that_is_no_name_is_refused(place: Path, release: str) -> None:
+    """It becomes a part of paths in the cache and in the guest."""
+    data = bytearray(bz_image())
+    text = release.encode("latin-1") + b" (b@h)\0"
+    data[0x800 : 0x800 + len(text)] = text
+    (place / "vmlinuz").write_bytes(data)
+    with pytest.raises(UsageError, match="not an x86 kernel image"):
+        kernels.find("./vmlinuz")
 
 
 class FakeSuite:

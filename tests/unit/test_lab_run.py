@@ -122,14 +122,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         FAKE_QEMU.replace("{python}", sys.executable).replace("{log}", str(tmp_path / "log"))
     )
     tool.chmod(0o755)
-    base = tmp_path / "base"
-    base.write_bytes(b"")
     kernel = Kernel("k", "6.1", tmp_path / "vmlinuz", tmp_path, None)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("KWALK_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MODE", raising=False)
     monkeypatch.setattr(kernels, "find", lambda *_: kernel)
-    monkeypatch.setattr(initramfs, "base", lambda _: base)
+    monkeypatch.setattr(initramfs, "base", lambda _: b"")
     monkeypatch.setattr(qemu, "kvm_possible", lambda _: False)
     return tmp_path / "log"
 

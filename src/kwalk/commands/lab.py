@@ -61,7 +61,7 @@ class LabCommand:
             description="Put the headers of a kernel into the cache, unless they are there, and "
             "print their folder. bcc takes it from BCC_KERNEL_SOURCE.",
         )
-        headers.add_argument("of", metavar="NAME", choices=kernels.NAMES)
+        headers.add_argument("of", metavar="NAME", choices=(*kernels.SUITES, kernels.FRAME_POINTER))
         nmi = actions.add_parser(
             "nmi",
             help="inside the lab: have NMIs injected into its virtual machine",

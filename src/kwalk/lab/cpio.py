@@ -6,6 +6,7 @@ The format is "newc" of Documentation/driver-api/early-userspace/buffer-format.r
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def _padded(data: bytes, size: int) -> bytes:
 
 
 def _member(number: int, entry: Entry) -> bytes:
-    name = entry.name.encode() + b"\0"
+    name = os.fsencode(entry.name) + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     # ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
     numbers = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packages of any Debian suite through the machine's own apt; nothing is installed.
+"""Packages of any suite of Debian, or of a kin, through the machine's own apt; none is installed.
 
 apt runs with private lists, archives and sources below the cache folder, but reads the
 machine's apt.conf, so that proxies and mirrors are those the machine is set up for.
@@ -12,8 +12,9 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kwalk.errors import KwalkError
@@ -70,30 +71,55 @@ def _names(depends: str) -> list[str]:
     return [re.split(r"[ (:|]", item.strip())[0] for item in depends.split(",")]
 
 
+@dataclass(frozen=True)
+class Source:
+    """An archive of packages.
+
+    :ivar title: Whose it is, such as ``Debian``.
+    :ivar uri: Its address.
+    :ivar keyring: Whose signature its index must have; None: of any that this machine trusts.
+    """
+
+    title: str
+    uri: str
+    keyring: Path | None
+
+
+def machines_own() -> Source:
+    """Return the Debian archive that this machine is set up for.
+
+    :raises KwalkError: There is none.
+    """
+    what = "apt cannot list this machine's package sources"
+    words = ["apt-get", "indextargets", "--format", _TARGET, "Created-By: Packages"]
+    uri = archive_uri(_checked(words, what))
+    return Source("Debian", uri, _KEYRING if _KEYRING.exists() else None)
+
+
 class Suite:
-    """One suite of the Debian archive with an index of its packages.
+    """One suite of an archive with an index of its packages.
 
     :param name: Its code name, such as ``trixie``.
     :param root: The folder that apt works in.
+    :param source: The archive.
     """
 
-    def __init__(self, name: str, root: Path) -> None:
+    def __init__(self, name: str, root: Path, source: Source) -> None:
         self.name = name
         self.root = root
+        self.source = source
 
     def update(self) -> None:
         """Write the private sources and read the suite's index.
 
-        :raises KwalkError: The machine has no Debian archive, or it cannot be reached.
+        :raises KwalkError: The archive cannot be reached, or its signature is not good.
         """
-        what = "apt cannot list this machine's package sources"
-        words = ["apt-get", "indextargets", "--format", _TARGET, "Created-By: Packages"]
-        uri = archive_uri(_checked(words, what))
         for part in ("state/lists/partial", "cache/archives/partial"):
             (self.root / part).mkdir(parents=True, exist_ok=True)
         (self.root / "status").touch()
-        signed = f" [signed-by={_KEYRING}]" if _KEYRING.exists() else ""
-        line = f"deb{signed} {uri} {self.name} main\n"
+        keyring = self.source.keyring
+        signed = f" [signed-by={keyring}]" if keyring else ""
+        line = f"deb{signed} {self.source.uri} {self.name} main\n"
         (self.root / "sources.list").write_text(line, encoding="ascii")
         self._apt("apt-get", "update", "--error-on=any")
 
@@ -152,21 +178,22 @@ class Suite:
             "Acquire::https::Timeout": "30",
         }
         options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        what = f"`{tool} {' '.join(words)}` failed for Debian {self.name}"
+        what = f"`{tool} {' '.join(words)}` failed for {self.source.title} {self.name}"
         return _checked([tool, "-q", *options, *words], what, cwd)
 
 
 @contextmanager
-def suite(name: str) -> Iterator[Suite]:
+def suite(name: str, source: Callable[[], Source] = machines_own) -> Iterator[Suite]:
     """Give a suite with a fresh index; no other process uses its folder meanwhile.
 
     :param name: The suite's code name.
+    :param source: Gives the archive that it is of.
     :raises KwalkError: The index cannot be had.
     """
     root = cache.folder("apt", name)
     with cache.locked(root):
-        one = Suite(name, root)
-        with step(f"reading the package index of Debian {name}"):
+        one = Suite(name, root, source())
+        with step(f"reading the package index of {one.source.title} {name}"):
             one.update()
         yield one
 

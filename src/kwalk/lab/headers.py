@@ -22,7 +22,7 @@ def find(name: str) -> Path:
 
     It is one tree, as ``BCC_KERNEL_SOURCE`` wants it, with nothing but ``arch`` and ``include``.
 
-    :param name: One of ``kernels.NAMES``.
+    :param name: One of ``kernels.SUITES``, or ``kernels.FRAME_POINTER``.
     :raises KwalkError: They cannot be had.
     """
     name = _LIKE.get(name, name)

@@ -18,6 +18,7 @@ from kwalk.lab.progress import step
 
 _BUSYBOX_SUITE = "trixie"
 _PT_INTERP = 3
+_CHECKSUM = hashlib.sha256().digest_size
 
 
 def is_static(path: Path) -> bool:
@@ -56,37 +57,52 @@ def busybox() -> Path:
     )
 
 
-def base(kernel: Kernel) -> Path:
-    """Return the part of the initramfs that every run of ``kernel`` shares, from the cache."""
+def base(kernel: Kernel) -> bytes:
+    """Return the part of the initramfs that every run of ``kernel`` shares, from the cache.
+
+    There a checksum comes first, since with a damaged archive a machine just does not start.
+    """
     tools = busybox()
     script = files("kwalk.lab").joinpath("guest-init.sh").read_bytes()
     paths = [] if kernel.modules is None else _module_files(kernel.modules)
     key = hashlib.sha256(script)
     for path in (tools, *paths):
-        status = path.stat()
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            raise KwalkError(
+                f"{path}, which the guest starts with, cannot be read: {error}"
+            ) from error
         key.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    target = cache.folder("initramfs") / f"{kernel.release}-{key.hexdigest()[:16]}.cpio"
-    if not target.exists():
-        folders = [cpio.Entry(name, cpio.FOLDER) for name in ("bin", "dev", "modules", "proc")]
-        entries = [
-            *folders,
-            cpio.Entry("init", cpio.SCRIPT, script),
-            cpio.Entry("bin/busybox", cpio.SCRIPT, tools.read_bytes()),
-        ]
-        for number, path in enumerate(paths):
-            name = f"modules/{number:02}-{modules.name_of(path.name)}.ko"
-            entries.append(cpio.Entry(name, cpio.FILE, modules.load(path)))
-        scratch = target.with_suffix(f".{os.getpid()}")
-        scratch.write_bytes(cpio.archive(entries))
-        scratch.rename(target)
-    return target
+    target = cache.folder("initramfs") / f"{kernel.release}-{key.hexdigest()[:16]}.image"
+    if target.exists():
+        kept = target.read_bytes()
+        if hashlib.sha256(kept[_CHECKSUM:]).digest() == kept[:_CHECKSUM]:
+            return kept[_CHECKSUM:]
+    data = cpio.archive(_entries(script, tools, paths))
+    scratch = target.with_suffix(f".{os.getpid()}")
+    scratch.write_bytes(hashlib.sha256(data).digest() + data)
+    scratch.rename(target)
+    return data
+
+
+def _entries(script: bytes, tools: Path, paths: Sequence[Path]) -> list[cpio.Entry]:
+    entries = [
+        *(cpio.Entry(name, cpio.FOLDER) for name in ("bin", "dev", "modules", "proc")),
+        cpio.Entry("init", cpio.SCRIPT, script),
+        cpio.Entry("bin/busybox", cpio.SCRIPT, tools.read_bytes()),
+    ]
+    for number, path in enumerate(paths):
+        name = f"modules/{number:02}-{modules.name_of(path.name)}.ko"
+        entries.append(cpio.Entry(name, cpio.FILE, modules.load(path)))
+    return entries
 
 
 def _module_files(folder: Path) -> list[Path]:
     texts = []
     for name in ("modules.dep", "modules.builtin"):
         try:
-            texts.append((folder / name).read_text(encoding="utf-8"))
+            texts.append((folder / name).read_text(encoding="utf-8", errors="surrogateescape"))
         except OSError as error:
             raise KwalkError(
                 f"{folder} is not a folder of kernel modules: {name} cannot be read",

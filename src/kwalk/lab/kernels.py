@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import tarfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.lab import cache, debian
+from kwalk.lab import cache, debian, offered, ubuntu
 from kwalk.lab.progress import step
 from kwalk.words import plural
 
@@ -25,11 +23,16 @@ SUITES = {
     "debian-13": "trixie",
     "debian-sid": "sid",
 }
+UBUNTU = {"ubuntu-24.04": "noble", "ubuntu-26.04": "resolute"}
 FRAME_POINTER = "fp"
-NAMES = (*SUITES, FRAME_POINTER)
+NAMES = (*SUITES, *UBUNTU, FRAME_POINTER)
 
+# The packages that depend on a suite's current kernel.
 _START = "linux-image-amd64"
+_UBUNTU_START = "linux-image-generic"
 _VERSION_AT = 0x20E  # boot protocol header: where the bzImage keeps its version, less 0x200
+# It becomes a part of paths.
+_RELEASE = re.compile(r"[0-9A-Za-z][\w.+~-]{0,127}", re.ASCII)
 _UNWINDERS = {"ORC": "orc", "FRAME_POINTER": "frame pointer"}
 
 
@@ -71,7 +74,7 @@ def image_release(image: Path) -> str:
         raise UsageError(f"the kernel {image} cannot be read: {error.strerror}") from error
     start = int.from_bytes(head[_VERSION_AT : _VERSION_AT + 2], "little") + 0x200
     words = head[start:].partition(b"\0")[0].decode("ascii", "replace").split()
-    if head[0x202:0x206] != b"HdrS" or not words:
+    if head[0x202:0x206] != b"HdrS" or not words or not _RELEASE.fullmatch(words[0]):
         raise UsageError(f"{image} is not an x86 kernel image (bzImage)")
     return words[0]
 
@@ -97,14 +100,39 @@ def find(name: str, modules: Path | None = None) -> Kernel:
 
 
 def cached(name: str) -> Kernel | None:
-    """Return a named kernel if the cache holds it."""
-    root = cache.folder("kernels") / name
+    """Return a named kernel if the cache holds it whole.
+
+    Of one that a folder offers, the copy must be of the files that are there now.
+    """
+    root = _place(name)
+    return _read(name, root) if root else None
+
+
+def _place(name: str) -> Path | None:
+    """Return the cache's folder for a named kernel; None if it can only come from a folder."""
+    folder = cache.folder("kernels")
+    if offer := offered.find(name):
+        return folder / f"{name}-{offer.stamp()}"
+    return folder / name if name in SUITES or name in UBUNTU else None
+
+
+def _read(name: str, root: Path) -> Kernel | None:
+    """Return the kernel below ``root``; None where it is missing or damaged."""
     try:
         facts = json.loads((root / "kernel.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        release, image, modules = (str(facts[key]) for key in ("release", "image", "modules"))
+        config = root / str(facts["config"]) if facts["config"] else None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
-    config = facts["config"] and root / facts["config"]
-    return Kernel(name, facts["release"], root / facts["image"], root / facts["modules"], config)
+    kernel = Kernel(name, release, root / image, root / modules, config)
+    parts = [path for path in (kernel.image, kernel.modules, config) if path]
+    try:
+        inside = all(path.resolve(strict=True).is_relative_to(root.resolve()) for path in parts)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    # depmod has been there if this file is.
+    whole = inside and kernel.image.is_file() and (root / modules / "modules.dep").is_file()
+    return kernel if whole and _RELEASE.fullmatch(release) else None
 
 
 def fetch(name: str) -> Kernel:
@@ -112,71 +140,66 @@ def fetch(name: str) -> Kernel:
 
     :raises KwalkError: It cannot be had.
     """
-    target = cache.folder("kernels") / name
+    target = _place(name)
+    if target is None:
+        raise KwalkError(
+            "the kernel with frame pointers is in no folder that KWALK_KERNELS names, nor in "
+            "shared/kernels beside the project's source",
+            offered.hint(name),
+        )
     with cache.locked(target):
-        if kernel := cached(name):
+        if kernel := _read(name, target):
             return kernel
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            with step(f"the copy of {name} in the cache is damaged: making it anew"):
+                shutil.rmtree(target)
         with cache.building(target) as root:
-            packages = _from_project(root) if name == FRAME_POINTER else _from_debian(name, root)
+            packages = _fill(name, root)
             facts = _inspect(name, root)
             text = json.dumps({**facts, "packages": packages}, indent=1)
             (root / "kernel.json").write_text(text, encoding="utf-8")
-    kernel = cached(name)
+    kernel = _read(name, target)
     assert kernel is not None
     return kernel
 
 
 def expected_unwinder(name: str) -> str:
     """Say how a named kernel that is not in the cache is known to unwind its stacks."""
-    return _UNWINDERS["FRAME_POINTER" if name == FRAME_POINTER else "ORC"]
+    return _UNWINDERS["ORC" if name in SUITES else "FRAME_POINTER"]
 
 
 def source(name: str) -> str:
     """Say in a few words where a named kernel comes from."""
-    return f"Debian {SUITES[name]}" if name in SUITES else "shared/kernels"
+    if offer := offered.find(name):
+        return str(offer.image.parent)
+    if name in UBUNTU:
+        return f"Ubuntu {UBUNTU[name]}"
+    return f"Debian {SUITES[name]}" if name in SUITES else "KWALK_KERNELS"
 
 
-def _from_debian(name: str, root: Path) -> dict[str, str]:
-    with debian.suite(SUITES[name]) as suite:
-        packages = suite.kernel_packages(_START)
-        files = [package for package in packages if package != _START]
+def _fill(name: str, root: Path) -> dict[str, str]:
+    """Put a kernel's files below ``root``, and return its packages if it has come in such."""
+    if offer := offered.find(name):
+        offer.copy(root)
+        return {}
+    if name in SUITES:
+        return _from_packages(debian.suite(SUITES[name]), _START, root)
+    try:
+        return _from_packages(ubuntu.suite(UBUNTU[name]), _UBUNTU_START, root)
+    except KwalkError as error:
+        hint = f"Check the network, or have the kernel as files. {offered.hint(name)}"
+        raise KwalkError(error.what, hint) from error
+
+
+def _from_packages(
+    packages: AbstractContextManager[debian.Suite], start: str, root: Path
+) -> dict[str, str]:
+    with packages as suite:
+        versions = suite.kernel_packages(start)
+        files = [package for package in versions if package != start]
         with step(f"downloading {', '.join(files)}"):
             suite.unpack(files, root)
-    return packages
-
-
-def _from_project(root: Path) -> dict[str, str]:
-    """Copy the kernel with frame pointers from the folder that holds it."""
-    for folder in _project_folders():
-        for image in sorted(folder.glob("vmlinuz-*-fp")):
-            release = image.name.removeprefix("vmlinuz-")
-            archive = folder / f"modules-{release}.tar.gz"
-            if not archive.exists():
-                continue
-            (root / "boot").mkdir()
-            (root / "lib/modules").mkdir(parents=True)
-            with step(f"copying {image.name} from {folder}"), tarfile.open(archive) as tar:
-                # Python 3.11.2, Debian 12's, has no filters yet; the archive is the project's own.
-                safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-                tar.extractall(root / "lib/modules", **safe)  # type: ignore[arg-type]
-                for file in (image, folder / f"config-{release}"):
-                    if file.exists():
-                        shutil.copyfile(file, root / "boot" / file.name)
-            return {}
-    raise KwalkError(
-        "the kernel with frame pointers is neither in the cache nor in a folder shared/kernels "
-        "beside the project",
-        "Set KWALK_KERNELS to the folder that holds vmlinuz-*-fp and modules-*-fp.tar.gz.",
-    )
-
-
-def _project_folders() -> Iterator[Path]:
-    if own := os.environ.get("KWALK_KERNELS"):
-        yield Path(own)
-    for start in (Path.cwd(), Path(__file__)):
-        for parent in (start, *start.parents):
-            yield parent / "shared" / "kernels"
+    return versions
 
 
 def _inspect(name: str, root: Path) -> dict[str, str | None]:

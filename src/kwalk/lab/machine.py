@@ -119,7 +119,7 @@ def _boot(
     }
     job = initramfs.job(command, _environment(options), options.cwd or Path.cwd(), settings)
     with ExitStack() as stack:
-        image = _in_memory(initramfs.base(kernel).read_bytes() + job)
+        image = _in_memory(initramfs.base(kernel) + job)
         stack.callback(os.close, image)
         pairs = {name: socket.socketpair() for name in qemu.SOCKETS}
         for pair in pairs.values():

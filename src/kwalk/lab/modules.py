@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import subprocess
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,20 +39,22 @@ def in_order(dep: str, builtin: str, wanted: Iterable[str]) -> list[str]:
     present = {name_of(path) for path in builtin.split()}
     order: list[str] = []
 
-    def visit(name: str) -> None:
-        if name in present or files.get(name) in order:
-            return
-        if name not in files:
-            raise KwalkError(
-                f"this kernel has no module {name}, which the virtual machine needs",
-                "Choose another kernel: `kwalk lab kernels` lists some that work.",
-            )
-        for other in needs[name]:
-            visit(other)
-        order.append(files[name])
-
-    for name in wanted:
-        visit(name)
+    seen: set[str] = set()
+    # A stack of its own, with "add it now" marked: a damaged file may name modules in a circle.
+    waiting = [(name, False) for name in reversed(list(wanted))]
+    while waiting:
+        name, complete = waiting.pop()
+        if complete:
+            order.append(files[name])
+        elif name not in present and name not in seen:
+            if name not in files:
+                raise KwalkError(
+                    f"this kernel has no module {name}, which the virtual machine needs",
+                    "Choose another kernel: `kwalk lab kernels` lists some that work.",
+                )
+            seen.add(name)
+            waiting.append((name, True))
+            waiting += [(other, False) for other in reversed(needs[name])]
     return order
 
 
@@ -61,14 +64,7 @@ def load(path: Path) -> bytes:
     :raises KwalkError: The module cannot be read or its compression is not known.
     """
     try:
-        data = path.read_bytes()
-        if path.suffix == ".xz":
-            return lzma.decompress(data)
-        if path.suffix == ".gz":
-            return gzip.decompress(data)
-        if path.suffix == ".zst":
-            done = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True, check=True)
-            return done.stdout
+        data = _uncompressed(path)
     except FileNotFoundError as error:
         if path.exists():
             raise KwalkError(
@@ -76,6 +72,22 @@ def load(path: Path) -> bytes:
                 "Install Debian's package zstd.",
             ) from error
         raise KwalkError(f"the kernel's module {path} is missing") from error
-    except (OSError, lzma.LZMAError, subprocess.CalledProcessError) as error:
+    except (
+        OSError, EOFError, zlib.error, lzma.LZMAError, subprocess.CalledProcessError,
+    ) as error:  # fmt: skip
         raise KwalkError(f"the kernel's module {path} cannot be read: {error}") from error
+    if not data:
+        raise KwalkError(f"the kernel's module {path} cannot be read: it is empty")
+    return data
+
+
+def _uncompressed(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(data)
+    if path.suffix == ".gz":
+        return gzip.decompress(data)
+    if path.suffix == ".zst":
+        done = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True, check=True)
+        return done.stdout
     return data

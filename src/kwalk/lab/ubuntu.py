@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Ubuntu's archive, by way of Debian's packages: debootstrap knows where it is, ubuntu-keyring
+whose signature to ask for."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kwalk.errors import KwalkError
+from kwalk.lab import cache, debian
+from kwalk.lab.progress import step
+
+_FROM = "trixie"
+_PACKAGES = ("debootstrap", "ubuntu-keyring")
+_SCRIPTS = "usr/share/debootstrap/scripts"
+# What the scripts of newer suites are links to.
+_COMMON_SCRIPT = "gutsy"
+_KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
+# debootstrap reads its script in the same way; all it would call there but this is left undone.
+_ASK = 'exec 3>&1 >/dev/null 2>&1; default_mirror() { echo "$1" >&3; }; . "$0"; exit 0'
+
+
+def mirror(script: Path, suite: str) -> str:
+    """Return the address that debootstrap would take a suite of Ubuntu from.
+
+    :param script: debootstrap's script for the suite.
+    :raises KwalkError: The script names none.
+    """
+    done = subprocess.run(
+        ["sh", "-c", _ASK, str(script)],
+        env={"PATH": "/usr/bin:/bin", "ARCH": "amd64", "SUITE": suite},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    named = done.stdout.split()
+    if not named:
+        raise KwalkError(
+            f"debootstrap's script {script} names no mirror for Ubuntu {suite}",
+            "Has Debian changed its package debootstrap? Please report it.",
+        )
+    return named[-1]
+
+
+@contextmanager
+def suite(name: str) -> Iterator[debian.Suite]:
+    """Give a suite of Ubuntu with a fresh index, as :func:`kwalk.lab.debian.suite` does.
+
+    :param name: The suite's code name.
+    :raises KwalkError: The index cannot be had.
+    """
+    tools = _tools()
+    scripts = tools / _SCRIPTS
+    script = scripts / name if (scripts / name).exists() else scripts / _COMMON_SCRIPT
+    source = debian.Source("Ubuntu", mirror(script, name), tools / _KEYRING)
+    with debian.suite(name, lambda: source) as one:
+        yield one
+
+
+def _tools() -> Path:
+    """Return the folder with both packages' files, which the cache keeps."""
+    target = cache.folder() / "ubuntu-archive"
+    with cache.locked(target):
+        if not (target / _KEYRING).exists():
+            with (
+                cache.building(target) as scratch,
+                debian.suite(_FROM) as one,
+                step(f"downloading {', '.join(_PACKAGES)}"),
+            ):
+                one.unpack(_PACKAGES, scratch)
+    return target

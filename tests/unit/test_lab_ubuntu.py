@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Ubuntu's archive by way of Debian's packages, with stand-ins for apt and dpkg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kwalk.errors import KwalkError
+from kwalk.lab import kernels, offered, ubuntu
+
+# In the manner of debootstrap's own; what it calls beside default_mirror is left undone.
+SCRIPT = """\
+case $ARCH in
+  amd64)
+    case $SUITE in
+      warty) default_mirror http://old.example.net/ubuntu ;;
+      *) default_mirror http://archive.example.net/ubuntu ;;
+    esac ;;
+  *) default_mirror http://ports.example.net/ubuntu-ports ;;
+esac
+mirror_style release
+variants - buildd
+if doing_variant fakechroot; then
+    error 1 no_such_thing
+fi
+work_out_debs () {
+    required="$(get_debs Priority: required)"
+}
+"""
+TOOL = r"""#!/bin/sh
+echo "${0##*/} $*" >>"$LOG"
+case "$*" in
+'-x '*debootstrap*)
+    mkdir -p "$3/usr/share/debootstrap/scripts" "$3/usr/share/keyrings"
+    cp "$SCRIPT" "$3/usr/share/debootstrap/scripts/gutsy"
+    touch "$3/usr/share/keyrings/ubuntu-archive-keyring.gpg" ;;
+'-x '*image*) mkdir -p "$3/boot"; echo k >"$3/boot/vmlinuz-6.8.0-1-generic" ;;
+'-x '*modules*)
+    mkdir -p "$3/boot" "$3/lib/modules/6.8.0-1-generic"
+    touch "$3/lib/modules/6.8.0-1-generic/modules.builtin"
+    echo CONFIG_UNWINDER_FRAME_POINTER=y >"$3/boot/config-6.8.0-1-generic" ;;
+*' download debootstrap '*) touch debootstrap.deb ubuntu-keyring.deb ;;
+*' download '*) touch image.deb modules.deb ;;
+*indextargets*) echo 'http://debian.example.net/debian/|Debian|Debian|main' ;;
+*update*) [ -z "$BROKEN" ] || ! grep -q ubuntu "$SOURCES" ||
+    { echo 'E: Could not connect' >&2; exit 100; } ;;
+*' linux-image-generic') echo 'Package: a'; echo 'Version: 1'
+    echo 'Depends: linux-image-6.8.0-1-generic, linux-modules-extra-6.8.0-1-generic, other' ;;
+*' linux-image-6.8.0-1-generic') printf 'Package: b\nVersion: 2\n' ;;
+*' linux-modules-extra-6.8.0-1-generic') printf 'Package: c\nVersion: 3\n' ;;
+-b*) : >"$2/lib/modules/$3/modules.dep" ;;
+*show*) echo 'E: No packages found' >&2; exit 100 ;;
+esac
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put the stand-ins first, and offer no kernel in a folder; return their command lines."""
+    for name in ("apt-get", "apt-cache", "dpkg", "depmod"):
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(TOOL)
+        tool.chmod(0o755)
+    (tmp_path / "script").write_text(SCRIPT)
+    cache = tmp_path / "cache"
+    settings = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
+        "LOG": str(tmp_path / "log"),
+        "SCRIPT": str(tmp_path / "script"),
+        "SOURCES": str(cache / "apt/noble/sources.list"),
+        "KWALK_CACHE": str(cache),
+        "KWALK_KERNELS": str(tmp_path / "none"),
+        "BROKEN": "",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(offered, "__file__", str(tmp_path / "lib/kwalk/lab/offered.py"))
+    return tmp_path / "log"
+
+
+@pytest.mark.parametrize(
+    ("suite", "expected"),
+    [("noble", "http://archive.example.net/ubuntu"), ("warty", "http://old.example.net/ubuntu")],
+)
+def test_mirror_is_the_one_of_debootstraps_script(
+    tmp_path: Path, suite: str, expected: str
+) -> None:
+    (tmp_path / "script").write_text(SCRIPT)
+    assert ubuntu.mirror(tmp_path / "script", suite) == expected
+
+
+@pytest.mark.parametrize("text", ["", "default_mirror\n", "if\n", "exit 3\n"])
+def test_script_without_a_mirror_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "script").write_text(text)
+    with pytest.raises(KwalkError, match="names no mirror for Ubuntu noble"):
+        ubuntu.mirror(tmp_path / "script", "noble")
+
+
+def test_kernel_is_fetched_with_ubuntus_key_from_its_mirror(log: Path, tmp_path: Path) -> None:
+    kernel = kernels.find("ubuntu-24.04")
+    assert (kernel.release, kernel.unwinder) == ("6.8.0-1-generic", "frame pointer")
+    keyring = tmp_path / "cache/ubuntu-archive/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+    line = (tmp_path / "cache/apt/noble/sources.list").read_text()
+    assert line == f"deb [signed-by={keyring}] http://archive.example.net/ubuntu noble main\n"
+    words = log.read_text()
+    assert " linux-modules-extra-6.8.0-1-generic" in words
+    assert "download other" not in words
+    assert kernels.find("ubuntu-24.04") == kernel
+    assert log.read_text() == words
+    assert kernels.source("ubuntu-24.04") == "Ubuntu noble"
+
+
+def test_mirror_that_cannot_be_reached_is_told(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKEN", "1")
+    with pytest.raises(KwalkError, match=r"failed for Ubuntu noble: Could not connect") as caught:
+        kernels.find("ubuntu-24.04")
+    assert "KWALK_KERNELS to the folder that holds vmlinuz-6.8.0-*-generic" in caught.value.hint
+    assert kernels.cached("ubuntu-24.04") is None
+
+
+def test_folder_comes_before_the_archive(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = kernels.find("ubuntu-24.04")
+    folder = tmp_path / "none"
+    folder.mkdir()
+    (folder / "vmlinuz-6.8.0-2-generic").touch()
+    (folder / "modules-6.8.0-2-generic.tar.gz").touch()
+    assert kernels.cached("ubuntu-24.04") is None
+    assert kernels.source("ubuntu-24.04") == str(folder)
+    (folder / "vmlinuz-6.8.0-2-generic").unlink()
+    assert kernels.cached("ubuntu-24.04") == fetched
