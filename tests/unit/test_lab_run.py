@@ -10,17 +10,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.errors import KwalkError, NotSupported
+from kwalk.errors import KwalkError, NotSupported, OutputError
 from kwalk.lab import Options, initramfs, kernels, kvm, machine, qemu, run
 from kwalk.lab.kernels import Kernel
-from kwalk.lab.streams import ConsoleLog, Control, Output
+from kwalk.lab.streams import ConsoleLog, Control, Lines, Output
+from kwalk.lab.watch import Watch
+from kwalk.lab.writer import Writer
 from waiting import wait_for
 
 TOKEN = b"abcab"
@@ -70,6 +74,77 @@ def test_console_lines_are_cleaned_and_bounded() -> None:
     assert len(lines) < 500
 
 
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 20))
+def test_lines_are_those_of_the_whole_less_what_is_too_long(
+    pieces: list[bytes], longest: int
+) -> None:
+    lines = Lines(longest)
+    found = [line for piece in pieces for line in lines.feed(piece)]
+    *whole, rest = b"".join(pieces).split(b"\n")
+    assert found == [line[-longest:] for line in whole]
+    assert lines.rest == rest[-longest:]
+
+
+@pytest.mark.parametrize("port", [ConsoleLog(), Control(), Lines()])
+def test_line_without_an_end_takes_no_more_time_the_longer_it_is(
+    port: ConsoleLog | Control | Lines,
+) -> None:
+    start = time.process_time()
+    for _ in range(300_000):
+        port.feed(b"xx")
+    assert time.process_time() - start < 5
+
+
+ENDS = ["", "abc", "-1", "+1", "256", "1 2", "1_0", "\u0663", "9" * 5000, "0x1", "1.0", " 1"]
+
+
+@pytest.mark.parametrize("value", ENDS)
+def test_exit_code_that_is_none_is_told(value: str) -> None:
+    control = Control()
+    with pytest.raises(KwalkError, match="in place of an exit code"):
+        control.feed(f"exit {value}\n".encode())
+    assert control.code is None
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(qemu.SOCKETS),
+            st.one_of(
+                st.binary(max_size=30),
+                st.sampled_from([b"ready\n", b"exit 0\n", b"exit ", b"\n", TOKEN, b"[" * 9000]),
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_watch_takes_whatever_a_guest_writes(pieces: list[tuple[str, bytes]]) -> None:
+    with ExitStack() as stack:
+        pairs = {name: socket.socketpair() for name in qemu.SOCKETS}
+        for pair in pairs.values():
+            stack.enter_context(pair[0])
+            stack.enter_context(pair[1])
+        writers = [Writer(io.BytesIO()) for _ in range(2)]
+        for writer in writers:
+            stack.callback(writer.close)
+        process = subprocess.Popen(["true"], stderr=subprocess.PIPE)
+        stack.enter_context(process)
+        watch = Watch(
+            {name: ours for name, (ours, _) in pairs.items()}, TOKEN, writers[0], writers[1]
+        )
+        for name, data in pieces:
+            pairs[name][1].send(data)
+        for _, theirs in pairs.values():
+            theirs.close()
+        code, told = 0, ""
+        try:
+            code = watch.until_the_end(process, 5, 5)
+        except KwalkError as error:
+            told = error.what
+        assert 0 <= code <= 255
+        assert told.replace("\n", "").isprintable()
+
+
 # Takes QEMU's place: finds its ports on the command line and the job in the initramfs.
 FAKE_QEMU = r"""#!{python}
 import os, re, subprocess, sys, time
@@ -107,6 +182,7 @@ while mode == "chatter" and time.monotonic() < end: say("stdout", b"more\n")
 out = subprocess.run(["sh", "-c", script], stdin=-3, capture_output=True)
 say("stdout", out.stdout); say("stderr", out.stderr)
 if mode == "panic late": panic(b"oops")
+if mode.startswith("control "): say("control", mode.encode()[8:] + b"\n")
 say("control", b"exit %d\n" % (out.returncode if out.returncode >= 0 else 128 - out.returncode))
 if mode != "no token": say("stdout", token); say("stderr", token)
 time.sleep(60)
@@ -185,6 +261,70 @@ def test_command_that_overruns_its_time(
     with pytest.raises(KwalkError, match=r"longer than its 0\.3 s"):
         lab("sleep", "20", timeout=0.3)
     assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize("mode", ["chatter", ""])
+def test_command_overruns_its_time_while_nobody_reads(
+    log: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Neither what it writes without end, nor what it has written and goes on running."""
+    monkeypatch.setenv("MODE", mode)
+    read, write = os.pipe()
+    start = time.monotonic()
+    with (
+        open(read, "rb"),
+        open(write, "wb", buffering=0) as stdout,
+        pytest.raises(KwalkError, match=r"longer than its 1 s"),
+    ):
+        run(Options(timeout=1, verbose=True), ["sleep", "20"], stdout, stdout)
+    assert time.monotonic() - start < 15
+
+
+def test_reader_has_all_the_time_that_it_takes(
+    log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kwalk.lab.watch._DRAIN_TIMEOUT", 0.5)
+    data = os.urandom(3 << 20)
+    (tmp_path / "data").write_bytes(data)
+    read, write = os.pipe()
+    got: list[bytes] = []
+
+    def look() -> None:
+        time.sleep(2)
+        with open(read, "rb") as file:
+            got.append(file.read())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    with open(write, "wb", buffering=0) as stdout:
+        code = run(Options(), ["cat", str(tmp_path / "data")], stdout, io.BytesIO())
+    reader.join(30)
+    assert (code, b"".join(got)) == (0, data)
+
+
+def test_reader_that_has_gone_ends_the_run(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODE", "chatter")
+    read, write = os.pipe()
+    os.close(read)
+    start = time.monotonic()
+    with open(write, "wb", buffering=0) as stdout, pytest.raises(BrokenPipeError):
+        run(Options(), ["sleep", "20"], stdout, io.BytesIO())
+    assert time.monotonic() - start < 15
+
+
+def test_full_disk_ends_the_run(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODE", "chatter")
+    with open("/dev/full", "wb", buffering=0) as stdout, pytest.raises(OutputError):
+        run(Options(), ["sleep", "20"], stdout, io.BytesIO())
+
+
+@pytest.mark.parametrize("text", ["exit abc", "exit", "exit 256"])
+def test_guest_that_writes_to_the_labs_port_is_told(
+    log: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("MODE", f"control {text}")
+    with pytest.raises(KwalkError, match="in place of an exit code"):
+        lab("true")
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kwalk.errors import KwalkError, NotSupported, OutputError
+from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import initramfs, kernels, kvm, qemu
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
+from kwalk.lab.writer import Writer
 from kwalk.parentage import ends_with_us
 
 
@@ -76,37 +77,33 @@ def run(
             f"{qemu.PROGRAM} is not on this machine", "Install Debian's package qemu-system-x86."
         )
     kernel = kernels.find(options.kernel, options.modules)
-    writers = (_writer(stdout or sys.stdout.buffer), _writer(stderr or sys.stderr.buffer))
-    if not options.icount and kvm.worth_a_try():
-        try:
-            code = _boot(options, kernel, command, *writers, use_kvm=True)
-        except BootError:
-            kvm.remember(works=False)
-        else:
-            kvm.remember(works=True)
-            return code
-    return _boot(options, kernel, command, *writers)
+    with _writers(stdout or sys.stdout.buffer, stderr or sys.stderr.buffer) as writers:
+        if not options.icount and kvm.worth_a_try():
+            try:
+                code = _boot(options, kernel, command, *writers, use_kvm=True)
+            except BootError:
+                kvm.remember(works=False)
+            else:
+                kvm.remember(works=True)
+                return code
+        return _boot(options, kernel, command, *writers)
 
 
-def _writer(stream: BinaryIO) -> Callable[[bytes], None]:
-    def write(data: bytes) -> None:
-        try:
-            stream.write(data)
-            stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(error) from error
-
-    return write
+@contextmanager
+def _writers(stdout: BinaryIO, stderr: BinaryIO) -> Iterator[tuple[Writer, Writer]]:
+    with ExitStack() as stack:
+        pair = Writer(stdout), Writer(stderr)
+        for writer in pair:
+            stack.callback(writer.close)
+        yield pair
 
 
 def _boot(
     options: Options,
     kernel: kernels.Kernel,
     command: Sequence[str],
-    stdout: Callable[[bytes], None],
-    stderr: Callable[[bytes], None],
+    stdout: Writer,
+    stderr: Writer,
     use_kvm: bool = False,
 ) -> int:
     """Start one machine, pass the command's output on, and return its exit code."""
@@ -148,7 +145,7 @@ def _boot(
             token.encode(),
             stdout,
             stderr,
-            stderr if options.verbose else None,
+            options.verbose,
         )
         limit = kvm.ANSWER_TIMEOUT if use_kvm else BOOT_TIMEOUT
         return watch.until_the_end(process, options.timeout, limit)

@@ -18,20 +18,9 @@ import json
 import socket
 from collections import deque
 
-_LONGEST = 1 << 16  # bytes of a line; QEMU's greeting and answers are far shorter
+from kwalk.lab.streams import Lines
+
 _LONGEST_TAG = 64
-
-
-class _Lines:
-    """Makes lines of pieces. A line without end is cut at its beginning."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[bytes]:
-        *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[-_LONGEST:]
-        return lines
 
 
 class Monitor:
@@ -44,8 +33,8 @@ class Monitor:
     def __init__(self, qmp: socket.socket, port: socket.socket) -> None:
         self._qmp = qmp
         self._port = port
-        self._from_qemu = _Lines()
-        self._from_guest = _Lines()
+        self._from_qemu = Lines()
+        self._from_guest = Lines()
         # Whom each command's answer is for, None: nobody. QEMU answers in the commands' order.
         self._waiting: deque[str | None] = deque()
         self._lost = ""
@@ -69,7 +58,7 @@ class Monitor:
                 continue
             try:
                 message = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 message = None
             if not isinstance(message, dict):
                 self.give_up("QEMU's monitor does not speak JSON")

@@ -3,8 +3,45 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
+
+from kwalk.errors import KwalkError
+
+_LONGEST = 1 << 16  # bytes of a line
+_LONGEST_OF_CONSOLE = 1 << 12
+_EXIT_CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
+
+
+class Lines:
+    """Makes lines of pieces. A line that is too long loses its beginning.
+
+    :param longest: Bytes of a line that are kept.
+    """
+
+    def __init__(self, longest: int = _LONGEST) -> None:
+        self._longest = longest
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take a piece, and return the lines that it ends."""
+        *ends, rest = data.split(b"\n")
+        lines = []
+        for end in ends:
+            self._rest += end
+            lines.append(bytes(self._rest[-self._longest :]))
+            self._rest.clear()
+        self._rest += rest
+        # Now and then: each byte is moved a few times at most, however small the pieces are.
+        if len(self._rest) > 2 * self._longest:
+            del self._rest[: -self._longest]
+        return lines
+
+    @property
+    def rest(self) -> bytes:
+        """The line that has not ended yet."""
+        return bytes(self._rest[-self._longest :])
 
 
 class Output:
@@ -52,16 +89,24 @@ class Control:
     def __init__(self) -> None:
         self.ready = False
         self.code: int | None = None
-        self._text = b""
+        self._lines = Lines()
 
     def feed(self, data: bytes) -> None:
-        """Take what the port gave."""
-        *lines, self._text = (self._text + data).split(b"\n")
-        for line in lines:
+        """Take what the port gave.
+
+        :raises KwalkError: The guest reports an end that is none: whatever runs there as root can
+            write to this port.
+        """
+        for line in self._lines.feed(data):
             word, _, value = line.decode("ascii", "replace").partition(" ")
             if word == "ready":
                 self.ready = True
-            elif word == "exit":
+            elif word == "exit" and self.code is None:
+                if not _EXIT_CODE.fullmatch(value) or int(value) > 255:
+                    raise KwalkError(
+                        f"the virtual machine reported {value!r} in place of an exit code",
+                        "Something in it wrote to the port that the lab uses.",
+                    )
                 self.code = int(value)
 
 
@@ -73,18 +118,17 @@ class ConsoleLog:
 
     def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
         self._write = write
-        self._lines: deque[bytes] = deque(maxlen=400)
-        self._last = b""
+        self._kept: deque[bytes] = deque(maxlen=400)
+        self._lines = Lines(_LONGEST_OF_CONSOLE)
 
     def feed(self, data: bytes) -> None:
         """Take what the port gave."""
         if self._write:
             self._write(data)
-        *lines, self._last = (self._last + data).split(b"\n")
-        self._lines.extend(lines)
+        self._kept.extend(self._lines.feed(data))
 
     def lines(self) -> list[str]:
         """Return the lines kept, without control characters and empty ones."""
-        texts = (line.decode("utf-8", "replace") for line in (*self._lines, self._last))
+        texts = (line.decode("utf-8", "replace") for line in (*self._kept, self._lines.rest))
         plain = ("".join(c for c in text if c.isprintable()).rstrip() for text in texts)
         return [text for text in plain if text]

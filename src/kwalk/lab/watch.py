@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import subprocess
@@ -12,11 +13,15 @@ from collections.abc import Callable, Mapping
 from kwalk.errors import KwalkError
 from kwalk.lab.monitor import Monitor
 from kwalk.lab.streams import ConsoleLog, Control, Output
+from kwalk.lab.writer import Writer
 
 #: Seconds that a guest may take from QEMU's start to the command's.
 BOOT_TIMEOUT = 120.0
 _DRAIN_TIMEOUT = 20.0
+# Seconds for what has been said so far, before a message tells why there is no more.
+_LAST_WORDS = 1.0
 _TAIL_LINES = 15
+_PIECE = 1 << 16
 _NEVER = float("inf")
 
 
@@ -29,22 +34,25 @@ class Watch:
 
     :param ports: The host's end of each of :data:`kwalk.lab.qemu.SOCKETS`.
     :param token: What the guest writes after the command's last byte.
-    :param stdout: Takes the pieces of the command's stdout.
-    :param stderr: Takes the pieces of its stderr.
-    :param console: Takes the pieces of the guest's console.
+    :param stdout: Takes the command's stdout.
+    :param stderr: Takes its stderr.
+    :param verbose: Write the guest's console to ``stderr``, too.
     """
 
     def __init__(
         self,
         ports: Mapping[str, socket.socket],
         token: bytes,
-        stdout: Callable[[bytes], object],
-        stderr: Callable[[bytes], object],
-        console: Callable[[bytes], object] | None = None,
+        stdout: Writer,
+        stderr: Writer,
+        verbose: bool = False,
     ) -> None:
         self._control = Control()
-        self._console = ConsoleLog(console)
-        self._outputs = (Output(token, stdout), Output(token, stderr))
+        self._console = ConsoleLog(stderr.write if verbose else None)
+        self._outputs = (Output(token, stdout.write), Output(token, stderr.write))
+        self._writers = {ports["stdout"]: stdout, ports["stderr"]: stderr}
+        if verbose:
+            self._writers[ports["console"]] = stderr
         self._qmp = ports["qmp"]
         self._monitor = Monitor(self._qmp, ports["monitor"])
         self._selector = selectors.DefaultSelector()
@@ -56,8 +64,14 @@ class Watch:
             "monitor": self._monitor.feed_guest,
             "qmp": self._monitor.feed_qemu,
         }
-        for name, sink in sinks.items():
-            self._selector.register(ports[name], selectors.EVENT_READ, sink)
+        self._sinks = {ports[name]: sink for name, sink in sinks.items()}
+        for port, sink in self._sinks.items():
+            self._selector.register(port, selectors.EVENT_READ, sink)
+        for writer in (stdout, stderr):
+            self._selector.register(writer.wake, selectors.EVENT_READ, writer)
+        # Ports that are not read as long as what comes from them cannot be passed on.
+        self._paused: set[socket.socket] = set()
+        self._open = set(self._sinks)
 
     def until_the_end(
         self,
@@ -67,15 +81,22 @@ class Watch:
     ) -> int:
         """Pass the output on and return the command's exit code.
 
-        :param timeout: Seconds that the command may take.
+        :param timeout: Seconds that the command may take, whether its output is read or not. Once
+            it has ended, a reader has all the time that it takes.
         :param boot_timeout: Seconds that the machine may take to start it.
         :raises BootError: The command never started.
         :raises KwalkError: It did, but did not come to its end.
         """
         with self._selector:
-            self._pass_on(timeout, boot_timeout)
+            try:
+                self._pass_on(timeout, boot_timeout)
+            except BaseException:
+                with contextlib.suppress(OSError, KwalkError):
+                    self._drain(_LAST_WORDS)
+                raise
         for output in self._outputs:
             output.finish()
+        self._drain(None if self._complete else _LAST_WORDS)
         if not self._complete:
             raise self._ended(process)
         assert self._control.code is not None
@@ -85,9 +106,11 @@ class Watch:
         """Read until all is here, all ports are closed, or time is up."""
         start = time.monotonic()
         ready: float | None = None
-        while self._selector.get_map() and not self._complete:
+        heard = start
+        while self._open and not self._complete:
             if self._control.code is not None:
-                deadline = time.monotonic() + _DRAIN_TIMEOUT
+                # It is for the machine to keep, not for whoever reads the output.
+                deadline = _NEVER if self._paused else heard + _DRAIN_TIMEOUT
             elif ready is not None:
                 deadline = ready + timeout if timeout else _NEVER
             else:
@@ -97,10 +120,29 @@ class Watch:
             # Asked even when there is something to read: a command may write without end.
             if time.monotonic() >= deadline:
                 raise self._overrun(timeout, boot_timeout)
+            ended = self._control.code is not None
             for key, _ in events:
-                self._read(key)
+                if isinstance(key.data, Writer):
+                    self._resume(key.data)
+                    heard = time.monotonic()
+                else:
+                    self._read(key)
             if self._control.ready and ready is None:
                 ready = time.monotonic()
+            if self._control.code is not None and not ended:
+                heard = time.monotonic()
+
+    def _drain(self, seconds: float | None) -> None:
+        for writer in self._writers.values():
+            writer.drain(seconds)
+
+    def _resume(self, writer: Writer) -> None:
+        """Read again from what had to wait for a writer."""
+        writer.wake.recv(_PIECE)
+        writer.check()
+        for port in [port for port in self._paused if self._writers[port] is writer]:
+            self._paused.discard(port)
+            self._selector.register(port, selectors.EVENT_READ, self._sinks[port])
 
     @property
     def _complete(self) -> bool:
@@ -110,13 +152,18 @@ class Watch:
         port = key.fileobj
         assert isinstance(port, socket.socket)
         try:
-            data = port.recv(1 << 16)
+            data = port.recv(_PIECE)
         except ConnectionResetError:
             data = b""
         if data:
             key.data(data)
+            writer = self._writers.get(port)
+            if writer and writer.full:
+                self._selector.unregister(port)
+                self._paused.add(port)
         else:
             self._selector.unregister(port)
+            self._open.discard(port)
             if port is self._qmp:
                 self._monitor.give_up("QEMU has closed its monitor")
 
