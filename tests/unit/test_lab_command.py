@@ -124,6 +124,18 @@ def test_unknown_kernel_is_a_usage_error(
     assert "no kernel named 'nonsense'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("target", ["loop", "nowhere"])
+def test_out_that_is_a_link_to_itself_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/true")
+    kernel = kernels.Kernel("k", "6.1", tmp_path / "vmlinuz", None, None)
+    monkeypatch.setattr(kernels, "find", lambda *_: kernel)
+    (tmp_path / "loop").symlink_to(target)
+    assert main(["lab", "run", "--out", str(tmp_path / "loop"), "--", "true"]) == 1
+    assert "cannot be made: it is a link that leads nowhere" in capsys.readouterr().err
+
+
 def test_kernels_are_listed_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

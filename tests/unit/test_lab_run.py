@@ -241,7 +241,9 @@ def test_out_is_made_and_shared_for_writing(log: Path, tmp_path: Path) -> None:
     lab("true", out=tmp_path / "a,b" / "out")
     assert (tmp_path / "a,b" / "out").is_dir()
     text = log.read_text()
-    assert f"local,id=out,security_model=none,multidevs=remap,path={tmp_path}/a,,b/out" in text
+    assert (
+        f"local,id=out,security_model=mapped-xattr,multidevs=remap,path={tmp_path}/a,,b/out" in text
+    )
     assert re.search(r"id=root,[^']*readonly=on", text)
     assert re.search(r"id=modules,[^']*readonly=on", text)
 

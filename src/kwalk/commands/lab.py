@@ -146,7 +146,7 @@ class LabCommand:
     def _run(self, args: argparse.Namespace) -> int:
         from kwalk.lab import Options, run
 
-        if args.out and args.out.resolve() == Path("/"):
+        if args.out and _is_root(args.out):
             raise UsageError("--out cannot be the root folder", "Give a folder of its own.")
         if args.modules and args.kernel in kernels.NAMES:
             raise UsageError(
@@ -212,6 +212,13 @@ class LabCommand:
         console.print(table)
         write(trimmed(console.file.getvalue()))  # type: ignore[attr-defined]
         return 0
+
+
+def _is_root(folder: Path) -> bool:
+    try:
+        return folder.samefile("/")
+    except OSError:  # nothing is there, or a link to itself
+        return False
 
 
 @contextmanager

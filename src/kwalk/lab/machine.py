@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
@@ -16,10 +17,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kwalk.errors import KwalkError, NotSupported
-from kwalk.lab import initramfs, kernels, kvm, qemu
+from kwalk.lab import handed, initramfs, kernels, kvm, qemu
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
 from kwalk.lab.writer import Writer
 from kwalk.parentage import ends_with_us
+
+_PR_CAPBSET_DROP = 24
+_CAP_FSETID = 4
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def _boot(
     }
     job = initramfs.job(command, _environment(options), options.cwd or Path.cwd(), settings)
     with ExitStack() as stack:
+        if "out" in shares:
+            stack.callback(handed.settle, shares["out"])  # when the machine is gone
         image = _in_memory(initramfs.base(kernel) + job)
         stack.callback(os.close, image)
         pairs = {name: socket.socketpair() for name in qemu.SOCKETS}
@@ -157,13 +163,21 @@ def _shares(options: Options, kernel: kernels.Kernel) -> dict[str, Path]:
     if kernel.modules:
         shares["modules"] = kernel.modules
     if options.out:
-        out = options.out.absolute()
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise KwalkError(f"the folder {out} cannot be made: {error.strerror}") from error
-        shares["out"] = out
+        shares["out"] = _made(options.out.absolute())
     return shares
+
+
+def _made(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror
+        if out.is_symlink() and not out.exists():
+            why = "it is a link that leads nowhere"
+        what = f"the folder {out} cannot be made: {why}"
+        raise KwalkError(what, "Give --out a folder of its own.") from error
+    handed.check(out)
+    return out
 
 
 def _environment(options: Options) -> dict[str, str]:
@@ -186,6 +200,14 @@ def _in_memory(data: bytes) -> int:
 @contextmanager
 def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[bytes]]:
     """Start QEMU, and make sure that it is gone afterwards, whatever happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    bind = ends_with_us()
+
+    def prepare() -> None:
+        bind()
+        # As anybody else's, root's writes to a set-uid file are to take that bit away.
+        libc.prctl(_PR_CAPBSET_DROP, _CAP_FSETID)
+
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
@@ -194,7 +216,7 @@ def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[byte
         pass_fds=fds,
         # Ctrl-C on a terminal is for us; we end QEMU when we have what we want.
         start_new_session=True,
-        preexec_fn=ends_with_us(),
+        preexec_fn=prepare,
     )
     try:
         yield process

@@ -85,9 +85,10 @@ def command_line(machine: Machine) -> list[str]:
         words += ["-chardev", f"socket,id={name},fd={machine.ports[name]}"]
         words += ["-device", f"virtserialport,bus=ports.0,chardev={name},name={name}"]
     for tag, path in machine.shares.items():
-        options = f"local,id={tag},security_model=none,multidevs=remap"
-        if tag not in machine.writable:
-            options += ",readonly=on"
+        # Root of the guest is not to make what it likes on the host: see kwalk.lab.handed.
+        writable = tag in machine.writable
+        model = "mapped-xattr" if writable else "none,readonly=on"
+        options = f"local,id={tag},security_model={model},multidevs=remap"
         # A comma ends a value; QEMU takes two for one.
         words += ["-fsdev", f"{options},path={str(path).replace(',', ',,')}"]
         words += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]

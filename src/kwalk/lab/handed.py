@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""The folder of ``--out``: what the guest leaves there becomes plain files of this user.
+
+While the machine runs, QEMU keeps owners, modes and kinds of files as attributes (its security
+model ``mapped-xattr``): a file has mode 0600 here, and a link or a device is a file, too. So what
+root of the guest makes is never set-uid on the host, somebody else's, or a way out of the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from kwalk.errors import KwalkError
+
+_PREFIX = "user.virtfs."
+_MODE = "user.virtfs.mode"  # as in st_mode, little-endian
+_LONGEST_TARGET = 4096
+_NAMED = 5
+
+
+def check(folder: Path) -> None:
+    """Make sure that QEMU can keep attributes there.
+
+    :raises KwalkError: It cannot, or nothing can be written there.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.setxattr(file.fileno(), _MODE, bytes(4))
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            raise KwalkError(
+                f"the file system of {folder} keeps no attributes of files (user.*), where owners "
+                "and modes of the guest's files go",
+                "Give --out a folder on another one, such as ext4, XFS or Btrfs.",
+            ) from error
+        raise KwalkError(f"nothing can be written to {folder}: {error.strerror}") from error
+
+
+def settle(folder: Path) -> None:
+    """Make plain files of what a guest has left, and say on stderr what cannot be one.
+
+    Modes keep what the umask leaves of their nine permission bits; owners are not kept. Links stay
+    if they cannot lead out of the folder; devices, FIFOs and sockets are removed.
+    """
+    left_out = list(_settled(folder))
+    if left_out:
+        names = ", ".join(left_out[:_NAMED]) + (", ..." if len(left_out) > _NAMED else "")
+        what = f"left out of {folder}, {len(left_out)} in all: {names}"
+        print(f"kwalk lab: {what}", file=sys.stderr, flush=True)
+
+
+def stays_inside(target: str, depth: int) -> bool:
+    """Tell whether a link cannot lead out of a folder, whatever other such links are there.
+
+    :param target: What it holds.
+    :param depth: How many folders down it is.
+    """
+    parts = PurePosixPath(target).parts
+    up = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
+    # Behind a name ".." may be the parent of what some link leads to.
+    return bool(parts) and target[0] != "/" and up <= depth and ".." not in parts[up:]
+
+
+def _settled(folder: Path) -> Iterator[str]:
+    umask = os.umask(0)
+    os.umask(umask)
+    for below in reversed(_folders(folder)):  # what is in a folder before its own mode
+        try:
+            at = os.open(folder / below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError as error:
+            yield f"what is in {_plain(below)} ({error.strerror})"
+            continue
+        try:
+            if not below.parts:
+                _mapped(at)
+            for name in os.listdir(at):
+                if why := _settle(name, at, len(below.parts), 0o777 & ~umask):
+                    yield f"{_plain(below / name)} ({why})"
+        finally:
+            os.close(at)
+
+
+def _folders(top: Path) -> list[PurePosixPath]:
+    """Return all folders, each before those in it."""
+    found = [PurePosixPath()]
+    for below in found:
+        try:
+            with os.scandir(top / below) as entries:
+                inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # not this user's, or too far down: told when it is opened
+            continue
+        found += [below / name for name in inner]
+    return found
+
+
+def _plain(path: PurePosixPath) -> str:
+    return "".join(c if c.isprintable() else "?" for c in str(path))
+
+
+def _settle(name: str, at: int, depth: int, allowed: int) -> str:
+    """Settle one entry of the folder ``at``; return why it was removed, or nothing."""
+    with _opened(name, at) as fd:
+        mode = None if fd is None else _mapped(fd)
+        if fd is None or mode is None:
+            return ""
+        if stat.S_ISLNK(mode):
+            target = os.fsdecode(os.read(fd, _LONGEST_TARGET)).rstrip("\0")
+            os.unlink(name, dir_fd=at)
+            if not stays_inside(target, depth) or "\0" in target:
+                return "a link that leads outside"
+            os.symlink(target, name, dir_fd=at)
+        elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+            # What a folder of the host has besides is the host's, as in a group's shared folder.
+            own = os.fstat(fd).st_mode
+            os.fchmod(fd, (mode & allowed) | (own & 0o7000 if stat.S_ISDIR(own) else 0))
+        else:
+            os.unlink(name, dir_fd=at)
+            return "neither a file, a folder nor a link"
+    return ""
+
+
+@contextmanager
+def _opened(name: str, at: int) -> Iterator[int | None]:
+    """Open a file or folder; gives None for all else, and for what is not this user's to read."""
+    kinds = (stat.S_ISREG, stat.S_ISDIR)
+    try:
+        there = os.stat(name, dir_fd=at, follow_symlinks=False)
+        if not any(kind(there.st_mode) for kind in kinds):
+            yield None
+            return
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+    except OSError:
+        yield None
+        return
+    try:
+        yield fd if os.path.samestat(there, os.fstat(fd)) else None
+    finally:
+        os.close(fd)
+
+
+def _mapped(fd: int) -> int | None:
+    """Take the guest's attributes off a file, and return the mode among them."""
+    try:
+        names = [name for name in os.listxattr(fd) if name.startswith(_PREFIX)]
+        mode = os.getxattr(fd, _MODE) if _MODE in names else None
+        for name in names:
+            os.removexattr(fd, name)
+    except OSError:
+        return None
+    return int.from_bytes(mode, "little") if mode else None
