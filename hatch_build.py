@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
@@ -20,15 +20,29 @@ ROOT = Path(__file__).parent
 ARCHES = {"x86_64": "x86"}
 
 
+PACKAGES = "Install clang 14 or newer, llvm and libbpf's headers (Debian: clang llvm libbpf-dev)."
+
+
+def give_up(why: str, hint: str) -> NoReturn:
+    """End with a message: pip would show the traceback of an exception, and hide what it says."""
+    sys.exit(f"kwalk cannot be built: {why}\n  {hint}")
+
+
 def build_bpf(machine: str) -> Path:
     """Compile ``bpf/kwalk.bpf.c`` for ``machine`` and return the object's path."""
+    if machine not in ARCHES:
+        give_up(f"there is no BPF object for {machine} yet", "It runs on x86_64.")
+    if not shutil.which("clang"):
+        give_up("clang is not on this machine", PACKAGES)
     target = ROOT / "src" / "kwalk" / "probe" / f"kwalk.{machine}.bpf.o"
     command = [
         "clang", "-target", "bpf", f"-D__TARGET_ARCH_{ARCHES[machine]}", "-mcpu=v3", "-O2", "-g",
         "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
         "-c", str(ROOT / "bpf" / "kwalk.bpf.c"), "-o", str(target),
     ]  # fmt: skip
-    subprocess.run(command, check=True)
+    built = subprocess.run(command, check=False, capture_output=True, text=True)
+    if built.returncode:
+        give_up(f"clang cannot compile bpf/kwalk.bpf.c:\n{built.stderr.rstrip()}", PACKAGES)
     if strip := shutil.which("llvm-strip"):
         subprocess.run([strip, "-g", str(target)], check=True)
     return target
@@ -60,9 +74,10 @@ class BuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what git does not hold."""
         machine = platform.machine()
-        if machine not in ARCHES:
-            raise RuntimeError(f"no BPF object can be built for {machine} yet")
         build_bpf(machine)
+        # No code of Python's depends on the machine, but the BPF object does.
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-linux_{machine}"
         build_ffi()
         self._man = tempfile.TemporaryDirectory()
         for page in build_man(Path(self._man.name)):
