@@ -470,7 +470,7 @@ def test_tcg_uses_threads_and_leaves_mitigations_alone() -> None:
     assert "-icount" not in line
     assert "mitigations" not in after(line, "-append")
     assert "-no-reboot" in line
-    assert {"panic=-1", "console=ttyS0"} <= set(after(line, "-append").split())
+    assert {"panic=-1", "console=ttyS0", "no_timer_check"} <= set(after(line, "-append").split())
 
 
 def test_a_host_thread_for_each_cpu_on_request() -> None:
