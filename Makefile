@@ -95,8 +95,10 @@ $(VENV)/empty.bpf.o: tests/vm_icount/empty.bpf.c $(STAMP)
 matrix: compiled
 	$(VENV)/bin/python tests/matrix.py --write $(KERNELS)
 
-# PARTS: those of tests/everything.py; a name that is none lists them.
+# PARTS: those of tests/everything.py; a name that is none lists them. As root on Debian.
 test-all: compiled $(VENV)/empty.bpf.o
+	@command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null || \
+		echo "debootstrap cannot be installed: the fresh roots will fail"
 	$(VENV)/bin/python tests/everything.py $(PARTS)
 
 test-long: compiled
@@ -131,7 +133,7 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
 	$(VENV)/bin/mypy tests/*.py tests/unit
-	$(VENV)/bin/mypy tests/vm tests/vm_icount tests/vm_lockdown tests/long
+	$(VENV)/bin/mypy tests/vm tests/vm_icount tests/vm_lockdown tests/long tests/fresh
 	$(VENV)/bin/mypy tests/vm_old
 	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
 

@@ -17,6 +17,7 @@ import commit
 ROOT = commit.ROOT
 LOGS = ROOT / "build" / "test-all"
 _MATRIX = [sys.executable, "tests/matrix.py"]
+_FRESH = "README's commands on a fresh root"
 # Part -> its command lines, and what it is.
 PARTS: dict[str, tuple[list[list[str]], str]] = {
     "test": ([["make", "test"]], "lint, unit tests, every kernel of the matrix"),
@@ -26,6 +27,8 @@ PARTS: dict[str, tuple[list[list[str]], str]] = {
         [[*_MATRIX, "long-debian-12", "long-debian-13", "long-debian-sid", "long-fp"]],
         "tests marked long",
     ),
+    "fresh-debian-12": ([[sys.executable, "tests/fresh/fresh_root.py", "bookworm"]], _FRESH),
+    "fresh-debian-13": ([[sys.executable, "tests/fresh/fresh_root.py", "trixie"]], _FRESH),
     "stacks": ([[sys.executable, "tests/long/run.py"]], "a million stacks of random functions"),
 }
 
