@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import commit
 
 ROOT = commit.ROOT
 LOGS = ROOT / "build" / "test-all"
+_PYTEST = str(Path(sys.executable).with_name("pytest"))
 _MATRIX = [sys.executable, "tests/matrix.py"]
 _FRESH = "README's commands on a fresh root"
 # Part -> its command lines, and what it is.
@@ -27,6 +29,7 @@ PARTS: dict[str, tuple[list[list[str]], str]] = {
         [[*_MATRIX, "long-debian-12", "long-debian-13", "long-debian-sid", "long-fp"]],
         "tests marked long",
     ),
+    "lab": ([[_PYTEST, "-q", "-m", "long", "tests/lab"]], "real machines, seen from the host"),
     "fresh-debian-12": ([[sys.executable, "tests/fresh/fresh_root.py", "bookworm"]], _FRESH),
     "fresh-debian-13": ([[sys.executable, "tests/fresh/fresh_root.py", "trixie"]], _FRESH),
     "stacks": ([[sys.executable, "tests/long/run.py"]], "a million stacks of random functions"),

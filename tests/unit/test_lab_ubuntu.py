@@ -92,6 +92,13 @@ def test_mirror_is_the_one_of_debootstraps_script(
     assert ubuntu.mirror(tmp_path / "script", suite) == expected
 
 
+def test_debootstraps_script_asks_no_one_else(tmp_path: Path) -> None:
+    """It does where it finds the tools for that, and takes no answer for "an old suite"."""
+    asks = "if command -v grep || command -v curl; then default_mirror http://x/; fi\n"
+    (tmp_path / "script").write_text(SCRIPT + asks)
+    assert ubuntu.mirror(tmp_path / "script", "noble") == "http://archive.example.net/ubuntu"
+
+
 @pytest.mark.parametrize("text", ["", "default_mirror\n", "if\n", "exit 3\n"])
 def test_script_without_a_mirror_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "script").write_text(text)
