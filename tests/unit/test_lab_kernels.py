@@ -286,7 +286,8 @@ def test_links_and_devices_of_an_archive_are_left_out(place: Path, depmod: Path)
 DAMAGE = [
     b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"release": "6.1-fp"}',
     b'{"release": "../..", "image": "boot/vmlinuz-6.1-fp", "modules": "lib", "config": null}',
-    b'{"release": "6.1-fp", "image": "/etc/passwd", "modules": "lib", "config": null}',
+    b'{"release": "6.1-fp", "image": "/etc/passwd", "modules": "lib/modules/6.1-fp",'
+    b'"config": null}',
     b'{"release": "6.1-fp", "image": 7, "modules": {}, "config": "a\\u0000b"}',
     b'{"release": "6.1-fp", "image": "boot/vmlinuz-6.1-fp", "modules": "lib", "config": null}',
 ]  # fmt: skip
