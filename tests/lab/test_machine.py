@@ -25,7 +25,7 @@ ln -s /etc/passwd absolute; ln -s ../../x up
 mknod device c 1 3; mkfifo pipe
 cp -a file copy; mv copy moved; ln file hard
 dd if=/dev/zero of=big bs=64k count=32 2>/dev/null
-cp "$(command -v true)" folder/tool
+cp /bin/true folder/tool
 printf '#!/bin/sh\\n' >set-uid-of-the-host
 stat -c '%a %u' file
 """
@@ -65,11 +65,3 @@ def test_what_a_guest_leaves_becomes_plain_files(tmp_path: Path) -> None:
     assert (out / "big").stat().st_size == 32 << 16
     assert os.access(out / "folder" / "tool", os.X_OK)
     assert not any(os.listxattr(out / name, follow_symlinks=False) for name in found)
-
-
-@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="no QEMU")
-def test_guest_that_writes_to_the_labs_port_is_told() -> None:
-    done = lab("sh", "-c", "echo exit abc >/proc/1/fd/7; sleep 60")
-    assert done.returncode == 1
-    assert "reported 'abc' in place of an exit code" in done.stderr
-    assert "Traceback" not in done.stderr
