@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kwalk import __version__
+from kwalk.clean import clean_stderr
 from kwalk.errors import KwalkError, OutputError
 from kwalk.output import close, notices, open_streams, settle
 from kwalk.parser import Parser
@@ -90,6 +91,14 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     stderr = sys.stderr
     sys.stderr = notices(stderr)
     try:
+        with clean_stderr():
+            return _guarded(prog, body)
+    finally:
+        sys.stderr = stderr
+
+
+def _guarded(prog: str, body: Callable[[], int]) -> int:
+    try:
         with _interruptible():
             code = body()
             _flush()
@@ -101,18 +110,20 @@ def guarded(prog: str, body: Callable[[], int]) -> int:
     except OSError as error:
         name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         return _fail(prog, KwalkError(f"{name}{error.strerror or error}", _limit(error)))
-    except (MemoryError, ImportError) as error:
+    except MemoryError as error:
+        hint = "Do it on a larger machine, or with less: --top, --seconds, --from-caller."
+        return _fail(prog, KwalkError("there is not enough memory", _limit(error) or hint))
+    except RecursionError:
+        return _fail(prog, KwalkError("something that was given is nested too deeply"))
+    except ImportError as error:
         if not (limit := _limit(error)):
             raise
-        return _fail(
-            prog, KwalkError(f"{prog} cannot go on: {str(error) or 'out of memory'}", limit)
-        )
+        return _fail(prog, KwalkError(f"{prog} cannot go on: {error}", limit))
     except KeyboardInterrupt:
         return 130
     finally:
         settle(sys.stdout)
         settle(sys.stderr)
-        sys.stderr = stderr
     return code
 
 
@@ -180,6 +191,12 @@ def named(words: Sequence[str]) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``kwalk`` script."""
+    open_streams()
+    with clean_stderr():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks, by the script of `kwalk completion`
         from kwalk.commands.completing import answer
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from io import RawIOBase, TextIOWrapper, UnsupportedOperation
 from typing import Any, TextIO
 
+from kwalk.clean import plain_lines
 from kwalk.errors import OutputError
 from kwalk.outlet import STALLED_SECONDS, Outlet, Patience
 
@@ -120,8 +121,8 @@ def encoded(text: str) -> bytes:
 
 
 def write(text: str) -> bool:
-    """Write to standard output at once; like ``write_pieces``."""
-    return write_pieces([encoded(text)])
+    """Write text for people (or JSON) to standard output at once, cleaned; as ``write_pieces``."""
+    return write_pieces([encoded(plain_lines(text, styles=True))])
 
 
 def write_pieces(pieces: Sequence[bytes]) -> bool:

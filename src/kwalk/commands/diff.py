@@ -14,9 +14,12 @@ from kwalk.report.formats import PICTURE, TREE, Format
 _CUT = ("top", "all")
 FORMATS = {
     "text": Format(
-        "diff_text", "functions and stacks that changed, the largest change last", ("title", *_CUT)
+        "diff_text",
+        "functions and stacks that changed, the largest change last",
+        ("title", *_CUT),
+        people=True,
     ),
-    "tree": Format("diff_tree", "the merged tree, for a terminal", (*TREE, *_CUT)),
+    "tree": Format("diff_tree", "the merged tree, for a terminal", (*TREE, *_CUT), people=True),
     "flamegraph": Format(
         "diff_flame", "one page of HTML: red where there is more, blue where less", PICTURE
     ),
@@ -82,7 +85,7 @@ class DiffCommand:
         chosen = FORMATS[args.format]
         module = importlib.import_module(f"kwalk.report.{chosen.module}")
         body = module.render(diff, look(args, addresses=None), args.all)
-        write_report(body, args.output, secret=chosen.addresses)
+        write_report(body, args.output, people=chosen.people, secret=chosen.addresses)
         if args.output is not None:
             for text in warnings(diff):
                 print(f"kwalk: warning: {text}", file=sys.stderr)

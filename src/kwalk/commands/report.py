@@ -46,8 +46,13 @@ class ReportCommand:
         profile = load_parts(args.recordings, args)
         chosen = FORMATS[args.format]
         how = look(args, args.addr)
-        secret = holds_addresses(chosen, profile, how)
-        write_report(renderer(args.format)(profile, how), args.output, chosen.binary, secret)
+        write_report(
+            renderer(args.format)(profile, how),
+            args.output,
+            binary=chosen.binary,
+            people=chosen.people,
+            secret=holds_addresses(chosen, profile, how),
+        )
         if args.output is not None or args.format == "folded":
             from kwalk.symbolize.lines import NOTE
 

@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Collection, Iterable, Mapping
 
+from kwalk.clean import plain_lines
 from kwalk.commands import screen
 from kwalk.errors import UsageError
 from kwalk.output import encoded, write_pieces
@@ -72,18 +73,29 @@ def spare(inputs: Iterable[str], output: str | None) -> None:
 
 
 def write_report(
-    pieces: Iterable[str | bytes], path: str | None, binary: bool = False, secret: bool = False
+    pieces: Iterable[str | bytes],
+    path: str | None,
+    *,
+    binary: bool = False,
+    people: bool = False,
+    secret: bool = False,
 ) -> None:
     """Write the pieces.
 
     :param path: None is standard output.
     :param binary: They are nothing for a terminal.
+    :param people: They are text for people; other text is cleaned on a terminal only.
     :param secret: A file of root's is for nobody else to read.
     :raises OutputError: if they cannot be written.
     """
+    if path is None and binary and sys.stdout.isatty():
+        raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
+    if people or (path is None and not binary and sys.stdout.isatty()):
+        pieces = (
+            piece if isinstance(piece, bytes) else plain_lines(piece, styles=people)
+            for piece in pieces
+        )
     if path is None:
-        if binary and sys.stdout.isatty():
-            raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
         _write(pieces)
         return
     with Replacement(path, private=secret and os.geteuid() == 0) as file:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, timedelta
 
+from kwalk.clean import plain
 from kwalk.profile import Profile
 from kwalk.report import summary
-from kwalk.report.paint import plain
 from kwalk.words import plural
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from kwalk.clean import plain
 from kwalk.profile import Profile
 from kwalk.report import summary as summaries
 from kwalk.report import whole
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
-from kwalk.report.paint import plain
 from kwalk.stack import Count, Frame
 from kwalk.words import counted, plural
 
@@ -53,7 +53,7 @@ class Text:
     """
 
     def __init__(self, addresses: bool, top: int | None, unit: str = "calls") -> None:
-        self._unit = unit
+        self._unit = plain(unit)
         self._addresses = addresses
         self._top = top
         self._intervals = False

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kwalk.clean import plain
 from kwalk.report import diff_words as words
 from kwalk.report.cut import last
 from kwalk.report.diff import Change, Diff
 from kwalk.report.formats import Options
-from kwalk.report.paint import Paint, plain
+from kwalk.report.paint import Paint
 from kwalk.words import plural
 
 FUNCTIONS = 10
@@ -48,7 +49,7 @@ def _functions(diff: Diff, options: Options, every: bool, paint: Paint) -> Itera
     shown, left = last(_changed(diff.functions, every), most)
     if not shown:
         return
-    yield f"functions, by {diff.unit} that lead through them\n"
+    yield f"functions, by {plain(diff.unit)} that lead through them\n"
     yield paint(f"{'before':>11}{'after':>11}{'change':>11}", "dim") + "\n"
     if left:
         names = sum(len(change.names) for change in left)
@@ -98,7 +99,7 @@ def _stack(change: Change, diff: Diff, paint: Paint) -> str:
     chance = "" if change.certain else "  no more than chance explains"
     group = f"  {plain(change.group)}" if change.group else ""
     lines.append(
-        f"  {before} -> {after} {diff.unit}, {paint(moved, words.style(change.change))}"
+        f"  {before} -> {after} {plain(diff.unit)}, {paint(moved, words.style(change.change))}"
         f"{chance}{group}\n\n"
     )
     return "".join(lines)

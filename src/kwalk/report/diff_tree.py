@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from kwalk.clean import plain
 from kwalk.report import diff_words as words
 from kwalk.report.diff import Diff, DiffNode
 from kwalk.report.formats import LEAST, Options
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, fitted, plain
+from kwalk.report.paint import Paint, fitted
 from kwalk.words import plural
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kwalk.clean import plain
 from kwalk.ledger import NARROWED
 from kwalk.profile import kinds_of
 from kwalk.report import chance, summary
@@ -55,7 +56,8 @@ def style(change: float) -> str:
 def head(diff: Diff, paint: Paint) -> str:
     """Say what is compared, and how the whole changed."""
     lines = [
-        _of_side(label, side) for label, side in (("before", diff.before), ("after", diff.after))
+        plain(_of_side(label, side))
+        for label, side in (("before", diff.before), ("after", diff.after))
     ]
     total = diff.total
     if diff.by != By.SHARE:
@@ -64,7 +66,7 @@ def head(diff: Diff, paint: Paint) -> str:
         if percent := percentage(total.before, total.after):
             change += f" ({percent})"
         lines.append(
-            f"all:    {numbers} {diff.unit}, "
+            f"all:    {numbers} {plain(diff.unit)}, "
             + (paint(change, style(total.change)) if total.certain else change)
             + ("" if total.certain or not total.change else ", no more than chance explains")
         )
@@ -184,6 +186,6 @@ def foot(diff: Diff, paint: Paint) -> str:
     if lines:
         lines.insert(0, "\n")
     for label, side in (("before", diff.before), ("after", diff.after)):
-        name = f" ({side.name})" if side.name else ""
+        name = f" ({plain(side.name)})" if side.name else ""
         lines.append(f"\n{label}{name}\n{summary.as_text(side.profile.summary)}")
     return "".join(lines)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kwalk.report.paint import plain
+from kwalk.clean import plain
 from kwalk.stack import Frame
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from kwalk.clean import plain
+
 BLOCKS = " ▏▎▍▌▋▊▉"
 
 
@@ -15,7 +17,8 @@ class Paint:
         self._color = color
 
     def __call__(self, text: str, style: str) -> str:
-        """Return the text in a style of rich, such as ``bold red``."""
+        """Return the text, cleaned, in a style of rich, such as ``bold red``."""
+        text = plain(text)
         if not self._color or not text.strip():
             return text
         before, after = _codes(style)
@@ -42,11 +45,6 @@ def bar(share: float, width: int) -> str:
     eighths = min(max(round(share * width * 8), int(share > 0)), width * 8)
     whole, part = divmod(eighths, 8)
     return ("█" * whole + (BLOCKS[part] if part else "")).ljust(width)
-
-
-def plain(text: str) -> str:
-    """Return the text without what would move the cursor: names of tasks may hold anything."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shortened(text: str, width: int) -> str:

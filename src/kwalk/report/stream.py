@@ -11,12 +11,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from kwalk.clean import plain
 from kwalk.columns import interleave
 from kwalk.events import Batch, Call
 from kwalk.ledger import Summary
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
-from kwalk.report.paint import plain
 from kwalk.report.texts import Texts
 from kwalk.stack import Stack
 
@@ -78,7 +78,7 @@ class Names:
 
     def _call(self, call: Call) -> bytes:
         frames = self._symbolizer.frames(call.stack)
-        names = (frame.name or f"{frame.address:#x}" for frame in frames)
+        names = (plain(frame.name) or f"{frame.address:#x}" for frame in frames)
         return ("\n".join(names) + "\n\n").encode()
 
     def end(self, summary: Summary) -> str:

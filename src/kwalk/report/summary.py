@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kwalk.clean import plain
 from kwalk.ledger import NOT_WANTED, Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.words import counted, form, plural
@@ -199,4 +200,4 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         lines.append(f"  unexplained: {ledger.balance:,} (a bug of kwalk; please report it)")
     if summary.verify:
         lines += verifies.lines(summary.verify, symbolizer)
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(plain, lines)) + "\n"

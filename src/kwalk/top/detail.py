@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import textwrap
 
+from kwalk.clean import plain
 from kwalk.report.frame import frame_text
-from kwalk.report.paint import plain
 from kwalk.top.labels import path_of
 from kwalk.top.look import Line, Look, pad
 from kwalk.top.model import Model

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
+from kwalk.clean import plain
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.frame import frame_text
-from kwalk.report.paint import plain
 from kwalk.stack import Frame, Stack
 
 FALLBACK = "[fallback]"

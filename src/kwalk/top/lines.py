@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from kwalk.report.paint import plain
+from kwalk.clean import plain
 from kwalk.top import footer
 from kwalk.top.labels import labels
 from kwalk.top.look import Look, text_of

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kwalk.report.paint import plain
+from kwalk.clean import plain
 from kwalk.stack import Stack
 from kwalk.top import detail, footer
 from kwalk.top.labels import labels

@@ -52,6 +52,7 @@ class Format:
 
     :ivar module: What makes it.
     :ivar what: It is, in a few words.
+    :ivar people: It is text for people, not data.
     :ivar heeds: What it makes of ``Options``, besides ``top``: of callers, min, title, addr.
     :ivar addresses: It tells where the kernel's code lies (KASLR), whatever is asked for.
     """
@@ -61,6 +62,7 @@ class Format:
     heeds: tuple[str, ...] = ()
     binary: bool = False
     addresses: bool = False
+    people: bool = False
 
 
 PICTURE = ("callers", "title")
@@ -68,8 +70,8 @@ TREE = (*PICTURE, "min")
 
 
 FORMATS = {
-    "text": Format("text", "stacks with their counts, the hottest last", ("addr",)),
-    "tree": Format("tree", "the tree of calls with shares and bars, for a terminal", TREE),
+    "text": Format("text", "stacks with their counts, the hottest last", ("addr",), people=True),
+    "tree": Format("tree", "the tree of calls with shares, for a terminal", TREE, people=True),
     "folded": Format("folded", "a line a stack, root first, for flame graph tools", ("callers",)),
     "json": Format(
         "json_", "one JSON object: stacks, ledger, timeline, facts", ("addr",), addresses=True

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,22 +34,40 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
     and ``kernel_wrong`` by cause); of the ``tree`` and of ``sampling`` what the summary says; a
     ``fact`` about how and where it was recorded. ``value`` has what is no count. ``calls`` stands
     for ``count`` where not every call was taken; ``share`` is of the calls of all stacks;
-    ``frames`` are root first, ``;`` between them.
+    ``frames`` are root first, ``;`` between them. A text that a spreadsheet would take
+    for a formula has ``'`` before it (``text``).
     """
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
-    writer.writeheader()
+    table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
+    table.writeheader()
     shown = cut(profile, options.top)
     total = profile.calls
     for index, count in enumerate(reversed(shown.counts), 1):
-        writer.writerow(_stack(count, total))
+        table.writerow(_cells(_stack(count, total)))
         if not index % _ROWS:
             yield file.getvalue()
             file.seek(0)
             file.truncate()
-    writer.writerows(_ledger(profile))
-    writer.writerows(_rest(profile))
+    table.writerows(map(_cells, _ledger(profile)))
+    table.writerows(map(_cells, _rest(profile)))
     yield file.getvalue()
+
+
+# What spreadsheets take for a formula, and what a mark has been put before (OWASP, CSV Injection).
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def text(value: str) -> str:
+    """Return a text as a cell that no spreadsheet computes: ``=1+1`` becomes ``'=1+1``.
+
+    To read it back, take one ``'`` away where ``'``, once or more, and one of ``= + - @``, a tab or
+    a line's end begin the cell; nothing else is changed.
+    """
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: text(value) if type(value) is str else value for name, value in row.items()}
 
 
 def _stack(count: Count, total: float) -> dict[str, Any]:
@@ -61,7 +80,7 @@ def _stack(count: Count, total: float) -> dict[str, Any]:
         "truncated": int(count.stack.truncated),
         "fallback": int(count.stack.fallback),
         # A semicolon ends a frame.
-        "frames": ";".join(name.replace(";", ":") for name in path(count, groups=False)),
+        "frames": ";".join(text(name.replace(";", ":")) for name in path(count, groups=False)),
     }
 
 
@@ -75,10 +94,10 @@ def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
         yield {"kind": "total", "name": "unexplained", "count": ledger.balance}
     for cause, number in ledger.causes.items():
         yield {"kind": kind_of(cause).replace(" ", "_"), "name": cause, "count": number}
-    for text in ledger.uncounted:
-        yield {"kind": "not_counted", "name": text}
-    for text in profile.summary.notes:
-        yield {"kind": "note", "name": text}
+    for sentence in ledger.uncounted:
+        yield {"kind": "not_counted", "name": sentence}
+    for sentence in profile.summary.notes:
+        yield {"kind": "note", "name": sentence}
 
 
 def _rest(profile: Profile) -> Iterator[dict[str, Any]]:
@@ -93,8 +112,8 @@ def _rest(profile: Profile) -> Iterator[dict[str, Any]]:
         yield {"kind": "tree", "name": name, "count": number}
     for name, share in (summary.sampling._asdict() if summary.sampling else {}).items():
         yield {"kind": "sampling", "name": name, "value": share}
-    told = ("function", "method", "attach", "kernel", "unit")
-    facts = {name: getattr(summary, name) for name in told} | profile.facts
+    known = ("function", "method", "attach", "kernel", "unit")
+    facts = {name: getattr(summary, name) for name in known} | profile.facts
     for name, value in facts.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        yield {"kind": "fact", "name": name, "value": text}
+        told = value if isinstance(value, str) else json.dumps(value)
+        yield {"kind": "fact", "name": name, "value": told}

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from kwalk.clean import plain
 from kwalk.profile import Profile
 from kwalk.report import summary
 from kwalk.report.calltree import Node, build
 from kwalk.report.formats import Options
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, bar, fitted, plain
+from kwalk.report.paint import Paint, bar, fitted
 from kwalk.words import counted, plural
 
 BAR = 6
