@@ -178,7 +178,7 @@ class Child:
         reason = os.read(self._failure, 256)
         if reason:
             raise UsageError(
-                f"{self._words[0]} cannot be run: {reason.decode()}",
+                f"{self._words[0]} cannot be run: {reason.decode(errors='replace')}",
                 "Give a program and its arguments, each a word of its own.",
             )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import pytest
@@ -223,6 +224,59 @@ def test_a_metric_that_finds_nothing_shows_the_last_line(text: str) -> None:
     assert what.startswith("no throughput can be found in the workload's output: it does not match")
     assert r"'ops=(\\d+)'" in what
     assert hint.strip() == f"Its last line was: {'all done' if text else 'it printed nothing'}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.2.3% <= 4 milliseconds",
+        "99% <= 1.2.3 milliseconds",
+        ".% <= . milliseconds",
+        "101% <= 5 milliseconds",
+        "  Latency Distribution\n  1.2%  1.2.3ms\n",
+        "  Latency Distribution\n  99%  ...us\n",
+        "1.2.3 requests per second",
+        "... requests per second",
+        "  read: IOPS=1.2.3k",
+        "tps = . (without initial connection time)",
+        "events per second: ..",
+    ],
+)
+def test_what_a_known_program_does_not_print_is_passed_over(text: str) -> None:
+    assert metrics.latencies(text) == {}
+    assert metrics.recognize(text) is metrics.WALL
+    sample = metrics.read(f"{text}\n50.0% <= 2 milliseconds\n", 2.0, metrics.WALL)
+    assert sample.rate == 0.5
+
+
+LINES = st.lists(
+    st.sampled_from(
+        ["0", "1", "9" * 400, ".", ",", "%", " <= ", " milliseconds", " requests per second", "nan",
+         "inf", "-", "e", "Requests/sec: ", "IOPS=", "k", "M", "G", "tps = ", "events per second: ",
+         "transactions: 1 (", " per sec.)", "Latency Distribution", "ms", "us", "\n", "\n  "]
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(LINES)
+def test_whatever_a_workload_prints_is_a_sample_or_a_message(text: str) -> None:
+    metric = metrics.recognize(text)
+    try:
+        sample = metrics.read(text, 1.5, metric)
+    except KwalkError:
+        return
+    assert 0 < sample.rate < math.inf
+    for share, time in metrics.latencies(text).items():
+        assert 0 <= share <= 100
+        assert 0 <= time < math.inf
+
+
+@pytest.mark.parametrize("number", ["-5", "-0.1", "nan", "inf", "1e999", "-inf"])
+def test_a_throughput_below_nothing_or_beyond_all_is_refused(number: str) -> None:
+    with pytest.raises(KwalkError, match="which is no number"):
+        metrics.read(f"ops={number}", 1.0, Metric("", "", r"ops=(\S+)"))
 
 
 def test_a_known_program_that_tells_nothing_this_time_is_an_error_too() -> None:

@@ -23,7 +23,7 @@ def traced(function: str) -> str:
     :raises NotHere: if ftrace does not say.
     """
     try:
-        lines = (TRACING / "enabled_functions").read_text().splitlines()
+        lines = (TRACING / "enabled_functions").read_text(errors="replace").splitlines()
     except OSError as error:
         raise NotHere(f"ftrace does not say what is attached: {error.strerror}") from None
     return next((line for line in lines if line.split()[0] == function), "")
@@ -59,7 +59,7 @@ class KprobeEvent:
 
     def hits(self) -> int:
         """Return how often the function was called while it was on."""
-        rows = map(str.split, (TRACING / "kprobe_profile").read_text().splitlines())
+        rows = map(str.split, (TRACING / "kprobe_profile").read_text(errors="replace").splitlines())
         return next(int(row[1]) for row in rows if row[0] == self._name.partition("/")[2])
 
     def remove(self) -> None:
@@ -104,7 +104,7 @@ class _Hist:
     def finish(self) -> Outcome:
         """As in ``Running``."""
         assert self._event
-        text = (self._event.folder / "hist").read_text()
+        text = (self._event.folder / "hist").read_text(errors="replace")
         self.kill()
         hits, dropped = (
             int(re.findall(rf"{what}: (\d+)", text)[-1]) for what in ("Hits", "Dropped")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kwalk.bench.results import Sample
@@ -14,9 +15,13 @@ from kwalk.errors import KwalkError
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
-def _finite(text: str) -> float:
+def number(text: str) -> float:
+    """Return a number that is not below 0.
+
+    :raises ValueError: if the text is none: ``1.2.3``, ``nan``, ``-5``.
+    """
     value = float(text.replace(",", ""))
-    if not math.isfinite(value):
+    if not 0 <= value < math.inf:
         raise ValueError(text)
     return value
 
@@ -25,6 +30,7 @@ def _finite(text: str) -> float:
 class Metric:
     """How a program reports its throughput; several values of one run are averaged.
 
+    :ivar program: That prints it; "" where the user gave the pattern.
     :ivar pattern: Its first group is the number, the second, if there is one, its k or M.
     """
 
@@ -37,14 +43,20 @@ class Metric:
         values = []
         for match in re.finditer(self.pattern, text, re.MULTILINE):
             groups = match.groups()
-            number = (groups[0] if groups else match.group()) or ""
+            found = (groups[0] if groups else match.group()) or ""
             scale = groups[1] if len(groups) > 1 and groups[1] in _SCALE else ""
             try:
-                values.append(_finite(number) * _SCALE[scale])
+                value = number(found) * _SCALE[scale]
+                if value == math.inf:
+                    raise ValueError(found)
+                values.append(value)
             except ValueError:
+                if self.program:
+                    continue  # not the program's line after all
                 raise KwalkError(
-                    f"the metric's regular expression found {match.group()!r}, which is no number",
-                    "Put the number, and nothing else, into its first group.",
+                    f"the metric's regular expression found {match.group()!r:.200}, "
+                    "which is no number",
+                    "Put the number, from 0 on, and nothing else, into its first group.",
                 ) from None
         return statistics.mean(values) if values else None
 
@@ -71,11 +83,15 @@ def latencies(text: str) -> dict[float, float]:
     """Return the milliseconds within which so many percent were answered; {} if it tells none."""
     # redis-benchmark from 6 on prints the same once more, from the other side.
     text = text.partition("Cumulative distribution of latencies")[0]
-    found = {float(share): float(ms) for share, ms in _LATENCY.findall(text)}
-    if not found and "Latency Distribution" in text:
-        for share, number, unit in _WRK_LATENCY.findall(text):
-            found[float(share)] = float(number) * _MILLISECONDS[unit]
-    return dict(sorted(found.items()))
+    rows = [(share, time, "ms") for share, time in _LATENCY.findall(text)]
+    if not rows and "Latency Distribution" in text:
+        rows = _WRK_LATENCY.findall(text)
+    found = {}
+    for share, time, unit in rows:
+        with suppress(ValueError):  # not the program's line after all
+            found[number(share)] = number(time) * _MILLISECONDS[unit]
+    known = (item for item in found.items() if item[0] <= 100 and item[1] < math.inf)
+    return dict(sorted(known))
 
 
 def recognize(text: str) -> Metric:

@@ -19,6 +19,7 @@ from kwalk.bench.metric import Metric
 from kwalk.bench.results import Sample
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.parentage import Guard, ends_with_us
+from kwalk.patterns import compiled
 
 AUTO = "auto"
 TOO_SHORT_SECONDS = 0.05
@@ -85,10 +86,10 @@ class Workload:
 def check_metric(pattern: str) -> str:
     """Return a metric as given on the command line.
 
-    :raises re.error: if it is no regular expression.
+    :raises BadPattern: if it is no regular expression.
     """
     if pattern != AUTO:
-        re.compile(pattern)
+        compiled(pattern, re.MULTILINE)
     return pattern
 
 

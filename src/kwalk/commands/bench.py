@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
 from contextlib import nullcontext
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from kwalk.commands import options, screen, values
 from kwalk.commands.options import option
 from kwalk.errors import KwalkError, UsageError
+from kwalk.patterns import BadPattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,10 @@ def _metric(text: str) -> str:
 
     try:
         return check_metric(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+    except BadPattern as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.99} is no regular expression: {error}"
+        ) from None
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -15,9 +15,11 @@ from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
 
 from kwalk import cli
+from kwalk.clean import plain
 from kwalk.commands import values
 from kwalk.kernel import listed
 
+PROC = "/proc"
 Candidates = Iterable[str] | Mapping[str, str]
 # Of arguments that are text as it comes: no name of a file.
 _NO_FILES = {"TEXT", "ARGS", "A,B", "NAME", "COMMAND"}
@@ -140,13 +142,19 @@ def targets(prefix: str) -> list[str]:
 def processes() -> dict[str, str]:
     """Return the processes: number to name."""
     found = {}
-    for entry in os.scandir("/proc"):
+    for entry in os.scandir(PROC):
         if entry.name.isdecimal():
             try:
-                found[entry.name] = Path(entry.path, "comm").read_text().strip()
+                found[entry.name] = _name_of(entry.path)
             except OSError:
                 continue  # it has ended
     return found
+
+
+def _name_of(folder: str) -> str:
+    """Return a task's name, which can be any bytes, as a line of text."""
+    name = Path(folder, "comm").read_bytes().removesuffix(b"\n")
+    return plain(name.decode(errors="replace"))
 
 
 def methods(prefix: str) -> list[str]:

@@ -10,8 +10,11 @@ from collections.abc import Callable
 
 from kwalk import limits
 from kwalk.limits import Limit
+from kwalk.patterns import BadPattern, compiled
 
 Type = Callable[[str], object]
+# 30 years: clocks and timers of the system take no more than some hundred.
+LONGEST = 1_000_000_000
 
 
 def span(text: str) -> tuple[float, float]:
@@ -72,8 +75,10 @@ def one_in(text: str) -> int:
 def seconds(text: str) -> float:
     """A time above 0 in seconds."""
     value = _number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    if not 0 < value <= LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.200} is not a number of seconds above 0, up to {LONGEST:,}"
+        )
     return value
 
 
@@ -104,9 +109,11 @@ def _number(text: str) -> float:
 def expression(text: str) -> re.Pattern[str]:
     """A regular expression."""
     try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+        return compiled(text)
+    except BadPattern as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.99} is no regular expression: {error}"
+        ) from None
 
 
 def numbers(text: str) -> list[int]:

@@ -23,7 +23,7 @@ class Hierarchy(NamedTuple):
 
 def hierarchy(mountinfo: Path | None = None) -> Hierarchy | None:
     """Return where cgroups of version 2 are mounted, or None."""
-    text = (mountinfo or MOUNTINFO).read_text()
+    text = (mountinfo or MOUNTINFO).read_text(errors="surrogateescape")
     mounted = re.search(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", text, re.MULTILINE)
     if not mounted:
         return None

@@ -128,7 +128,7 @@ class Kallsyms:
         return [symbol for symbol, is_code in self._found[name] if is_code or not code]
 
     def _search(self, name: str) -> Iterator[tuple[Symbol, bool]]:
-        word = b" %s" % name.encode()
+        word = b" %s" % name.encode(errors="replace")
         at = self._text.find(word)
         while at >= 0:
             if self._text[at + len(word) : at + len(word) + 1] in (b"\t", b"\n"):
@@ -141,7 +141,7 @@ class Kallsyms:
         known = self.known.get(name)
         if known is None:
             # Modules' names have a tab behind them.
-            at = self._text.find(b" %s\n" % name.encode(), 0, self._end)
+            at = self._text.find(b" %s\n" % name.encode(errors="replace"), 0, self._end)
             known = self._address(self._text.rfind(b"\n", 0, at) + 1) if at >= 0 else 0
             self.known[name] = known
         return known
@@ -164,14 +164,14 @@ class Kallsyms:
     def functions(self) -> set[str]:
         """Return the names of all functions (symbols of type t, T, w or W)."""
         names = re.findall(rb"^[0-9a-f]{16} [tTwW] ([^\t\n]+)", self._text, re.MULTILINE)
-        return {name.decode() for name in names}
+        return {name.decode(errors="replace") for name in names}
 
     def functions_of(self, prefix: str = "", module: str | None = None) -> Iterator[Symbol]:
         """Iterate over the functions whose names begin like this.
 
         :param module: Those of this module only.
         """
-        pattern = re.compile(rb" [tTwW] %s[^\t\n]*" % re.escape(prefix.encode()))
+        pattern = re.compile(rb" [tTwW] %s[^\t\n]*" % re.escape(prefix.encode(errors="replace")))
         for match in pattern.finditer(self._text, self._end if module else 0):
             symbol = self._line(match.start() - 16)
             if module is None or symbol.module == module:
@@ -258,4 +258,8 @@ def _parse(text: bytes) -> Iterator[Symbol]:
     for line in text.splitlines():
         head, _, module = line.partition(b"\t")
         address, _, name = head.split(b" ", 2)
-        yield Symbol(int(address, 16), name.decode(), module.strip(b"[]").decode())
+        yield Symbol(
+            int(address, 16),
+            name.decode(errors="replace"),
+            module.strip(b"[]").decode(errors="replace"),
+        )

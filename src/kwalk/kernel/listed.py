@@ -32,26 +32,32 @@ def functions(beginning: str) -> list[str]:
 def tracepoints(beginning: str) -> list[str]:
     """Return ``t:GROUP:NAME`` of those that begin so."""
     text = _read(TRACING / "available_events")
-    start = beginning.removeprefix("t:").encode()
-    return sorted(f"t:{line.decode()}" for line in text.split() if line.startswith(start))
+    start = beginning.removeprefix("t:").encode(errors="replace")
+    return sorted(
+        f"t:{line.decode(errors='replace')}" for line in text.split() if line.startswith(start)
+    )
 
 
 def _traceable(name: str) -> list[tuple[str, str]]:
     """``name`` and ``name [module]`` lines."""
-    pattern = rb"^(%s\S*)(?:[ \t]+\[(\S+)\])?" % re.escape(name.encode())
+    pattern = rb"^(%s\S*)(?:[ \t]+\[(\S+)\])?" % re.escape(name.encode(errors="replace"))
     return _found(pattern, TRACING / "available_filter_functions")
 
 
 def _symbols(name: str) -> list[tuple[str, str]]:
     """``address type name`` lines, with a tab and ``[module]`` at their ends."""
     # No ^: it would have each character looked at.
-    pattern = rb" [tTwW] (%s\S*)(?:\t\[(\S+)\])?" % re.escape(name.encode())
+    pattern = rb" [tTwW] (%s\S*)(?:\t\[(\S+)\])?" % re.escape(name.encode(errors="replace"))
     return _found(pattern, KALLSYMS)
 
 
 def _found(pattern: bytes, path: Path) -> list[tuple[str, str]]:
     matches = re.findall(pattern, _read(path), re.MULTILINE)
-    return [(name.decode(), module.decode()) for name, module in matches if name]
+    return [
+        (name.decode(errors="replace"), module.decode(errors="replace"))
+        for name, module in matches
+        if name
+    ]
 
 
 def _read(path: Path) -> bytes:

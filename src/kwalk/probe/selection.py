@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
+from kwalk.patterns import BadPattern, compiled
 from kwalk.probe.target import Target, find, is_init, near_misses, no_function, split
 from kwalk.probe.traceable import Traceable
 from kwalk.transport.abi import Place
@@ -138,11 +139,11 @@ def matching(spelling: str, symbols: Kallsyms) -> list[Target]:
         expression = name[1:-1] if name.endswith("/") and len(name) > 2 else ""
         try:
             if not expression:
-                raise re.error("it is to stand between two slashes")
-            match = re.compile(expression).search
-        except re.error as error:
+                raise BadPattern("it is to stand between two slashes")
+            match = compiled(expression).search
+        except BadPattern as error:
             raise UsageError(
-                f"{spelling!r} is no regular expression: {error}",
+                f"{spelling!r:.200} is no regular expression: {error}",
                 "Give it between slashes, such as '/^ip6?_rcv$/'.",
             ) from None
     else:

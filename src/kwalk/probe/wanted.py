@@ -76,7 +76,7 @@ def _comm(name: str) -> str:
 
 def _check_process(pid: int) -> None:
     try:
-        status = (PROC / str(pid) / "status").read_text()
+        status = (PROC / str(pid) / "status").read_text(errors="replace")
     except OSError:
         raise UsageError(f"there is no process {pid}", "`ps -e` lists them.") from None
     process = int(re.findall(r"^Tgid:\s*(\d+)", status, re.MULTILINE)[0])
@@ -87,8 +87,16 @@ def _check_process(pid: int) -> None:
         )
 
 
+_LARGEST_NETNS = (1 << 32) - 1  # ns_common.inum is an unsigned int
+
+
 def _netns(name: str) -> int:
     if name.isdecimal():
+        if len(name) > 10 or int(name) > _LARGEST_NETNS:
+            raise UsageError(
+                f"{name[:20]} is larger than numbers of network namespaces are",
+                "`ls -Li /proc/PID/ns/net` shows a process's.",
+            )
         return int(name)
     path = Path(name) if "/" in name else NETNS / name
     try:

@@ -21,6 +21,8 @@ def load(path: str | os.PathLike[str]) -> Profile:
     try:
         with open(path, "rb") as file:
             return read(file, path)
+    except ValueError as error:  # a zero byte, or what no file name can hold
+        raise KwalkError(f"{path!r} cannot be read: {error}", "Give the name of a file.") from error
     except OSError as error:
         raise KwalkError(
             f"{path} cannot be read: {error.strerror}",
@@ -39,5 +41,11 @@ def save(profile: Profile, path: str | os.PathLike[str]) -> None:
         with Replacement(path, private=True) as file:
             replay(profile, file.write)
             file.finish()
+    except KwalkError:
+        raise
+    except ValueError as error:  # a zero byte, or what no file name can hold
+        raise KwalkError(
+            f"{os.fspath(path)!r} cannot be written: {error}", "Give the name of a file."
+        ) from error
     except OSError as error:
         raise OutputError(error, os.fspath(path)) from error

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kwalk.patterns import BadPattern, compiled
+
 
 @dataclass
 class Prompt:
@@ -36,6 +38,6 @@ class Prompt:
 def pattern_of(text: str) -> re.Pattern[str]:
     """Return a regular expression, or what finds the text itself if it is none."""
     try:
-        return re.compile(text)
-    except re.error:
+        return compiled(text)
+    except BadPattern:
         return re.compile(re.escape(text))
