@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kwalk.events import Event, Who
     from kwalk.ledger import Ledger, Summary, Verify
     from kwalk.profile import Profile, Timeline
-    from kwalk.recording.blocks import BrokenRecording
+    from kwalk.recording.broken import BrokenRecording
     from kwalk.stack import Count, Frame, Group, Stack
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ _MODULES = {
     "events": ("Event", "Who"),
     "ledger": ("Ledger", "Summary", "Verify"),
     "profile": ("Profile", "Timeline"),
-    "recording.blocks": ("BrokenRecording",),
+    "recording.broken": ("BrokenRecording",),
     "stack": ("Count", "Frame", "Group", "Stack"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Unpack
@@ -23,7 +22,6 @@ from kwalk.ledger import Summary
 from kwalk.live import Live, name_frames
 from kwalk.profile import Profile, Timeline
 from kwalk.recording.files import load
-from kwalk.stack import Count
 from kwalk.transport.abi import Output
 
 POLL_SECONDS = 0.1
@@ -69,7 +67,7 @@ class Trace(Live):
             ledger.hits = max(ledger.hits, ledger.recorded + sum(ledger.causes.values()))
             ledger.lose("after_snapshot", ledger.balance)
         told = capture.facts([self._call])
-        return Profile(counts, summary, _one_interval(counts, seconds), told)
+        return Profile(counts, summary, Timeline.one_interval(counts, seconds), told)
 
 
 class Stream(Live):
@@ -187,9 +185,3 @@ def open(path: str | os.PathLike[str]) -> Profile:
 def merge(*profiles: Profile) -> Profile:
     """Return profiles added up; see ``merging.merge``."""
     return merging.merge(profiles)
-
-
-def _one_interval(counts: Sequence[Count], seconds: float) -> Timeline:
-    size = len(counts)
-    numbers = array("q", [count.count for count in counts])
-    return Timeline([seconds], array("I", [0]) * size, array("I", range(size)), numbers)

@@ -27,10 +27,11 @@ def merge(profiles: Sequence[Profile]) -> Profile:
 
     Stacks are the same where their frames' names, offsets and modules are, and the marks
     ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
-    and group, ledgers by cause. Timelines lie one behind the other, without what lay between; what
-    is in no timeline is in the last interval, if there is one.
+    and group, ledgers by cause. Timelines lie one behind the other, without what lay between;
+    counts of a profile without a timeline are in the last interval, if there is one.
 
     :raises UsageError: if there is none.
+    :raises KwalkError: if the sums are more than a profile can hold (``profile.MOST``).
     """
     if not profiles:
         raise UsageError("there is nothing to merge", "Give one profile or more.")
@@ -38,12 +39,21 @@ def merge(profiles: Sequence[Profile]) -> Profile:
     places = [[sums.add(count) for count in profile.counts] for profile in profiles]
     counts, order = sums.counts()
     timeline = Timeline()
+    untimed: list[tuple[int, int]] = []
     for profile, rows in zip(profiles, places, strict=True):
-        _append(timeline, profile.timeline, [order[row] for row in rows])
+        found = profile.checked_timeline()
+        if found.ends:
+            _append(timeline, found, [order[row] for row in rows])
+        else:
+            numbers = (count.count for count in profile)
+            untimed += zip((order[row] for row in rows), numbers, strict=True)
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
     merged = Profile(counts, summary, timeline, _facts(profiles))
-    # Of those without a timeline.
-    merged.timeline = merged.whole_timeline()
+    merged.check()
+    if timeline.ends and untimed:
+        timeline.intervals.extend(array("I", [len(timeline.ends) - 1]) * len(untimed))
+        timeline.counts.extend(index for index, _ in untimed)
+        timeline.numbers.extend(number for _, number in untimed)
     return merged
 
 
@@ -171,7 +181,9 @@ def _ledger(ledgers: Sequence[Ledger]) -> Ledger:
         total.fallback += ledger.fallback
         for cause, number in ledger.causes.items():
             total.lose(cause, number)
-        total.uncounted += [text for text in ledger.uncounted if text not in total.uncounted]
+    total.uncounted = list(
+        dict.fromkeys(chain.from_iterable(ledger.uncounted for ledger in ledgers))
+    )
     return total
 
 
@@ -204,7 +216,7 @@ def _facts(profiles: Sequence[Profile]) -> dict[str, Any]:
         return dict(profiles[0].facts)
     parts: list[dict[str, Any]] = []
     for profile in profiles:
-        parts += profile.facts.get("merged", [profile.facts])
+        parts += profile.facts.get("merged") or [profile.facts]
     same = {
         name: value
         for name, value in parts[0].items()

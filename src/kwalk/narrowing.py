@@ -57,7 +57,7 @@ def narrow(
             ledger.lose("other_callers", count.count)
         shown = replace(count, stack=stack, group=count.group if apart else None) if stack else None
         wanted.append(shown)
-    return _of(profile, wanted, profile.whole_timeline(), ledger)
+    return _of(profile, wanted, profile.checked_timeline(), ledger)
 
 
 def between(profile: Profile, start: float, end: float) -> Profile:
@@ -69,8 +69,8 @@ def between(profile: Profile, start: float, end: float) -> Profile:
     :param start: In seconds since the capture began, as ``end``.
     :raises UsageError: if no interval is that short, or there is no such time.
     """
-    timeline = profile.whole_timeline()
-    begins = [0.0, *timeline.ends[:-1]]
+    timeline = profile.checked_timeline()
+    begins = [0.0, *timeline.ends][:-1]
     kept = [
         index
         for index, times in enumerate(zip(begins, timeline.ends, strict=True))

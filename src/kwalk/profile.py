@@ -3,17 +3,30 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
-from kwalk.ledger import Summary
+from kwalk.errors import KwalkError
+from kwalk.ledger import Ledger, Summary
 from kwalk.stack import Count, Group, Stack
 from kwalk.words import counted, plural
+
+MOST = 1 << 63
+"""Counts of a profile add up to less than this, and so do the numbers of its ledger."""
+MOST_CALLS = 1 << 62
+"""The calls that sampled counts stand for add up to less than this."""
+MOST_SECONDS = 1 << 33
+"""Profiles last less than this: times in nanoseconds fit into 64 bits."""
+
+
+class BeyondLimits(KwalkError, ValueError):
+    """Numbers that no profile, and no recording, can hold."""
 
 
 @dataclass
@@ -50,12 +63,33 @@ class Timeline:
             self.ends, *(array(column.typecode, compress(column, kept)) for column in columns)
         )
 
+    @classmethod
+    def one_interval(cls, counts: Sequence[Count], seconds: float) -> Timeline:
+        """Return the timeline of counts that were made in one interval."""
+        size = len(counts)
+        numbers = array("q", [count.count for count in counts])
+        return cls([seconds], array("I", [0]) * size, array("I", range(size)), numbers)
+
     def totals(self) -> list[int]:
         """Return how many events were counted in each interval."""
         totals = [0] * len(self.ends)
         for interval, number in zip(self.intervals, self.numbers, strict=True):
             totals[interval] += number
         return totals
+
+
+def check_numbers(ledger: Ledger) -> None:
+    """See to it that the numbers of a ledger fit into 63 bits.
+
+    :raises KwalkError: if one does not.
+    """
+    lost = sum(map(abs, ledger.causes.values()))
+    for name, number in (("hits", ledger.hits), ("recorded", ledger.recorded), ("lost", lost)):
+        if not -MOST < number < MOST:
+            raise BeyondLimits(
+                f"the ledger's {name} come to {number:,}",
+                f"A recording holds less than 2^63 ({MOST:,}).",
+            )
 
 
 def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
@@ -109,22 +143,56 @@ class Profile:
         """How long it took; 0 where that was not recorded."""
         return self.timeline.ends[-1] if self.timeline.ends else 0.0
 
-    def whole_timeline(self) -> Timeline:
-        """Return the timeline; what none of its rows holds is in the last interval, if any."""
+    def checked_timeline(self) -> Timeline:
+        """Return the timeline, whose rows add up to the counts; empty where none was recorded.
+
+        :raises KwalkError: if they do not.
+        """
         timeline = self.timeline
-        left = [count.count for count in self.counts]
-        for index, number in zip(timeline.counts, timeline.numbers, strict=True):
-            left[index] -= number
-        late = [index for index, number in enumerate(left) if number]
-        if not late or not timeline.ends:
+        if not timeline.ends and not len(timeline):
             return timeline
-        last = array("I", [len(timeline.ends) - 1]) * len(late)
-        return Timeline(
-            timeline.ends,
-            timeline.intervals + last,
-            timeline.counts + array("I", late),
-            timeline.numbers + array("q", [left[index] for index in late]),
-        )
+        left = [count.count for count in self.counts]
+        for interval, index, number in timeline.rows():
+            if interval >= len(timeline.ends) or index >= len(left):
+                raise BeyondLimits("the timeline has a row of no interval, or of no count")
+            left[index] -= number
+        for count, number in zip(self.counts, left, strict=True):
+            if number:
+                raise BeyondLimits(
+                    f"the timeline holds {count.count - number:,} of the {count.count:,} "
+                    f"{self.summary.unit} of a stack",
+                    "Give it rows for all of them, or none: Timeline().",
+                )
+        return timeline
+
+    def check(self) -> None:
+        """See to it that all numbers are ones that a recording can hold.
+
+        :raises KwalkError: if one is not.
+        """
+        check_numbers(self.summary.ledger)
+        numbers = [count.count for count in self.counts]
+        if min(numbers, default=0) < 0 or sum(numbers) >= MOST:
+            raise BeyondLimits(
+                f"the counts add up to {sum(numbers):,}, or one is below 0",
+                f"A recording holds less than 2^63 in all ({MOST:,}).",
+            )
+        calls = [count.scaled for count in self.counts if count.scaled is not None]
+        if not all(map(math.isfinite, calls)) or min(calls, default=0) < 0:
+            raise BeyondLimits("the calls that a count stands for are no number of them")
+        if sum(calls) >= MOST_CALLS:
+            raise BeyondLimits(
+                f"the counts stand for {sum(calls):.4g} calls",
+                f"A recording holds less than 2^62 in all ({MOST_CALLS:,}).",
+            )
+        before = 0.0
+        for end in self.timeline.ends:
+            if not before <= end < MOST_SECONDS:
+                raise BeyondLimits(
+                    f"an interval ends after {end:g} seconds, the one before it after {before:g}",
+                    f"Times grow, and stay below 2^33 seconds ({MOST_SECONDS:,}).",
+                )
+            before = end
 
     def __repr__(self) -> str:
         calls, stacks = counted(round(self.calls), self.summary.unit), plural(len(self), "stack")

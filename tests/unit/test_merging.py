@@ -20,7 +20,9 @@ from kwalk.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.merging import merge
 from kwalk.profile import Profile
 from kwalk.recording.codec import summary_data, summary_of, to_json
+from kwalk.recording.replay import replay
 from kwalk.report import summary as summaries
+from kwalk.report.formats import Options, renderer
 from kwalk.stack import Count, Frame, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main")
@@ -171,6 +173,53 @@ def test_what_no_timeline_holds_is_in_the_last_interval() -> None:
     rows = {(i, merged.counts[c].count): n for i, c, n in merged.timeline.rows()}
     assert rows == {(0, 10): 5, (1, 10): 4, (1, 7): 7}
     assert not (profile(Count(A, 1)) + profile(Count(B, 1))).timeline
+
+
+def by_stack(found: Profile) -> dict[tuple[int, str], int]:
+    """Rows of a timeline, by interval and the stack's direct caller."""
+    names = [count.stack.frames[1].name for count in found]
+    return {(i, names[c]): n for i, c, n in found.timeline.rows() if n}
+
+
+def test_merged_rows_stay_with_their_stacks() -> None:
+    """Also where the order of the counts changes, and where all numbers are equal."""
+    one = reread(written([[Count(A, 5)], [Count(A, 5), Count(B, 9)]]))
+    two = reread(written([[Count(B, 1)], [Count(B, 1), Count(A, 20)]]))
+    assert by_stack(one + two) == {(0, "a"): 5, (1, "b"): 9, (2, "b"): 1, (3, "a"): 20}
+    same = reread(written([[Count(A, 7)], [Count(A, 7), Count(B, 7)]]))
+    other = reread(written([[Count(B, 7)], [Count(B, 7), Count(A, 8)]]))
+    assert by_stack(same + other) == {(0, "a"): 7, (1, "b"): 7, (2, "b"): 7, (3, "a"): 8}
+
+
+@pytest.mark.parametrize("wrong", ["number", "count", "interval", "missing"])
+def test_timelines_that_do_not_add_up_are_refused(wrong: str) -> None:
+    """And never made to: what would be wrong is the timeline, or the counts."""
+    found = reread(written([[Count(A, 5)], [Count(A, 6), Count(B, 2)]]))
+    if wrong == "number":
+        found.timeline.numbers[0] += 1
+    elif wrong == "count":
+        found.timeline.counts[0] ^= 1
+    elif wrong == "interval":
+        found.timeline.intervals[0] = 9
+    else:
+        found.timeline = found.timeline.only(lambda index: index == 0)
+    for use in (
+        lambda: found + found,
+        lambda: found.narrow(from_caller="a"),
+        lambda: found.narrow(seconds=(0, 1)),
+        lambda: list(renderer("json")(found, Options())),
+        lambda: list(renderer("perfetto")(found, Options())),
+        lambda: replay(found, bytearray().extend),
+    ):
+        with pytest.raises(kwalk.KwalkError, match="timeline"):
+            use()
+
+
+def test_an_interval_whose_middle_is_the_end_is_not_in_it() -> None:
+    found = reread(written([[Count(A, 1)], [Count(A, 3)], [Count(A, 7)]]))
+    assert found.narrow(seconds=(0, 1.5)).calls == 1
+    assert found.narrow(seconds=(0.5, 1.5)).calls == 1
+    assert found.narrow(seconds=(1.5, 2.5)).calls == 2
 
 
 def test_alike_nothing_is_told_of_it() -> None:

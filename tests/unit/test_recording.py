@@ -20,7 +20,8 @@ from recorded import FACTS, growing, reread, stack, summary, written
 from kwalk.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.profile import Profile
 from kwalk.recording import codec
-from kwalk.recording.blocks import MAGIC, MAX_BYTES, BrokenRecording, Kind, pack
+from kwalk.recording.blocks import MAGIC, MAX_BYTES, Kind, pack
+from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
 from kwalk.stack import Count, Group, Stack

@@ -17,7 +17,8 @@ from recorded import BASE, reread, stack, summary
 from kwalk.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.profile import Profile
 from kwalk.recording import typed
-from kwalk.recording.blocks import MAGIC, BrokenRecording, Kind, blocks, pack
+from kwalk.recording.blocks import MAGIC, Kind, blocks, pack
+from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.writer import Writer
 from kwalk.report import diff_flame, diff_json, diff_text, diff_tree
 from kwalk.report.diff_compare import compare

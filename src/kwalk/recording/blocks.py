@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from kwalk.errors import KwalkError
+from kwalk.recording.allowance import Allowance
+from kwalk.recording.broken import Broken, TooLarge
 
 MAGIC = b"kwalk rec\n\x00\x01"
 # What a block may hold, so that a broken length takes no memory that is not there.
@@ -32,34 +33,41 @@ class Kind(enum.Enum):
     KEYS = b"KEYS"
     TICK = b"TICK"
     LEDGER = b"LEDG"
+    ROOM = b"ROOM"
     END = b"DONE"
 
 
-class BrokenRecording(KwalkError):
-    """A file that is no recording, or not one that this version can read."""
-
-
-def pack(kind: Kind, contents: bytes) -> bytes:
+def pack(kind: Kind, contents: bytes, level: int = _LEVEL) -> bytes:
     """Return a block.
 
-    :raises ValueError: if there is more than a block may hold.
+    :raises TooLarge: if there is more than a block may hold.
     """
     if len(contents) > MAX_BYTES:
-        raise ValueError(f"{len(contents)} bytes in one block")
-    packed = zlib.compress(contents, _LEVEL)
+        raise TooLarge(
+            f"a recording cannot hold this: {len(contents):,} bytes would be in one block",
+            f"A block holds {MAX_BYTES:,} at most: save parts of it (Profile.narrow()).",
+        )
+    packed = zlib.compress(contents, level)
     check = zlib.crc32(packed, zlib.crc32(kind.value))
     return _HEAD.pack(kind.value, len(packed), check) + packed
 
 
-class Broken(Exception):
-    """A block that is not whole; its text says what is wrong."""
+def padding(size: int) -> bytes:
+    """Return blocks of so many stored zeros or a few more."""
+    largest = MAX_BYTES // 2
+    sizes = [largest] * (size // largest) + [size % largest]
+    return b"".join(pack(Kind.ROOM, bytes(each), level=0) for each in sizes)
 
 
-def blocks(file: BinaryIO) -> Iterator[tuple[Kind | None, bytes]]:
+def blocks(
+    file: BinaryIO, allowance: Allowance | None = None
+) -> Iterator[tuple[Kind | None, bytes]]:
     """Iterate over the blocks; those of a kind that is not known have kind None.
 
-    :raises Broken: where the next one is cut off or damaged.
+    :param allowance: Is told of each.
+    :raises Broken: where the next one is cut off or damaged, or unpacks to more than it may.
     """
+    allowance = allowance or Allowance()
     while head := _exactly(file.read, _HEAD.size):
         if len(head) < _HEAD.size:
             raise Broken("it ends in the middle of a block")
@@ -73,7 +81,10 @@ def blocks(file: BinaryIO) -> Iterator[tuple[Kind | None, bytes]]:
             raise Broken("it ends in the middle of a block")
         if zlib.crc32(packed, zlib.crc32(name)) != check:
             raise Broken("a block's checksum is wrong")
-        yield _kind(name), _unpack(packed)
+        size = _HEAD.size + length
+        contents = _unpack(packed, allowance.room(size))
+        allowance.add_block(size, len(contents))
+        yield _kind(name), contents
 
 
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
@@ -92,12 +103,20 @@ def _kind(name: bytes) -> Kind | None:
         return None
 
 
-def _unpack(packed: bytes) -> bytes:
+def _unpack(packed: bytes, room: int) -> bytes:
+    """Unpack a block's contents.
+
+    :param room: Bytes that they may have, by the limit for the file.
+    """
     unpacker = zlib.decompressobj()
+    most = min(MAX_BYTES, room)
     try:
-        contents = unpacker.decompress(packed, MAX_BYTES)
+        contents = unpacker.decompress(packed, most + 1)
     except zlib.error:
         raise Broken("a block cannot be unpacked") from None
+    if len(contents) > most:
+        large = "a block is larger than it may be"
+        raise Broken(large if most == MAX_BYTES else "it unpacks to more than its size allows")
     if not unpacker.eof:
         raise Broken("a block is larger than it may be, or not whole")
     return contents

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 import sys
 from array import array
 from typing import Any
 
 from kwalk.ledger import Difference, Summary
+from kwalk.profile import MOST_SECONDS, check_numbers
 from kwalk.recording import typed
 from kwalk.stack import Stack
 
 _U32 = struct.Struct("<I")
+SHORTEST = 1e-9
+"""Seconds that an interval lasts at least: the unit of the kernel's clock."""
 # A tick begins with them.
 SECONDS = struct.Struct("<d")
 TRUNCATED, FALLBACK = 1, 2
@@ -22,6 +27,29 @@ TRUNCATED, FALLBACK = 1, 2
 def to_json(data: Any) -> bytes:
     """Return JSON without blanks."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def from_json(contents: bytes) -> Any:
+    """Return what a block's JSON means, as RFC 8259 has it: no NaN, no Infinity.
+
+    Texts that are no UTF-16 (lone surrogates) get question marks, as ``to_json`` would write them.
+
+    :raises ValueError: if it is no JSON, or has a number that no 64-bit float can hold.
+    """
+    data = json.loads(contents.decode(), parse_float=_finite, parse_constant=_finite)
+    if _SURROGATE.search(contents):
+        data = json.loads(to_json(data))
+    return data
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def pack_columns(*columns: array[Any]) -> bytes:
@@ -83,13 +111,17 @@ def summary_of(data: dict[str, Any]) -> Summary:
         differences = typed.of(list[list[list[int]]], data["verify"]["differences"])
         data = data | {"verify": data["verify"] | {"differences": []}}
     summary: Summary = typed.of(Summary, data)
-    if summary.seconds is not None and summary.seconds < 0:
-        raise ValueError("a time before the beginning")
+    if summary.seconds is not None:
+        if not 0 <= summary.seconds < MOST_SECONDS:
+            raise ValueError("a time that is none")
+        if summary.seconds < SHORTEST:
+            summary.seconds = 0.0
     # The format has one object for both; a cause says which it is.
     ledger = summary.ledger
     causes, ledger.lost, ledger.not_wanted = ledger.lost, {}, {}
     for cause, number in causes.items():
         ledger.lose(cause, number)
+    check_numbers(summary.ledger)
     if summary.verify:
         summary.verify.differences = [
             Difference(*(Stack(tuple(side)) for side in pair)) for pair in differences

@@ -27,18 +27,37 @@ _KINDS: dict[str, Any] = {
 }
 
 
+_MOST_NESTED = 16
+
+
 def checked(data: Any) -> dict[str, Any]:
     """Return facts as they were read, those of later versions as they are.
 
-    :raises ValueError: if one is of another type than it should be.
+    :raises ValueError: if one is of another type than it should be, or they are nested more than
+        16 times.
     """
+    _check_nesting(data)
+    return _checked(data)
+
+
+def _check_nesting(data: Any) -> None:
+    level = [data]
+    for _ in range(_MOST_NESTED):
+        inner = [one for one in level if isinstance(one, dict | list)]
+        level = [part for one in inner for part in (one.values() if type(one) is dict else one)]
+        if not level:
+            return
+    raise ValueError("facts within facts")
+
+
+def _checked(data: Any) -> dict[str, Any]:
     found: dict[str, Any] = typed.of(dict[str, object], data)
     for name, kind in _KINDS.items():
         if name in found:
             typed.of(kind, found[name])
     if "merged" in found:
         for part in typed.of(list[object], found["merged"]):
-            checked(part)
+            _checked(part)
     return found
 
 

@@ -3,25 +3,29 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from array import array
 from collections.abc import Iterator
 from math import isfinite
 from typing import Any, BinaryIO
 
+from kwalk.errors import KwalkError
 from kwalk.ledger import Summary
-from kwalk.profile import Profile, Timeline, added_up
+from kwalk.profile import MOST, MOST_CALLS, MOST_SECONDS, Profile, Timeline, added_up
 from kwalk.recording import codec, typed
-from kwalk.recording.blocks import MAGIC, Broken, BrokenRecording, Kind, blocks
+from kwalk.recording.allowance import (
+    MAX_DEPTH,
+    Allowance,
+    weight_of_frame,
+    weight_of_group,
+)
+from kwalk.recording.blocks import MAGIC, Kind, blocks
+from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
 from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
 _NOWHERE = (1 << 32) - 1
-_MOST = 1 << 62
-# Of events in an interval: millions of such do not get to _MOST.
-_USUAL = 1 << 40
 _DAMAGED = (
     *(KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error),
     *(OverflowError, RecursionError),
@@ -42,15 +46,20 @@ def read(file: BinaryIO, name: str) -> Profile:
             f"{name} has version {magic[-1]} of the format; this kwalk reads {MAGIC[-1]}",
             "Read it with the kwalk that made it, or a newer one.",
         )
-    reader = _Reader()
+    allowance = Allowance()
+    reader = _Reader(allowance)
     reason = "it was not ended"
     try:
-        for kind, contents in blocks(file):
+        for kind, contents in blocks(file, allowance):
             reader.take(kind, contents)
             if reader.ended:
                 reason = ""
     except Broken as error:
         reason = str(error)
+    except MemoryError:
+        raise KwalkError(
+            f"there is not enough memory to read {name}", "Read it on a larger machine."
+        ) from None
     except _DAMAGED:
         reason = "a block does not fit those before it"
     if reader.summary is None:
@@ -64,14 +73,23 @@ def read(file: BinaryIO, name: str) -> Profile:
 class _Reader:
     """Takes blocks as they come; only whole ticks count."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance) -> None:
         self.ended = False
         self.summary: Summary | None = None
+        self._allowance = allowance
         self._facts: dict[str, Any] = {}
         self._frames: list[Frame] = []
-        self._nodes: list[tuple[int, int]] = [(0, 0)]
+        # By the number of a node: its parent, its frame, how many frames and what weight it ends.
+        self._parents = array("I", [0])
+        self._frame_of = array("I", [0])
+        self._depths = array("H", [0])
+        self._weights = array("Q", [0])
         self._groups: list[Group | None] = [None]
+        self._frame_weights: list[int] = []
+        self._group_weights = [weight_of_group(None)]
         self._keys: list[tuple[int, int, int]] = []
+        self._recorded = 0
+        self._called = 0.0
         self._settled = 0  # keys with rows; what was named later has none
         self._totals: list[int] = []
         self._calls: dict[int, float] = {}
@@ -81,65 +99,87 @@ class _Reader:
     def take(self, kind: Kind | None, contents: bytes) -> None:
         """Take a block; those of a kind that is not known are passed over."""
         if kind == Kind.BEGIN:
-            self._facts = checked(json.loads(contents))
+            self._facts = checked(codec.from_json(contents))
         elif kind == Kind.FRAMES:
-            self._frames += [_frame(*row) for row in json.loads(contents)]
+            frames = [_frame(*row) for row in codec.from_json(contents)]
+            self._frames += frames
+            self._frame_weights += map(weight_of_frame, frames)
         elif kind == Kind.NODES:
             self._add_nodes(*codec.unpack_columns(contents, "II"))
         elif kind == Kind.GROUPS:
-            self._groups += [_group(*row) for row in json.loads(contents)]
+            groups = [_group(*row) for row in codec.from_json(contents)]
+            self._groups += groups
+            self._group_weights += map(weight_of_group, groups)
         elif kind == Kind.KEYS:
             self._add_keys(*codec.unpack_columns(contents, "III"))
         elif kind == Kind.TICK:
             (seconds,) = codec.SECONDS.unpack_from(contents)
-            if not 0 <= seconds < _MOST:
+            if not 0 <= seconds < MOST_SECONDS:
                 raise ValueError("a time that is none")
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
         elif kind == Kind.LEDGER:
-            summary = codec.summary_of(json.loads(contents))
+            summary = codec.summary_of(codec.from_json(contents))
             self._settle()
             self.summary = summary
         elif kind == Kind.END:
             self.ended = True
 
     def _add_nodes(self, parents: array[int], frames: array[int]) -> None:
+        depths, weights, own = self._depths, self._weights, self._frame_weights
         for parent, frame in zip(parents, frames, strict=True):
-            if parent >= len(self._nodes) or frame >= len(self._frames):
+            if parent >= len(depths) or frame >= len(own):
                 raise ValueError("a node of nothing")
-            self._nodes.append((parent, frame))
+            if depths[parent] == MAX_DEPTH:
+                raise Broken(f"a stack has more than {MAX_DEPTH:,} frames")
+            depths.append(depths[parent] + 1)
+            weights.append(weights[parent] + own[frame])
+        self._parents.extend(parents)
+        self._frame_of.extend(frames)
 
     def _add_keys(self, nodes: array[int], flags: array[int], groups: array[int]) -> None:
-        for key in zip(nodes, flags, groups, strict=True):
-            if key[0] >= len(self._nodes) or key[2] >= len(self._groups):
-                raise ValueError("a stack of nothing")
-            self._keys.append(key)
+        if nodes and (max(nodes) >= len(self._parents) or max(groups) >= len(self._groups)):
+            raise ValueError("a stack of nothing")
+        self._keys.extend(zip(nodes, flags, groups, strict=True))
         self._totals += [0] * len(nodes)
 
     def _settle(self) -> None:
         """The ledger that follows is one of these rows as well: they are whole."""
-        columns = [rows[1] for _, rows in self._pending if rows[1]]
-        usual = all(0 <= min(numbers) <= max(numbers) < _USUAL for numbers in columns)
-        totals = self._totals if usual else self._totals.copy()
+        sums: dict[int, int] = {}
         for _, (keys, numbers, *_) in self._pending:
             for key, number in zip(keys, numbers, strict=True):
-                totals[key] += number
-        if not usual and not 0 <= min(totals) <= max(totals) < _MOST:
-            raise ValueError("counts below nothing, or beyond all")
-        self._totals = totals
+                sums[key] = sums.get(key, 0) + number
+        recorded = self._recorded + sum(sums.values())
+        if recorded >= MOST:
+            raise Broken(f"its counts add up to {MOST:,} or more")
+        scaled = dict(self._scaled_last())
+        calls = self._called + sum(new - self._calls.get(key, 0.0) for key, new in scaled.items())
+        if calls >= MOST_CALLS:
+            raise Broken(f"its calls add up to {MOST_CALLS:,} or more")
+        weights, groups = self._weights, self._group_weights
+        new_keys = self._keys[self._settled :]
+        self._allowance.add_keys(sum(weights[node] + groups[at] for node, _, at in new_keys))
+        self._called = calls
+        self._calls |= scaled
+        self._recorded = recorded
+        for key, number in sums.items():
+            self._totals[key] += number
         timeline = self._timeline
-        for seconds, (keys, numbers, *calls) in self._pending:
-            if seconds > (timeline.ends[-1] if timeline.ends else 0) or (
-                keys and not timeline.ends
-            ):
-                timeline.ends.append(seconds)
+        for seconds, (keys, numbers, *_) in self._pending:
+            before = timeline.ends[-1] if timeline.ends else 0
+            if seconds >= before + codec.SHORTEST or (keys and not timeline.ends):
+                timeline.ends.append(seconds if seconds >= codec.SHORTEST else 0.0)
             timeline.intervals.extend(array("I", [max(len(timeline.ends) - 1, 0)]) * len(keys))
             timeline.counts.extend(keys)
             timeline.numbers.extend(numbers)
-            for column in calls:
-                self._calls.update(zip(keys, column, strict=True))
         self._pending.clear()
         self._settled = len(self._keys)
+
+    def _scaled_last(self) -> Iterator[tuple[int, float]]:
+        """Yield the calls that each key stands for, the last of a key last."""
+        for _, (keys, _, *calls) in self._pending:
+            for column in calls:
+                yield from zip(keys, column, strict=True)
 
     def profile(self, reason: str) -> Profile:
         """Return all of it.
@@ -185,8 +225,8 @@ class _Reader:
     def _stack(self, node: int, flags: int) -> Stack:
         frames = []
         while node:
-            node, frame = self._nodes[node]
-            frames.append(self._frames[frame])
+            frames.append(self._frames[self._frame_of[node]])
+            node = self._parents[node]
         frames.reverse()
         addresses = tuple(frame.address for frame in frames)
         cut, fallback = bool(flags & codec.TRUNCATED), bool(flags & codec.FALLBACK)
@@ -194,8 +234,9 @@ class _Reader:
 
 
 def _frame(name: object, offset: object, module: object, address: object) -> Frame:
-    numbers = typed.of(int, offset), typed.of(int, address)
-    return Frame(typed.of(str, name), numbers[0], typed.of(str, module), numbers[1])
+    if type(name) is not str or type(module) is not str:
+        raise ValueError("a frame without a name")
+    return Frame(name, typed.of(int, offset), module, typed.of(int, address))
 
 
 def _group(kind: object, number: object, name: object) -> Group:
@@ -209,7 +250,9 @@ def _rows(data: bytes, keys: int) -> list[array[Any]]:
     columns = codec.unpack_columns(data, codes)
     if columns[0] and max(columns[0]) >= keys:
         raise ValueError("a row of nothing")
+    if columns[1] and min(columns[1]) < 0:
+        raise ValueError("a count below nothing")
     for calls in columns[2:]:
-        if calls and not (0 <= min(calls) <= max(calls) < _MOST and isfinite(sum(calls))):
+        if calls and not (0 <= min(calls) <= max(calls) < MOST_CALLS and isfinite(sum(calls))):
             raise ValueError("calls that are no number of them")
     return columns

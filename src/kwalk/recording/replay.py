@@ -19,20 +19,23 @@ from kwalk.stack import Count
 def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
     """Write all of it, interval by interval.
 
-    Counts of one stack in one group are added up. What is counted in no interval, as in a profile
-    without a timeline, belongs to the last. What a stack's calls were at a time is its share of
+    Counts of one stack in one group are added up. A profile without a timeline is written as one
+    interval that ends at 0. What a stack's calls were at a time is its share of
     them, by what was counted of it so far.
 
     :param write: Takes the bytes.
-    :raises ValueError: as ``Writer.tick`` does.
+    :raises KwalkError: if it has numbers that no recording can hold, its timeline is not that of
+        its counts, or it is too large (``Writer.tick``).
     """
+    profile.check()
+    timeline = profile.checked_timeline()
     counts, places = added_up(profile)
-    timeline = profile.timeline
     if len(counts) < len(places):
         moved = array("I", map(places.__getitem__, timeline.counts))
         timeline = replace(timeline, counts=moved)
-    ends = timeline.ends or [0.0]
-    timeline = Profile(counts, profile.summary, replace(timeline, ends=ends)).whole_timeline()
+    if not timeline.ends:
+        timeline = Timeline.one_interval(counts, 0.0)
+    ends = timeline.ends
     columns = _Columns(counts)
     writer = Writer(write, profile.facts)
     # What was lost when is not known; what came later is not recorded yet.

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any
 
-_LEAST, _END = -(1 << 63), 1 << 64
+_LEAST, _END = -(1 << 63), 1 << 64  # addresses and numbers of cgroups need all 64 bits
 _LARGEST = 1e18
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from kwalk.ledger import Summary
 from kwalk.recording import codec
-from kwalk.recording.blocks import MAGIC, Kind, pack
+from kwalk.recording.allowance import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
+from kwalk.recording.blocks import MAGIC, Kind, pack, padding
+from kwalk.recording.broken import TooLarge
 from kwalk.stack import Count, Frame, Group, Stack
 
 # Rows of one block at most; a tick with more has several.
@@ -32,7 +34,11 @@ class Writer:
         self._keys: dict[_Key, int] = {}
         self._leaves: dict[Stack, int] = {}
         self._before: dict[int, int] = {}
-        self._head = MAGIC + pack(Kind.BEGIN, codec.to_json(facts))
+        self._allowance = Allowance()
+        self._weights = array("Q", [0])  # by node, as in the reader
+        self._heavier = 0  # the weight of keys that are not written yet
+        self._head = MAGIC
+        self._begin = [(Kind.BEGIN, codec.to_json(facts))]
         self._clear()
 
     def _clear(self) -> None:
@@ -47,7 +53,8 @@ class Writer:
         :param counts: All that was counted so far, each stack and group once.
         :param seconds: Since the beginning.
         :param summary: As it is now.
-        :raises ValueError: if a block, of names or of the summary, would be larger than 64 MiB.
+        :raises KwalkError: if a block, of names or of the summary, is larger than 64 MiB, or a
+            stack has more than ``allowance.MAX_DEPTH`` frames.
         """
         keys, numbers, calls = array("I"), array("q"), array("d")
         scaled = any(count.scaled is not None for count in counts)
@@ -64,7 +71,7 @@ class Writer:
     def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """Write what is left, and that this is all.
 
-        :raises ValueError: as ``tick`` does.
+        :raises KwalkError: as ``tick`` does.
         """
         self.tick(counts, seconds, summary)
         self.done()
@@ -86,34 +93,42 @@ class Writer:
         :param keys: Of ``keys``.
         :param numbers: What was counted of each since the last tick.
         :param calls: How many calls all that was counted of each stands for; None: as many.
-        :raises ValueError: as ``tick`` does.
+        :raises KwalkError: as ``tick`` does.
         """
-        blocks = self._named()
+        parts = self._begin + self._named()
         columns: list[array[Any]] = [keys, numbers] if calls is None else [keys, numbers, calls]
         for start in range(0, max(len(keys), 1), ROWS):
             rows = codec.pack_columns(*(column[start : start + ROWS] for column in columns))
-            blocks.append(pack(Kind.TICK, codec.SECONDS.pack(seconds) + rows))
-        blocks.append(pack(Kind.LEDGER, codec.to_json(codec.summary_data(summary))))
+            parts.append((Kind.TICK, codec.SECONDS.pack(seconds) + rows))
+        parts.append((Kind.LEDGER, codec.to_json(codec.summary_data(summary))))
         # What is written first can be read already.
-        self._write(self._head + b"".join(blocks))
-        self._head = b""
+        self._write(self._head + self._packed(parts))
+        self._head, self._begin = b"", []
+
+    def _packed(self, parts: list[tuple[Kind, bytes]]) -> bytes:
+        """Return blocks, ahead of them the padding that makes room for what they hold."""
+        blocks = [pack(kind, contents) for kind, contents in parts]
+        sizes = [(len(block), len(part[1])) for block, part in zip(blocks, parts, strict=True)]
+        blocks.insert(0, self._allowance.padding(sizes, self._heavier, padding))
+        self._heavier = 0
+        return b"".join(blocks)
 
     def done(self) -> None:
         """Write that this is all."""
         self._write(pack(Kind.END, b""))
 
-    def _named(self) -> list[bytes]:
-        """Return blocks of what has been met for the first time."""
+    def _named(self) -> list[tuple[Kind, bytes]]:
+        """Return the contents of blocks of what has been met for the first time."""
         blocks = []
         if self._new_frames:
             rows = [frame[:4] for frame in self._new_frames]  # source and inlined are not recorded
-            blocks.append(pack(Kind.FRAMES, codec.to_json(rows)))
+            blocks.append((Kind.FRAMES, codec.to_json(rows)))
         if self._new_nodes[0]:
-            blocks.append(pack(Kind.NODES, codec.pack_columns(*self._new_nodes)))
+            blocks.append((Kind.NODES, codec.pack_columns(*self._new_nodes)))
         if self._new_groups:
-            blocks.append(pack(Kind.GROUPS, codec.to_json(self._new_groups)))
+            blocks.append((Kind.GROUPS, codec.to_json(self._new_groups)))
         if self._new_keys[0]:
-            blocks.append(pack(Kind.KEYS, codec.pack_columns(*self._new_keys)))
+            blocks.append((Kind.KEYS, codec.pack_columns(*self._new_keys)))
         self._clear()
         return blocks
 
@@ -124,14 +139,21 @@ class Writer:
         if found is None:
             found = self._keys[wanted] = len(self._keys)
             node, flags, group = self._new_keys
-            node.append(self._leaf(count.stack))
+            leaf = self._leaf(count.stack)
+            node.append(leaf)
             flags.append(codec.flags(count.stack))
             group.append(self._group(count.group))
+            self._heavier += self._weights[leaf] + weight_of_group(count.group)
         return found
 
     def _leaf(self, stack: Stack) -> int:
         """Return the number of a stack's outermost frame; node 0 lies before the innermost."""
         if stack not in self._leaves:
+            if len(stack.frames) > MAX_DEPTH:
+                raise TooLarge(
+                    f"a stack has {len(stack.frames):,} frames",
+                    f"A recording holds stacks of {MAX_DEPTH:,} frames at most.",
+                )
             node = 0
             for frame in stack.frames:
                 if frame not in self._frames:
@@ -140,6 +162,7 @@ class Writer:
                 step = node, self._frames[frame]
                 if step not in self._nodes:
                     self._nodes[step] = len(self._nodes) + 1
+                    self._weights.append(self._weights[node] + weight_of_frame(frame))
                     for column, value in zip(self._new_nodes, step, strict=True):
                         column.append(value)
                 node = self._nodes[step]

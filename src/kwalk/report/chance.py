@@ -80,14 +80,15 @@ def unsteadiness(timeline: Timeline) -> float:
     """
     totals = timeline.totals()
     calls, degrees = sum(totals), len(totals) - 1
-    if len(totals) < LEAST_INTERVALS or not calls:
+    seconds = timeline.ends[-1] if timeline.ends else 0.0
+    if len(totals) < LEAST_INTERVALS or not calls or not seconds:
         return 0.0
-    seconds = timeline.ends[-1]
     starts = [0.0, *timeline.ends]
     # Each interval weighs as much as it is long.
     squares = sum(
         (total - calls * (end - start) / seconds) ** 2 / ((end - start) / seconds)
         for total, start, end in zip(totals, starts, timeline.ends, strict=False)
+        if end > start
     )
     variance = squares / degrees / calls**2 - 1 / calls
     return math.sqrt(max(variance, 0.0))

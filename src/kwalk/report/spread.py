@@ -42,10 +42,10 @@ class Spread:
 def spread(profile: Profile) -> Spread:
     """Return the calls over time; where no timeline was recorded, as one interval without length.
 
-    What no row of the timeline holds is in its last interval. Where not every call was taken, a
+    Where not every call was taken, a
     stack's calls are shared out over its rows by what was taken.
     """
-    timeline = profile.whole_timeline()
+    timeline = profile.checked_timeline()
     totals = list(calls(profile))
     if not timeline.ends:
         rows = array("I", range(len(totals)))

@@ -30,7 +30,7 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
     yield _text(as_data(profile.summary, SCHEMA))[:-1] + ',"stacks":['
     yield from _stacks(shown, options.addresses is not False)
     rest = left_out(left)
-    timeline = profile.whole_timeline()
+    timeline = profile.checked_timeline()
     rest["timeline"] = {"ends": timeline.ends, "counts": timeline.totals()}
     if timeline.ends and any(count.scaled is not None for count in profile):
         rest["timeline"]["scaled"] = spread(profile).totals()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""CPU time and memory of every report of the costliest recordings of 100 kB that the limits allow.
+
+``python benchmarks/strangers.py [FOLDER]`` writes them into a folder and runs kwalk on each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+SIZE = 100_000
+MAGIC = b"kwalk rec\n\x00\x01"
+FORMATS = (
+    *("text", "tree", "folded", "json", "csv", "pprof", "speedscope", "perfetto", "flamegraph"),
+    "svg",
+)
+LEDGER = {"hits": 10, "recorded": 10}
+SUMMARY = {"function": "f", "method": "m", "attach": "a", "kernel": "k", "notes": []}
+
+
+def block(kind: bytes, contents: bytes, level: int = 9) -> bytes:
+    """Return a block."""
+    packed = zlib.compress(contents, level)
+    check = zlib.crc32(packed, zlib.crc32(kind))
+    return struct.pack("<4sII", kind, len(packed), check) + packed
+
+
+def columns(*values: tuple[str, list[int]]) -> bytes:
+    """Return columns of these codes."""
+    size = struct.pack("<I", len(values[0][1]))
+    return b"".join([size, *(array(code, column).tobytes() for code, column in values)])
+
+
+def recording(
+    frames: int, nodes: list[tuple[int, int]], keys: list[int], ticks: int = 1, lost: int = 0
+) -> bytes:
+    """Return a recording, filled up to its size by what cannot be packed."""
+    named = [[f"f{number}", 1, "", number + 1] for number in range(frames)]
+    parents, of = ([pair[side] for pair in nodes] for side in (0, 1))
+    zeros = [0] * len(keys)
+    rows = columns(("I", list(range(len(keys)))), ("q", [1] * len(keys)))
+    ledger = LEDGER | {"lost": {f"c{number}": 1 for number in range(lost)}}
+    body = b"".join(
+        [
+            block(b"FRAM", json.dumps(named).encode()),
+            block(b"NODE", columns(("I", parents), ("I", of))),
+            block(b"KEYS", columns(("I", keys), ("I", zeros), ("I", zeros))),
+            *(block(b"TICK", struct.pack("<d", second) + rows) for second in range(1, ticks + 1)),
+            block(b"LEDG", json.dumps(SUMMARY | {"ledger": ledger}).encode()),
+            block(b"DONE", b""),
+        ]
+    )
+    fill = random.Random(1).randbytes(max(SIZE - len(MAGIC) - len(body) - 30, 0))
+    return MAGIC + block(b"NEWS", fill, 0) + body
+
+
+def apart(number: int, depth: int) -> bytes:
+    """Return stacks that share their inner frames, so that no two have a branch in common."""
+    nodes = [(node, node) for node in range(depth - 1)]
+    nodes += [(depth - 1, depth + other) for other in range(number)]
+    return recording(depth + number, nodes, [depth + other for other in range(number)])
+
+
+def worst() -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of recordings."""
+    yield "apart-127", apart(6200, 127)
+    yield "apart-1024", apart(820, 1024)
+    chain = [(node, node) for node in range(1024)]
+    yield "chain-1024", recording(1024, chain, [*range(1, 1025), *([1024] * 300)])
+    yield "rows", recording(2, [(0, 0), (1, 1)], [2] * 20_000, ticks=20)
+    yield "causes", recording(2, [(0, 0), (1, 1)], [2], lost=300_000)
+
+
+def main(folder: Path) -> None:
+    """Measure them all."""
+    for name, data in worst():
+        path = folder / f"{name}.rec"
+        path.write_bytes(data)
+        commands = {form: ["report", path, "--format", form] for form in FORMATS}
+        commands |= {"info": ["info", path], "merge": ["report", path, path, "--format", "tree"]}
+        commands |= {
+            f"diff {form}": ["diff", path, path, "--format", form]
+            for form in ("text", "tree", "json", "flamegraph")
+        }
+        print(f"{name}: {len(data):,} bytes", flush=True)
+        for command, words in commands.items():
+            with open(folder / "out", "wb") as out:
+                child = subprocess.Popen([sys.executable, "-m", "kwalk", *words], stdout=out)
+                _, status, used = os.wait4(child.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            mib = used.ru_maxrss / 1024
+            seconds = used.ru_utime + used.ru_stime
+            print(f"  {command:16} {seconds:5.1f} s {mib:6.0f} MiB  exit {code}", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as made:
+            main(Path(made))
