@@ -86,10 +86,11 @@ def main(folder: Path) -> None:
     for name, data in worst():
         path = folder / f"{name}.rec"
         path.write_bytes(data)
-        commands = {form: ["report", path, "--format", form] for form in FORMATS}
-        commands |= {"info": ["info", path], "merge": ["report", path, path, "--format", "tree"]}
+        file = str(path)
+        commands = {form: ["report", file, "--format", form] for form in FORMATS}
+        commands |= {"info": ["info", file], "merge": ["report", file, file, "--format", "tree"]}
         commands |= {
-            f"diff {form}": ["diff", path, path, "--format", form]
+            f"diff {form}": ["diff", file, file, "--format", form]
             for form in ("text", "tree", "json", "flamegraph")
         }
         print(f"{name}: {len(data):,} bytes", flush=True)

@@ -185,6 +185,12 @@ class Profile:
                 f"the counts stand for {sum(calls):.4g} calls",
                 f"A recording holds less than 2^62 in all ({MOST_CALLS:,}).",
             )
+        seconds = self.summary.seconds
+        if seconds is not None and not 0 <= seconds < MOST_SECONDS:
+            raise BeyondLimits(
+                f"hits were counted for {seconds:g} seconds",
+                f"Times are 0 or more, and below 2^33 seconds ({MOST_SECONDS:,}).",
+            )
         before = 0.0
         for end in self.timeline.ends:
             if not before <= end < MOST_SECONDS:
