@@ -67,7 +67,10 @@ def text(value: str) -> str:
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: text(value) if type(value) is str else value for name, value in row.items()}
+    return {
+        name: text(value) if type(value) is str and name != "frames" else value
+        for name, value in row.items()
+    }
 
 
 def _stack(count: Count, total: float) -> dict[str, Any]:
