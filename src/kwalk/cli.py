@@ -112,7 +112,7 @@ def _guarded(prog: str, body: Callable[[], int]) -> int:
         return _fail(prog, KwalkError(f"{name}{error.strerror or error}", _limit(error)))
     except MemoryError as error:
         hint = "Do it on a larger machine, or with less: --top, --seconds, --from-caller."
-        return _fail(prog, KwalkError("there is not enough memory", _limit(error) or hint))
+        return _fail(prog, KwalkError(f"{prog} cannot go on: out of memory", _limit(error) or hint))
     except RecursionError:
         return _fail(prog, KwalkError("something that was given is nested too deeply"))
     except ImportError as error:

@@ -333,7 +333,7 @@ def test_deeper_stacks_are_not_saved(tmp_path: Path) -> None:
 def test_too_little_memory_is_said(monkeypatch: Any) -> None:
     from kwalk.recording import files
 
-    for error, text in ((MemoryError, "not enough memory"), (RecursionError, "nested")):
+    for error, text in ((MemoryError, "out of memory"), (RecursionError, "nested")):
 
         def fail(*_: object, error: type[Exception] = error) -> None:
             raise error

@@ -128,7 +128,7 @@ def _ftrace_is_down() -> bool:
 
 def _listed(path: Path, name: str) -> tuple[Listed, str]:
     try:
-        text = path.read_text()
+        text = path.read_text(errors="replace")
     except OSError as error:
         return Listed.UNKNOWN, error.strerror or str(error)
     if not text:
