@@ -31,6 +31,14 @@ class Parser(argparse.ArgumentParser):
             called.error(f"unrecognized arguments: {' '.join(unknown)}; see {called.prog} --help")
         return found
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Return the value of an argument; ``--`` behind ``=`` is one, which argparse drops."""
+        if arg_strings == ["--"] and action.option_strings:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
+
     def format_help(self) -> str:
         """Return the help, as wide as the terminal."""
         self._shown = True

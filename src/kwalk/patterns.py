@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 
 class BadPattern(ValueError):
@@ -20,7 +21,9 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     :raises BadPattern: if it is none, or more than Python can compile.
     """
     try:
-        return re.compile(text, flags)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "[[a]" will mean something else some day
+            return re.compile(text, flags)
     except re.error as error:
         raise BadPattern(str(error)) from None
     except (OverflowError, ValueError) as error:

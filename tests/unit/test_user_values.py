@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import warnings
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def test_patterns_that_are_none_are_refused_everywhere(text: str) -> None:
         assert len(err) < 3000
 
 
+@pytest.mark.parametrize("text", ["[[a]", "[a--b]x|[", "[a||b]", "/[a&&b]/"])
+def test_of_what_python_may_change_some_day_users_hear_nothing(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with suppress(BadPattern):
+            compiled(text)
+
+
 NASTY = [
     *("", "-1", "0", "nan", "inf", "-inf", "1e999", "1e300", "5e-324", "9" * 4301, "9" * 400, "/"),
     *("\udcff", "\x1b[2J", "a" * 10_000, "1-2", "2-1", "nan-nan", "0-1e999", "%", "1/0", "=", ","),
@@ -102,6 +111,14 @@ def test_no_value_of_an_option_is_a_traceback(name: str) -> None:
             code, err = run_parser(parser, given)
             assert code in (0, 2)
             assert not unprintable(err)
+
+
+def test_two_dashes_behind_an_equals_sign_are_a_value() -> None:
+    for option in ("--format", "--seconds", "--top", "--min"):
+        code, out, err = run(["report", REDIS, f"{option}=--"])
+        assert (code, out) == (2, "")
+        assert f"argument {option}: " in err
+    assert "other_groups" in run(["report", REDIS, "--group=--"])[1]
 
 
 def run_parser(parser: Parser, words: list[str]) -> tuple[int, str]:
