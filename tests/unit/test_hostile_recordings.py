@@ -10,6 +10,7 @@ import random
 import struct
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,7 +23,7 @@ from recorded import profile, reread, stack
 
 import kwalk
 from kwalk.commands.diff import FORMATS as DIFFS
-from kwalk.ledger import Ledger, Summary
+from kwalk.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.profile import Profile, Timeline
 from kwalk.recording import allowance
 from kwalk.recording.blocks import MAGIC
@@ -370,6 +371,32 @@ def test_larger_sums_are_refused_and_not_cut() -> None:
 def test_a_file_of_larger_sums_is_not_whole() -> None:
     with pytest.raises(kwalk.BrokenRecording, match="add up to"):
         reread(recording((1.0, 1 << 62), (2.0, 1 << 62)))
+
+
+def test_what_could_not_be_read_again_is_not_saved(tmp_path: Path) -> None:
+    most = (1 << 64) - 1
+    for changed in (
+        {"verify": Verify(1, checked=most)},
+        {"tree": TreeUse(1, 2, full=most)},
+        {"ledger": Ledger(1, 1, truncated=most)},
+    ):
+        half = profile(Count(stack("ip_rcv"), 1))
+        half.summary = replace(half.summary, **changed)
+        half.save(tmp_path / "half.rec")
+        assert kwalk.open(tmp_path / "half.rec").summary == half.summary  # its time unknown
+        path = tmp_path / "whole.rec"
+        with pytest.raises(kwalk.KwalkError, match="hold what no recording does"):
+            (half + half).save(path)
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), object(), b"x", 1 << 64])
+def test_facts_that_are_none_are_not_saved(tmp_path: Path, value: Any) -> None:
+    found = profile(Count(stack("ip_rcv"), 1))
+    found.facts["text"] = value
+    with pytest.raises(kwalk.KwalkError, match="hold what no recording does"):
+        found.save(tmp_path / "x.rec")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 2.0**33])

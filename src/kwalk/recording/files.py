@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from kwalk.errors import KwalkError, OutputError
+from kwalk.errors import KwalkError
 from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
@@ -35,17 +35,10 @@ def load(path: str | os.PathLike[str]) -> Profile:
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a recording, for nobody else to read: it holds the kernel's addresses.
 
-    :raises OutputError: if it cannot be written.
+    :raises KwalkError: if it cannot be written, or the profile is none that a recording can hold.
     """
-    try:
-        with Replacement(path, private=True) as file:
-            replay(profile, file.write)
-            file.finish()
-    except KwalkError:
-        raise
-    except ValueError as error:  # a zero byte, or what no file name can hold
-        raise KwalkError(
-            f"{os.fspath(path)!r} cannot be written: {error}", "Give the name of a file."
-        ) from error
-    except OSError as error:
-        raise OutputError(error, os.fspath(path)) from error
+    if not os.fspath(path):
+        raise KwalkError("'' cannot be written: it is no name", "Give the name of a file.")
+    with Replacement(path, private=True) as file:
+        replay(profile, file.write)
+        file.finish()

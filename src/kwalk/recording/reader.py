@@ -189,7 +189,7 @@ class _Reader:
         assert self.summary
         summary, ledger = self.summary, self.summary.ledger
         if summary.seconds is None and self._timeline.ends:
-            summary.seconds = self._timeline.ends[-1]
+            summary.seconds = self._timeline.ends[-1] or None
         if reason:
             ledger.lose("not_recorded", max(ledger.balance, 0))
             seconds = self._timeline.ends[-1] if self._timeline.ends else 0

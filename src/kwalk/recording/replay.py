@@ -11,7 +11,9 @@ from itertools import compress, islice
 from operator import le
 
 from kwalk.ledger import Ledger
-from kwalk.profile import Profile, Timeline, added_up
+from kwalk.profile import BeyondLimits, Profile, Timeline, added_up
+from kwalk.recording import codec
+from kwalk.recording.facts import checked
 from kwalk.recording.writer import Writer
 from kwalk.stack import Count
 
@@ -28,6 +30,7 @@ def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
         its counts, or it is too large (``Writer.tick``).
     """
     profile.check()
+    _check_told(profile)
     timeline = profile.checked_timeline()
     counts, places = added_up(profile)
     if len(counts) < len(places):
@@ -50,6 +53,23 @@ def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
         keys = columns.keys(writer, rows)
         writer.rows(keys, numbers, columns.calls(rows, numbers), end, now)
     writer.done()
+
+
+def _check_told(profile: Profile) -> None:
+    """See to it that the summary and the facts can be read again.
+
+    :raises KwalkError: if one cannot, as a sum of numbers that need all 64 bits.
+    """
+    try:
+        codec.summary_of(codec.from_json(codec.to_json(codec.summary_data(profile.summary))))
+        checked(codec.from_json(codec.to_json(profile.facts)))
+    except BeyondLimits:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BeyondLimits(
+            f"the summary or the facts hold what no recording does: {error}",
+            "Numbers are finite and have 64 bits; the rest is text, lists and objects, as in JSON.",
+        ) from error
 
 
 def _intervals(timeline: Timeline) -> Iterator[tuple[array[int], array[int]]]:

@@ -22,7 +22,8 @@ def of(kind: Any, value: Any) -> Any:
     """
     made = _made(kind, value)
     if made is _NONE:
-        raise ValueError(f"{value!r:.100} is no {kind}")
+        name = kind.__name__ if isinstance(kind, type) else kind
+        raise ValueError(f"{value!r:.100} is no {name}")
     return made
 
 
