@@ -141,7 +141,11 @@ def write_pieces(pieces: Sequence[bytes]) -> bool:
         return True
     try:
         while rest:
-            rest = rest[os.write(fd, rest) :]
+            try:
+                rest = rest[os.write(fd, rest) :]
+            except BlockingIOError:  # a process that shares it has set O_NONBLOCK
+                with Outlet(fd) as outlet:
+                    rest = rest[outlet.write(rest) :]
     except BrokenPipeError:
         close(sys.stdout)
         return False

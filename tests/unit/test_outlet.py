@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pty
 import socket
+import sys
 import termios
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from full_pipe import stalled
 from kwalk.outlet import Outlet
+from kwalk.output import write_pieces
 
 Ends = tuple[int, int]
 
@@ -128,3 +130,25 @@ def test_outlet_tells_that_the_reader_has_gone() -> None:
             outlet.write(b"c")
         assert outlet.written == 2
     os.close(end)
+
+
+def test_reports_are_whole_where_others_have_made_the_output_nonblocking(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = ends
+    os.set_blocking(theirs, False)
+    data = b"x" * 300_000
+    found = bytearray()
+
+    def read() -> None:
+        time.sleep(0.3)
+        while len(found) < len(data):
+            found.extend(os.read(ours, 1 << 16))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(theirs, "w", closefd=False) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert write_pieces([data])
+    reader.join()
+    assert found == data
