@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from kwalk.clean import plain
 from kwalk.errors import KwalkError
 
 _PREFIX = "user.virtfs."
@@ -75,14 +76,14 @@ def _settled(folder: Path) -> Iterator[str]:
         try:
             at = os.open(folder / below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
-            yield f"what is in {_plain(below)} ({error.strerror})"
+            yield f"what is in {plain(str(below))} ({error.strerror})"
             continue
         try:
             if not below.parts:
                 _mapped(at)
             for name in os.listdir(at):
                 if why := _settle(name, at, len(below.parts), 0o777 & ~umask):
-                    yield f"{_plain(below / name)} ({why})"
+                    yield f"{plain(str(below / name))} ({why})"
         finally:
             os.close(at)
 
@@ -98,10 +99,6 @@ def _folders(top: Path) -> list[PurePosixPath]:
             continue
         found += [below / name for name in inner]
     return found
-
-
-def _plain(path: PurePosixPath) -> str:
-    return "".join(c if c.isprintable() else "?" for c in str(path))
 
 
 def _settle(name: str, at: int, depth: int, allowed: int) -> str:
