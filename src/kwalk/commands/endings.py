@@ -97,4 +97,5 @@ def _checked(path: str, wanted: str, what: str) -> str:
 
 def _usual(name: str) -> str:
     """Return the usual ending of a format; of the tree, which has none, that of text."""
-    return next(each for each, of in ENDINGS.items() if name in of)
+    fitting = {each: of for each, of in ENDINGS.items() if name in of}
+    return next((each for each, of in fitting.items() if of[0] == name), next(iter(fitting)))
