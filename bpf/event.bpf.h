@@ -88,14 +88,20 @@ static __always_inline void kw_fill_clock(struct kw_event *record, struct kw_cpu
 }
 
 /* Who was it, and when. */
-static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu)
+static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu, __u32 output)
 {
-	__u64 ids = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), task;
+	__u64 now = bpf_ktime_get_ns(), ids, task;
 
 	record->time_ns = now;
 	kw_fill_clock(record, cpu, now);
-	record->tgid = ids >> 32;
-	record->pid = ids;
+	if (output == KW_OUTPUT_NUMBERED) {
+		record->tgid = kw_process_number();
+		record->pid = kw_thread_number();
+	} else {
+		ids = bpf_get_current_pid_tgid();
+		record->tgid = ids >> 32;
+		record->pid = ids;
+	}
 	if (cfg.typed_loads) {
 		task = bpf_get_current_task() + bpf_core_field_offset(struct task_struct, comm);
 		((__u64 *)record->comm)[0] = kw_load(task);
@@ -108,11 +114,12 @@ static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu)
 /* Send a record without waking anybody: the reader comes by on a timer. */
 static __always_inline void kw_submit(const struct kw_event *event, void *nodes)
 {
-	__u64 used, size = cfg.output == KW_OUTPUT_BRIEF ? KW_BRIEF_BYTES : sizeof(*event);
+	const __u32 output = cfg.output;
+	__u64 used, size = output == KW_OUTPUT_BRIEF ? KW_BRIEF_BYTES : sizeof(*event);
 	struct kw_counters *c;
 	struct kw_event *record;
 
-	if (cfg.output == KW_OUTPUT_BRIEF)
+	if (output == KW_OUTPUT_BRIEF)
 		record = bpf_ringbuf_reserve(&events, KW_BRIEF_BYTES, 0);
 	else
 		record = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -122,8 +129,8 @@ static __always_inline void kw_submit(const struct kw_event *event, void *nodes)
 		record->flags = event->flags;
 		record->cpu = bpf_get_smp_processor_id();
 		record->other = event->other;
-		if (cfg.output == KW_OUTPUT_EVENT)
-			kw_fill(record, kw_cpu_at(nodes, kw_cpu_offset()));
+		if (output != KW_OUTPUT_BRIEF)
+			kw_fill(record, kw_cpu_at(nodes, kw_cpu_offset()), output);
 		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 		return;
 	}

@@ -3,7 +3,8 @@
  * filter.bpf.h: whose calls are wanted.
  *
  * All filters ask about the task and the CPU that a call happens on. In softirqs and interrupts
- * that is the task which happened to run. What is refused is counted, by CPU.
+ * that is the task which happened to run. What is refused is counted, by CPU. Numbers of tasks are
+ * the kernel's own, whatever PID namespace the user is in.
  */
 #ifndef KWALK_FILTER_H
 #define KWALK_FILTER_H
@@ -15,6 +16,7 @@
 __u64 processes[KW_TASKS / 64] SEC(".bss.processes");
 __u64 threads[KW_TASKS / 64] SEC(".bss.threads");
 struct kw_gate gates[KW_CPUS] SEC(".bss.gates");
+struct kw_places places SEC(".bss.places");
 
 static __always_inline __u64 *kw_task_word(__u64 *set, __u32 number)
 {
@@ -47,12 +49,14 @@ static __always_inline bool kw_is_named(const struct task_struct *task)
 static __always_inline bool kw_in_netns(const struct task_struct *task)
 {
 	__u32 inum = task->nsproxy->net_ns->ns.inum, i; /* 0 for a task that is nearly gone */
+	const volatile __u32 *netns = places.netns;
 
+	/* There is one at least. */
 #pragma unroll
 	for (i = 0; i < KW_FILTER_VALUES; i++) {
-		if (i >= cfg.netnses)
+		if (i && i >= cfg.netnses)
 			return false;
-		if (inum == cfg.netns[i])
+		if (inum == netns[i])
 			return true;
 	}
 	return false;
@@ -61,13 +65,15 @@ static __always_inline bool kw_in_netns(const struct task_struct *task)
 /* In the cgroup, or in one below it. */
 static __always_inline bool kw_in_cgroup(void)
 {
+	const volatile __u64 *cgroup = places.cgroup;
 	__u32 i;
 
+	/* There is one at least. */
 #pragma unroll
 	for (i = 0; i < KW_FILTER_VALUES; i++) {
-		if (i >= cfg.cgroups)
+		if (i && i >= cfg.cgroups)
 			return false;
-		if (bpf_get_current_ancestor_cgroup_id(cfg.cgroup_level[i]) == cfg.cgroup[i])
+		if (bpf_get_current_ancestor_cgroup_id(cfg.cgroup_level[i]) == cgroup[i])
 			return true;
 	}
 	return false;

@@ -16,25 +16,43 @@ struct kw_group {
 /* Of the event that is under way. Numbers of processes have 22 bits (PID_MAX_LIMIT). */
 static __always_inline void kw_own_group(struct kw_group *group)
 {
+	const __u32 per = cfg.per;
 	__u64 hash;
 
 	group->value[0] = group->value[1] = 0;
-	if (cfg.per == KW_PER_CPU) {
+	if (per == KW_PER_CPU) {
 		group->bits = bpf_get_smp_processor_id();
 		return;
 	}
-	if (cfg.per == KW_PER_CGROUP)
+	if (per == KW_PER_CGROUP)
 		group->value[0] = bpf_get_current_cgroup_id();
 	else
 		bpf_get_current_comm(group->value, sizeof(group->value));
 	hash = (group->value[0] ^ group->value[1] * 31) * 0x9e3779b97f4a7c15ULL;
-	group->bits = cfg.per == KW_PER_PID ? bpf_get_current_pid_tgid() >> 32 : hash >> 40;
+	if (per == KW_PER_NUMBER) {
+		group->bits = kw_process_number();
+		if (group->bits == KW_NO_NUMBER) {
+			group->bits = KW_NUMBERLESS | hash >> 42;
+			group->value[1] |= KW_NUMBERLESS_NAME;
+		}
+		return;
+	}
+	group->bits = per == KW_PER_PID ? bpf_get_current_pid_tgid() >> 32 : hash >> 40;
+}
+
+/* Whether the bits are all that tells this group from others. */
+static __always_inline bool kw_bits_tell(const struct kw_group *group)
+{
+	const __u32 per = cfg.per;
+
+	return per == KW_PER_PID || per == KW_PER_CPU ||
+	       (per == KW_PER_NUMBER && !(group->bits & KW_NUMBERLESS));
 }
 
 static __always_inline bool kw_is_group(const struct kw_node *node, const struct kw_group *group)
 {
-	if (cfg.per == KW_PER_PID || cfg.per == KW_PER_CPU)
-		return true; /* the bits are all there is */
+	if (kw_bits_tell(group))
+		return true;
 	return node->value[0] == group->value[0] && node->value[1] == group->value[1];
 }
 

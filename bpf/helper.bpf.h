@@ -79,6 +79,13 @@ static __always_inline __s64 kw_stack_id(void *ctx, __u16 *flags)
 	return bpf_get_stackid(ctx, &stacks_a, 0);
 }
 
+static __always_inline bool kw_per_process(void)
+{
+	const __u32 per = cfg.per;
+
+	return per == KW_PER_PID || per == KW_PER_NUMBER;
+}
+
 static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u32 node,
 					   __u64 weight)
 {
@@ -90,7 +97,7 @@ static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u3
 		kw_own_group(&group);
 		key.group[0] = group.value[0];
 		key.group[1] = group.value[1];
-		if (cfg.per == KW_PER_PID || cfg.per == KW_PER_CPU) {
+		if (kw_bits_tell(&group)) {
 			key.group[0] = group.bits;
 			key.group[1] = 0;
 		}
@@ -98,11 +105,11 @@ static __always_inline void kw_count_stack(struct kw_counters *c, __s32 id, __u3
 	known = bpf_map_lookup_elem(&counted, &key);
 	if (known) {
 		known->weight += weight;
-		if (!known->count++ && cfg.per == KW_PER_PID)
+		if (!known->count++ && kw_per_process())
 			bpf_get_current_comm(known->comm, sizeof(known->comm));
 		return;
 	}
-	if (cfg.per == KW_PER_PID)
+	if (kw_per_process())
 		bpf_get_current_comm(first.comm, sizeof(first.comm));
 	if (bpf_map_update_elem(&counted, &key, &first, BPF_ANY))
 		c->lost_map_full++;

@@ -39,6 +39,8 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
+struct seq_file;
+
 #define BPF_ANY		  0
 #define BPF_F_MMAPABLE	  (1U << 10)
 #define BPF_RB_NO_WAKEUP  (1ULL << 0)
@@ -250,10 +252,35 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+/* include/linux/pid.h, include/linux/pid_namespace.h */
+struct pid_namespace;
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+/* include/linux/cgroup-defs.h */
+struct cgroup {
+	int level;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 /* include/linux/sched.h */
 struct task_struct {
 	int pid;
 	int tgid;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
 	void *stack;
 	struct vm_struct *stack_vm_area;
@@ -261,6 +288,16 @@ struct task_struct {
 	int curr_ret_stack;
 	void *ret_stack;
 	struct llist_head rethooks;
+};
+
+/* include/linux/bpf.h, kernel/bpf/task_iter.c */
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 #pragma clang attribute pop

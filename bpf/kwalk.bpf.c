@@ -20,6 +20,7 @@ struct kw_control control SEC(".data.control") = {};
 #include "step.bpf.h"
 #include "tree.bpf.h"
 #include "filter.bpf.h"
+#include "number.bpf.h"
 #include "group.bpf.h"
 #include "arrive.bpf.h"
 #include "walk.bpf.h"

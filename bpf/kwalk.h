@@ -47,9 +47,10 @@ enum kw_start {
 
 /* What becomes of a stack. */
 enum kw_output {
-	KW_OUTPUT_COUNT = 0, /* it is counted where it ends in the tree */
-	KW_OUTPUT_EVENT = 1, /* a record of each hit, struct kw_event */
-	KW_OUTPUT_BRIEF = 2, /* its first KW_BRIEF_BYTES only: which stack it was */
+	KW_OUTPUT_COUNT = 0,	/* it is counted where it ends in the tree */
+	KW_OUTPUT_EVENT = 1,	/* a record of each hit, struct kw_event */
+	KW_OUTPUT_BRIEF = 2,	/* its first KW_BRIEF_BYTES only: which stack it was */
+	KW_OUTPUT_NUMBERED = 3, /* as EVENT, numbers of tasks as in cfg.pidns */
 };
 
 /* What is asked about a call; all of these must hold. */
@@ -78,6 +79,19 @@ enum kw_per {
 	KW_PER_COMM = 2,
 	KW_PER_CPU = 3,
 	KW_PER_CGROUP = 4,
+	KW_PER_NUMBER = 5, /* as PID, by its number in cfg.pidns */
+};
+
+/* Above all numbers of tasks: a task that has none in cfg.pidns. */
+#define KW_NO_NUMBER 0xffffffU
+/* In the bits of a group without a number, and, behind its name, in value[1]. */
+#define KW_NUMBERLESS	   0x800000U
+#define KW_NUMBERLESS_NAME (1ULL << 63)
+
+/* Network namespaces and cgroups of filters. User space writes them again when they change. */
+struct kw_places {
+	__u64 cgroup[KW_FILTER_VALUES]; /* numbers of cgroups, at cfg.cgroup_level below the root */
+	__u32 netns[KW_FILTER_VALUES];	/* numbers of inodes */
 };
 
 #define KW_ENTRY_BYTES 16 /* endbr, padding and the call of a tracer lie in these first bytes */
@@ -114,34 +128,33 @@ struct kw_config {
 	__u64 insn_slots;    /* kprobe_insn_cache of kprobes' and of optimized kprobes' slots; */
 	__u64 optinsn_slots; /* 0 if unknown */
 	__u64 comm[2 * KW_FILTER_VALUES];
-	__u64 cgroup[KW_FILTER_VALUES];
-	__u64 midnight_ns;   /* from some local midnight to when CLOCK_MONOTONIC began */
-	__u32 orc_lookups;   /* entries in orc_lookup */
-	__u32 orc_entries;   /* entries in orc_ip and orc */
-	__u32 method;	     /* enum kw_method */
-	__u32 fentry;	     /* attached by fentry or fexit, not by kprobe or kretprobe */
-	__u32 place;	     /* enum kw_place */
-	__u32 typed_loads;   /* the kernel has bpf_rdonly_cast() */
-	__u32 max_frames;    /* 2..KW_MAX_FRAMES: deeper stacks are cut and marked */
-	__u32 verify;	     /* 1 in so many events, at random, is compared; 0 none */
-	__u32 self_check;    /* so many first events of each CPU are compared */
+	__u64 pidns;	   /* KW_OUTPUT_NUMBERED, KW_PER_NUMBER: struct pid_namespace of the user */
+	__u64 midnight_ns; /* from some local midnight to when CLOCK_MONOTONIC began */
+	__u32 orc_lookups; /* entries in orc_lookup */
+	__u32 orc_entries; /* entries in orc_ip and orc */
+	__u32 method;	   /* enum kw_method */
+	__u32 fentry;	   /* attached by fentry or fexit, not by kprobe or kretprobe */
+	__u32 place;	   /* enum kw_place */
+	__u32 typed_loads; /* the kernel has bpf_rdonly_cast() */
+	__u32 max_frames;  /* 2..KW_MAX_FRAMES: deeper stacks are cut and marked */
+	__u32 verify;	   /* 1 in so many events, at random, is compared; 0 none */
+	__u32 self_check;  /* so many first events of each CPU are compared */
 	__u32 kernel_frames; /* most that the kernel gives, at most KW_MAX_FRAMES */
 	__u32 stack_padding; /* bytes above the registers at a stack's end (FRED) */
 	__u32 output;	     /* enum kw_output */
 	__u32 per;	     /* enum kw_per */
 	__u32 sampled;	     /* take only so many events as kw_chance() says */
 	__u32 filter;	     /* KW_FILTER_* */
-	__u32 comms;	     /* how many of comm, of netns, of cgroup are given */
+	__u32 comms;	     /* how many of comm, of places.netns, of places.cgroup are given */
 	__u32 netnses;
 	__u32 cgroups;
-	__u32 netns[KW_FILTER_VALUES];
 	__u32 cgroup_level[KW_FILTER_VALUES];
 	__u32 many;	 /* more than one FUNC: the way of attaching tells which one it is */
 	__u32 special;	 /* filters, sampling, or many: nothing of these is looked at without it */
 	__u32 slow;	 /* anything but the manual method, counting: see kw_take_hit() */
 	__u32 nodes;	 /* in the tree, what is not for frames included */
 	__u32 node_mask; /* of an offset in the tree: its size, a power of two, less a node */
-	__u32 reserved;
+	__u32 pidns_level; /* namespaces above cfg.pidns */
 };
 
 /* Written by user space while programs run (active_map), or before they are attached. */
@@ -320,6 +333,21 @@ struct kw_calls {
 };
 
 #define KW_CALLS_BYTES 65536
+
+/* Out of the kw_here program: namespaces of the task that runs it. */
+struct kw_here {
+	__u64 pidns;	    /* struct pid_namespace */
+	__u32 pidns_level;  /* namespaces above it */
+	__u32 cgroup_level; /* cgroups above its own */
+};
+
+/* A task in the PID namespace of whoever reads the kw_tasks iterator. */
+struct kw_task {
+	__u32 number; /* of the thread, there */
+	__u32 pid;    /* the kernel's numbers */
+	__u32 tgid;
+	__u32 reserved;
+};
 
 _Static_assert(sizeof(struct kw_node) == KW_NODE_BYTES, "a cache line");
 _Static_assert(sizeof(struct kw_event) == 64, "a multiple of 8");

@@ -11,12 +11,12 @@ from kwalk.errors import UsageError
 from kwalk.kernel import kept
 from kwalk.kernel.access import check_access, check_kernel
 from kwalk.libbpf import stats
-from kwalk.probe import silence
+from kwalk.probe import here, silence
 from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe, open_probe
-from kwalk.transport.abi import Method, Place, Unwinder
+from kwalk.transport.abi import Method, Per, Place, Unwinder
 
 if TYPE_CHECKING:  # what reads and decodes is not needed before there is something to be read
     from kwalk.decode.records import Record
@@ -51,8 +51,10 @@ class Capture:
         check_kernel(self.symbols)
         selection = choose(self.functions, self.options.frequency, self.symbols)
         others = any(stats.ids())
-        self.probe: Probe = open_probe(selection, self.symbols, self.options, self._watch)
+        options = here.translate(self.options)
+        self.probe: Probe = open_probe(selection, self.symbols, options, self._watch)
         try:
+            from kwalk.probe.changes import Changes
             from kwalk.reading import Reading
 
             self._modules = silence.modules(self.probe.selection)
@@ -60,6 +62,8 @@ class Capture:
             if others:  # programs, which can be gone when a stack is shown
                 self.symbols.renew()
             self._reading = Reading(self.probe, self.options, self.symbolizer)
+            self._changes = Changes(self.probe, self.options.filters, options.filters)
+            self.probe.notes.extend(self._changes.at_start())
         except BaseException:
             self.probe.close()
             raise
@@ -157,8 +161,23 @@ class Capture:
     def stop(self) -> None:
         """Detach, wait until no program can still be running, and see whether it could run."""
         if not self.stopped:
+            self._look(last=True)
             self._reading.stop()
             self._after = silence.look(self.probe, self.symbols, self._modules, self._reading.hits)
+
+    @property
+    def changeable(self) -> bool:
+        """Whether ``look`` has something to look at."""
+        return self._changes.any or self.options.per == Per.CGROUP
+
+    def look(self) -> None:
+        """Follow what has changed around the probe; to be called once a second or more often."""
+        if not self._reading.stopped:
+            self._look()
+
+    def _look(self, last: bool = False) -> None:
+        if self._changes.look(last):
+            self._reading.look()
 
     def counts(self) -> list[Count]:
         """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
@@ -192,6 +211,8 @@ class Capture:
     def summary(self) -> Summary:
         """Return what was captured; final after ``stop`` and a last look at events or counts."""
         summary = self._reading.summary()
+        summary.ledger.uncounted += self._changes.unseen()
+        summary.notes += self._changes.notes()
         summary.unseen = self._after.unseen
         summary.notes += self._after.notes
         return summary

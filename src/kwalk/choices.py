@@ -17,7 +17,10 @@ from kwalk.transport.abi import Method, Output, Per
 
 METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
-PER: dict[str | None, Per] = {None: Per.NOTHING} | {per.name.lower(): per for per in Per if per}
+PER: dict[str | None, Per] = {
+    None: Per.NOTHING,
+    **{per.name.lower(): per for per in (Per.PID, Per.COMM, Per.CPU, Per.CGROUP)},
+}
 FIRST_CHANCE = 0.01  # to be taken under a budget, until it is known what a call costs
 
 

@@ -14,14 +14,15 @@ class Who(NamedTuple):
     """Where a call happened: in softirqs and interrupts the task is merely the one that ran.
 
     :ivar cpu: Of the CPU, counted from 0.
-    :ivar tgid: Of the process, which is what user space calls its pid.
-    :ivar pid: Of the thread, as the kernel calls it; user space says tid.
+    :ivar tgid: Number of the process, which user space calls its pid, in kwalk's PID namespace;
+        None where the task has none there.
+    :ivar pid: Number of the thread, as the kernel calls it; user space says tid.
     :ivar comm: Name of the thread.
     """
 
     cpu: int
-    tgid: int
-    pid: int
+    tgid: int | None
+    pid: int | None
     comm: str
 
 

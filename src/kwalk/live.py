@@ -91,6 +91,7 @@ class Live:
                 self._child.go()
             if self._share:
                 self._budget = Budget(capture, self._share, spent=lambda: self._guard.spent_ns)
+            if self._share or capture.changeable:
                 keeper = threading.Thread(target=self._keep, args=(capture, self._budget))
                 keeper.daemon = True
                 keeper.start()
@@ -113,13 +114,14 @@ class Live:
                 finally:
                     self._capture = None
 
-    def _keep(self, capture: Capture, budget: Budget) -> None:
-        """Tend the budget until it is over; one that can't be kept ends tracing."""
+    def _keep(self, capture: Capture, budget: Budget | None) -> None:
+        """Look after it until it is over; a budget that can't be kept ends tracing."""
         while not self._over.wait(STEP_SECONDS / 2):
             with self._guard:
                 if self._over.is_set() or self._stopped:
                     return
-                if not budget.tend():
+                capture.look()
+                if budget and not budget.tend():
                     self._detach(capture)
                     return
 

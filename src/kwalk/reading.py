@@ -55,7 +55,7 @@ class Reading:
             kernel_depth=kernel_depth,
             is_tracer=self._tracer(),
         )
-        groups = Groups(options.per)
+        groups = self._groups = Groups(options.per)
         contexts = Contexts(probe.tree, table, groups)
         self._shape = self._make_shape()
         self._comparison = Comparison(contexts, options.verify)
@@ -124,6 +124,10 @@ class Reading:
     def seconds(self) -> float:
         """How long hits were counted: from when the probe was attached until it was detached."""
         return (self._ended or time.monotonic()) - self.probe.attached
+
+    def look(self) -> None:
+        """Learn now what could not be learned in the end."""
+        self._groups.look()
 
     def close(self) -> None:
         """Free what is mapped."""

@@ -64,6 +64,9 @@ def also_called(name: str) -> tuple[str, ...]:
     return () if whole == name else (whole,)
 
 
+NUMBERLESS = "-"
+"""Stands for the number of a task that has none in kwalk's PID namespace."""
+
 NAMELESS = "(no name)"
 """What stands for an empty name, which a task may give itself."""
 
@@ -72,23 +75,24 @@ class Group(NamedTuple):
     """Events of a stack that belong together.
 
     :ivar kind: ``pid``, ``comm``, ``cpu`` or ``cgroup``.
-    :ivar number: Of the process, the CPU or the cgroup; 0 for names.
+    :ivar number: Of the process, the CPU or the cgroup; 0 for names. None of processes of this name
+        that have no number in kwalk's PID namespace.
     :ivar name: Of the process when it was first seen, of the task; the path of the cgroup.
     """
 
     kind: str
-    number: int
+    number: int | None
     name: str
 
     def __str__(self) -> str:
         name = self.name or NAMELESS
         if self.kind == "pid":
-            return f"{name} ({self.number})"
+            return f"{name} ({NUMBERLESS if self.number is None else self.number})"
         if self.kind == "cgroup" and not self.name:
             return f"cgroup {self.number} {NAMELESS}"
         return f"cpu {self.number}" if self.kind == "cpu" else name
 
-    def as_data(self) -> dict[str, int | str]:
+    def as_data(self) -> dict[str, int | str | None]:
         """Return it as JSON-ready data."""
         if self.kind == "pid":
             return {"pid": self.number, "comm": self.name}

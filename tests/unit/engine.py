@@ -18,7 +18,7 @@ from kwalk.decode import counts
 from kwalk.kernel import kept
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
-from kwalk.probe import silence
+from kwalk.probe import here, silence
 from kwalk.probe.attach import Watch
 from kwalk.probe.load import Loaded
 from kwalk.probe.options import ProbeOptions
@@ -35,6 +35,7 @@ from kwalk.transport.abi import (
     Output,
     Unwinder,
 )
+from kwalk.transport.counters import online_cpus
 
 SYMBOLS = Kallsyms(
     b"ffffffff81000000 T ip_rcv\n"
@@ -101,6 +102,7 @@ class Engine:
         self.brief = False
         self.active = 0
         self.after = silence.Found()
+        self._ticks = 0
 
     def open(
         self, selection: Selection, symbols: Kallsyms, options: ProbeOptions, watch: Watch
@@ -112,6 +114,8 @@ class Engine:
             close=lambda: self.done.append("close"),
             detach=lambda: self.done.append("detach"),
             program_info=lambda name: self.info,
+            sample_clocks=self.clocks,
+            attach_sample=lambda program, cpu, frequency: self.done.append(f"sample {cpu}"),
         )
         method = self.method or options.method or Method.MANUAL
         self.brief = options.output == Output.BRIEF
@@ -144,6 +148,11 @@ class Engine:
         for run in (records[:half], records[half:]):
             if run:
                 yield memoryview(b"".join(run))
+
+    def clocks(self) -> dict[int, int]:
+        """How long each CPU has been sampled; it goes on."""
+        self._ticks += 1
+        return dict.fromkeys(online_cpus(), self._ticks)
 
     def swap(self) -> int:
         """Turn new stacks to the other map."""
@@ -191,6 +200,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(kept, "state", lambda *_: b"")
     monkeypatch.setattr(captures, "open_probe", engine.open)
     monkeypatch.setattr(silence, "look", lambda probe, symbols, before, hits: engine.after)
+    monkeypatch.setattr(here, "is_nested", lambda kind: False)
     monkeypatch.setattr(reading, "Ring", lambda fd, size: ring)
     monkeypatch.setattr(reading, "StackMaps", lambda obj, depth, control: maps)
     monkeypatch.setattr(reading, "Counters", lambda obj: counters)

@@ -84,8 +84,12 @@ FRAMES = st.builds(
     Frame, NAMES, st.integers(0, 1 << 20), st.sampled_from(["", "overlay", "bpf"]),
     st.integers(0, (1 << 64) - 1), st.just(""), st.just(False),
 )  # fmt: skip
-GROUPS = st.none() | st.builds(
-    Group, st.sampled_from(["pid", "comm", "cpu", "cgroup"]), st.integers(0, 1 << 62), NAMES
+GROUPS = (
+    st.none()
+    | st.builds(
+        Group, st.sampled_from(["pid", "comm", "cpu", "cgroup"]), st.integers(0, 1 << 62), NAMES
+    )
+    | st.builds(Group, st.just("pid"), st.none(), NAMES)
 )
 
 

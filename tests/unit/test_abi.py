@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kwalk.decode import stacks
-from kwalk.probe import attach, load, setting, traceable
+from kwalk.probe import attach, here, load, setting, traceable
 from kwalk.transport import abi, tree
 
 LAYOUTS = [value for value in vars(abi).values() if isinstance(value, abi.Layout)]
@@ -46,6 +46,7 @@ CONSTANTS = {
     "KW_OUTPUT_COUNT": abi.Output.COUNT,
     "KW_OUTPUT_EVENT": abi.Output.EVENT,
     "KW_OUTPUT_BRIEF": abi.Output.BRIEF,
+    "KW_OUTPUT_NUMBERED": abi.Output.NUMBERED,
     "KW_NODE_NONE": abi.Kind.NONE,
     "KW_NODE_PLAIN": abi.Kind.PLAIN,
     "KW_NODE_BP": abi.Kind.BP,
@@ -68,6 +69,10 @@ CONSTANTS = {
     "KW_PER_COMM": abi.Per.COMM,
     "KW_PER_CPU": abi.Per.CPU,
     "KW_PER_CGROUP": abi.Per.CGROUP,
+    "KW_PER_NUMBER": abi.Per.NUMBER,
+    "KW_NO_NUMBER": abi.NO_NUMBER,
+    "KW_NUMBERLESS": abi.NUMBERLESS,
+    "KW_NUMBERLESS_NAME": abi.NUMBERLESS_NAME,
     "KW_NODE_FUNCTION": abi.Kind.FUNCTION,
     "KW_NODE_ALIGNED": abi.Kind.ALIGNED,
     "KW_FILTER_CPU": abi.Filtered.CPU,
@@ -96,7 +101,7 @@ CONSTANTS = {
 
 
 # Clang leaves a struct out of the object's BTF that is reached through plain pointers only.
-ONLY_IN_THE_HEADER = {"kw_node", "kw_event", "kw_calls"}
+ONLY_IN_THE_HEADER = {"kw_node", "kw_event", "kw_calls", "kw_here", "kw_task"}
 
 Member = tuple[str, int, str]
 
@@ -158,6 +163,7 @@ def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
     )
     source += (
         '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\nstruct kw_calls calls;\n'
+        "struct kw_here here;\nstruct kw_task task;\n"
     )
     command = ["clang", "-target", "bpf", "-g", "-I", str(root / "bpf")]
     command += ["-x", "c", "-", "-c", "-o", str(path)]
@@ -184,7 +190,7 @@ def test_every_layout_is_compared() -> None:
             "kw_counters",
             "kw_event",
         ),
-        *("kw_facts", "kw_gate", "kw_node"),
+        *("kw_facts", "kw_gate", "kw_here", "kw_node", "kw_places", "kw_task"),
     ]
 
 
@@ -216,7 +222,7 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
     named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE))
     named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES", "KW_NODE_BYTES", "KW_CPU_BYTES"}
     named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS", "KW_CALLS_BYTES"}
-    named |= {"KW_CPUS", "KW_TASKS"}
+    named |= {"KW_CPUS", "KW_TASKS", "KW_NO_NUMBER", "KW_NUMBERLESS", "KW_NUMBERLESS_NAME"}
     named |= set(re.findall(r"^#define (KW_FILTER_\w+)", header, re.MULTILINE))
     enums = r"^enum kw_(?:method|unwinder|place|start|output|kind|source|per) \{(.*?)\};"
     for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):
@@ -229,10 +235,15 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
 
 
 def test_what_user_space_names_is_in_the_object(btf: Btf) -> None:
-    asking = [setting.FACTS_PROGRAM, traceable.PROGRAM]
+    asking = [setting.FACTS_PROGRAM, traceable.PROGRAM, here.PROGRAM, here.TASKS_PROGRAM]
     for program in [*attach.PROGRAMS.values(), *load.FOLLOWING, *asking]:
         btf.named("FUNC", program)
-    for name, layout in ((abi.CONFIG_SECTION, abi.CONFIG), (abi.CONTROL_SECTION, abi.CONTROL)):
+    sections = {
+        abi.CONFIG_SECTION: abi.CONFIG,
+        abi.CONTROL_SECTION: abi.CONTROL,
+        abi.PLACES_SECTION: abi.PLACES,
+    }
+    for name, layout in sections.items():
         (variable,) = btf.named("DATASEC", name)["vars"]  # alone, hence at offset 0
         assert btf.bare(btf.types[variable["type_id"]]["type_id"])["name"] == layout.name
     for name in (abi.GATES_SECTION, abi.PROCESSES_SECTION, abi.THREADS_SECTION):

@@ -83,6 +83,9 @@ class World:
         number = int(self.now * 1000) - 100_000
         return [Count(STACKS[0], number), Count(STACKS[1], 10 * number)] if number else []
 
+    def look(self) -> None:
+        assert not self.detached
+
     def stop(self) -> None:
         self.detached = True
 

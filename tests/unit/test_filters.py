@@ -18,10 +18,10 @@ from kwalk.cli import main
 from kwalk.commands import choosing, count
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
-from kwalk.probe import wanted
+from kwalk.probe import filters, wanted
 from kwalk.probe.filters import Cgroup, Filters
-from kwalk.transport.abi import CONFIG, GATE, GATES, TASKS, Filtered, Output
-from kwalk.transport.gates import Gates, put_tasks
+from kwalk.transport.abi import CONFIG, GATE, GATES, PLACES, TASKS, Filtered, Output
+from kwalk.transport.gates import Gates, drop_tasks, put_tasks
 
 
 @pytest.fixture
@@ -86,8 +86,9 @@ def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.Monkey
         comms=("redis-server", "curl"),
         cpus=(0, 2, 3),
         netns=(blue, 4026531840),
-        cgroups=(Cgroup(inner, 2), Cgroup(top, 0)),
+        cgroups=(Cgroup(inner, 2, f"{machine}/cgroup/a/b"), Cgroup(top, 0, f"{machine}/cgroup")),
         follow=True,
+        netns_paths=(f"{machine}/netns/blue", ""),
     )
     assert found.kinds == sum(Filtered)
     assert not Filters()
@@ -159,6 +160,37 @@ def test_cgroups_have_their_paths(machine: Path) -> None:
     assert cgroups.paths() == {}
 
 
+def test_cgroups_that_vanish_while_they_are_listed_are_left_out(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def vanish(path: str) -> object:
+        if str(path).endswith("/a"):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanish)
+    assert sorted(cgroups.paths().values()) == ["/", "/a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "depth"), [("/", 0), ("/a/b", 2), ("/..", -1), ("/../../a", -1), ("/../a/b", 1)]
+)
+def test_depth_of_a_cgroup_counts_from_the_root_of_the_namespace(path: str, depth: int) -> None:
+    assert cgroups.depth(path) == depth
+
+
+def test_numbers_of_tasks_are_refused_with_another_namespaces_proc(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wanted, "same_proc", lambda: False)
+    for words in (["--pid=10"], ["--tid=11"]):
+        with pytest.raises(UsageError, match="/proc belongs to another PID namespace"):
+            chosen(monkeypatch, *words)
+    assert chosen(monkeypatch, child=9).pids == (9,)
+
+
 def test_without_cgroups_of_version_2_that_is_said(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,8 +218,9 @@ def test_the_program_is_told_what_to_look_at(machine: Path) -> None:
     assert told["filter"] == Filtered.COMM | Filtered.NETNS | Filtered.CGROUP
     assert (told["comms"], told["netnses"], told["cgroups"]) == (2, 2, 2)
     assert told["comm"] == b"redis".ljust(16, b"\0") + "é".encode().ljust(48, b"\0")  # type: ignore[comparison-overlap]
-    assert struct.unpack("<4I", told["netns"]) == (7, 8, 0, 0)  # type: ignore[arg-type]
-    assert struct.unpack("<4Q", told["cgroup"]) == (1 << 40, 5, 0, 0)  # type: ignore[arg-type]
+    places = PLACES.unpack(filters.places(chosen.netns, [1 << 40, 5]))
+    assert struct.unpack("<4I", places["netns"]) == (7, 8, 0, 0)  # type: ignore[arg-type]
+    assert struct.unpack("<4Q", places["cgroup"]) == (1 << 40, 5, 0, 0)  # type: ignore[arg-type]
     assert struct.unpack("<4I", told["cgroup_level"]) == (2, 0, 0, 0)  # type: ignore[arg-type]
     blank = CONFIG.unpack(CONFIG.pack(Filters().config()))
     assert not any(value for value in blank.values() if isinstance(value, int))
@@ -201,6 +234,10 @@ def test_tasks_are_put_where_the_program_looks_for_them() -> None:
     put_tasks(handle, numbers)
     with mmap.mmap(fd, TASKS // 8) as memory:
         words = struct.unpack(f"<{TASKS // 64}Q", memory[:])
+    drop_tasks(handle, numbers - {63})
+    with mmap.mmap(fd, TASKS // 8) as memory:
+        left = int.from_bytes(memory[:], "little")
+    assert left == 1 << 63
     os.close(fd)
     # kw_in_set() in bpf/filter.bpf.h
     assert {n for n in range(TASKS) if words[n // 64] and words[n // 64] >> (n & 63) & 1} == numbers

@@ -51,6 +51,9 @@ class Source:
         self.ledger.recorded -= len(batch)
         self.ledger.lose(cause, len(batch))
 
+    def look(self) -> None:
+        assert not self.stopped
+
     def stop(self) -> None:
         self.stopped = True
 

@@ -146,7 +146,7 @@ def test_processes_are_told_apart() -> None:
             capture.stop()
             counts, ledger = capture.counts(), capture.summary().ledger
         assert ledger.balance == 0
-        sums: Counter[int] = Counter()
+        sums: Counter[int | None] = Counter()
         names = {}
         for count in counts:
             assert count.group

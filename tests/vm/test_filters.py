@@ -304,7 +304,7 @@ def test_groups_have_the_calls_that_their_members_made(
         one.send(300)
         two.send(200)
 
-    def by(per: Per) -> dict[str | int, int]:
+    def by(per: Per) -> dict[str | int | None, int]:
         return {g.name or g.number: n for g, n in grouped(per, pids, work).items()}
 
     assert {g.number: n for g, n in grouped(Per.PID, pids, work).items()} == {

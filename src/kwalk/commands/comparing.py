@@ -62,6 +62,7 @@ def _wait(session: Session, seconds: float | None, take: Callable[[float], None]
     end = math.inf if seconds is None else session.capture.started + seconds
     while not session.stopper.stopped and (left := end - time.monotonic()) > 0:
         session.stopper.wait(min(left, POLL_SECONDS))
+        session.capture.look()
         take(end)
 
 

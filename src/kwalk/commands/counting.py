@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kwalk.capture import Capture
-from kwalk.commands.running import Finished, Stopper, detach
+from kwalk.commands.running import Finished, Stopper, detach, tend
 from kwalk.output import Printer
 
 if TYPE_CHECKING:  # what is not needed before something is traced
@@ -87,9 +88,9 @@ def run(
     covered = 0.0
     printer = Printer()
     held: list[Count] = []
-    tend = budget.tend if budget else lambda: True
+    keep = partial(tend, capture, budget)
     end = math.inf if duration is None else capture.started + duration
-    for length in intervals(stopper, duration, interval, tend, capture.started):
+    for length in intervals(stopper, duration, interval, keep, capture.started):
         counts = since(before, capture.counts())
         covered += length
         text = report.interval(counts, length, time.time())

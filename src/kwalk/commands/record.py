@@ -39,10 +39,11 @@ class RecordCommand:
         """Record until told to stop; the summary goes to stderr."""
         import math
         import time
+        from functools import partial
 
         from kwalk.commands.counting import finish, intervals
         from kwalk.commands.recorder import Recorder
-        from kwalk.commands.running import Finished
+        from kwalk.commands.running import Finished, tend
         from kwalk.commands.tracing import tracing
         from kwalk.errors import OutputError
         from kwalk.words import form, plural
@@ -59,8 +60,8 @@ class RecordCommand:
             recorder.patience = lambda stalled: stopper.goes_on(end)
             try:
                 recorder.begin(capture.facts(args.words), capture.summary())
-                tend = session.budget.tend if session.budget else lambda: True
-                for _ in intervals(stopper, args.duration, step, tend, started):
+                keep = partial(tend, capture, session.budget)
+                for _ in intervals(stopper, args.duration, step, keep, started):
                     counts = capture.counts()
                     recorder.tick(counts, time.monotonic() - started, capture.summary())
             except OutputError as error:

@@ -182,6 +182,15 @@ def say_detaching(number: int) -> None:
     )
 
 
+def tend(capture: Capture, budget: Budget | None) -> bool:
+    """Follow what changes meanwhile, and keep the budget; return False where that cannot be kept.
+
+    To be called while tracing, twice a second or more often.
+    """
+    capture.look()
+    return budget is None or budget.tend()
+
+
 def run(
     capture: Capture,
     stopper: Stopper,
@@ -237,7 +246,7 @@ def run(
             break
         stopper.wait(min(remaining, POLL_SECONDS))
         drain()
-        if budget and not budget.tend():
+        if not tend(capture, budget):
             break
     detach(capture)
     drain()

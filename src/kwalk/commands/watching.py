@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from kwalk.commands.cost import Meter
 from kwalk.commands.endings import promises_report
 from kwalk.commands.recorder import Recorder
+from kwalk.commands.running import tend
 from kwalk.commands.tracing import Session
 from kwalk.errors import KwalkError
 from kwalk.outlet import Patience
@@ -139,7 +140,7 @@ class Watcher:
                 return
             anew = False
             stopper.wait(max(0.0, min(due, end, now + LOOK_SECONDS) - time.monotonic()))
-            if budget and not budget.tend():
+            if not tend(session.capture, budget):
                 return
 
     def _feed(self, seconds: float) -> None:

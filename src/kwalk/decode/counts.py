@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.groups import Groups
+from kwalk.decode.groups import Groups, is_numberless
 from kwalk.decode.stacks import StackTable
 from kwalk.probe.probe import Probe
 from kwalk.stack import Count, Group, Stack
@@ -78,6 +78,7 @@ class StackCounts:
     def read(self) -> tuple[list[Count], dict[str, int]]:
         """Return the stacks, the rarest first, and the events without one, by cause."""
         sums = _Sums()
+        self._groups.begin()
         if self._probe.method == Method.HELPER:
             self._from_maps(sums)
         else:
@@ -102,7 +103,7 @@ class StackCounts:
 
     def _named(self, group: Group | None) -> Group | None:
         """A process has one name: the first."""
-        if group is None or group.kind != "pid":
+        if group is None or group.kind != "pid" or group.number is None:
             return group
         return self._names.setdefault(group.number, group)
 
@@ -121,7 +122,8 @@ class StackCounts:
                 continue
             comm = next((row[2] for row in rows if any(row[2])), b"")
             first = int.from_bytes(value[:8], "little")
-            group = self._groups.group(first, comm if self._groups.per == Per.PID else value)
+            named = self._groups.per == Per.PID and not is_numberless(value)
+            group = self._groups.group(first, comm if named else value)
             sums.add((stack, self._named(group)), number, sum(row[1] for row in rows))
 
     def _stack(self, stack_id: int, node: int) -> Stack | str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kwalk.decode.names import process_name
 from kwalk.events import Batch, Call, Who
-from kwalk.transport.abi import BRIEF_BYTES, EVENT
+from kwalk.transport.abi import BRIEF_BYTES, EVENT, NO_NUMBER
 from kwalk.transport.ring import HEADER
 
 _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))
@@ -39,7 +39,9 @@ class Record(NamedTuple):
 
     def who(self) -> Who:
         """Return whose call it is."""
-        return Who(self.cpu, self.tgid, self.pid, process_name(self.comm))
+        tgid = None if self.tgid == NO_NUMBER else self.tgid
+        pid = None if self.pid == NO_NUMBER else self.pid
+        return Who(self.cpu, tgid, pid, process_name(self.comm))
 
 
 def rows(table: memoryview, brief: bool) -> Iterator[Record]:

@@ -9,33 +9,62 @@ from pathlib import Path
 from typing import NamedTuple
 
 MOUNTINFO = Path("/proc/self/mountinfo")
+CGROUP = Path("/proc/self/cgroup")
 
 
 class Hierarchy(NamedTuple):
     """Where it is mounted.
 
-    :ivar level: Cgroups above that, which are not seen from here.
+    :ivar level: Cgroups above that, which are not seen from here, counted from the root of this
+        process's cgroup namespace; negative where it lies above that.
     """
 
     top: Path
     level: int
 
 
+def depth(path: str) -> int:
+    """Return how many cgroups a path leads down; in a namespace ``..`` leads up from its root."""
+    parts = [part for part in path.split("/") if part]
+    return len(parts) - 2 * parts.count("..")
+
+
+def own() -> str:
+    """Return the path of this process's cgroup, from the root of its cgroup namespace."""
+    found = re.search(r"^0::(.*)$", CGROUP.read_text(errors="surrogateescape"), re.MULTILINE)
+    return found[1] if found else "/"
+
+
 def hierarchy(mountinfo: Path | None = None) -> Hierarchy | None:
     """Return where cgroups of version 2 are mounted, or None."""
     text = (mountinfo or MOUNTINFO).read_text(errors="surrogateescape")
     mounted = re.search(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", text, re.MULTILINE)
-    if not mounted:
-        return None
-    return Hierarchy(Path(mounted[2]), len([part for part in mounted[1].split("/") if part]))
+    return Hierarchy(Path(mounted[2]), depth(mounted[1])) if mounted else None
 
 
 def paths() -> dict[int, str]:
-    """Return the path of each cgroup from there, by its number: its folder's inode."""
+    """Return the path of each cgroup from there, by its number: its folder's inode.
+
+    Cgroups come and go meanwhile: those that have gone are left out.
+    """
     found = hierarchy()
     if not found:
         return {}
-    return {
-        os.stat(folder).st_ino: f"/{os.path.relpath(folder, found.top)}".removesuffix("/.") or "/"
-        for folder, _, _ in os.walk(found.top)
-    }
+    known: dict[int, str] = {}
+    try:
+        known[os.stat(found.top).st_ino] = "/"
+    except OSError:
+        return {}
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        try:
+            with os.scandir(f"{found.top}{above}") as entries:
+                folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        for entry in folders:
+            path = f"{above}/{entry.name}"
+            known[entry.inode()] = path  # as readdir gives it: no stat of each
+            waiting.append(path)
+    return known

@@ -75,6 +75,11 @@ struct bpf_link *bpf_program__attach_tracepoint(const struct bpf_program *prog,
 						const char *tp_category, const char *tp_name);
 struct bpf_link *bpf_program__attach_perf_event(const struct bpf_program *prog, int pfd);
 
+struct bpf_iter_attach_opts;
+struct bpf_link *bpf_program__attach_iter(const struct bpf_program *prog,
+					  const struct bpf_iter_attach_opts *opts);
+int bpf_iter_create(int link_fd);
+
 int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
 

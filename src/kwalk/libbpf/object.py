@@ -100,6 +100,7 @@ class Object:
         self._logs: dict[str, Any] = {}
         self._links: list[Any] = []
         self._aside: list[Any] = []
+        self._samples: dict[int, tuple[Any, int]] = {}
         self._handle = check_pointer(
             lib().bpf_object__open_mem(self._image, len(image), ffi().NULL),
             "libbpf cannot read kwalk's BPF object",
@@ -226,14 +227,46 @@ class Object:
 
     def attach_samples(self, name: str, cpus: Iterable[int], frequency: int) -> None:
         """Attach a program to so many samples a second of each CPU."""
+        for cpu in cpus:
+            self.attach_sample(name, cpu, frequency)
+
+    def attach_sample(self, name: str, cpu: int, frequency: int) -> None:
+        """Attach a program to samples of one CPU, in place of those that it had."""
         from kwalk.libbpf.perf import open_cpu_clock
 
-        for cpu in cpus:
-            fd = open_cpu_clock(cpu, frequency)
-            link = lib().bpf_program__attach_perf_event(self._program(name), fd)
-            if link == ffi().NULL:
-                os.close(fd)
-            self._links.append(check_pointer(link, f"cannot attach to samples of CPU {cpu}"))
+        self.detach_sample(cpu)
+        fd = open_cpu_clock(cpu, frequency)
+        link = lib().bpf_program__attach_perf_event(self._program(name), fd)
+        if link == ffi().NULL:
+            os.close(fd)
+        self._samples[cpu] = check_pointer(link, f"cannot attach to samples of CPU {cpu}"), fd
+
+    def detach_sample(self, cpu: int) -> None:
+        """Take no more samples of a CPU."""
+        if cpu in self._samples:
+            lib().bpf_link__destroy(self._samples.pop(cpu)[0])
+
+    def sample_clocks(self) -> dict[int, int]:
+        """Return for each sampled CPU how long that has been, in nanoseconds.
+
+        It stands still once the CPU has gone, also when the CPU is back: the kernel does not put
+        the event back (perf_event_exit_cpu() in kernel/events/core.c).
+        """
+        found = {}
+        for cpu, (_, fd) in self._samples.items():
+            try:
+                found[cpu] = int.from_bytes(os.read(fd, 8), "little")
+            except OSError:
+                found[cpu] = 0
+        return found
+
+    def iterate(self, name: str) -> bytes:
+        """Return all that an iterator program writes."""
+        link = lib().bpf_program__attach_iter(self._program(name), ffi().NULL)
+        self._aside.append(check_pointer(link, f"cannot attach {name}"))
+        fd = check(lib().bpf_iter_create(lib().bpf_link__fd(link)), f"cannot run {name}")
+        with open(fd, "rb", buffering=0) as file:
+            return file.read()
 
     def attach_aside(self, name: str) -> None:
         """Attach a program to the tracepoint that its section names; it counts no hits."""
@@ -262,6 +295,8 @@ class Object:
         for links in (self._links, self._aside):
             while links:
                 lib().bpf_link__destroy(links.pop())
+        for cpu in list(self._samples):
+            self.detach_sample(cpu)
 
     def close(self) -> None:
         """Detach and free everything; further calls do nothing."""

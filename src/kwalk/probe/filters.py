@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kwalk.transport.abi import Filtered
+from kwalk.transport.abi import PLACES, Filtered
 
 _COMM_BYTES = 16
 
@@ -18,10 +18,12 @@ class Cgroup(NamedTuple):
 
     :ivar number: What ``bpf_get_current_cgroup_id()`` answers in there.
     :ivar level: Cgroups above it.
+    :ivar path: Its folder; "" where only the number is known.
     """
 
     number: int
     level: int
+    path: str = ""
 
 
 class Filters(NamedTuple):
@@ -34,6 +36,7 @@ class Filters(NamedTuple):
     :param netns: Network namespaces, by inode number.
     :param cgroups: Those, and what is below them.
     :param follow: Also what the processes start from now on.
+    :param netns_paths: Where each of ``netns`` comes from; "" where only the number is known.
     """
 
     pids: tuple[int, ...] = ()
@@ -43,6 +46,7 @@ class Filters(NamedTuple):
     netns: tuple[int, ...] = ()
     cgroups: tuple[Cgroup, ...] = ()
     follow: bool = False
+    netns_paths: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
@@ -68,11 +72,17 @@ class Filters(NamedTuple):
             "comms": len(self.comms),
             "comm": comms,
             "netnses": len(self.netns),
-            "netns": _words("I", self.netns),
             "cgroups": len(self.cgroups),
-            "cgroup": _words("Q", [cgroup.number for cgroup in self.cgroups]),
             "cgroup_level": _words("I", [cgroup.level for cgroup in self.cgroups]),
         }
+
+
+def places(netns: Sequence[int], numbers: Sequence[int]) -> bytes:
+    """Return ``struct kw_places``.
+
+    :param numbers: Of the cgroups.
+    """
+    return PLACES.pack({"cgroup": _words("Q", numbers), "netns": _words("I", netns)})
 
 
 def _words(code: str, values: Sequence[int]) -> bytes:

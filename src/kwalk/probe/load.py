@@ -12,9 +12,10 @@ from typing import NamedTuple
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
-from kwalk.libbpf.object import Object
+from kwalk.libbpf.object import Map, Object
 from kwalk.probe import setting
 from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
+from kwalk.probe.filters import places as places_of
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.selection import Selection
 from kwalk.probe.traceable import PROGRAM as CALLS_PROGRAM
@@ -27,6 +28,7 @@ from kwalk.transport.abi import (
     DIGITS_SECTION,
     GATES_SECTION,
     NO_ADDRESS,
+    PLACES_SECTION,
     PROCESSES_SECTION,
     THREADS_SECTION,
     Method,
@@ -160,10 +162,18 @@ def _set_filters(obj: Object, options: ProbeOptions) -> Gates:
         put_tasks(obj.map(PROCESSES_SECTION), filters.pids)
     if filters.tids:
         put_tasks(obj.map(THREADS_SECTION), filters.tids)
+    if filters.netns or filters.cgroups:
+        numbers = [cgroup.number for cgroup in filters.cgroups]
+        put_places(obj.map(PLACES_SECTION), filters.netns, numbers)
     gates = Gates(obj.map(GATES_SECTION) if filters else None, cpus)
     if filters.cpus:
         gates.shut(set(range(cpus)) - set(filters.cpus))
     return gates
+
+
+def put_places(places: Map, netns: Sequence[int], cgroups: Sequence[int]) -> None:
+    """Write the numbers of network namespaces and cgroups that are wanted, at any time."""
+    places.update(bytes(4), places_of(netns, cgroups))
 
 
 def ring_bytes(options: ProbeOptions) -> int:
@@ -192,6 +202,7 @@ def _resize(
         (GATES_SECTION, filters),
         (PROCESSES_SECTION, filters.pids),
         (THREADS_SECTION, filters.tids),
+        (PLACES_SECTION, filters.netns or filters.cgroups),
     ):
         map_ = obj.map(name)
         map_.share() if needed else map_.leave_out()

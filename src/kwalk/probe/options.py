@@ -11,6 +11,17 @@ from kwalk.probe.filters import Filters
 from kwalk.transport.abi import Method, Output, Per
 
 
+class PidNamespace(NamedTuple):
+    """The PID namespace of the user, where that is not the kernel's first one.
+
+    :ivar address: Of its ``struct pid_namespace``.
+    :ivar level: Namespaces above it.
+    """
+
+    address: int
+    level: int
+
+
 class ProbeOptions(NamedTuple):
     """How to trace.
 
@@ -30,6 +41,7 @@ class ProbeOptions(NamedTuple):
     :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
     :param until: What lies outside of the first frame whose name matches is left out.
     :param filters: Whose calls are wanted.
+    :param pidns: Where tasks have the numbers that are shown; None for the kernel's own.
     """
 
     method: Method | None = None
@@ -46,3 +58,4 @@ class ProbeOptions(NamedTuple):
     through: re.Pattern[str] | None = None
     until: re.Pattern[str] | None = None
     filters: Filters = Filters()
+    pidns: PidNamespace | None = None

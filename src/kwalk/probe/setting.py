@@ -15,7 +15,7 @@ from kwalk.libbpf.object import Object
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.target import Target
 from kwalk.transport import tree
-from kwalk.transport.abi import DIGITS, FACTS, MAX_FRAMES, Method, Output, Unwinder
+from kwalk.transport.abi import DIGITS, FACTS, MAX_FRAMES, Method, Output, Per, Unwinder
 from kwalk.transport.counters import possible_cpus
 
 FACTS_PROGRAM = "kw_facts"
@@ -111,8 +111,9 @@ def config(
         # TOP_OF_KERNEL_STACK_PADDING in arch/x86/include/asm/thread_info.h
         "stack_padding": 16 if symbols.address("asm_fred_entrypoint_user") else 0,
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
-        "output": int(options.output),
-        "per": int(options.per),
+        "output": int(_output(options)),
+        "per": int(_per(options)),
+        **_namespace(options),
         "sampled": int(options.chance is not None),
         "many": int(many),
         "special": int(bool(options.filters) or options.chance is not None or many),
@@ -125,6 +126,20 @@ def config(
         "nodes": options.nodes + tree.reserved(cpus),
         "node_mask": (tree.size_for(options.nodes, cpus) - 1) * tree.NODE_BYTES,
     }
+
+
+def _output(options: ProbeOptions) -> Output:
+    numbered = options.pidns and options.output == Output.EVENT
+    return Output.NUMBERED if numbered else options.output
+
+
+def _per(options: ProbeOptions) -> Per:
+    return Per.NUMBER if options.pidns and options.per == Per.PID else options.per
+
+
+def _namespace(options: ProbeOptions) -> dict[str, int]:
+    pidns = options.pidns
+    return {"pidns": pidns.address, "pidns_level": pidns.level} if pidns else {}
 
 
 def _midnight_ns() -> int:

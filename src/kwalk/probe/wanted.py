@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
+from kwalk.kernel.namespaces import OTHER_PROC, same_proc
 from kwalk.probe.filters import Cgroup, Filters
 from kwalk.transport.abi import FILTER_VALUES
 
@@ -42,6 +43,12 @@ class Wanted(NamedTuple):
         :raises UsageError: if something that is named is not there.
         """
         self._check_number()
+        if (self.pids or self.tids) and not same_proc():
+            raise UsageError(
+                "/proc belongs to another PID namespace than kwalk: its numbers of tasks are not "
+                "the ones that this kwalk could trace",
+                OTHER_PROC,
+            )
         for pid in self.pids:
             _check_process(pid)
         for tid in self.tids:
@@ -59,6 +66,7 @@ class Wanted(NamedTuple):
             netns=tuple(map(_netns, self.netns)),
             cgroups=tuple(map(_cgroup, self.cgroups)),
             follow=self.follow,
+            netns_paths=tuple(map(_netns_path, self.netns)),
         )
 
     def _check_number(self) -> None:
@@ -91,21 +99,28 @@ _LARGEST_NETNS = (1 << 32) - 1  # ns_common.inum is an unsigned int
 
 
 def _netns(name: str) -> int:
-    if name.isdecimal():
+    path = _netns_path(name)
+    if not path:
         if len(name) > 10 or int(name) > _LARGEST_NETNS:
             raise UsageError(
                 f"{name[:20]} is larger than numbers of network namespaces are",
                 "`ls -Li /proc/PID/ns/net` shows a process's.",
             )
         return int(name)
-    path = Path(name) if "/" in name else NETNS / name
     try:
-        return path.stat().st_ino
+        return os.stat(path).st_ino
     except OSError as error:
         raise UsageError(
             f"network namespace {name}: {path}: {error.strerror}",
             "`ip netns` lists those with a name; any process's is /proc/PID/ns/net.",
         ) from None
+
+
+def _netns_path(name: str) -> str:
+    """Return where a network namespace is found; "" where its number is given."""
+    if name.isdecimal():
+        return ""
+    return os.path.abspath(name) if "/" in name else str(NETNS / name)
 
 
 def _cgroup(name: str) -> Cgroup:
@@ -128,4 +143,4 @@ def _cgroup(name: str) -> Cgroup:
         raise UsageError(
             f"cgroup {path}: {error.strerror}", "`systemd-cgls` shows those that there are."
         ) from None
-    return Cgroup(number, above + len(path.relative_to(top).parts))
+    return Cgroup(number, above + len(path.relative_to(top).parts), str(path))

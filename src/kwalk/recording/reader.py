@@ -240,7 +240,9 @@ def _frame(name: object, offset: object, module: object, address: object) -> Fra
 
 
 def _group(kind: object, number: object, name: object) -> Group:
-    return Group(typed.of(str, kind), typed.of(int, number), typed.of(str, name))
+    nobody = kind == "pid" and number is None
+    told = None if nobody else typed.of(int, number)
+    return Group(typed.of(str, kind), told, typed.of(str, name))
 
 
 def _rows(data: bytes, keys: int) -> list[array[Any]]:

@@ -18,7 +18,7 @@ from kwalk.ledger import Summary
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.report.texts import Texts
-from kwalk.stack import Stack
+from kwalk.stack import NUMBERLESS, Stack
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer
@@ -53,7 +53,8 @@ class Text:
     def _call(self, call: Call) -> bytes:
         who = call.who
         assert who, "asked for with the time"
-        head = f" cpu {who.cpu}  pid {who.tgid}  tid {who.pid}  {plain(who.comm)}\n"
+        pid, tid = (NUMBERLESS if of is None else of for of in (who.tgid, who.pid))
+        head = f" cpu {who.cpu}  pid {pid}  tid {tid}  {plain(who.comm)}\n"
         return head.encode() + self._stacks.text(call.stack)
 
     def _stack(self, stack: Stack) -> bytes:

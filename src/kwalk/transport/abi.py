@@ -18,6 +18,7 @@ CONTROL_SECTION = ".data.control"
 GATES_SECTION = ".bss.gates"
 PROCESSES_SECTION = ".bss.processes"
 THREADS_SECTION = ".bss.threads"
+PLACES_SECTION = ".bss.places"
 GATES = 8192
 TASKS = 1 << 22
 
@@ -68,6 +69,7 @@ class Output(enum.IntEnum):
     COUNT = 0
     EVENT = 1
     BRIEF = 2
+    NUMBERED = 3
 
 
 class Kind(enum.IntEnum):
@@ -107,6 +109,7 @@ class Per(enum.IntEnum):
     COMM = 2
     CPU = 3
     CGROUP = 4
+    NUMBER = 5
 
 
 class Filtered(enum.IntFlag):
@@ -169,12 +172,13 @@ CONFIG = Layout(
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
     " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q"
     " switch_asm_start:Q switch_asm_end:Q switch_start:Q switch_end:Q"
-    " insn_slots:Q optinsn_slots:Q comm:64s cgroup:32s midnight_ns:Q"
+    " insn_slots:Q optinsn_slots:Q comm:64s pidns:Q midnight_ns:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I kernel_frames:I stack_padding:I output:I per:I sampled:I"
-    " filter:I comms:I netnses:I cgroups:I netns:16s cgroup_level:16s"
-    " many:I special:I slow:I nodes:I node_mask:I reserved:I",
+    " filter:I comms:I netnses:I cgroups:I cgroup_level:16s"
+    " many:I special:I slow:I nodes:I node_mask:I pidns_level:I",
 )
+PLACES = Layout("kw_places", "cgroup:32s netns:16s")
 GATE = Layout("kw_gate", "filtered:Q closed:Q reserved:48s")
 CONTROL = Layout(
     "kw_control",
@@ -205,6 +209,11 @@ COUNTERS = Layout(
 )
 CALLS = Layout("kw_calls", "page:Q from:I nr:I size:I first:I")
 CALLS_BYTES = 65536  # KW_CALLS_BYTES
+HERE = Layout("kw_here", "pidns:Q pidns_level:I cgroup_level:I")
+TASK = Layout("kw_task", "number:I pid:I tgid:I reserved:I")
+NO_NUMBER = 0xFFFFFF  # KW_NO_NUMBER
+NUMBERLESS = 0x800000  # KW_NUMBERLESS
+NUMBERLESS_NAME = 1 << 63  # KW_NUMBERLESS_NAME
 FACTS = Layout(
     "kw_facts",
     "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q kprobes_disarmed:Q"

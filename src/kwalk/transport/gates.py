@@ -52,3 +52,10 @@ def put_tasks(tasks: Map, numbers: Iterable[int]) -> None:
     with mmap.mmap(tasks.fd, SET_BYTES, mmap.MAP_SHARED, _WRITABLE) as bits:
         for number in numbers:
             bits[number // 8] |= 1 << number % 8
+
+
+def drop_tasks(tasks: Map, numbers: Iterable[int]) -> None:
+    """Take tasks out of a set while programs look at it; nobody else may change it meanwhile."""
+    with mmap.mmap(tasks.fd, SET_BYTES, mmap.MAP_SHARED, _WRITABLE) as bits:
+        for number in numbers:
+            bits[number // 8] &= ~(1 << number % 8) & 0xFF

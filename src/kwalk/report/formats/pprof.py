@@ -163,4 +163,5 @@ def _labels(count: Count, strings: _Strings) -> Iterator[bytes]:
 
 def _group(group: Group) -> Iterator[tuple[str, str]]:
     for key, value in group.as_data().items():
-        yield key, str(value) or NAMELESS
+        if value is not None:
+            yield key, str(value) or NAMELESS

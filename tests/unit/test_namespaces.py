@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Namespaces of this process, and what they make of the user's numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from converted import report
+from recorded import reread, stack, written
+
+from kwalk.decode.groups import Groups
+from kwalk.decode.records import Record
+from kwalk.errors import UsageError
+from kwalk.kernel import cgroups, namespaces
+from kwalk.probe import here
+from kwalk.probe.filters import Cgroup, Filters
+from kwalk.probe.options import PidNamespace, ProbeOptions
+from kwalk.report.formats import FORMATS
+from kwalk.stack import Count, Group
+from kwalk.transport.abi import NO_NUMBER, NUMBERLESS, NUMBERLESS_NAME, Output, Per
+
+
+@pytest.mark.parametrize(
+    ("status", "same"),
+    [
+        ("Name:\tkwalk\nNSpid:\t7\nNSpgid:\t7\n", True),
+        ("Name:\tkwalk\nNSpid:\t4711\t7\n", False),
+        ("Name:\tkwalk\n", True),  # a kernel without PID namespaces
+        (None, False),  # /proc of a namespace that this process is not in
+    ],
+)
+def test_proc_of_another_pid_namespace_is_known(
+    status: str | None, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(namespaces, "SELF", tmp_path / "self")
+    if status is not None:
+        (tmp_path / "self").mkdir()
+        (tmp_path / "self/status").write_text(status)
+    assert namespaces.same_proc() == same
+    assert namespaces.is_nested("pid") == (status is None)
+
+
+def nested(monkeypatch: pytest.MonkeyPatch, *kinds: str, same: bool = True) -> None:
+    asked = here.Here(PidNamespace(0xFFFF, 2), 5, {3: 1003, 4: 1004}, {3: 1003})
+    monkeypatch.setattr(here, "is_nested", lambda kind: kind in kinds)
+    monkeypatch.setattr(here, "same_proc", lambda: same)
+    monkeypatch.setattr(here, "_ask", lambda tasks: asked)
+    monkeypatch.setattr(cgroups, "own", lambda: "/../x")
+
+
+def test_numbers_of_tasks_become_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    nested(monkeypatch, "pid")
+    options = ProbeOptions(filters=Filters(pids=(3,), tids=(4, 3), cgroups=(Cgroup(8, 1),)))
+    found = here.translate(options)
+    assert (found.filters.pids, found.filters.tids) == ((1003,), (1004, 1003))
+    assert found.filters.cgroups == (Cgroup(8, 1),)
+    assert found.pidns == PidNamespace(0xFFFF, 2)
+    with pytest.raises(UsageError, match="there is no process 4 in this PID namespace"):
+        here.translate(ProbeOptions(filters=Filters(pids=(4,))))
+
+
+def test_levels_of_cgroups_count_from_the_kernels_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    nested(monkeypatch, "cgroup")
+    found = here.translate(ProbeOptions(filters=Filters(cgroups=(Cgroup(8, 1, "/a"),))))
+    # Its own cgroup, five down, is level with the namespace's root.
+    assert found.filters.cgroups == (Cgroup(8, 6, "/a"),)
+    assert found.pidns is None
+
+
+@pytest.mark.parametrize("options", [ProbeOptions(output=Output.EVENT), ProbeOptions(per=Per.PID)])
+def test_numbers_that_ps_does_not_have_are_not_shown(
+    options: ProbeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested(monkeypatch, "pid", same=False)
+    with pytest.raises(UsageError, match="numbers of tasks would not be those that ps shows"):
+        here.translate(options)
+    counted = ProbeOptions(output=Output.COUNT, filters=Filters(pids=(3,)))
+    assert here.translate(counted).filters.pids == (1003,)
+
+
+def test_outside_of_namespaces_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    nested(monkeypatch)
+    options = ProbeOptions(filters=Filters(pids=(3,), cgroups=(Cgroup(8, 1),)))
+    assert here.translate(options) is options
+
+
+def test_a_task_without_a_number_has_none() -> None:
+    assert Record(0, 0, 0, 0, 1, NO_NUMBER, NO_NUMBER, b"swapper/1").who()[1:3] == (None, None)
+    assert Record(0, 0, 0, 0, 1, 0, 0, b"swapper/1").who()[1:3] == (0, 0)
+    value = bytearray(b"a-name-of-15-ch\0")
+    value[8:] = (int.from_bytes(value[8:], "little") | NUMBERLESS_NAME).to_bytes(8, "little")
+    group = Groups(Per.PID).group(NUMBERLESS | 7, bytes(value))
+    assert group == Group("pid", None, "a-name-of-15-ch")
+    assert str(group) == "a-name-of-15-ch (-)"
+    assert group.as_data() == {"pid": None, "comm": "a-name-of-15-ch"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_takes_a_task_without_a_number(form: str) -> None:
+    nobody, somebody = Group("pid", None, "redis"), Group("pid", 0, "redis")
+    counts = [Count(stack("ip_rcv", "a"), 1, nobody), Count(stack("ip_rcv", "a"), 2, somebody)]
+    known = reread(written([counts]))
+    assert {count.group: count.count for count in known} == {nobody: 1, somebody: 2}
+    text = report(form, known)
+    if form == "json":
+        assert [row["pid"] for row in json.loads(text)["stacks"]] == [None, 0]
+    if form == "csv":
+        rows = [row for row in csv.DictReader(text.decode().splitlines()) if row["kind"] == "stack"]
+        assert [(row["pid"], row["comm"]) for row in rows] == [("0", "redis"), ("", "redis")]
+    if form in ("text", "folded", "tree"):
+        assert b"redis (-)" in text
