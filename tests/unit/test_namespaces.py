@@ -112,3 +112,19 @@ def test_every_format_takes_a_task_without_a_number(form: str) -> None:
         assert [(row["pid"], row["comm"]) for row in rows] == [("0", "redis"), ("", "redis")]
     if form in ("text", "folded", "tree"):
         assert b"redis (-)" in text
+
+
+def test_a_cgroup_mount_that_is_covered_is_not_seen(tmp_path: Path) -> None:
+    """Whatever the order: a container's own mount lies over the one that it was born with."""
+    lines = [
+        "31 23 0:28 / /sys rw - sysfs sysfs rw",
+        "32 31 0:29 /../.. /sys/fs/cgroup rw shared:9 - cgroup2 none rw",
+        "40 32 0:29 / /sys/fs/cgroup rw - cgroup2 none rw",
+        "23 1 8:1 / / rw - ext4 /dev/sda rw",
+    ]
+    mounts = tmp_path / "mountinfo"
+    for text in (lines, lines[::-1]):
+        mounts.write_text("\n".join(text) + "\n")
+        assert cgroups.hierarchy(mounts) == cgroups.Hierarchy(Path("/sys/fs/cgroup"), 0)
+    mounts.write_text("\n".join([*lines, "41 40 0:30 / /sys/fs/cgroup ro - tmpfs none ro"]) + "\n")
+    assert cgroups.hierarchy(mounts) is None

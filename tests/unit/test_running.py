@@ -35,6 +35,7 @@ class Source:
         self.events = 0
         self.probe = SimpleNamespace(functions=1)
         self.stopped = False
+        self.looks = 0
         self.started = time.monotonic()
         self.ledger = Ledger()
 
@@ -52,7 +53,7 @@ class Source:
         self.ledger.lose(cause, len(batch))
 
     def look(self) -> None:
-        assert not self.stopped
+        self.looks += 1
 
     def stop(self) -> None:
         self.stopped = True
@@ -236,6 +237,7 @@ def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     summary, failed = running.run(source, stopper, Numbers(), duration=0.25)
     assert clock[0] == pytest.approx(100.25)
     assert summary.ledger.recorded == 4  # after 0.1, 0.2 and 0.25 s, and after detaching
+    assert source.looks == 3
     assert failed is None
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 CGROUP = Path("/proc/self/cgroup")
+_MOUNT = re.compile(r"^(\S+) (\S+) \S+ (\S+) (\S+) .* - (\S+) ", re.MULTILINE)
 
 
 class Hierarchy(NamedTuple):
@@ -36,10 +37,16 @@ def own() -> str:
 
 
 def hierarchy(mountinfo: Path | None = None) -> Hierarchy | None:
-    """Return where cgroups of version 2 are mounted, or None."""
-    text = (mountinfo or MOUNTINFO).read_text(errors="surrogateescape")
-    mounted = re.search(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", text, re.MULTILINE)
-    return Hierarchy(Path(mounted[2]), depth(mounted[1])) if mounted else None
+    """Return where cgroups of version 2 are mounted, and can be seen, or None.
+
+    What is mounted over another mount is its child, at the same place (proc_pid_mountinfo(5)).
+    """
+    mounts = _MOUNT.findall((mountinfo or MOUNTINFO).read_text(errors="surrogateescape"))
+    covered = {(parent, folder) for _, parent, _, folder, _ in mounts}
+    for number, _, root, folder, kind in mounts:
+        if kind == "cgroup2" and (number, folder) not in covered:
+            return Hierarchy(Path(folder), depth(root))
+    return None
 
 
 def paths() -> dict[int, str]:
