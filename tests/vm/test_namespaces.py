@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import call
+from conftest import call, only_on
 
 import forked
 from kwalk.kernel.cgroups import hierarchy
@@ -22,11 +22,14 @@ from kwalk.kernel.cgroups import hierarchy
 # include/uapi/linux/sched.h, include/uapi/linux/mount.h
 NEWNS, NEWCGROUP, NEWPID = 0x00020000, 0x02000000, 0x20000000
 PRIVATE = 0x4000 | 0x40000
+DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(kind: str, folder: Path) -> None:
     assert _LIBC.mount(b"none", b"/", None, PRIVATE, None) == 0
+    if kind == "cgroup2":  # all its mounts are of one superblock, which covers itself nowhere
+        assert _LIBC.umount2(os.fsencode(folder), DETACH) == 0
     assert _LIBC.mount(kind.encode(), os.fsencode(folder), kind.encode(), 0, None) == 0
 
 
@@ -91,13 +94,15 @@ def objects(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_numbers_in_a_pid_namespace_are_those_of_its_ps(outside: int) -> None:
-    """The reader outside has the number of the one inside, and none that is seen inside."""
-    timed = "--duration", "2"
+def in_pid_namespace(number: int, traced: Callable[[int, int], dict[str, Any]]) -> dict[str, Any]:
+    """Run kwalk in a PID namespace with a reader of this number, and one a namespace below.
+
+    :param traced: Gets the readers' numbers there; what it returns is returned with them.
+    """
 
     def body() -> dict[str, Any]:
         mount("proc", Path("/proc"))
-        make_next(outside)
+        make_next(number)
         pid = reader()
         tids = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
 
@@ -109,54 +114,72 @@ def test_numbers_in_a_pid_namespace_are_those_of_its_ps(outside: int) -> None:
         heard, said = os.pipe()
         forked.fork(below)
         deeper = int(os.read(heard, 16))
-        stream = "kwalk", "stream", "vfs_read", "--format", "json", *timed
-        count = "kwalk", "count", "vfs_read", "--per", "pid"
-        found = {
-            "by pid": call(*stream, "--pid", str(pid)),
-            "by tid": call(*stream, "--tid", str(tids[1])),
-            "deeper": call(*stream, "--pid", str(deeper)),
-            "all": call(*stream),
-            "nobody": call("kwalk", "count", "vfs_read", "--pid", str(outside + 5000)),
-            "count": call(*count, *timed, "--format", "json"),
-            "helper": call(*count, *timed, "--method", "helper"),
-            "command": call(
-                *count, "--follow", "--format", "json", "--", "sh", "-c", "cat /dev/null; :"
-            ),
-            "top": call("kwalk", "top", "vfs_read", "--per", "pid", *timed, "--interval", "0.3"),
+        return traced(pid, deeper) | {"pid": pid, "tids": tids, "below": deeper}
+
+    return dict(inside(NEWPID | NEWNS, body))
+
+
+def events(found: tuple[int, str, str]) -> list[dict[str, Any]]:
+    code, out, err = found
+    assert code == 0, err
+    return objects(out)[:-1]
+
+
+STREAM = "kwalk", "stream", "vfs_read", "--format", "json"
+COUNT = "kwalk", "count", "vfs_read", "--per", "pid", "--duration", "1"
+
+
+def test_numbers_in_a_pid_namespace_are_those_of_its_ps(outside: int) -> None:
+    """The reader outside has the number of the one inside, and none that is seen inside."""
+
+    def traced(pid: int, below: int) -> dict[str, Any]:
+        command = "kwalk", "count", "vfs_read", "--per", "pid", "--follow", "--format", "json"
+        return {
+            "stream": call(*STREAM, "--pid", str(pid), "--count", "20"),
+            "count": call(*COUNT, "--format", "json"),
+            "command": call(*command, "--", "sh", "-c", "cat /dev/null; :"),
         }
-        return found | {"pid": pid, "tids": tids, "deeper pid": deeper}
 
-    found = inside(NEWPID | NEWNS, body)
-    pid, tids = found["pid"], found["tids"]
+    found = in_pid_namespace(outside, traced)
+    pid = found["pid"]
     assert pid == outside
-    assert len(tids) == 2
-
-    def events(name: str) -> list[dict[str, Any]]:
-        code, out, err = found[name]
-        assert code == 0, err
-        return objects(out)[:-1]
-
-    for name, numbers in (("by pid", tids), ("by tid", tids[1:])):
-        assert {(event["pid"], event["tid"]) for event in events(name)} == {
-            (pid, tid) for tid in numbers
-        }, name
-    assert {event["pid"] for event in events("deeper")} == {found["deeper pid"]}
-    who = {(event["comm"], event["pid"]) for event in events("all")}
-    assert {("kwread", pid), ("kwread", None)} <= who
-    assert objects(found["by pid"][1])[-1]["ledger"]["hits"] > 20, "others' calls were seen"
-    assert found["nobody"][0] == 2
+    assert len(found["tids"]) == 2
+    streamed = {(event["pid"], event["tid"]) for event in events(found["stream"])}
+    assert streamed == {(pid, tid) for tid in found["tids"]}
+    assert objects(found["stream"][1])[-1]["ledger"]["recorded"] == 20
 
     whole = objects(found["count"][1])[-1]
     groups = {(stack["comm"], stack["pid"]) for stack in whole["stacks"]}
-    assert {("kwread", pid), ("kwread", None), ("kwread", found["deeper pid"])} <= groups
+    assert {("kwread", pid), ("kwread", None), ("kwread", found["below"])} <= groups
     assert whole["ledger"]["balance"] == 0
+    pids = {stack["pid"] for stack in objects(found["command"][1])[-1]["stacks"]}
+    assert len(pids) == 2, "the command, and what it starts"
+    assert all(outside < number < outside + 100 for number in pids)
+
+
+@only_on("debian-13")
+def test_each_way_shows_the_numbers_of_a_pid_namespace(outside: int) -> None:
+    def traced(pid: int, below: int) -> dict[str, Any]:
+        top = "kwalk", "top", "vfs_read", "--per", "pid", "--duration", "1", "--interval", "0.3"
+        return {
+            "tid": call(*STREAM, "--tid", str(pid), "--count", "10"),
+            "below": call(*STREAM, "--pid", str(below), "--count", "10"),
+            "all": call(*STREAM, "--duration", "1"),
+            "nobody": call("kwalk", "count", "vfs_read", "--pid", str(pid + 5000)),
+            "helper": call(*COUNT, "--method", "helper"),
+            "top": call(*top),
+        }
+
+    found = in_pid_namespace(outside, traced)
+    pid = found["pid"]
+    assert {(event["pid"], event["tid"]) for event in events(found["tid"])} == {(pid, pid)}
+    assert {event["pid"] for event in events(found["below"])} == {found["below"]}
+    who = {(event["comm"], event["pid"]) for event in events(found["all"])}
+    assert {("kwread", pid), ("kwread", None)} <= who
+    assert found["nobody"][0] == 2
     for name in ("helper", "top"):
         assert f"kwread ({pid})" in found[name][1], found[name]
         assert "kwread (-)" in found[name][1], found[name]
-    stacks = objects(found["command"][1])[-1]["stacks"]
-    pids = {stack["pid"] for stack in stacks}
-    assert len(pids) == 2, "the command, and what it starts"
-    assert all(outside < number < outside + 100 for number in pids)
 
 
 def test_another_namespaces_proc_is_refused_where_numbers_matter() -> None:
@@ -187,10 +210,12 @@ def test_paths_in_a_cgroup_namespace_are_those_of_its_mount() -> None:
         (outer / name).mkdir(parents=True)
 
     def body() -> dict[str, Any]:
-        mount("cgroup2", top.top)
         count = "kwalk", "count", "vfs_read", "--per", "cgroup", "--format", "json"
         moves = f"echo $$ > {top.top}/inner/cgroup.procs; cat /dev/null"
+        above = call(*count, "--cgroup", "kwns/root", "--", "cat", "/dev/null")
+        mount("cgroup2", top.top)
         return {
+            "above": above,
             "inner": call(*count, "--cgroup", "inner", "--", "sh", "-c", moves),
             "other": call(*count, "--cgroup", "other", "--", "cat", "/dev/null"),
             "all": call(*count, "--cgroup", str(top.top), "--", "cat", "/dev/null"),
@@ -204,7 +229,10 @@ def test_paths_in_a_cgroup_namespace_are_those_of_its_mount() -> None:
     finally:
         for folder in (outer / "inner", outer / "other", outer, outer.parent):
             folder.rmdir()
-    inner, other, everything = (objects(found[name][1])[-1] for name in ("inner", "other", "all"))
+    above, inner, other, everything = (
+        objects(found[name][1])[-1] for name in ("above", "inner", "other", "all")
+    )
+    assert {stack["cgroup"] for stack in above["stacks"]} == {"/kwns/root"}, "the outer mount"
     assert {stack["cgroup"] for stack in inner["stacks"]} == {"/inner"}
     assert inner["ledger"]["recorded"] > 0
     assert other["ledger"]["recorded"] == 0
