@@ -22,17 +22,22 @@ class Machine:
     """CPUs with perf events, and maps of filters.
 
     :ivar clocks: Nanoseconds that each event has counted.
+    :ivar dead: CPUs whose events have ended.
+    :ivar step: What each read, or each tick, adds to the others.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.online = {0, 1}
         self.clocks = {0: 1, 1: 1}
+        self.dead: set[int] = set()
+        self.step = "read"
         self.refuse = False
         self.dropped: list[int] = []
         self.places = b""
         monkeypatch.setattr(changes, "online_cpus", lambda: sorted(self.online))
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", lambda seconds: self.run("tick"))
         monkeypatch.setattr(
             changes, "drop_tasks", lambda map_, numbers: self.dropped.extend(numbers)
         )
@@ -40,7 +45,7 @@ class Machine:
     def probe(self, place: Place = Place.ENTRY) -> Any:
         selection = SimpleNamespace(place=place, targets=[SimpleNamespace(name="99")])
         obj = SimpleNamespace(
-            sample_clocks=lambda: dict(self.clocks),
+            sample_clocks=self.read,
             attach_sample=self.attach,
             map=lambda name: self,
         )
@@ -51,6 +56,16 @@ class Machine:
         if self.refuse:
             raise LibbpfError("cannot open a perf event", 19)
         self.clocks[cpu] = 0
+        self.dead.discard(cpu)
+
+    def read(self) -> dict[int, int]:
+        self.run("read")
+        return dict(self.clocks)
+
+    def run(self, step: str) -> None:
+        """Let clocks that go on from one such step to the next go on."""
+        for cpu in self.clocks.keys() - self.dead if step == self.step else ():
+            self.clocks[cpu] += 10
 
     def update(self, key: bytes, value: bytes) -> None:
         self.places = value
@@ -58,8 +73,7 @@ class Machine:
     def go_on(self, *dead: int) -> None:
         """Let a second pass."""
         self.now += 1
-        for cpu in self.clocks.keys() - set(dead):
-            self.clocks[cpu] += 10
+        self.dead.update(dead)
 
 
 @pytest.fixture
@@ -90,6 +104,19 @@ def test_a_cpu_that_went_is_sampled_again_and_told(machine: Machine) -> None:
     watch.look()
     (text,) = watch.unseen()
     assert text.endswith("from second 1.0 to 4.0")
+
+
+@pytest.mark.parametrize("step", ["read", "tick"])
+def test_an_event_that_ended_is_seen_by_the_first_look(machine: Machine, step: str) -> None:
+    """Its clock has gone on since the start, as far as the CPU was there."""
+    machine.step = step
+    watch = Changes(machine.probe(Place.SAMPLE), Filters(), Filters())
+    machine.clocks = {0: 500_000_000, 1: 500_000_000}
+    machine.go_on(1)
+    watch.look(last=True)
+    (text,) = watch.unseen()
+    assert text.startswith("CPU 1 was offline, or came back")
+    assert text.endswith("from second 0.0 to 1.0")
 
 
 def test_a_cpu_that_comes_is_sampled(machine: Machine) -> None:

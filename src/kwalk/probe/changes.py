@@ -21,6 +21,7 @@ from kwalk.transport.counters import online_cpus
 from kwalk.transport.gates import drop_tasks
 
 LOOK_SECONDS = 1.0
+_TICK_SECONDS = 0.02  # more than one, where there are 100 a second
 _PROC = Path("/proc")
 
 
@@ -140,19 +141,30 @@ class _Samples(_Part):
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._frequency = int(probe.selection.targets[0].name)
-        self._clocks = probe.obj.sample_clocks()
         self._gaps = _Gaps()
 
     def look(self, before: float, now: float) -> None:
         """Sample CPUs again that have come back, or that have come."""
-        clocks = self._probe.obj.sample_clocks()
-        dead = {cpu for cpu, clock in clocks.items() if clock <= self._clocks.get(cpu, -1)}
+        sampled, dead = self._dead()
         online = set(online_cpus())
-        for cpu in sorted(dead | (online - set(clocks))):
+        for cpu in sorted(dead | (online - sampled)):
             self._gaps.open(cpu, before)
             if cpu in online and self._attach(cpu):
                 self._gaps.close(cpu, now)
-        self._clocks = self._probe.obj.sample_clocks()
+
+    def _dead(self) -> tuple[set[int], set[int]]:
+        """Return whose events there are, and which of these have ended: their clocks stand still.
+
+        A clock that runs differs from one read to the next, or from one tick to the next.
+        """
+        read = self._probe.obj.sample_clocks
+        first, second = read(), read()
+        dead = {cpu for cpu, clock in first.items() if second[cpu] <= clock}
+        if dead:
+            time.sleep(_TICK_SECONDS)
+            third = read()
+            dead = {cpu for cpu in dead if third[cpu] <= first[cpu]}
+        return set(first), dead
 
     def _attach(self, cpu: int) -> bool:
         try:
