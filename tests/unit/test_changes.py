@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 import time
+from errno import EMFILE, ENODEV
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from kwalk.libbpf import LibbpfError
+from kwalk.libbpf.object import Object
 from kwalk.probe import changes
 from kwalk.probe.changes import Changes
 from kwalk.probe.filters import Cgroup, Filters
@@ -117,6 +119,27 @@ def test_an_event_that_ended_is_seen_by_the_first_look(machine: Machine, step: s
     (text,) = watch.unseen()
     assert text.startswith("CPU 1 was offline, or came back")
     assert text.endswith("from second 0.0 to 1.0")
+
+
+@pytest.mark.parametrize(("refused", "number"), [({1}, ENODEV), ({0, 1}, ENODEV), ({1}, EMFILE)])
+def test_a_cpu_that_goes_while_kwalk_attaches_leaves_the_others(
+    refused: set[int], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obj = object.__new__(Object)
+    obj._samples = {}
+
+    def attach(name: str, cpu: int, frequency: int) -> None:
+        if cpu in refused:
+            raise LibbpfError(f"cannot open a perf event on CPU {cpu}", number)
+        obj._samples[cpu] = None, -1
+
+    monkeypatch.setattr(obj, "attach_sample", attach)
+    if number == ENODEV and len(refused) == 1:
+        obj.attach_samples("kw_sample", [0, 1], 99)
+        assert set(obj._samples) == {0}
+    else:
+        with pytest.raises(LibbpfError, match="CPU 1"):
+            obj.attach_samples("kw_sample", [0, 1], 99)
 
 
 def test_a_cpu_that_comes_is_sampled(machine: Machine) -> None:

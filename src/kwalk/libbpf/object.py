@@ -7,7 +7,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from errno import EMFILE
+from errno import EMFILE, ENODEV
 from typing import Any
 
 from kwalk.kernel import shortage
@@ -226,9 +226,17 @@ class Object:
         self._links.append(check_pointer(link, f"cannot attach to tracepoint {event}"))
 
     def attach_samples(self, name: str, cpus: Iterable[int], frequency: int) -> None:
-        """Attach a program to so many samples a second of each CPU."""
+        """Attach a program to so many samples a second of each CPU that is online."""
+        gone: LibbpfError | None = None
         for cpu in cpus:
-            self.attach_sample(name, cpu, frequency)
+            try:
+                self.attach_sample(name, cpu, frequency)
+            except LibbpfError as error:
+                if error.errno != ENODEV:
+                    raise
+                gone = error
+        if gone and not self._samples:
+            raise gone
 
     def attach_sample(self, name: str, cpu: int, frequency: int) -> None:
         """Attach a program to samples of one CPU, in place of those that it had."""
