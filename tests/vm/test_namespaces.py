@@ -211,7 +211,7 @@ def test_paths_in_a_cgroup_namespace_are_those_of_its_mount() -> None:
 
     def body() -> dict[str, Any]:
         count = "kwalk", "count", "vfs_read", "--per", "cgroup", "--format", "json"
-        moves = f"echo $$ > {top.top}/inner/cgroup.procs; cat /dev/null"
+        moves = f"echo $$ > {top.top}/inner/cgroup.procs; exec cat /dev/null"
         above = call(*count, "--cgroup", "kwns/root", "--", "cat", "/dev/null")
         mount("cgroup2", top.top)
         return {
