@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from conftest import call, only_on
 from kwalk.capture import Capture
 from kwalk.kernel.cgroups import hierarchy
 from kwalk.ledger import Summary
-from kwalk.libbpf import stats
 from kwalk.probe.filters import Filters
 from kwalk.probe.options import ProbeOptions
 from kwalk.probe.wanted import Wanted
@@ -83,21 +83,38 @@ def test_a_cpu_that_is_gone_for_an_instant_is_sampled_again(switch: Path) -> Non
         assert any(f"CPU {LAST} " in text for text in capture.summary().ledger.uncounted)
 
 
+def perf_events(folder: Path) -> int:
+    """How many perf events a process has opened.
+
+    :param folder: Of its file descriptors.
+    """
+    found = 0
+    for fd in os.listdir(folder):
+        with suppress(FileNotFoundError):
+            found += os.readlink(folder / fd) == "anon_inode:[perf_event]"
+    return found
+
+
 @needs_two
 @pytest.mark.parametrize("command", ["count", "stream", "record", "top"])
 def test_commands_say_which_cpu_was_not_sampled(command: str, switch: Path, tmp_path: Path) -> None:
     words = ["-o", str(tmp_path / "x.rec")] if command == "record" else []
+    heard, said = os.pipe()
 
     def leave() -> None:
-        assert wait_for(lambda: any(stats.ids()), 60)
-        time.sleep(0.8)
+        folder = Path(f"/proc/{int(os.read(heard, 16))}/fd")
+        assert wait_for(lambda: perf_events(folder) > LAST, 60)
+        time.sleep(0.5)
         switch.write_text("0")
         time.sleep(1.3)
         switch.write_text("1")
 
     thread = threading.Thread(target=leave)
     thread.start()
-    code, _, err = call("kwalk", command, "--freq", "19", "--duration", "4", *words)
+    code, _, err = call(
+        *("kwalk", command, "--freq", "19", "--duration", "4", *words),
+        first=lambda: os.write(said, b"%d" % os.getpid()),
+    )
     thread.join()
     assert code == 0, err
     assert f"not counted: CPU {LAST} was offline, or came back: it was not sampled" in err
