@@ -128,3 +128,16 @@ def test_a_cgroup_mount_that_is_covered_is_not_seen(tmp_path: Path) -> None:
         assert cgroups.hierarchy(mounts) == cgroups.Hierarchy(Path("/sys/fs/cgroup"), 0)
     mounts.write_text("\n".join([*lines, "41 40 0:30 / /sys/fs/cgroup ro - tmpfs none ro"]) + "\n")
     assert cgroups.hierarchy(mounts) is None
+
+
+@pytest.mark.parametrize("kind", ["pid", "cgroup"])
+def test_the_first_namespace_is_known_by_its_inode(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ns").mkdir()
+    number = tmp_path / "ns" / kind
+    number.touch()
+    monkeypatch.setattr(namespaces, "SELF", tmp_path)
+    assert namespaces.is_nested(kind)
+    monkeypatch.setitem(namespaces.FIRST, kind, number.stat().st_ino)
+    assert not namespaces.is_nested(kind)
