@@ -68,6 +68,9 @@ def test_levels_of_cgroups_count_from_the_kernels_root(monkeypatch: pytest.Monke
     # Its own cgroup, five down, is level with the namespace's root.
     assert found.filters.cgroups == (Cgroup(8, 6, "/a"),)
     assert found.pidns is None
+    monkeypatch.setattr(cgroups, "own", lambda: "/x/y")  # the namespace's root is three down
+    options = ProbeOptions(filters=Filters(cgroups=(Cgroup(8, 1),)))
+    assert here.translate(options).filters.cgroups == (Cgroup(8, 4),)
 
 
 @pytest.mark.parametrize("options", [ProbeOptions(output=Output.EVENT), ProbeOptions(per=Per.PID)])
