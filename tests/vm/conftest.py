@@ -28,6 +28,7 @@ from waiting import wait_for
 __all__ = ["pytest_terminal_summary"]
 VENV = Path(sys.prefix) / "bin"
 TRACING = Path("/sys/kernel/tracing")
+STARTED: list[subprocess.Popen[str]] = []
 # For what does not depend on the kernel, and takes long.
 ONE_OF_EACH_UNWINDER = pytest.mark.skipif(
     os.environ.get("KWALK_LAB") in ("debian-12", "debian-sid"),
@@ -111,12 +112,29 @@ def _append(path: Path, text: str) -> None:
 
 
 def start(*words: str, **keywords: Any) -> subprocess.Popen[str]:
-    """Start a script of the virtual environment, such as ``kwalk``."""
-    script, pipe = str(VENV / words[0]), subprocess.PIPE
+    """Start a script of the virtual environment, such as ``kwalk``, or what an absolute path names.
+
+    It is killed when the test has ended, should it still be there.
+    """
+    pipe = subprocess.PIPE
     process: subprocess.Popen[str] = subprocess.Popen(
-        [script, *words[1:]], text=True, stdout=pipe, stderr=pipe, **keywords
+        [str(VENV / words[0]), *words[1:]],
+        text=True,
+        **{"stdout": pipe, "stderr": pipe, **keywords},
     )
+    STARTED.append(process)
     return process
+
+
+@pytest.fixture(autouse=True)
+def _none_stays() -> Iterator[None]:
+    """What a failed test has started does not disturb those that follow."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def call(
