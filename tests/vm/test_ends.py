@@ -257,15 +257,29 @@ FUZZED = [
 ]
 
 
+# The script, but it tells when it begins: Python itself is not ready for signals before that.
+BEGIN = """
+import os, sys
+from kwalk.__main__ import kwalk
+os.close(int(sys.argv.pop(1)))
+sys.exit(kwalk())
+"""
+
+
 @pytest.mark.parametrize("rounds", [1, pytest.param(9, marks=pytest.mark.long)])
 @pytest.mark.parametrize("words", FUZZED, ids=" ".join)
 def test_signal_at_any_time_ends_in_order(words: tuple[str, ...], rounds: int) -> None:
     chance = random.Random(" ".join(words))
     for turn in range(rounds):
         number = ENDING[(FUZZED.index(words) + turn) % len(ENDING)]
-        process = start("kwalk", *words, start_new_session=True)
-        # Python itself is not ready for signals before it runs what is kwalk's.
-        time.sleep(chance.uniform(0.5, 4))
+        ready, end = os.pipe()
+        process = start(
+            "python", "-c", BEGIN, str(end), *words, start_new_session=True, pass_fds=(end,)
+        )
+        os.close(end)
+        os.read(ready, 1)
+        os.close(ready)
+        time.sleep(chance.uniform(0.1, 4))
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
         assert "Traceback" not in err, (number, err)
