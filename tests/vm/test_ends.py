@@ -141,6 +141,7 @@ def run_stalled(*words: str, stdout: int) -> subprocess.Popen[str]:
     return start("kwalk", *words, stdout=stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", STALLING, ids=" ".join)
 def test_stalled_output_does_not_keep_a_signal_from_ending(words: tuple[str, ...]) -> None:
     number = ENDING[STALLING.index(words) % len(ENDING)]
@@ -158,6 +159,7 @@ def test_stalled_output_does_not_keep_a_signal_from_ending(words: tuple[str, ...
     assert process.returncode == (1 if words[0] == "record" else 0)
 
 
+@pytest.mark.long
 def test_second_ctrl_c_ends_at_once(redis: None) -> None:
     with stalled() as end:
         process = run_stalled("stream", "ip_rcv", stdout=end)
@@ -170,6 +172,7 @@ def test_second_ctrl_c_ends_at_once(redis: None) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_reader() -> None:
     read, end = os.pipe()
     process = run_stalled("stream", "vfs_read", "--duration", "2", stdout=end)
@@ -191,6 +194,7 @@ def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_rea
     assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_full_output_is_counted_as_lost() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     process = run_stalled("stream", "vfs_read", "--duration", "5", stdout=fd)
@@ -202,6 +206,7 @@ def test_full_output_is_counted_as_lost() -> None:
     assert "kwalk: the output cannot be written: No space left on device" in err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["2>/dev/full", ">&-", "| true", ">/dev/full"])
 def test_recording_into_a_file_minds_no_other_stream(where: str, tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
@@ -214,6 +219,7 @@ def test_recording_into_a_file_minds_no_other_stream(where: str, tmp_path: Path)
     assert sum(count.count for count in profile.counts) == profile.summary.ledger.recorded > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ignored", [False, True])
 def test_hang_up_finishes_the_file_unless_it_is_ignored(ignored: bool, tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
@@ -233,6 +239,7 @@ def test_hang_up_finishes_the_file_unless_it_is_ignored(ignored: bool, tmp_path:
     assert load(path).summary.ledger.recorded == stacks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["kill", "hang-up"])
 def test_command_does_not_outlive_kwalk(how: str, tmp_path: Path) -> None:
     told = tmp_path / "pid"
@@ -266,6 +273,7 @@ sys.exit(kwalk())
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounds", [1, pytest.param(9, marks=pytest.mark.long)])
 @pytest.mark.parametrize("words", FUZZED, ids=" ".join)
 def test_signal_at_any_time_ends_in_order(words: tuple[str, ...], rounds: int) -> None:
