@@ -65,7 +65,10 @@ class Reading:
         self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
         self._calls = Calls()
         self._walked = WalkedRecords(contexts, self._comparison, self._calls, brief)
-        self._helper = HelperRecords(self._ring, self._maps, table, contexts, brief)
+        self._helper = HelperRecords(
+            *(self._ring, self._maps, table, contexts, brief),
+            endless=probe.method == Method.HELPER,
+        )
         self._ledger = Ledger()
         self._manual = Ledger()
         self._misses: dict[str, int] = {}

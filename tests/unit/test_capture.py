@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from engine import WAYS, Engine, words
 from planted import FUNC, A, B, C, D, record
 
 from kwalk.capture import Capture
+from kwalk.decode import calls, unwound
 from kwalk.events import Event, Who
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.ledger import Summary, TreeUse
 from kwalk.probe.options import ProbeOptions
 from kwalk.report.verify import KERNEL_WRONG
+from kwalk.stack import Stack
 from kwalk.transport.abi import (
     DIFFERS,
     FALLBACK,
@@ -361,6 +364,27 @@ def test_after_detaching_the_stacks_of_both_maps_are_read(engine: Engine) -> Non
     stacks, summary = captured(method=Method.HELPER, reads=0)
     assert stacks == [(FUNC, A), (FUNC, B)]
     assert summary.ledger.balance == 0
+
+
+def test_helpers_stream_keeps_a_bounded_number_of_stacks(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream goes on for days, and of some functions there is no end of stacks."""
+    monkeypatch.setattr(unwound, "MOST_STACKS", 10)
+    monkeypatch.setattr(calls, "MOST_KNOWN", 10)
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(thing, Stack) for thing in gc.get_objects())
+
+    before = alive()
+    with Capture("ip_rcv", ProbeOptions(Method.HELPER)) as capture:
+        for number in range(1, 101):
+            engine.stacks = {5: words(FUNC, A, number)}
+            engine.ring = [[record(stack_id=5)]]
+            found = [event.stack.addresses for _ in range(2) for event in capture.read()]
+            assert found == [(FUNC, A, number)]
+        assert alive() - before <= 25
 
 
 def test_where_the_function_jumped_the_helpers_stack_begins_behind_the_tracers_frames(

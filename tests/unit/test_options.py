@@ -148,7 +148,14 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
         assert METHODS[args.method] is None
         chosen = probe_options(choosing.choices(args), Output.EVENT)
         assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
-        assert (chosen.nodes, chosen.per) == (1 << 17, Per.NOTHING)
+        assert (chosen.nodes, chosen.per) == (limits.NODES.default, Per.NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "nodes"), [(1, 1 << 17), (16, 1 << 17), (64, 1 << 19), (4096, 1 << 23)]
+)
+def test_default_nodes_grow_with_the_cpus(cpus: int, nodes: int) -> None:
+    assert limits.nodes_for(cpus) == nodes
 
 
 @pytest.mark.parametrize("cpus", [1, 64, 8192])

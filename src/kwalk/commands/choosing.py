@@ -59,7 +59,8 @@ PROBE = several(
         default=limits.NODES.default,
         metavar="N",
         help="manual: frames, each in its context, that the tree of stacks has room for "
-        "(default: %(default)s); when it is full, stacks are cut short and marked truncated",
+        f"(default: {limits.NODES_PER_CPU} for each CPU, {limits.nodes_for(1)} at least); when it "
+        "is full, stacks are cut short and marked truncated",
     ),
     option(
         "--stack-entries",

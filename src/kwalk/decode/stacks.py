@@ -103,6 +103,10 @@ class StackTable:
         """Return the stack of the kernel's own unwinder of which nothing but FUNC is known."""
         return self._share((function or self._function,), True, True)
 
+    def forget(self) -> None:
+        """Make new objects of all stacks from now on."""
+        self._shared.clear()
+
     def _share(
         self,
         addresses: tuple[int, ...],

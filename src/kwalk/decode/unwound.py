@@ -16,19 +16,32 @@ from kwalk.transport.ring import Ring
 from kwalk.transport.stackmaps import StackMaps
 
 _Raw = tuple[int, ...]
+# A stream goes on for days, and about 2.5 kB are kept of each distinct stack.
+MOST_STACKS = 1 << 14
 
 
 class HelperRecords:
-    """Reads records when the stack map that their ids belong to is idle."""
+    """Reads records when the stack map that their ids belong to is idle.
+
+    :param endless: Forget stacks once there are many (``MOST_STACKS``): then equal stacks are not
+        always one object.
+    """
 
     def __init__(
-        self, ring: Ring, maps: StackMaps, table: StackTable, contexts: Contexts, brief: bool
+        self,
+        ring: Ring,
+        maps: StackMaps,
+        table: StackTable,
+        contexts: Contexts,
+        brief: bool,
+        endless: bool = False,
     ) -> None:
         self._ring = ring
         self._maps = maps
         self._table = table
         self._contexts = contexts
         self._brief = brief
+        self._endless = endless
         # Records whose map is still being filled, and records with their stacks.
         self._waiting: list[Record] = []
         self._ready: deque[tuple[Record, _Raw | None]] = deque()
@@ -50,6 +63,9 @@ class HelperRecords:
         follows = self._contexts.caller(record.node) if record.flags & JUMPED else 0
         key = raw, follows, self._contexts.function(record.node)
         if key not in self._cut:
+            if self._endless and len(self._cut) >= MOST_STACKS:
+                self._cut.clear()
+                self._table.forget()
             self._cut[key] = self._table.unwound(raw, follows=follows, function=key[2])
         return self._cut[key]
 
