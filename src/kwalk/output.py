@@ -186,11 +186,11 @@ class Printer:
             return outlet.written
 
     def write(self, text: str, patience: Patience) -> bool:
-        """Write a text that makes sense as a whole; return whether all of it was taken.
+        """Write text that makes sense as a whole, cleaned; return whether all of it was taken.
 
         What was not is kept for the next ``write``.
         """
-        data = self._rest + encoded(text)
+        data = self._rest + encoded(plain_lines(text, styles=True))
         self._rest = data[self.put(data, patience) :]
         return self.open and not self._rest
 

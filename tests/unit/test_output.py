@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kwalk import output
 from kwalk.errors import OutputError
+from kwalk.outlet import endless
 
 Write = Callable[[str], bool]
 
@@ -97,3 +98,12 @@ def test_a_full_disk_is_one_message_and_pythons_own_flush_is_quiet(
     assert what == "the output cannot be written: No space left on device"
     assert hint.startswith("  Make room ")
     assert failed.value.exit_code == 1
+
+
+def test_printer_writes_no_escape_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as reader, os.fdopen(write, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert output.Printer().write("a\x1b[2Jb\u202e\n", endless)
+        stdout.close()
+        assert reader.read() == b"a?[2Jb?\n"
