@@ -73,7 +73,7 @@ def test_what_each_call_stood_for_when_it_was_taken_is_what_counts(engine: Engin
     counts, summary = counted(chance=1.0)
     # 10,000 calls is known, and what they stand for adds up to exactly that here.
     assert scaled(counts) == [((FUNC, A), 100, 100), ((FUNC, A, B), 99, 9900)]
-    assert (summary.ledger.recorded, summary.ledger.lost) == (199, {"sampled_out": 9801})
+    assert (summary.ledger.recorded, summary.ledger.not_wanted) == (199, {"sampled_out": 9801})
 
 
 def test_what_calls_stand_for_adds_up_to_as_many_as_there_were(engine: Engine) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pprof_schema import unknown_fields
 from recorded import FACTS, frame, profile, profiles, reread, stack, written
 
+from kwalk.merging import merge
 from kwalk.profile import Profile, Timeline
 from kwalk.stack import Count, Group, Stack
 
@@ -152,10 +153,9 @@ def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:
     assert all(calls in (3, 4) for calls in made.samples.values())
 
 
-def test_what_no_row_holds_is_in_the_last_second() -> None:
+def test_what_a_merge_has_no_time_of_is_in_the_last_second() -> None:
     found = reread(written([[Count(stack("ip_rcv", "a"), 2)], [Count(stack("ip_rcv", "a"), 3)]]))
-    found.counts.append(Count(stack("ip_rcv", "b"), 7))
-    made = Decoded(report("perfetto", found))
+    made = Decoded(report("perfetto", merge([found, profile(Count(stack("ip_rcv", "b"), 7))])))
     assert made.samples == {
         (0.0, "", ("a", "ip_rcv")): 2,
         (1.0, "", ("a", "ip_rcv")): 3,
