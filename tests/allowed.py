@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -173,7 +174,9 @@ def _state(path: Path) -> object:
     if not os.path.lexists(path):
         return names
     found = path.lstat()
-    end = path.stat() if path.exists() else found
+    end = found
+    with suppress(OSError):  # nothing is there, or the link may not be followed
+        end = path.stat()
     filled = bool(end.st_size) if path.is_file() else None
     return (
         names, stat.S_IFMT(found.st_mode), found.st_uid, stat.S_IFMT(end.st_mode), end.st_uid,

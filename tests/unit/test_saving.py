@@ -20,6 +20,7 @@ from recorded import profile, profiles, reread, stack, written
 from test_recording import million
 
 import kwalk
+from kwalk.errors import OutputError
 from kwalk.profile import Profile, Timeline
 from kwalk.recording import files
 from kwalk.recording.replay import replay
@@ -229,7 +230,7 @@ def test_where_writing_fails_all_is_as_it_was(
 
     def full(profile: Profile, write: Any) -> None:
         write(b"half of it")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OutputError(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "a.rec")
 
     monkeypatch.setattr(files, "replay", full)
     with pytest.raises(kwalk.KwalkError, match="cannot be written: No space") as caught:
@@ -259,7 +260,7 @@ def test_what_helps_depends_on_why_it_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, hint: str
 ) -> None:
     def fail(profile: Profile, write: Any) -> None:
-        raise OSError(error, os.strerror(error))
+        raise OutputError(OSError(error, os.strerror(error)), "a.rec")
 
     monkeypatch.setattr(files, "replay", fail)
     with pytest.raises(kwalk.KwalkError, match=os.strerror(error)) as caught:

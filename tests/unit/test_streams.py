@@ -66,9 +66,11 @@ def test_a_reader_that_has_gone_is_no_error(shell: Shell, words: str, unbuffered
 
 
 @COMMANDS
-def test_standard_output_may_be_closed(shell: Shell, words: str) -> None:
+def test_closed_standard_output_is_told(shell: Shell, words: str) -> None:
     done = shell(words, ">&-")
-    assert (done.stdout, done.stderr) == ("", "")
+    assert (done.returncode, done.stdout) == (1, "")
+    what, _ = done.stderr.splitlines()
+    assert what == "kwalk: the output cannot be written: it is closed"
 
 
 @pytest.mark.parametrize("words", ["info none", "--no-such-option", "info", "lab kernels"])

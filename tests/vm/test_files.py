@@ -80,8 +80,9 @@ def test_recording_and_report_with_addresses_are_for_nobody_else_to_read(top: Pa
     mask = os.umask(0o022)
     try:
         words = "kwalk", "record", "vfs_read", "--duration", "1", "-o", str(path)
-        assert call(*words)[0] == 0
-        assert call("kwalk", "report", str(path), "-o", str(page))[0] == 0
+        for command in (words, ("kwalk", "report", str(path), "-o", str(page))):
+            code, _, err = call(*command)
+            assert code == 0, err
     finally:
         os.umask(mask)
     assert load(path).summary.function == "vfs_read"
@@ -94,6 +95,7 @@ def test_file_system_without_unnamed_files_gets_named_ones(tmp_path: Path) -> No
     path = tmp_path / "reads.rec"
     words = "kwalk", "record", "vfs_read", "--duration", "1", "-o", str(path)
     for _ in range(2):
-        assert call(*words)[0] == 0
+        code, _, err = call(*words)
+        assert code == 0, err
         assert load(path).summary.function == "vfs_read"
         assert os.listdir(tmp_path) == ["reads.rec"]
