@@ -269,10 +269,11 @@ class Reading:
         )
 
     def _edge_notes(self) -> list[str]:
-        """Say how long many kprobes took to come and go: some counted hits meanwhile."""
+        """Say how long a kprobe for each of many took to come and go: some counted meanwhile."""
         probe = self.probe
         edges = [probe.attached - probe.began, self._detaching]
-        if not (probe.many and probe.by_kprobe) or sum(edges) < _EDGE * self.seconds:
+        each = probe.many and probe.attach in ("kprobe", "kretprobe")
+        if not each or sum(edges) < _EDGE * self.seconds:
             return []
         text = f"attaching took {edges[0]:.1f} s more"
         text += f" and detaching {edges[1]:.1f} s" if self._ended else ""

@@ -67,6 +67,7 @@ def doctor() -> tuple[int, dict[str, bool], str]:
     return code, {way["name"]: way["works"] for way in found["ways"]}, out
 
 
+@only_on("debian-13")
 @pytest.mark.parametrize("attach", ["auto", "kprobe", "kprobe.multi"])
 def test_ftrace_switched_off_is_told_before_attaching(attach: str) -> None:
     with switched(FTRACE, "0"):
@@ -75,6 +76,7 @@ def test_ftrace_switched_off_is_told_before_attaching(attach: str) -> None:
     assert "sysctl kernel.ftrace_enabled=1" in err
 
 
+@only_on("debian-13")
 def test_ftrace_is_whole_after_it_was_switched_off_and_on() -> None:
     with switched(FTRACE, "0"):
         for words in (
@@ -89,12 +91,14 @@ def test_ftrace_is_whole_after_it_was_switched_off_and_on() -> None:
         assert file.read(1)
 
 
+@only_on("debian-13")
 def test_what_does_not_need_ftrace_goes_on_without_it() -> None:
     with switched(FTRACE, "0"):
         for words in ([BEHIND_FTRACE], ["t:sched:sched_switch"], ["--freq", "99"]):
             assert hits(*words), words
 
 
+@only_on("debian-13")
 def test_kprobes_switched_off_are_told_and_another_way_is_taken() -> None:
     with switched(KPROBES, "0"):
         for words in (["vfs_read", "--attach", "kprobe"], [BEHIND_FTRACE]):
@@ -116,6 +120,7 @@ def test_kprobes_switched_off_are_told_without_debugfs() -> None:
             subprocess.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"], check=True)
 
 
+@only_on("debian-13")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -137,12 +142,16 @@ def test_a_switch_turned_off_meanwhile_is_told(words: list[str], said: str) -> N
     assert "nothing called" not in err
 
 
+@only_on("debian-13")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--attach", "fentry", UNCALLED], "nothing called it meanwhile"),
         (["--attach", "kprobe", UNCALLED], "nothing called it meanwhile"),
-        (["--attach", "kprobe.multi", f"r:{UNCALLED}"], "no call that began meanwhile"),
+        (
+            ["--attach", "kprobe.multi", f"r:{UNCALLED}"],
+            "no call that began meanwhile has returned",
+        ),
         (["t:oom:oom_score_adj_update"], "it did not happen meanwhile"),
         (["t:syscalls:sys_enter_reboot"], "it did not happen meanwhile"),
     ],
@@ -155,6 +164,7 @@ def test_that_nothing_came_is_said_once_a_canary_has_fired(words: list[str], sai
     assert f"note: {said} (a probe of the same kind fired 3 of 3 times on " in err
 
 
+@only_on("debian-13")
 def test_doctor_fires_a_canary_by_each_way() -> None:
     code, ways, out = doctor()
     assert code == 0
@@ -163,11 +173,12 @@ def test_doctor_fires_a_canary_by_each_way() -> None:
     assert out.count("fired 3 of 3 times on") == len(WAYS) - 1
 
 
+@only_on("debian-13")
 @pytest.mark.parametrize(
     ("path", "code", "method", "works"),
     [
         (FTRACE, 3, "", WAYS[6:]),
-        (KPROBES, 0, "manual", [way for way in WAYS if "kprobe" not in way or ".multi" in way]),
+        (KPROBES, 0, "manual", [way for way in WAYS if not way.endswith(("kprobe", "kretprobe"))]),
     ],
     ids=["ftrace", "kprobes"],
 )
