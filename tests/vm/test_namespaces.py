@@ -114,7 +114,7 @@ def in_pid_namespace(number: int, traced: Callable[[int, int], dict[str, Any]]) 
         heard, said = os.pipe()
         forked.fork(below)
         deeper = int(os.read(heard, 16))
-        return traced(pid, deeper) | {"pid": pid, "tids": tids, "below": deeper}
+        return traced(pid, deeper) | {"pid": pid, "tids": tids, "deeper": deeper}
 
     return dict(inside(NEWPID | NEWNS, body))
 
@@ -150,7 +150,7 @@ def test_numbers_in_a_pid_namespace_are_those_of_its_ps(outside: int) -> None:
 
     whole = objects(found["count"][1])[-1]
     groups = {(stack["comm"], stack["pid"]) for stack in whole["stacks"]}
-    assert {("kwread", pid), ("kwread", None), ("kwread", found["below"])} <= groups
+    assert {("kwread", pid), ("kwread", None), ("kwread", found["deeper"])} <= groups
     assert whole["ledger"]["balance"] == 0
     pids = {stack["pid"] for stack in objects(found["command"][1])[-1]["stacks"]}
     assert len(pids) == 2, "the command, and what it starts"
@@ -173,7 +173,7 @@ def test_each_way_shows_the_numbers_of_a_pid_namespace(outside: int) -> None:
     found = in_pid_namespace(outside, traced)
     pid = found["pid"]
     assert {(event["pid"], event["tid"]) for event in events(found["tid"])} == {(pid, pid)}
-    assert {event["pid"] for event in events(found["below"])} == {found["below"]}
+    assert {event["pid"] for event in events(found["below"])} == {found["deeper"]}
     who = {(event["comm"], event["pid"]) for event in events(found["all"])}
     assert {("kwread", pid), ("kwread", None)} <= who
     assert found["nobody"][0] == 2

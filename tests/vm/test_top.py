@@ -119,7 +119,7 @@ def test_ctrl_c_ends_it_with_the_summary_and_so_does_the_end_of_a_command() -> N
 
 
 def test_lines_without_a_terminal(reads: int) -> None:
-    code, out, err = call("kwalk", "top", "vfs_read", "--duration", "3", "--top", "2")
+    code, out, err = call("kwalk", "top", "vfs_read", "--duration", "8", "--top", "2")
     assert code == 0, err
     blocks = [block for block in out.split("\n\n") if block.startswith("--- ")]
     assert len(blocks) >= 2
