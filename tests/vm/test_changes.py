@@ -109,12 +109,12 @@ def test_commands_say_which_cpu_was_not_sampled(command: str, switch: Path, tmp_
         time.sleep(1.3)
         switch.write_text("1")
 
+    def begin() -> None:
+        os.write(said, b"%d" % os.getpid())
+
     thread = threading.Thread(target=leave)
     thread.start()
-    code, _, err = call(
-        *("kwalk", command, "--freq", "19", "--duration", "4", *words),
-        first=lambda: os.write(said, b"%d" % os.getpid()),
-    )
+    code, _, err = call("kwalk", command, "--freq", "19", "--duration", "4", *words, first=begin)
     thread.join()
     assert code == 0, err
     assert f"not counted: CPU {LAST} was offline, or came back: it was not sampled" in err
