@@ -93,8 +93,12 @@ MORE = [
 FILL = {("tests/vm",): CELLS, SHORT: CELLS, OLD: OLD}
 
 
-def run(job: Job) -> Result:
-    """Boot the kernel and run its tests."""
+def run(job: Job, boots: int = 2) -> Result:
+    """Boot the kernel and run its tests.
+
+    :param boots: How often to try: under emulation a kernel panics now and then before there is
+        anything of kwalk's in it. That is printed.
+    """
     started = time.monotonic()
     try:
         kernel = kernels.find(job.kernel)
@@ -146,6 +150,9 @@ def run(job: Job) -> Result:
         if line.startswith(("E  ", "FAILED ", "ERROR ")):
             failures.append(line.rstrip())
     code = process.wait()
+    if boots > 1 and any("panicked before the command started" in line for line in told):
+        print(f"[{job.name}] booting once more", flush=True)
+        return run(job, boots - 1)
     if job.mark and code == NO_TESTS:
         code = 0  # nothing is marked that way
     result = Result(job, kernel.release, code, failures=failures)

@@ -96,6 +96,7 @@ def perf_events(folder: Path) -> int:
 
 
 @needs_two
+@only_on("debian-13")
 @pytest.mark.parametrize("command", ["count", "stream", "record", "top"])
 def test_commands_say_which_cpu_was_not_sampled(command: str, switch: Path, tmp_path: Path) -> None:
     words = ["-o", str(tmp_path / "x.rec")] if command == "record" else []

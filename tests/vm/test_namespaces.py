@@ -182,6 +182,7 @@ def test_each_way_shows_the_numbers_of_a_pid_namespace(outside: int) -> None:
         assert "kwread (-)" in found[name][1], found[name]
 
 
+@only_on("debian-13")
 def test_another_namespaces_proc_is_refused_where_numbers_matter() -> None:
     def body() -> list[Any]:
         count = "kwalk", "count", "vfs_read", "--duration", "0.3"
@@ -201,6 +202,7 @@ def test_another_namespaces_proc_is_refused_where_numbers_matter() -> None:
     assert objects(command[1])[-1]["ledger"]["recorded"] > 0
 
 
+@only_on("debian-13")
 def test_paths_in_a_cgroup_namespace_are_those_of_its_mount() -> None:
     """Its root is two levels down; one cgroup is below that, one beside kwalk's own."""
     top = hierarchy()
