@@ -94,6 +94,12 @@ static __always_inline bool kw_is_wanted(const __u32 filter)
 		return kw_in_cgroup();
 	if (filter == KW_FILTER_NETNS)
 		return kw_in_netns(bpf_get_current_task_btf());
+	if (filter == KW_FILTER_PROCESS)
+		return kw_in_set(processes, bpf_get_current_task_btf()->tgid);
+	if (filter == KW_FILTER_THREAD)
+		return kw_in_set(threads, bpf_get_current_task_btf()->pid);
+	if (filter == KW_FILTER_COMM)
+		return kw_is_named(bpf_get_current_task_btf());
 	if (filter & KW_FILTER_CPU && *(volatile __u64 *)&kw_gate()->closed)
 		return false;
 	if (!(filter & ~KW_FILTER_CPU))

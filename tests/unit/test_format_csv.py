@@ -41,8 +41,8 @@ def test_every_count_is_in_it(found: Profile) -> None:
     assert sum(int(row["count"]) for row in rows) == found.summary.ledger.recorded
     assert [int(row["count"]) for row in rows] == [count.count for count in reversed(found.counts)]
     for row, count in zip(rows, reversed(found.counts), strict=True):
-        group = {key: str(value) for key, value in (count.group.as_data() if count.group else {})
-                 .items()}  # fmt: skip
+        data = count.group.as_data() if count.group else {}
+        group = {key: "" if value is None else str(value) for key, value in data.items()}
         assert {key: row[key] for key in group} == group
         assert row["truncated"] == str(int(count.stack.truncated))
         assert row["fallback"] == str(int(count.stack.fallback))

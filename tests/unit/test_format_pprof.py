@@ -64,7 +64,8 @@ def test_every_count_is_in_it(found: Profile) -> None:
         wanted = [f.address for f in count.stack.frames] + [0] * count.stack.truncated
         assert [addresses[place] for place in sample.location_id] == wanted
         group = {key: str(value) or NAMELESS for key, value in
-                 (count.group.as_data() if count.group else {}).items()}  # fmt: skip
+                 (count.group.as_data() if count.group else {}).items()
+                 if value is not None}  # fmt: skip
         labels = {made.string_table[label.key]: made.string_table[label.str]
                   for label in sample.label}  # fmt: skip
         marks = {key for key in ("truncated", "fallback") if getattr(count.stack, key)}
