@@ -193,11 +193,11 @@ class Object:
         opts.bpf_cookie = cookie
         opts.retprobe = returns
         if isinstance(function, int):
-            place, what = ffi().NULL, label or f"{function:#x}"
-            opts.offset = function + offset
+            place, opts.offset = ffi().NULL, function + offset
+            what = label or f"{function + offset:#x}"
         else:
-            place, what = function.encode(), function
-            opts.offset = offset
+            place, opts.offset = function.encode(), offset
+            what = label or function
         link = lib().bpf_program__attach_kprobe_opts(self._program(name), place, opts)
         self._links.append(check_pointer(link, f"cannot attach a kprobe to {what}"))
 

@@ -121,7 +121,7 @@ def attach(
         name = target.address if known else target.name
         cookie = {"cookie": target.traced} if many else {}
         try:
-            obj.attach_kprobe(program, name, target.offset, target.returns, target.name, **cookie)
+            obj.attach_kprobe(program, name, target.offset, target.returns, target.label, **cookie)
         except LibbpfError as error:
             if error.errno not in OF_FUNCTION:
                 raise error.after(done - len(refused), len(targets)) from None
