@@ -65,6 +65,18 @@ def test_a_function_that_nobody_may_trace_is_the_users_choice_to_change(machine:
     assert "one of its callers" in error.hint
 
 
+def test_alias_in_a_list_of_the_kernels_counts_as_the_function_itself(machine: Path) -> None:
+    (machine / "FILTER_FUNCTIONS").write_text("__do_ip_rcv\n")
+    one, tried = Selection.one(TARGET), [("fentry", failed(errno.EINVAL))]
+    names = ["ip_rcv", "__do_ip_rcv"]
+    assert "notrace" in refusal.explain(one, tried).what
+    assert "notrace" not in refusal.explain(one, tried, names).what
+    (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\t__do_ip_rcv\n")
+    tried = [("kprobe", failed(errno.EINVAL))]
+    assert "kprobe blacklist" not in refusal.explain(one, tried).what
+    assert "kprobe blacklist" in refusal.explain(one, tried, names).what
+
+
 def test_each_way_that_was_tried_has_its_reason() -> None:
     tried = [("fentry", failed(errno.EPERM)), ("kprobe", failed(errno.ENOENT))]
     error = refusal.explain(Selection.one(TARGET), tried)

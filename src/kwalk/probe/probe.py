@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from kwalk.errors import UsageError
 from kwalk.kernel.access import lacks, no_kprobes
-from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
@@ -233,7 +233,13 @@ class _Attempt(NamedTuple):
             raise SwitchedOff(
                 f"{self.selection.label} cannot be traced by {ways}: {first.what}", first.hint
             )
-        raise explain(self.selection, refusals)
+        raise explain(self.selection, refusals, self._aliases())
+
+    def _aliases(self) -> list[str]:
+        target = self.selection.targets[0]
+        if self.selection.place.is_event:
+            return []
+        return self.symbols.aliases(Symbol(target.address, target.name, target.module))
 
     def _by(self, way: str) -> Probe:
         if found := off(way, self.selection, self.symbols):

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -40,10 +39,13 @@ class Listed(Enum):
     UNKNOWN = "unknown"
 
 
-def explain(selection: Selection, refusals: Sequence[tuple[str, LibbpfError]]) -> KwalkError:
+def explain(
+    selection: Selection, refusals: Sequence[tuple[str, LibbpfError]], aliases: Sequence[str] = ()
+) -> KwalkError:
     """Return the error to raise when no way of attaching worked.
 
     :param refusals: Each way that was tried and what libbpf answered; at least one.
+    :param aliases: Every name of the function, if it is one: the kernel's lists have any of them.
     """
     target, label = selection.targets[0], selection.label
     told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
@@ -53,7 +55,7 @@ def explain(selection: Selection, refusals: Sequence[tuple[str, LibbpfError]]) -
             return Shortage(what, error.hint or "Trace fewer functions.")
     hints = []
     if len(selection.targets) == 1 and not _EVENTS & {way for way, _ in refusals}:
-        why, unknown = _of_function(target.name, refusals)
+        why, unknown = _of_function({target.name, *aliases}, target.name, refusals)
         if why:
             return UsageError(
                 f"{what}; {why}", "Trace a function that it calls, or one of its callers."
@@ -102,7 +104,9 @@ def reason(way: str, error: LibbpfError) -> str:
     return f"{error.what}: {why}" if why else error.what
 
 
-def _of_function(name: str, refusals: Sequence[tuple[str, LibbpfError]]) -> tuple[str, list[str]]:
+def _of_function(
+    names: Collection[str], name: str, refusals: Sequence[tuple[str, LibbpfError]]
+) -> tuple[str, list[str]]:
     """Return what the kernel's lists say against a function, and which could not be read."""
     said = {way for way, error in refusals if error.errno in OF_FUNCTION}
     lists = []
@@ -113,7 +117,7 @@ def _of_function(name: str, refusals: Sequence[tuple[str, LibbpfError]]) -> tupl
         lists.append((FILTER_FUNCTIONS, Listed.NO, NOTRACE))
     unknown = []
     for path, against, why in lists:
-        found, error = _listed(path, name)
+        found, error = _listed(path, names)
         if found is against:
             return f"{why}, says {path}", []
         if found is Listed.UNKNOWN:
@@ -126,12 +130,12 @@ def _ftrace_is_down() -> bool:
     return access.unreadable(FILTER_FUNCTIONS) == os.strerror(errno.ENODEV)
 
 
-def _listed(path: Path, name: str) -> tuple[Listed, str]:
+def _listed(path: Path, names: Collection[str]) -> tuple[Listed, str]:
     try:
         text = path.read_text(errors="replace")
     except OSError as error:
         return Listed.UNKNOWN, error.strerror or str(error)
     if not text:
         return Listed.UNKNOWN, "it is empty"
-    found = re.search(rf"(^|\s){re.escape(name)}(\s|$)", text)
+    found = not set(text.split()).isdisjoint(names)
     return (Listed.YES if found else Listed.NO), ""
