@@ -198,7 +198,6 @@ def test_a_network_namespace_of_the_same_name_is_traced_again() -> None:
     assert sum(count.count for count in counts) >= 100, summary.notes
 
 
-@pytest.mark.long
 @only_on("debian-12")
 def test_cgroups_that_come_and_go_have_their_names() -> None:
     assert CGROUPS
