@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from kwalk import __version__
 from kwalk.clean import clean_stderr
+from kwalk.ending import abort
 from kwalk.errors import KwalkError, OutputError
 from kwalk.output import close, notices, open_streams, settle
 from kwalk.parser import Parser
@@ -37,6 +38,7 @@ COMMANDS = {
 
 DEFAULT = "count"
 USAGE = 2
+INTERRUPTED = 128 + signal.SIGINT
 # Allocations from one search for garbage in cycles to the next: Python's 700 make a quarter of a
 # start, in which everything is made to be kept.
 GARBAGE_EVERY = 100_000
@@ -120,7 +122,11 @@ def _guarded(prog: str, body: Callable[[], int]) -> int:
             raise
         return _fail(prog, KwalkError(f"{prog} cannot go on: {error}", limit))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return INTERRUPTED  # up to 3.11 Python wraps what __set_name__() raises
     finally:
         settle(sys.stdout)
         settle(sys.stderr)
@@ -143,11 +149,21 @@ def _interruptible() -> Iterator[None]:
     if before in (None, signal.SIG_IGN, signal.default_int_handler):
         yield
         return
+    hook = sys.unraisablehook
     try:
+        sys.unraisablehook = _unraisable
         signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    """End the process if Ctrl-C came within a destructor, where Python drops exceptions."""
+    if issubclass(what.exc_type, KeyboardInterrupt):
+        abort(INTERRUPTED)
+    sys.__unraisablehook__(what)
 
 
 def _flush() -> None:

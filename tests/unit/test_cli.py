@@ -234,3 +234,45 @@ def test_standard_error_that_nobody_reads_is_given_up() -> None:
             [sys.executable, "-m", "kwalk", "report", "nosuch.rec"], stderr=end, timeout=100
         )
     assert done.returncode == 1
+
+
+DESTRUCTOR = """
+import os, signal, sys
+from kwalk import __main__, cli
+
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        len([])
+
+def body():
+    made = Closing()
+    del made
+    return 0
+
+__main__._quiet()
+sys.exit(cli.guarded("kwalk", body))
+"""
+SET_NAME = """
+import os, signal, sys
+from kwalk import __main__, cli
+
+class Named:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+        len([])
+
+def body():
+    class Owner:
+        name = Named()
+    return 0
+
+__main__._quiet()
+sys.exit(cli.guarded("kwalk", body))
+"""
+
+
+@pytest.mark.parametrize("script", [DESTRUCTOR, SET_NAME], ids=["destructor", "class body"])
+def test_ctrl_c_where_python_wraps_or_drops_it_ends_in_silence(script: str) -> None:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -282,8 +282,9 @@ def test_signal_at_any_time_ends_in_order(words: tuple[str, ...], rounds: int) -
         number = ENDING[(FUZZED.index(words) + turn) % len(ENDING)]
         ready, end = os.pipe()
         process = start(
-            "python", "-c", BEGIN, str(end), *words, start_new_session=True, pass_fds=(end,)
-        )
+            *("python", "-c", BEGIN, str(end), *words),
+            start_new_session=True, pass_fds=(end,), errors="replace",
+        )  # fmt: skip
         os.close(end)
         os.read(ready, 1)
         os.close(ready)
