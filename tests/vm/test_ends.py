@@ -141,7 +141,6 @@ def run_stalled(*words: str, stdout: int) -> subprocess.Popen[str]:
     return start("kwalk", *words, stdout=stdout)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("words", STALLING, ids=" ".join)
 def test_stalled_output_does_not_keep_a_signal_from_ending(words: tuple[str, ...]) -> None:
     number = ENDING[STALLING.index(words) % len(ENDING)]
@@ -159,7 +158,6 @@ def test_stalled_output_does_not_keep_a_signal_from_ending(words: tuple[str, ...
     assert process.returncode == (1 if words[0] == "record" else 0)
 
 
-@pytest.mark.long
 def test_second_ctrl_c_ends_at_once(redis: None) -> None:
     with stalled() as end:
         process = run_stalled("stream", "ip_rcv", stdout=end)
@@ -172,7 +170,6 @@ def test_second_ctrl_c_ends_at_once(redis: None) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.long
 def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_reader() -> None:
     read, end = os.pipe()
     process = run_stalled("stream", "vfs_read", "--duration", "2", stdout=end)
@@ -194,7 +191,6 @@ def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_rea
     assert process.returncode == 0
 
 
-@pytest.mark.long
 def test_full_output_is_counted_as_lost() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     process = run_stalled("stream", "vfs_read", "--duration", "5", stdout=fd)
