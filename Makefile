@@ -6,10 +6,13 @@ VENV   := .venv
 STAMP  := $(VENV)/.built
 APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 	  qemu-system-x86 busybox-static kmod cpio redis-server redis-tools
+SHELL_SCRIPTS := .ci/run demo/redis.sh src/kwalk/lab/guest-init.sh
 # What reads kwalk's output in tests; a test whose reader is missing says so.
 READERS := golang-go chromium chromium-driver binutils zsh fish mandoc man-db groff tmux
 PEERS  := bpftrace bpfcc-tools linux-perf
-SOURCES := pyproject.toml hatch_build.py $(wildcard bpf/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
+# Versions of the tools; empty: the newest of each.
+CONSTRAINTS ?= constraints.txt
+SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
 PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
@@ -31,7 +34,7 @@ help:
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
 	@echo "make matrix  write docs/matrix.md: what works on which kernel"
 	@echo "make unit    unit tests only: no root, no virtual machine"
-	@echo "make lint    ruff, mypy, clang-format"
+	@echo "make lint    ruff, mypy, clang-format, shellcheck, codespell"
 	@echo "make docs    the documentation as a site, build/docs/index.html"
 	@echo "make man     the man pages, build/man (an installed kwalk has them already)"
 	@echo "make vm      the tests in virtual machines only (KERNELS=\"...\")"
@@ -50,7 +53,7 @@ $(VENV)/.apt: Makefile
 
 $(STAMP): $(VENV)/.apt $(SOURCES)
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev,docs]'
+	@$(VENV)/bin/pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev,docs]'
 	@touch $@
 
 venv: compiled
@@ -136,6 +139,8 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy tests/vm tests/vm_icount tests/vm_lockdown tests/long tests/fresh tests/lab
 	$(VENV)/bin/mypy tests/vm_old
 	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
+	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
+	$(VENV)/bin/codespell
 
 format: $(STAMP)
 	$(VENV)/bin/ruff check --fix .

@@ -81,6 +81,8 @@ prepare() {
     # As systemd has it: 1024 open files, and leave to ask for many more.
     ulimit -Hn 1048576
     ulimit -Sn 1024
+    # modules, out, token: machine.py
+    # shellcheck source=/dev/null
     . /run/kwalk/settings
     if [ -n "$modules" ]; then
         share modules "/lib/modules/$($bb uname -r)" ro,cache=loose ||
@@ -119,6 +121,7 @@ run_command() {
     wait $first $second
     [ -z "$out" ] || $bb sync
     # The host strips these; then it knows that it has all of the output, and ends the machine.
+    # shellcheck disable=SC2154 # from the settings
     printf %s "$token" >&8
     printf %s "$token" >&9
     read -r _ <&7
