@@ -37,7 +37,11 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
 # Files beside this folder that pages refer to; here they are pages themselves.
-OUTSIDE = {"CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
+OUTSIDE = {
+    "CONTRIBUTING.md": "contributing",
+    "CHANGELOG.md": "changelog",
+    "SECURITY.md": "security",
+}
 
 
 def _write_pages(app: Any) -> None:
