@@ -170,15 +170,21 @@ def outcomes(
 
 def _state(path: Path) -> object:
     """What is at a path: its kind, owner, mode; what it leads to; who else is in its folder."""
-    names = sorted(os.listdir(path.parent)), sorted(os.listdir(path.parent.parent / "away"))
+    folder = _followed(path.parent)
+    names = sorted(os.listdir(folder)), sorted(os.listdir(path.parent.parent / "away"))
+    path = folder / path.name
     if not os.path.lexists(path):
         return names
-    found = path.lstat()
-    end = found
-    with suppress(OSError):  # nothing is there, or the link may not be followed
-        end = path.stat()
-    filled = bool(end.st_size) if path.is_file() else None
+    end = found = path.lstat()
+    with suppress(FileNotFoundError):
+        end = _followed(path).lstat()
+    filled = bool(end.st_size) if stat.S_ISREG(end.st_mode) else None
     return (
         names, stat.S_IFMT(found.st_mode), found.st_uid, stat.S_IFMT(end.st_mode), end.st_uid,
         filled,
     )  # fmt: skip
+
+
+def _followed(path: Path) -> Path:
+    """Return where a link leads that not even root may follow in some of these folders."""
+    return path.parent / path.readlink() if path.is_symlink() else path

@@ -42,7 +42,6 @@ def top() -> Iterator[Path]:
 STICKY = [case for case in CASES if case.folder_mode == 0o1777]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("user", [ROOT, NOBODY])
 def test_output_is_written_where_a_shell_would(top: Path, user: int) -> None:
     wanted = outcomes(shell, STICKY, user, top / "shell")
