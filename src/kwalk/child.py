@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kwalk.errors import KwalkError, UsageError
+from kwalk.errors import NO_NAME, KwalkError, UsageError
 from kwalk.parentage import Guard, ends_with_us
 
 # For what has to be put in order at the end.
@@ -82,8 +82,8 @@ class Child:
                 os.execvp(self._words[0], self._words)
         except OSError as error:
             os.write(failed, str(error.strerror).encode())
-        except ValueError as error:  # a zero byte, or what no file name can hold
-            os.write(failed, str(error).encode())
+        except ValueError:
+            os.write(failed, NO_NAME.encode())
         finally:
             os._exit(code)
 

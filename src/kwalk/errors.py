@@ -3,6 +3,10 @@
 
 import errno
 
+# Why ValueError: a null byte, or a character that the file system's encoding lacks. Python's own
+# words for it differ from version to version.
+NO_NAME = "no file can have that name"
+
 
 class KwalkError(Exception):
     """Something failed at run time (exit code 1).

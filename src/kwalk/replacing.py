@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import IO
 
 from kwalk.aside import Aside
-from kwalk.errors import OutputError
+from kwalk.errors import NO_NAME, OutputError
 from kwalk.output import encoded
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
@@ -58,8 +58,8 @@ class Replacement:
             self._open()
         except BaseException as error:
             self.__exit__()
-            if isinstance(error, ValueError):  # a path with a null byte
-                error = OSError(errno.EINVAL, str(error))
+            if isinstance(error, ValueError):
+                error = OSError(errno.EINVAL, NO_NAME)
             if isinstance(error, OSError):
                 raise OutputError(error, self._path) from error
             raise

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,12 @@ _PR_CAPBSET_DROP = 24
 # Machines that run tests are shared and slow; how long one example takes says nothing.
 settings.register_profile("kwalk", deadline=None)
 settings.load_profile("kwalk")
+
+
+# Shells start what is in the background with SIGINT ignored, and nohup with SIGHUP, which what is
+# tested inherits.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

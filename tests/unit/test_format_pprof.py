@@ -175,7 +175,7 @@ def test_go_tool_pprof_shows_the_same_counts(tmp_path: Path) -> None:
 def test_go_tool_pprof_shows_a_task_without_a_name(tmp_path: Path) -> None:
     path = tmp_path / "x.pb.gz"
     path.write_bytes(report("pprof", profile(Count(stack("ip_rcv"), 7, Group("comm", 0, "")))))
-    assert re.search(r"comm: Total 7(\.0)? .*\n\s+7.*: \(no name\)", go_pprof(path, "-tags"))
+    assert re.search(r"comm: Total 7(\.0)?\b.*\n\s+7.*: \(no name\)", go_pprof(path, "-tags"))
 
 
 @needs_go
