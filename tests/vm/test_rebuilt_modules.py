@@ -80,7 +80,6 @@ def check_round(builder: Builder, seed: int) -> None:
     rebuilt.remove("kwt")
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=LONG)])
 def test_rebuilt_module_has_the_names_of_its_own_functions(builder: Builder, rounds: int) -> None:
     seen: Counter[tuple[object, ...]] = Counter()
@@ -162,7 +161,6 @@ def test_module_that_came_after_the_start_is_named_though_another_was_there(
     assert any("first [kwold], then [kwnew]" in note for note in data["notes"])
 
 
-@pytest.mark.long
 def test_each_name_of_a_function_heads_the_stacks_that_it_was_asked_for() -> None:
     code, out, _ = call("kwalk", "functions", "*_sys_getpid", "--format", "json")
     assert code == 0
@@ -178,11 +176,10 @@ def test_each_name_of_a_function_heads_the_stacks_that_it_was_asked_for() -> Non
         assert {stack[0] for stack in stacks} == {name}
 
 
-@pytest.mark.long
 def test_callers_are_found_by_each_of_their_names() -> None:
-    words = ("--", "sh", "-c", "sh -c :; sh -c :")  # each asks for its number when it starts
+    words = ("--", "sh", "-c", ":")  # it asks for its number when it starts
     for name in ("__x64_sys_getpid", "__ia32_sys_getpid"):
         through = ("--from-caller", f"^{name}$", "--until", name)
         stacks, data = counted("__task_pid_nr_ns", *through, *words)
-        assert sum(stacks.values()) >= 3, data
+        assert stacks, data
         assert {len(stack) for stack in stacks} == {2}, (name, stacks)
