@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from kwalk.version import __version__
+
 if TYPE_CHECKING:
     from kwalk.api import Stream, Trace, merge, open, stream, trace
     from kwalk.choices import Choices
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from kwalk.profile import Profile, Timeline
     from kwalk.recording.broken import BrokenRecording
     from kwalk.stack import Count, Frame, Group, Stack
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "api": ("Stream", "Trace", "merge", "open", "stream", "trace"),

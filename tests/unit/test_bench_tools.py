@@ -18,8 +18,8 @@ from kwalk import __version__
 from kwalk.bench import closing, methods, own, tool
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
-from kwalk.cli import build_parser
 from kwalk.commands import published
+from kwalk.commands.parsers import build_parser
 from kwalk.errors import UsageError
 from kwalk.ledger import Ledger, Summary
 from kwalk.profile import Profile

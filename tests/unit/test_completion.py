@@ -14,8 +14,8 @@ from typing import NoReturn
 
 import pytest
 
-from kwalk.cli import COMMANDS, command_parser
 from kwalk.commands import completing
+from kwalk.commands.parsers import COMMANDS, command_parser
 from kwalk.kernel import cgroups, listed
 from kwalk.probe import wanted
 from screen import Screen

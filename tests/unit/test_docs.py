@@ -19,7 +19,7 @@ import pytest
 from shown import blocks, kwalks, mentions
 
 from kwalk import cli
-from kwalk.commands import published
+from kwalk.commands import parsers, published
 from kwalk.parser import Parser
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +141,7 @@ def tools() -> ModuleType:
 def test_every_command_and_option_is_in_the_reference(tools: ModuleType, tmp_path: Path) -> None:
     paths = tools.write(tmp_path)
     names = {path.stem for path in paths}
-    assert {f"kwalk-{name}" for name in cli.COMMANDS} < names
+    assert {f"kwalk-{name}" for name in parsers.COMMANDS} < names
     for page in tools.pages():
         text = (tmp_path / f"{page.file}.md").read_text()
         for child in page.children:
@@ -225,7 +225,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(400)
 def test_the_site_loads_nothing_from_outside(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
-    assert len(pages) > len(PAGES) + len(cli.COMMANDS)
+    assert len(pages) > len(PAGES) + len(parsers.COMMANDS)
     for page in pages:
         for target in Loaded(page.read_text()).loaded:
             assert not re.match(r"([a-z]+:)?//", target), (page.name, target)

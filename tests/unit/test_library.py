@@ -360,8 +360,8 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_choices_it_is_as_on_the_command_line() -> None:
-    from kwalk.cli import build_parser
     from kwalk.commands import choosing
+    from kwalk.commands.parsers import build_parser
 
     args = build_parser("stream").parse_args(["stream", "ip_rcv"])
     assert probe_options({}, Output.EVENT) == probe_options(choosing.choices(args), Output.EVENT)
@@ -433,7 +433,7 @@ def python(text: str) -> str:
 
 
 def test_importing_kwalk_loads_nothing() -> None:
-    assert python("import kwalk, sys; print([m for m in sys.modules if 'kwalk.' in m])") == "[]\n"
+    assert python("import kwalk, sys; print([m for m in sys.modules if 'kwalk.' in m])") == "['kwalk.version']\n"
     loaded = python("import kwalk, sys; kwalk.trace; print('argparse' in sys.modules)")
     assert loaded == "False\n"
 

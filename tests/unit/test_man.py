@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from kwalk.cli import COMMANDS
+from kwalk.commands.parsers import COMMANDS
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from kwalk import limits
 from kwalk.choices import FIRST_CHANCE, METHODS, probe_options
-from kwalk.cli import main, spell_out
+from kwalk.cli import main
 from kwalk.commands import choosing, count, published, stream, values
+from kwalk.commands.parsers import spell_out
 from kwalk.transport import tree
 from kwalk.transport.abi import Method, Output, Per
 

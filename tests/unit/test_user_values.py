@@ -14,11 +14,10 @@ import pytest
 from hostile import run, unprintable
 
 import kwalk
-from kwalk import cli
 from kwalk.bench.workload import check_metric
 from kwalk.choices import Choices, probe_options
 from kwalk.clean import clean_stderr
-from kwalk.commands import completing
+from kwalk.commands import completing, parsers
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
 from kwalk.kernel.kallsyms import Kallsyms
@@ -98,13 +97,13 @@ def options_of(name: str) -> list[tuple[str, ...]]:
                 found += [(*before, text) for text in action.option_strings]
         return found
 
-    return each(cli.command_parser(name))
+    return each(parsers.command_parser(name))
 
 
-@pytest.mark.parametrize("name", [n for n in cli.COMMANDS if n != "lab"])
+@pytest.mark.parametrize("name", [n for n in parsers.COMMANDS if n != "lab"])
 def test_no_value_of_an_option_is_a_traceback(name: str) -> None:
     """Checked as far as no kernel is needed: the words of a command line are parsed."""
-    parser = cli.build_parser(name)
+    parser = parsers.build_parser(name)
     for words in options_of(name):
         for value in NASTY:
             given = [name, *words[:-1], f"{words[-1]}={value}"]

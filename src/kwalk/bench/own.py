@@ -6,10 +6,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from kwalk import __version__
 from kwalk.bench import closing
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
+from kwalk.version import __version__
 from kwalk.words import plural
 
 CATCH_UP_SECONDS = 2.0  # what a reader may take to print the rest after the load

@@ -14,9 +14,8 @@ from argcomplete.completers import DirectoriesCompleter, FilesCompleter, Suppres
 from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
 
-from kwalk import cli
 from kwalk.clean import plain
-from kwalk.commands import values
+from kwalk.commands import parsers, values
 from kwalk.kernel import listed
 
 PROC = "/proc"
@@ -56,18 +55,18 @@ def parsed(line: str) -> tuple[str, argparse.ArgumentParser]:
 
     :param line: As far as the cursor.
     """
-    # As cli.spell_out(): --verify takes a value only where a number follows.
+    # As parsers.spell_out(): --verify takes a value only where a number follows.
     line = re.sub(r"( --verify)(?=\s+(?!\d))", r"\1=1", line)
     head, dashes, workload = line.partition(" -- ")
     if dashes:
         return f"{head.split()[0]} {workload}", _workload_parser()
     _, word, _, words, _ = split_line(line)
-    name = cli.named(words[1:])
-    if name in cli.COMMANDS:
-        return line, cli.build_parser(name)
+    name = parsers.named(words[1:])
+    if name in parsers.COMMANDS:
+        return line, parsers.build_parser(name)
     if name is None and len(words) == 1 and not word.startswith("-"):
         return line, _command_parser()
-    parser = cli.command_parser(cli.DEFAULT)
+    parser = parsers.command_parser(parsers.DEFAULT)
     parser.add_argument("--version", action="version", version="", help="show kwalk's version")
     return line, parser
 
@@ -79,7 +78,9 @@ def _command_parser() -> argparse.ArgumentParser:
 
     def words(prefix: str, **_: object) -> Candidates:
         # Functions would drown the commands.
-        commands = {name: text for name, text in cli.COMMANDS.items() if name.startswith(prefix)}
+        commands = {
+            name: text for name, text in parsers.COMMANDS.items() if name.startswith(prefix)
+        }
         return commands or dict.fromkeys(targets(prefix), "kernel function")
 
     action.completer = words  # type: ignore[attr-defined]

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from kwalk.choices import Choices, probe_options
-from kwalk.cli import guarded, spell_out
+from kwalk.cli import guarded
 from kwalk.commands import choosing, options
+from kwalk.commands.parsers import spell_out
 from kwalk.output import check_stdout
 from kwalk.parser import Parser
 from kwalk.transport.abi import Output

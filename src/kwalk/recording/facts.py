@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kwalk import __version__
 from kwalk.recording import typed
+from kwalk.version import __version__
 
 # What is known of them; where several captures were put together, ``merged`` has those of each.
 _KINDS: dict[str, Any] = {

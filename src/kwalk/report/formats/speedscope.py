@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kwalk import __version__
 from kwalk.profile import Profile
 from kwalk.report import about, summary
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.cut import cut
 from kwalk.report.formats import Options
 from kwalk.stack import Count, Frame, Stack
+from kwalk.version import __version__
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 
