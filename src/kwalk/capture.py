@@ -44,6 +44,7 @@ class Capture:
         self.options = options
         self._watch = watch
         self._after = silence.Found()
+        self._told_full = False
 
     def __enter__(self) -> Capture:
         check_access()
@@ -178,6 +179,19 @@ class Capture:
     def _look(self, last: bool = False) -> None:
         if self._changes.look(last):
             self._reading.look()
+
+    def news(self) -> list[str]:
+        """Return what has gone wrong since the last call and can be mended by starting anew."""
+        size = self.options.nodes
+        if self._told_full or not self.probe.method & Method.MANUAL:
+            return []
+        self._told_full = self.probe.tree.used >= size
+        if not self._told_full:
+            return []
+        return [
+            f"the tree is full ({size:,} nodes): new stacks are cut short from now on; a larger "
+            "--nodes helps"
+        ]
 
     def counts(self) -> list[Count]:
         """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""

@@ -86,6 +86,9 @@ class World:
     def look(self) -> None:
         assert not self.detached
 
+    def news(self) -> list[str]:
+        return []
+
     def stop(self) -> None:
         self.detached = True
 

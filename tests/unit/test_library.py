@@ -433,7 +433,10 @@ def python(text: str) -> str:
 
 
 def test_importing_kwalk_loads_nothing() -> None:
-    assert python("import kwalk, sys; print([m for m in sys.modules if 'kwalk.' in m])") == "['kwalk.version']\n"
+    assert (
+        python("import kwalk, sys; print([m for m in sys.modules if 'kwalk.' in m])")
+        == "['kwalk.version']\n"
+    )
     loaded = python("import kwalk, sys; kwalk.trace; print('argparse' in sys.modules)")
     assert loaded == "False\n"
 

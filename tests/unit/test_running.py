@@ -55,6 +55,9 @@ class Source:
     def look(self) -> None:
         self.looks += 1
 
+    def news(self) -> list[str]:
+        return []
+
     def stop(self) -> None:
         self.stopped = True
 

@@ -107,8 +107,10 @@ def test_a_full_tree_says_so_and_strict_does_not_mind() -> None:
     assert process.stderr is not None
     process.stderr.readline()
     traffic()
+    assert "the tree is full (8 nodes)" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
+    assert "the tree is full" not in err
     assert "... (truncated)" in out
     assert "tree: full, 8 of 8 nodes used" in err
     assert "a larger --nodes helps" in err

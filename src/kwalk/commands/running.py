@@ -182,12 +182,20 @@ def say_detaching(number: int) -> None:
     )
 
 
-def tend(capture: Capture, budget: Budget | None) -> bool:
+def _tell(text: str) -> None:
+    print(f"kwalk: {text}", file=sys.stderr, flush=True)
+
+
+def tend(capture: Capture, budget: Budget | None, say: Callable[[str], object] = _tell) -> bool:
     """Follow what changes meanwhile, and keep the budget; return False where that cannot be kept.
 
     To be called while tracing, twice a second or more often.
+
+    :param say: Takes what the user should know at once.
     """
     capture.look()
+    for text in capture.news():
+        say(text)
     return budget is None or budget.tend()
 
 

@@ -140,7 +140,7 @@ class Watcher:
                 return
             anew = False
             stopper.wait(max(0.0, min(due, end, now + LOOK_SECONDS) - time.monotonic()))
-            if not tend(session.capture, budget):
+            if not tend(session.capture, budget, model.say):
                 return
 
     def _feed(self, seconds: float) -> None:
