@@ -12,7 +12,7 @@ READERS := golang-go chromium chromium-driver binutils zsh fish mandoc man-db gr
 PEERS  := bpftrace bpfcc-tools linux-perf
 # Versions of the tools; empty: the newest of each.
 CONSTRAINTS ?= constraints.txt
-SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
+SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
 PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
@@ -130,8 +130,8 @@ man: $(STAMP)
 	@$(VENV)/bin/python docs/tools/man.py build/man
 
 lint: $(STAMP)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check . scripts/*
+	$(VENV)/bin/ruff format --check . scripts/*
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Entry points of the scripts; ``python -m kwalk`` is ``kwalk``.
 
-Imports are inside of them: what is imported takes long enough for Ctrl-C to come meanwhile.
+Imports are inside of them: what is imported takes long enough for Ctrl-C to come meanwhile. The
+installed scripts (scripts/) have seen to that before they import this.
 """
 
 import os

@@ -71,6 +71,26 @@ def test_ctrl_c_at_an_import_is_quiet(words: tuple[str, ...]) -> None:
         assert (code, err) == (130, ""), number
 
 
+# What is interrupted at the first module that a script imports and Python has not loaded.
+AT_ONCE = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        os.kill(os.getpid(), signal.SIGINT)
+assert "kwalk" not in sys.modules
+sys.meta_path.insert(0, Finder())
+exec(compile(open(sys.argv[1]).read(), sys.argv[1], "exec"))
+"""
+
+
+@pytest.mark.parametrize("name", ["kwalk", "bpf_get_stack_test"])
+def test_ctrl_c_in_an_installed_script_is_quiet(name: str) -> None:
+    script = Path(sys.prefix, "bin", name)
+    words = [sys.executable, "-c", AT_ONCE, str(script)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_ctrl_c_while_python_ends_is_quiet() -> None:
     assert at_import(-1, "kwalk", "--help")[:2] == (130, "")
 
