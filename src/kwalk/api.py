@@ -63,9 +63,7 @@ class Trace(Live):
         summary = self._summary_of(capture)
         if not self._stopped:
             # Calls go on while the stacks are read. What came since is not of this snapshot.
-            ledger = summary.ledger
-            ledger.hits = max(ledger.hits, ledger.recorded + sum(ledger.causes.values()))
-            ledger.lose("after_snapshot", ledger.balance)
+            summary.ledger.close("after_snapshot")
         told = capture.facts([self._call])
         return Profile(counts, summary, Timeline.one_interval(counts, seconds), told)
 
@@ -174,7 +172,7 @@ def stream(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> S
     return Stream("stream", functions, choices)
 
 
-def open(path: str | os.PathLike[str]) -> Profile:
+def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
     """Return what is in a recording.
 
     :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.

@@ -42,12 +42,27 @@ class OutputError(KwalkError):
     def __init__(self, error: OSError, path: str = "") -> None:
         reason = error.strerror or str(error)
         hint = "Make room where standard output goes, or send it elsewhere, and start again."
-        if not path and error.errno == errno.EBADF:
+        if error.errno == errno.EFBIG:
+            reason, hint = _too_large(reason)
+        elif not path and error.errno == errno.EBADF:
             reason, hint = "it is closed", "Leave standard output open, or send it to a file."
         super().__init__(
             f"{path or 'the output'} cannot be written: {reason}",
-            _elsewhere(error) if path else hint,
+            _elsewhere(error) if path and error.errno != errno.EFBIG else hint,
         )
+
+
+def _too_large(reason: str) -> tuple[str, str]:
+    """Return why a file cannot grow, and what to do: by the process's limit, else the system's."""
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most == resource.RLIM_INFINITY:
+        return reason, "The file system holds no larger files: give a file on another one."
+    return (
+        f"{reason}: files of this process may have {most:,} bytes (RLIMIT_FSIZE, `ulimit -f`)",
+        "Raise that limit, `ulimit -f unlimited`, in the shell or service that starts kwalk.",
+    )
 
 
 def _elsewhere(error: OSError) -> str:

@@ -55,6 +55,14 @@ class Ledger:
             causes = self.not_wanted if cause in NOT_WANTED else self.lost
             causes[cause] = causes.get(cause, 0) + number
 
+    def close(self, cause: str) -> None:
+        """Count as lost to ``cause`` what is ahead, as of a look while calls come.
+
+        Hits that were read before what they came to are as many as that, at least.
+        """
+        self.hits = max(self.hits, self.recorded + sum(self.causes.values()))
+        self.lose(cause, self.balance)
+
     @property
     def causes(self) -> dict[str, int]:
         """Hits without a stack by cause, both ``not_wanted`` and ``lost``."""

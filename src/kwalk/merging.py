@@ -27,8 +27,9 @@ def merge(profiles: Sequence[Profile]) -> Profile:
 
     Stacks are the same where their frames' names, offsets and modules are, and the marks
     ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
-    and group, ledgers by cause. Timelines lie one behind the other, without what lay between;
-    counts of a profile without a timeline are in the last interval, if there is one.
+    and group, ledgers by cause. Timelines lie one behind the other, without what lay between.
+    A profile without one is one interval of it; where nothing tells how long that took, it is not
+    known of the sum either, which has no timeline then.
 
     :raises UsageError: if there is none.
     :raises KwalkError: if the sums are more than a profile can hold (``profile.MOST``).
@@ -39,21 +40,19 @@ def merge(profiles: Sequence[Profile]) -> Profile:
     places = [[sums.add(count) for count in profile.counts] for profile in profiles]
     counts, order = sums.counts()
     timeline = Timeline()
-    untimed: list[tuple[int, int]] = []
+    timed = all(
+        profile.seconds or not (len(profile) or profile.summary.seconds is None)
+        for profile in profiles
+    )
     for profile, rows in zip(profiles, places, strict=True):
         found = profile.checked_timeline()
-        if found.ends:
+        if not found.ends and profile.seconds:
+            found = Timeline.one_interval(profile.counts, profile.seconds)
+        if timed and found.ends:
             _append(timeline, found, [order[row] for row in rows])
-        else:
-            numbers = (count.count for count in profile)
-            untimed += zip((order[row] for row in rows), numbers, strict=True)
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
     merged = Profile(counts, summary, timeline, _facts(profiles))
     merged.check()
-    if timeline.ends and untimed:
-        timeline.intervals.extend(array("I", [len(timeline.ends) - 1]) * len(untimed))
-        timeline.counts.extend(index for index, _ in untimed)
-        timeline.numbers.extend(number for _, number in untimed)
     return merged
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from array import array
@@ -78,6 +77,13 @@ class Timeline:
         return totals
 
 
+def _told(number: float) -> str:
+    """Return a number as text, however large it is: Python writes none of thousands of digits."""
+    if isinstance(number, int):
+        return f"{number:,}" if abs(number) < MOST << 64 else "more than 2^127"
+    return f"{number:.4g}"
+
+
 def check_numbers(ledger: Ledger) -> None:
     """See to it that the numbers of a ledger fit into 63 bits.
 
@@ -87,7 +93,7 @@ def check_numbers(ledger: Ledger) -> None:
     for name, number in (("hits", ledger.hits), ("recorded", ledger.recorded), ("lost", lost)):
         if not -MOST < number < MOST:
             raise BeyondLimits(
-                f"the ledger's {name} come to {number:,}",
+                f"the ledger's {name} come to {_told(number)}",
                 f"A recording holds less than 2^63 ({MOST:,}).",
             )
 
@@ -140,8 +146,8 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 where that was not recorded."""
-        return self.timeline.ends[-1] if self.timeline.ends else 0.0
+        """How long it took; 0 where that is not known."""
+        return self.timeline.ends[-1] if self.timeline.ends else self.summary.seconds or 0.0
 
     def checked_timeline(self) -> Timeline:
         """Return the timeline, whose rows add up to the counts; empty where none was recorded.
@@ -155,6 +161,8 @@ class Profile:
         for interval, index, number in timeline.rows():
             if interval >= len(timeline.ends) or index >= len(left):
                 raise BeyondLimits("the timeline has a row of no interval, or of no count")
+            if number < 0:
+                raise BeyondLimits(f"the timeline has a row of {number:,} {self.summary.unit}")
             left[index] -= number
         for count, number in zip(self.counts, left, strict=True):
             if number:
@@ -172,37 +180,41 @@ class Profile:
         """
         check_numbers(self.summary.ledger)
         numbers = [count.count for count in self.counts]
+        if not all(type(number) is int for number in numbers):
+            raise BeyondLimits("a count is no whole number", "Give an int for each.")
         if min(numbers, default=0) < 0 or sum(numbers) >= MOST:
             raise BeyondLimits(
-                f"the counts add up to {sum(numbers):,}, or one is below 0",
+                f"the counts add up to {_told(sum(numbers))}, or one is below 0",
                 f"A recording holds less than 2^63 in all ({MOST:,}).",
             )
         calls = [count.scaled for count in self.counts if count.scaled is not None]
-        if not all(map(math.isfinite, calls)) or min(calls, default=0) < 0:
+        if not all(isinstance(each, int | float) and each >= 0 for each in calls):
             raise BeyondLimits("the calls that a count stands for are no number of them")
         if sum(calls) >= MOST_CALLS:
             raise BeyondLimits(
-                f"the counts stand for {sum(calls):.4g} calls",
+                f"the counts stand for {_told(sum(calls))} calls",
                 f"A recording holds less than 2^62 in all ({MOST_CALLS:,}).",
             )
         seconds = self.summary.seconds
         if seconds is not None and not 0 <= seconds < MOST_SECONDS:
             raise BeyondLimits(
-                f"hits were counted for {seconds:g} seconds",
+                f"hits were counted for {_told(seconds)} seconds",
                 f"Times are 0 or more, and below 2^33 seconds ({MOST_SECONDS:,}).",
             )
         before = 0.0
         for end in self.timeline.ends:
             if not before <= end < MOST_SECONDS:
                 raise BeyondLimits(
-                    f"an interval ends after {end:g} seconds, the one before it after {before:g}",
+                    f"an interval ends after {_told(end)} seconds, the one before it after "
+                    f"{before:g}",
                     f"Times grow, and stay below 2^33 seconds ({MOST_SECONDS:,}).",
                 )
             before = end
 
     def __repr__(self) -> str:
         calls, stacks = counted(round(self.calls), self.summary.unit), plural(len(self), "stack")
-        return f"<Profile of {self.summary.function}: {calls}, {stacks}, {self.seconds:.1f} s>"
+        length = f", {self.seconds:.1f} s" if self.seconds else ""
+        return f"<Profile of {self.summary.function}: {calls}, {stacks}{length}>"
 
     def __add__(self, other: Profile) -> Profile:
         """See ``merging.merge``."""
@@ -238,10 +250,10 @@ class Profile:
         times = checks.span("seconds", seconds)
         return narrow(between(self, *times) if times else self, through, outermost, wanted, apart)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
         """Write it as a recording, as ``kwalk record`` does.
 
-        :raises KwalkError: if the file cannot be written.
+        :raises KwalkError: if the file cannot be written, or no recording holds the profile.
         """
         from kwalk.recording.files import save
 

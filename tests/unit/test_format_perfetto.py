@@ -153,14 +153,11 @@ def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:
     assert all(calls in (3, 4) for calls in made.samples.values())
 
 
-def test_what_a_merge_has_no_time_of_is_in_the_last_second() -> None:
+def test_a_merge_of_what_has_no_time_has_none() -> None:
     found = reread(written([[Count(stack("ip_rcv", "a"), 2)], [Count(stack("ip_rcv", "a"), 3)]]))
     made = Decoded(report("perfetto", merge([found, profile(Count(stack("ip_rcv", "b"), 7))])))
-    assert made.samples == {
-        (0.0, "", ("a", "ip_rcv")): 2,
-        (1.0, "", ("a", "ip_rcv")): 3,
-        (1.0, "", ("b", "ip_rcv")): 7,
-    }
+    assert made.samples == {(0.0, "", ("a", "ip_rcv")): 5, (0.0, "", ("b", "ip_rcv")): 7}
+    assert made.counters == {}
 
 
 def test_without_a_timeline_it_is_one_time() -> None:

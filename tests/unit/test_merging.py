@@ -165,13 +165,17 @@ def test_program_that_the_kernel_did_not_run_is_told_by_its_recording() -> None:
     assert summary_of(json.loads(to_json(summary_data(summary)))) == summary
 
 
-def test_what_no_timeline_holds_is_in_the_last_interval() -> None:
+def test_one_without_a_timeline_is_an_interval_of_it() -> None:
     timed = reread(written([[Count(A, 5)], [Count(A, 6)]]))
-    merged = kwalk.merge(profile(Count(B, 7)), timed, profile(Count(A, 4)))
-    assert merged.timeline.ends == [1.0, 2.0]
-    assert merged.timeline.totals() == [5, 12]
-    rows = {(i, merged.counts[c].count): n for i, c, n in merged.timeline.rows()}
-    assert rows == {(0, 10): 5, (1, 10): 4, (1, 7): 7}
+    first, last = profile(Count(B, 7)), profile(Count(A, 4))
+    first.summary.seconds, last.summary.seconds = 0.5, 3.0
+    merged = kwalk.merge(first, timed, last)
+    assert merged.timeline.ends == [0.5, 1.5, 2.5, 5.5]
+    assert merged.timeline.totals() == [7, 5, 1, 4]
+    for untimed in (profile(Count(B, 7)), profile()):
+        found = kwalk.merge(first, timed, untimed)
+        assert not found.timeline.ends
+        assert (found.seconds, found.summary.seconds) == (0, None)
     assert not (profile(Count(A, 1)) + profile(Count(B, 1))).timeline
 
 
@@ -327,6 +331,6 @@ def test_the_parts_of_time_are_the_whole(found: Profile, cut: int) -> None:
 def test_profiles_are_summed_and_shown_in_a_line() -> None:
     one = profile(Count(stack("f", "a"), 2), Count(stack("f", "b"), 3))
     assert sum([one, one]).calls == 10  # type: ignore[union-attr]
-    assert repr(one) == "<Profile of ip_rcv: 5 calls, 2 stacks, 0.0 s>"
+    assert repr(one) == "<Profile of ip_rcv: 5 calls, 2 stacks>"
     with pytest.raises(TypeError, match="unsupported operand"):
         one + 1  # type: ignore[operator]

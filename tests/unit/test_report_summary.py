@@ -40,7 +40,11 @@ def written_causes(tree: ast.AST) -> set[str]:
     """The strings that code gives as a cause: to a ledger, to a sum, or beside no stack."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lose", "drop"):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
+            "lose",
+            "drop",
+            "close",
+        ):
             found |= strings(*node.args)
         elif isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "lost":
             found |= strings(node.slice)

@@ -4,27 +4,38 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
+import resource
 import stat
+import subprocess
+import sys
 import tempfile
 import time
+import zlib
 from array import array
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import hostile
 import pytest
-from hypothesis import given
+from hostile import run
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recorded import profile, profiles, reread, stack, written
 from test_recording import million
 
 import kwalk
+from kwalk.commands.diff import FORMATS as DIFFS
 from kwalk.errors import OutputError
 from kwalk.profile import Profile, Timeline
-from kwalk.recording import files
+from kwalk.recording import codec, files
+from kwalk.recording.blocks import Kind, pack
 from kwalk.recording.replay import replay
-from kwalk.stack import Count, Group
+from kwalk.report.formats import FORMATS
+from kwalk.stack import Count, Frame, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
 
@@ -82,16 +93,82 @@ def test_without_a_timeline_there_is_one_interval() -> None:
     again = saved(found)
     assert rows(again) == rows(found)
     assert (again.summary, again.seconds) == (found.summary, 0.0)
+    assert same(saved(again), again)
 
 
-def test_of_part_of_a_timeline_the_rest_is_in_the_last_interval() -> None:
+def test_unknown_seconds_of_a_part_are_unknown_of_the_whole() -> None:
     late = profile(Count(B, 7))
-    whole = saved(profile(Count(A, 5)))
-    whole.timeline.ends[:] = [2.0]
-    merged = saved(whole + late)
-    assert rows(merged) == rows(whole + late)
-    assert sorted(by_interval(merged).values()) == [5, 7]
-    assert merged.seconds == 2.0
+    whole = reread(written([[Count(A, 5)]]))
+    whole.summary.seconds = 1.0
+    merged = whole + late
+    for found in (merged, saved(merged), saved(saved(merged))):
+        assert same(found, merged)
+        assert (found.seconds, found.summary.seconds, found.summary.rate) == (0.0, None, None)
+    late.summary.seconds = 2.5
+    known = saved(whole + late)
+    assert sorted(by_interval(known).values()) == [5, 7]
+    assert (known.timeline.ends, known.summary.seconds) == ([1.0, 3.5], 3.5)
+
+
+def test_recordings_of_before_last_until_their_last_tick() -> None:
+    """They have no ``seconds``, which is not null."""
+    whole = written([[Count(A, 5)], [Count(A, 6)]])
+    head, _, packed = whole.rpartition(b"LEDG")
+    end = packed.index(b"DONE")
+    ledger = zlib.decompress(packed[8:end])
+    for wanted, contents in ((None, ledger), (2.0, ledger.replace(b',"seconds":null', b""))):
+        summary = pack(Kind.LEDGER, contents)
+        assert reread(head + summary + packed[end:]).summary.seconds == wanted
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_seconds_are_told_only_if_they_are_known(tmp_path: Path, known: bool) -> None:
+    found = profile(Count(A, 5), Count(B, 7))
+    found.summary.seconds = 2.5 if known else None
+    found.save(tmp_path / "x.rec")
+    name = str(tmp_path / "x.rec")
+    told = re.compile(r"\b2[.,]50* ?s\b|calls/s|\bduration\b|seconds\W+2\.5|per_second\W+4\.8")
+    commands = [["report", name, "--format", form] for form in FORMATS if form != "folded"]
+    commands += [["info", name], ["info", name, "--format", "json"]]
+    commands += [["diff", name, name, "--format", form] for form in DIFFS]
+    for words in commands:
+        out = tmp_path / "out"
+        code, text, _ = run([*words, *([] if "info" in words else ["-o", str(out)])])
+        data = text.encode() if "info" in words else out.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = zlib.decompress(data, 31)
+        drawn = r"<script.*?</script>|<style.*?</style>|<[^>]*>"
+        whole = re.sub(drawn, " ", data.decode("utf-8", "replace"), flags=re.DOTALL)
+        assert code == 0
+        assert bool(told.search(whole)) == known, words
+        assert not re.search(r"\b0\.0+ s\b|seconds\W+0", whole), words
+
+
+@given(hostile.files())
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_was_read_and_saved_is_read_as_the_same(data: bytes) -> None:
+    """Whoever made it: what is unknown stays so, and all else as it was."""
+    try:
+        found = reread(data)
+    except kwalk.BrokenRecording:
+        return
+    again = saved(found)
+    assert told(again) == told(found)
+
+
+def told(found: Profile) -> Any:
+    """All that a profile says; of equal counts the order says nothing."""
+    summary = json.loads(codec.to_json(codec.summary_data(found.summary)))
+    calls = Counter[Any]()
+    for count in found:
+        calls[count.stack.frames, count.stack.truncated, count.stack.fallback, count.group] += (
+            count.calls
+        )
+    return summary, rounded(calls), found.facts, found.timeline.ends, by_interval(found)
+
+
+def rounded(calls: Counter[Any]) -> dict[Any, float]:
+    return {key: float(f"{number:.12g}") for key, number in calls.items()}
 
 
 def test_equal_stacks_are_added_up_however_often_it_is_saved() -> None:
@@ -102,7 +179,7 @@ def test_equal_stacks_are_added_up_however_often_it_is_saved() -> None:
         found = saved(found)
         assert [(count.count, count.group) for count in found] == [(1, None), (14, group)]
         assert found.summary.ledger.recorded == 15
-        assert sorted(by_interval(found).values()) == [1, 14]
+        assert not found.timeline
 
 
 def test_equal_stacks_stand_for_the_calls_of_all_of_them() -> None:
@@ -284,3 +361,125 @@ def test_what_is_no_recording_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(kwalk.KwalkError, match="cannot be read: No such file") as caught:
         kwalk.open(tmp_path / "y")
     assert caught.value.hint == "Give the file that `kwalk record -o` or `Profile.save()` wrote."
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path], ids=["text", "bytes", "path"])
+def test_paths_are_text_bytes_or_paths(tmp_path: Path, kind: Any) -> None:
+    found = profile(Count(A, 5))
+    for name in ("a.rec", os.fsdecode(b"b\xff.rec")):
+        path = kind(str(tmp_path / name))
+        found.save(path)
+        assert rows(kwalk.open(path)) == rows(found)
+        with pytest.raises(kwalk.KwalkError, match="cannot be read"):
+            kwalk.open(kind(str(tmp_path / "nowhere")))
+        with pytest.raises(kwalk.KwalkError, match="cannot be written"):
+            found.save(kind(str(tmp_path / "nowhere" / "x")))
+
+
+@pytest.mark.parametrize("path", [None, 3, 1.5, ["x"]])
+def test_what_is_no_path_is_a_usage_error(path: Any) -> None:
+    with pytest.raises(kwalk.UsageError, match="is no path"):
+        profile(Count(A, 5)).save(path)
+    with pytest.raises(kwalk.UsageError, match="is no path"):
+        kwalk.open(path)
+
+
+def framed(**changed: Any) -> Stack:
+    return Stack((1,), frames=(Frame("f", 0, "", 1)._replace(**changed),))
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        *(Count(framed(address=number), 5) for number in (1 << 64, -1, 1 << 20_000, None, 1.5)),
+        *(Count(framed(offset=number), 5) for number in (1 << 64, -1, "x")),
+        *(Count(framed(name=name), 5) for name in (None, b"f", 3, [])),
+        *(Count(A, 5, Group("pid", number, "x")) for number in (1 << 64, -1, 2.5)),
+        *(Count(A, 5, Group("cpu", None, name)) for name in ("x", b"x")),
+        *(Count(A, number) for number in (1 << 63, 1 << 64, 1 << 20_000, -1, 1.5, None, True)),
+        *(Count(A, 5, None, calls) for calls in (1 << 62, 1 << 2000, float("nan"), -1.0, "x")),
+    ],
+    ids=lambda count: f"{count!r:.150}" if not isinstance(count.count, int) else None,
+)  # fmt: skip
+def test_numbers_that_no_recording_holds_are_not_saved(tmp_path: Path, count: Any) -> None:
+    found = profile(Count(A, 1))
+    found.counts.append(count)
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        found.save(tmp_path / "x.rec")
+    assert isinstance(raised.value, kwalk.KwalkError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_below_0_are_not_saved(tmp_path: Path) -> None:
+    found = profile(Count(A, 5))
+    found.timeline = Timeline(
+        [1.0, 2.0], array("I", [0, 1]), array("I", [0, 0]), array("q", [7, -2])
+    )
+    with pytest.raises(kwalk.KwalkError, match="a row of -2 calls"):
+        found.save(tmp_path / "x.rec")
+
+
+def limited(size: int, code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with a limit of the size of files."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=limit, check=False
+    )
+
+
+RECORD = """
+import sys
+sys.path.insert(0, {tests!r})
+from recorded import stack, summary
+from kwalk.commands.recorder import Recorder
+from kwalk.errors import OutputError
+from kwalk.stack import Count
+try:
+    with Recorder({path!r}) as recorder:
+        counts = []
+        recorder.begin({{}}, summary(counts))
+        for second in range(1, 1000):
+            counts.append(Count(stack("ip_rcv", f"caller{{second}}", "main"), second))
+            recorder.tick(counts, float(second), summary(counts))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("output", ["file", "stdout"])
+def test_limit_of_file_sizes_is_named_by_a_recorder(tmp_path: Path, output: str) -> None:
+    path = tmp_path / "x.rec"
+    out = str(path) if output == "file" else "-"
+    code = RECORD.format(tests=str(Path(__file__).parent), path=out)
+    if output == "stdout":
+        code = f"import os; os.dup2(os.open({str(path)!r}, 65), 1)\n" + code.replace(
+            "print(error)", "print(error, file=sys.stderr)"
+        )
+    done = limited(10_000, code)
+    told = done.stdout if output == "file" else done.stderr
+    assert "files of this process may have 10,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in told
+    assert "Raise that limit" in told
+    assert path.stat().st_size == 10_000
+    found = kwalk.open(path)
+    assert len(found) > 5
+    assert sum(count.count for count in found) == found.summary.ledger.recorded
+    assert "it ends in the middle of a block" in found.summary.notes[-1]
+
+
+@pytest.mark.parametrize("words", ["report", "save"])
+def test_limit_of_file_sizes_is_named_by_reports(tmp_path: Path, words: str) -> None:
+    old, source = tmp_path / "old.html", Path(__file__).parents[1] / "data" / "redis.rec"
+    old.write_text("before")
+    code = "import sys, kwalk; from kwalk import cli\n" + (
+        f"sys.exit(cli.main(['report', {str(source)!r}, '-o', {str(old)!r}]))"
+        if words == "report"
+        else f"kwalk.open({str(source)!r}).save({str(old)!r})"
+    )
+    done = limited(1000, code)
+    assert done.returncode == 1
+    assert "may have 1,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in done.stderr
+    assert old.read_text() == "before"
+    assert os.listdir(tmp_path) == ["old.html"]

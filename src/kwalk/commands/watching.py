@@ -168,7 +168,7 @@ class Watcher:
             counts, summary = capture.counts(), capture.summary()
             recorder.begin(self._facts, summary)
             # Calls that were under way, or came after the counts were read.
-            summary.ledger.lose("not_recorded", max(summary.ledger.balance, 0))
+            summary.ledger.close("not_recorded")
             if self._session.budget:
                 self._session.budget.report(summary)
             recorder.end(counts, time.monotonic() - self._started, summary)

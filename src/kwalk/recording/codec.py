@@ -93,6 +93,7 @@ def flags(stack: Stack) -> int:
 def summary_data(summary: Summary) -> dict[str, Any]:
     """Return the summary as JSON-ready data, for ``summary_of``."""
     data = {key: value for key, value in vars(summary).items() if value is not None}
+    data["seconds"] = summary.seconds  # null says that it is not known
     data["ledger"] = vars(summary.ledger) | {"lost": summary.ledger.causes}
     del data["ledger"]["not_wanted"]
     if summary.verify:

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import os
 
-from kwalk.errors import KwalkError
+from kwalk.errors import KwalkError, UsageError
 from kwalk.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
 from kwalk.replacing import Replacement
 
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-def load(path: str | os.PathLike[str]) -> Profile:
+
+def load(path: Path) -> Profile:
     """Return what was recorded.
 
     :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
     """
-    path = os.fspath(path)
+    path = _name(path)
     try:
         with open(path, "rb") as file:
             return read(file, path)
@@ -32,13 +34,23 @@ def load(path: str | os.PathLike[str]) -> Profile:
         ) from error
 
 
-def save(profile: Profile, path: str | os.PathLike[str]) -> None:
+def save(profile: Profile, path: Path) -> None:
     """Write a recording, for nobody else to read: it holds the kernel's addresses.
 
     :raises KwalkError: if it cannot be written, or the profile is none that a recording can hold.
     """
-    if not os.fspath(path):
+    path = _name(path)
+    if not path:
         raise KwalkError("'' cannot be written: it is no name", "Give the name of a file.")
     with Replacement(path, private=True) as file:
         replay(profile, file.write)
         file.finish()
+
+
+def _name(path: object) -> str:
+    """Return a path as text, whatever it was given as."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise UsageError(
+            f"{path!r:.100} is no path", "Give the name of a file, as text, bytes or a path."
+        )
+    return os.fsdecode(path)

@@ -10,9 +10,10 @@ from math import isfinite
 from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
-from kwalk.ledger import Summary
+from kwalk.ledger import Ledger, Summary
 from kwalk.profile import MOST, MOST_CALLS, MOST_SECONDS, Profile, Timeline, added_up
-from kwalk.recording import codec, typed
+from kwalk.recording import codec
+from kwalk.recording.agreed import agree, check_sums
 from kwalk.recording.allowance import (
     MAX_DEPTH,
     Allowance,
@@ -22,6 +23,7 @@ from kwalk.recording.allowance import (
 from kwalk.recording.blocks import MAGIC, Kind, blocks
 from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
+from kwalk.recording.naming import frame_of, group_of
 from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
@@ -76,6 +78,7 @@ class _Reader:
     def __init__(self, allowance: Allowance) -> None:
         self.ended = False
         self.summary: Summary | None = None
+        self._timed = False
         self._allowance = allowance
         self._facts: dict[str, Any] = {}
         self._frames: list[Frame] = []
@@ -101,13 +104,13 @@ class _Reader:
         if kind == Kind.BEGIN:
             self._facts = checked(codec.from_json(contents))
         elif kind == Kind.FRAMES:
-            frames = [_frame(*row) for row in codec.from_json(contents)]
+            frames = [frame_of(*row) for row in codec.from_json(contents)]
             self._frames += frames
             self._frame_weights += map(weight_of_frame, frames)
         elif kind == Kind.NODES:
             self._add_nodes(*codec.unpack_columns(contents, "II"))
         elif kind == Kind.GROUPS:
-            groups = [_group(*row) for row in codec.from_json(contents)]
+            groups = [group_of(*row) for row in codec.from_json(contents)]
             self._groups += groups
             self._group_weights += map(weight_of_group, groups)
         elif kind == Kind.KEYS:
@@ -119,9 +122,12 @@ class _Reader:
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
         elif kind == Kind.LEDGER:
-            summary = codec.summary_of(codec.from_json(contents))
-            self._settle()
+            data = codec.from_json(contents)
+            summary = codec.summary_of(data)
+            self._settle(summary.ledger)
             self.summary = summary
+            # Recordings of before do not say that it is not known.
+            self._timed = "seconds" in data
         elif kind == Kind.END:
             self.ended = True
 
@@ -143,7 +149,7 @@ class _Reader:
         self._keys.extend(zip(nodes, flags, groups, strict=True))
         self._totals += [0] * len(nodes)
 
-    def _settle(self) -> None:
+    def _settle(self, ledger: Ledger) -> None:
         """The ledger that follows is one of these rows as well: they are whole."""
         sums: dict[int, int] = {}
         for _, (keys, numbers, *_) in self._pending:
@@ -152,6 +158,7 @@ class _Reader:
         recorded = self._recorded + sum(sums.values())
         if recorded >= MOST:
             raise Broken(f"its counts add up to {MOST:,} or more")
+        check_sums(recorded, ledger)
         scaled = dict(self._scaled_last())
         calls = self._called + sum(new - self._calls.get(key, 0.0) for key, new in scaled.items())
         if calls >= MOST_CALLS:
@@ -187,23 +194,24 @@ class _Reader:
         :param reason: Why it is not whole; "" where it is.
         """
         assert self.summary
-        summary, ledger = self.summary, self.summary.ledger
-        if summary.seconds is None and self._timeline.ends:
-            summary.seconds = self._timeline.ends[-1] or None
+        summary, timeline = self.summary, self._timeline
+        seconds = timeline.ends[-1] if timeline.ends else 0.0
+        if not self._timed:
+            summary.seconds = seconds or None
+        if not seconds:  # of a profile that had no timeline
+            timeline = Timeline()
         if reason:
-            ledger.lose("not_recorded", max(ledger.balance, 0))
-            seconds = self._timeline.ends[-1] if self._timeline.ends else 0
             summary.notes.append(
                 f"the recording is not whole ({reason}): this is what there is of its first "
                 f"{seconds:.0f} s"
             )
         counts, rows = added_up(self._counts())
+        agree(summary, counts, not reason)
         # A key that came with no count is nothing that was met.
         met = [index for index, count in enumerate(counts) if count.count or count.calls]
         order = sorted(met, key=lambda index: counts[index].calls)
         place = {old: new for new, old in enumerate(order)}
         places = [place.get(row, _NOWHERE) for row in rows]
-        timeline = self._timeline
         timeline.counts = array("I", map(places.__getitem__, timeline.counts))
         if len(met) < len(counts):
             timeline = timeline.only(lambda index: index != _NOWHERE)
@@ -231,18 +239,6 @@ class _Reader:
         addresses = tuple(frame.address for frame in frames)
         cut, fallback = bool(flags & codec.TRUNCATED), bool(flags & codec.FALLBACK)
         return Stack(addresses, cut, fallback, tuple(frames))
-
-
-def _frame(name: object, offset: object, module: object, address: object) -> Frame:
-    if type(name) is not str or type(module) is not str:
-        raise ValueError("a frame without a name")
-    return Frame(name, typed.of(int, offset), module, typed.of(int, address))
-
-
-def _group(kind: object, number: object, name: object) -> Group:
-    nobody = kind == "pid" and number is None
-    told = None if nobody else typed.of(int, number)
-    return Group(typed.of(str, kind), told, typed.of(str, name))
 
 
 def _rows(data: bytes, keys: int) -> list[array[Any]]:

@@ -14,6 +14,7 @@ from kwalk.ledger import Ledger
 from kwalk.profile import BeyondLimits, Profile, Timeline, added_up
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
+from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.writer import Writer
 from kwalk.stack import Count
 
@@ -31,6 +32,7 @@ def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
     """
     profile.check()
     _check_told(profile)
+    _check_named(profile)
     timeline = profile.checked_timeline()
     counts, places = added_up(profile)
     if len(counts) < len(places):
@@ -69,6 +71,25 @@ def _check_told(profile: Profile) -> None:
         raise BeyondLimits(
             f"the summary or the facts hold what no recording does: {error}",
             "Numbers are finite and have 64 bits; the rest is text, lists and objects, as in JSON.",
+        ) from error
+
+
+def _check_named(profile: Profile) -> None:
+    """See to it that frames and groups are ones that can be read again.
+
+    :raises KwalkError: if one is not, as an address of more than 64 bits.
+    """
+    try:
+        frames = {frame for stack in {count.stack for count in profile} for frame in stack.frames}
+        groups = {count.group for count in profile if count.group}
+        for frame in frames:
+            frame_of(*frame[:4])
+        for group in groups:
+            group_of(*group)
+    except (TypeError, ValueError) as error:
+        raise BeyondLimits(
+            f"a frame or a group holds what no recording does: {error}",
+            "Offsets, addresses and numbers of groups are from 0 to 2^64 - 1; names are text.",
         ) from error
 
 

@@ -54,7 +54,7 @@ def _side_data(side: Side) -> dict[str, Any]:
     """Return a recording: its name, the members of its summary, its facts."""
     known = summary.as_data(side.profile.summary)
     del known["schema"]  # it is no object of its own
-    head = {"name": side.name, "seconds": side.profile.seconds} | _tally_data(side.tally)
+    head = {"name": side.name, "seconds": side.profile.seconds or None} | _tally_data(side.tally)
     return head | known | {"facts": side.profile.facts}
 
 

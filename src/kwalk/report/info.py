@@ -14,7 +14,7 @@ def as_data(profile: Profile) -> dict[str, Any]:
     """Return it as JSON-ready data."""
     return summary.as_data(profile.summary, "kwalk.info/2") | {
         "facts": profile.facts,
-        "seconds": profile.seconds,
+        "seconds": profile.seconds or None,
         "stacks": len({id(count.stack) for count in profile}),
         "groups": len({count.group for count in profile if count.group}),
         "rows": len(profile.timeline),
@@ -30,5 +30,6 @@ def as_text(profile: Profile) -> str:
             lines.append(f"{name:10}{text}")
     rows = plural(data["stacks"], "stack")
     rows += f" in {plural(data['groups'], 'group')}" if data["groups"] else ""
-    lines.append(f"{'holds':10}{rows}, {profile.seconds:.1f} s, {plural(data['rows'], 'row')}")
+    rows += f", {profile.seconds:.1f} s" if profile.seconds else ""
+    lines.append(f"{'holds':10}{rows}, {plural(data['rows'], 'row')}")
     return "\n".join(lines) + "\n\n" + summary.as_text(profile.summary)

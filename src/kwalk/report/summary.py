@@ -30,6 +30,7 @@ CAUSES = {
     "other_seconds": "not of the time that --seconds asked for",
     "other_groups": "not of the groups that --group asked for",
     "filtered": "not of the tasks, cgroups, namespaces or CPUs asked for",
+    "unmatched": "the recording's ledger has them, and its counts do not",
     "not_recorded": "they came after the last second that the recording holds",
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",

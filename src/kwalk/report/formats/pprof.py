@@ -40,7 +40,8 @@ def render(profile: Profile, options: Options) -> Iterator[bytes]:
         parts.append(message(2, places, packed(2, values), *_labels(count, strings)))
     parts += tables.parts()
     parts.append(number(9, about.started_ns(profile)))
-    parts.append(number(10, round(profile.seconds * 1e9)))
+    if profile.seconds:
+        parts.append(number(10, round(profile.seconds * 1e9)))
     lines = ([options.title] if options.title else []) + about.lines(profile)
     parts += [number(13, strings.index(line)) for line in lines]
     parts.append(number(14, strings.index(profile.summary.unit)))

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Frames and groups of what a recording's JSON says, or is to say, of them."""
+
+from __future__ import annotations
+
+from kwalk.recording import typed
+from kwalk.stack import Frame, Group
+
+
+def frame_of(name: object, offset: object, module: object, address: object) -> Frame:
+    """Return a frame.
+
+    :raises ValueError: if a value is of another type, or no unsigned number of 64 bits.
+    """
+    if type(name) is not str or type(module) is not str:
+        raise ValueError("a frame without a name")
+    return Frame(name, _unsigned(offset), module, _unsigned(address))
+
+
+def group_of(kind: object, number: object, name: object) -> Group:
+    """Return a group; the number of a ``pid`` may be None.
+
+    :raises ValueError: as ``frame_of`` does.
+    """
+    nobody = kind == "pid" and number is None
+    told = None if nobody else _unsigned(number)
+    return Group(typed.of(str, kind), told, typed.of(str, name))
+
+
+def _unsigned(value: object) -> int:
+    number: int = typed.of(int, value)
+    if number < 0:
+        raise ValueError(f"{number} is below 0")
+    return number
