@@ -14,9 +14,15 @@ _HARMLESS = re.compile(r"[\n\t -~]*")
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
-def plain(text: str) -> str:
-    """Return text that stays on its line: each character that cannot be printed is ``?``."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+def plain(text: str, instead: str = "?", kept: str = "") -> str:
+    """Return text that stays on its line: without characters that cannot be printed.
+
+    :param instead: What stands for each of them.
+    :param kept: Those that may stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else instead for c in text)
 
 
 def plain_lines(text: str, styles: bool = False) -> str:
@@ -29,15 +35,9 @@ def plain_lines(text: str, styles: bool = False) -> str:
     text = text.replace("\r\n", "\n")
     if styles:
         parts = _STYLE.split(text)
-        parts[::2] = map(_plain_lines, parts[::2])
+        parts[::2] = (plain(part, kept="\n\t") for part in parts[::2])
         return "".join(parts)
-    return _plain_lines(text)
-
-
-def _plain_lines(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    return plain(text, kept="\n\t")
 
 
 class CleanStream:

@@ -46,8 +46,8 @@ class _Finder(CompletionFinder):
     """The library's, but for what it does to many names: to look each up in a list of them all."""
 
     def filter_completions(self, completions: list[str]) -> list[str]:
-        """Leave out what is there twice."""
-        return list(dict.fromkeys(completions))
+        """Leave out what is there twice, and what no shell should show: control characters."""
+        return [each for each in dict.fromkeys(completions) if plain(each) == each]
 
 
 def parsed(line: str) -> tuple[str, argparse.ArgumentParser]:

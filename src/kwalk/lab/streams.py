@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 
+from kwalk.clean import plain
 from kwalk.errors import KwalkError
 
 _LONGEST = 1 << 16  # bytes of a line
@@ -130,5 +131,5 @@ class ConsoleLog:
     def lines(self) -> list[str]:
         """Return the lines kept, without control characters and empty ones."""
         texts = (line.decode("utf-8", "replace") for line in (*self._kept, self._lines.rest))
-        plain = ("".join(c for c in text if c.isprintable()).rstrip() for text in texts)
-        return [text for text in plain if text]
+        printed = (plain(text, instead="").rstrip() for text in texts)
+        return [text for text in printed if text]

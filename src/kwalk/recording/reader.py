@@ -7,6 +7,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from math import isfinite
+from operator import attrgetter
 from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
@@ -28,6 +29,7 @@ from kwalk.stack import Count, Frame, Group, Stack
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
 _NOWHERE = (1 << 32) - 1
+_ADDRESS = attrgetter("address")
 _DAMAGED = (
     *(KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error),
     *(OverflowError, RecursionError),
@@ -232,11 +234,12 @@ class _Reader:
 
     def _stack(self, node: int, flags: int) -> Stack:
         frames = []
+        known, frame_of_node, parents = self._frames, self._frame_of, self._parents
         while node:
-            frames.append(self._frames[self._frame_of[node]])
-            node = self._parents[node]
+            frames.append(known[frame_of_node[node]])
+            node = parents[node]
         frames.reverse()
-        addresses = tuple(frame.address for frame in frames)
+        addresses = tuple(map(_ADDRESS, frames))
         cut, fallback = bool(flags & codec.TRUNCATED), bool(flags & codec.FALLBACK)
         return Stack(addresses, cut, fallback, tuple(frames))
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from kwalk.report.room import Room
 from kwalk.stack import Count, Frame
 
 TRUNCATED = "[truncated]"
@@ -46,13 +47,36 @@ def function_name(frame: Frame, source: bool = True) -> str:
     return f"{name} {frame.source}" if source and frame.source else name
 
 
-def path(count: Count, groups: bool = True) -> list[str]:
+class Names:
+    """The names of frames, each made once: stacks of one profile share them.
+
+    :param name: Makes them.
+    """
+
+    def __init__(self, name: Callable[[Frame], str] = function_name) -> None:
+        self._name = name
+        self._known: dict[int, str] = {}  # by identity, which takes no look at all of a frame
+        self._held: list[Frame] = []
+
+    def of(self, frame: Frame) -> str:
+        """Return what ``function_name`` does."""
+        name = self._known.get(id(frame))
+        if name is None:
+            name = self._known[id(frame)] = self._name(frame)
+            self._held.append(frame)
+        return name
+
+
+def path(
+    count: Count, groups: bool = True, name: Callable[[Frame], str] = function_name
+) -> list[str]:
     """Return the names of a stack's functions, root first: its group, if any, then the frames.
 
     :param groups: Whether the group comes first.
+    :param name: Names a frame.
     """
     stack = count.stack
-    names = [function_name(frame) for frame in stack.frames]
+    names = list(map(name, stack.frames))
     if stack.truncated:
         names.append(TRUNCATED)
     if groups and count.group:
@@ -61,17 +85,32 @@ def path(count: Count, groups: bool = True) -> list[str]:
     return names
 
 
-def build(counts: Iterable[Count], callers: bool = False) -> Node:
+def frames_of(count: Count) -> int:
+    """Return how many frames a stack has."""
+    return len(count.stack.frames)
+
+
+def calls_of(count: Count) -> float:
+    """Return how many calls a count stands for."""
+    return count.calls
+
+
+def build(counts: Sequence[Count], callers: bool = False, room: Room[Count] | None = None) -> Node:
     """Return the tree of all stacks, under a node without a name.
 
     :param callers: The traced function is the root's child, and its callers lie below; else the
         outermost frame is, and the traced function is a leaf.
+    :param room: Is told of what is left out; None where that is not wanted to be known.
     """
     top = Node("")
-    for count in counts:
-        names = path(count)
+    room = Room() if room is None else room
+    known = Names()
+    for count in room.ordered(counts, frames_of, calls_of):
+        names = path(count, name=known.of)
         if callers:
             names.reverse()
+        if not room.takes(count, top, names):
+            continue
         calls = count.calls
         node = top
         node.total += calls

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from kwalk.profile import Profile
 from kwalk.report.chance import Sample
+from kwalk.report.room import Room
 
 
 class By(enum.StrEnum):
@@ -103,6 +104,14 @@ class Change:
         return "more" if self.change > 0 else "less" if self.change < 0 else "same"
 
 
+def _frames_of(change: Change) -> int:
+    return len(change.names)
+
+
+def _moved(change: Change) -> tuple[bool, float, float]:
+    return change.certain, abs(change.change), change.after
+
+
 @dataclass(slots=True)
 class DiffNode:
     """A function in its context, in both recordings, in the unit of the comparison.
@@ -158,16 +167,20 @@ class Diff:
     total: Change
     grouped: bool
 
-    def tree(self, callers: bool = False) -> DiffNode:
+    def tree(self, callers: bool = False, room: Room[Change] | None = None) -> DiffNode:
         """Return the merged tree, under a node without a name.
 
         :param callers: The traced function comes first; else the outermost frame does.
+        :param room: Is told of what is left out: what changed least.
         """
         top = DiffNode("")
-        for change in self.stacks:
+        room = Room() if room is None else room
+        for change in room.ordered(self.stacks, _frames_of, _moved):
             names = [change.group, *change.names] if self.grouped else [*change.names]
             if callers:
                 names.reverse()
+            if not room.takes(change, top, names):
+                continue
             before, after, certain = change.before, change.after, change.certain
             net = after - before if certain else 0
             moved = abs(net)

@@ -7,12 +7,13 @@ Stacks are matched by the names of their functions: addresses change with each b
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from kwalk.errors import UsageError
 from kwalk.profile import Profile, kinds_of
 from kwalk.report import calltree, chance
 from kwalk.report.diff import By, Change, Diff, Side, Tally
-from kwalk.stack import Count
+from kwalk.stack import Count, Frame
 
 UNKNOWN = "[unknown]"
 """A function without a symbol: its address means nothing in another boot."""
@@ -78,11 +79,12 @@ def _group(count: Count) -> str:
 def _tallied(profile: Profile, grouped: bool) -> _Tallies:
     """Return what was recorded of each stack, by its group and the names of its functions."""
     paths: dict[int, tuple[str, ...]] = {}
+    names = calltree.Names(_function)
     found: _Tallies = {}
     for count in profile:
         path = paths.get(id(count.stack))
         if path is None:
-            path = paths[id(count.stack)] = _path(count)
+            path = paths[id(count.stack)] = _path(count, names.of)
         key = _group(count) if grouped else "", path
         tally = found.get(key)
         if tally is None:
@@ -91,11 +93,12 @@ def _tallied(profile: Profile, grouped: bool) -> _Tallies:
     return found
 
 
-def _path(count: Count) -> tuple[str, ...]:
-    names = [
-        calltree.function_name(frame if frame.name else frame._replace(name=UNKNOWN))
-        for frame in count.stack.frames
-    ]
+def _function(frame: Frame) -> str:
+    return calltree.function_name(frame if frame.name else frame._replace(name=UNKNOWN))
+
+
+def _path(count: Count, name: Callable[[Frame], str]) -> tuple[str, ...]:
+    names = list(map(name, count.stack.frames))
     if count.stack.truncated:
         names.append(calltree.TRUNCATED)
     return tuple(reversed(names))
@@ -126,21 +129,21 @@ class _Rows:
 
 def _functions(rows: _Rows, stacks: list[Change]) -> list[Change]:
     """Return the changes of functions; those that are in the same stacks are one."""
-    where: dict[str, int] = {}
-    tallies: dict[str, tuple[Tally, Tally]] = {}
+    where: dict[str, list[int]] = {}
     for index, stack in enumerate(stacks):
-        before, after = stack.tallies
         for name in dict.fromkeys(stack.names):
-            if name not in where:
-                where[name], tallies[name] = 0, (Tally(), Tally())
-            where[name] = hash((where[name], index))  # of all its stacks: they come in order
-            sums = tallies[name]
-            sums[0].add(before.count, before.calls)
-            sums[1].add(after.count, after.calls)
-    same: dict[int, list[str]] = {}
-    for name, stacks_of_it in where.items():
-        same.setdefault(stacks_of_it, []).append(name)
-    return [rows.change(tuple(names), "", *tallies[names[0]]) for names in same.values()]
+            where.setdefault(name, []).append(index)
+    same: dict[tuple[int, ...], list[str]] = {}
+    for name, places in where.items():
+        same.setdefault(tuple(places), []).append(name)
+    found = []
+    for indices, names in same.items():
+        sums = Tally(), Tally()
+        for index in indices:
+            for total, tally in zip(sums, stacks[index].tallies, strict=True):
+                total.add(tally.count, tally.calls)
+        found.append(rows.change(tuple(names), "", *sums))
+    return found
 
 
 def _settled(changes: list[Change]) -> list[Change]:

@@ -7,21 +7,23 @@ from collections.abc import Iterator
 
 from kwalk.report import diff_words as words
 from kwalk.report.bars import bars
-from kwalk.report.diff import Diff, DiffNode
+from kwalk.report.diff import Change, Diff, DiffNode
 from kwalk.report.flame import FlameNode, Header, facts
 from kwalk.report.flame_page import page
 from kwalk.report.formats import Options
 from kwalk.report.paint import Paint
+from kwalk.report.room import Room
 
 
 def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
     """Yield the page: all stacks, whether or not chance explains what they changed by."""
-    tree = diff.tree()
+    room = Room[Change]()
+    tree = diff.tree(room=room)
     if diff.grouped:
         trees = {node.name: _drawn(node) for node in tree.children.values()}
     else:
         trees = {"": _drawn(tree)}
-    yield from page(trees, _header(diff, options), change=True, callers=options.callers)
+    yield from page(trees, _header(diff, options, room), change=True, callers=options.callers)
 
 
 def _drawn(node: DiffNode) -> FlameNode:
@@ -36,7 +38,7 @@ def _drawn(node: DiffNode) -> FlameNode:
     return top
 
 
-def _header(diff: Diff, options: Options) -> Header:
+def _header(diff: Diff, options: Options, room: Room[Change]) -> Header:
     sides = [("before", diff.before), ("after", diff.after)]
     plain = Paint(False)
     text = (
@@ -45,7 +47,10 @@ def _header(diff: Diff, options: Options) -> Header:
     return Header(
         title=options.title or f"{diff.after.profile.summary.function}: before and after",
         facts=_facts(*(dict(facts(side.profile)) for _, side in sides)),
-        ledger=[line.strip() for line in text.splitlines() if line.strip()],
+        ledger=[
+            *(line.strip() for line in text.splitlines() if line.strip()),
+            *words.no_room(diff, room),
+        ],
         timelines=[
             (label, bars(side.profile)) for label, side in sides if side.profile.timeline.ends
         ],

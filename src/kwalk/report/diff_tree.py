@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from kwalk.clean import plain
 from kwalk.report import diff_words as words
-from kwalk.report.diff import Diff, DiffNode
+from kwalk.report.diff import Change, Diff, DiffNode
 from kwalk.report.formats import LEAST, Options
 from kwalk.report.outline import Line, outline, paths_to_top
 from kwalk.report.paint import Paint, fitted
+from kwalk.report.room import Room
 from kwalk.words import plural
 
 
@@ -35,12 +36,14 @@ class _Drawing:
         self._diff = diff
         self._options = options
         self._paint = paint
-        self._top = diff.tree(options.callers)
+        self._room = Room[Change]()
+        self._top = diff.tree(options.callers, self._room)
         least = options.smallest
         self._share = least
         self._told = ("", "")
-        whole = self._top.before, self._top.total
-        wanted = _wanted(self._top, options, least * max(whole), every)
+        whole = diff.total.before, diff.total.after
+        self._whole = max(whole)
+        wanted = _wanted(self._top, options, least * self._whole, every)
         self._rows = list(outline(self._top, DiffNode.most_changed, wanted, self._matters))
         longest = max(len(words.number(value, diff.by)) for value in whole)
         self._width = max(longest, len("before")) + 1
@@ -58,6 +61,8 @@ class _Drawing:
         yield "\n"
         if changed := sum(node.changed for node in hidden):
             yield self._paint(self._left_out(changed), "dim") + "\n\n"
+        for text in words.no_room(self._diff, self._room):
+            yield self._paint(f"({plain(text)})", "dim") + "\n\n"
 
     def _left_out(self, changed: int) -> str:
         """Say how many of the stacks that changed are summed up, and by which option."""
@@ -70,7 +75,7 @@ class _Drawing:
 
     def _matters(self, hidden: list[DiffNode]) -> bool:
         """Whether what they had, or have, would be missed where they part."""
-        return max(sums(hidden)) >= LEAST * max(self._top.before, self._top.total)
+        return max(sums(hidden)) >= LEAST * self._whole
 
     def _line(self, line: Line[DiffNode]) -> str:
         paint, node = self._paint, line.node

@@ -9,8 +9,9 @@ from kwalk.clean import plain
 from kwalk.ledger import NARROWED
 from kwalk.profile import kinds_of
 from kwalk.report import chance, summary
-from kwalk.report.diff import By, Diff, Side
+from kwalk.report.diff import By, Change, Diff, Side
 from kwalk.report.paint import Paint
+from kwalk.report.room import Room
 from kwalk.words import counted, form, plural
 
 MORE, LESS = "red", "cyan"
@@ -130,6 +131,14 @@ def _certainty(diff: Diff) -> str:
             f"  ({' and '.join(few)}: fewer than {chance.LEAST_INTERVALS} intervals were recorded)"
         )
     return text + "\n"
+
+
+def no_room(diff: Diff, room: Room[Change]) -> list[str]:
+    """Return a sentence about the stacks that a tree has no room for, if there are some."""
+    return room.told(
+        lambda change: sum(tally.calls for tally in change.tallies),
+        diff.before.profile.summary.unit,
+    )
 
 
 def warnings(diff: Diff) -> list[str]:

@@ -16,6 +16,7 @@ from kwalk.report import about, calltree, summary
 from kwalk.report.bars import Bar, bars
 from kwalk.report.cut import last
 from kwalk.report.formats import Options
+from kwalk.report.room import Room
 from kwalk.stack import Count
 from kwalk.words import counted, plural
 
@@ -88,13 +89,19 @@ def of_calltree(
     return top
 
 
-def trees(counts: Sequence[Count]) -> dict[str, FlameNode]:
-    """Return a tree for each group, by its name, the hottest first; "" is without a group."""
+def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, FlameNode]:
+    """Return a tree for each group, by its name, the hottest first; "" is without a group.
+
+    :param room: Of all of them together.
+    """
+    room = Room() if room is None else room
     groups: dict[str, list[Count]] = {}
-    for count in counts:
+    for count in room.ordered(counts, calltree.frames_of, calltree.calls_of):
         name = str(count.group) if count.group else ""
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
-    found = {name: of_calltree(calltree.build(rows)) for name, rows in groups.items()}
+    # The groups share the room: those of the hottest stacks come first.
+    built = {name: calltree.build(rows, room=room) for name, rows in groups.items()}
+    found = {name: of_calltree(tree) for name, tree in built.items() if tree.total}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
 
 
@@ -109,8 +116,11 @@ def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str
     ]
 
 
-def header(profile: Profile, options: Options) -> Header:
-    """Return what stands above the flame graph of a recording."""
+def header(profile: Profile, options: Options, room: Room[Count]) -> Header:
+    """Return what stands above the flame graph of a recording.
+
+    :param room: Of its trees, which are made.
+    """
     found = profile.summary
     lines = [line.strip() for line in summary.as_text(found).splitlines()]
     if any(count.scaled is not None for count in profile):
@@ -119,7 +129,7 @@ def header(profile: Profile, options: Options) -> Header:
     return Header(
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
-        ledger=lines + shown(profile, options)[1],
+        ledger=lines + shown(profile, options)[1] + room.told(calltree.calls_of, found.unit),
         timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
     )

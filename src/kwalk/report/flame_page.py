@@ -62,8 +62,8 @@ def page(
         legend=_legend(table, change),
         data=_json(
             {
-                "unit": header.unit,
-                "one": one_of(header.unit),
+                "unit": pages.clean(header.unit),
+                "one": pages.clean(one_of(header.unit)),
                 "change": change,
                 "callers": callers,
                 "steps": looks.STEPS,
@@ -94,11 +94,13 @@ class _Table:
 
     def index(self, name: str, kind: str = "") -> int:
         """Return the number of a name."""
-        kind = kind or looks.kind_of(name)
         found = self._known.get((name, kind))
         if found is None:
-            found = self._known[name, kind] = len(self.names)
-            self.names.append(name)
+            asked, kind = kind, kind or looks.kind_of(name)
+            found = self._known.get((name, kind), len(self.names))
+            self._known[name, asked] = self._known[name, kind] = found
+        if found == len(self.names):
+            self.names.append(pages.clean(name))
             self.kinds.add(kind)
             self.looks.append(list(looks.KINDS).index(kind) * looks.SHADES + looks.shade(name))
         return found

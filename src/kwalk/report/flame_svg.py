@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from kwalk.report import looks
 from kwalk.report.flame import FlameNode, Header
 from kwalk.report.page import escape
+from kwalk.report.room import MOST_DRAWN
 from kwalk.words import counted
 
 WIDTH = 1200
@@ -78,13 +79,13 @@ class _Frames:
 
     :ivar drawn: Nodes with their left edge and width in pixels, and their row.
     :ivar left_out: How many are too narrow.
+    :ivar narrowest: The width of the narrowest frame that is drawn, at least.
     """
 
     def __init__(self, tree: FlameNode) -> None:
         self.drawn: list[tuple[FlameNode, float, float, int]] = []
-        self.kinds: set[str] = set()
         self.left_out = 0
-        self.rows = 1
+        self.narrowest = LEAST
         scale = (WIDTH - 2 * _EDGE) / tree.total if tree.total > 0 else 0.0
         waiting = [(tree, float(_EDGE), 0)]
         while waiting:
@@ -94,12 +95,24 @@ class _Frames:
                 self.left_out += _size(node)
                 continue
             self.drawn.append((node, left, width or WIDTH - 2.0 * _EDGE, row))
-            if row:
-                self.kinds.add(_kind(node))
-            self.rows = max(self.rows, row + 1)
-            for child in sorted(node.children, key=lambda child: (-child.total, child.name)):
+            children = node.children
+            if len(children) > 1:
+                children = sorted(children, key=lambda child: (-child.total, child.name))
+            for child in children:
                 waiting.append((child, left, row + 1))
                 left += child.total * scale
+        self._keep_widest()
+        self.rows = 1 + max(row for *_, row in self.drawn)
+        self.kinds = {_kind(node) for node, _, _, row in self.drawn if row}
+
+    def _keep_widest(self) -> None:
+        """Draw ``MOST_DRAWN`` frames at most: of equally wide ones those nearer to the root."""
+        if len(self.drawn) <= MOST_DRAWN:
+            return
+        order = sorted(self.drawn, key=lambda frame: (-frame[2], frame[3]))
+        self.left_out += len(order) - MOST_DRAWN
+        self.narrowest = order[MOST_DRAWN - 1][2]
+        self.drawn = order[:MOST_DRAWN]
 
 
 def _size(node: FlameNode) -> int:
@@ -138,6 +151,8 @@ def fitting(text: str, width: float, size: float) -> str:
 
 def _columns(text: str) -> int:
     """Return how many letters wide a text is: Chinese ones, for example, are twice as wide."""
+    if text.isascii():
+        return len(text)
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
@@ -153,8 +168,10 @@ def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
     if not tree.total:
         lines.append("no stacks: there is nothing to draw")
     if frames.left_out:
+        most = f" (or of that width, beyond {MOST_DRAWN:,})" * (frames.narrowest > LEAST)
         lines.append(
-            f"frames narrower than {LEAST} pixels are not drawn: {frames.left_out:,}; "
+            f"frames narrower than {frames.narrowest:.3g} pixels are not drawn{most}: "
+            f"{frames.left_out:,}; "
             f"the frames that they belong to contain their {header.unit}"
         )
     return [part for line in lines for part in textwrap.wrap(line, letters)]

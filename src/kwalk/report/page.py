@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib import resources
 from string import Template
 
+from kwalk.clean import plain
+
 # Nothing is ever loaded, run or sent, whatever a name in a page contains.
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 
@@ -56,12 +58,5 @@ def escape(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return text without what neither HTML nor XML can hold: names of tasks can be any bytes."""
-    return "".join(
-        char
-        if char in "\t\n"
-        or (" " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd")
-        or char > "\uffff"
-        else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+    """Return text without what HTML and XML cannot hold, or a terminal would obey."""
+    return plain(text, "\N{REPLACEMENT CHARACTER}", kept="\t\n")

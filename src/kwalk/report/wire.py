@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterable
 from functools import cache
 
+from kwalk.clean import plain
+
 _DOUBLE = struct.Struct("<d")
 # Wire types: a varint, 8 bytes, and a length with so many bytes behind it.
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
@@ -52,8 +54,8 @@ def message(field: int, *parts: bytes) -> bytes:
 
 
 def text(field: int, value: str) -> bytes:
-    """Return a field of type string."""
-    return message(field, value.encode("utf-8", "replace"))
+    """Return a field of type string; other tools print it, so it has no control characters."""
+    return message(field, plain(value).encode("utf-8", "replace"))
 
 
 def packed(field: int, values: Iterable[int]) -> bytes:

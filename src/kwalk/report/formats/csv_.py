@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from kwalk.clean import plain
 from kwalk.profile import Profile
 from kwalk.report.calltree import path
 from kwalk.report.cut import cut
@@ -68,9 +69,14 @@ def text(value: str) -> str:
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: text(value) if type(value) is str and name != "frames" else value
+        name: text(_clean(value)) if type(value) is str and name != "frames" else value
         for name, value in row.items()
     }
+
+
+def _clean(value: str) -> str:
+    """Return text without control characters, but for its lines' ends and tabs."""
+    return plain(value, kept="\r\n\t")
 
 
 def _stack(count: Count, total: float) -> dict[str, Any]:
@@ -83,7 +89,9 @@ def _stack(count: Count, total: float) -> dict[str, Any]:
         "truncated": int(count.stack.truncated),
         "fallback": int(count.stack.fallback),
         # A semicolon ends a frame.
-        "frames": ";".join(text(name.replace(";", ":")) for name in path(count, groups=False)),
+        "frames": ";".join(
+            text(_clean(name).replace(";", ":")) for name in path(count, groups=False)
+        ),
     }
 
 

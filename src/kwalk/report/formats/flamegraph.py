@@ -9,9 +9,13 @@ from kwalk.profile import Profile
 from kwalk.report.flame import header, shown, trees
 from kwalk.report.flame_page import page
 from kwalk.report.formats import Options
+from kwalk.report.room import Room
+from kwalk.stack import Count
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:
     """Yield the page."""
     counts, _ = shown(profile, options)
-    yield from page(trees(counts), header(profile, options), callers=options.callers)
+    room = Room[Count]()
+    drawn = trees(counts, room)
+    yield from page(drawn, header(profile, options, room), callers=options.callers)

@@ -10,11 +10,14 @@ from kwalk.report.calltree import build
 from kwalk.report.flame import header, of_calltree, shown
 from kwalk.report.flame_svg import drawing
 from kwalk.report.formats import Options
+from kwalk.report.room import Room
+from kwalk.stack import Count
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:
     """Yield the picture."""
     counts, _ = shown(profile, options)
     groups = {str(count.group) for count in counts if count.group}
-    tree = of_calltree(build(counts, options.callers), groups, options.callers)
-    yield from drawing(tree, header(profile, options), callers=options.callers)
+    room = Room[Count]()
+    tree = of_calltree(build(counts, options.callers, room), groups, options.callers)
+    yield from drawing(tree, header(profile, options, room), callers=options.callers)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from kwalk.clean import plain
 from kwalk.profile import Profile
 from kwalk.report import summary
-from kwalk.report.calltree import Node, build
+from kwalk.report.calltree import Node, build, calls_of
 from kwalk.report.formats import Options
 from kwalk.report.outline import Line, outline, paths_to_top
 from kwalk.report.paint import Paint, bar, fitted
+from kwalk.report.room import Room
+from kwalk.stack import Count
 from kwalk.words import counted, plural
 
 BAR = 6
@@ -24,9 +26,12 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
 
     Shares are of all calls that were recorded, whatever is shown.
     """
-    top = build(profile.counts, options.callers)
+    room = Room[Count]()
+    top = build(profile.counts, options.callers, room)
     if top.total:
         yield from _Drawing(profile, options, top).lines()
+    for text in room.told(calls_of, profile.summary.unit):
+        yield f"({plain(text)})\n\n"
     yield summary.as_text(profile.summary)
 
 
@@ -45,16 +50,19 @@ class _Drawing:
 
     def __init__(self, profile: Profile, options: Options, top: Node) -> None:
         self._top = top
+        self._whole = profile.calls  # of what there was no room for, too
         self._unit = profile.summary.unit
         self._options = options
         self._paint = Paint(options.color)
         least = options.smallest
         self._least = least
         self._told = (0, "")
-        found = outline(top, Node.hottest, _wanted(top, options, least), self._matters)
+        found = outline(
+            top, Node.hottest, _wanted(top, options, least * self._whole), self._matters
+        )
         self._rows = list(found)
         self._inner = any(row.node and row.node.own and row.node.children for row in self._rows)
-        self._width = max(len(f"{round(top.total):,}"), len(self._unit)) + 1
+        self._width = max(len(f"{round(self._whole):,}"), len(self._unit)) + 1
         self._own = max(self._width, len(OWN)) + 1
         self._blank = " " * (self._width + self._own * self._inner + SHARE + 2 + BAR + 1)
 
@@ -73,7 +81,7 @@ class _Drawing:
 
     def _matters(self, hidden: list[Node]) -> bool:
         """Whether the shares that are shown become another without these."""
-        return sum(node.total for node in hidden) >= 0.0005 * self._top.total
+        return sum(node.total for node in hidden) >= 0.0005 * self._whole
 
     def _head(self) -> str:
         own = f"{OWN:>{self._own}}" if self._inner else ""
@@ -104,7 +112,7 @@ class _Drawing:
 
         In a chain from which rare branches part at every other frame, they would not.
         """
-        number, share = round(node.total), f"{100 * node.total / self._top.total:.1f}"
+        number, share = round(node.total), f"{100 * node.total / self._whole:.1f}"
         same = line.above is not None and self._told[1] == share
         if same and (not node.own or (self._told[0] == number and not node.children)):
             return False
@@ -116,11 +124,11 @@ class _Drawing:
         text = f"{round(total):>{self._width},}"
         if self._inner:
             text += f"{round(own):>{self._own},}" if own else " " * self._own
-        share = total / self._top.total
+        share = total / self._whole
         return text + f"{100 * share:>{SHARE - 2}.1f} %  "
 
     def _bar(self, total: float) -> str:
-        share = total / self._top.total
+        share = total / self._whole
         style = "red" if share >= 0.5 else "yellow" if share >= 0.1 else "green"
         return self._paint(bar(share, BAR), style)
 
@@ -132,14 +140,16 @@ class _Drawing:
             why = "left out by --top" + " and --min" * bool(self._least)
         return (
             f"({plural(stacks(hidden), 'stack')}, {counted(round(calls), self._unit)}, "
-            f"{100 * calls / self._top.total:.1f} %, {why})"
+            f"{100 * calls / self._whole:.1f} %, {why})"
         )
 
 
-def _wanted(top: Node, options: Options, least: float) -> Callable[[Node], bool]:
-    """Return what says of a branch whether it is drawn."""
+def _wanted(top: Node, options: Options, limit: float) -> Callable[[Node], bool]:
+    """Return what says of a branch whether it is drawn.
+
+    :param limit: Calls of the smallest one.
+    """
     if options.top is None:
-        limit = least * top.total
         return lambda node: node.total >= limit
     marked = paths_to_top(top, Node.hottest, lambda node: node.own, options.top)
-    return lambda node: id(node) in marked and node.total >= least * top.total
+    return lambda node: id(node) in marked and node.total >= limit
