@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -20,11 +20,16 @@ def report(name: str, profile: Profile, **options: Any) -> bytes:
     return b"".join(p if isinstance(p, bytes) else p.encode() for p in pieces)
 
 
-def by_name(counts: Iterable[Count]) -> dict[tuple[str, ...], Fraction]:
-    """Calls of each stack, told apart by the names of its functions, root first; exactly."""
+def by_name(
+    counts: Iterable[Count], shown: Callable[[str], str] = str
+) -> dict[tuple[str, ...], Fraction]:
+    """Calls of each stack, told apart by the names of its functions, root first; exactly.
+
+    :param shown: Makes what a format shows of a name.
+    """
     sums: dict[tuple[str, ...], Fraction] = defaultdict(Fraction)
     for count in counts:
-        sums[tuple(path(count, groups=False))] += Fraction(count.calls)
+        sums[tuple(map(shown, path(count, groups=False)))] += Fraction(count.calls)
     return dict(sums)
 
 

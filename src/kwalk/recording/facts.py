@@ -51,13 +51,18 @@ def _check_nesting(data: Any) -> None:
 
 
 def _checked(data: Any) -> dict[str, Any]:
-    found: dict[str, Any] = typed.of(dict[str, object], data)
-    for name, kind in _KINDS.items():
-        if name in found:
-            typed.of(kind, found[name])
-    if "merged" in found:
-        for part in typed.of(list[object], found["merged"]):
-            _checked(part)
+    waiting = [data]
+    while waiting:
+        part = waiting.pop()
+        if type(part) is not dict:
+            raise ValueError("facts that are no object")
+        for name in part.keys() & _KINDS.keys():
+            typed.of(_KINDS[name], part[name])
+        if "merged" in part:
+            if type(part["merged"]) is not list:
+                raise ValueError("merged facts that are no list")
+            waiting += part["merged"]
+    found: dict[str, Any] = data
     return found
 
 

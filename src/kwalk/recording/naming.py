@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from kwalk.recording import typed
 from kwalk.stack import Frame, Group
 
 
@@ -22,13 +21,13 @@ def group_of(kind: object, number: object, name: object) -> Group:
 
     :raises ValueError: as ``frame_of`` does.
     """
+    if type(kind) is not str or type(name) is not str:
+        raise ValueError("a group without a name")
     nobody = kind == "pid" and number is None
-    told = None if nobody else _unsigned(number)
-    return Group(typed.of(str, kind), told, typed.of(str, name))
+    return Group(kind, None if nobody else _unsigned(number), name)
 
 
 def _unsigned(value: object) -> int:
-    number: int = typed.of(int, value)
-    if number < 0:
-        raise ValueError(f"{number} is below 0")
-    return number
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ValueError(f"{value!r:.100} is no unsigned number of 64 bits")
+    return value

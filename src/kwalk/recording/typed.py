@@ -54,6 +54,8 @@ def _made(kind: Any, value: Any) -> Any:
         return {name: of(inner[1], one) for name, one in value.items()}
     if not isinstance(value, list):
         return _NONE
+    if origin is list and inner == (str,):
+        return value if all(type(one) is str for one in value) else _NONE
     if origin is list:
         return [of(inner[0], one) for one in value]
     fields = typing.get_type_hints(kind)  # a named tuple

@@ -116,11 +116,12 @@ def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str
     ]
 
 
-def header(profile: Profile, options: Options, room: Room[Count]) -> Header:
+def header(profile: Profile, options: Options, room: Room[Count] | None = None) -> Header:
     """Return what stands above the flame graph of a recording.
 
     :param room: Of its trees, which are made.
     """
+    room = Room() if room is None else room
     found = profile.summary
     lines = [line.strip() for line in summary.as_text(found).splitlines()]
     if any(count.scaled is not None for count in profile):

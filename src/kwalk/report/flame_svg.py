@@ -11,12 +11,14 @@ from kwalk.report import looks
 from kwalk.report.flame import FlameNode, Header
 from kwalk.report.page import escape
 from kwalk.report.room import MOST_DRAWN
-from kwalk.words import counted
+from kwalk.words import counted, plural
 
 WIDTH = 1200
 ROW = 17
 LEAST = 0.25
 """Frames that are narrower, in pixels, are left out of the drawing; the caption says so."""
+MOST_LINES = 200
+"""Lines of a caption, before they are wrapped."""
 
 _EDGE = 10
 _LETTER = 0.61  # of the font's size: the width of a letter of common monospace fonts, rounded up
@@ -142,7 +144,8 @@ def fitting(text: str, width: float, size: float) -> str:
     :param size: Of the letters, in pixels.
     """
     room = int(width / (size * _LETTER))
-    if _columns(text) <= room:
+    longer, text = text[room + 1 :], text[: room + 1]  # each letter takes a column at least
+    if not longer and _columns(text) <= room:
         return text
     while text and _columns(text) > room - 1:
         text = text[:-1]
@@ -161,6 +164,7 @@ def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
     letters = int((WIDTH - 2 * _EDGE) / (_CAPTION * _LETTER))
     facts = [""]
     for name, text in header.facts:
+        text = text[: letters * MOST_LINES]
         if facts[-1] and _columns(f"{facts[-1]} | {name}: {text}") > letters:
             facts.append("")
         facts[-1] += f"{' | ' if facts[-1] else ''}{name}: {text}"
@@ -174,6 +178,12 @@ def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
             f"{frames.left_out:,}; "
             f"the frames that they belong to contain their {header.unit}"
         )
+    # A stranger's recording can have millions of notes; kwalk's has some.
+    more = len(lines) - MOST_LINES
+    if more > 0:
+        lines[MOST_LINES:] = [f"and {plural(more, 'more line')}, which `kwalk info` shows"]
+    long = letters * MOST_LINES
+    lines = [line if len(line) <= long else f"{line[:long]} ..." for line in lines]
     return [part for line in lines for part in textwrap.wrap(line, letters)]
 
 
