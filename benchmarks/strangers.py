@@ -15,10 +15,13 @@ import sys
 import tempfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 SIZE = 100_000
+UNPACKED = (4 << 20) + 32 * SIZE - 400_000
+"""Bytes that one block may unpack to, with room for the others."""
 MAGIC = b"kwalk rec\n\x00\x01"
 FORMATS = (
     *("text", "tree", "folded", "json", "csv", "pprof", "speedscope", "perfetto", "flamegraph"),
@@ -35,6 +38,11 @@ def block(kind: bytes, contents: bytes, level: int = 9) -> bytes:
     return struct.pack("<4sII", kind, len(packed), check) + packed
 
 
+def many(kind: bytes, item: bytes, begin: bytes = b"[", end: bytes = b"]") -> bytes:
+    """Return a block of as many items as there is room for."""
+    return block(kind, begin + b",".join([item] * (UNPACKED // (len(item) + 2))) + end)
+
+
 def columns(*values: tuple[str, list[int]]) -> bytes:
     """Return columns of these codes."""
     size = struct.pack("<I", len(values[0][1]))
@@ -42,21 +50,37 @@ def columns(*values: tuple[str, list[int]]) -> bytes:
 
 
 def recording(
-    frames: int, nodes: list[tuple[int, int]], keys: list[int], ticks: int = 1, lost: int = 0
+    frames: int = 2,
+    nodes: Sequence[tuple[int, int]] = ((0, 0), (1, 1)),
+    keys: Sequence[int] = (2,),
+    rows: Sequence[int] = (),
+    *,
+    group: int = 0,
+    extra: Sequence[bytes] = (),
+    **told: Any,
 ) -> bytes:
-    """Return a recording, filled up to its size by what cannot be packed."""
+    """Return a recording, filled up to its size by what cannot be packed.
+
+    :param keys: The node of each.
+    :param rows: Their keys; if there are none, one of each key.
+    :param extra: Further blocks.
+    :param told: What the ledger's block says besides.
+    """
     named = [[f"f{number}", 1, "", number + 1] for number in range(frames)]
     parents, of = ([pair[side] for pair in nodes] for side in (0, 1))
     zeros = [0] * len(keys)
-    rows = columns(("I", list(range(len(keys)))), ("q", [1] * len(keys)))
-    ledger = LEDGER | {"lost": {f"c{number}": 1 for number in range(lost)}}
+    counted = rows or list(range(len(keys)))
     body = b"".join(
         [
+            *extra,
             block(b"FRAM", json.dumps(named).encode()),
             block(b"NODE", columns(("I", parents), ("I", of))),
-            block(b"KEYS", columns(("I", keys), ("I", zeros), ("I", zeros))),
-            *(block(b"TICK", struct.pack("<d", second) + rows) for second in range(1, ticks + 1)),
-            block(b"LEDG", json.dumps(SUMMARY | {"ledger": ledger}).encode()),
+            block(b"KEYS", columns(("I", list(keys)), ("I", zeros), ("I", [group] * len(keys)))),
+            block(
+                b"TICK",
+                struct.pack("<d", 1.0) + columns(("I", list(counted)), ("q", [1] * len(counted))),
+            ),
+            block(b"LEDG", json.dumps(SUMMARY | {"ledger": LEDGER} | told).encode()),
             block(b"DONE", b""),
         ]
     )
@@ -72,17 +96,30 @@ def apart(number: int, depth: int) -> bytes:
 
 
 def worst() -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of recordings."""
+    """Yield the names and contents of recordings: each has as much of one thing as it may."""
     yield "apart-127", apart(6200, 127)
     yield "apart-1024", apart(820, 1024)
     chain = [(node, node) for node in range(1024)]
     yield "chain-1024", recording(1024, chain, [*range(1, 1025), *([1024] * 300)])
-    yield "rows", recording(2, [(0, 0), (1, 1)], [2] * 20_000, ticks=20)
-    yield "causes", recording(2, [(0, 0), (1, 1)], [2], lost=300_000)
+    yield "rows", recording(rows=[0] * (UNPACKED // 12))
+    yield "keys", recording(keys=[2] * 270_000, rows=[0])
+    yield "nodes", recording(nodes=[(0, 0)] * (UNPACKED // 8))
+    yield "frames", recording(extra=[many(b"FRAM", b'["",0,"",0]')], nodes=[(0, 0), (1, 1)])
+    yield "groups", recording(extra=[many(b"GRUP", b'["",0,""]')], group=1)
+    yield "causes", recording(ledger=LEDGER | {"lost": {f"{cause}": 1 for cause in range(20_000)}})
+    yield "notes", recording(notes=[""] * (UNPACKED // 4))
+    yield "uncounted", recording(ledger=LEDGER | {"uncounted": ["x"] * (UNPACKED // 5)})
+    differ = [[[], []]] * (UNPACKED // 10)
+    yield "differences", recording(verify={"checked": 1, "differences": differ})
+    yield "merged", recording(extra=[many(b"BEGN", b"{}", b'{"merged":[', b"]}")])
+    yield "command", recording(extra=[many(b"BEGN", b'""', b'{"command":[', b"]}")])
+    yield "function", recording(function="f" * UNPACKED)
 
 
 def main(folder: Path) -> None:
     """Measure them all."""
+    other = folder / "other.rec"
+    other.write_bytes(apart(819, 1023))
     for name, data in worst():
         path = folder / f"{name}.rec"
         path.write_bytes(data)
@@ -93,6 +130,8 @@ def main(folder: Path) -> None:
             f"diff {form}": ["diff", file, file, "--format", form]
             for form in ("text", "tree", "json", "flamegraph")
         }
+        # Nothing of one is in the other: twice as much to draw.
+        commands["diff others"] = ["diff", file, str(other), "--format", "flamegraph"]
         print(f"{name}: {len(data):,} bytes", flush=True)
         for command, words in commands.items():
             with open(folder / "out", "wb") as out:

@@ -25,6 +25,10 @@ def table(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True))
 
 
+def clean(name: str) -> str:
+    return plain(name, kept="\r\n\t")
+
+
 def stacks(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [row for row in rows if row["kind"] == "stack"]
 
@@ -36,14 +40,14 @@ def test_every_count_is_in_it(found: Profile) -> None:
     rows = stacks(table(report("csv", found)))
     for row in rows:
         sums[row["frames"]] += Fraction(float(row["calls"]))
-    for names, calls in by_name(found, lambda name: plain(name, kept="\r\n\t")).items():
+    for names, calls in by_name(found, clean).items():
         wanted[";".join(name.replace(";", ":") for name in names)] += calls
     assert sums == wanted
     assert sum(int(row["count"]) for row in rows) == found.summary.ledger.recorded
     assert [int(row["count"]) for row in rows] == [count.count for count in reversed(found.counts)]
     for row, count in zip(rows, reversed(found.counts), strict=True):
         data = count.group.as_data() if count.group else {}
-        group = {key: "" if value is None else str(value) for key, value in data.items()}
+        group = {key: "" if value is None else clean(str(value)) for key, value in data.items()}
         assert {key: row[key] for key in group} == group
         assert row["truncated"] == str(int(count.stack.truncated))
         assert row["fallback"] == str(int(count.stack.fallback))

@@ -64,7 +64,7 @@ def test_every_count_is_in_it(found: Profile) -> None:
         addresses = {location.id: location.address for location in made.location}
         wanted = [f.address for f in count.stack.frames] + [0] * count.stack.truncated
         assert [addresses[place] for place in sample.location_id] == wanted
-        group = {key: str(value) or NAMELESS for key, value in
+        group = {key: plain(str(value)) or NAMELESS for key, value in
                  (count.group.as_data() if count.group else {}).items()
                  if value is not None}  # fmt: skip
         labels = {made.string_table[label.key]: made.string_table[label.str]

@@ -62,8 +62,8 @@ def page(
         legend=_legend(table, change),
         data=_json(
             {
-                "unit": pages.clean(header.unit),
-                "one": pages.clean(one_of(header.unit)),
+                "unit": header.unit,
+                "one": one_of(header.unit),
                 "change": change,
                 "callers": callers,
                 "steps": looks.STEPS,
@@ -100,7 +100,7 @@ class _Table:
             found = self._known.get((name, kind), len(self.names))
             self._known[name, asked] = self._known[name, kind] = found
         if found == len(self.names):
-            self.names.append(pages.clean(name))
+            self.names.append(name)
             self.kinds.add(kind)
             self.looks.append(list(looks.KINDS).index(kind) * looks.SHADES + looks.shade(name))
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 
+from kwalk.clean import plain
 from kwalk.profile import Profile
 from kwalk.report import about, whole
 from kwalk.report.calltree import TRUNCATED, function_name
@@ -66,7 +67,7 @@ class _Strings:
 
     def index(self, string: str) -> int:
         """Return where a string is."""
-        return self._index.setdefault(string, len(self._index))
+        return self._index.setdefault(plain(string), len(self._index))
 
     @property
     def all(self) -> Sequence[str]:
