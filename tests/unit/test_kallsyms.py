@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.errors import NotSupported
+from kwalk.kernel import access
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 
 VMLINUX = 0xFFFFFFFF81000000
@@ -135,8 +136,31 @@ def test_functions_are_code_of_vmlinux_modules_and_bpf() -> None:
     ],
 )
 def test_hidden_addresses_are_told_apart_from_a_kernel_without_the_symbol(text: bytes) -> None:
-    with pytest.raises(NotSupported, match=r"hides[\s\S]*kptr_restrict"):
+    with pytest.raises(NotSupported, match="hides its symbols' addresses"):
         Kallsyms(text)
+
+
+@pytest.mark.parametrize(
+    ("held", "restrict", "told"),
+    [
+        (0, 0, "lacks CAP_SYSLOG"),
+        (0, 1, "lacks CAP_SYSLOG"),
+        (0, 2, "kernel.kptr_restrict is 2"),
+        (1 << 34, 2, "kernel.kptr_restrict is 2"),
+        (1 << 34, 1, "a policy of this machine"),
+    ],
+)
+def test_hidden_addresses_come_with_the_one_reason_that_holds(
+    held: int, restrict: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "STATUS").write_text(f"CapEff:\t{held:016x}\n")
+    (tmp_path / "KPTR").write_text(f"{restrict}\n")
+    for name in ("STATUS", "KPTR"):
+        monkeypatch.setattr(access, name, tmp_path / name)
+    with pytest.raises(NotSupported) as caught:
+        Kallsyms(text_of([Symbol(0, "a", ""), Symbol(0, "b", "")], "T"))
+    reasons = ["lacks CAP_SYSLOG", "kernel.kptr_restrict is 2", "a policy of this machine"]
+    assert [reason for reason in reasons if reason in caught.value.hint] == [told]
 
 
 def test_symbols_at_zero_do_not_mean_hidden() -> None:

@@ -95,8 +95,9 @@ def unreadable(path: Path) -> str:
 def denied(events: bool, files: bool) -> str:
     """Return why the kernel may have said EPERM or EACCES, as far as files of its own tell.
 
-    :param events: A perf event was wanted: kprobes, samples, tracepoints of system calls.
-    :param files: So was a file of tracefs.
+    :param events: A perf event was wanted (kprobes, samples, tracepoints of system calls), and the
+        kernel leaves this process none at all (``perf.refuses_all``).
+    :param files: A file of tracefs was wanted.
     """
     if in_user_namespace():
         return (
@@ -106,7 +107,7 @@ def denied(events: bool, files: bool) -> str:
     reasons = [f"this process lacks {name}" for name in missing_capabilities()]
     admin = not lacks("CAP_SYS_ADMIN")
     if events and not admin and (level := paranoid()) > 2:
-        # Debian's and Ubuntu's own patch of perf_event_open().
+        # A patch of perf_event_open(), such as Debian's.
         reasons.append(
             f"kernel.perf_event_paranoid is {level}, which leaves perf events to CAP_SYS_ADMIN, "
             "which this process lacks (or: sysctl kernel.perf_event_paranoid=2)"

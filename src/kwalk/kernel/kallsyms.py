@@ -244,13 +244,12 @@ class Kallsyms:
 def _how_to_see() -> str:
     from kwalk.kernel import access
 
-    if access.lacks("CAP_SYSLOG"):
-        lack = "This process lacks CAP_SYSLOG: run as root"
-        return f"{lack}, and set the sysctl kernel.kptr_restrict to 0 or 1."
     if (level := access.kptr_restrict()) >= 2:
         return (
             f"The sysctl kernel.kptr_restrict is {level}, which hides them from root: set 0 or 1."
         )
+    if access.lacks("CAP_SYSLOG"):
+        return "This process lacks CAP_SYSLOG: run as root (sudo)."
     return f"The sysctl kernel.kptr_restrict is {level}: a policy of this machine may forbid it."
 
 

@@ -14,7 +14,7 @@ from kwalk.libbpf import LibbpfError
 _PERF_EVENT_OPEN = {"x86_64": 298}  # arch/x86/entry/syscalls/syscall_64.tbl
 # include/uapi/linux/perf_event.h: struct perf_event_attr
 _TYPE_SOFTWARE, _CPU_CLOCK = 1, 0
-_FREQ = 1 << 10
+_EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR, _FREQ = 1 << 5, 1 << 6, 1 << 10
 _ATTR_BYTES = 112
 _MAX_RATE = Path("/proc/sys/kernel/perf_event_max_sample_rate")
 _CLOSE_ON_EXEC = 1 << 3
@@ -25,13 +25,8 @@ def open_cpu_clock(cpu: int, frequency: int) -> int:
 
     :raises LibbpfError: if the kernel refuses it.
     """
-    attr = struct.pack(
-        "<IIQQQQQ", _TYPE_SOFTWARE, _ATTR_BYTES, _CPU_CLOCK, frequency, 0, 0, _FREQ
-    ).ljust(_ATTR_BYTES, b"\0")
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = _PERF_EVENT_OPEN[os.uname().machine]
-    any_task, no_group = -1, -1
-    fd = libc.syscall(number, attr, any_task, cpu, no_group, ctypes.c_ulong(_CLOSE_ON_EXEC))
+    any_task = -1
+    fd = _open_clock(any_task, cpu, frequency, _FREQ)
     if fd < 0:
         number = ctypes.get_errno()
         error = LibbpfError(f"cannot open a perf event on CPU {cpu}", number)
@@ -43,7 +38,31 @@ def open_cpu_clock(cpu: int, frequency: int) -> int:
                 f"Sample less often, or: sysctl kernel.perf_event_max_sample_rate={frequency}."
             )
         raise error
-    return int(fd)
+    return fd
+
+
+def refuses_all() -> bool:
+    """Whether the kernel leaves this process no perf event, not even of itself in user space.
+
+    That is a patch of distributions', for values of kernel.perf_event_paranoid that others do not
+    have.
+    """
+    this_task, any_cpu = 0, -1
+    fd = _open_clock(this_task, any_cpu, 0, _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR)
+    if fd < 0:
+        return ctypes.get_errno() == errno.EACCES
+    os.close(fd)
+    return False
+
+
+def _open_clock(task: int, cpu: int, period: int, flags: int) -> int:
+    """Return the file descriptor of a new event, or -1: errno is in ``ctypes.get_errno()``."""
+    attr = struct.pack(
+        "<IIQQQQQ", _TYPE_SOFTWARE, _ATTR_BYTES, _CPU_CLOCK, period, 0, 0, flags
+    ).ljust(_ATTR_BYTES, b"\0")
+    libc = ctypes.CDLL(None, use_errno=True)
+    number, no_group = _PERF_EVENT_OPEN[os.uname().machine], -1
+    return int(libc.syscall(number, attr, task, cpu, no_group, ctypes.c_ulong(_CLOSE_ON_EXEC)))
 
 
 def _most_samples() -> int:

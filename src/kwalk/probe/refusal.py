@@ -13,6 +13,7 @@ from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel import access
 from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
+from kwalk.libbpf.perf import refuses_all
 from kwalk.probe.attach import EVENT_WAYS, OF_FUNCTION, TRAMPOLINES
 from kwalk.probe.selection import Selection
 from kwalk.probe.traceable import NOTRACE
@@ -98,10 +99,9 @@ def reason(way: str, error: LibbpfError) -> str:
         )
     if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
         return error.what
-    why = access.denied(events=way in BY_EVENT, files=way == "tracepoint")
-    if not why and not access.lacks("CAP_SYS_ADMIN"):
-        why = "a policy of this machine (lockdown, LSM, seccomp) may forbid it, even to root"
-    return f"{error.what}: {why}" if why else error.what
+    why = access.denied(events=way in BY_EVENT and refuses_all(), files=way == "tracepoint")
+    why = why or "a policy of this machine (lockdown, LSM, seccomp) may forbid it, even to root"
+    return f"{error.what}: {why}"
 
 
 def _of_function(
