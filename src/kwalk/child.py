@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import EAGAIN
 from pathlib import Path
 
 from kwalk.errors import NO_NAME, KwalkError, UsageError
@@ -49,22 +50,30 @@ class Child:
         try:
             self.pid = os.fork()
         except OSError as error:
-            from kwalk.kernel.shortage import processes
-
-            for fd in (held, self._let_go, self._failure, failed):
-                os.close(fd)
-            raise KwalkError(
-                f"{words[0]} cannot be started: {error.strerror}", processes()
-            ) from None
+            raise self._unstarted(error, held, failed) from None
         if not self.pid:
             os.close(self._let_go)
             bind()
             self._become(held, failed)
         if self._group:
             os.setpgid(self.pid, self.pid)  # it is held: this comes before all that it does
+        try:
+            self._guard = Guard(self.pid, self._group)
+        except OSError as error:
+            self._send(signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise self._unstarted(error, held, failed) from None
         os.close(held)
         os.close(failed)
-        self._guard = Guard(self.pid, self._group)
+
+    def _unstarted(self, error: OSError, *more: int) -> KwalkError:
+        """Close all there is, and return why it was not to be."""
+        from kwalk.kernel import shortage
+
+        for fd in (*more, self._let_go, self._failure):
+            os.close(fd)
+        limit = shortage.processes() if error.errno == EAGAIN else shortage.hint(error.errno or 0)
+        return KwalkError(f"{self._words[0]} cannot be started: {error.strerror}", limit)
 
     def _become(self, held: int, failed: int) -> None:
         code = 127

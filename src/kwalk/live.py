@@ -94,7 +94,7 @@ class Live:
             if self._share or capture.changeable:
                 keeper = threading.Thread(target=self._keep, args=(capture, self._budget))
                 keeper.daemon = True
-                keeper.start()
+                _start(keeper)
                 held.callback(keeper.join)
                 held.callback(self._over.set)
             self._held = held.pop_all()
@@ -174,6 +174,15 @@ class Live:
     def attach(self) -> str:
         """How the kernel calls the program."""
         return self._open().probe.attach
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:  # all that Python says of EAGAIN
+        from kwalk.kernel.shortage import Shortage, processes
+
+        raise Shortage(f"kwalk cannot start a thread: {error}", processes()) from None
 
 
 def name_frames(capture: Capture, stack: Stack) -> None:

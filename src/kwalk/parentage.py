@@ -40,17 +40,20 @@ class Guard:
 
     :param pid: Of a child that is not waited for before ``dismiss``: its number stays its own.
     :param group: Kill the process group of this number.
+    :raises OSError: if a limit of the machine is met.
     """
 
     def __init__(self, pid: int, group: bool) -> None:
         ours = os.pidfd_open(os.getpid())
-        self._pid = os.fork()
-        if not self._pid:
-            try:
-                _watch(ours, pid, group)
-            finally:
-                os._exit(0)
-        os.close(ours)
+        try:
+            self._pid = os.fork()
+            if not self._pid:
+                try:
+                    _watch(ours, pid, group)
+                finally:
+                    os._exit(0)
+        finally:
+            os.close(ours)
 
     def dismiss(self) -> None:
         """End it; may be called again."""

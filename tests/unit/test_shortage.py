@@ -8,6 +8,7 @@ import errno
 import os
 import resource
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 import forked
+from kwalk import live
+from kwalk.bench.workload import Workload
 from kwalk.child import Child
 from kwalk.errors import KwalkError
 from kwalk.kernel import shortage
@@ -160,17 +163,51 @@ def test_more_samples_than_the_kernel_takes_name_its_sysctl(
     assert caught.value.hint == ""
 
 
-def test_a_child_that_cannot_be_forked_names_the_limits_of_processes(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("forks", [0, 1], ids=["command", "guard"])
+def test_a_command_that_cannot_be_forked_names_the_limits_of_processes(
+    forks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse() -> int:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    def limited(fork: Callable[[], int] = os.fork) -> int:
+        if len(started) == forks:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(fork())
+        return started[-1]
 
+    started: list[int] = []
     before = len(os.listdir("/proc/self/fd"))
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fork", refuse)
+        patched.setattr(os, "fork", limited)
         with pytest.raises(KwalkError) as caught:
             Child(["true"])
     assert caught.value.what == "true cannot be started: Resource temporarily unavailable"
     assert "kernel.threads-max is " in caught.value.hint
     assert len(os.listdir("/proc/self/fd")) == before
+    for pid in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_workload_that_cannot_be_forked_names_the_limits_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(KwalkError) as caught:
+        Workload(["true"]).run()
+    assert caught.value.what.endswith("true cannot be started: Resource temporarily unavailable")
+    assert "kernel.threads-max is " in caught.value.hint
+
+
+def test_a_thread_that_cannot_be_started_names_the_limits_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(Shortage) as caught:
+        live._start(threading.Thread())
+    assert "can't start new thread" in caught.value.what
+    assert "kernel.threads-max is " in caught.value.hint

@@ -13,11 +13,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from errno import EAGAIN
 
 from kwalk.bench import metric as metrics
 from kwalk.bench.metric import Metric
 from kwalk.bench.results import Sample
 from kwalk.errors import KwalkError, NotSupported
+from kwalk.kernel import shortage
 from kwalk.parentage import Guard, ends_with_us
 from kwalk.patterns import compiled
 
@@ -59,9 +61,10 @@ class Workload:
         try:
             code, said = _output(self.words)
         except OSError as error:
+            limit = shortage.processes() if error.errno == EAGAIN else ""
             raise KwalkError(
                 f"the workload {self.words[0]} cannot be started: {error.strerror}",
-                "Check its spelling, and that it is installed.",
+                limit or "Check its spelling, and that it is installed.",
             ) from None
         seconds = time.monotonic() - started
         # Programs that draw their progress end lines with \r.
@@ -107,7 +110,12 @@ def _output(words: Sequence[str]) -> tuple[int, bytes]:
         start_new_session=True,
         preexec_fn=ends_with_us(),
     )
-    guard = Guard(process.pid, group=True)
+    try:
+        guard = Guard(process.pid, group=True)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
     with process:
         assert process.stdout
         try:
