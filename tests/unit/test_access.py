@@ -68,7 +68,12 @@ def test_lockdown_is_the_word_in_brackets(
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine that lets us trace; tests take something away from it."""
-    files = {"STATUS": status(ALL), "LOCKDOWN": "none [integrity] confidentiality\n", "BTF": "x"}
+    files = {
+        "STATUS": status(ALL),
+        "LOCKDOWN": "none [integrity] confidentiality\n",
+        "BTF": "x",
+        "UID_MAP": "         0          0 4294967295\n",
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
         monkeypatch.setattr(access, name, tmp_path / name)
@@ -79,6 +84,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_without_privileges_is_told_which(machine: Path) -> None:
     (machine / "STATUS").write_text(status(SYSLOG))
     with pytest.raises(NotSupported, match=r"CAP_PERFMON, CAP_BPF, which[\s\S]*sudo"):
+        access.check_access()
+
+
+def test_root_of_a_user_namespace_is_told_that_it_is_not_the_machines(machine: Path) -> None:
+    (machine / "UID_MAP").write_text("         0       1000          1\n")
+    with pytest.raises(NotSupported, match=r"in a user namespace[\s\S]*kwalk lab"):
         access.check_access()
 
 

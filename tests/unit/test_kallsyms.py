@@ -140,26 +140,40 @@ def test_hidden_addresses_are_told_apart_from_a_kernel_without_the_symbol(text: 
         Kallsyms(text)
 
 
+FIRST, NESTED = "0 0 4294967295", "0 1000 1"
+
+
 @pytest.mark.parametrize(
-    ("held", "restrict", "told"),
+    ("held", "restrict", "users", "told"),
     [
-        (0, 0, "lacks CAP_SYSLOG"),
-        (0, 1, "lacks CAP_SYSLOG"),
-        (0, 2, "kernel.kptr_restrict is 2"),
-        (1 << 34, 2, "kernel.kptr_restrict is 2"),
-        (1 << 34, 1, "a policy of this machine"),
+        (0, 0, FIRST, "lacks CAP_SYSLOG"),
+        (0, 1, FIRST, "lacks CAP_SYSLOG"),
+        (0, 2, FIRST, "kernel.kptr_restrict is 2"),
+        (1 << 34, 2, FIRST, "kernel.kptr_restrict is 2"),
+        (1 << 34, 1, FIRST, "a policy of this machine"),
+        (1 << 34, 1, NESTED, "in a user namespace"),
     ],
 )
 def test_hidden_addresses_come_with_the_one_reason_that_holds(
-    held: int, restrict: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    held: int,
+    restrict: int,
+    users: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "STATUS").write_text(f"CapEff:\t{held:016x}\n")
-    (tmp_path / "KPTR").write_text(f"{restrict}\n")
-    for name in ("STATUS", "KPTR"):
+    files = {"STATUS": f"CapEff:\t{held:016x}\n", "KPTR": f"{restrict}\n", "UID_MAP": users}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
         monkeypatch.setattr(access, name, tmp_path / name)
     with pytest.raises(NotSupported) as caught:
         Kallsyms(text_of([Symbol(0, "a", ""), Symbol(0, "b", "")], "T"))
-    reasons = ["lacks CAP_SYSLOG", "kernel.kptr_restrict is 2", "a policy of this machine"]
+    reasons = [
+        "lacks CAP_SYSLOG",
+        "kernel.kptr_restrict is 2",
+        "a policy of this machine",
+        "in a user namespace",
+    ]
     assert [reason for reason in reasons if reason in caught.value.hint] == [told]
 
 

@@ -29,6 +29,10 @@ KPTR = Path("/proc/sys/kernel/kptr_restrict")
 UID_MAP = Path("/proc/self/uid_map")
 TRACING = Path("/sys/kernel/tracing")
 _ALL_USERS = ["0", "0", "4294967295"]
+NESTED = (
+    "this process has its capabilities in a user namespace, and tracing takes those of the "
+    "machine's first one"
+)
 
 
 def lacks(name: str, status: str | None = None) -> bool:
@@ -100,10 +104,7 @@ def denied(events: bool, files: bool) -> str:
     :param files: A file of tracefs was wanted.
     """
     if in_user_namespace():
-        return (
-            "this process has its capabilities in a user namespace, and tracing wants those of "
-            "the machine's first one"
-        )
+        return NESTED
     reasons = [f"this process lacks {name}" for name in missing_capabilities()]
     admin = not lacks("CAP_SYS_ADMIN")
     if events and not admin and (level := paranoid()) > 2:
@@ -133,6 +134,12 @@ def lockdown(text: str | None = None) -> str:
 
 def check_access() -> None:
     """Raise NotSupported, with the reason, where tracing cannot work on this machine."""
+    if in_user_namespace():
+        raise NotSupported(
+            NESTED,
+            "Run it as the machine's root, outside of rootless containers, or see `kwalk lab` for "
+            "a virtual machine that needs no root.",
+        )
     missing = missing_capabilities()
     if missing:
         raise NotSupported(

@@ -244,6 +244,8 @@ class Kallsyms:
 def _how_to_see() -> str:
     from kwalk.kernel import access
 
+    if access.in_user_namespace():
+        return access.NESTED[:1].upper() + access.NESTED[1:] + "."
     if (level := access.kptr_restrict()) >= 2:
         return (
             f"The sysctl kernel.kptr_restrict is {level}, which hides them from root: set 0 or 1."

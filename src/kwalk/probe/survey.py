@@ -130,7 +130,9 @@ def survey(function: str | None = None) -> Survey:
     result = Survey()
     result.add("kernel", None, f"{platform.release()} {platform.machine()}")
     missing = access.missing_capabilities()
-    result.add("privileges", not missing, f"lacks {', '.join(missing)}" if missing else "enough")
+    lack = f"lacks {', '.join(missing)}" if missing else ""
+    lack = access.NESTED if access.in_user_namespace() else lack
+    result.add("privileges", not lack, lack or "enough")
     for name, may, text in permitted():
         result.add(name, may, text)
     mode = access.lockdown()
