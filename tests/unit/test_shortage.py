@@ -142,6 +142,25 @@ def test_the_lowest_limit_of_memory_above_a_cgroup_counts(
     assert "pids.max of its cgroup is 7" in shortage.processes()
 
 
+def test_libbpf_that_found_nothing_may_have_had_no_memory_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "btf").write_bytes(b"")
+    os.truncate(tmp_path / "btf", 5 << 20)
+    monkeypatch.setattr(shortage, "BTF", tmp_path / "btf")
+    with files(4096):
+        assert shortage.perhaps() == ""
+
+    def run() -> int:
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (8 << 20),) * 2)
+        told = shortage.perhaps()
+        return 0 if "Perhaps for want of memory." in told and "RLIMIT_AS" in told else 1
+
+    pid = forked.fork(run)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_other_errors_have_no_limit() -> None:
     assert [shortage.hint(number) for number in (errno.EPERM, errno.EINVAL, 0)] == ["", "", ""]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import re
 import resource
@@ -13,6 +14,7 @@ from kwalk.errors import KwalkError
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+BTF = Path("/sys/kernel/btf/vmlinux")
 # Errors that say that the machine has no more of something, whatever it was wanted for.
 SHORT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.EDQUOT}
@@ -22,6 +24,7 @@ FILES_PER_KPROBE = 2
 # Maps, programs, type information and what else a trace has open: counted, and with room.
 _FILES_LEAST = 40
 _FILES_BESIDES = 128
+_MEMORY_BESIDES = 32 << 20
 _UNLIMITED = 1 << 60
 
 
@@ -55,11 +58,32 @@ def make_room(kprobes: int) -> None:
         )
 
 
-def few_files() -> bool:
+def _few_files() -> bool:
     """Whether libbpf, which opens one for each module, may have too few files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_BESIDES + len(_lines(PROC / "modules"))
     return soft != resource.RLIM_INFINITY and soft < needed
+
+
+def perhaps() -> str:
+    """Return what libbpf may have had too little of, its value and how to raise it; "" if nothing.
+
+    libbpf has one errno for all that it does not find, also where it could not look for it.
+    """
+    if _few_files():
+        return f"Perhaps for want of open files. {hint(errno.EMFILE)}"
+    if _little_memory():
+        return f"Perhaps for want of memory. {hint(errno.ENOMEM)}"
+    return ""
+
+
+def _little_memory() -> bool:
+    """Whether there may be no room for the kernel's types, which libbpf reads."""
+    try:
+        mmap.mmap(-1, 4 * BTF.stat().st_size + _MEMORY_BESIDES, flags=mmap.MAP_PRIVATE).close()
+    except OSError as error:
+        return error.errno == errno.ENOMEM
+    return False
 
 
 def of(error: BaseException) -> int:

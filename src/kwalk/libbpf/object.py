@@ -7,7 +7,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from errno import EMFILE, ENODEV
+from errno import ENODEV
 from typing import Any
 
 from kwalk.kernel import shortage
@@ -136,12 +136,23 @@ class Object:
             self._logs[name] = ffi().from_buffer("char[]", mmap.mmap(-1, LOG_SIZE))
             lib().bpf_program__set_log_buf(program, self._logs[name], LOG_SIZE)
             if target is not None:
-                check(
-                    lib().bpf_program__set_attach_target(program, 0, target.encode()),
-                    f"the kernel's BTF has no function {target} for fentry",
-                )
+                self._aim(program, target)
         if lacks("CAP_SYS_ADMIN"):
             self._skip_modules(next(iter(wanted)))
+
+    def _aim(self, program: Any, function: str) -> None:
+        """Have a program attached to a function by fentry.
+
+        :raises LibbpfError: if libbpf does not find that in the kernel's BTF.
+        """
+        result = lib().bpf_program__set_attach_target(program, 0, function.encode())
+        if result < 0:
+            hint = shortage.perhaps()
+            what = f"the kernel's BTF has no function {function} for fentry"
+            unread = f"function {function} was not found in the kernel's BTF for fentry"
+            error = LibbpfError(unread if hint else what, -result)
+            error.hint = error.hint or hint
+            raise error
 
     def _skip_modules(self, name: str) -> None:
         """Have libbpf look for types in vmlinux's BTF only, not in modules'.
@@ -158,10 +169,8 @@ class Object:
         if result < 0:
             log = "".join(ffi().string(buffer).decode() for buffer in self._logs.values())
             error = LibbpfError("the kernel refuses kwalk's BPF program", -result, log)
-            if not log and not error.hint and shortage.few_files():
-                # libbpf has one errno for all that it does not find, and it may have been refused
-                # the files to look for it: bpf_object__resolve_externs() in src/libbpf.c.
-                error.hint = f"Perhaps for want of open files. {shortage.hint(EMFILE)}"
+            if not log:  # bpf_object__resolve_externs() in src/libbpf.c
+                error.hint = error.hint or shortage.perhaps()
             raise error
         self._logs.clear()
 
