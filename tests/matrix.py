@@ -2,8 +2,8 @@
 """Run the tests that trace on every kernel of the matrix, a few virtual machines at a time.
 
 Usage: ``python tests/matrix.py [--write] [JOB...]``. Says which kernels ran, and what was skipped
-and why. With --write only docs/matrix.md is made, from the tests that its cells come from; columns
-of kernels that do not run stay as they are.
+and why. With --write only docs/matrix.md and docs/capabilities.md are made, from the tests that
+their cells come from; columns of kernels that do not run stay as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+import capable
 import cells
 import commit
 from kwalk.errors import KwalkError
@@ -62,6 +63,7 @@ class Result:
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     cells: cells.Cells = field(default_factory=dict)
+    capabilities: capable.Cells = field(default_factory=dict)
 
 
 CELLS = ("tests/vm/test_cells.py",)
@@ -89,8 +91,10 @@ MORE = [
         for kernel in ("debian-12", "debian-13", "debian-sid", "fp")
     ),
 ]
-# Which of a job's tests fill the cells of docs/matrix.md.
-FILL = {("tests/vm",): CELLS, SHORT: CELLS, OLD: OLD}
+ANY = "long or not long"
+CAPABILITIES = ("tests/vm/test_capabilities.py",)
+# Which of a job's tests fill the cells of docs/matrix.md and docs/capabilities.md.
+FILL = {("tests/vm",): (*CELLS, *CAPABILITIES), SHORT: CELLS, OLD: OLD}
 
 
 def run(job: Job, boots: int = 2) -> Result:
@@ -157,6 +161,7 @@ def run(job: Job, boots: int = 2) -> Result:
         code = 0  # nothing is marked that way
     result = Result(job, kernel.release, code, failures=failures)
     result.cells = cells.read(told)
+    result.capabilities = capable.read(told)
     result.seconds = time.monotonic() - started
     result.counts = {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last)}
     return result
@@ -171,7 +176,11 @@ def main(names: Sequence[str]) -> int:
         return 2
     jobs = [job for job in (*JOBS, *MORE) if job.name in names] if names else JOBS
     if write:
-        jobs = [replace(job, tests=FILL[job.tests]) for job in jobs if job.tests in FILL]
+        jobs = [
+            replace(job, tests=FILL[job.tests], mark=ANY)
+            for job in jobs
+            if job.tests in FILL and job.mark in ("", ANY)
+        ]
     print(f"commit {commit.name()}", flush=True)
     with ThreadPoolExecutor(PARALLEL) as pool:
         results = list(pool.map(run, jobs))
@@ -192,6 +201,13 @@ def main(names: Sequence[str]) -> int:
     if write and not failed:
         cells.PAGE.write_text(cells.page({**cells.parse(cells.PAGE.read_text()), **found}))
     for line in cells.differences(found, cells.PAGE.read_text()):
+        print(line)
+        failed += 1
+    granted = {result.job.kernel: result.capabilities for result in results if result.capabilities}
+    if write and not failed and granted:
+        granted = capable.parse(capable.PAGE.read_text()) | granted
+        capable.PAGE.write_text(capable.page(dict(sorted(granted.items()))))
+    for line in capable.differences(granted, capable.PAGE.read_text()):
         print(line)
         failed += 1
     for result in results:  # at the end, where they are found

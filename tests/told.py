@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a run tells at its end: the cells of docs/matrix.md that it filled, and where time went."""
+"""What a run tells at its end: the cells of pages in docs/ that it filled, and where time went."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             spent[report.nodeid.partition("::")[0]] += report.duration
             if report.when == "call" and report.passed:
                 for name, value in report.user_properties:
-                    if name == "cell":
-                        terminalreporter.write_line(f"cell: {value}")
+                    if name in ("cell", "capabilities"):
+                        terminalreporter.write_line(f"{name}: {value}")
     for path, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         if seconds > SLOW_SECONDS:
             terminalreporter.write_line(f"{seconds:6.0f} s {path}")
