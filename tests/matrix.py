@@ -79,7 +79,7 @@ JOBS = [
     Job("ubuntu-24.04", "ubuntu-24.04", SHORT, events=2000),
     Job("ubuntu-26.04", "ubuntu-26.04", SHORT, events=2000),
     Job("debian-11", "debian-11", OLD),
-    Job("lockdown", "debian-13", ("tests/vm_lockdown",), "lockdown=confidentiality"),
+    Job("lockdown", "debian-13", ("tests/vm_lockdown",), "lockdown=integrity"),
     Job("four-cpus", "debian-13", ("tests/vm/test_cpus.py",), cpus=4),
     Job("icount", "debian-13", ("tests/vm_icount",), cpus=1, icount=True),
 ]

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""On a kernel booted with lockdown=confidentiality, kwalk says why it does nothing."""
+"""On a kernel in lockdown: integrity takes nothing away, under confidentiality kwalk says why.
+
+It is booted with lockdown=integrity. The tests' order counts.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +14,28 @@ from pathlib import Path
 import pytest
 
 KWALK = Path(sys.prefix) / "bin" / "kwalk"
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([KWALK, *words], capture_output=True, text=True, timeout=90, check=False)
 
 
-def test_the_kernel_is_locked_down() -> None:
-    assert "[confidentiality]" in Path("/sys/kernel/security/lockdown").read_text()
+def test_integrity_takes_no_way_of_tracing_away() -> None:
+    assert "[integrity]" in LOCKDOWN.read_text()
+    done = call("doctor", "--format", "json")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    told = {finding["name"]: finding for finding in found["findings"]}
+    assert (told["lockdown"]["ok"], told["lockdown"]["text"]) == (True, "integrity")
+    assert len(found["ways"]) == 10
+    for way in found["ways"]:
+        assert way["works"] or "CONFIG_FPROBE" in way["text"], way
+
+
+def test_confidentiality_is_what_follows() -> None:
+    LOCKDOWN.write_text("confidentiality")  # there is no way back
+    assert "[confidentiality]" in LOCKDOWN.read_text()
 
 
 @pytest.mark.parametrize("method", ["manual", "helper", "auto"])
