@@ -109,7 +109,7 @@ def worst() -> Iterator[tuple[str, bytes]]:
     yield "causes", recording(ledger=LEDGER | {"lost": {f"{cause}": 1 for cause in range(20_000)}})
     yield "notes", recording(notes=[""] * (UNPACKED // 4))
     yield "uncounted", recording(ledger=LEDGER | {"uncounted": ["x"] * (UNPACKED // 5)})
-    differ = [[[], []]] * (UNPACKED // 10)
+    differ: list[list[list[int]]] = [[[], []]] * (UNPACKED // 10)
     yield "differences", recording(verify={"checked": 1, "differences": differ})
     yield "merged", recording(extra=[many(b"BEGN", b"{}", b'{"merged":[', b"]}")])
     yield "command", recording(extra=[many(b"BEGN", b'""', b'{"command":[', b"]}")])

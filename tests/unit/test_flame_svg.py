@@ -49,7 +49,7 @@ def test_it_is_xml_and_has_the_totals_and_the_ledger(found: Profile, callers: bo
     svg = svg_of(found, Options(callers=callers))
     titles = list(frames(svg))
     assert titles[0] == f"all: {counted(found.calls, 'calls')}"
-    for child in build(found, callers).hottest():
+    for child in build(found.counts, callers).hottest():
         if child.total > 0.001 * found.calls:
             wanted = f"{clean(child.name)}: {counted(child.total, 'calls')}, "
             assert any(wanted in title for title in titles)
