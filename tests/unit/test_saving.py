@@ -397,7 +397,7 @@ def framed(**changed: Any) -> Stack:
 @pytest.mark.parametrize(
     "count",
     [
-        *(new(Count, framed(address=number), 5) for number in (1 << 64, -1, 1 << 20_000, None, 1.5)),
+        *(new(Count, framed(address=number), 5) for number in (1 << 64, -1, 1 << 20_000, None, .5)),
         *(new(Count, framed(offset=number), 5) for number in (1 << 64, -1, "x")),
         *(new(Count, framed(name=name), 5) for name in (None, b"f", 3, (1,))),
         *(new(Count, A, 5, new(Group, "pid", number, "x")) for number in (1 << 64, -1, 2.5)),
