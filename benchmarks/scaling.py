@@ -17,9 +17,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from kwalk.capture import Capture
-from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import Method, Output
+from kwalk.abi import Method, Output
+from kwalk.engine.capture import Capture
+from kwalk.options.probe import ProbeOptions
 
 FUNCTION = "vfs_read"
 EVENTS = 1_000_000

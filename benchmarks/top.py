@@ -21,7 +21,7 @@ from kwalk.bench import closing, own, workload
 from kwalk.bench.experiment import Experiment
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Tool
-from kwalk.report import bench
+from kwalk.report.bench import text as bench
 
 COLUMNS, LINES = 80, 24
 

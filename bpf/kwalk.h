@@ -2,7 +2,7 @@
 /*
  * kwalk.h: everything that the BPF programs and user space share.
  *
- * The Python mirror is src/kwalk/transport/abi.py; a test compares the two
+ * The Python mirror is src/kwalk/abi.py; a test compares the two
  * through the object's BTF. Fixed-width types only.
  */
 #ifndef KWALK_H

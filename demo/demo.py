@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from kwalk.cli import guarded
+from kwalk.cli.main import guarded
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import kernels
 from kwalk.lab.kernels import Kernel

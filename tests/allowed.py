@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import forked
-from kwalk.commands.recorder import Recorder
+from kwalk.cli.recorder import Recorder
 from kwalk.errors import OutputError
-from kwalk.ledger import Ledger, Summary
-from kwalk.replacing import Replacement
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.support.atomic_file import Replacement
 
 ROOT, NOBODY, OTHER = 0, 65534, 65533
 TEXT = "all of it"

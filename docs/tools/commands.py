@@ -7,8 +7,8 @@ import argparse
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kwalk.commands.parsers import COMMANDS, build_parser, command_parser
-from kwalk.commands.published import build_parser as published
+from kwalk.cli.parsers import COMMANDS, build_parser, command_parser
+from kwalk.cli.published import build_parser as published
 
 _WIDE = 10_000
 

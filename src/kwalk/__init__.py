@@ -14,23 +14,23 @@ from kwalk.version import __version__
 
 if TYPE_CHECKING:
     from kwalk.api import Stream, Trace, merge, open, stream, trace
-    from kwalk.choices import Choices
     from kwalk.errors import KwalkError, NotSupported, UsageError
-    from kwalk.events import Event, Who
-    from kwalk.ledger import Ledger, Summary, Verify
-    from kwalk.profile import Profile, Timeline
+    from kwalk.model.event import Event, Who
+    from kwalk.model.ledger import Ledger, Summary, Verify
+    from kwalk.model.profile import Profile, Timeline
+    from kwalk.model.stack import Count, Frame, Group, Stack
+    from kwalk.options.keywords import Choices
     from kwalk.recording.broken import BrokenRecording
-    from kwalk.stack import Count, Frame, Group, Stack
 
 _MODULES = {
     "api": ("Stream", "Trace", "merge", "open", "stream", "trace"),
-    "choices": ("Choices",),
+    "options.keywords": ("Choices",),
     "errors": ("KwalkError", "NotSupported", "UsageError"),
-    "events": ("Event", "Who"),
-    "ledger": ("Ledger", "Summary", "Verify"),
-    "profile": ("Profile", "Timeline"),
+    "model.event": ("Event", "Who"),
+    "model.ledger": ("Ledger", "Summary", "Verify"),
+    "model.profile": ("Profile", "Timeline"),
     "recording.broken": ("BrokenRecording",),
-    "stack": ("Count", "Frame", "Group", "Stack"),
+    "model.stack": ("Count", "Frame", "Group", "Stack"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -24,7 +24,7 @@ def _quiet() -> None:
 def kwalk() -> int:
     """Run ``kwalk``; return its exit code."""
     _quiet()
-    from kwalk.cli import main
+    from kwalk.cli.main import main
 
     return main()
 
@@ -32,7 +32,7 @@ def kwalk() -> int:
 def bpf_get_stack_test() -> int:
     """Run ``bpf_get_stack_test``; return its exit code."""
     _quiet()
-    from kwalk.commands.published import main
+    from kwalk.cli.published import main
 
     return main()
 

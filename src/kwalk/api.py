@@ -13,16 +13,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Unpack
 
-from kwalk import merging
-from kwalk.capture import Capture
-from kwalk.choices import Choices
+from kwalk.abi import Output
+from kwalk.engine.capture import Capture
+from kwalk.engine.session import Live, name_frames
 from kwalk.errors import UsageError
-from kwalk.events import Batch, Event
-from kwalk.ledger import Summary
-from kwalk.live import Live, name_frames
-from kwalk.profile import Profile, Timeline
+from kwalk.model import merge as merging
+from kwalk.model.event import Batch, Event
+from kwalk.model.ledger import Summary
+from kwalk.model.profile import Profile, Timeline
+from kwalk.options.keywords import Choices
 from kwalk.recording.files import load
-from kwalk.transport.abi import Output
 
 POLL_SECONDS = 0.1
 

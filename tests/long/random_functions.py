@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "vm"))
 
 from workloads import ALL
 
-from kwalk.capture import Capture
+from kwalk.abi import Method
+from kwalk.engine.capture import Capture
 from kwalk.errors import KwalkError
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
+from kwalk.model.ledger import Summary
+from kwalk.options.probe import ProbeOptions
 from kwalk.report import summary as reports
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method
 
 TRACING = Path("/sys/kernel/tracing")
 # Per function: enough to see it in many surroundings, and not for ever.

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
 from kwalk.report.calltree import path
 from kwalk.report.formats import Options, renderer
-from kwalk.stack import Count
 
 
 def report(name: str, profile: Profile, **options: Any) -> bytes:

@@ -12,29 +12,20 @@ from typing import Any
 import pytest
 from planted import Planted, record
 
-from kwalk import capture as captures
-from kwalk import reading
+from kwalk.abi import COUNT, COUNTED, COUNTERS, NO_ADDRESS, WEIGHT_ONE, Method, Output, Unwinder
 from kwalk.decode import counts
-from kwalk.kernel import kept
+from kwalk.engine import capture as captures
+from kwalk.engine import reader
+from kwalk.kernel import kallsyms_cache
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
-from kwalk.probe import here, silence
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import no_hits, translate
 from kwalk.probe.attach import Watch
+from kwalk.probe.config import Facts
 from kwalk.probe.load import Loaded
-from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import Probe
 from kwalk.probe.selection import Selection
-from kwalk.probe.setting import Facts
-from kwalk.transport.abi import (
-    COUNT,
-    COUNTED,
-    COUNTERS,
-    NO_ADDRESS,
-    WEIGHT_ONE,
-    Method,
-    Output,
-    Unwinder,
-)
 from kwalk.transport.counters import online_cpus
 
 SYMBOLS = Kallsyms(
@@ -101,7 +92,7 @@ class Engine:
         self.info = bytes(256)
         self.brief = False
         self.active = 0
-        self.after = silence.Found()
+        self.after = no_hits.Found()
         self._ticks = 0
 
     def open(
@@ -197,15 +188,15 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(captures, "check_access", lambda: None)
     monkeypatch.setattr(captures, "check_kernel", lambda symbols: None)
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
-    monkeypatch.setattr(kept, "state", lambda *_: b"")
+    monkeypatch.setattr(kallsyms_cache, "state", lambda *_: b"")
     monkeypatch.setattr(captures, "open_probe", engine.open)
-    monkeypatch.setattr(silence, "look", lambda probe, symbols, before, hits: engine.after)
-    monkeypatch.setattr(here, "is_nested", lambda kind: False)
-    monkeypatch.setattr(reading, "Ring", lambda fd, size: ring)
-    monkeypatch.setattr(reading, "StackMaps", lambda obj, depth, control: maps)
-    monkeypatch.setattr(reading, "Counters", lambda obj: counters)
-    monkeypatch.setattr(reading, "kernel_misses", lambda obj, program, link: dict(engine.misses))
-    monkeypatch.setattr(reading, "kernel_release", lambda: "6.12.107")
+    monkeypatch.setattr(no_hits, "look", lambda probe, symbols, before, hits: engine.after)
+    monkeypatch.setattr(translate, "is_nested", lambda kind: False)
+    monkeypatch.setattr(reader, "Ring", lambda fd, size: ring)
+    monkeypatch.setattr(reader, "StackMaps", lambda obj, depth, control: maps)
+    monkeypatch.setattr(reader, "Counters", lambda obj: counters)
+    monkeypatch.setattr(reader, "kernel_misses", lambda obj, program, link: dict(engine.misses))
+    monkeypatch.setattr(reader, "kernel_release", lambda: "6.12.107")
     monkeypatch.setattr(counts, "possible_cpus", lambda: engine.planted.cpus)
     return engine
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kwalk.report.flame import FlameNode
+from kwalk.report.flame.graph import FlameNode
 
 Paths = dict[tuple[str, ...], float]
 

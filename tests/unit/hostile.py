@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from kwalk import cli
+from kwalk.cli import main
 from kwalk.recording.blocks import MAGIC
 
 NASTY = [
@@ -158,7 +158,7 @@ def run(words: list[str], terminal: bool = False) -> tuple[int, str, str]:
     out, err = (Screen() if terminal else Pipe()), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            code = cli.main(words)
+            code = main.main(words)
         except SystemExit as end:
             code = int(end.code or 0)
     assert sys.stdout is not out

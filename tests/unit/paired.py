@@ -7,9 +7,9 @@ from collections import Counter
 
 from recorded import stack
 
-from kwalk.ledger import Ledger
-from kwalk.pairing import Comparison, Cost, Pair, Sides
-from kwalk.stack import Stack
+from kwalk.model.comparison import Comparison, Cost, Pair, Sides
+from kwalk.model.ledger import Ledger
+from kwalk.model.stack import Stack
 
 MANUAL = stack("ip_rcv", "one_core", "skb", "napi_poll", "entry_SYSCALL_64")
 HELPER = Stack(MANUAL.addresses[:1] + MANUAL.addresses[2:])

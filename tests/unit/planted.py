@@ -9,9 +9,9 @@ import struct
 from types import SimpleNamespace
 from typing import Any
 
-from kwalk.transport.abi import EVENT, NO_ADDRESS, NODE, WEIGHT_ONE, Kind
+from kwalk.abi import EVENT, NO_ADDRESS, NODE, WEIGHT_ONE, Kind
+from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Tree, reserved, size_for
 from kwalk.transport.ring import HEADER
-from kwalk.transport.tree import NODE_BYTES, PER_CPU, Tree, reserved, size_for
 
 FUNC = 0xFFFFFFFF81000000
 A, B, C, D = (FUNC + 0x100 * number + 0x10 for number in range(1, 5))

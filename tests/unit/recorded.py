@@ -7,11 +7,11 @@ import io
 
 from hypothesis import strategies as st
 
-from kwalk.ledger import Ledger, Summary
-from kwalk.profile import Profile
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
-from kwalk.stack import Count, Frame, Group, Stack
 
 BASE = 0xFFFFFFFF81000000
 FACTS = {"kwalk": "0.1.0", "command": ["kwalk", "record", "ip_rcv"], "text": BASE, "cpus": 2}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""kwalk.transport.abi is what the BPF object and bpf/kwalk.h say it is."""
+"""kwalk.abi is what the BPF object and bpf/kwalk.h say it is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from kwalk import abi
 from kwalk.decode import stacks
-from kwalk.probe import attach, here, load, setting, traceable
-from kwalk.transport import abi, tree
+from kwalk.probe import attach, config, ftrace_sites, load, translate
+from kwalk.transport import context_tree
 
 LAYOUTS = [value for value in vars(abi).values() if isinstance(value, abi.Layout)]
 MAPS = {
@@ -83,8 +84,8 @@ CONSTANTS = {
     "KW_FILTER_CGROUP": abi.Filtered.CGROUP,
     "KW_FILTER_VALUES": abi.FILTER_VALUES,
     "KW_CALLS_BYTES": abi.CALLS_BYTES,
-    "KW_NODE_BYTES": tree.NODE_BYTES,
-    "KW_CPU_BYTES": tree.PER_CPU * tree.NODE_BYTES,
+    "KW_NODE_BYTES": context_tree.NODE_BYTES,
+    "KW_CPU_BYTES": context_tree.PER_CPU * context_tree.NODE_BYTES,
     "KW_NO_ADDRESS": abi.NO_ADDRESS,
     "KW_WEIGHT_ONE": abi.WEIGHT_ONE,
     "KW_BRIEF_BYTES": abi.BRIEF_BYTES,
@@ -208,9 +209,11 @@ def test_layout_has_the_members_of_the_objects_struct(
 def test_the_other_members_of_a_nodes_unions_stand_where_the_tree_reads_them(header: Btf) -> None:
     members = header.members(header.named("STRUCT", "kw_node"), alternative=1)
     places = {name: (at, code) for name, at, code in members}
-    assert places["value"] == (tree._U64.size, "16s")  # behind ip
+    assert places["value"] == (context_tree._U64.size, "16s")  # behind ip
     assert places["hits"] == (places["cut"][0] + 8, "Q")
-    fields = zip(tree.Node._fields, tree._NODE.unpack(bytes(range(64))), strict=True)
+    fields = zip(
+        context_tree.Node._fields, context_tree._NODE.unpack(bytes(range(64))), strict=True
+    )
     for name, value in fields:
         at, code = places[{"ended": "count"}.get(name, name)]
         (expected,) = struct.unpack_from("<" + code, bytes(range(64)), at)
@@ -235,7 +238,12 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
 
 
 def test_what_user_space_names_is_in_the_object(btf: Btf) -> None:
-    asking = [setting.FACTS_PROGRAM, traceable.PROGRAM, here.PROGRAM, here.TASKS_PROGRAM]
+    asking = [
+        config.FACTS_PROGRAM,
+        ftrace_sites.PROGRAM,
+        translate.PROGRAM,
+        translate.TASKS_PROGRAM,
+    ]
     for program in [*attach.PROGRAMS.values(), *load.FOLLOWING, *asking]:
         btf.named("FUNC", program)
     sections = {

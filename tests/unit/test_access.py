@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kwalk.errors import NotSupported
-from kwalk.kernel import access
+from kwalk.kernel import capabilities
 
 ALL = (1 << 41) - 1
 ADMIN, SYSLOG, PERFMON, BPF = 1 << 21, 1 << 34, 1 << 38, 1 << 39
@@ -39,11 +39,11 @@ def status(effective: int) -> str:
     ],
 )
 def test_which_capabilities_are_enough(effective: int, missing: list[str]) -> None:
-    assert access.missing_capabilities(status(effective)) == missing
+    assert capabilities.missing_capabilities(status(effective)) == missing
 
 
 def test_a_status_without_capabilities_holds_none() -> None:
-    assert access.missing_capabilities("Name:\tpython3\n") == NEEDED
+    assert capabilities.missing_capabilities("Name:\tpython3\n") == NEEDED
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_a_status_without_capabilities_holds_none() -> None:
 def test_lockdown_is_the_word_in_brackets(
     text: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert access.lockdown(text) == mode
-    monkeypatch.setattr(access, "LOCKDOWN", tmp_path / "lockdown")
-    assert access.lockdown() == ""  # no securityfs, or no lockdown
+    assert capabilities.lockdown(text) == mode
+    monkeypatch.setattr(capabilities, "LOCKDOWN", tmp_path / "lockdown")
+    assert capabilities.lockdown() == ""  # no securityfs, or no lockdown
     (tmp_path / "lockdown").write_text(text)
-    assert access.lockdown() == mode
+    assert capabilities.lockdown() == mode
 
 
 @pytest.fixture
@@ -76,37 +76,37 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(access, name, tmp_path / name)
-    access.check_access()
+        monkeypatch.setattr(capabilities, name, tmp_path / name)
+    capabilities.check_access()
     return tmp_path
 
 
 def test_a_process_without_privileges_is_told_which(machine: Path) -> None:
     (machine / "STATUS").write_text(status(SYSLOG))
     with pytest.raises(NotSupported, match=r"CAP_PERFMON, CAP_BPF, which[\s\S]*sudo"):
-        access.check_access()
+        capabilities.check_access()
 
 
 def test_root_of_a_user_namespace_is_told_that_it_is_not_the_machines(machine: Path) -> None:
     (machine / "UID_MAP").write_text("         0       1000          1\n")
     with pytest.raises(NotSupported, match=r"in a user namespace[\s\S]*kwalk lab"):
-        access.check_access()
+        capabilities.check_access()
 
 
 def test_lockdown_confidentiality_and_missing_btf_are_named(machine: Path) -> None:
     (machine / "LOCKDOWN").write_text("none integrity [confidentiality]\n")
     with pytest.raises(NotSupported, match="locked down"):
-        access.check_access()
+        capabilities.check_access()
     (machine / "LOCKDOWN").unlink()
     (machine / "BTF").unlink()
     with pytest.raises(NotSupported, match="CONFIG_DEBUG_INFO_BTF"):
-        access.check_access()
+        capabilities.check_access()
 
 
 def test_how_deep_the_kernel_unwinds_is_its_sysctls_word(tmp_path: Path) -> None:
     limit = tmp_path / "perf_event_max_stack"
-    assert access.unwinder_frames(limit) == 127, (
+    assert capabilities.unwinder_frames(limit) == 127, (
         "the kernel's own default where nothing can be read"
     )
     limit.write_text("16\n")
-    assert access.unwinder_frames(limit) == 16
+    assert capabilities.unwinder_frames(limit) == 16

@@ -19,9 +19,9 @@ from kwalk.bench import workload as workloads
 from kwalk.bench.results import Outcome, Sample
 from kwalk.bench.tool import NotHere
 from kwalk.bench.workload import Workload
-from kwalk.cli import main
+from kwalk.cli.main import main
 from kwalk.errors import NotSupported
-from kwalk.kernel import access
+from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 
@@ -78,7 +78,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Tool, "attached", [], raising=False)
     monkeypatch.setattr(Tool, "at_end", {}, raising=False)
     monkeypatch.setattr(own, "kwalk", Tool)
-    monkeypatch.setattr(access, "check_access", lambda: None)
+    monkeypatch.setattr(capabilities, "check_access", lambda: None)
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
     monkeypatch.setattr(stats, "programs", fails)
     monkeypatch.setattr(workloads, "redis_version", lambda: "redis 7.7")
@@ -259,7 +259,7 @@ def test_a_machine_that_may_not_trace_is_told_before_anything_is_run(
     def fails() -> None:
         raise NotSupported("tracing needs CAP_BPF", "Run it as root.")
 
-    monkeypatch.setattr(access, "check_access", fails)
+    monkeypatch.setattr(capabilities, "check_access", fails)
     code, out, err = run(main, "bench", "ip_rcv", *OWN)
     assert (code, out, err) == (1, "", "kwalk: tracing needs CAP_BPF\n  Run it as root.\n")
     assert load == []

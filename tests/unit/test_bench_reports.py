@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from kwalk.bench import statistics
 from kwalk.bench.results import Outcome, Results, Row, Run, Sample
-from kwalk.report import bench
-from kwalk.report.bench_page import as_html
+from kwalk.report.bench import text as bench
+from kwalk.report.bench.page import as_html
 
 LATENCY = {0.0: 0.047, 50.0: 1.103, 99.0: 7.935, 99.99: 22.559, 100.0: 23.0}
 WIDTHS = pytest.mark.parametrize("width", [80, 110])

@@ -18,11 +18,11 @@ from kwalk import __version__
 from kwalk.bench import closing, methods, own, tool
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
-from kwalk.commands import published
-from kwalk.commands.parsers import build_parser
+from kwalk.cli import published
+from kwalk.cli.parsers import build_parser
 from kwalk.errors import UsageError
-from kwalk.ledger import Ledger, Summary
-from kwalk.profile import Profile
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.profile import Profile
 from kwalk.report import summary
 from kwalk.report.count import Json
 from waiting import wait_for

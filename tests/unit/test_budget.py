@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk import budget as budgets
-from kwalk.budget import (
+from kwalk.engine import budget as budgets
+from kwalk.engine.budget import (
     AIM,
     CALL_NS,
     FASTEST_RISE,
@@ -24,8 +24,8 @@ from kwalk.budget import (
     busy_ns,
     step,
 )
-from kwalk.choices import FIRST_CHANCE
-from kwalk.ledger import Ledger, Summary
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.options.keywords import FIRST_CHANCE
 from kwalk.probe.attach import PROGRAMS
 
 SECOND = 10**9

@@ -11,15 +11,7 @@ import pytest
 from engine import WAYS, Engine, words
 from planted import FUNC, A, B, C, D, record
 
-from kwalk.capture import Capture
-from kwalk.decode import calls, unwound
-from kwalk.events import Event, Who
-from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Summary, TreeUse
-from kwalk.probe.options import ProbeOptions
-from kwalk.report.verify import KERNEL_WRONG
-from kwalk.stack import Stack
-from kwalk.transport.abi import (
+from kwalk.abi import (
     DIFFERS,
     FALLBACK,
     JUMPED,
@@ -30,6 +22,14 @@ from kwalk.transport.abi import (
     Output,
     Unwinder,
 )
+from kwalk.decode import calls, unwound
+from kwalk.engine.capture import Capture
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.model.event import Event, Who
+from kwalk.model.ledger import Summary, TreeUse
+from kwalk.model.stack import Stack
+from kwalk.options.probe import ProbeOptions
+from kwalk.report.verify import KERNEL_WRONG
 
 Captured = tuple[list[tuple[int, ...]], Summary]
 
@@ -446,7 +446,7 @@ def test_misses_while_tasks_leave_the_trampoline_are_counted(
 
     engine.attach = "kprobe"
     engine.count(1)
-    monkeypatch.setattr("kwalk.reading.kernel_misses", misses)
+    monkeypatch.setattr("kwalk.engine.reader.kernel_misses", misses)
     ledger = captured()[1].ledger
     assert ledger.lost["recursion"] == 5
     assert ledger.lost["kprobe_missed"] == 4

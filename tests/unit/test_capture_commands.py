@@ -12,9 +12,9 @@ import pytest
 from engine import Engine, words
 from planted import FUNC, A, B, C, record
 
-from kwalk.cli import main
-from kwalk.commands import published, running
-from kwalk.transport.abi import DIFFERS, FALLBACK, TRUNCATED, Method, Output
+from kwalk.abi import DIFFERS, FALLBACK, TRUNCATED, Method, Output
+from kwalk.cli import published, running
+from kwalk.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
 Main = Callable[[list[str]], int]
@@ -346,7 +346,7 @@ def test_each_command_asks_for_what_it_needs(
         seen.append(options)
         return engine.open(selection, symbols, options, watch)
 
-    monkeypatch.setattr("kwalk.capture.open_probe", opened)
+    monkeypatch.setattr("kwalk.engine.capture.open_probe", opened)
     run(entry, *argv)
     assert [options.output for options in seen] == [output]
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.profile import Timeline
-from kwalk.report.chance import Sample, surprise, threshold, unsteadiness
+from kwalk.model.profile import Timeline
+from kwalk.report.diff.chance import Sample, surprise, threshold, unsteadiness
 
 COUNTS = st.integers(0, 1 << 40)
 EXPOSURES = st.floats(1e-3, 1e9)

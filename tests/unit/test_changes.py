@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import PLACES, Place
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
+from kwalk.options.filters import Cgroup, Filters
 from kwalk.probe import changes
 from kwalk.probe.changes import Changes
-from kwalk.probe.filters import Cgroup, Filters
-from kwalk.transport.abi import PLACES, Place
 
 
 class Machine:

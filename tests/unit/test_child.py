@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kwalk.child import Child
+from kwalk.engine.traced_command import Child
 from kwalk.errors import UsageError
 from waiting import wait_for
 
@@ -138,7 +138,7 @@ DEAF = "trap '' TERM; echo $$ >{}; while :; do sleep 0.05; done"
 def test_one_that_does_not_heed_sigterm_is_killed_and_that_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("kwalk.child.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("kwalk.engine.traced_command.GRACE_SECONDS", 0.2)
     with Child(["sh", "-c", DEAF.format(tmp_path / "pid")]) as child:
         child.go()
         number(tmp_path / "pid")
@@ -162,7 +162,7 @@ def test_what_it_has_started_does_not_stay_behind(
         started = number(tmp_path / "pid")
     assert state(started) in ("", "Z")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("kwalk.child.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("kwalk.engine.traced_command.GRACE_SECONDS", 0.2)
     deaf = DEAF.format(tmp_path / "deaf")
     with Child(["sh", "-c", 'sh -c "$0" & wait', deaf]) as child:
         child.go()
@@ -197,7 +197,7 @@ def test_it_stays_in_the_terminals_foreground_where_it_may_read_from_there(
 def test_it_and_what_it_has_started_have_one_time_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kwalk.child.GRACE_SECONDS", 2.0)
+    monkeypatch.setattr("kwalk.engine.traced_command.GRACE_SECONDS", 2.0)
     late = "trap 'sleep 1; exit' TERM; sh -c \"$0\" & while :; do sleep 0.05; done"
     with Child(["sh", "-c", late, DEAF.format(tmp_path / "deaf")]) as child:
         child.go()
@@ -227,7 +227,7 @@ def test_one_that_is_killed_is_gone_where_that_cannot_be_told(
         def write(self, text: str) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("kwalk.child.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("kwalk.engine.traced_command.GRACE_SECONDS", 0.2)
     monkeypatch.setattr("sys.stderr", Full())
     child = Child(["sh", "-c", DEAF.format(tmp_path / "pid")])
     child.go()

@@ -18,16 +18,16 @@ from recorded import FACTS, summary
 
 from full_pipe import stalled
 from kwalk import __version__
-from kwalk.cli import guarded, main
-from kwalk.commands.parsers import COMMANDS
-from kwalk.commands.recorder import Recorder
+from kwalk.cli.main import guarded, main
+from kwalk.cli.parsers import COMMANDS
+from kwalk.cli.recorder import Recorder
 from kwalk.errors import KwalkError, NotSupported, UsageError
-from kwalk.kernel.access import KPROBE_PMU
+from kwalk.kernel.capabilities import KPROBE_PMU
 
-HEAVY = {"cffi", "_cffi_backend", "pycparser", "rich", "kwalk.libbpf", "kwalk.capture"}
+HEAVY = {"cffi", "_cffi_backend", "pycparser", "rich", "kwalk.libbpf", "kwalk.engine.capture"}
 MODULES_AFTER = """
 import json, sys
-from kwalk.cli import main
+from kwalk.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit as stop:
@@ -43,22 +43,22 @@ def test_help_imports_nothing_heavy(powerless_python: Python, argv: tuple[str, .
     done = powerless_python("-c", MODULES_AFTER, *argv)
     code, modules = json.loads(done.stdout.splitlines()[-1])
     assert code == (2 if argv == ("--no-such-option",) else 0)
-    assert "kwalk.cli" in modules
+    assert "kwalk.cli.main" in modules
     assert HEAVY.intersection(modules) == set()
     if argv != ("--no-such-option",):  # which is one of kwalk FUNC, perhaps
-        commands = {name for name in modules if name.startswith("kwalk.commands.")}
-        assert commands <= {"kwalk.commands.parsers"}
+        commands = {name for name in modules if name.startswith("kwalk.cli.commands.")}
+        assert commands <= {"kwalk.cli.parsers"}
 
 
 def test_a_start_is_not_searched_for_garbage(powerless_python: Python) -> None:
     program = """
 import gc, sys
-from kwalk.cli import main
+from kwalk.cli.main import main
 def collections():
     return sum(each["collections"] for each in gc.get_stats())
 before = collections()
 code = main(["count", "ip_rcv"])
-print(code, collections() - before, "kwalk.capture" in sys.modules)
+print(code, collections() - before, "kwalk.engine.capture" in sys.modules)
 """
     done = powerless_python("-c", program)
     assert done.stdout == "1 0 True\n"
@@ -69,13 +69,19 @@ def test_what_reads_and_shows_is_not_imported_before_something_is_traced(
 ) -> None:
     program = """
 import sys
-from kwalk.cli import main
+from kwalk.cli.main import main
 main(["count", "ip_rcv"])
 print(*sys.modules)
 """
     modules = set(powerless_python("-c", program).stdout.split())
-    assert "kwalk.capture" in modules
-    later = ("kwalk.decode", "kwalk.report", "kwalk.symbolize", "kwalk.reading", "kwalk.ledger")
+    assert "kwalk.engine.capture" in modules
+    later = (
+        "kwalk.decode",
+        "kwalk.report",
+        "kwalk.symbolize",
+        "kwalk.engine.reader",
+        "kwalk.model.ledger",
+    )
     slow = ("dataclasses", "inspect")
     assert [name for name in modules if name.startswith(later) or name in slow] == []
 
@@ -125,7 +131,7 @@ def test_a_process_without_privileges_is_told_so(powerless_python: Python) -> No
         (["-m", "kwalk", "count", "ip_rcv"], "kwalk"),
         (["-m", "kwalk", "ip_rcv"], "kwalk"),
         (
-            ["-c", "from kwalk.commands.published import main; exit(main())", "--manual", "ip_rcv"],
+            ["-c", "from kwalk.cli.published import main; exit(main())", "--manual", "ip_rcv"],
             "bpf_get_stack_test",
         ),
     )
@@ -170,7 +176,7 @@ def test_an_error_is_one_message_and_an_exit_code(
 
 
 def test_a_full_disk_is_one_message(powerless_python: Python) -> None:
-    body = "from kwalk.cli import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
+    body = "from kwalk.cli.main import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
     script = (
         f"import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {body}; sys.exit(code)"
     )
@@ -183,7 +189,7 @@ def test_a_full_disk_is_one_message(powerless_python: Python) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(powerless_python: Python) -> None:
     no_reader = "import os, sys; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
-    body = "from kwalk.cli import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
+    body = "from kwalk.cli.main import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
     script = f"{no_reader}; {body}; sys.exit(code)"
     done = powerless_python("-c", script, PYTHONUNBUFFERED="")  # else nothing is left to flush
     assert (done.returncode, done.stderr) == (0, "")
@@ -240,7 +246,8 @@ def test_standard_error_that_nobody_reads_is_given_up() -> None:
 
 DESTRUCTOR = """
 import os, signal, sys
-from kwalk import __main__, cli
+from kwalk import __main__
+from kwalk.cli import main as cli
 
 class Closing:
     def __del__(self):
@@ -257,7 +264,8 @@ sys.exit(cli.guarded("kwalk", body))
 """
 SET_NAME = """
 import os, signal, sys
-from kwalk import __main__, cli
+from kwalk import __main__
+from kwalk.cli import main as cli
 
 class Named:
     def __set_name__(self, owner, name):

@@ -18,14 +18,14 @@ import pytest
 from engine import Engine, words
 from planted import FUNC, A, B, C
 
-from kwalk.capture import Capture
-from kwalk.cli import main
-from kwalk.commands import running
+from kwalk.abi import DIFFERS, FALLBACK, NO_ID, Method, Output, Unwinder
+from kwalk.cli import running
+from kwalk.cli.main import main
+from kwalk.engine.capture import Capture
 from kwalk.libbpf import LibbpfError, stats
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Frame
+from kwalk.model.stack import Frame
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import DIFFERS, FALLBACK, NO_ID, Method, Output, Unwinder
 
 Run = Callable[..., tuple[int, str, str]]
 COMPARE = ("compare", "ip_rcv", "--duration=0.01")

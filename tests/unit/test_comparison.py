@@ -8,13 +8,13 @@ import tracemalloc
 import pytest
 from planted import FUNC, A, B, C, D, Planted
 
-from kwalk.decode.comparison import SHOWN, Comparison, self_check_notes
+from kwalk.abi import COUNTERS, DIFFERS, FALLBACK, Per
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record
 from kwalk.decode.stacks import StackTable
-from kwalk.ledger import Difference
-from kwalk.transport.abi import COUNTERS, DIFFERS, FALLBACK, Per
+from kwalk.decode.verify import SHOWN, Comparison, self_check_notes
+from kwalk.model.ledger import Difference
 
 NOTHING = dict.fromkeys(COUNTERS.fields, 0)
 Sides = list[tuple[tuple[int, ...], tuple[int, ...]]]

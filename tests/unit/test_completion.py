@@ -14,10 +14,10 @@ from typing import NoReturn
 
 import pytest
 
-from kwalk.commands import completing
-from kwalk.commands.parsers import COMMANDS, command_parser
-from kwalk.kernel import cgroups, listed
-from kwalk.probe import wanted
+from kwalk.cli import completing
+from kwalk.cli.parsers import COMMANDS, command_parser
+from kwalk.kernel import cgroups, tracefs
+from kwalk.options import filter_names
 from screen import Screen
 
 KALLSYMS = b"""\
@@ -35,14 +35,21 @@ TRACEABLE = b"ip_rcv\nip_rcv_core\novl_open [overlay]\n"
 
 Ask = Callable[[str], list[str]]
 BIN = Path(sys.executable).parent
-HEAVY = {"cffi", "_cffi_backend", "rich", "kwalk.libbpf", "kwalk.capture", "kwalk.kernel.kallsyms"}
+HEAVY = {
+    "cffi",
+    "_cffi_backend",
+    "rich",
+    "kwalk.libbpf",
+    "kwalk.engine.capture",
+    "kwalk.kernel.kallsyms",
+}
 
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kernel that lists its symbols to everybody, and what can be traced to nobody."""
-    monkeypatch.setattr(listed, "TRACING", tmp_path)
-    monkeypatch.setattr(listed, "KALLSYMS", tmp_path / "kallsyms")
+    monkeypatch.setattr(tracefs, "TRACING", tmp_path)
+    monkeypatch.setattr(tracefs, "KALLSYMS", tmp_path / "kallsyms")
     (tmp_path / "kallsyms").write_bytes(KALLSYMS)
     return tmp_path
 
@@ -64,26 +71,26 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_functions_by_their_beginning(kernel: Path, beginning: str, found: list[str]) -> None:
-    assert listed.functions(beginning) == found
+    assert tracefs.functions(beginning) == found
 
 
 def test_what_can_be_traced_goes_first(kernel: Path) -> None:
     (kernel / "available_filter_functions").write_bytes(TRACEABLE)
-    assert listed.functions("ip_r") == ["ip_rcv", "ip_rcv_core"]
-    assert listed.functions("overlay:ovl") == ["overlay:ovl_open"]
-    assert listed.functions("ip_w") == ["ip_weak"]
+    assert tracefs.functions("ip_r") == ["ip_rcv", "ip_rcv_core"]
+    assert tracefs.functions("overlay:ovl") == ["overlay:ovl_open"]
+    assert tracefs.functions("ip_w") == ["ip_weak"]
 
 
 def test_where_the_kernel_lists_nothing_there_is_nothing(kernel: Path) -> None:
     (kernel / "kallsyms").unlink()
-    assert listed.functions("ip_r") == []
-    assert listed.tracepoints("t:") == []
+    assert tracefs.functions("ip_r") == []
+    assert tracefs.tracepoints("t:") == []
 
 
 def test_tracepoints(kernel: Path) -> None:
     (kernel / "available_events").write_text("sched:sched_switch\nsched:sched_waking\nnet:x\n")
-    assert listed.tracepoints("t:sched:sched_s") == ["t:sched:sched_switch"]
-    assert len(listed.tracepoints("t:")) == 3
+    assert tracefs.tracepoints("t:sched:sched_s") == ["t:sched:sched_switch"]
+    assert len(tracefs.tracepoints("t:")) == 3
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -203,7 +210,7 @@ def test_each_shell_completes(ask: Ask) -> None:
 
 @pytest.mark.timeout(300)
 def test_each_shell_completes_functions(ask: Ask) -> None:
-    symbols = listed.KALLSYMS.read_bytes() if listed.KALLSYMS.exists() else b""
+    symbols = tracefs.KALLSYMS.read_bytes() if tracefs.KALLSYMS.exists() else b""
     if not re.search(rb" T vfs_read\n", symbols):
         pytest.skip("this machine's kernel lists no symbols")
     assert "vfs_read" in ask("kwalk vfs_rea")
@@ -245,12 +252,12 @@ def test_cgroups_and_namespaces_by_their_names(
     (tmp_path / "netns").mkdir()
     (tmp_path / "netns/blue").touch()
     monkeypatch.setattr(cgroups, "hierarchy", lambda: (tmp_path / "cgroup", 0))
-    monkeypatch.setattr(wanted, "NETNS", tmp_path / "netns")
+    monkeypatch.setattr(filter_names, "NETNS", tmp_path / "netns")
     assert completing.groups("") == ["a"]
     assert completing.groups("a/") == ["a/b"]
     assert completing.groups("nowhere/") == []
     assert completing.namespaces("") == ["blue"]
-    monkeypatch.setattr(wanted, "NETNS", tmp_path / "none")
+    monkeypatch.setattr(filter_names, "NETNS", tmp_path / "none")
     assert completing.namespaces("") == []
 
 
@@ -261,7 +268,7 @@ def test_an_answer_needs_nothing_heavy(tmp_path: Path) -> None:
     words = [sys.executable, "-X", "importtime", "-m", "kwalk"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "kwalk.kernel.listed" in modules
+    assert "kwalk.kernel.tracefs" in modules
     assert not HEAVY & modules
 
 
@@ -272,11 +279,11 @@ def test_an_answer_imports_nothing_that_takes_long(tmp_path: Path) -> None:
     done = subprocess.run(words, env=env, timeout=60, check=True, stderr=subprocess.PIPE, text=True)
     assert (tmp_path / "answer").read_text()
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "kwalk.commands.completing" in modules
-    assert modules.isdisjoint({"cffi", "rich", "kwalk.libbpf", "kwalk.capture", "kwalk.lab"})
+    assert "kwalk.cli.completing" in modules
+    assert modules.isdisjoint({"cffi", "rich", "kwalk.libbpf", "kwalk.engine.capture", "kwalk.lab"})
 
 
 def test_no_script_for_another_shell(usage_error: Callable[..., str]) -> None:
-    from kwalk.cli import main
+    from kwalk.cli.main import main
 
     assert "invalid choice: 'tcsh'" in usage_error(main, "completion", "tcsh")

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, JUMPED_MARK, UNKNOWN_CALLER, A, B, C, D, Planted
 
+from kwalk.abi import Kind, Per
 from kwalk.decode.contexts import Context, Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
-from kwalk.stack import Group, Stack
-from kwalk.transport.abi import Kind, Per
-from kwalk.transport.tree import NODE_BYTES
+from kwalk.model.stack import Group, Stack
+from kwalk.transport.context_tree import NODE_BYTES
 
 ADDRESSES = st.integers(FUNC + 17, FUNC + (1 << 24))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import COUNTERS
 from kwalk.transport import counters
-from kwalk.transport.abi import COUNTERS
 
 
 @pytest.mark.parametrize(

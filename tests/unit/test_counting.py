@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.commands import counting
-from kwalk.commands.running import Finished
+from kwalk.cli import counting
+from kwalk.cli.running import Finished
 from kwalk.errors import OutputError
-from kwalk.ledger import Ledger, Summary
-from kwalk.profile import Profile
-from kwalk.stack import Count, Group, Stack
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group, Stack
 
 STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]
 PROCESSES = [None, Group("pid", 7, "redis"), Group("pid", 8, "nginx")]

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, JUMPED_MARK, A, B, C, D, Planted
 
-from kwalk.capture import Capture
+from kwalk.abi import NO_ADDRESS, Kind, Method, Output, Per
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
+from kwalk.engine.capture import Capture
 from kwalk.kernel import cgroups
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Count, Group
-from kwalk.transport.abi import NO_ADDRESS, Kind, Method, Output, Per
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count, Group
+from kwalk.options.probe import ProbeOptions
 
 REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "nginx")
 

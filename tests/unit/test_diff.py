@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from recorded import profile, profiles, reread, stack, written
 
 from kwalk.errors import UsageError
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group, Stack
 from kwalk.report.calltree import build
-from kwalk.report.diff import By, Change, Diff, DiffNode
-from kwalk.report.diff_compare import UNKNOWN, compare
-from kwalk.stack import Count, Group, Stack
+from kwalk.report.diff.change import By, Change, Diff, DiffNode
+from kwalk.report.diff.compare import UNKNOWN, compare
 
 WAYS = st.sampled_from(list(By))
 

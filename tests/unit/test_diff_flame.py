@@ -10,12 +10,12 @@ from flamed import data_of, node_of
 from hypothesis import given
 from recorded import profile, profiles, stack
 
-from kwalk.profile import Profile
-from kwalk.report.diff import By
-from kwalk.report.diff_compare import compare
-from kwalk.report.diff_flame import render
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
+from kwalk.report.diff.change import By
+from kwalk.report.diff.compare import compare
+from kwalk.report.diff.flame import render
 from kwalk.report.formats import Options
-from kwalk.stack import Count, Group
 
 
 def page(before: Profile, after: Profile, by: By) -> str:

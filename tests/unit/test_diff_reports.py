@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack, written
 
-from kwalk.cli import main
-from kwalk.profile import Profile
+from kwalk.cli.main import main
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
 from kwalk.recording.files import load
-from kwalk.report import diff_json, diff_text, diff_tree
-from kwalk.report.diff import By, Diff, DiffNode
-from kwalk.report.diff_compare import compare
-from kwalk.report.diff_words import number, percentage, signed, warnings
+from kwalk.report.diff import json_
+from kwalk.report.diff import text as diff_text
+from kwalk.report.diff import tree as diff_tree
+from kwalk.report.diff.change import By, Diff, DiffNode
+from kwalk.report.diff.common import number, percentage, signed, warnings
+from kwalk.report.diff.compare import compare
 from kwalk.report.formats import Options
-from kwalk.stack import Count, Group
 
 SEND = ("napi", "softirq", "ip_output", "tcp_sendmsg")
 WRITE = stack("ip_rcv", *SEND, "sock_write", "do_syscall_64")
@@ -244,7 +246,7 @@ def test_lines_of_the_tree_fit_into_a_terminal(width: int) -> None:
 
 
 def test_json_has_every_stack_both_ledgers_and_how_certain_it_is() -> None:
-    data = json.loads("".join(diff_json.render(CHANGED, Options())))
+    data = json.loads("".join(json_.render(CHANGED, Options())))
     assert data["schema"] == "kwalk.diff/2"
     assert (data["by"], data["unit"], data["warnings"]) == ("count", "calls", [])
     assert data["before"]["name"] == "a.rec"
@@ -274,7 +276,7 @@ def test_json_has_every_stack_both_ledgers_and_how_certain_it_is() -> None:
 
 @given(profiles(), profiles(), st.none() | st.integers(1, 4), st.sampled_from(list(By)))
 def test_json_adds_up(before: Profile, after: Profile, top: int | None, by: By) -> None:
-    data = json.loads("".join(diff_json.render(compare(before, after, by), Options(top=top))))
+    data = json.loads("".join(json_.render(compare(before, after, by), Options(top=top))))
     for side, found in (("before", before), ("after", after)):
         shown = sum(row[side]["count"] for row in data["stacks"])
         left = data["left_out"][side]["count"] if "left_out" in data else 0
@@ -351,7 +353,7 @@ def test_two_that_are_empty_are_the_same() -> None:
     empty = compare(profile(), profile(), By.COUNT)
     text = "".join(diff_text.render(empty, Options()))
     assert "all:    0 -> 0 calls, 0\n" in text
-    data = json.loads("".join(diff_json.render(empty, Options())))
+    data = json.loads("".join(json_.render(empty, Options())))
     assert (data["total"]["kind"], data["total"]["change"]) == ("same", 0)
 
 

@@ -18,9 +18,8 @@ from xml.etree import ElementTree
 import pytest
 from shown import blocks, kwalks, mentions
 
-from kwalk import cli
-from kwalk.commands import parsers, published
-from kwalk.parser import Parser
+from kwalk.cli import main, parsers, published
+from kwalk.cli.parser import Parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -95,7 +94,7 @@ def error(
 
     def error(words: list[str]) -> str:
         with pytest.raises(SystemExit) as stop:
-            {"kwalk": cli.main, "bpf_get_stack_test": published.main}[words[0]](words[1:])
+            {"kwalk": main.main, "bpf_get_stack_test": published.main}[words[0]](words[1:])
         return capsys.readouterr().err if stop.value.code else ""
 
     monkeypatch.setattr(Parser, "parse", parse_only)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from recorded import profile, stack
 
-from kwalk.cli import main
-from kwalk.commands import diff
-from kwalk.commands.endings import ENDINGS, ending
+from kwalk.cli.commands import diff
+from kwalk.cli.extensions import ENDINGS, ending
+from kwalk.cli.main import main
+from kwalk.model.stack import Count
 from kwalk.report.formats import FORMATS
-from kwalk.stack import Count
 
 Run = Callable[..., tuple[int, str, str]]
 

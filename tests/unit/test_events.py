@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import Place
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe import events
-from kwalk.transport.abi import Place
 
 SYMBOLS = Kallsyms(
     b"ffffffff81000000 T __traceiter_sched_switch\nffffffffc0000000 T __traceiter_inner\t[module]\n"
@@ -46,7 +46,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(*_: Any, **__: Any) -> int:
         raise OSError(number, "as errno says")
 
-    monkeypatch.setattr("kwalk.kernel.access.os.open", refuse)
+    monkeypatch.setattr("kwalk.kernel.capabilities.os.open", refuse)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENODEV])

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from kwalk.choices import probe_options
-from kwalk.cli import main
-from kwalk.commands import choosing, count
+from kwalk.abi import CONFIG, GATE, GATES, PLACES, TASKS, Filtered, Output
+from kwalk.cli import trace_options
+from kwalk.cli.commands import count
+from kwalk.cli.main import main
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
-from kwalk.probe import filters, wanted
-from kwalk.probe.filters import Cgroup, Filters
-from kwalk.transport.abi import CONFIG, GATE, GATES, PLACES, TASKS, Filtered, Output
-from kwalk.transport.gates import Gates, drop_tasks, put_tasks
+from kwalk.options import filter_names, filters
+from kwalk.options.filters import Cgroup, Filters
+from kwalk.options.keywords import probe_options
+from kwalk.transport.filter_maps import Gates, drop_tasks, put_tasks
 
 
 @pytest.fixture
@@ -36,10 +37,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "netns/blue").touch()
     (tmp_path / "possible").write_text("0-3\n")
     mount(tmp_path)
-    monkeypatch.setattr(wanted, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(filter_names, "PROC", tmp_path / "proc")
     monkeypatch.setattr(cgroups, "MOUNTINFO", tmp_path / "proc/self/mountinfo")
-    monkeypatch.setattr(wanted, "NETNS", tmp_path / "netns")
-    monkeypatch.setattr(wanted, "CPUS", tmp_path / "possible")
+    monkeypatch.setattr(filter_names, "NETNS", tmp_path / "netns")
+    monkeypatch.setattr(filter_names, "CPUS", tmp_path / "possible")
     return tmp_path
 
 
@@ -60,7 +61,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, *words: str, child: int | None = Non
 
     monkeypatch.setattr(count.command, "run", run)
     assert main(["ip_rcv", *words]) == 0
-    return probe_options(choosing.choices(seen[0]), Output.COUNT, child).filters
+    return probe_options(trace_options.choices(seen[0]), Output.COUNT, child).filters
 
 
 def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +185,7 @@ def test_depth_of_a_cgroup_counts_from_the_root_of_the_namespace(path: str, dept
 def test_numbers_of_tasks_are_refused_with_another_namespaces_proc(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wanted, "same_proc", lambda: False)
+    monkeypatch.setattr(filter_names, "same_proc", lambda: False)
     for words in (["--pid=10"], ["--tid=11"]):
         with pytest.raises(UsageError, match="/proc belongs to another PID namespace"):
             chosen(monkeypatch, *words)

@@ -9,15 +9,16 @@ from flamed import data_of, node_of, paths_of, summed
 from hypothesis import given
 from recorded import frame, profile, profiles, reread, stack, written
 
-from kwalk.cli import main
-from kwalk.profile import Profile, Timeline
-from kwalk.report import calltree, looks, whole
-from kwalk.report.bars import bars
-from kwalk.report.flame import FlameNode, Header, header, trees
-from kwalk.report.flame_page import page
+from kwalk.cli.main import main
+from kwalk.model.profile import Profile, Timeline
+from kwalk.model.stack import Count, Group
+from kwalk.report import calltree, whole_numbers
+from kwalk.report.flame import colors as looks
+from kwalk.report.flame.bars import bars
+from kwalk.report.flame.graph import FlameNode, Header, header, trees
+from kwalk.report.flame.page import page
 from kwalk.report.formats import Options, renderer
 from kwalk.report.summary import as_text
-from kwalk.stack import Count, Group
 
 OPTIONS = Options()
 EVIL = "</script><script>alert(1)</script>&\"'<!--"
@@ -56,7 +57,7 @@ def test_the_ledger_is_above_the_picture(found: Profile) -> None:
     text = Elements(html_of(found)).text
     for line in as_text(found.summary).splitlines():
         assert line.strip() in text
-    assert sum(bar.number for bar in bars(found)) == sum(whole.calls(found))
+    assert sum(bar.number for bar in bars(found)) == sum(whole_numbers.calls(found))
 
 
 def test_the_header_says_what_was_traced_how_where_and_when() -> None:

@@ -14,12 +14,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 from test_flame import EVIL, changed, html_of
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
 from kwalk.report import calltree
-from kwalk.report.flame import Header
-from kwalk.report.flame_page import page as page_of
+from kwalk.report.flame.graph import Header
+from kwalk.report.flame.page import page as page_of
 from kwalk.report.formats import Options
-from kwalk.stack import Count, Group
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 

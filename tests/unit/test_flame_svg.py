@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
 from kwalk.report.calltree import build
-from kwalk.report.flame import FlameNode, Header
-from kwalk.report.flame_svg import WIDTH, drawing, fitting
+from kwalk.report.flame.graph import FlameNode, Header
+from kwalk.report.flame.svg import WIDTH, drawing, fitting
 from kwalk.report.formats import Options, renderer
-from kwalk.report.page import clean
+from kwalk.report.html import clean
 from kwalk.report.summary import as_text
-from kwalk.stack import Count, Group
-from kwalk.words import counted
+from kwalk.support.text import counted
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "</title><script>&\"'<![CDATA["

@@ -16,9 +16,9 @@ from recorded import reread
 from test_hostile_recordings import recording
 
 import kwalk
-from kwalk.commands.diff import FORMATS as DIFFS
-from kwalk.profile import Profile
-from kwalk.recording.agreed import UNMATCHED
+from kwalk.cli.commands.diff import FORMATS as DIFFS
+from kwalk.model.profile import Profile
+from kwalk.recording.agreement import UNMATCHED
 from kwalk.report.formats import FORMATS
 
 MADE = {"hits": 13, "recorded": 10, "lost": {"ring_full": 1, "filtered": 2}}

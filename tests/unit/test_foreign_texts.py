@@ -14,13 +14,13 @@ import hostile
 import pytest
 from hostile import as_json, block, columns, run, unprintable
 
-from kwalk.commands import completing
-from kwalk.commands.diff import FORMATS as DIFFS
-from kwalk.decode.names import process_name
+from kwalk.cli import completing
+from kwalk.cli.commands.diff import FORMATS as DIFFS
+from kwalk.decode.comm import process_name
+from kwalk.model.stack import Frame
 from kwalk.recording.blocks import MAGIC
 from kwalk.report.formats import FORMATS
 from kwalk.report.frame import stack_lines
-from kwalk.stack import Frame
 
 EVIL = "\x1b]0;p\x07\x9b31m\u202e\nq\u2066"
 MARKS = ("\x1b", "\x9b", "\u202e", "\u2066", "\x07")
@@ -122,12 +122,12 @@ def test_completion_offers_no_escape_sequences(
     find: Callable[[str], list[str]], tmp_path: Path, monkeypatch: Any
 ) -> None:
     from kwalk.kernel import cgroups
-    from kwalk.probe import wanted
+    from kwalk.options import filter_names
 
     (tmp_path / "fine").mkdir()
     (tmp_path / EVIL).mkdir()
     monkeypatch.setattr(cgroups, "hierarchy", lambda: (tmp_path, 0))
-    monkeypatch.setattr(wanted, "NETNS", tmp_path)
+    monkeypatch.setattr(filter_names, "NETNS", tmp_path)
     assert completing._Finder().filter_completions([*find(""), "fine"]) == ["fine"]
 
 

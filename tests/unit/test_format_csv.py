@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import BASE, profile, profiles, stack
 
-from kwalk.clean import plain
-from kwalk.ledger import Sampling, TreeUse, Verify
-from kwalk.profile import Profile
+from kwalk.model.ledger import Sampling, TreeUse, Verify
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
 from kwalk.report.formats.csv_ import COLUMNS
-from kwalk.stack import Count, Group
+from kwalk.support.printable import plain
 
 
 def table(data: bytes) -> list[dict[str, str]]:

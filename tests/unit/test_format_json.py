@@ -11,9 +11,9 @@ from converted import exact, report
 from hypothesis import given
 from recorded import BASE, FACTS, profile, profiles, reread, stack, written
 
-from kwalk.profile import Profile
-from kwalk.report.spread import spread
-from kwalk.stack import Count
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
+from kwalk.report.scaled_timeline import spread
 
 
 def parsed(found: Profile, **options: Any) -> Any:

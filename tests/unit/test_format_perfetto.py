@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pprof_schema import unknown_fields
 from recorded import FACTS, frame, profile, profiles, reread, stack, written
 
-from kwalk.clean import plain
-from kwalk.merging import merge
-from kwalk.profile import Profile, Timeline
-from kwalk.stack import Count, Group, Stack
+from kwalk.model.merge import merge
+from kwalk.model.profile import Profile, Timeline
+from kwalk.model.stack import Count, Group, Stack
+from kwalk.support.printable import plain
 
 pytest.importorskip("perfetto", reason="the package perfetto is not installed")
 perfetto_trace_pb2 = pytest.importorskip(

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from pprof_schema import PprofProfile, unknown_fields
 from recorded import frame, profile, profiles, stack
 
-from kwalk.clean import plain
-from kwalk.profile import Profile, Timeline
+from kwalk.model.profile import Profile, Timeline
+from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
 from kwalk.report.calltree import TRUNCATED
-from kwalk.stack import NAMELESS, Count, Frame, Group, Stack
+from kwalk.support.printable import plain
 
 
 def decoded(data: bytes) -> Any:

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import frame, profile, profiles, stack
 
-from kwalk.profile import Profile
-from kwalk.stack import Count, Group, Stack
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group, Stack
 
 
 def parsed(found: Profile, **options: Any) -> Any:

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack, written
 
-from kwalk.cli import main
-from kwalk.profile import Profile
+from kwalk.cli.main import main
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
+from kwalk.report.ansi import bar, shortened
 from kwalk.report.calltree import build
 from kwalk.report.formats import Options, renderer
 from kwalk.report.formats.tree import stacks
-from kwalk.report.paint import bar, shortened
-from kwalk.stack import Count, Group
 
 OUTER = ("ip_output", "tcp_sendmsg", "do_syscall_64")
 SMALL = profile(

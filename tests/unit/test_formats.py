@@ -15,19 +15,19 @@ import pytest
 from converted import report
 from recorded import profile, reread, stack, written
 
-from kwalk.ledger import Ledger, Sampling, Summary, TreeUse, Verify
-from kwalk.profile import Profile
-from kwalk.report.diff import By
-from kwalk.report.diff_compare import compare
-from kwalk.report.diff_flame import render as diff_flame
-from kwalk.report.diff_json import render as diff_json
-from kwalk.report.diff_text import render as diff_text
-from kwalk.report.diff_tree import render as diff_tree
+from kwalk.model.ledger import Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group, Stack
+from kwalk.report.diff.change import By
+from kwalk.report.diff.compare import compare
+from kwalk.report.diff.flame import render as diff_flame
+from kwalk.report.diff.json_ import render as diff_json
+from kwalk.report.diff.text import render as diff_text
+from kwalk.report.diff.tree import render as diff_tree
 from kwalk.report.formats import FORMATS, Options, renderer
 from kwalk.report.info import as_data as info_data
 from kwalk.report.info import as_text as info_text
 from kwalk.report.summary import as_text
-from kwalk.stack import Count, Group, Stack
 
 NUMBERS = {
     "hits": 991, "recorded": 401, "lost": 211, "lost more": 223, "not wanted": 139,

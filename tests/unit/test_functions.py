@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from kwalk.cli import main
-from kwalk.kernel import kept
+from kwalk.cli.main import main
+from kwalk.kernel import kallsyms_cache
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import load, traceable
-from kwalk.probe.traceable import Traceable
+from kwalk.probe import ftrace_sites, load
+from kwalk.probe.ftrace_sites import Traceable
 
 SYMBOLS = Kallsyms(
     b"ffffffff81000100 t show\n"
@@ -28,8 +28,8 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
-    monkeypatch.setattr(kept, "state", lambda *_: b"")
-    monkeypatch.setattr(traceable, "read", lambda symbols, image: Traceable(PLACES))
+    monkeypatch.setattr(kallsyms_cache, "state", lambda *_: b"")
+    monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: Traceable(PLACES))
     monkeypatch.setattr(load, "image", lambda: b"")
 
 

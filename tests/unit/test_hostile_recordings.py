@@ -22,14 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from recorded import profile, reread, stack
 
 import kwalk
-from kwalk.commands.diff import FORMATS as DIFFS
-from kwalk.ledger import Ledger, Summary, TreeUse, Verify
-from kwalk.profile import Profile, Timeline
-from kwalk.recording import allowance
+from kwalk.cli.commands.diff import FORMATS as DIFFS
+from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
+from kwalk.model.profile import Profile, Timeline
+from kwalk.model.stack import Count, Frame, Group, Stack
+from kwalk.recording import size_limits
 from kwalk.recording.blocks import MAGIC
 from kwalk.recording.replay import replay
 from kwalk.report.formats import FORMATS, Options, renderer
-from kwalk.stack import Count, Frame, Group, Stack
 
 REDIS = str(Path(__file__).parents[1] / "data" / "redis.rec")
 
@@ -319,7 +319,7 @@ def test_padding_makes_room(monkeypatch: Any) -> None:
     data = bytearray()
     replay(deep(300, 127, "f" * 500), data.extend)
     assert b"ROOM" in data
-    monkeypatch.setattr(allowance.Allowance, "padding", lambda *_: b"")
+    monkeypatch.setattr(size_limits.Allowance, "padding", lambda *_: b"")
     data.clear()
     replay(deep(300, 127, "f" * 500), data.extend)
     with pytest.raises(kwalk.BrokenRecording, match="more frames than"):
@@ -453,5 +453,5 @@ def test_a_recording_that_just_began_can_be_reported(tmp_path: Path) -> None:
 
 def test_limits_are_those_of_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "recording.md").read_text()
-    for number in (allowance.MAX_DEPTH, allowance.UNPACKED, allowance.FRAMES):
+    for number in (size_limits.MAX_DEPTH, size_limits.UNPACKED, size_limits.FRAMES):
         assert f"{number:,}" in page

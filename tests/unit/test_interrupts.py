@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from kwalk import ending
-from kwalk.child import Child
-from kwalk.commands import running
+from kwalk.cli import running
+from kwalk.engine.traced_command import Child
+from kwalk.support import aborting
 from waiting import wait_for
 
 # Interrupts the process whenever a module is imported whose turn it is; prints how many there were.
@@ -99,7 +99,7 @@ def test_second_ctrl_c_ends_the_process_after_its_last_acts() -> None:
     read, end = os.pipe()
     pid = os.fork()
     if not pid:
-        with running.Stopper() as stopper, ending.at_abort(lambda: os.write(end, b"last")):
+        with running.Stopper() as stopper, aborting.at_abort(lambda: os.write(end, b"last")):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)  # as timeout(1) does
             assert stopper.stopped
@@ -129,7 +129,7 @@ def test_hang_up_stops_as_sigterm_does_unless_it_is_ignored() -> None:
 
 HOLDS = """
 import sys, time
-from kwalk.child import Child
+from kwalk.engine.traced_command import Child
 with Child(sys.argv[1:]) as child:
     child.go()
     print(child.pid, flush=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.errors import NotSupported
-from kwalk.kernel import access
+from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 
 VMLINUX = 0xFFFFFFFF81000000
@@ -165,7 +165,7 @@ def test_hidden_addresses_come_with_the_one_reason_that_holds(
     files = {"STATUS": f"CapEff:\t{held:016x}\n", "KPTR": f"{restrict}\n", "UID_MAP": users}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(access, name, tmp_path / name)
+        monkeypatch.setattr(capabilities, name, tmp_path / name)
     with pytest.raises(NotSupported) as caught:
         Kallsyms(text_of([Symbol(0, "a", ""), Symbol(0, "b", "")], "T"))
     reasons = [

@@ -12,7 +12,7 @@ import pytest
 
 import forked
 from kwalk.errors import NotSupported
-from kwalk.kernel import kept
+from kwalk.kernel import kallsyms_cache
 from kwalk.kernel.kallsyms import Symbol
 
 VMLINUX = (
@@ -60,18 +60,18 @@ class Machine:
         folder.mkdir()
 
     def keep(self, *asked: str) -> None:
-        symbols = kept.read(self.folder, self.proc)
+        symbols = kallsyms_cache.read(self.folder, self.proc)
         for name in asked:
             symbols.address(name)
-        kept.keep(symbols, self.folder, self.proc)
+        kallsyms_cache.keep(symbols, self.folder, self.proc)
 
     def found(self, name: str) -> list[int]:
         """Where the table that a start gets has a symbol."""
-        return [symbol.address for symbol in kept.read(self.folder, self.proc).find(name)]
+        return [symbol.address for symbol in kallsyms_cache.read(self.folder, self.proc).find(name)]
 
     @property
     def file(self) -> Path:
-        return self.folder / kept.NAME
+        return self.folder / kallsyms_cache.NAME
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_names_that_were_asked_for_are_known_without_a_search(machine: Machine) 
     machine.keep("ip_rcv", "absent")
     machine.keep("_end")
     machine.file.write_bytes(machine.file.read_bytes().replace(b" T ip_rcv", b" T gone"))
-    symbols = kept.read(machine.folder, machine.proc)
+    symbols = kallsyms_cache.read(machine.folder, machine.proc)
     assert symbols.known == {"ip_rcv": 0xFFFFFFFF81000100, "absent": 0, "_end": 0xFFFFFFFF81001000}
     assert symbols.address("ip_rcv") == 0xFFFFFFFF81000100
     assert not symbols.has_news
@@ -140,7 +140,7 @@ def test_how_many_use_a_module_makes_no_difference(machine: Machine) -> None:
 def test_what_lies_outside_of_vmlinux_is_looked_up_in_the_table_of_now(machine: Machine) -> None:
     machine.keep()
     machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
-    symbols = kept.read(machine.folder, machine.proc)
+    symbols = kallsyms_cache.read(machine.folder, machine.proc)
     assert symbols.lookup(0xFFFFFFFF81000101) == Symbol(0xFFFFFFFF81000100, "ip_rcv", "")
     assert symbols.lookup(0xFFFFFFFFC0001008) == Symbol(
         0xFFFFFFFFC0001000, "bpf_prog_1234_another", "bpf"
@@ -150,7 +150,7 @@ def test_what_lies_outside_of_vmlinux_is_looked_up_in_the_table_of_now(machine: 
 
 def test_a_module_that_came_since_the_start_is_known(machine: Machine) -> None:
     machine.keep()
-    symbols = kept.read(machine.folder, machine.proc)
+    symbols = kallsyms_cache.read(machine.folder, machine.proc)
     machine.write("modules", "fuse 180224 1 - Live 0xffffffffc0100000\n")
     machine.say(VMLINUX + b"ffffffffc0000800 t fuse_open\t[fuse]\n" + PROGRAM)
     assert symbols.lookup(0xFFFFFFFFC0000804) == Symbol(0xFFFFFFFFC0000800, "fuse_open", "fuse")
@@ -161,7 +161,7 @@ def test_the_kernel_is_asked_for_the_tables_end_only(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.keep()
-    symbols = kept.read(machine.folder, machine.proc)
+    symbols = kallsyms_cache.read(machine.folder, machine.proc)
     read: list[bytes] = []
     real = os.pread
     monkeypatch.setattr(os, "pread", lambda *a: read.append(real(*a)) or read[-1])  # type: ignore[func-returns-value]
@@ -172,7 +172,7 @@ def test_the_kernel_is_asked_for_the_tables_end_only(
 def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine: Machine) -> None:
     machine.keep()
     machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
-    symbols = kept.read(machine.folder, machine.proc)
+    symbols = kallsyms_cache.read(machine.folder, machine.proc)
     symbols.renew()
     machine.say(VMLINUX + OVERLAY)
     found = symbols.lookup(0xFFFFFFFFC0001008)
@@ -181,9 +181,9 @@ def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine:
 
 
 def test_a_table_from_before_a_module_came_is_not_kept_as_one_from_after(machine: Machine) -> None:
-    symbols = kept.read(machine.folder, machine.proc)
+    symbols = kallsyms_cache.read(machine.folder, machine.proc)
     machine.write("modules", "fuse 180224 1 - Live 0xffffffffc0100000\n")
-    kept.keep(symbols, machine.folder, machine.proc)
+    kallsyms_cache.keep(symbols, machine.folder, machine.proc)
     assert not machine.file.exists()
 
 
@@ -191,7 +191,7 @@ def test_where_the_kept_part_does_not_end_where_it_did_all_is_read(machine: Mach
     machine.keep()
     more = b"ffffffffc0000900 t freed_init\t[overlay]\n"  # without a change of /proc/modules
     machine.say(VMLINUX + OVERLAY[:-1] + b"xx\n" + more + PROGRAM)
-    found = kept.read(machine.folder, machine.proc).lookup(0xFFFFFFFFC0001008)
+    found = kallsyms_cache.read(machine.folder, machine.proc).lookup(0xFFFFFFFFC0001008)
     assert found == Symbol(0xFFFFFFFFC0001000, "bpf_prog_1234_mine", "bpf")
 
 
@@ -199,7 +199,7 @@ def test_only_root_reads_it(machine: Machine) -> None:
     machine.keep()
     assert stat.S_IMODE(machine.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(machine.folder.stat().st_mode) == 0o700
-    assert [path.name for path in machine.folder.iterdir()] == [kept.NAME]
+    assert [path.name for path in machine.folder.iterdir()] == [kallsyms_cache.NAME]
 
 
 def test_kill_leaves_nothing_behind(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_kill_leaves_nothing_behind(machine: Machine, monkeypatch: pytest.Monkey
     assert machine.file.read_bytes() == before
     machine.keep("ip_rcv")
     assert machine.file.read_bytes() != before
-    assert [path.name for path in machine.folder.iterdir()] == [kept.NAME]
+    assert [path.name for path in machine.folder.iterdir()] == [kallsyms_cache.NAME]
 
 
 def test_others_keep_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

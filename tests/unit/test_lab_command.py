@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import kwalk.lab
-from kwalk.cli import main
-from kwalk.commands.lab import command
+from kwalk.cli.commands.lab import command
+from kwalk.cli.main import main
 from kwalk.lab import Options, kernels, offered
 
 

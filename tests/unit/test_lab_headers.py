@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kwalk.cli import main
+from kwalk.cli.main import main
 from kwalk.errors import KwalkError
 from kwalk.lab import cache, headers
 

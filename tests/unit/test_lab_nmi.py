@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.cli import main
+from kwalk.cli.main import main
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import nmi
 from kwalk.lab.monitor import Monitor

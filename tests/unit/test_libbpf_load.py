@@ -17,10 +17,11 @@ from kwalk.errors import NotSupported
 # check_access() comes first and wants privileges, so the real command line starts behind it,
 # on a kernel of two functions.
 STREAM = (
-    "import sys; from kwalk import capture, cli; from kwalk.kernel.kallsyms import Kallsyms;"
+    "import sys; from kwalk.engine import capture; from kwalk.cli import main as cli;"
+    "from kwalk.kernel.kallsyms import Kallsyms;"
     "capture.check_access = lambda: None;"
     "kernel = b'ffffffff81000000 T ip_rcv\\nffffffff81001000 T bpf_loop\\n';"
-    "capture.kept.read = lambda: Kallsyms(kernel);"
+    "capture.kallsyms_cache.read = lambda: Kallsyms(kernel);"
     "sys.exit(cli.main(['stream', 'ip_rcv']))"
 )
 

@@ -17,12 +17,13 @@ from engine import Engine, words
 from planted import FUNC, A, B, record
 
 import kwalk
-from kwalk import api, budget
-from kwalk.choices import Choices, probe_options
-from kwalk.ledger import Ledger
-from kwalk.probe import wanted
-from kwalk.probe.filters import Filters
-from kwalk.transport.abi import DIFFERS, Method, Output, Per
+from kwalk import api
+from kwalk.abi import DIFFERS, Method, Output, Per
+from kwalk.engine import budget
+from kwalk.model.ledger import Ledger
+from kwalk.options import filter_names
+from kwalk.options.filters import Filters
+from kwalk.options.keywords import Choices, probe_options
 
 
 def counted(engine: Engine, number: int, *addresses: int) -> None:
@@ -329,13 +330,13 @@ def test_the_helper_streams_as_well(engine: Engine) -> None:
 
 
 def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[wanted.Wanted] = []
+    seen: list[filter_names.Wanted] = []
 
-    def filters(self: wanted.Wanted, child: int | None) -> Filters:
+    def filters(self: filter_names.Wanted, child: int | None) -> Filters:
         seen.append(self)
         return Filters()
 
-    monkeypatch.setattr(wanted.Wanted, "filters", filters)
+    monkeypatch.setattr(filter_names.Wanted, "filters", filters)
     options = probe_options(
         {
             "method": "helper", "attach": "kprobe", "depth": 9, "per": "cpu", "pids": {7},
@@ -347,7 +348,9 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
         Output.EVENT,
     )  # fmt: skip
     assert seen == [
-        wanted.Wanted((7,), (8,), ("redis",), (0, 1), ("4026531840", "blue"), ("a",), follow=True)
+        filter_names.Wanted(
+            (7,), (8,), ("redis",), (0, 1), ("4026531840", "blue"), ("a",), follow=True
+        )
     ]
     assert (options.method, options.attach, options.depth) == (Method.HELPER, "kprobe", 9)
     assert (options.per, options.verify, options.chance) == (Per.CPU, 100, 0.1)
@@ -360,11 +363,13 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_choices_it_is_as_on_the_command_line() -> None:
-    from kwalk.commands import choosing
-    from kwalk.commands.parsers import build_parser
+    from kwalk.cli import trace_options
+    from kwalk.cli.parsers import build_parser
 
     args = build_parser("stream").parse_args(["stream", "ip_rcv"])
-    assert probe_options({}, Output.EVENT) == probe_options(choosing.choices(args), Output.EVENT)
+    assert probe_options({}, Output.EVENT) == probe_options(
+        trace_options.choices(args), Output.EVENT
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kwalk
-from kwalk.choices import Choices
+from kwalk.options.keywords import Choices
 from page_examples import PAGE, RECORDING, Example, examples, run
 
 

@@ -16,12 +16,12 @@ import pytest
 from converted import report
 from recorded import FACTS, profile
 
-from kwalk.cli import main
+from kwalk.cli.main import main
 from kwalk.errors import KwalkError, NotSupported
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame, Stack
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
-from kwalk.stack import Count, Frame, Stack
 from kwalk.symbolize import lines, vmlinux
 from kwalk.symbolize.lines import add_lines
 from kwalk.symbolize.vmlinux import Place

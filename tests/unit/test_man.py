@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from kwalk.commands.parsers import COMMANDS
+from kwalk.cli.parsers import COMMANDS
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,14 @@ import pytest
 from engine import SYMBOLS, Engine, words
 from planted import A, B, C, D, record
 
-from kwalk.capture import Capture
-from kwalk.events import Event
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Count, Frame
+from kwalk.abi import FALLBACK, NO_ADDRESS, Kind, Method, Output
+from kwalk.engine.capture import Capture
+from kwalk.model.event import Event
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count, Frame
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import FALLBACK, NO_ADDRESS, Kind, Method, Output
-from kwalk.transport.tree import NODE_BYTES
+from kwalk.transport.context_tree import NODE_BYTES
 
 ONE, TWO = SYMBOLS.address("a"), SYMBOLS.address("b")
 

@@ -16,14 +16,14 @@ from recorded import BASE, frame, profile, profiles, reread, stack, written
 
 import kwalk
 from kwalk.errors import UsageError
-from kwalk.ledger import Difference, Sampling, TreeUse, Verify
-from kwalk.merging import merge
-from kwalk.profile import Profile
+from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
+from kwalk.model.merge import merge
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording.codec import summary_data, summary_of, to_json
 from kwalk.recording.replay import replay
 from kwalk.report import summary as summaries
 from kwalk.report.formats import Options, renderer
-from kwalk.stack import Count, Frame, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main")
 

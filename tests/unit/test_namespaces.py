@@ -11,16 +11,16 @@ import pytest
 from converted import report
 from recorded import reread, stack, written
 
+from kwalk.abi import NO_NUMBER, NUMBERLESS, NUMBERLESS_NAME, Output, Per
 from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups, namespaces
-from kwalk.probe import here
-from kwalk.probe.filters import Cgroup, Filters
-from kwalk.probe.options import PidNamespace, ProbeOptions
+from kwalk.model.stack import Count, Group
+from kwalk.options.filters import Cgroup, Filters
+from kwalk.options.probe import PidNamespace, ProbeOptions
+from kwalk.probe import translate
 from kwalk.report.formats import FORMATS
-from kwalk.stack import Count, Group
-from kwalk.transport.abi import NO_NUMBER, NUMBERLESS, NUMBERLESS_NAME, Output, Per
 
 
 @pytest.mark.parametrize(
@@ -44,33 +44,33 @@ def test_proc_of_another_pid_namespace_is_known(
 
 
 def nested(monkeypatch: pytest.MonkeyPatch, *kinds: str, same: bool = True) -> None:
-    asked = here.Here(PidNamespace(0xFFFF, 2), 5, {3: 1003, 4: 1004}, {3: 1003})
-    monkeypatch.setattr(here, "is_nested", lambda kind: kind in kinds)
-    monkeypatch.setattr(here, "same_proc", lambda: same)
-    monkeypatch.setattr(here, "_ask", lambda tasks: asked)
+    asked = translate.Here(PidNamespace(0xFFFF, 2), 5, {3: 1003, 4: 1004}, {3: 1003})
+    monkeypatch.setattr(translate, "is_nested", lambda kind: kind in kinds)
+    monkeypatch.setattr(translate, "same_proc", lambda: same)
+    monkeypatch.setattr(translate, "_ask", lambda tasks: asked)
     monkeypatch.setattr(cgroups, "own", lambda: "/../x")
 
 
 def test_numbers_of_tasks_become_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     nested(monkeypatch, "pid")
     options = ProbeOptions(filters=Filters(pids=(3,), tids=(4, 3), cgroups=(Cgroup(8, 1),)))
-    found = here.translate(options)
+    found = translate.translate(options)
     assert (found.filters.pids, found.filters.tids) == ((1003,), (1004, 1003))
     assert found.filters.cgroups == (Cgroup(8, 1),)
     assert found.pidns == PidNamespace(0xFFFF, 2)
     with pytest.raises(UsageError, match="there is no process 4 in this PID namespace"):
-        here.translate(ProbeOptions(filters=Filters(pids=(4,))))
+        translate.translate(ProbeOptions(filters=Filters(pids=(4,))))
 
 
 def test_levels_of_cgroups_count_from_the_kernels_root(monkeypatch: pytest.MonkeyPatch) -> None:
     nested(monkeypatch, "cgroup")
-    found = here.translate(ProbeOptions(filters=Filters(cgroups=(Cgroup(8, 1, "/a"),))))
+    found = translate.translate(ProbeOptions(filters=Filters(cgroups=(Cgroup(8, 1, "/a"),))))
     # Its own cgroup, five down, is level with the namespace's root.
     assert found.filters.cgroups == (Cgroup(8, 6, "/a"),)
     assert found.pidns is None
     monkeypatch.setattr(cgroups, "own", lambda: "/x/y")  # the namespace's root is three down
     options = ProbeOptions(filters=Filters(cgroups=(Cgroup(8, 1),)))
-    assert here.translate(options).filters.cgroups == (Cgroup(8, 4),)
+    assert translate.translate(options).filters.cgroups == (Cgroup(8, 4),)
 
 
 @pytest.mark.parametrize("options", [ProbeOptions(output=Output.EVENT), ProbeOptions(per=Per.PID)])
@@ -79,15 +79,15 @@ def test_numbers_that_ps_does_not_have_are_not_shown(
 ) -> None:
     nested(monkeypatch, "pid", same=False)
     with pytest.raises(UsageError, match="numbers of tasks would not be those that ps shows"):
-        here.translate(options)
+        translate.translate(options)
     counted = ProbeOptions(output=Output.COUNT, filters=Filters(pids=(3,)))
-    assert here.translate(counted).filters.pids == (1003,)
+    assert translate.translate(counted).filters.pids == (1003,)
 
 
 def test_outside_of_namespaces_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     nested(monkeypatch)
     options = ProbeOptions(filters=Filters(pids=(3,), cgroups=(Cgroup(8, 1),)))
-    assert here.translate(options) is options
+    assert translate.translate(options) is options
 
 
 def test_a_task_without_a_number_has_none() -> None:

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk import limits
-from kwalk.choices import FIRST_CHANCE, METHODS, probe_options
-from kwalk.cli import main
-from kwalk.commands import choosing, count, published, stream, values
-from kwalk.commands.parsers import spell_out
-from kwalk.transport import tree
-from kwalk.transport.abi import Method, Output, Per
+from kwalk.abi import Method, Output, Per
+from kwalk.cli import published, trace_options, values
+from kwalk.cli.commands import count, stream
+from kwalk.cli.main import main
+from kwalk.cli.parsers import spell_out
+from kwalk.options import limits
+from kwalk.options.keywords import FIRST_CHANCE, METHODS, probe_options
+from kwalk.transport import context_tree
 
 UsageError = Callable[..., str]
 
@@ -132,7 +133,7 @@ def test_values_at_the_edges_are_taken(parsed: list[argparse.Namespace]) -> None
     assert main(["stream", "f", *least]) == 0
     assert main(["stream", "f", "--method=helper", *most]) == 0
     assert (parsed[0].count, parsed[0].duration) == (1, 0.001)
-    small, large = (probe_options(choosing.choices(args), Output.EVENT) for args in parsed)
+    small, large = (probe_options(trace_options.choices(args), Output.EVENT) for args in parsed)
     assert (small.depth, small.ring_bytes, small.nodes) == (2, 1 << 20, 1)
     assert (large.depth, large.ring_bytes, large.stack_entries) == (127, 1 << 30, 1)
     assert (large.method, large.nodes) == (Method.HELPER, 1 << 23)
@@ -147,7 +148,7 @@ def test_defaults_stop_at_nothing_and_let_kwalk_choose(parsed: list[argparse.Nam
     for args in parsed:
         assert not args.strict
         assert METHODS[args.method] is None
-        chosen = probe_options(choosing.choices(args), Output.EVENT)
+        chosen = probe_options(trace_options.choices(args), Output.EVENT)
         assert (chosen.method, chosen.attach, chosen.verify) == (None, "auto", 0)
         assert (chosen.nodes, chosen.per) == (limits.NODES.default, Per.NOTHING)
 
@@ -163,7 +164,7 @@ def test_default_nodes_grow_with_the_cpus(cpus: int, nodes: int) -> None:
 def test_the_kernel_takes_a_tree_of_the_most_nodes(cpus: int) -> None:
     # array_map_alloc_check() in kernel/bpf/arraymap.c: a value has at most INT_MAX bytes.
     nodes = values.within(limits.NODES)("8388608")
-    assert tree.size_for(nodes, cpus) * tree.NODE_BYTES < 1 << 31
+    assert context_tree.size_for(nodes, cpus) * context_tree.NODE_BYTES < 1 << 31
 
 
 @pytest.mark.parametrize("output", list(Output))
@@ -171,7 +172,7 @@ def test_a_command_says_what_becomes_of_stacks(
     parsed: list[argparse.Namespace], output: Output
 ) -> None:
     assert main(["ip_rcv", "--per-pid"]) == 0
-    chosen = probe_options(choosing.choices(parsed[0]), output)
+    chosen = probe_options(trace_options.choices(parsed[0]), output)
     assert (chosen.output, chosen.per) == (output, Per.PID)
 
 
@@ -367,4 +368,4 @@ def test_calls_are_taken_by_chance_from_the_first_on(
     parsed: list[argparse.Namespace], words: list[str], chance: float | None
 ) -> None:
     main(["count", "ip_rcv", *words])
-    assert probe_options(choosing.choices(parsed[0]), Output.COUNT).chance == chance
+    assert probe_options(trace_options.choices(parsed[0]), Output.COUNT).chance == chance

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from full_pipe import stalled
-from kwalk.outlet import Outlet
-from kwalk.output import write_pieces
+from kwalk.support.outlet import Outlet
+from kwalk.support.stdio import write_pieces
 
 Ends = tuple[int, int]
 

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk import output
 from kwalk.errors import OutputError
-from kwalk.outlet import endless
+from kwalk.support import stdio
+from kwalk.support.outlet import endless
 
 Write = Callable[[str], bool]
 
 
 def in_pieces(text: str) -> bool:
-    return output.write_pieces([text[:1].encode(), text[1:].encode()])
+    return stdio.write_pieces([text[:1].encode(), text[1:].encode()])
 
 
-WAYS = pytest.mark.parametrize("write", [output.write, in_pieces], ids=["write", "write_pieces"])
+WAYS = pytest.mark.parametrize("write", [stdio.write, in_pieces], ids=["write", "write_pieces"])
 
 
 @WAYS
@@ -62,7 +62,7 @@ def test_all_pieces_are_written_however_little_goes_at_once(pieces: list[bytes],
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", SimpleNamespace(fileno=lambda: 42))
         patch.setattr(os, "write", write)
-        assert output.write_pieces(pieces) is True
+        assert stdio.write_pieces(pieces) is True
     assert b"".join(written) == b"".join(pieces)
 
 
@@ -81,7 +81,7 @@ def test_a_reader_that_goes_in_the_middle_of_a_write_is_noticed(
     with os.fdopen(end, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         monkeypatch.setattr(os, "write", write)
-        assert output.write_pieces([b"abc", b"def"]) is False
+        assert stdio.write_pieces([b"abc", b"def"]) is False
         monkeypatch.undo()
 
 
@@ -104,6 +104,6 @@ def test_printer_writes_no_escape_sequences(monkeypatch: pytest.MonkeyPatch) -> 
     read, write = os.pipe()
     with os.fdopen(read, "rb") as reader, os.fdopen(write, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert output.Printer().write("a\x1b[2Jb\u202e\n", endless)
+        assert stdio.Printer().write("a\x1b[2Jb\u202e\n", endless)
         stdout.close()
         assert reader.read() == b"a?[2Jb?\n"

@@ -14,9 +14,10 @@ from test_bench_reports import usual
 from test_flame import html_of
 from test_report_compare import ALL
 
-from kwalk.report import bench_page, compare_page
-from kwalk.report.page import page as page_of
-from kwalk.stack import Count
+from kwalk.model.stack import Count
+from kwalk.report.bench import page as bench_page
+from kwalk.report.compare import page as compare_page
+from kwalk.report.html import page as page_of
 
 PAGES = {
     "bench": bench_page.as_html(usual()),

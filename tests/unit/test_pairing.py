@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from paired import DIFFERENT, HELPER, LACKS, LOST, MANUAL, MANUAL_LOST, SAME, comparison
 from recorded import frame, stack
 
-from kwalk.pairing import Kind, Pair, Row, by_kind, events_of, missed
+from kwalk.model.comparison import Kind, Pair, Row, by_kind, events_of, missed
+from kwalk.model.stack import Stack
 from kwalk.report.calltree import function_name
-from kwalk.stack import Stack
 
 STACKS = st.lists(st.sampled_from("abcdef"), max_size=12).map(lambda names: stack("f", *names))
 

@@ -6,16 +6,16 @@ from __future__ import annotations
 import pytest
 from planted import FUNC, A, B, Planted
 
+from kwalk.abi import Per, Source
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.modules import Module
-from kwalk.stack import Stack
-from kwalk.symbolize.passing import code_of_module, code_of_program
+from kwalk.model.stack import Stack
+from kwalk.symbolize.dynamic_code import code_of_module, code_of_program
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Per, Source
 
 PLACE = 0xFFFFFFFFC0000000
 VMLINUX = b"ffffffff81000000 T _text\nffffffff82000000 T _end\n"

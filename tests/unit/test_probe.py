@@ -12,16 +12,7 @@ from typing import Any
 
 import pytest
 
-from kwalk.errors import KwalkError, UsageError
-from kwalk.kernel import access, switches
-from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.kernel.switches import SwitchedOff
-from kwalk.libbpf import LibbpfError
-from kwalk.probe import load, probe, refusal, setting, switched
-from kwalk.probe.options import ProbeOptions
-from kwalk.probe.selection import Selection
-from kwalk.probe.target import Target
-from kwalk.transport.abi import (
+from kwalk.abi import (
     CONFIG,
     CONFIG_SECTION,
     CONTROL,
@@ -34,8 +25,18 @@ from kwalk.transport.abi import (
     Start,
     Unwinder,
 )
+from kwalk.errors import KwalkError, UsageError
+from kwalk.kernel import capabilities, switches
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.kernel.switches import SwitchedOff
+from kwalk.libbpf import LibbpfError
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import config as setting
+from kwalk.probe import diagnose, load, probe, switched_off
+from kwalk.probe.selection import Selection
+from kwalk.probe.target import Target
+from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Tree
 from kwalk.transport.ring import PAGE
-from kwalk.transport.tree import NODE_BYTES, PER_CPU, Tree
 
 SYMBOLS = Kallsyms(b"ffffffff81000000 T _stext\nffffffff81000100 T ip_rcv\nffffffff81000200 T b\n")
 ENTRY = Target("ip_rcv", 0xFFFFFFFF81000100, "")
@@ -141,7 +142,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
     """One with frame pointers, on which ip_rcv can be traced in every way."""
     for name in ("KPROBE_PMU", "BLACKLIST", "FILTER_FUNCTIONS"):
         (tmp_path / name).write_text("ip_rcv\n" if name == "FILTER_FUNCTIONS" else "")
-        monkeypatch.setattr(access if name == "KPROBE_PMU" else refusal, name, tmp_path / name)
+        monkeypatch.setattr(
+            capabilities if name == "KPROBE_PMU" else diagnose, name, tmp_path / name
+        )
     kernel = Kernel()
     kernel.facts |= {"function_code": COMMON, "traced_code": b"\x90" * 16, "counts_missed": 1}
     monkeypatch.setattr(load, "Object", kernel.object)
@@ -231,7 +234,7 @@ def test_nothing_is_attached_while_ftrace_is_off(
     opened: Open, kernel: Kernel, attach: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(switches, "FTRACE", tmp_path / "ftrace_enabled")
-    monkeypatch.setattr(switched, "on_ftrace", lambda selection, symbols: True)
+    monkeypatch.setattr(switched_off, "on_ftrace", lambda selection, symbols: True)
     (tmp_path / "ftrace_enabled").write_text("0\n")
     with pytest.raises(SwitchedOff, match=r"kernel\.ftrace_enabled is 0") as caught:
         opened(attach=attach)

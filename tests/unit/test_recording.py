@@ -17,15 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import FACTS, growing, reread, stack, summary, written
 
-from kwalk.ledger import Difference, Sampling, TreeUse, Verify
-from kwalk.profile import Profile
+from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group, Stack
 from kwalk.recording import codec
-from kwalk.recording.agreed import UNMATCHED
+from kwalk.recording.agreement import UNMATCHED
 from kwalk.recording.blocks import MAGIC, MAX_BYTES, Kind, pack
 from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
-from kwalk.stack import Count, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
 TICKS = [[Count(A, 5)], [Count(A, 7), Count(B, 1)], [Count(A, 7), Count(B, 90)]]

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import FACTS, growing, written
 
+from kwalk.model.stack import Count
 from kwalk.recording.blocks import MAGIC, Kind, pack
-from kwalk.stack import Count
 
 PAGE = Path(__file__).parents[2] / "docs" / "recording.md"
 

@@ -14,17 +14,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recorded import BASE, reread, stack, summary
 
-from kwalk.ledger import Difference, Sampling, TreeUse, Verify
-from kwalk.profile import Profile
-from kwalk.recording import typed
+from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group, Stack
+from kwalk.recording import schema
 from kwalk.recording.blocks import MAGIC, Kind, blocks, pack
 from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.writer import Writer
-from kwalk.report import diff_flame, diff_json, diff_text, diff_tree
-from kwalk.report.diff_compare import compare
+from kwalk.report.diff import flame, json_, text, tree
+from kwalk.report.diff.compare import compare
 from kwalk.report.formats import FORMATS, Options, renderer
 from kwalk.report.info import as_data, as_text
-from kwalk.stack import Count, Group, Stack
 
 FACTS = {
     "kwalk": "0.1.0", "command": ["kwalk", "record", "ip_rcv"], "started": "2026-11-25T10:00:00Z",
@@ -110,7 +110,7 @@ def used(data: bytes) -> Profile | None:
     good = reread(file_of(WHOLE))
     for pair in ((profile, good), (good, profile)):
         diff = compare(*pair, None, ("before", "after"))
-        for module in (diff_text, diff_tree, diff_flame, diff_json):
+        for module in (text, tree, flame, json_):
             assert [*module.render(diff, Options(), True)]
     return profile
 
@@ -181,7 +181,7 @@ def test_a_tree_without_room_can_be_added_up() -> None:
 )  # fmt: skip
 def test_what_is_of_another_type_is_refused(kind: Any, value: Any) -> None:
     with pytest.raises(ValueError, match=" is no "):
-        typed.of(kind, value)
+        schema.of(kind, value)
 
 
 @pytest.mark.parametrize(
@@ -193,4 +193,4 @@ def test_what_is_of_another_type_is_refused(kind: Any, value: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_of_its_type_is_made(kind: Any, value: Any, made: Any) -> None:
-    assert typed.of(kind, value) == made
+    assert schema.of(kind, value) == made

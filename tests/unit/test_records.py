@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import record
 
+from kwalk.abi import NO_ID, TRUNCATED
 from kwalk.decode import calls as calls_module
 from kwalk.decode import records
 from kwalk.decode.calls import Calls
-from kwalk.decode.names import process_name
+from kwalk.decode.comm import process_name
 from kwalk.decode.records import Record, rows
-from kwalk.events import Batch, Call, Who
-from kwalk.stack import Stack
-from kwalk.transport.abi import NO_ID, TRUNCATED
+from kwalk.model.event import Batch, Call, Who
+from kwalk.model.stack import Stack
 
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 S32 = st.integers(-(1 << 31), (1 << 31) - 1)

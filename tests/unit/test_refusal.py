@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from kwalk.abi import Place
 from kwalk.errors import KwalkError, NotSupported, UsageError
-from kwalk.kernel import access
+from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
-from kwalk.probe import refusal
+from kwalk.probe import diagnose
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
-from kwalk.transport.abi import Place
 
 TARGET = Target("ip_rcv", 0xFFFFFFFF81000000, "")
 INSIDE = TARGET._replace(offset=0x1F)
@@ -35,18 +35,20 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(access if name == "KPROBE_PMU" else refusal, name, tmp_path / name)
+        monkeypatch.setattr(
+            capabilities if name == "KPROBE_PMU" else diagnose, name, tmp_path / name
+        )
     # Root's, of the first user namespace.
     (tmp_path / "STATUS").write_text("CapEff:\t000001ffffffffff\n")
     (tmp_path / "UID_MAP").write_text("         0          0 4294967295\n")
     (tmp_path / "PARANOID").write_text("3\n")
     for name in ("STATUS", "UID_MAP", "PARANOID"):
-        monkeypatch.setattr(access, name, tmp_path / name)
+        monkeypatch.setattr(capabilities, name, tmp_path / name)
     # As a kernel does with Debian's patch: this machine's own is not asked.
     monkeypatch.setattr(
-        refusal,
+        diagnose,
         "refuses_all",
-        lambda: access.lacks("CAP_SYS_ADMIN") and access.paranoid() > 2,
+        lambda: capabilities.lacks("CAP_SYS_ADMIN") and capabilities.paranoid() > 2,
     )
     return tmp_path
 
@@ -57,7 +59,7 @@ def failed(number: int, log: str = "") -> LibbpfError:
 
 def test_a_function_that_nobody_may_trace_is_the_users_choice_to_change(machine: Path) -> None:
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
-    error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.EINVAL))])
+    error = diagnose.explain(Selection.one(TARGET), [("kprobe", failed(errno.EINVAL))])
     assert isinstance(error, UsageError)
     assert error.what.startswith(
         "ip_rcv cannot be traced by kprobe: cannot attach to ip_rcv: Invalid argument (errno 22); "
@@ -65,7 +67,7 @@ def test_a_function_that_nobody_may_trace_is_the_users_choice_to_change(machine:
     )
     (machine / "BLACKLIST").unlink()
     (machine / "FILTER_FUNCTIONS").write_text("ip_rcv_core\nip_rcv_finish [dummy]\n")
-    error = refusal.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
+    error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
     assert isinstance(error, UsageError)
     assert "notrace" in error.what
     assert "one of its callers" in error.hint
@@ -75,17 +77,17 @@ def test_alias_in_a_list_of_the_kernels_counts_as_the_function_itself(machine: P
     (machine / "FILTER_FUNCTIONS").write_text("__do_ip_rcv\n")
     one, tried = Selection.one(TARGET), [("fentry", failed(errno.EINVAL))]
     names = ["ip_rcv", "__do_ip_rcv"]
-    assert "notrace" in refusal.explain(one, tried).what
-    assert "notrace" not in refusal.explain(one, tried, names).what
+    assert "notrace" in diagnose.explain(one, tried).what
+    assert "notrace" not in diagnose.explain(one, tried, names).what
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\t__do_ip_rcv\n")
     tried = [("kprobe", failed(errno.EINVAL))]
-    assert "kprobe blacklist" not in refusal.explain(one, tried).what
-    assert "kprobe blacklist" in refusal.explain(one, tried, names).what
+    assert "kprobe blacklist" not in diagnose.explain(one, tried).what
+    assert "kprobe blacklist" in diagnose.explain(one, tried, names).what
 
 
 def test_each_way_that_was_tried_has_its_reason() -> None:
     tried = [("fentry", failed(errno.EPERM)), ("kprobe", failed(errno.ENOENT))]
-    error = refusal.explain(Selection.one(TARGET), tried)
+    error = diagnose.explain(Selection.one(TARGET), tried)
     assert isinstance(error, NotSupported)
     assert (
         "by fentry: cannot attach to ip_rcv: Operation not permitted (errno 1): a policy of this "
@@ -96,7 +98,7 @@ def test_each_way_that_was_tried_has_its_reason() -> None:
 
 def test_a_refused_program_shows_the_end_of_the_verifiers_log() -> None:
     log = "".join(f"line {number}\n" for number in range(30))
-    error = refusal.explain(Selection.one(TARGET), [("fentry", failed(errno.EACCES, log))])
+    error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EACCES, log))])
     assert type(error) is KwalkError
     assert "Permission denied" in error.what
     shown = [line for line in error.hint.splitlines() if line.startswith("  | ")]
@@ -104,7 +106,7 @@ def test_a_refused_program_shows_the_end_of_the_verifiers_log() -> None:
 
 
 def test_a_policy_of_the_machine_is_no_matter_for_a_log() -> None:
-    error = refusal.explain(Selection.one(TARGET), [("fentry", failed(errno.EPERM, "line 1\n"))])
+    error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EPERM, "line 1\n"))])
     assert isinstance(error, NotSupported)
     assert "line 1" not in str(error)
 
@@ -112,7 +114,7 @@ def test_a_policy_of_the_machine_is_no_matter_for_a_log() -> None:
 def test_files_that_cannot_be_read_decide_nothing(machine: Path) -> None:
     (machine / "BLACKLIST").unlink()
     (machine / "FILTER_FUNCTIONS").unlink()
-    error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.EBUSY))])
+    error = diagnose.explain(Selection.one(TARGET), [("kprobe", failed(errno.EBUSY))])
     assert isinstance(error, NotSupported)
     assert error.what.endswith("Device or resource busy (errno 16)")
     assert (
@@ -128,7 +130,7 @@ def test_lists_are_not_asked_where_the_kernel_does_not_speak_of_the_function(
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
     (machine / "FILTER_FUNCTIONS").write_text("another\n")
     tried = [("fentry", failed(number)), ("kprobe", failed(number))]
-    error = refusal.explain(Selection.one(TARGET), tried)
+    error = diagnose.explain(Selection.one(TARGET), tried)
     assert isinstance(error, NotSupported)
     assert "blacklist" not in str(error)
     assert "notrace" not in str(error)
@@ -138,7 +140,7 @@ def test_lists_are_not_asked_where_the_kernel_does_not_speak_of_the_function(
 def test_a_list_that_nobody_may_read_says_nothing_of_the_function(machine: Path) -> None:
     (machine / "FILTER_FUNCTIONS").unlink()
     (machine / "FILTER_FUNCTIONS").symlink_to("FILTER_FUNCTIONS")  # ELOOP, whoever reads it
-    error = refusal.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
+    error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
     assert isinstance(error, NotSupported)
     assert "Invalid argument" in error.what
     assert "notrace" not in str(error)
@@ -149,12 +151,12 @@ def test_ftrace_that_was_shut_down_is_named_where_its_files_say_so(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = [("fentry", failed(errno.ENODEV)), ("kprobe", failed(errno.ENODEV))]
-    error = refusal.explain(Selection.one(TARGET), tried)
+    error = diagnose.explain(Selection.one(TARGET), tried)
     assert "shut ftrace down" not in str(error)
     # As ftrace_avail_open() answers then: no file of a file system does.
     with monkeypatch.context() as patched:
-        patched.setattr(access, "unreadable", lambda path: os.strerror(errno.ENODEV))
-        error = refusal.explain(Selection.one(TARGET), tried)
+        patched.setattr(capabilities, "unreadable", lambda path: os.strerror(errno.ENODEV))
+        error = diagnose.explain(Selection.one(TARGET), tried)
     assert isinstance(error, NotSupported)
     assert error.what.startswith("ip_rcv cannot be traced by fentry: cannot attach to ip_rcv: No ")
     assert "the kernel has shut ftrace down until the next boot" in error.what
@@ -165,7 +167,7 @@ def test_a_tracepoint_is_not_looked_for_among_functions(machine: Path) -> None:
     (machine / "FILTER_FUNCTIONS").write_text("another\n")
     selection = Selection.one(Target("sched:sched_switch", 0, "", event=Place.TRACEPOINT))
     tried = [("raw_tp", failed(errno.EINVAL)), ("tracepoint", failed(errno.ENOENT))]
-    error = refusal.explain(selection, tried)
+    error = diagnose.explain(selection, tried)
     assert isinstance(error, NotSupported)
     assert "notrace" not in str(error)
 
@@ -173,7 +175,7 @@ def test_a_tracepoint_is_not_looked_for_among_functions(machine: Path) -> None:
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOMEM"])
 def test_a_limit_of_the_machine_is_named_with_its_value(name: str) -> None:
     tried = [("fentry", failed(errno.EINVAL)), ("kprobe", failed(getattr(errno, name)))]
-    error = refusal.explain(Selection.one(TARGET), tried)
+    error = diagnose.explain(Selection.one(TARGET), tried)
     assert isinstance(error, Shortage)
     assert os.strerror(getattr(errno, name)) in error.what
     sign = {"EMFILE": "RLIMIT_NOFILE", "ENFILE": "fs.file-max", "ENOMEM": " MiB of the machine's"}
@@ -182,7 +184,7 @@ def test_a_limit_of_the_machine_is_named_with_its_value(name: str) -> None:
 
 
 def test_a_log_that_did_not_fit_is_no_shortage() -> None:
-    error = refusal.explain(Selection.one(TARGET), [("kprobe", failed(errno.ENOSPC, "line 1\n"))])
+    error = diagnose.explain(Selection.one(TARGET), [("kprobe", failed(errno.ENOSPC, "line 1\n"))])
     assert type(error) is KwalkError
     assert "line 1" in error.hint
 
@@ -191,16 +193,16 @@ def test_a_log_that_did_not_fit_is_no_shortage() -> None:
     ("way", "sign"), [("fentry", "38 programs"), ("fexit", "38"), ("tracepoint", "64 programs")]
 )
 def test_a_place_that_is_full_of_programs_names_how_many_it_takes(way: str, sign: str) -> None:
-    error = refusal.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG))])
+    error = diagnose.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG))])
     assert "Argument list too long" in error.what
     assert sign in error.what
-    error = refusal.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG, "too many insns"))])
+    error = diagnose.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG, "too many insns"))])
     assert sign not in error.what
 
 
 def denied(effective: int, way: str, number: int = errno.EACCES) -> str:
-    (access.STATUS).write_text(f"CapEff:\t{effective:016x}\n")
-    error = refusal.explain(Selection.one(TARGET), [(way, failed(number))])
+    (capabilities.STATUS).write_text(f"CapEff:\t{effective:016x}\n")
+    error = diagnose.explain(Selection.one(TARGET), [(way, failed(number))])
     assert isinstance(error, NotSupported)
     return error.what
 
@@ -215,7 +217,7 @@ def test_what_was_denied_names_the_capability_that_is_lacking() -> None:
         enough, "kprobe"
     )
     assert "CAP_SYS_ADMIN" not in denied(enough, "fentry")  # which is no perf event
-    access.PARANOID.write_text("2\n")
+    capabilities.PARANOID.write_text("2\n")
     for held in (enough, enough | ADMIN):
         assert "may forbid it, even to root" in denied(held, "kprobe")
 
@@ -223,19 +225,19 @@ def test_what_was_denied_names_the_capability_that_is_lacking() -> None:
 def test_a_sysctl_is_no_reason_on_a_kernel_without_the_patch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(refusal, "refuses_all", lambda: False)
+    monkeypatch.setattr(diagnose, "refuses_all", lambda: False)
     told = denied(BPF | PERFMON | SYSLOG, "kprobe")
     assert "perf_event_paranoid" not in told
     assert "a policy of this machine" in told
 
 
 def test_capabilities_of_a_user_namespace_are_told_from_the_machines() -> None:
-    access.UID_MAP.write_text("         0       1000          1\n")
+    capabilities.UID_MAP.write_text("         0       1000          1\n")
     assert "has its capabilities in a user namespace" in denied(-1 & (1 << 41) - 1, "fentry", 1)
 
 
 def test_a_place_that_no_instruction_begins_at_is_the_users_choice_to_change() -> None:
-    error = refusal.explain(Selection.one(INSIDE), [("kprobe", failed(errno.EILSEQ))])
+    error = diagnose.explain(Selection.one(INSIDE), [("kprobe", failed(errno.EILSEQ))])
     assert isinstance(error, UsageError)
     assert "cannot be traced by kprobe: " in error.what
     assert "(errno 84): no instruction begins there" in error.what
@@ -246,7 +248,7 @@ def test_a_place_that_no_instruction_begins_at_is_the_users_choice_to_change() -
     ("target", "number"), [(TARGET, errno.EILSEQ), (RETURN, errno.EILSEQ), (INSIDE, errno.EINVAL)]
 )
 def test_other_failures_are_no_matter_of_the_place(target: Target, number: int) -> None:
-    error = refusal.explain(Selection.one(target), [("kprobe", failed(number))])
+    error = diagnose.explain(Selection.one(target), [("kprobe", failed(number))])
     assert isinstance(error, NotSupported)
     assert "no instruction begins there" not in error.what
 
@@ -257,7 +259,7 @@ def test_why_a_function_cannot_be_traced_comes_before_why_its_place_cannot(
 ) -> None:
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
     way = "kretprobe" if target.returns else "kprobe"
-    error = refusal.explain(Selection.one(target), [(way, failed(errno.EILSEQ))])
+    error = diagnose.explain(Selection.one(target), [(way, failed(errno.EILSEQ))])
     assert isinstance(error, UsageError)
     assert "it is on the kernel's kprobe blacklist" in error.what
     assert "no instruction begins there" not in error.what
@@ -269,7 +271,7 @@ def test_why_a_function_cannot_be_traced_comes_before_why_its_place_cannot(
 )
 def test_a_refusal_names_the_place_as_the_user_does(target: Target, way: str, label: str) -> None:
     for log in ("", "line 1\n"):
-        error = refusal.explain(Selection.one(target), [(way, failed(errno.EACCES, log))])
+        error = diagnose.explain(Selection.one(target), [(way, failed(errno.EACCES, log))])
         assert error.what.startswith(f"{label} cannot be traced by {way}: ")
 
 
@@ -277,8 +279,8 @@ def test_a_kernel_without_kprobes_is_told_from_a_sysfs_that_is_not_there(machine
     without = Kallsyms(b"ffffffff81000000 T _stext\n")
     with_ = Kallsyms(b"ffffffff81000000 T register_kprobe\nffffffff81000010 T perf_kprobe_init\n")
     half = Kallsyms(b"ffffffff81000000 T register_kprobe\n")
-    assert access.no_kprobes(without) == ""
+    assert capabilities.no_kprobes(without) == ""
     (machine / "KPROBE_PMU").unlink()
-    assert access.no_kprobes(without) == "this kernel has no kprobes (CONFIG_KPROBES)"
-    assert "CONFIG_KPROBE_EVENTS" in access.no_kprobes(half)
-    assert "cannot be read (No such file or directory): sysfs" in access.no_kprobes(with_)
+    assert capabilities.no_kprobes(without) == "this kernel has no kprobes (CONFIG_KPROBES)"
+    assert "CONFIG_KPROBE_EVENTS" in capabilities.no_kprobes(half)
+    assert "cannot be read (No such file or directory): sysfs" in capabilities.no_kprobes(with_)

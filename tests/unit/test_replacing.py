@@ -20,7 +20,7 @@ import pytest
 import forked
 from allowed import NOBODY, as_user
 from kwalk.errors import OutputError
-from kwalk.replacing import Replacement
+from kwalk.support.atomic_file import Replacement
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 from recorded import profile, reread, stack, written
 
-from kwalk.report import about, info
+from kwalk.model.stack import Count, Group
+from kwalk.report import headings, info
 from kwalk.report.summary import as_text
-from kwalk.stack import Count, Group
 
 
 @pytest.mark.parametrize(
@@ -25,19 +25,19 @@ from kwalk.stack import Count, Group
 def test_when_it_began_is_in_nanoseconds(started: object, wanted: int) -> None:
     found = profile(Count(stack("f"), 1))
     found.facts["started"] = started
-    assert about.started_ns(found) == wanted
+    assert headings.started_ns(found) == wanted
     del found.facts["started"]
-    assert about.started_ns(found) == 0
+    assert headings.started_ns(found) == 0
 
 
 def test_lines_are_the_ledger_then_the_machine() -> None:
     found = profile(Count(stack("f"), 1), ring_full=2)
     found.facts |= {"command": ["kwalk", "record", "a b"], "host": "pine", "kernel": ""}
-    lines = about.lines(found)
+    lines = headings.lines(found)
     ledger = [line.strip() for line in as_text(found.summary).splitlines()]
     assert lines == [*ledger, "command: kwalk record 'a b'", "host: pine", "kwalk: 0.1.0"]
-    assert about.title(found) == ledger[0]
-    assert about.title(found, "A title") == f"A title - {ledger[0]}"
+    assert headings.title(found) == ledger[0]
+    assert headings.title(found, "A title") == f"A title - {ledger[0]}"
 
 
 def test_info_says_what_a_recording_holds() -> None:

@@ -13,9 +13,9 @@ import pytest
 from recorded import profile, stack, written
 
 import kwalk
-from kwalk.cli import main
+from kwalk.cli.main import main
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.report.formats import FORMATS
-from kwalk.stack import Count, Frame, Group, Stack
 
 Run = Callable[..., tuple[int, str, str]]
 STACK = stack("ip_rcv", "a", "main")

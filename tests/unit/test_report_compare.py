@@ -11,11 +11,11 @@ from elements import Elements
 from paired import COSTS, DIFFERENT, LACKS, LOST, MANUAL, MANUAL_LOST, SAME, comparison
 from recorded import stack
 
-from kwalk.pairing import Comparison, Cost, Pair, Sides
-from kwalk.report.compare import as_text, verdicts
-from kwalk.report.compare_data import as_data
-from kwalk.report.compare_page import as_html
-from kwalk.stack import Stack
+from kwalk.model.comparison import Comparison, Cost, Pair, Sides
+from kwalk.model.stack import Stack
+from kwalk.report.compare.json_ import as_data
+from kwalk.report.compare.page import as_html
+from kwalk.report.compare.text import as_text, verdicts
 
 ALL = comparison({LACKS: 14847, SAME: 10, LOST: 7, DIFFERENT: 5, MANUAL_LOST: 1})
 NAMES = [frame.name for frame in MANUAL.frames]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Ledger, Summary, TreeUse
-from kwalk.profile import Profile
+from kwalk.model.ledger import Ledger, Summary, TreeUse
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.report.count import CountReport, Folded, Json, Text
-from kwalk.stack import Count, Frame, Group, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SYMBOLS = Symbolizer(

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.decode.calls import Calls
-from kwalk.events import Batch, Call, Event, Who
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Ledger, Summary
-from kwalk.report import texts
+from kwalk.model.event import Batch, Call, Event, Who
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.stack import Frame, Stack
+from kwalk.report import memo
 from kwalk.report.stream import JsonLines, Names, StreamReport, Text
-from kwalk.stack import Frame, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 # A call may be the last instruction of a function: the return address then is the next one's.
@@ -196,7 +196,7 @@ def test_a_brief_batch_has_names_only() -> None:
 def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(texts, "MOST_KEPT", 3)
+    monkeypatch.setattr(memo, "MOST_KEPT", 3)
     report = Text(Symbolizer(SYMBOLS))
     for number in range(20):
         text = text_of(report, batch_of([(number, Who(0, number, number, "sh"), PLAIN)]))

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kwalk
-from kwalk.ledger import NOT_WANTED, Difference, Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.abi import COUNTERS
+from kwalk.model.ledger import NOT_WANTED, Difference, Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.model.stack import Stack
 from kwalk.report.summary import CAUSES, as_data, as_text, exit_code, warnings
-from kwalk.stack import Stack
-from kwalk.transport.abi import COUNTERS
+from kwalk.support.text import counted, plural
 from kwalk.transport.counters import kernel_misses
-from kwalk.words import counted, plural
 
 
 def summary(ledger: Ledger, notes: list[str] | None = None) -> Summary:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Difference, Verify
+from kwalk.model.ledger import Difference, Verify
+from kwalk.model.stack import Stack
 from kwalk.report.verify import KERNEL_WRONG, lines
-from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SYMBOLS = Symbolizer(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.transport.abi import BRIEF_BYTES, EVENT
+from kwalk.abi import BRIEF_BYTES, EVENT
 from kwalk.transport.ring import CHUNK, HEADER, PAGE, Ring
 
 # include/uapi/linux/bpf.h: BPF_RINGBUF_BUSY_BIT

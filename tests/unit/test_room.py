@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack
 
-from kwalk.profile import Profile
-from kwalk.report import calltree, room
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Group
+from kwalk.report import calltree, frame_limits
 from kwalk.report.calltree import build
-from kwalk.report.diff import DiffNode
-from kwalk.report.diff_compare import compare
-from kwalk.report.flame import trees
-from kwalk.report.flame_svg import drawing
+from kwalk.report.diff.change import DiffNode
+from kwalk.report.diff.compare import compare
+from kwalk.report.flame.graph import trees
+from kwalk.report.flame.svg import drawing
 from kwalk.report.formats import FORMATS, Options, renderer
-from kwalk.report.room import Room
-from kwalk.stack import Count, Group
+from kwalk.report.frame_limits import Room
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import strangers
@@ -97,7 +97,7 @@ def test_reports_tell_what_there_was_no_room_for(
     whole = words("".join(map(str, renderer(name)(apart(), options))))
     assert "are drawn at most" not in whole
     assert name == "flamegraph" or "f0_9" in whole
-    monkeypatch.setattr(room, "MOST_FRAMES", 100)
+    monkeypatch.setattr(frame_limits, "MOST_FRAMES", 100)
     part = words("".join(map(str, renderer(name)(apart(), options))))
     assert told in part
     assert "f0_9" not in part
@@ -107,14 +107,14 @@ def test_reports_tell_what_there_was_no_room_for(
 
 
 def test_differences_tell_what_there_was_no_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    import kwalk.report.diff_flame as flame
-    import kwalk.report.diff_tree as tree
+    import kwalk.report.diff.flame as flame
+    import kwalk.report.diff.tree as tree
 
     before, after = apart(), apart(20)
     changed = compare(before, after)
     for module in (tree, flame):
         assert "are drawn at most" not in words("".join(module.render(changed, Options(), True)))
-    monkeypatch.setattr(room, "MOST_FRAMES", 200)
+    monkeypatch.setattr(frame_limits, "MOST_FRAMES", 200)
     for module in (tree, flame):
         text = words("".join(module.render(changed, Options(least=0.0), True)))
         assert "left out, since 200 frames are drawn at most: 20 stacks, " in text
@@ -128,8 +128,8 @@ def test_differences_tell_what_there_was_no_room_for(monkeypatch: pytest.MonkeyP
 
 
 def test_pictures_draw_the_widest_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kwalk.report import flame_svg
-    from kwalk.report.flame import header, of_calltree
+    from kwalk.report.flame import svg
+    from kwalk.report.flame.graph import header, of_calltree
 
     found = apart()
     tree = of_calltree(build(found.counts))
@@ -137,7 +137,7 @@ def test_pictures_draw_the_widest_frames(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = "".join(drawing(tree, head))
     assert whole.count("<rect") > 400
     assert "are not drawn" not in whole
-    monkeypatch.setattr(flame_svg, "MOST_DRAWN", 51)
+    monkeypatch.setattr(svg, "MOST_DRAWN", 51)
     part = "".join(drawing(tree, head))
     drawn = re.findall(r"<title>(f\d+)_(\d+):", part)
     assert len(drawn) == 50
@@ -169,7 +169,7 @@ def test_costliest_small_file_takes_little_time_and_memory(command: str, tmp_pat
 
 def test_limits_are_those_that_the_page_names() -> None:
     page = (Path(__file__).parents[2] / "docs" / "recording.md").read_text()
-    for number in (room.MOST_FRAMES, room.MOST_DRAWN):
+    for number in (frame_limits.MOST_FRAMES, frame_limits.MOST_DRAWN):
         assert f"{number:,}" in page
 
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.commands import running
+from kwalk.cli import running
 from kwalk.errors import OutputError
-from kwalk.events import Batch, Call, Who
-from kwalk.ledger import Ledger, Summary
-from kwalk.stack import Stack
+from kwalk.model.event import Batch, Call, Who
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.stack import Stack
 
 WHO = Who(0, 7, 7, "redis")
 

@@ -29,14 +29,14 @@ from recorded import profile, profiles, reread, stack, written
 from test_recording import million
 
 import kwalk
-from kwalk.commands.diff import FORMATS as DIFFS
+from kwalk.cli.commands.diff import FORMATS as DIFFS
 from kwalk.errors import OutputError
-from kwalk.profile import Profile, Timeline
+from kwalk.model.profile import Profile, Timeline
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec, files
 from kwalk.recording.blocks import Kind, pack
 from kwalk.recording.replay import replay
 from kwalk.report.formats import FORMATS
-from kwalk.stack import Count, Frame, Group, Stack
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
 
@@ -440,9 +440,9 @@ RECORD = """
 import sys
 sys.path.insert(0, {tests!r})
 from recorded import stack, summary
-from kwalk.commands.recorder import Recorder
+from kwalk.cli.recorder import Recorder
 from kwalk.errors import OutputError
-from kwalk.stack import Count
+from kwalk.model.stack import Count
 try:
     with Recorder({path!r}) as recorder:
         counts = []

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from kwalk.cli import main
-from kwalk.commands import screen
+from kwalk.cli import screen
+from kwalk.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
 

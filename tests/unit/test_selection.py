@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.abi import Place
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.probe.ftrace_sites import NOTRACE, Traceable
 from kwalk.probe.selection import Selection, matching, select, sift
 from kwalk.probe.target import Target
-from kwalk.probe.traceable import NOTRACE, Traceable
-from kwalk.transport.abi import Place
 
 TABLE = Kallsyms(
     b"ffffffff81000000 T _stext\n"

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import CONFIG, FACTS, Method, Output, Per, Place, Start, Unwinder
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.orc import KNOWN_HASHES, SINCE_7_1, UNTIL_7_0
-from kwalk.probe import setting
-from kwalk.probe.filters import Filters
-from kwalk.probe.options import ProbeOptions
-from kwalk.probe.setting import CannotWalk, Facts
+from kwalk.options.filters import Filters
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import config as setting
+from kwalk.probe.config import CannotWalk, Facts
 from kwalk.probe.target import Target, find
-from kwalk.transport.abi import CONFIG, FACTS, Method, Output, Per, Place, Start, Unwinder
 
 BASE = 0xFFFFFFFF81000000
 SYMBOLS = {

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, A, B, C, D
 
-from kwalk.capture import Capture
-from kwalk.cli import main
-from kwalk.commands import running
-from kwalk.decode.shape import Shape
-from kwalk.events import Batch, Call
+from kwalk.abi import Method, Output
+from kwalk.cli import running
+from kwalk.cli.main import main
+from kwalk.engine.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Count, Stack
+from kwalk.model.event import Batch, Call
+from kwalk.model.stack import Count, Stack
+from kwalk.model.stack_filter import Shape
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 import pytest
 
 import forked
-from kwalk import live
 from kwalk.bench.workload import Workload
-from kwalk.child import Child
+from kwalk.engine import session
+from kwalk.engine.traced_command import Child
 from kwalk.errors import KwalkError
 from kwalk.kernel import shortage
 from kwalk.kernel.shortage import Shortage
@@ -27,7 +27,7 @@ from kwalk.libbpf import LibbpfError, perf
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 TRACE = (
-    "import sys, resource; from kwalk import cli; import kwalk.kernel.shortage;"
+    "import sys, resource; from kwalk.cli import main as cli; import kwalk.kernel.shortage;"
     "resource.setrlimit(resource.{limit}, ({value}, {value}));"
     "sys.exit(cli.guarded('kwalk', lambda: {body}))"
 )
@@ -227,6 +227,6 @@ def test_a_thread_that_cannot_be_started_names_the_limits_of_processes(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(Shortage) as caught:
-        live._start(threading.Thread())
+        session._start(threading.Thread())
     assert "can't start new thread" in caught.value.what
     assert "kernel.threads-max is " in caught.value.hint

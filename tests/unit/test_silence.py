@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import NO_ADDRESS, Place
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
-from kwalk.probe import canary, setting, silence, switched
+from kwalk.probe import canary, config, no_hits, switched_off
+from kwalk.probe.no_hits import Found
 from kwalk.probe.selection import Selection
-from kwalk.probe.silence import Found
 from kwalk.probe.target import Target
-from kwalk.transport.abi import NO_ADDRESS, Place
 
 SYMBOLS = Kallsyms(
     b"ffffffff81000100 T ip_rcv\n"
@@ -65,10 +65,10 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
     monkeypatch.setattr(canary, "open_probe", machine.attach)
-    monkeypatch.setattr(switched, "off", lambda way, selection, symbols: machine.off)
-    monkeypatch.setattr(switched, "on_ftrace", lambda selection, symbols: machine.on_ftrace)
+    monkeypatch.setattr(switched_off, "off", lambda way, selection, symbols: machine.off)
+    monkeypatch.setattr(switched_off, "on_ftrace", lambda selection, symbols: machine.on_ftrace)
     facts = lambda obj, symbols, target: SimpleNamespace(disarmed=machine.disarmed)  # noqa: E731
-    monkeypatch.setattr(setting, "facts", facts)
+    monkeypatch.setattr(config, "facts", facts)
     monkeypatch.setattr(canary, "_wait", lambda probe, frequency: min(probe.hits(), canary.CALLS))
     return machine
 
@@ -81,7 +81,7 @@ def look(machine: Machine) -> Look:
     def run(*targets: Target, way: str = "fentry", hits: int = 0) -> Found:
         selection = Selection("what", targets or (ENTRY,))
         probe: Any = SimpleNamespace(selection=selection, attach=way, obj=None)
-        return silence.look(probe, SYMBOLS, silence.modules(selection), hits)
+        return no_hits.look(probe, SYMBOLS, no_hits.modules(selection), hits)
 
     return run
 
@@ -172,15 +172,15 @@ def test_module_unloaded_meanwhile_took_the_probe_with_it(
 ) -> None:
     selection = Selection.one(ENTRY._replace(module="dummy"))
     (tmp_path / "dummy").mkdir()
-    look = silence.modules
-    monkeypatch.setattr(silence, "modules", lambda selection: look(selection, tmp_path))
-    before = silence.modules(selection)
+    look = no_hits.modules
+    monkeypatch.setattr(no_hits, "modules", lambda selection: look(selection, tmp_path))
+    before = no_hits.modules(selection)
     probe: Any = SimpleNamespace(selection=selection, attach="kprobe", obj=None)
-    assert silence.look(probe, SYMBOLS, before, 1) == Found()
+    assert no_hits.look(probe, SYMBOLS, before, 1) == Found()
     (tmp_path / "dummy").rename(tmp_path / "old")
     if back:
         (tmp_path / "dummy").mkdir()
-    unseen, notes = silence.look(probe, SYMBOLS, before, hits)
+    unseen, notes = no_hits.look(probe, SYMBOLS, before, hits)
     assert unseen.endswith("module dummy was unloaded meanwhile, and the probe was gone with it")
     assert unseen.startswith("some calls may be missing" if hits else "the kernel does not run")
     assert notes == ()

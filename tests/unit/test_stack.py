@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from recorded import stack
 
-from kwalk.stack import Count, Group
+from kwalk.model.stack import Count, Group
 
 
 @pytest.mark.parametrize(

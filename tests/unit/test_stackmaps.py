@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import CONTROL, CONTROL_SECTION
 from kwalk.libbpf import LibbpfError
-from kwalk.transport.abi import CONTROL, CONTROL_SECTION
-from kwalk.transport.stackmaps import StackMaps
+from kwalk.transport.stack_maps import StackMaps
 
 
 class Map:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from recorded import stack, written
 
-from kwalk.cli import guarded, main
+from kwalk.cli.main import guarded, main
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import load, traceable
-from kwalk.probe.traceable import Traceable
-from kwalk.stack import Count
+from kwalk.model.stack import Count
+from kwalk.probe import ftrace_sites, load
+from kwalk.probe.ftrace_sites import Traceable
 
 Done = subprocess.CompletedProcess[str]
 Shell = Callable[..., Done]
@@ -105,7 +105,7 @@ def test_functions_that_cannot_be_listed_are_told(
     monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[int, str, str]]
 ) -> None:
     monkeypatch.setattr(Kallsyms, "read", lambda: Kallsyms(b"ffffffff81000100 t show\n"))
-    monkeypatch.setattr(traceable, "read", lambda symbols, image: Traceable(None))
+    monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: Traceable(None))
     monkeypatch.setattr(load, "image", lambda: b"")
     with open("/dev/full", "w") as stdout:
         monkeypatch.setattr("sys.stdout", stdout)

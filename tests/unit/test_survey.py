@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import Method, Place, Unwinder
 from kwalk.errors import NotSupported
-from kwalk.kernel import access
+from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.probe import canary
-from kwalk.probe import survey as surveys
+from kwalk.probe import doctor as surveys
 from kwalk.probe.canary import Trial
+from kwalk.probe.doctor import Survey
 from kwalk.probe.selection import Selection
-from kwalk.probe.survey import Survey
 from kwalk.probe.target import Target
 from kwalk.report import doctor
-from kwalk.transport.abi import Method, Place, Unwinder
 
 SYMBOLS = Kallsyms(b"ffffffff81000100 T ip_rcv\n")
 TARGET = Target("__x64_sys_getpgid", 0xFFFFFFFF81000200, "")
@@ -51,8 +51,8 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Survey]:
             return Trial(probe, 3 * (name in fires), 3)
 
         monkeypatch.setattr(canary, "fire", fire)
-        monkeypatch.setattr(access, "check_access", lambda: None)
-        monkeypatch.setattr(access, "check_kernel", lambda symbols: None)
+        monkeypatch.setattr(capabilities, "check_access", lambda: None)
+        monkeypatch.setattr(capabilities, "check_kernel", lambda symbols: None)
         monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
         return surveys.survey()
 
@@ -115,7 +115,7 @@ def test_nothing_is_tried_where_nothing_may_be_traced(
         raise NotSupported("tracing needs CAP_BPF", "Run it as root.")
 
     look(ALL)
-    monkeypatch.setattr(access, "check_access", refuse)
+    monkeypatch.setattr(capabilities, "check_access", refuse)
     found = surveys.survey()
     assert found.exit_code == 1
     assert [way.text for way in found.ways] == ["not tried: tracing needs CAP_BPF"] * len(ALL)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from kwalk.abi import NO_ADDRESS, Place
 from kwalk.kernel import switches
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import switched, traceable
+from kwalk.probe import ftrace_sites, switched_off
+from kwalk.probe.ftrace_sites import Traceable
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
-from kwalk.probe.traceable import Traceable
-from kwalk.transport.abi import NO_ADDRESS, Place
 
 SYMBOLS = Kallsyms(b"ffffffff81000100 T ip_rcv\n")
 ENTRY = Target("ip_rcv", 0xFFFFFFFF81000100, "")
@@ -33,7 +33,7 @@ def proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def off(way: str, target: Target) -> str:
-    found = switched.off(way, Selection.one(target), SYMBOLS)
+    found = switched_off.off(way, Selection.one(target), SYMBOLS)
     return found.what if found else ""
 
 
@@ -71,7 +71,7 @@ def test_ftrace_that_is_dead_is_not_to_be_switched_on(monkeypatch: pytest.Monkey
 def test_functions_are_not_attached_to_without_ftrace(
     proc: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr(traceable, "read", lambda symbols, image: Traceable())
+    monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: Traceable())
     assert off(way, ENTRY) == ""
     (proc / "FTRACE").write_text("0\n")
     assert "ftrace" in off(way, ENTRY)
@@ -92,7 +92,7 @@ def test_kprobe_that_is_a_breakpoint_needs_no_ftrace(
     proc: Path, monkeypatch: pytest.MonkeyPatch, places: list[int], way: str, stopped: bool
 ) -> None:
     known = Traceable(frozenset(places))
-    monkeypatch.setattr(traceable, "read", lambda symbols, image: known)
+    monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: known)
     (proc / "FTRACE").write_text("0\n")
     assert bool(off(way, ENTRY)) == stopped
 
@@ -101,7 +101,7 @@ def test_kprobe_that_is_a_breakpoint_needs_no_ftrace(
 def test_instruction_inside_needs_no_ftrace_behind_its_call(
     proc: Path, monkeypatch: pytest.MonkeyPatch, offset: int, stopped: bool
 ) -> None:
-    monkeypatch.setattr(traceable, "read", lambda symbols, image: Traceable())
+    monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: Traceable())
     (proc / "FTRACE").write_text("0\n")
     assert bool(off("kprobe", ENTRY._replace(offset=offset))) == stopped
 

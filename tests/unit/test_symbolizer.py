@@ -7,7 +7,7 @@ import pytest
 
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.stack import Frame, Stack
+from kwalk.model.stack import Frame, Stack
 from kwalk.symbolize.symbolizer import Symbolizer
 
 BASE = 0xFFFFFFFF81000000

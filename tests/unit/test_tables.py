@@ -11,7 +11,7 @@ import pytest
 from recorded import BASE, profile, stack
 
 from kwalk.errors import KwalkError
-from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.model.stack import Count, Frame, Group, Stack
 
 UNKNOWN = Stack((BASE,), frames=(Frame("", 0, "", BASE),))
 FOUND = profile(

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from kwalk.abi import Place
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.target import Target, find
-from kwalk.transport.abi import Place
 
 TABLE = Kallsyms(
     b"0000000000000000 A fixed_percpu_data\n"

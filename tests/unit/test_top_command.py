@@ -15,11 +15,11 @@ import pytest
 from engine import Engine
 from planted import A, B, C
 
-from kwalk.cli import main
-from kwalk.commands import running
+from kwalk.abi import Method
+from kwalk.cli import running
+from kwalk.cli.main import main
 from kwalk.errors import OutputError
 from kwalk.recording.files import load
-from kwalk.transport.abi import Method
 from screen import LEAVES, Screen
 
 Run = Callable[..., tuple[int, str, str]]
@@ -172,7 +172,7 @@ def test_ctrl_backslash_does_not_leave_a_broken_terminal() -> None:
 def test_keys_and_the_size_of_the_terminal_are_heeded_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kwalk.commands.watching.LOOK_SECONDS", 600)
+    monkeypatch.setattr("kwalk.cli.watching.LOOK_SECONDS", 600)
     with top("--interval=600", size=(120, 30)) as screen:
         screen.shows("the first interval ends in 600 s")
         screen.press("s")
@@ -192,7 +192,7 @@ def test_an_error_is_told_once_the_terminal_is_restored(
     def fail(*_: object) -> None:
         raise OutputError(OSError(5, "Input/output error"))
 
-    monkeypatch.setattr("kwalk.top.model.Model.feed", fail)
+    monkeypatch.setattr("kwalk.tui.model.Model.feed", fail)
     with top() as screen:
         assert screen.ends() == 1
         assert screen.now() == screen.mode
@@ -202,7 +202,7 @@ def test_an_error_is_told_once_the_terminal_is_restored(
 
 
 def test_a_bug_leaves_the_terminal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kwalk.top.view.View.draw", lambda *_: 1 / 0)
+    monkeypatch.setattr("kwalk.tui.view.View.draw", lambda *_: 1 / 0)
     with top() as screen:
         assert screen.ends() == 99
         assert screen.now() == screen.mode
@@ -260,7 +260,7 @@ def test_the_output_of_a_command_does_not_spoil_the_view() -> None:
 
 
 def test_how_a_budget_is_kept_is_shown_in_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kwalk.budget.STEP_SECONDS", 0.1)
+    monkeypatch.setattr("kwalk.engine.budget.STEP_SECONDS", 0.1)
     with top("--budget=2%") as screen:
         screen.shows("budget 2 %: tracing costs about")
         screen.press("q")
@@ -305,7 +305,7 @@ def test_looking_takes_a_share_of_the_time_only(
         fed.append(time.monotonic())
 
     fed: list[float] = []
-    monkeypatch.setattr("kwalk.top.model.Model.feed", feed)
+    monkeypatch.setattr("kwalk.tui.model.Model.feed", feed)
     run(main, "top", "ip_rcv", "--interval=0.05", "--duration=1.6")
     assert 2 <= len(fed) <= 4
     assert fed[1] - fed[0] > 0.4
@@ -376,8 +376,8 @@ def test_output_that_cannot_be_written_is_one_message(
 def test_it_has_the_options_that_count_has() -> None:
     import argparse
 
-    from kwalk.commands import count
-    from kwalk.commands import top as tops
+    from kwalk.cli.commands import count
+    from kwalk.cli.commands import top as tops
 
     def flags(command: object) -> set[str]:
         parser = argparse.ArgumentParser()

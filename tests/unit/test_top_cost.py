@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from kwalk.budget import CALL_NS, Reading
-from kwalk.commands import cost as costs
-from kwalk.commands.cost import MEASURE_EVERY, Meter
+from kwalk.cli import cost as costs
+from kwalk.cli.cost import MEASURE_EVERY, Meter
+from kwalk.engine.budget import CALL_NS, Reading
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
-from kwalk.top.model import Cost
+from kwalk.tui.model import Cost
 
 SECOND = 10**9
 CALL = CALL_NS["fentry"]

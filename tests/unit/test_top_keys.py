@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.top.keys import Decoder
+from kwalk.tui.keys import Decoder
 
 PRESSED = {
     b"j": ["j"], b"\x1b[A": ["up"], b"\x1bOB": ["down"], b"\x1b[5~": ["pageup"],

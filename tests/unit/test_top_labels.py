@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import stack, stacks
 
-from kwalk.stack import Frame, Stack
-from kwalk.top.labels import fit, labels, shorten
-from kwalk.top.look import ASCII, UNICODE
+from kwalk.model.stack import Frame, Stack
+from kwalk.tui.labels import fit, labels, shorten
+from kwalk.tui.look import ASCII, UNICODE
 
 MARKS = UNICODE.marks
 ENOUGH = 10_000

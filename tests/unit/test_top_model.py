@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from recorded import growing, summary
 from watched import IDLE, NGINX, READ, REDIS, SENT, counts, fed, type_in
 
-from kwalk.stack import Count, Stack
-from kwalk.top.control import INTERVALS, Request, press
-from kwalk.top.model import Grouping, Model, Order
-from kwalk.top.prompt import Prompt, pattern_of
-from kwalk.top.rows import KEPT
+from kwalk.model.stack import Count, Stack
+from kwalk.tui.control import INTERVALS, Request, press
+from kwalk.tui.model import Grouping, Model, Order
+from kwalk.tui.prompt import Prompt, pattern_of
+from kwalk.tui.rows import KEPT
 
 
 def shown(model: Model) -> list[tuple[object, float]]:

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from recorded import growing, stack, summary
 from watched import NGINX, READ, REDIS, SENT, counts, fed, told, type_in
 
-from kwalk.ledger import Ledger, Summary
-from kwalk.stack import Count, Group
-from kwalk.top import numbers
-from kwalk.top.control import press
-from kwalk.top.labels import Labels, labels
-from kwalk.top.lines import block
-from kwalk.top.look import ASCII, UNICODE, Look, bars, cells, cut, pad, paint, text_of
-from kwalk.top.model import Cost, Model
-from kwalk.top.view import View
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.stack import Count, Group
+from kwalk.tui import numbers
+from kwalk.tui.control import press
+from kwalk.tui.labels import Labels, labels
+from kwalk.tui.lines import block
+from kwalk.tui.look import ASCII, UNICODE, Look, bars, cells, cut, pad, paint, text_of
+from kwalk.tui.model import Cost, Model
+from kwalk.tui.view import View
 
 NOON = datetime(2026, 3, 4, 12, 0, 30).timestamp()
 
@@ -220,7 +220,7 @@ def test_lines_of_stacks_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(1)
         return labels(*args)
 
-    monkeypatch.setattr("kwalk.top.view.labels", counted)
+    monkeypatch.setattr("kwalk.tui.view.labels", counted)
     model, view = fed(counts(2, 1)), View(UNICODE)
     first = view.draw(model, 80, 24)
     for found in (counts(2, 9), counts(30, 9)):  # they change places

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from kwalk.abi import CALLS, CALLS_BYTES
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
-from kwalk.probe import traceable
+from kwalk.probe import ftrace_sites
+from kwalk.probe.ftrace_sites import NOTRACE, in_memory, listed, read
 from kwalk.probe.target import Target
-from kwalk.probe.traceable import NOTRACE, in_memory, listed, read
-from kwalk.transport.abi import CALLS, CALLS_BYTES
 
 A = Target("a", 0xFFFFFFFF81000100, "")
 B = Target("b", 0xFFFFFFFF81000200, "")
@@ -58,7 +58,7 @@ def test_without_a_file_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_call_of_ftrace_stands_at_the_function_or_behind_its_endbr() -> None:
     for place, why in ((A.address, ""), (A.address + 4, ""), (A.address + 8, NOTRACE)):
-        assert traceable.Traceable(frozenset({place})).why_not(A) == why
+        assert ftrace_sites.Traceable(frozenset({place})).why_not(A) == why
 
 
 class Ftrace:
@@ -109,7 +109,7 @@ def test_all_pages_are_read_in_parts(size: int) -> None:
 def test_a_kernel_that_hides_the_list_is_asked_for_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traceable, "TRACING", tmp_path)
+    monkeypatch.setattr(ftrace_sites, "TRACING", tmp_path)
     (tmp_path / "available_filter_functions").write_text("a\n")
     broken: Any = Ftrace([[B.address]])
     broken.code = -1
@@ -120,5 +120,5 @@ def test_a_kernel_that_hides_the_list_is_asked_for_its_file(
     def refuse(image: bytes) -> Any:
         raise LibbpfError("no", 1)
 
-    monkeypatch.setattr(traceable, "Object", refuse)
+    monkeypatch.setattr(ftrace_sites, "Object", refuse)
     assert read(SYMBOLS, lambda: b"").why_not(B) == NOTRACE

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, A, B, Planted
 
-from kwalk.transport.abi import NO_ADDRESS, Kind
-from kwalk.transport.tree import NODE_BYTES, PER_CPU, Node, reserved, size_for
+from kwalk.abi import NO_ADDRESS, Kind
+from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Node, reserved, size_for
 
 _RULE = 20  # where kw_chance() reads
 U64 = st.integers(0, (1 << 64) - 1)

@@ -14,19 +14,19 @@ import pytest
 from hostile import run, unprintable
 
 import kwalk
+from kwalk.abi import Output
 from kwalk.bench.workload import check_metric
-from kwalk.choices import Choices, probe_options
-from kwalk.clean import clean_stderr
-from kwalk.commands import completing, parsers
+from kwalk.cli import completing, parsers
+from kwalk.cli.parser import Parser
 from kwalk.errors import UsageError
 from kwalk.kernel import cgroups
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.parser import Parser
-from kwalk.patterns import BadPattern, compiled
-from kwalk.probe import wanted
+from kwalk.options import filter_names
+from kwalk.options.keywords import Choices, probe_options
 from kwalk.probe.selection import matching
-from kwalk.top.prompt import pattern_of
-from kwalk.transport.abi import Output
+from kwalk.support.printable import clean_stderr
+from kwalk.support.regex import BadPattern, compiled
+from kwalk.tui.prompt import pattern_of
 
 REDIS = str(Path(__file__).parents[1] / "data" / "redis.rec")
 PATTERNS = [
@@ -190,8 +190,8 @@ def test_names_that_no_file_can_have_are_said(name: str | Path) -> None:
 def test_numbers_of_network_namespaces_have_an_end() -> None:
     for number in ("9" * 4301, "4294967296"):
         with pytest.raises(UsageError, match="larger than numbers of network namespaces"):
-            wanted._netns(number)
-    assert wanted._netns("4294967295") == 4294967295
+            filter_names._netns(number)
+    assert filter_names._netns("4294967295") == 4294967295
 
 
 def test_tasks_may_have_names_that_are_no_text(tmp_path: Path, monkeypatch: Any) -> None:
@@ -201,8 +201,8 @@ def test_tasks_may_have_names_that_are_no_text(tmp_path: Path, monkeypatch: Any)
         (tmp_path / pid / "status").write_bytes(b"Name:\t" + name + b"Tgid:\t" + pid.encode())
     monkeypatch.setattr(completing, "PROC", str(tmp_path))
     assert completing.processes() == {"7": "\ufffd\ufffd?[2J", "8": "bash", "9": "a?b"}
-    monkeypatch.setattr(wanted, "PROC", tmp_path)
-    wanted._check_process(7)
+    monkeypatch.setattr(filter_names, "PROC", tmp_path)
+    filter_names._check_process(7)
 
 
 def test_folders_may_have_names_that_are_no_text(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from kwalk.words import counted, form, one_of, plural
+from kwalk.support.text import counted, form, one_of, plural
 
 
 @pytest.mark.parametrize(

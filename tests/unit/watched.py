@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from recorded import stack, summary
 
-from kwalk.ledger import Summary
-from kwalk.stack import Count, Group, Stack
-from kwalk.top.control import Request, press
-from kwalk.top.model import Cost, Model
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count, Group, Stack
+from kwalk.tui.control import Request, press
+from kwalk.tui.model import Cost, Model
 
 READ = stack("ip_rcv", "softirq", "send", "sock_write", "vfs_write", "syscall", "entry")
 SENT = stack("ip_rcv", "softirq", "send", "sys_sendto", "syscall", "entry")

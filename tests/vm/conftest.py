@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 import forked
-from kwalk import cli, libbpf
-from kwalk.capture import Capture
-from kwalk.commands import published
-from kwalk.events import Event
+from kwalk import libbpf
+from kwalk.cli import main as cli
+from kwalk.cli import published
+from kwalk.engine.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
+from kwalk.model.event import Event
+from kwalk.model.ledger import Summary
+from kwalk.options.probe import ProbeOptions
 from told import pytest_terminal_summary
 from waiting import wait_for
 

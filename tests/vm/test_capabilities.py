@@ -24,25 +24,25 @@ from typing import NamedTuple
 import pytest
 from conftest import VENV, call, only_on
 
-from kwalk.kernel import access
+from kwalk.abi import Method
+from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import PATH, Kallsyms
+from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import has_multi
 from kwalk.probe.events import choose
-from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import open_probe
-from kwalk.transport.abi import Method
 
 ON_THE_PAGE = pytest.mark.skipif(
     os.environ.get("KWALK_LAB") == "fp", reason="docs/capabilities.md has distributions' kernels"
 )
 NOBODY = 65534
-BITS = access.CAPABILITIES
+BITS = capabilities.CAPABILITIES
 THREE = ("CAP_SYSLOG", "CAP_PERFMON", "CAP_BPF")
 # include/uapi/linux/prctl.h, capability.h; arch/x86/entry/syscalls/syscall_64.tbl
 _KEEP, _DUMPABLE, _VERSION_3, _CAPSET = 8, 4, 0x20080522, 126
 _NEW_USERS = 0x10000000  # CLONE_NEWUSER in include/uapi/linux/sched.h
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER, _BPF, _PERF = 38, 22, 2, 321, 298
-PARANOID, KPTR = access.PARANOID, access.KPTR
+PARANOID, KPTR = capabilities.PARANOID, capabilities.KPTR
 SHORT = ("--duration", "0.05", "--format", "folded")
 # One that each kernel of the lab has, where it is one at all.
 MODULE, FUNCTION = "overlay", "ovl_lookup"

@@ -17,12 +17,12 @@ import pytest
 from test_places import instructions
 from verified import must_agree, names
 
-from kwalk.capture import Capture
+from kwalk.abi import Method
+from kwalk.engine.capture import Capture
 from kwalk.errors import KwalkError
-from kwalk.probe.filters import Filters
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Stack
-from kwalk.transport.abi import Method
+from kwalk.model.stack import Stack
+from kwalk.options.filters import Filters
+from kwalk.options.probe import ProbeOptions
 from waiting import wait_for
 
 ENOUGH = 300

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from conftest import call, only_on
 
-from kwalk.capture import Capture
+from kwalk.abi import Method, Output, Per
+from kwalk.engine.capture import Capture
 from kwalk.kernel.cgroups import hierarchy
-from kwalk.ledger import Summary
-from kwalk.probe.filters import Filters
-from kwalk.probe.options import ProbeOptions
-from kwalk.probe.wanted import Wanted
-from kwalk.stack import Count
-from kwalk.transport.abi import Method, Output, Per
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count
+from kwalk.options.filter_names import Wanted
+from kwalk.options.filters import Filters
+from kwalk.options.probe import ProbeOptions
 from waiting import wait_for
 
 LAST = (os.cpu_count() or 1) - 1

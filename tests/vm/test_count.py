@@ -17,12 +17,12 @@ from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
 from verified import names
 
 import forked
-from kwalk.capture import Capture
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Count
+from kwalk.abi import Method, Output, Per
+from kwalk.engine.capture import Capture
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output, Per
 from waiting import wait_for
 
 

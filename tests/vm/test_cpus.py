@@ -22,12 +22,12 @@ from complaints import complaints, forget
 from conftest import TRACING, ftrace_probe
 from test_ledger import NEVER_RUN, SETTLE_SECONDS
 
-from kwalk.capture import Capture
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
-from kwalk.stack import Count
+from kwalk.abi import Method, Output, Per
+from kwalk.engine.capture import Capture
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output, Per
 
 # Called by sockets only, from tasks and softirqs, by more than 100 stacks.
 FUNCTION = "skb_release_data"

@@ -10,14 +10,14 @@ import pytest
 from complaints import complaints, forget
 from conftest import TRACING
 
+from kwalk.abi import Method, Output
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
+from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import PROGRAMS
-from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
-from kwalk.transport.abi import Method, Output
 
 CYCLES = 500  # by each way
 FUNCTION = "ip_rcv"

@@ -12,10 +12,10 @@ from conftest import call, only_on
 from verified import must_agree, names, verified
 from workloads.bpf import busy_filter
 
-from kwalk.capture import Capture
-from kwalk.probe.filters import Filters
-from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import Method, Output
+from kwalk.abi import Method, Output
+from kwalk.engine.capture import Capture
+from kwalk.options.filters import Filters
+from kwalk.options.probe import ProbeOptions
 from kwalk.transport.counters import online_cpus
 
 pytestmark = only_on("debian-sid")

@@ -24,15 +24,15 @@ from conftest import call, only_on
 from verified import names
 
 import forked
-from kwalk.capture import Capture
+from kwalk.abi import Method, Output, Per
+from kwalk.engine.capture import Capture
 from kwalk.kernel.cgroups import hierarchy
-from kwalk.ledger import Summary
-from kwalk.probe.filters import Filters
-from kwalk.probe.options import ProbeOptions
-from kwalk.probe.wanted import _cgroup, _netns
-from kwalk.stack import Group
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Group
+from kwalk.options.filter_names import _cgroup, _netns
+from kwalk.options.filters import Filters
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output, Per
 from waiting import wait_for
 
 pytestmark = only_on("debian-12")

@@ -18,10 +18,10 @@ from verified import (
     verified,
 )
 
+from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import setting
-from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import Method
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import config as setting
 
 EVENTS = 1000
 HOOKED = ["ip_rcv", "process_backlog", "tcp_sendmsg"]

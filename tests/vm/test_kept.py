@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import call, only_on
 
-from kwalk.kernel import kept
+from kwalk.kernel import kallsyms_cache
 
 pytestmark = only_on("debian-13")
-FILE = kept.FOLDER / kept.NAME
+FILE = kallsyms_cache.FOLDER / kallsyms_cache.NAME
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_second_start_shows_the_same_stacks_and_takes_the_table_of_the_first(
 def test_a_module_that_comes_later_is_found(nothing_kept: None) -> None:
     subprocess.run(["rmmod", "dummy"], check=False, capture_output=True)
     count("vfs_read")
-    assert not kept.read().find("dummy_setup")
+    assert not kallsyms_cache.read().find("dummy_setup")
     subprocess.run(["modprobe", "dummy"], check=True)
     try:
         count("dummy:dummy_setup")
-        now = {s.address for s in kept.read().find("dummy_setup")}
+        now = {s.address for s in kallsyms_cache.read().find("dummy_setup")}
         assert now == {
             int(line.split()[0], 16)
             for line in Path("/proc/kallsyms").read_text().splitlines()
@@ -59,4 +59,4 @@ def test_a_module_that_comes_later_is_found(nothing_kept: None) -> None:
         }
     finally:
         subprocess.run(["rmmod", "dummy"], check=True)
-    assert not kept.read().find("dummy_setup")
+    assert not kallsyms_cache.read().find("dummy_setup")

@@ -13,11 +13,11 @@ import pytest
 from conftest import ONE_OF_EACH_UNWINDER, both, call, ftrace_probe
 from sockets import traffic
 
-from kwalk.capture import Capture
-from kwalk.events import Event
-from kwalk.ledger import Ledger
-from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import Method
+from kwalk.abi import Method
+from kwalk.engine.capture import Capture
+from kwalk.model.event import Event
+from kwalk.model.ledger import Ledger
+from kwalk.options.probe import ProbeOptions
 
 # Called by sockets only, so that it is quiet while the test is.
 FUNCTION = "skb_release_data"

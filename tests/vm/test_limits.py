@@ -13,7 +13,7 @@ import pytest
 from conftest import call, only_on
 
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import traceable
+from kwalk.probe import ftrace_sites
 from kwalk.probe.load import image
 from kwalk.probe.selection import matching
 from waiting import wait_for
@@ -71,7 +71,7 @@ def test_too_few_files_for_the_kprobes_are_told_before_one_is_attached() -> None
 def test_files_that_run_out_end_attaching_and_what_was_attached_is_counted() -> None:
     names = ("vfs_[a-f]*", "vfs_[g-z]*")
     symbols = Kallsyms.read()
-    able = traceable.read(symbols, image)
+    able = ftrace_sites.read(symbols, image)
     found = {t.address for name in names for t in matching(name, symbols) if not able.why_not(t)}
     most = 2 * len(found) + 4  # enough for kprobes, not for what else is open
     code, err = limited(most, most, "count", *names, "--attach", "kprobe")

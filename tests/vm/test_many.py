@@ -11,15 +11,15 @@ import pytest
 from conftest import TRACING, call, only_on
 from verified import must_agree, verified
 
-from kwalk.capture import Capture
+from kwalk.abi import Method, Output
+from kwalk.engine.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import traceable
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import ftrace_sites
 from kwalk.probe.attach import has_multi
 from kwalk.probe.load import image
-from kwalk.probe.options import ProbeOptions
 from kwalk.probe.selection import matching
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method, Output
 from waiting import wait_for
 
 # About ten thousand.
@@ -60,7 +60,7 @@ def test_calls_are_counted_under_the_function_that_was_called(
 ) -> None:
     if way not in ways(symbols):
         pytest.skip("this kernel has no kprobe.multi (CONFIG_FPROBE)")
-    from kwalk.probe.filters import Filters
+    from kwalk.options.filters import Filters
 
     options = ProbeOptions(method, way, output=Output.COUNT, filters=Filters(pids=(os.getpid(),)))
     with Capture(FUNCTIONS, options) as capture:
@@ -98,7 +98,7 @@ def test_every_stack_of_many_functions_is_the_kernels(
 
 
 def test_what_can_be_traced_is_what_the_kernel_lists(symbols: Kallsyms) -> None:
-    able = traceable.read(symbols, image)
+    able = ftrace_sites.read(symbols, image)
     listed = Counter((TRACING / "available_filter_functions").read_text().splitlines())
     wrong = []
     for target in matching("tcp_*", symbols) + matching("vfs_*", symbols):
@@ -117,7 +117,7 @@ def test_what_can_be_traced_is_what_the_kernel_lists(symbols: Kallsyms) -> None:
 
 @only_on("fp")
 def test_functions_of_one_name_are_all_traced(symbols: Kallsyms) -> None:
-    able = traceable.read(symbols, image)
+    able = ftrace_sites.read(symbols, image)
     names = Counter(t.name for t in matching("*", symbols) if not t.module and not able.why_not(t))
     name = next(name for name in ("m_show", "c_start", "cpu_show", *names) if names[name] > 1)
     code, _, err = call("kwalk", "count", name, "--duration", "0.2", "--format", "json")

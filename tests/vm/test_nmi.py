@@ -16,7 +16,7 @@ from verified import must_agree, names, verified
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.lab.nmi import inject
-from kwalk.probe.setting import nmi_entry
+from kwalk.probe.config import nmi_entry
 from kwalk.report import summary as reports
 
 TRIES = 5  # where an NMI hits is chance: a CPU that spins in user mode has its timer to serve, too

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import ONE_OF_EACH_UNWINDER, call, pairs, without_caller
 
+from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe.options import ProbeOptions
+from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method
 
 EVENTS = 1000
 CALLER = "__netif_receive_skb_one_core"
@@ -109,7 +109,7 @@ def test_unknown_orc_format_uses_the_helper_and_says_so(
 ) -> None:
     if frame_pointers or not has_orc_header():
         pytest.skip("this kernel carries no hash of its ORC format")
-    from kwalk.capture import Capture
+    from kwalk.engine.capture import Capture
     from kwalk.kernel import orc
 
     monkeypatch.setattr(orc, "KNOWN_HASHES", {})

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import call, only_on
 
-from kwalk import cli, libbpf
+from kwalk import libbpf
+from kwalk.cli import main as cli
 from kwalk.recording.files import load
 from screen import LEAVES, Screen
 

@@ -14,14 +14,14 @@ import pytest
 from conftest import call
 from verified import must_agree, names, verified
 
+from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.probe import setting
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import config as setting
 from kwalk.probe.attach import PROGRAMS, WAYS
-from kwalk.probe.options import ProbeOptions
 from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
-from kwalk.transport.abi import Method
 from kwalk.transport.counters import verified_insns
 from waiting import wait_for
 

@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 
 from conftest import TRACING, ftrace_probe
 
-from kwalk.capture import Capture
-from kwalk.ledger import Summary
-from kwalk.probe.options import ProbeOptions
+from kwalk.abi import Method
+from kwalk.engine.capture import Capture
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Stack
+from kwalk.options.probe import ProbeOptions
 from kwalk.report import summary as reports
-from kwalk.stack import Stack
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.abi import Method
 from waiting import wait_for
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from kwalk.capture import Capture
+from kwalk.abi import Method, Output
+from kwalk.engine.capture import Capture
 from kwalk.libbpf import stats
 from kwalk.libbpf.object import Object
-from kwalk.probe.filters import Cgroup, Filters
-from kwalk.probe.options import ProbeOptions
-from kwalk.transport.abi import Method, Output
+from kwalk.options.filters import Cgroup, Filters
+from kwalk.options.probe import ProbeOptions
 
 FUNCTION = "vfs_read"
 CALLS = 2000

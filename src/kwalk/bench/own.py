@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from kwalk.bench import closing
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
+from kwalk.support.text import plural
 from kwalk.version import __version__
-from kwalk.words import plural
 
 CATCH_UP_SECONDS = 2.0  # what a reader may take to print the rest after the load
-_PUBLISHED = "from kwalk.commands.published import main; raise SystemExit(main())"
+_PUBLISHED = "from kwalk.cli.published import main; raise SystemExit(main())"
 
 
 class Kwalk:

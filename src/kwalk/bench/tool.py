@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kwalk.bench.results import Outcome
-from kwalk.parentage import ends_with_us
+from kwalk.support.parentage import ends_with_us
 
 ATTACH_SECONDS = 120.0
 END_SECONDS = 60.0

@@ -20,8 +20,8 @@ from kwalk.bench.metric import Metric
 from kwalk.bench.results import Sample
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.kernel import shortage
-from kwalk.parentage import Guard, ends_with_us
-from kwalk.patterns import compiled
+from kwalk.support.parentage import Guard, ends_with_us
+from kwalk.support.regex import compiled
 
 AUTO = "auto"
 TOO_SHORT_SECONDS = 0.05

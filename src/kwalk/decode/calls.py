@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from kwalk.events import Call, Who
-from kwalk.stack import Stack
+from kwalk.model.event import Call, Who
+from kwalk.model.stack import Stack
 
 # Of a machine that starts processes all the time there is no end.
 MOST_KNOWN = 1 << 16

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kwalk.abi import NO_ADDRESS, Kind
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
-from kwalk.stack import Group, Stack
-from kwalk.transport.abi import NO_ADDRESS, Kind
-from kwalk.transport.tree import Tree
+from kwalk.model.stack import Group, Stack
+from kwalk.transport.context_tree import Tree
 
 _CALLER_UNKNOWN = 1
 _NOT_JUMPED = 1 << 63

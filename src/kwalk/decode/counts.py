@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from kwalk.abi import COUNT, COUNTED, WEIGHT_ONE, Method, Per
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups, is_numberless
 from kwalk.decode.stacks import StackTable
+from kwalk.model.stack import Count, Group, Stack
 from kwalk.probe.probe import Probe
-from kwalk.stack import Count, Group, Stack
-from kwalk.transport.abi import COUNT, COUNTED, WEIGHT_ONE, Method, Per
+from kwalk.transport.context_tree import NODE_BYTES
 from kwalk.transport.counters import possible_cpus
-from kwalk.transport.stackmaps import StackMaps
-from kwalk.transport.tree import NODE_BYTES
+from kwalk.transport.stack_maps import StackMaps
 
 _Key = tuple[Stack, Group | None]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import time
 
-from kwalk.decode.names import process_name
+from kwalk.abi import Per
+from kwalk.decode.comm import process_name
 from kwalk.kernel import cgroups
-from kwalk.stack import Group
-from kwalk.transport.abi import Per
+from kwalk.model.stack import Group
 
 # Of a CPU, what looking for names may take: there can be thousands of cgroups.
 MOST_CPU = 0.02

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from kwalk.decode.names import process_name
-from kwalk.events import Batch, Call, Who
-from kwalk.transport.abi import BRIEF_BYTES, EVENT, NO_NUMBER
+from kwalk.abi import BRIEF_BYTES, EVENT, NO_NUMBER
+from kwalk.decode.comm import process_name
+from kwalk.model.event import Batch, Call, Who
 from kwalk.transport.ring import HEADER
 
 _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kwalk.stack import Stack
-from kwalk.transport.abi import MAX_FRAMES, NO_ADDRESS
+from kwalk.abi import MAX_FRAMES, NO_ADDRESS
+from kwalk.model.stack import Stack
 
 # The fentry call, endbr and padding lie within this many bytes of the function's start.
 ENTRY_BYTES = 16

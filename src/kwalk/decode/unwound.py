@@ -7,13 +7,13 @@ import errno
 from collections import deque
 from collections.abc import Iterator
 
+from kwalk.abi import BRIEF_BYTES, EVENT, JUMPED, NO_ID, SECOND_MAP
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record, rows
 from kwalk.decode.stacks import StackTable
-from kwalk.stack import Stack
-from kwalk.transport.abi import BRIEF_BYTES, EVENT, JUMPED, NO_ID, SECOND_MAP
+from kwalk.model.stack import Stack
 from kwalk.transport.ring import Ring
-from kwalk.transport.stackmaps import StackMaps
+from kwalk.transport.stack_maps import StackMaps
 
 _Raw = tuple[int, ...]
 # A stream goes on for days, and about 2.5 kB are kept of each distinct stack.

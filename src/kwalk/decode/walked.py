@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from kwalk.columns import look_up
+from kwalk.abi import BRIEF_BYTES, DIFFERS, EVENT, TRUNCATED
 from kwalk.decode import records
 from kwalk.decode.calls import MOST_KNOWN, Calls
-from kwalk.decode.comparison import Comparison
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record
-from kwalk.events import Batch, Call
-from kwalk.ledger import Ledger
-from kwalk.stack import Stack
-from kwalk.transport.abi import BRIEF_BYTES, DIFFERS, EVENT, TRUNCATED
+from kwalk.decode.verify import Comparison
+from kwalk.model.event import Batch, Call
+from kwalk.model.ledger import Ledger
+from kwalk.model.stack import Stack
+from kwalk.support.columns import look_up
 
 
 class WalkedRecords:

@@ -242,15 +242,15 @@ class Kallsyms:
 
 
 def _how_to_see() -> str:
-    from kwalk.kernel import access
+    from kwalk.kernel import capabilities
 
-    if access.in_user_namespace():
-        return access.NESTED[:1].upper() + access.NESTED[1:] + "."
-    if (level := access.kptr_restrict()) >= 2:
+    if capabilities.in_user_namespace():
+        return capabilities.NESTED[:1].upper() + capabilities.NESTED[1:] + "."
+    if (level := capabilities.kptr_restrict()) >= 2:
         return (
             f"The sysctl kernel.kptr_restrict is {level}, which hides them from root: set 0 or 1."
         )
-    if access.lacks("CAP_SYSLOG"):
+    if capabilities.lacks("CAP_SYSLOG"):
         return "This process lacks CAP_SYSLOG: run as root (sudo)."
     return f"The sysctl kernel.kptr_restrict is {level}: a policy of this machine may forbid it."
 

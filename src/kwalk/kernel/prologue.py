@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from kwalk.transport.abi import Start
+from kwalk.abi import Start
 
 # endbr64; call __fentry__, or the 5-byte nop in its place; push %rbp; mov %rsp,%rbp
 _PROLOGUE = re.compile(

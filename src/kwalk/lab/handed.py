@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from kwalk.clean import plain
 from kwalk.errors import KwalkError
+from kwalk.support.printable import plain
 
 _PREFIX = "user.virtfs."
 _MODE = "user.virtfs.mode"  # as in st_mode, little-endian

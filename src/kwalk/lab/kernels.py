@@ -14,7 +14,7 @@ from pathlib import Path
 from kwalk.errors import KwalkError, UsageError
 from kwalk.lab import cache, debian, offered, ubuntu
 from kwalk.lab.progress import step
-from kwalk.words import plural
+from kwalk.support.text import plural
 
 DEFAULT = "debian-13"
 SUITES = {

@@ -20,7 +20,7 @@ from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import handed, initramfs, kernels, kvm, qemu
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
 from kwalk.lab.writer import Writer
-from kwalk.parentage import ends_with_us
+from kwalk.support.parentage import ends_with_us
 
 _PR_CAPBSET_DROP = 24
 _CAP_FSETID = 4

@@ -7,8 +7,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from kwalk.clean import plain
 from kwalk.errors import KwalkError
+from kwalk.support.printable import plain
 
 _LONGEST = 1 << 16  # bytes of a line
 _LONGEST_OF_CONSOLE = 1 << 12

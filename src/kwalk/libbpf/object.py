@@ -11,9 +11,9 @@ from errno import ENODEV
 from typing import Any
 
 from kwalk.kernel import shortage
-from kwalk.kernel.access import lacks
+from kwalk.kernel.capabilities import lacks
 from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
-from kwalk.words import plural
+from kwalk.support.text import plural
 
 LOG_SIZE = 1 << 20
 BPF_F_MMAPABLE = 1 << 10

@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
+from kwalk.abi import Place
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.kernel.shortage import make_room
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
 from kwalk.probe.selection import Selection, Skipped
 from kwalk.probe.target import Target
-from kwalk.transport.abi import Place
 from kwalk.transport.counters import online_cpus
 
 PROGRAMS = {

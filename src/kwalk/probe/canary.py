@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from kwalk.abi import NO_ADDRESS, Method, Output, Place
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
-from kwalk.probe.options import ProbeOptions
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe.diagnose import reason
 from kwalk.probe.probe import Probe, open_probe
-from kwalk.probe.refusal import reason
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
-from kwalk.transport.abi import NO_ADDRESS, Method, Output, Place
 
 CALLS = 3
 FREQUENCY = 99

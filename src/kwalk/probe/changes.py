@@ -11,14 +11,14 @@ import os
 import time
 from pathlib import Path
 
+from kwalk.abi import PLACES_SECTION, PROCESSES_SECTION, THREADS_SECTION, Place
 from kwalk.kernel.namespaces import same_proc
 from kwalk.libbpf import LibbpfError
-from kwalk.probe.filters import Filters
+from kwalk.options.filters import Filters
 from kwalk.probe.load import put_places
 from kwalk.probe.probe import Probe
-from kwalk.transport.abi import PLACES_SECTION, PROCESSES_SECTION, THREADS_SECTION, Place
 from kwalk.transport.counters import online_cpus
-from kwalk.transport.gates import drop_tasks
+from kwalk.transport.filter_maps import drop_tasks
 
 LOOK_SECONDS = 1.0
 _TICK_SECONDS = 0.02  # more than one, where there are 100 a second

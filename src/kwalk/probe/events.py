@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from kwalk.abi import NO_ADDRESS, Place
 from kwalk.errors import UsageError
-from kwalk.kernel.access import unreadable
+from kwalk.kernel.capabilities import unreadable
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.probe.selection import Selection, select
 from kwalk.probe.target import Target
-from kwalk.transport.abi import NO_ADDRESS, Place
 
 EVENTS = Path("/sys/kernel/tracing/events")
 _TRACEPOINT = re.compile(r"t:(\w+):(\w+)", re.ASCII)

@@ -9,17 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kwalk.errors import NotSupported
-from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.libbpf import LibbpfError
-from kwalk.libbpf.object import Map, Object
-from kwalk.probe import setting
-from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
-from kwalk.probe.filters import places as places_of
-from kwalk.probe.options import ProbeOptions
-from kwalk.probe.selection import Selection
-from kwalk.probe.traceable import PROGRAM as CALLS_PROGRAM
-from kwalk.transport.abi import (
+from kwalk.abi import (
     CONFIG,
     CONFIG_SECTION,
     CONTROL,
@@ -36,10 +26,20 @@ from kwalk.transport.abi import (
     Place,
     Start,
 )
+from kwalk.errors import NotSupported
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import LibbpfError
+from kwalk.libbpf.object import Map, Object
+from kwalk.options.filters import places as places_of
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import config as setting
+from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
+from kwalk.probe.ftrace_sites import PROGRAM as CALLS_PROGRAM
+from kwalk.probe.selection import Selection
+from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.counters import possible_cpus
-from kwalk.transport.gates import Gates, put_tasks
+from kwalk.transport.filter_maps import Gates, put_tasks
 from kwalk.transport.ring import PAGE
-from kwalk.transport.tree import NODE_BYTES, Tree
 
 FOLLOWING = ("kw_fork", "kw_free")
 

@@ -7,13 +7,15 @@ import errno
 import time
 from typing import NamedTuple
 
+from kwalk.abi import Method, Unwinder
 from kwalk.errors import UsageError
-from kwalk.kernel.access import lacks, no_kprobes
+from kwalk.kernel.capabilities import lacks, no_kprobes
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
+from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import (
     EVENT_WAYS,
     KPROBES,
@@ -27,16 +29,14 @@ from kwalk.probe.attach import (
     names_for_trampolines,
     nobody,
 )
+from kwalk.probe.config import CannotWalk
+from kwalk.probe.diagnose import BY_KPROBE, explain
+from kwalk.probe.ftrace_sites import in_memory
 from kwalk.probe.load import Loaded, load
-from kwalk.probe.options import ProbeOptions
-from kwalk.probe.refusal import BY_KPROBE, explain
 from kwalk.probe.selection import Selection, Skipped
-from kwalk.probe.setting import CannotWalk
-from kwalk.probe.switched import off, off_in
-from kwalk.probe.traceable import in_memory
-from kwalk.transport.abi import Method, Unwinder
-from kwalk.transport.tree import Tree
-from kwalk.words import plural
+from kwalk.probe.switched_off import off, off_in
+from kwalk.support.text import plural
+from kwalk.transport.context_tree import Tree
 
 
 class Probe(NamedTuple):

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from kwalk.abi import Place
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
-from kwalk.patterns import BadPattern, compiled
+from kwalk.probe.ftrace_sites import Traceable
 from kwalk.probe.target import Target, find, is_init, near_misses, no_function, split
-from kwalk.probe.traceable import Traceable
-from kwalk.transport.abi import Place
+from kwalk.support.regex import BadPattern, compiled
 
 
 class Skipped(NamedTuple):

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from kwalk.abi import Place
 from kwalk.errors import UsageError
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
-from kwalk.transport.abi import Place
 
 
 class Target(NamedTuple):

@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from kwalk.recording.allowance import Allowance
 from kwalk.recording.broken import Broken, TooLarge
+from kwalk.recording.size_limits import Allowance
 
 MAGIC = b"kwalk rec\n\x00\x01"
 # What a block may hold, so that a broken length takes no memory that is not there.

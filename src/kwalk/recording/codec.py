@@ -11,10 +11,10 @@ import sys
 from array import array
 from typing import Any
 
-from kwalk.ledger import Difference, Summary
-from kwalk.profile import MOST_SECONDS, check_numbers
-from kwalk.recording import typed
-from kwalk.stack import Stack
+from kwalk.model.ledger import Difference, Summary
+from kwalk.model.profile import MOST_SECONDS, check_numbers
+from kwalk.model.stack import Stack
+from kwalk.recording import schema
 
 _U32 = struct.Struct("<I")
 SHORTEST = 1e-9
@@ -112,9 +112,9 @@ def summary_of(data: dict[str, Any]) -> Summary:
     differences: list[list[list[int]]] = []
     if "verify" in data:
         first = data["verify"]["differences"][:DIFFERENCES]
-        differences = typed.of(list[list[list[int]]], first)
+        differences = schema.of(list[list[list[int]]], first)
         data = data | {"verify": data["verify"] | {"differences": []}}
-    summary: Summary = typed.of(Summary, data)
+    summary: Summary = schema.of(Summary, data)
     if summary.seconds is not None:
         if not 0 <= summary.seconds < MOST_SECONDS:
             raise ValueError("a time that is none")

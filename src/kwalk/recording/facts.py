@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kwalk.recording import typed
+from kwalk.recording import schema
 from kwalk.version import __version__
 
 # What is known of them; where several captures were put together, ``merged`` has those of each.
@@ -57,7 +57,7 @@ def _checked(data: Any) -> dict[str, Any]:
         if type(part) is not dict:
             raise ValueError("facts that are no object")
         for name in part.keys() & _KINDS.keys():
-            typed.of(_KINDS[name], part[name])
+            schema.of(_KINDS[name], part[name])
         if "merged" in part:
             if type(part["merged"]) is not list:
                 raise ValueError("merged facts that are no list")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
-from kwalk.replacing import Replacement
+from kwalk.support.atomic_file import Replacement
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 

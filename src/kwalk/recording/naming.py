@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kwalk.stack import Frame, Group
+from kwalk.model.stack import Frame, Group
 
 
 def frame_of(name: object, offset: object, module: object, address: object) -> Frame:

@@ -11,21 +11,16 @@ from operator import attrgetter
 from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
-from kwalk.ledger import Ledger, Summary
-from kwalk.profile import MOST, MOST_CALLS, MOST_SECONDS, Profile, Timeline, added_up
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, Profile, Timeline, added_up
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
-from kwalk.recording.agreed import agree, check_sums
-from kwalk.recording.allowance import (
-    MAX_DEPTH,
-    Allowance,
-    weight_of_frame,
-    weight_of_group,
-)
+from kwalk.recording.agreement import agree, check_sums
 from kwalk.recording.blocks import MAGIC, Kind, blocks
 from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
 from kwalk.recording.naming import frame_of, group_of
-from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
 _NOWHERE = (1 << 32) - 1

@@ -10,13 +10,13 @@ from dataclasses import replace
 from itertools import compress, islice
 from operator import le
 
-from kwalk.ledger import Ledger
-from kwalk.profile import BeyondLimits, Profile, Timeline, added_up
+from kwalk.model.ledger import Ledger
+from kwalk.model.profile import BeyondLimits, Profile, Timeline, added_up
+from kwalk.model.stack import Count
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
 from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.writer import Writer
-from kwalk.stack import Count
 
 
 def replay(profile: Profile, write: Callable[[bytes], object]) -> None:

@@ -7,12 +7,12 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kwalk.ledger import Summary
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
-from kwalk.recording.allowance import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 from kwalk.recording.blocks import MAGIC, Kind, pack, padding
 from kwalk.recording.broken import TooLarge
-from kwalk.stack import Count, Frame, Group, Stack
+from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 
 # Rows of one block at most; a tick with more has several.
 ROWS = 1 << 20

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from kwalk.report.room import Room
-from kwalk.stack import Count, Frame
+from kwalk.model.stack import Count, Frame
+from kwalk.report.frame_limits import Room
 
 TRUNCATED = "[truncated]"
 

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from kwalk.clean import plain
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame
 from kwalk.report import summary as summaries
-from kwalk.report import whole
+from kwalk.report import whole_numbers
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.cut import last
 from kwalk.report.frame import frame_data, stack_lines
-from kwalk.stack import Count, Frame
-from kwalk.words import counted, plural
+from kwalk.report.top_n import last
+from kwalk.support.printable import plain
+from kwalk.support.text import counted, plural
 
 SCHEMA = "kwalk.count/2"
 
@@ -115,7 +115,7 @@ class Folded:
         sums: dict[str, int] = {}
         known: dict[Frame, str] = {}
         shown, _ = last(counts, self._top)
-        for count, calls in zip(shown, whole.calls(shown), strict=True):
+        for count, calls in zip(shown, whole_numbers.calls(shown), strict=True):
             names = []
             for frame in count.stack.frames:
                 if (name := known.get(frame)) is None:

@@ -7,8 +7,8 @@ import dataclasses
 import io
 import json
 
-from kwalk.probe.survey import Survey
-from kwalk.report.paint import trimmed
+from kwalk.probe.doctor import Survey
+from kwalk.report.ansi import trimmed
 
 _MARKS = {True: "[green]ok[/]", False: "[red]no[/]", None: ""}
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kwalk.clean import plain
-from kwalk.stack import Frame
+from kwalk.model.stack import Frame
+from kwalk.support.printable import plain
 
 
 def frame_text(frame: Frame, address: bool = False) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from kwalk.probe.selection import Skipped
 from kwalk.probe.target import Target
-from kwalk.words import plural
+from kwalk.support.text import plural
 
 Also = Callable[[Target], Sequence[str]]
 """Returns the other names of a function."""

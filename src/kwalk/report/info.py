@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kwalk.profile import Profile
-from kwalk.report import about, summary
-from kwalk.words import plural
+from kwalk.model.profile import Profile
+from kwalk.report import headings, summary
+from kwalk.support.text import plural
 
 
 def as_data(profile: Profile) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def as_text(profile: Profile) -> str:
     """Return it as lines for a person."""
     data = as_data(profile)
     lines = []
-    for key, name in about.NAMES.items():
-        if text := about.told(profile, key):
+    for key, name in headings.NAMES.items():
+        if text := headings.told(profile, key):
             lines.append(f"{name:10}{text}")
     rows = plural(data["stacks"], "stack")
     rows += f" in {plural(data['groups'], 'group')}" if data["groups"] else ""

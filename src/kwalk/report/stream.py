@@ -11,14 +11,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from kwalk.clean import plain
-from kwalk.columns import interleave
-from kwalk.events import Batch, Call
-from kwalk.ledger import Summary
+from kwalk.model.event import Batch, Call
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import NUMBERLESS, Stack
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
-from kwalk.report.texts import Texts
-from kwalk.stack import NUMBERLESS, Stack
+from kwalk.report.memo import Texts
+from kwalk.support.columns import interleave
+from kwalk.support.printable import plain
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer

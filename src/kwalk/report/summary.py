@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kwalk.clean import plain
-from kwalk.ledger import NOT_WANTED, Ledger, Summary, TreeUse, Verify
+from kwalk.model.ledger import NOT_WANTED, Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
-from kwalk.words import counted, form, plural
+from kwalk.support.printable import plain
+from kwalk.support.text import counted, form, plural
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer

@@ -6,10 +6,10 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from kwalk.ledger import Verify
+from kwalk.model.ledger import Verify
+from kwalk.model.stack import Stack
 from kwalk.report.frame import frame_text
-from kwalk.stack import Stack
-from kwalk.words import form, plural
+from kwalk.support.text import form, plural
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer

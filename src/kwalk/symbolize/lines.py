@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kwalk.errors import KwalkError
-from kwalk.profile import Profile
-from kwalk.stack import Frame, Stack
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Frame, Stack
+from kwalk.support.text import form, plural
 from kwalk.symbolize.vmlinux import Place, places, symbols
-from kwalk.words import form, plural
 
 TEXT = "_text"
 # Where the kernel's tree begins, in the path of a file that every kernel has code of.

@@ -10,13 +10,13 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import zip_longest
 
+from kwalk.abi import NO_ADDRESS
 from kwalk.errors import KwalkError
 from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
-from kwalk.stack import Frame, Stack, also_called
-from kwalk.symbolize.passing import Passing
-from kwalk.transport.abi import NO_ADDRESS
-from kwalk.words import plural
+from kwalk.model.stack import Frame, Stack, also_called
+from kwalk.support.text import plural
+from kwalk.symbolize.dynamic_code import Passing
 
 # Reading the table takes tens of milliseconds; asking which modules there are, less than one.
 READ_SECONDS = 2.0

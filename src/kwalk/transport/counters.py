@@ -7,8 +7,8 @@ import os
 import struct
 from pathlib import Path
 
+from kwalk.abi import COUNTERS
 from kwalk.libbpf.object import Object
-from kwalk.transport.abi import COUNTERS
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 _ONLINE = Path("/sys/devices/system/cpu/online")

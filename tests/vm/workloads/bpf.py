@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from kwalk.stack import Frame
+from kwalk.model.stack import Frame
 from workloads.running import libc, repeat
 from workloads.surroundings import SYSCALL, Burst, Surroundings, both, in_module, often, path
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from kwalk.stack import Frame
+from kwalk.model.stack import Frame
 
 Burst = Callable[[], object]
 StackTest = Callable[[list[Frame]], bool]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
 
 LEAST = 0.005
 """The share of all calls under which trees sum branches up, unless the user says otherwise."""

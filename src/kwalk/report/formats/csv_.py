@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kwalk.clean import plain
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
 from kwalk.report.calltree import path
-from kwalk.report.cut import cut
 from kwalk.report.formats import Options
 from kwalk.report.summary import kind_of
-from kwalk.stack import Count
+from kwalk.report.top_n import cut
+from kwalk.support.printable import plain
 
 COLUMNS = (
     *("kind", "name", "count", "calls", "share", "pid", "comm", "cpu", "cgroup", "cgroup_id"),

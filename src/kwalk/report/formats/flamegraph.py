@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.profile import Profile
-from kwalk.report.flame import header, shown, trees
-from kwalk.report.flame_page import page
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
+from kwalk.report.flame.graph import header, shown, trees
+from kwalk.report.flame.page import page
 from kwalk.report.formats import Options
-from kwalk.report.room import Room
-from kwalk.stack import Count
+from kwalk.report.frame_limits import Room
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:

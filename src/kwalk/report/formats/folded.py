@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
 from kwalk.report.count import Folded
 from kwalk.report.formats import Options
 

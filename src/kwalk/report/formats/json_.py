@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame
 from kwalk.report.count import SCHEMA, left_out, stack_data
-from kwalk.report.cut import last
 from kwalk.report.formats import Options
 from kwalk.report.frame import frame_data
-from kwalk.report.spread import spread
+from kwalk.report.scaled_timeline import spread
 from kwalk.report.summary import as_data
-from kwalk.stack import Count, Frame
+from kwalk.report.top_n import last
 
 # Stacks that are joined before they are handed on.
 _STACKS = 1024

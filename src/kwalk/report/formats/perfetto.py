@@ -13,15 +13,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from kwalk.profile import Profile
-from kwalk.report import about
-from kwalk.report.cut import cut
+from kwalk.model.profile import Profile
+from kwalk.report import headings
 from kwalk.report.formats import Options
 from kwalk.report.perfetto.interned import Interned
 from kwalk.report.perfetto.packets import CLEARED, NEEDS_STATE, SEQUENCE, packet
 from kwalk.report.perfetto.tracks import counters, ledger, tracks
-from kwalk.report.spread import Spread, spread
-from kwalk.report.wire import message, number, tag, text, varint
+from kwalk.report.protobuf import message, number, tag, text, varint
+from kwalk.report.scaled_timeline import Spread, spread
+from kwalk.report.top_n import cut
 
 # What a sample takes is nearly the same each time: the lowest level packs it well.
 _LEVEL = 1
@@ -51,14 +51,14 @@ def _pieces(profile: Profile, found: Spread, title: str) -> Iterator[bytes]:
 def _head(profile: Profile) -> bytes:
     """Return packets about the trace: its clock, its kernel, its ledger as attributes."""
     clocks = [message(1, number(1, 6), number(2, 0))]  # BUILTIN_CLOCK_BOOTTIME, which times are of
-    if began := about.started_ns(profile):
+    if began := headings.started_ns(profile):
         clocks.append(message(1, number(1, 1), number(2, began)))  # BUILTIN_CLOCK_REALTIME
     facts = {key: str(profile.facts.get(key, "")) for key in ("kernel_version", "machine")}
     names = ["Linux", facts["kernel_version"], profile.summary.kernel, facts["machine"]]
     utsname = message(1, *(text(field, name) for field, name in enumerate(names, 1)))
     attributes = [
         message(1, text(1, f"kwalk.{index:02}"), text(3, line))
-        for index, line in enumerate(about.lines(profile), 1)
+        for index, line in enumerate(headings.lines(profile), 1)
     ]
     return b"".join(
         (

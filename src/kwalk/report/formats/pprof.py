@@ -9,14 +9,14 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 
-from kwalk.clean import plain
-from kwalk.profile import Profile
-from kwalk.report import about, whole
+from kwalk.model.profile import Profile
+from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
+from kwalk.report import headings, whole_numbers
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.cut import cut
 from kwalk.report.formats import Options
-from kwalk.report.wire import message, number, packed, text
-from kwalk.stack import NAMELESS, Count, Frame, Group, Stack
+from kwalk.report.protobuf import message, number, packed, text
+from kwalk.report.top_n import cut
+from kwalk.support.printable import plain
 
 KERNEL = "[kernel.kallsyms]"
 # A whole profile's bytes are few; higher levels take longer than all the rest.
@@ -35,15 +35,15 @@ def render(profile: Profile, options: Options) -> Iterator[bytes]:
     strings = _Strings()
     tables = _Tables(profile, strings)
     parts = [_value_type(strings, name) for name in _types(profile, scaled)]
-    for count, calls in zip(shown, whole.calls(shown), strict=True):
+    for count, calls in zip(shown, whole_numbers.calls(shown), strict=True):
         values = [calls, count.count] if scaled else [calls]
         places = packed(1, tables.locations(count.stack))
         parts.append(message(2, places, packed(2, values), *_labels(count, strings)))
     parts += tables.parts()
-    parts.append(number(9, about.started_ns(profile)))
+    parts.append(number(9, headings.started_ns(profile)))
     if profile.seconds:
         parts.append(number(10, round(profile.seconds * 1e9)))
-    lines = ([options.title] if options.title else []) + about.lines(profile)
+    lines = ([options.title] if options.title else []) + headings.lines(profile)
     parts += [number(13, strings.index(line)) for line in lines]
     parts.append(number(14, strings.index(profile.summary.unit)))
     parts += [text(6, string) for string in strings.all]

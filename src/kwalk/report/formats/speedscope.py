@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kwalk.profile import Profile
-from kwalk.report import about, summary
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame, Stack
+from kwalk.report import headings, summary
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.cut import cut
 from kwalk.report.formats import Options
-from kwalk.stack import Count, Frame, Stack
+from kwalk.report.top_n import cut
 from kwalk.version import __version__
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
@@ -31,7 +31,7 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
     for count in shown:
         if count.group:
             groups.setdefault(str(count.group), []).append(count)
-    title = about.title(profile, options.title)
+    title = headings.title(profile, options.title)
     profiles = [_sampled(title, shown, table)]
     # The hottest group first.
     order = sorted(groups.items(), key=lambda item: (-sum(c.calls for c in item[1]), item[0]))

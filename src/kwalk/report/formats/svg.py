@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
 from kwalk.report.calltree import build
-from kwalk.report.flame import header, of_calltree, shown
-from kwalk.report.flame_svg import drawing
+from kwalk.report.flame.graph import header, of_calltree, shown
+from kwalk.report.flame.svg import drawing
 from kwalk.report.formats import Options
-from kwalk.report.room import Room
-from kwalk.stack import Count
+from kwalk.report.frame_limits import Room
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:

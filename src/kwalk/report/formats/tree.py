@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kwalk.clean import plain
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
 from kwalk.report import summary
+from kwalk.report.ansi import Paint, bar, fitted
 from kwalk.report.calltree import Node, build, calls_of
 from kwalk.report.formats import Options
+from kwalk.report.frame_limits import Room
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.paint import Paint, bar, fitted
-from kwalk.report.room import Room
-from kwalk.stack import Count
-from kwalk.words import counted, plural
+from kwalk.support.printable import plain
+from kwalk.support.text import counted, plural
 
 BAR = 6
 SHARE = 8

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.profile import Profile
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Frame, Group, Stack
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.perfetto.tracks import PID, TID
-from kwalk.report.wire import message, number, text
-from kwalk.stack import Frame, Group, Stack
+from kwalk.report.protobuf import message, number, text
 
 KERNEL = "[kernel.kallsyms]"
 _KIND_KERNEL = 2

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kwalk.report.wire import message
+from kwalk.report.protobuf import message
 
 # One sequence of packets, by one writer.
 SEQUENCE = 1

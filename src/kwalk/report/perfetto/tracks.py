@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from kwalk.profile import Profile
-from kwalk.report import about
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Group
+from kwalk.report import headings
 from kwalk.report.calltree import function_name
-from kwalk.report.cut import LEFT_OUT
 from kwalk.report.perfetto.packets import SEQUENCE, packet
-from kwalk.report.spread import Spread
-from kwalk.report.wire import double, message, number, text
-from kwalk.stack import Group
+from kwalk.report.protobuf import double, message, number, text
+from kwalk.report.scaled_timeline import Spread
+from kwalk.report.top_n import LEFT_OUT
 
 # Ids of what is shown as a process with threads, of which none is one; 0 would be the idle task.
 PID, TID = 1, 2
@@ -47,7 +47,7 @@ def ledger(profile: Profile, found: Spread) -> Iterator[bytes]:
 
     They are numbers by cause, and the lines of the summary.
     """
-    lines = about.lines(profile)
+    lines = headings.lines(profile)
     notes = [_text(f"line {index:02}", line) for index, line in enumerate(lines, 1)]
     counted = profile.summary.ledger
     entries = [

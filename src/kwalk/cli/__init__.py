@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The command line: parse, run the engine, write reports."""

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk bench``: what tracing a function costs a workload, by each method."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from kwalk.cli import options, screen, values
+from kwalk.cli.options import option
+from kwalk.errors import KwalkError, UsageError
+from kwalk.support.regex import BadPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kwalk.bench.results import Results
+    from kwalk.bench.tool import Tool
+
+_REQUESTS = 100_000
+
+
+def _metric(text: str) -> str:
+    from kwalk.bench.workload import check_metric
+
+    try:
+        return check_metric(text)
+    except BadPattern as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.99} is no regular expression: {error}"
+        ) from None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+class BenchCommand:
+    """See ``kwalk bench --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        from kwalk.bench.methods import ATTACHES, DEFAULT, OTHERS, OWN
+
+        options.add(
+            parser,
+            option("function", metavar="FUNC", help="kernel function, such as ip_rcv"),
+            option(
+                "--methods",
+                default=DEFAULT,
+                metavar="A,B",
+                help=f"what to compare with no tracing: {', '.join(OWN)} (also as NAME:kprobe and "
+                f"NAME:fentry), {', '.join(OTHERS)} (default: %(default)s)",
+            ),
+            option(
+                "--attach",
+                choices=("auto", *ATTACHES),
+                default="auto",
+                help="how kwalk attaches (default: auto)",
+            ),
+            option(
+                "--mode",
+                choices=("count", "stream"),
+                default="count",
+                help="count stacks in the kernel, or print each event to a file (default: count)",
+            ),
+            option(
+                "--runs",
+                type=values.positive_int,
+                default=5,
+                metavar="N",
+                help="rounds, each of which runs every method once (default: %(default)s)",
+            ),
+            option(
+                "--metric",
+                type=_metric,
+                default="auto",
+                metavar="REGEX",
+                help="the number to compare, more is better, is the first group of this regular "
+                "expression in the workload's output; auto knows redis-benchmark, wrk, fio, "
+                "pgbench and sysbench, and takes the time of any other command",
+            ),
+            option(
+                "--requests",
+                type=values.positive_int,
+                default=None,
+                metavar="N",
+                help=f"of the default workload, in each run (default: {_REQUESTS})",
+            ),
+            options.formats(text="a table", json="one JSON object, with every run"),
+            options.page("a page with pictures"),
+        )
+        parser.usage = "kwalk bench FUNC [option ...] [-- COMMAND ...]"
+        parser.epilog = (
+            "COMMAND is the workload: redis-benchmark -t set on a private redis-server by default."
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Measure, then print what was found; so, too, when it ends early."""
+        from kwalk.bench.methods import find_all
+        from kwalk.kernel import switches
+        from kwalk.kernel.capabilities import check_access
+        from kwalk.kernel.kallsyms import Kallsyms
+        from kwalk.probe.selection import select
+        from kwalk.support.atomic_file import Replacement
+        from kwalk.support.stdio import check_stdout
+
+        check_stdout()
+        tools = find_all(args.methods, args.function, args.mode, args.attach)
+        if args.workload and args.requests:
+            raise UsageError(
+                "--requests is for the default workload only",
+                "Leave it out, and say how much in the command itself.",
+            )
+        check_access()
+        # Other tools attach all the same, which can make the kernel shut ftrace down.
+        if found := switches.ftrace():
+            raise found
+        select([args.function], Kallsyms.read())
+        signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, _interrupt)
+        # Made before time is spent on what it is to hold.
+        with Replacement(args.html) if args.html else nullcontext() as page:
+            results, code = self._measure(args, tools)
+            measured = any(row.runs for row in results.rows)
+            try:
+                _print(results, args.format)
+            finally:
+                if page and measured:
+                    from kwalk.report.bench.page import as_html
+
+                    page.write(as_html(results))
+                    page.finish()
+        return code or int(not measured)
+
+    def _measure(self, args: argparse.Namespace, tools: Sequence[Tool]) -> tuple[Results, int]:
+        """Return what was found, and the exit code."""
+        from kwalk.bench import workload as workloads
+        from kwalk.bench.experiment import Experiment
+
+        own = workloads.redis(args.requests or _REQUESTS, args.metric)
+        given = workloads.Workload(args.workload, args.metric)
+        code = 0
+        with nullcontext(given) if args.workload else own as workload:
+            experiment = Experiment(args.function, args.mode, tools, workload, self._say)
+            results = experiment.results
+            try:
+                experiment.run(args.runs)
+            except KeyboardInterrupt:
+                results.stopped = "interrupted"
+                code = 130
+            except KwalkError as error:
+                if not any(row.runs for row in results.rows):
+                    raise
+                results.stopped = error.what
+                print(f"kwalk: {error}", file=sys.stderr)
+                code = 1
+        return results, code
+
+    @staticmethod
+    def _say(text: str) -> None:
+        print(f"kwalk bench: {text}", file=sys.stderr, flush=True)
+
+
+def _print(results: Results, form: str) -> None:
+    import json
+
+    from kwalk.report.bench import text as bench
+    from kwalk.support.stdio import write
+
+    if form == "json":
+        text = json.dumps(bench.as_data(results), indent=1) + "\n"
+    else:
+        text = bench.as_text(results, screen.width(80))
+    write(text)
+
+
+command = BenchCommand()

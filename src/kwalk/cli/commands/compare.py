@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk compare``: helper and manual on the same calls of a function, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from kwalk.cli import options, screen, trace_options
+
+if TYPE_CHECKING:
+    from kwalk.model.comparison import Comparison
+
+SECONDS = 3.0
+
+
+class CompareCommand:
+    """See ``kwalk compare --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            trace_options.TARGET,
+            options.duration(
+                "how long each run lasts: the one by both methods, and one of each by itself for "
+                f"what it costs (default: {SECONDS:g}, or until COMMAND ends)"
+            ),
+            options.option(
+                "--cost",
+                action=argparse.BooleanOptionalAction,
+                default=True,
+                help="measure what each method costs, too (default: yes)",
+            ),
+            options.top(
+                "pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
+                "in the page, all in JSON)"
+            ),
+            options.formats(
+                text="both stacks of a call side by side, then what each method lost and costs",
+                json="one JSON object",
+            ),
+            options.ADDRESSES,
+            options.page("a page"),
+            trace_options.RING,
+            trace_options.PROBE,
+            trace_options.VERIFY,
+            options.SHAPE,
+            trace_options.FILTERS,
+        )
+        trace_options.takes_command(parser)
+        parser.epilog = (
+            "-- COMMAND: run this and trace its calls only: once by both methods, and once by each "
+            "for its cost (unless --no-cost)."
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
+        from kwalk.cli.comparing import compare
+        from kwalk.model.comparison import nameless
+        from kwalk.report.summary import lost_any
+        from kwalk.support.atomic_file import Replacement
+
+        if args.duration is None and not args.workload:
+            args.duration = SECONDS
+        # Made before time is spent on what it is to hold.
+        with Replacement(args.html) if args.html else nullcontext() as page:
+            comparison = compare(args)
+            try:
+                _print(comparison, args)
+            finally:
+                if page:
+                    from kwalk.report.compare import page as compare_page
+
+                    if os.geteuid() == 0 and (args.addr or nameless(comparison)):
+                        page.make_private()
+                    text = compare_page.as_html(comparison, args.top or 10, bool(args.addr))
+                    page.write(text)
+                    page.finish()
+        lost = args.strict and any(map(lost_any, comparison.ledgers))
+        differs = comparison.verify and comparison.verify.mismatches
+        return int(bool(lost or comparison.unseen or differs))
+
+
+def _print(comparison: Comparison, args: argparse.Namespace) -> None:
+    import json
+
+    from kwalk.support.stdio import write
+
+    addresses = options.addresses(args)
+    if args.format == "json":
+        from kwalk.report.compare.json_ import as_data
+
+        data = as_data(comparison, args.top, addresses)
+        write(json.dumps(data, separators=(",", ":")) + "\n")
+        return
+    from kwalk.report.compare.text import as_text
+
+    write(as_text(comparison, screen.width(70), args.top or 1, screen.colors(), addresses))
+
+
+command = CompareCommand()

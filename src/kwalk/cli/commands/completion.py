@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk completion``: what a shell needs to complete kwalk's words."""
+
+from __future__ import annotations
+
+import argparse
+
+SHELLS = ("bash", "zsh", "fish")
+_HOW = """\
+In ~/.bashrc:                    eval "$(kwalk completion bash)"
+In ~/.zshrc, behind compinit:    eval "$(kwalk completion zsh)"
+In ~/.config/fish/config.fish:   kwalk completion fish | source
+
+For all users, into files that the shells look for by themselves:
+  bash   /etc/bash_completion.d/kwalk
+  zsh    /usr/local/share/zsh/site-functions/_kwalk
+  fish   /etc/fish/completions/kwalk.fish
+
+The script asks kwalk, so it stays right when kwalk is updated. FUNC is completed from what the
+kernel lists: what ftrace can trace, where that can be read (root), else /proc/kallsyms."""
+
+
+class CompletionCommand:
+    """See ``kwalk completion --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+        parser.epilog = _HOW
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print the script."""
+        from argcomplete.shell_integration import shellcode
+
+        from kwalk.support.stdio import write
+
+        # Where nothing fits, no names of files in place of it.
+        write(shellcode(["kwalk"], shell=args.shell, complete_arguments=["-o", "nospace"]).lstrip())
+        return 0
+
+
+command = CompletionCommand()

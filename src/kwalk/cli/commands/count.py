@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk count``: how often each stack leads to a function."""
+
+from __future__ import annotations
+
+import argparse
+
+from kwalk.abi import Output
+from kwalk.cli import options, trace_options, values
+from kwalk.errors import UsageError
+
+
+class CountCommand:
+    """See ``kwalk count --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            trace_options.TARGET,
+            trace_options.METHOD,
+            options.DURATION,
+            options.option(
+                "--interval",
+                type=values.seconds,
+                metavar="S",
+                help="print what was counted every S seconds as well",
+            ),
+            options.top("print the N hottest stacks only"),
+            options.PER_WHAT,
+            options.option(
+                "--per-pid",
+                action="store_const",
+                dest="per",
+                const="pid",
+                help="the same as --per pid",
+            ),
+            options.formats(
+                text="stacks with their counts, the hottest last",
+                json="a JSON object a line, one for each interval, then all",
+                folded="a line a stack, root first, for flame graph tools",
+            ),
+            options.ADDRESSES,
+            *trace_options.TRACING,
+        )
+        trace_options.takes_command(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Count until told to stop, then print the stacks; the summary goes to stderr."""
+        from kwalk.cli.counting import run
+        from kwalk.cli.tracing import tracing
+        from kwalk.engine.capture import Capture
+
+        if args.interval and args.format == "folded":
+            raise UsageError(
+                "--interval does not go with --format folded",
+                "Intervals and totals would run together there; use --format json.",
+            )
+        if args.interval and (args.budget or args.sample):
+            raise UsageError(
+                "--interval does not go with --budget or --sample",
+                "What calls stand for is exact enough for all of them together only.",
+            )
+
+        def check(capture: Capture) -> None:
+            if args.interval:
+                capture.check_readable()
+
+        with tracing(args, Output.COUNT, check) as session:
+            from kwalk.report import count
+
+            capture = session.capture
+            addresses = options.addresses(args)
+            report: count.CountReport
+            if args.format == "folded":
+                report = count.Folded(args.top)
+            elif args.format == "json":
+                report = count.Json(addresses, args.top)
+            else:
+                report = count.Text(addresses, args.top, capture.unit)
+            finished = run(
+                capture,
+                session.stopper,
+                report,
+                args.duration,
+                args.interval,
+                session.budget,
+                session.conclude,
+            )
+        return finished.conclude(capture.symbolizer, args.strict)
+
+
+command = CountCommand()

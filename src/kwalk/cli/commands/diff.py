@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk diff``: two recordings compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from kwalk.cli import options
+from kwalk.cli.options import option
+from kwalk.errors import UsageError
+from kwalk.report.formats import PICTURE, TREE, Format
+
+_CUT = ("top", "all")
+FORMATS = {
+    "text": Format(
+        "diff_text",
+        "functions and stacks that changed, the largest change last",
+        ("title", *_CUT),
+        people=True,
+    ),
+    "tree": Format("diff_tree", "the merged tree, for a terminal", (*TREE, *_CUT), people=True),
+    "flamegraph": Format(
+        "diff_flame", "one page of HTML: red where there is more, blue where less", PICTURE
+    ),
+    "json": Format(
+        "diff_json", "one JSON object: all stacks, both ledgers", ("top",), addresses=True
+    ),
+}
+BY = {
+    "rate": "calls a second",
+    "share": "the share of all calls",
+    "count": "calls as they were counted",
+}
+
+
+class DiffCommand:
+    """See ``kwalk diff --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            option("before", metavar="BEFORE", help="a recording, or - for standard input"),
+            option("after", metavar="AFTER", help="the recording to compare it with"),
+            options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
+            options.OUTPUT,
+            option(
+                "--by",
+                choices=tuple(BY),
+                help="; ".join(f"{name}: {text}" for name, text in BY.items())
+                + " (default: rate where both recordings say how long they took, else share)",
+            ),
+            option(
+                "--all",
+                action="store_true",
+                help="show also what changed by no more than chance explains",
+            ),
+            options.top("show the N largest changes only"),
+            options.TREES,
+            options.NARROWED,
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Write the difference; where it goes to a file, the warnings go to stderr as well."""
+        import importlib
+
+        from kwalk.cli.extensions import choose_format
+        from kwalk.cli.loading import load_part
+        from kwalk.cli.writing import heeded, look, spare, write_report
+        from kwalk.report.diff.change import By
+        from kwalk.report.diff.common import warnings
+        from kwalk.report.diff.compare import compare
+
+        if args.before == args.after == "-":
+            raise UsageError(
+                "both recordings cannot come from standard input", "Give a file for one of them."
+            )
+        spare([args.before, args.after], args.output)
+        choose_format(args, [*FORMATS])
+        heeded(args, {name: found.heeds for name, found in FORMATS.items()})
+        profiles = load_part(args.before, args), load_part(args.after, args)
+        by = By(args.by) if args.by else None
+        diff = compare(*profiles, by, (args.before, args.after))
+        chosen = FORMATS[args.format]
+        module = importlib.import_module(f"kwalk.report.{chosen.module}")
+        body = module.render(diff, look(args, addresses=None), args.all)
+        write_report(body, args.output, people=chosen.people, secret=chosen.addresses)
+        if args.output is not None:
+            for text in warnings(diff):
+                print(f"kwalk: warning: {text}", file=sys.stderr)
+        return 0
+
+
+command = DiffCommand()

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk doctor``: what this kernel offers, what will be used, and why not more."""
+
+from __future__ import annotations
+
+import argparse
+
+from kwalk.cli import options
+
+
+class DoctorCommand:
+    """See ``kwalk doctor --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "function",
+            metavar="FUNC",
+            nargs="?",
+            help="see whether this kernel function can be attached to, too",
+        )
+        parser.epilog = (
+            "Each way of attaching is tried on a system call that kwalk makes. Exit code: 0 if "
+            "functions can be traced, 3 if only something else can (samples, tracepoints), 1 if "
+            "nothing can."
+        )
+        options.add(parser, options.formats(text="line by line", json="one JSON object"))
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print the findings; the exit code is ``Survey.exit_code``."""
+        from kwalk.cli import screen
+        from kwalk.probe.doctor import survey
+        from kwalk.report import doctor
+        from kwalk.support.stdio import write
+
+        result = survey(args.function)
+        if args.format == "json":
+            write(doctor.as_json(result))
+        else:
+            write(doctor.as_text(result, screen.whole(60), screen.colors()))
+        return result.exit_code
+
+
+command = DoctorCommand()

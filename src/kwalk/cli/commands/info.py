@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk info``: what a recording is of, and its ledger."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from kwalk.cli import options
+
+
+class InfoCommand:
+    """See ``kwalk info --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            options.ONE_RECORDING,
+            options.formats(text="line by line", json="one JSON object"),
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print it."""
+        from kwalk.cli.loading import load
+        from kwalk.report import info
+        from kwalk.support.stdio import write
+
+        profile = load(args.recording)
+        if args.format == "json":
+            write(json.dumps(info.as_data(profile), indent=2) + "\n")
+        else:
+            write(info.as_text(profile))
+        return 0
+
+
+command = InfoCommand()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk record``: count into a file, to be looked at later, elsewhere, in every way."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from kwalk.abi import Output
+from kwalk.cli import extensions, options, trace_options
+
+SECOND = 1.0
+
+
+class RecordCommand:
+    """See ``kwalk record --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            trace_options.TARGET,
+            trace_options.METHOD,
+            options.option(
+                "-o",
+                "--output",
+                type=extensions.check_recording,
+                default=options.RECORDING,
+                metavar="FILE",
+                help="where to; - is standard output (default: %(default)s)",
+            ),
+            options.DURATION,
+            options.PER_WHAT,
+            *trace_options.TRACING,
+        )
+        trace_options.takes_command(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Record until told to stop; the summary goes to stderr."""
+        import math
+        import time
+        from functools import partial
+
+        from kwalk.cli.counting import finish, intervals
+        from kwalk.cli.recorder import Recorder
+        from kwalk.cli.running import Finished, tend
+        from kwalk.cli.tracing import tracing
+        from kwalk.errors import OutputError
+        from kwalk.support.text import form, plural
+
+        with (
+            Recorder(args.output) as recorder,
+            tracing(args, Output.COUNT, written=recorder.fd) as session,
+        ):
+            capture, stopper = session.capture, session.stopper
+            failed: OutputError | None = None
+            step = SECOND if capture.readable else None
+            started = capture.started
+            end = math.inf if args.duration is None else started + args.duration
+            recorder.patience = lambda stalled: stopper.goes_on(end)
+            try:
+                recorder.begin(capture.facts(args.words), capture.summary())
+                keep = partial(tend, capture, session.budget)
+                for _ in intervals(stopper, args.duration, step, keep, started):
+                    counts = capture.counts()
+                    recorder.tick(counts, time.monotonic() - started, capture.summary())
+            except OutputError as error:
+                failed = error
+            profile = finish(capture, session.conclude)
+            counts, summary = profile.counts, profile.summary
+            recorder.patience = stopper.patient
+            if not failed:
+                try:
+                    recorder.end(counts, capture.seconds, summary)
+                except OutputError as error:
+                    failed = error
+            if failed:
+                recorder.settle(summary.ledger)
+        code = Finished(summary, failed).conclude(capture.symbolizer, args.strict)
+        if recorder.name:
+            stacks, are = plural(len(counts), "stack"), form(len(counts), "is", "are")
+            print(
+                f"kwalk: {stacks} {are} in {recorder.name} ({recorder.size:,} bytes); "
+                f"`kwalk report {recorder.name}` shows them",
+                file=sys.stderr,
+            )
+        return code
+
+
+command = RecordCommand()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk report``: a recording in the format of your choice, anywhere, without root."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from kwalk.cli import options
+from kwalk.report.formats import FORMATS
+
+
+class ReportCommand:
+    """See ``kwalk report --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            options.RECORDINGS,
+            options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
+            options.OUTPUT,
+            options.top("show the N hottest stacks only"),
+            options.ADDRESSES,
+            options.TREES,
+            options.NARROWED,
+            options.option(
+                "--lines",
+                metavar="VMLINUX",
+                help="show file, line and inlined functions, from this ELF file of the recorded "
+                "kernel with debug information (needs binutils or llvm)",
+            ),
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
+        from kwalk.cli.extensions import choose_format
+        from kwalk.cli.loading import load_parts
+        from kwalk.cli.writing import heeded, look, spare, write_report
+        from kwalk.report.formats import holds_addresses, renderer
+        from kwalk.report.summary import warnings
+
+        spare([*args.recordings, *([args.lines] if args.lines else [])], args.output)
+        choose_format(args, [*FORMATS])
+        heeded(args, {name: (*found.heeds, "top") for name, found in FORMATS.items()})
+        profile = load_parts(args.recordings, args)
+        chosen = FORMATS[args.format]
+        how = look(args, args.addr)
+        write_report(
+            renderer(args.format)(profile, how),
+            args.output,
+            binary=chosen.binary,
+            people=chosen.people,
+            secret=holds_addresses(chosen, profile, how),
+        )
+        if args.output is not None or args.format == "folded":
+            from kwalk.symbolize.lines import NOTE
+
+            for text in warnings(profile.summary):
+                kind = "note" if text.startswith(NOTE) else "warning"
+                print(f"kwalk: {kind}: {text}", file=sys.stderr)
+        return 0
+
+
+command = ReportCommand()

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""``kwalk top``: a live view of the stacks that lead to a function."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING
+
+from kwalk.abi import Output
+from kwalk.cli import options, trace_options, values
+from kwalk.errors import OutputError
+from kwalk.support.stdio import Printer
+from kwalk.support.text import plural
+
+if TYPE_CHECKING:
+    from kwalk.cli.tracing import Session
+    from kwalk.model.profile import Profile
+
+# How many stacks are printed at the end, and in lines for each interval.
+LAST = 3
+TOP = 10
+# Of the output of a command that was run meanwhile.
+KEPT_BYTES = 4096
+
+
+class TopCommand:
+    """See ``kwalk top --help``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        options.add(
+            parser,
+            trace_options.TARGET,
+            trace_options.METHOD,
+            options.option(
+                "--interval",
+                type=values.seconds,
+                default=1.0,
+                metavar="S",
+                help="look every S seconds (default: 1)",
+            ),
+            options.DURATION,
+            options.top(
+                "show the N hottest stacks only, at the end as well (where standard output is no "
+                f"terminal: {TOP}; at the end: {LAST})"
+            ),
+            options.PER_WHAT,
+            *trace_options.TRACING,
+        )
+        trace_options.takes_command(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Show what is counted until told to stop; then as ``kwalk count`` ends."""
+        import tempfile
+
+        from kwalk.cli.counting import finish, lose
+        from kwalk.cli.running import Finished
+        from kwalk.cli.tracing import tracing
+        from kwalk.engine.capture import Capture
+
+        screen = os.isatty(sys.stdout.fileno()) and os.environ.get("TERM", "dumb") != "dumb"
+        with ExitStack() as stack:
+            said = stack.enter_context(tempfile.TemporaryFile()) if screen else None
+            output = said.fileno() if said else None
+            session = stack.enter_context(
+                tracing(args, Output.COUNT, Capture.check_readable, output)
+            )
+            failed = None
+            saved: list[str] = []
+            printer = Printer()
+            try:
+                _watch(session, args, printer, screen, saved)
+            except OutputError as error:
+                failed = error
+            profile = finish(session.capture, session.conclude)
+            text = _end(profile, args.top or (LAST if screen else TOP), said)
+            if failed or not printer.complete(text, session.stopper.patient):
+                lose(profile, profile.counts)
+            failed = failed or printer.failed
+        for text in saved:
+            print(f"kwalk: {text}", file=sys.stderr)
+        symbolizer = session.capture.symbolizer
+        return Finished(profile.summary, failed).conclude(symbolizer, args.strict)
+
+
+def _watch(
+    session: Session, args: argparse.Namespace, printer: Printer, screen: bool, saved: list[str]
+) -> None:
+    """Show what is counted until told to stop.
+
+    :param screen: Standard output is a terminal that can be drawn on.
+    :param saved: Takes a line for each recording that was written.
+    :raises OutputError: if it can't be shown any more.
+    """
+    from kwalk.cli.cost import Meter
+    from kwalk.cli.screen import colors, width
+    from kwalk.cli.watching import Lines, Screen, Watcher
+    from kwalk.tui.look import ASCII, UNICODE
+    from kwalk.tui.model import Model
+    from kwalk.tui.terminal import Terminal
+
+    capture, budget = session.capture, session.budget
+    probe = capture.probe
+    look = UNICODE if _speaks_unicode() else ASCII
+    top = args.top or (None if screen else TOP)
+    end = math.inf if args.duration is None else capture.started + args.duration
+
+    def patience(stalled: float) -> bool:
+        return session.stopper.goes_on(end)
+
+    model = Model(probe.selection.label, capture.unit, args.per or "", top, args.interval)
+    with ExitStack() as stack:
+        meter = stack.enter_context(Meter(capture))
+        watcher = Watcher(session, model, meter, capture.facts(args.words), saved)
+        if not screen:
+            watcher.run(Lines(printer, width(40), look, patience), args.duration)
+            return
+        terminal = stack.enter_context(Terminal(sys.stdout.fileno(), patience))
+        if terminal.keyboard >= 0:
+            session.stopper.listen(terminal.keyboard)
+        if budget:
+            budget.say = model.tell_sampling
+        watcher.run(Screen(terminal, look, colors()), args.duration)
+
+
+def _speaks_unicode() -> bool:
+    """Whether what reads standard output takes UTF-8."""
+    import locale
+
+    # With LC_ALL=C Python's own answer is UTF-8 all the same (PEP 540).
+    encodings = sys.stdout.encoding or "", locale.nl_langinfo(locale.CODESET)
+    return all(name.lower().startswith("utf") for name in encodings)
+
+
+def _end(profile: Profile, top: int, said: IO[bytes] | None) -> str:
+    """Return the hottest stacks, as ``kwalk count`` prints them.
+
+    :param said: What a command printed meanwhile comes first.
+    """
+    from kwalk.report.count import Text
+
+    text = Text(False, top, profile.summary.unit).end(profile)
+    return _kept(said) + text if said else text
+
+
+def _kept(said: IO[bytes]) -> str:
+    """Return the end of what a command said while the screen was not its own."""
+    size = said.seek(0, os.SEEK_END)
+    said.seek(max(0, size - KEPT_BYTES))
+    text = said.read().decode(errors="replace")
+    if size > KEPT_BYTES:
+        text = f"({plural(size - KEPT_BYTES, 'byte')} left out)\n" + text.partition("\n")[2]
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+command = TopCommand()

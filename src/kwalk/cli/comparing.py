@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Trace by both methods at once, then by each alone for what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from kwalk.abi import Method, Output
+from kwalk.cli.running import POLL_SECONDS
+from kwalk.cli.tracing import Session, tracing
+from kwalk.engine.capture import Capture
+from kwalk.errors import NotSupported
+from kwalk.libbpf import LibbpfError, stats
+from kwalk.model.comparison import Comparison, Cost, Pair, Sides
+from kwalk.options.probe import ProbeOptions
+
+
+def compare(args: argparse.Namespace) -> Comparison:
+    """Do it all; Ctrl-C ends it early, with what there is.
+
+    :param args: The parsed options of ``kwalk compare``.
+    :raises KwalkError: if it cannot be traced.
+    """
+    comparison, go_on = _pairs(args)
+    if args.cost:
+        costs: list[Cost | None] = []
+        for method in (Method.HELPER, Method.MANUAL):
+            cost, go_on = _cost(args, method, comparison.notes) if go_on else (None, False)
+            costs.append(cost)
+        comparison.costs = Sides(*costs)
+    return comparison
+
+
+def _check(capture: Capture) -> None:
+    probe = capture.probe
+    if probe.method != Method.BOTH:
+        raise NotSupported(
+            f"there is nothing to compare: {'; '.join(probe.notes)}",
+            "`kwalk doctor` says what this kernel offers; --method helper counts there.",
+        )
+
+
+def _alone(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
+    """Return what has a method count by itself, and do nothing else."""
+    return lambda options: options._replace(method=method, verify=0)
+
+
+def _both(options: ProbeOptions) -> ProbeOptions:
+    return options._replace(method=Method.BOTH)
+
+
+def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:
+    """Sleep until it is time to stop.
+
+    :param take: Is called ten times a second, with the time at which to stop.
+    """
+    end = math.inf if seconds is None else session.capture.started + seconds
+    while not session.stopper.stopped and (left := end - time.monotonic()) > 0:
+        session.stopper.wait(min(left, POLL_SECONDS))
+        session.capture.look()
+        take(end)
+
+
+def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
+    """Return the comparison without costs, and whether to go on."""
+    pairs: Counter[Pair] = Counter()
+    with tracing(args, Output.EVENT, _check, refine=_both) as session:
+        capture = session.capture
+
+        def take(until: float = math.inf) -> None:
+            """Take what has come; what is left at that time is there the next time."""
+            for _, walked, helper, cause in capture.pairs():
+                pairs[Pair(helper, walked, cause)] += 1
+                if time.monotonic() > until:
+                    break
+
+        _wait(session, args.duration, take)
+        capture.stop()
+        # What was left, one of the helper's maps, then the other.
+        for _ in range(3):
+            take()
+        summary = capture.summary()
+        session.conclude(summary)
+        manual, helper = capture.ledgers()
+        verify = summary.verify
+        shown = {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}
+        shown |= {stack for pair in (verify.differences if verify else ()) for stack in pair}
+        for stack in shown:
+            stack.frames = tuple(capture.symbolizer.frames(stack))
+        comparison = Comparison(
+            function=summary.function,
+            attach=summary.attach,
+            kernel=summary.kernel,
+            unwinder=capture.unwinder,
+            unit=summary.unit,
+            seconds=capture.seconds,
+            pairs=pairs,
+            ledgers=Sides(helper, manual),
+            costs=Sides(None, None),
+            clock=os.environ.get("KWALK_LAB_CLOCK", "time"),
+            notes=summary.notes,
+            verify=verify,
+            unseen=summary.unseen,
+        )
+        return comparison, not session.stopper.interrupted
+
+
+def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[Cost | None, bool]:
+    """Return what a method's program takes for an event, and whether to go on.
+
+    :param notes: Are told why it is not known, and how the user's command ended.
+    """
+    name = str(method.name).lower()
+    try:
+        with stats.measured(), tracing(args, Output.COUNT, refine=_alone(method)) as session:
+            capture = session.capture
+            _wait(session, args.duration, lambda until: None)
+            capture.stop()
+            time_ns, runs = stats.of_program(capture.probe.obj.program_info(capture.probe.program))
+            summary = capture.summary()
+            session.conclude(summary)
+            notes += [note for note in summary.notes if note not in notes]
+            # Those that were refused or left alone cost something, too, but are no events.
+            left = summary.ledger.not_wanted
+            events = runs - left.get("filtered", 0) - left.get("sampled_out", 0)
+            if events <= 0:
+                why = summary.unseen or "no call of it was seen meanwhile"
+                notes.append(f"the cost of {name} is not known: {why}")
+                return None, not session.stopper.interrupted
+            cost = Cost(time_ns / events, events, capture.probe.attach)
+            return cost, not session.stopper.interrupted
+    except LibbpfError as error:
+        notes.append(f"the cost of {name} is not known: {error.what}")
+        return None, True

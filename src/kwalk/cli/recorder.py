@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""The file that a recording goes to: opened before tracing begins, put in place when it has.
+
+From then on it grows where it is: what a kill leaves of it can be read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+from kwalk.errors import OutputError, UsageError
+from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.stack import Count
+from kwalk.recording.writer import Writer
+from kwalk.support.atomic_file import Replacement
+from kwalk.support.outlet import Outlet, Patience, endless
+from kwalk.support.stdio import check_stdout
+
+
+class Recorder:
+    """Writes a recording to a file, for nobody else to read, or to standard output.
+
+    :param path: ``-`` is standard output.
+    :ivar name: The file's; "" of standard output.
+    :ivar size: Bytes written.
+    :ivar patience: How long to wait where nobody reads it; what is left then comes first the next
+        time.
+    :raises OutputError: if it cannot be, from ``__enter__``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = "" if path == "-" else path
+        self.size = 0
+        self.patience: Patience = endless
+        self._fd = -1
+        self._file = Replacement(path, private=True) if self.name else None
+        self._outlet: Outlet | None = None
+        self._begun = 0  # bytes that the file had when it was put in place
+        self._rest = b""
+        self._ledgers: list[tuple[int, Ledger]] = []  # by where in the file they end
+        self._writer: Writer | None = None
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that is written to; -1 of a file that is not in place yet."""
+        return self._fd
+
+    def __enter__(self) -> Recorder:
+        if self._file:
+            self._fd = self._file.__enter__().fd
+            return self
+        if os.isatty(sys.stdout.fileno()):
+            raise UsageError(
+                "a recording is nothing for a terminal",
+                "Send it to a file (-o FILE), or on to `kwalk report -`.",
+            )
+        check_stdout()
+        self._fd = os.dup(sys.stdout.fileno())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._outlet:
+            self._outlet.close()
+        if self._file:
+            self._file.__exit__(*error)
+        else:
+            os.close(self._fd)
+
+    def begin(self, facts: dict[str, Any], summary: Summary) -> None:
+        """Begin the recording, in place of what the file held before.
+
+        :param summary: Of a capture that has just begun.
+        :raises OutputError: from all that writes.
+        """
+        if self._fd >= 0:
+            self._outlet = Outlet(self._fd)
+        self._writer = Writer(self._write, facts)
+        self.tick([], 0.0, summary)
+        if self._file:
+            self._fd = self._file.place()
+            self._outlet = self._outlet or Outlet(self._fd)
+
+    def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+        """See ``Writer.tick``."""
+        assert self._writer
+        self._ledger = summary.ledger
+        self._writer.tick(counts, seconds, summary)
+
+    def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+        """See ``Writer.end``.
+
+        :raises OutputError: also where nobody has read all of it.
+        """
+        assert self._writer
+        self._ledger = summary.ledger
+        self._writer.end(counts, seconds, summary)
+        if self._rest:
+            raise OutputError(OSError(errno.ETIMEDOUT, "nobody reads it"), self.name)
+
+    def settle(self, ledger: Ledger) -> None:
+        """Count as lost what a recording that could not be completed does not hold."""
+        end, last = self._ledgers[0] if self._ledgers else (0, Ledger())
+        last = last if end <= self.size else Ledger()
+        ledger.lose("output_closed", ledger.recorded - last.recorded)
+        ledger.recorded = last.recorded
+        ledger.truncated, ledger.fallback = last.truncated, last.fallback
+
+    def _write(self, data: bytes) -> None:
+        self._ledgers.append((self.size + len(self._rest) + len(data), self._ledger))
+        if not self._outlet:
+            assert self._file
+            self._file.write(data)
+            self.size = self._begun = self._begun + len(data)
+            return
+        self._rest += data
+        try:
+            taken = self._outlet.write(self._rest, self.patience)
+            self._rest = self._rest[taken:]
+        except OSError as error:
+            raise OutputError(error, self.name) from error
+        finally:
+            self.size = self._begun + self._outlet.written
+            while len(self._ledgers) > 1 and self._ledgers[1][0] <= self.size:
+                del self._ledgers[0]

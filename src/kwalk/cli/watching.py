@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Look at a capture once an interval until it is time to stop; show it, and do what keys ask."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any, Protocol
+
+from kwalk.cli.cost import Meter
+from kwalk.cli.extensions import promises_report
+from kwalk.cli.recorder import Recorder
+from kwalk.cli.running import tend
+from kwalk.cli.tracing import Session
+from kwalk.errors import KwalkError
+from kwalk.support.outlet import Patience
+from kwalk.support.stdio import Printer
+from kwalk.support.text import plural
+from kwalk.tui.control import Request, press
+from kwalk.tui.lines import block
+from kwalk.tui.look import Look, paint
+from kwalk.tui.model import Model
+from kwalk.tui.terminal import Terminal
+from kwalk.tui.view import View
+
+LOOK_SECONDS = 0.5
+# Of a CPU, what looking may take: with thousands of stacks, intervals become longer instead.
+MOST_CPU = 0.2
+
+
+class Face(Protocol):
+    """Where the model is shown, and where keys come from."""
+
+    def pressed(self) -> list[str]:
+        """Return what was pressed since the last time."""
+
+    def show(self, model: Model, anew: bool) -> bool:
+        """Show it; return False if nobody looks any more.
+
+        :param anew: The model has changed.
+        """
+
+
+class Screen:
+    """The live view on a terminal."""
+
+    def __init__(self, terminal: Terminal, look: Look, colors: bool) -> None:
+        self._terminal = terminal
+        self._view = View(look)
+        self._colors = colors
+
+    def pressed(self) -> list[str]:
+        """As in ``Face``."""
+        keys = self._terminal.keys()
+        if "redraw" in keys:
+            self._terminal.forget()
+        return keys
+
+    def show(self, model: Model, anew: bool) -> bool:
+        """As in ``Face``."""
+        if self._terminal.heed() or anew:
+            lines = self._view.draw(model, *self._terminal.size())
+            self._terminal.draw([paint(line, self._colors) for line in lines])
+        return not self._terminal.gone
+
+
+class Lines:
+    """A block of lines an interval, on standard output.
+
+    :param patience: How long to wait for its reader.
+    """
+
+    def __init__(self, printer: Printer, width: int, look: Look, patience: Patience) -> None:
+        self._printer, self._patience = printer, patience
+        self._width, self._look = width, look
+        self._tick = 0
+
+    def pressed(self) -> list[str]:
+        """There are none."""
+        return []
+
+    def show(self, model: Model, anew: bool) -> bool:
+        """As in ``Face``."""
+        if model.tick == self._tick:
+            return True
+        self._tick = model.tick
+        text = block(model, self._width, self._look, time.time())
+        return self._printer.write(text, self._patience)
+
+
+class Watcher:
+    """Feeds a model from a capture.
+
+    :param facts: Of recordings; see ``Profile.facts``.
+    :param saved: Takes a line for each recording that was written.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        model: Model,
+        meter: Meter,
+        facts: dict[str, Any],
+        saved: list[str],
+    ) -> None:
+        self._session, self._model, self._meter = session, model, meter
+        self._facts, self._saved = facts, saved
+        self._started = session.capture.started
+
+    def run(self, face: Face, duration: float | None = None) -> None:
+        """Go on until told to stop.
+
+        :param duration: Stop after this many seconds.
+        :raises OutputError: from what shows it.
+        """
+        session, model = self._session, self._model
+        stopper, budget = session.stopper, session.budget
+        last = self._started
+        end = math.inf if duration is None else self._started + duration
+        anew, rested = True, last
+        while not stopper.stopped and (now := time.monotonic()) < end:
+            for key in face.pressed():
+                anew = True
+                request = press(model, key)
+                if request and not request.save:
+                    return
+                self._heed(request)
+            due = math.inf if model.frozen else max(last + model.interval, rested)
+            if now >= due:
+                spent = time.process_time()
+                self._feed(now - last)
+                if not face.show(model, True):
+                    return
+                last, anew = now, False
+                spent = time.process_time() - spent
+                rested = time.monotonic() + spent * (1 / MOST_CPU - 1)
+                continue
+            if not face.show(model, anew):
+                return
+            anew = False
+            stopper.wait(max(0.0, min(due, end, now + LOOK_SECONDS) - time.monotonic()))
+            if not tend(session.capture, budget, model.say):
+                return
+
+    def _feed(self, seconds: float) -> None:
+        capture = self._session.capture
+        # In this order: what is counted has been hit.
+        counts = capture.counts()
+        self._model.feed(counts, seconds, capture.summary(), self._meter.look())
+        self._model.name_for_file = time.strftime("kwalk-top-%Y%m%d-%H%M%S.rec")
+
+    def _heed(self, request: Request | None) -> None:
+        if not request:
+            return
+        try:
+            self._model.say(self._save(request.save))
+        except KwalkError as error:
+            self._model.say(f"not saved: {error.what}")
+
+    def _save(self, path: str) -> str:
+        if os.path.lexists(path) or path == "-":
+            return f"not saved: there is a file {path} already; w asks for another name"
+        if promises_report(path):
+            return f"not saved: {path} is no name for a recording; w asks for another one"
+        capture = self._session.capture
+        with Recorder(path) as recorder:
+            counts, summary = capture.counts(), capture.summary()
+            recorder.begin(self._facts, summary)
+            # Calls that were under way, or came after the counts were read.
+            summary.ledger.close("not_recorded")
+            if self._session.budget:
+                self._session.budget.report(summary)
+            recorder.end(counts, time.monotonic() - self._started, summary)
+        text = f"saved {plural(len(counts), 'stack')}; `kwalk report {path}` shows them"
+        self._saved.append(text)
+        return text

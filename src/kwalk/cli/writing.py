@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Write a report: to standard output, or to a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from collections.abc import Collection, Iterable, Mapping
+
+from kwalk.cli import screen
+from kwalk.errors import UsageError
+from kwalk.report.formats import Options
+from kwalk.support.atomic_file import Replacement
+from kwalk.support.printable import plain_lines
+from kwalk.support.stdio import encoded, write_pieces
+
+
+def look(args: argparse.Namespace, addresses: bool | None) -> Options:
+    """Return how a report is to look.
+
+    :param args: Has ``output``, ``top``, and those of ``options.TREES``.
+    :param addresses: As in ``Options``.
+    """
+    terminal = args.output is None and sys.stdout.isatty()
+    return Options(
+        top=args.top,
+        addresses=addresses,
+        callers=args.callers,
+        least=args.min,
+        terminal=terminal,
+        width=screen.width(40),
+        color=terminal and screen.colors(),
+        title=args.title,
+    )
+
+
+def heeded(args: argparse.Namespace, heeds: Mapping[str, Collection[str]]) -> None:
+    """See to it that the format makes something of the options given with it.
+
+    :param args: Has ``format``, ``top``, those of ``options.TREES``, maybe ``addr`` and ``all``.
+    :param heeds: Which of these options each format heeds.
+    :raises UsageError: if it does not.
+    """
+    given = {"callers": args.callers, "min": args.min is not None, "title": args.title}
+    given["addr"] = getattr(args, "addr", None) is not None
+    given |= {"top": args.top is not None, "all": getattr(args, "all", False)}
+    for name, is_given in given.items():
+        if is_given and name not in heeds[args.format]:
+            those = ", ".join(each for each, names in heeds.items() if name in names)
+            raise UsageError(
+                f"--{name} means nothing for --format {args.format}", f"It does for {those}."
+            )
+
+
+def spare(inputs: Iterable[str], output: str | None) -> None:
+    """See to it that a report is not written over what it is made of.
+
+    :param inputs: Files that are read; ``-`` is standard input.
+    :raises UsageError: if it would be.
+    """
+    for path in inputs:
+        try:
+            read = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
+            same = output is not None and os.path.samestat(read, os.stat(output))
+        except (OSError, ValueError, AttributeError):
+            continue  # one of them is not there; whoever opens it says so
+        if same and stat.S_ISREG(read.st_mode):
+            raise UsageError(
+                f"{output} is read and would be written over", "Give another file with -o."
+            )
+
+
+def write_report(
+    pieces: Iterable[str | bytes],
+    path: str | None,
+    *,
+    binary: bool = False,
+    people: bool = False,
+    secret: bool = False,
+) -> None:
+    """Write the pieces.
+
+    :param path: None is standard output.
+    :param binary: They are nothing for a terminal.
+    :param people: They are text for people; other text is cleaned on a terminal only.
+    :param secret: A file of root's is for nobody else to read.
+    :raises OutputError: if they cannot be written.
+    """
+    if path is None and binary and sys.stdout.isatty():
+        raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
+    if people or (path is None and not binary and sys.stdout.isatty()):
+        pieces = (
+            piece if isinstance(piece, bytes) else plain_lines(piece, styles=people)
+            for piece in pieces
+        )
+    if path is None:
+        _write(pieces)
+        return
+    with Replacement(path, private=secret and os.geteuid() == 0) as file:
+        for piece in pieces:
+            file.write(piece)
+        file.finish()
+
+
+def _write(pieces: Iterable[str | bytes]) -> None:
+    for piece in pieces:
+        if not write_pieces([piece if isinstance(piece, bytes) else encoded(piece)]):
+            return

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""The walk compared with the kernel's unwinder: both sides of a difference, and the numbers.
+
+The comparison itself is done in BPF (``bpf/verify.bpf.h``). Both sides of an event that differs are
+in the tree: one is the event's stack, the other is named beside it.
+"""
+
+from __future__ import annotations
+
+from kwalk.abi import FALLBACK
+from kwalk.decode.contexts import Contexts
+from kwalk.decode.records import Record
+from kwalk.model.ledger import Difference, Verify
+from kwalk.model.stack import Stack
+from kwalk.support.text import form, plural
+
+SHOWN = 8
+
+
+class Comparison:
+    """Collects what a capture finds out by comparing.
+
+    :param every: As in ``Verify``.
+    """
+
+    def __init__(self, contexts: Contexts, every: int) -> None:
+        self._contexts = contexts
+        self._every = every
+        self._differences: list[Difference] = []
+
+    def difference(self, record: Record, stack: Stack | None) -> None:
+        """Take note of an event that the walk and the kernel disagree about.
+
+        :param stack: The event's; None if it is the kernel's, and has no FUNC.
+        """
+        if len(self._differences) >= SHOWN:
+            return
+        if record.flags & FALLBACK:
+            walked, kernel = self._contexts.stack(record.other), stack
+        else:
+            walked, kernel = stack, self._contexts.stack(record.other)
+            kernel = kernel or self._contexts.whole(record.other)
+        if walked and kernel:
+            self._differences.append(Difference(walked, kernel))
+
+    def verify(self, counted: dict[str, int]) -> Verify | None:
+        """Return what was found, or None where nothing was compared, nor was to be.
+
+        :param counted: The members of ``struct kw_counters``.
+        """
+        if not self._every and not counted["checked"]:
+            return None
+        wrong = {
+            "int3_start": counted["wrong_start"],
+            "stacked_hooks": counted["stacked_hooks"],
+            "nested_nmi": counted["nested_nmi"],
+            "task_switch": counted["task_switch"],
+        }
+        return Verify(
+            every=self._every,
+            checked=counted["checked"],
+            mismatches=counted["mismatches"],
+            missing_caller=counted["missing_caller"],
+            kernel_wrong={cause: number for cause, number in wrong.items() if number},
+            differences=list(self._differences),
+        )
+
+
+def self_check_notes(counted: dict[str, int]) -> list[str]:
+    """Return what to say of the self-check: nothing, unless it failed."""
+    if not counted["mismatches"]:
+        return []
+    stacks = plural(counted["checked"], "stack")
+    differ = form(counted["mismatches"], "differs", "differ")
+    return [
+        f"the self-check failed: {counted['mismatches']:,} of {stacks} {differ} "
+        "from the kernel's; since then its unwinder was asked each time (a bug of kwalk; "
+        "please report it)"
+    ]

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Helper and manual on the same events: their stacks side by side, what each lost and costs.
+
+Plain data, and what can be said of it; ``capture`` fills it, ``report/compare/text.py`` draws it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Generic, NamedTuple, TypeVar
+
+from kwalk.model.ledger import Ledger, Verify
+from kwalk.model.stack import Frame, Stack
+
+_Item = TypeVar("_Item")
+
+
+class Sides(NamedTuple, Generic[_Item]):
+    """Something of each method."""
+
+    helper: _Item
+    manual: _Item
+
+
+class Kind(enum.Enum):
+    """What there is to say of two stacks of one event."""
+
+    SAME = "same"
+    HELPER_LACKS = "helper_lacks"
+    MANUAL_LACKS = "manual_lacks"
+    DIFFERENT = "different"
+    HELPER_LOST = "helper_lost"
+    MANUAL_LOST = "manual_lost"
+
+
+class Row(NamedTuple):
+    """Frames that are the same, or one that only one side has.
+
+    :ivar missed: The other side should have it: its stack goes on beyond this place.
+    """
+
+    helper: Frame | None
+    manual: Frame | None
+    missed: bool = False
+
+
+class Pair(NamedTuple):
+    """The stacks of one event, None on the side that lost it.
+
+    :ivar cause: Why it was lost; "" where neither is.
+    """
+
+    helper: Stack | None
+    manual: Stack | None
+    cause: str = ""
+
+    def rows(self) -> list[Row]:
+        """Return the frames side by side, the traced function first."""
+        if not self.helper or not self.manual:
+            left = self.helper.frames if self.helper else ()
+            right = self.manual.frames if self.manual else ()
+            return [*(Row(frame, None) for frame in left), *(Row(None, frame) for frame in right)]
+        return list(_aligned(self.helper, self.manual))
+
+    def kind(self) -> Kind:
+        """Say what the two stacks are to each other."""
+        if not self.helper:
+            return Kind.HELPER_LOST
+        if not self.manual:
+            return Kind.MANUAL_LOST
+        missed = {row.helper is None for row in self.rows() if row.missed}
+        if len(missed) == 2:
+            return Kind.DIFFERENT
+        if not missed:
+            return Kind.SAME
+        return Kind.HELPER_LACKS if True in missed else Kind.MANUAL_LACKS
+
+
+def _aligned(helper: Stack, manual: Stack) -> Iterator[Row]:
+    matcher = SequenceMatcher(None, helper.addresses, manual.addresses, autojunk=False)
+    for tag, first, last, begin, end in matcher.get_opcodes():
+        if tag == "equal":
+            yield from map(Row, helper.frames[first:last], manual.frames[begin:end])
+            continue
+        # What lies beyond the end of a stack that was cut off is not missed there.
+        cut = manual.truncated and begin == end == len(manual.frames)
+        yield from (Row(frame, None, not cut) for frame in helper.frames[first:last])
+        cut = helper.truncated and first == last == len(helper.frames)
+        yield from (Row(None, frame, not cut) for frame in manual.frames[begin:end])
+
+
+class Cost(NamedTuple):
+    """What a method's program took, counting by itself.
+
+    :ivar each: For one event, in nanoseconds of the clock.
+    :ivar events: That it was measured on.
+    :ivar attach: How the kernel called it.
+    """
+
+    each: float
+    events: int
+    attach: str
+
+
+@dataclass
+class Comparison:
+    """All events of a function, by both methods.
+
+    :ivar attach: How the kernel called the program that took both stacks.
+    :ivar unwinder: The kernel's own, such as ``frame pointer``.
+    :ivar unit: What was counted, such as ``calls``.
+    :ivar seconds: How long it took.
+    :ivar pairs: How often each came.
+    :ivar ledgers: Of the same hits.
+    :ivar costs: None where it was not measured.
+    :ivar clock: ``instructions`` where the clock counts these, 1 ns each; else ``time``.
+    :ivar verify: Manual's stacks compared with those of the kernel's unwinder; None where that was
+        not asked for.
+    :ivar unseen: As of a ``Summary``.
+    """
+
+    function: str
+    attach: str
+    kernel: str
+    unwinder: str
+    unit: str
+    seconds: float
+    pairs: Counter[Pair]
+    ledgers: Sides[Ledger]
+    costs: Sides[Cost | None]
+    clock: str = "time"
+    notes: list[str] = field(default_factory=list)
+    verify: Verify | None = None
+    unseen: str = ""
+
+    def hottest(self) -> list[tuple[Pair, int]]:
+        """Return the pairs, the most frequent first."""
+        return self.pairs.most_common()
+
+    @property
+    def events(self) -> int:
+        """How many there are pairs of."""
+        return self.pairs.total()
+
+
+def by_kind(comparison: Comparison) -> dict[Kind, list[tuple[Pair, int]]]:
+    """Return the pairs by their kind, the most frequent kind and pair first."""
+    found: dict[Kind, list[tuple[Pair, int]]] = {}
+    for pair, number in comparison.hottest():
+        found.setdefault(pair.kind(), []).append((pair, number))
+    return dict(sorted(found.items(), key=lambda item: -events_of(item[1])))
+
+
+def events_of(pairs: Iterable[tuple[Pair, int]]) -> int:
+    """Return how many events these are."""
+    return sum(number for _, number in pairs)
+
+
+def missed(pairs: Iterable[tuple[Pair, int]], name: Callable[[Frame], str]) -> Sides[Counter[str]]:
+    """Return which functions' frames each side misses, in how many events."""
+    found: Sides[Counter[str]] = Sides(Counter(), Counter())
+    for pair, number in pairs:
+        rows = [row for row in pair.rows() if row.missed]
+        # A function that is missed twice in a stack is missed in one event.
+        for side, frames in (
+            (found.helper, {name(row.manual) for row in rows if row.manual}),
+            (found.manual, {name(row.helper) for row in rows if row.helper}),
+        ):
+            side.update(dict.fromkeys(frames, number))
+    return found
+
+
+def nameless(comparison: Comparison) -> bool:
+    """Whether a frame has no symbol: it is shown by its address."""
+    stacks = [stack for pair in comparison.pairs for stack in pair[:2] if stack]
+    return any(not frame.name for stack in stacks for frame in stack.frames)

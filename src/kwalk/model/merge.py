@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""Several profiles added up: plain data in, plain data out."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from kwalk.errors import UsageError
+from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
+from kwalk.model.profile import Profile, Timeline, kinds_of
+from kwalk.model.stack import Count, Group, Stack
+from kwalk.support.text import counted
+
+# What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
+JOIN = " + "
+NOTE = "merged: "
+_DIFFERENCES_KEPT = 8
+_Row = tuple[Stack, Group | None]
+
+
+def merge(profiles: Sequence[Profile]) -> Profile:
+    """Return all of them as one; they are not changed.
+
+    Stacks are the same where their frames' names, offsets and modules are, and the marks
+    ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
+    and group, ledgers by cause. Timelines lie one behind the other, without what lay between.
+    A profile without one is one interval of it; where nothing tells how long that took, it is not
+    known of the sum either, which has no timeline then.
+
+    :raises UsageError: if there is none.
+    :raises KwalkError: if the sums are more than a profile can hold (``profile.MOST``).
+    """
+    if not profiles:
+        raise UsageError("there is nothing to merge", "Give one profile or more.")
+    sums = _Sums(any(count.scaled is not None for profile in profiles for count in profile))
+    places = [[sums.add(count) for count in profile.counts] for profile in profiles]
+    counts, order = sums.counts()
+    timeline = Timeline()
+    timed = all(
+        profile.seconds or not (len(profile) or profile.summary.seconds is None)
+        for profile in profiles
+    )
+    for profile, rows in zip(profiles, places, strict=True):
+        found = profile.checked_timeline()
+        if not found.ends and profile.seconds:
+            found = Timeline.one_interval(profile.counts, profile.seconds)
+        if timed and found.ends:
+            _append(timeline, found, [order[row] for row in rows])
+    summary = _summary([profile.summary for profile in profiles], _differing(profiles))
+    merged = Profile(counts, summary, timeline, _facts(profiles))
+    merged.check()
+    return merged
+
+
+class _Sums:
+    """Counts added up by stack and group, in the order in which they were met."""
+
+    def __init__(self, scaled: bool) -> None:
+        self._scaled = scaled
+        self._stacks: dict[object, Stack] = {}
+        self._known: dict[Stack, Stack] = {}
+        self._rows: dict[_Row, int] = {}
+        self._numbers: list[int] = []
+        self._calls: list[float] = []
+
+    def add(self, count: Count) -> int:
+        """Add a count; return its row."""
+        stack = self._known.get(count.stack)
+        if stack is None:
+            stack = self._stacks.setdefault(count.stack.key, count.stack)
+            self._known[count.stack] = stack
+        row = self._rows.setdefault((stack, count.group), len(self._rows))
+        if row == len(self._numbers):
+            self._numbers.append(0)
+            self._calls.append(0)
+        self._numbers[row] += count.count
+        self._calls[row] += count.calls
+        return row
+
+    def counts(self) -> tuple[list[Count], list[int]]:
+        """Return the counts, the rarest first, and the place of each row among them."""
+        found = [
+            Count(stack, number, group, calls if self._scaled else None)
+            for (stack, group), number, calls in zip(
+                self._rows, self._numbers, self._calls, strict=True
+            )
+        ]
+        rows = sorted(range(len(found)), key=lambda row: found[row].calls)
+        order = [0] * len(rows)
+        for place, row in enumerate(rows):
+            order[row] = place
+        return [found[row] for row in rows], order
+
+
+def _append(timeline: Timeline, more: Timeline, places: list[int]) -> None:
+    start, first = (timeline.ends[-1] if timeline.ends else 0.0), len(timeline.ends)
+    timeline.ends.extend(start + end for end in more.ends)
+    timeline.intervals.extend(array("I", [first + interval for interval in more.intervals]))
+    timeline.counts.extend(array("I", [places[index] for index in more.counts]))
+    timeline.numbers.extend(more.numbers)
+
+
+def _parts(texts: Iterable[str]) -> list[str]:
+    """Return each text once; one that a merge made is several."""
+    return list(dict.fromkeys(part for text in texts for part in text.split(JOIN)))
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return JOIN.join(_parts(texts))
+
+
+_TOLD: dict[str, Callable[[Summary], str]] = {
+    "functions": lambda summary: summary.function,
+    "methods": lambda summary: summary.method,
+    "ways to attach": lambda summary: summary.attach,
+    "kernels": lambda summary: summary.kernel,
+    "units": lambda summary: summary.unit,
+}
+
+
+def _differing(profiles: Sequence[Profile]) -> list[str]:
+    found = []
+    for what, tell in _TOLD.items():
+        parts = _parts(tell(profile.summary) for profile in profiles)
+        if len(parts) > 1:
+            found.append(f"{NOTE}different {what}: {', '.join(parts)}")
+    kinds = kinds_of(chain.from_iterable(profiles))
+    if len(kinds) > 1:
+        found.append(f"{NOTE}different kinds of groups: {', '.join(sorted(kinds))}")
+    return found
+
+
+def _notes(summary: Summary) -> list[str]:
+    """Return what one of several says of itself."""
+    notes = [note for note in summary.notes if not note.startswith(NOTE)]
+    if found := summary.sampling:
+        notes.append(
+            f"budget of one part: {100 * found.budget:g} %; tracing cost about "
+            f"{100 * found.cost:.1f} %; "
+            f"{counted(f'{found.scale:,.4g}', 'calls')} for each that was taken"
+        )
+    return notes
+
+
+def _summary(summaries: Sequence[Summary], notes: list[str]) -> Summary:
+    if len(summaries) == 1:
+        (one,) = summaries
+        verify = _verify([one.verify]) if one.verify else None
+        return replace(one, ledger=_ledger([one.ledger]), notes=[*one.notes], verify=verify)
+    return Summary(
+        function=_joined(summary.function for summary in summaries),
+        method=_joined(summary.method for summary in summaries),
+        attach=_joined(summary.attach for summary in summaries),
+        kernel=_joined(summary.kernel for summary in summaries),
+        ledger=_ledger([summary.ledger for summary in summaries]),
+        notes=list(dict.fromkeys([*chain.from_iterable(map(_notes, summaries)), *notes])),
+        verify=_verify([summary.verify for summary in summaries if summary.verify]),
+        tree=_tree([summary.tree for summary in summaries if summary.tree]),
+        unit=_joined(summary.unit for summary in summaries),
+        seconds=_seconds(summaries),
+        unseen="; ".join(dict.fromkeys(one.unseen for one in summaries if one.unseen)),
+    )
+
+
+def _seconds(summaries: Sequence[Summary]) -> float | None:
+    known = [summary.seconds for summary in summaries if summary.seconds is not None]
+    return sum(known) if len(known) == len(summaries) else None
+
+
+def _ledger(ledgers: Sequence[Ledger]) -> Ledger:
+    total = Ledger()
+    for ledger in ledgers:
+        total.hits += ledger.hits
+        total.recorded += ledger.recorded
+        total.truncated += ledger.truncated
+        total.fallback += ledger.fallback
+        for cause, number in ledger.causes.items():
+            total.lose(cause, number)
+    total.uncounted = list(
+        dict.fromkeys(chain.from_iterable(ledger.uncounted for ledger in ledgers))
+    )
+    return total
+
+
+def _verify(found: Sequence[Verify]) -> Verify | None:
+    if not found:
+        return None
+    total = Verify(max(one.every for one in found))
+    for one in found:
+        total.checked += one.checked
+        total.mismatches += one.mismatches
+        total.missing_caller += one.missing_caller
+        for cause, number in one.kernel_wrong.items():
+            total.kernel_wrong[cause] = total.kernel_wrong.get(cause, 0) + number
+        total.differences += one.differences
+    del total.differences[_DIFFERENCES_KEPT:]
+    return total
+
+
+def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
+    """The fullest, with what was cut short in all of them."""
+    if not found:
+        return None
+    fullest = max(found, key=lambda tree: tree.used / max(tree.size, 1))
+    return fullest._replace(full=sum(tree.full for tree in found))
+
+
+def _facts(profiles: Sequence[Profile]) -> dict[str, Any]:
+    """What all of them agree on, and under ``merged`` all that each says."""
+    if len(profiles) == 1:
+        return dict(profiles[0].facts)
+    parts: list[dict[str, Any]] = []
+    for profile in profiles:
+        parts += profile.facts.get("merged") or [profile.facts]
+    same = {
+        name: value
+        for name, value in parts[0].items()
+        if all(name in part and part[name] == value for part in parts)
+    }
+    return same | {"merged": parts}

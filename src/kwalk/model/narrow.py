@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""A part of a profile: some seconds, stacks, groups or frames. Plain data in, plain data out.
+
+What is left out stays in the ledger, as not wanted: it still closes.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import compress
+from typing import Any
+
+from kwalk.errors import UsageError
+from kwalk.model.ledger import Ledger
+from kwalk.model.profile import Profile, Timeline, added_up
+from kwalk.model.stack import Count, also_called
+from kwalk.model.stack_filter import Shape
+
+_NOWHERE = (1 << 32) - 1
+
+
+def narrow(
+    profile: Profile,
+    through: re.Pattern[str] | None = None,
+    until: re.Pattern[str] | None = None,
+    group: re.Pattern[str] | None = None,
+    apart: bool = True,
+) -> Profile:
+    """Return what is wanted of it; it is not changed.
+
+    :param through: As in ``Shape``.
+    :param until: As in ``Shape``.
+    :param group: Only groups in whose name, as it is shown, this finds something.
+    :param apart: Whether groups stay apart; else a stack has one count.
+    """
+    shape = Shape(
+        lambda stack: [frame.name for frame in stack.frames],
+        through,
+        until,
+        lambda stack: [also_called(frame.name) for frame in stack.frames],
+    )
+    ledger = profile.summary.ledger.copy()
+    wanted: list[Count | None] = []
+    for count in profile:
+        ledger.record(count.stack, -count.count)
+        stack = None
+        if group and not (count.group and group.search(str(count.group))):
+            ledger.lose("other_groups", count.count)
+        elif stack := shape.stack(count.stack):
+            ledger.record(stack, count.count)
+        else:
+            ledger.lose("other_callers", count.count)
+        shown = replace(count, stack=stack, group=count.group if apart else None) if stack else None
+        wanted.append(shown)
+    return _of(profile, wanted, profile.checked_timeline(), ledger)
+
+
+def between(profile: Profile, start: float, end: float) -> Profile:
+    """Return what was counted in the intervals whose middle lies between two times.
+
+    Times are told anew from when the first of them began; ``facts["seconds"]`` says when that was.
+    Where not every call was taken, a stack's calls are shared out by what was taken.
+
+    :param start: In seconds since the capture began, as ``end``.
+    :raises UsageError: if no interval is that short, or there is no such time.
+    """
+    timeline = profile.checked_timeline()
+    begins = [0.0, *timeline.ends][:-1]
+    kept = [
+        index
+        for index, times in enumerate(zip(begins, timeline.ends, strict=True))
+        if start <= sum(times) / 2 < end
+    ]
+    if not kept or not profile.seconds:
+        raise _no_interval(begins, timeline.ends, start)
+    first, last = kept[0], kept[-1]
+    wanted_rows = [first <= interval <= last for interval in timeline.intervals]
+    intervals, counts, numbers = (
+        array(column.typecode, compress(column, wanted_rows))
+        for column in (timeline.intervals, timeline.counts, timeline.numbers)
+    )
+    sums = [0] * len(profile)
+    for index, number in zip(counts, numbers, strict=True):
+        sums[index] += number
+    ledger = profile.summary.ledger.copy()
+    wanted: list[Count | None] = []
+    for count, number in zip(profile, sums, strict=True):
+        ledger.record(count.stack, number - count.count)
+        ledger.lose("other_seconds", count.count - number)
+        scaled = count.scaled
+        if scaled is not None and count.count:
+            scaled *= number / count.count
+        wanted.append(replace(count, count=number, scaled=scaled) if number else None)
+    ends = [time - begins[first] for time in timeline.ends[first : last + 1]]
+    intervals = array("I", (interval - first for interval in intervals))
+    part = replace(profile, facts=_facts(profile, begins[first], timeline.ends[last]))
+    return _of(part, wanted, Timeline(ends, intervals, counts, numbers), ledger)
+
+
+def _no_interval(begins: Sequence[float], ends: Sequence[float], start: float) -> UsageError:
+    if not ends or not ends[-1]:
+        return UsageError(
+            "it is not known when the calls came", "Leave the seconds out for this recording."
+        )
+    if start >= ends[-1]:
+        return UsageError(f"it ends after {ends[-1]:.1f} seconds", "Give seconds before that.")
+    within = next(index for index, time in enumerate(ends) if time > start)
+    return UsageError(
+        f"what was counted from second {begins[within]:.1f} to {ends[within]:.1f} is one number",
+        "Give seconds between which its middle lies.",
+    )
+
+
+def _facts(profile: Profile, first: float, last: float) -> dict[str, Any]:
+    """Return the profile's facts for a part of its time."""
+    facts = dict(profile.facts)
+    facts["seconds"] = f"{first:.1f} to {last:.1f} of {profile.seconds:.1f}"
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        began = datetime.fromisoformat(facts["started"]) + timedelta(seconds=first)
+        facts["started"] = began.isoformat(timespec="milliseconds")
+    return facts
+
+
+def _of(
+    profile: Profile, wanted: Sequence[Count | None], timeline: Timeline, ledger: Ledger
+) -> Profile:
+    """Return a profile of the counts that there are, the rarest first.
+
+    :param wanted: For each of the profile's counts, what has become of it.
+    :param timeline: Of the profile's counts.
+    """
+    found, rows = added_up(count for count in wanted if count)
+    order = sorted(range(len(found)), key=lambda row: found[row].calls)
+    place = {row: index for index, row in enumerate(order)}
+    left = iter(rows)
+    places = array("I", (place[next(left)] if count else _NOWHERE for count in wanted))
+    moved = replace(timeline, counts=array("I", map(places.__getitem__, timeline.counts)))
+    return replace(
+        profile,
+        counts=[found[row] for row in order],
+        summary=replace(profile.summary, ledger=ledger),
+        timeline=moved.only(lambda index: index != _NOWHERE),
+    )

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""What a user wants to see of stacks: those through a caller, and not all outer frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import takewhile
+
+from kwalk.model.event import Batch, Call
+from kwalk.model.stack import Count, Group, Stack
+
+Pair = tuple[Stack | None, Stack | None]
+
+
+class Shape:
+    """Leaves out stacks, or a part of them.
+
+    :param names: Returns the names of a stack's frames, innermost first.
+    :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
+    :param until: Frames outside of the first one whose whole name matches are left out.
+    :param also: Returns for each frame of a stack other names of its function, which do as well.
+    """
+
+    def __init__(
+        self,
+        names: Callable[[Stack], list[str]],
+        through: re.Pattern[str] | None = None,
+        until: re.Pattern[str] | None = None,
+        also: Callable[[Stack], Sequence[Sequence[str]]] | None = None,
+    ) -> None:
+        self._names = names
+        self._also = also
+        self._through = through
+        self._until = until
+        self._known: dict[Stack, Stack | None] = {}
+        self._shared: dict[object, Stack] = {}
+        self._calls: dict[Call, Call | None] = {}
+        self._pairs: dict[Pair, Pair | None] = {}
+
+    def stack(self, stack: Stack) -> Stack | None:
+        """Return what is to be seen of a stack; None if nothing is."""
+        if stack not in self._known:
+            self._known[stack] = self._make(stack)
+        return self._known[stack]
+
+    def _make(self, stack: Stack) -> Stack | None:
+        return self._cut(stack, self._end(stack)) if self._passes(stack) else None
+
+    def _passes(self, stack: Stack) -> bool:
+        through = self._through
+        if not through or any(map(through.search, self._names(stack)[1:])):
+            return True
+        also = self._also(stack)[1:] if self._also else ()
+        return any(through.search(name) for names in also for name in names)
+
+    def _end(self, stack: Stack) -> int | None:
+        """Return how many frames are to be seen; None where nothing ends the stack."""
+        until = self._until
+        if not until:
+            return None
+        every = [[name] for name in self._names(stack)]
+        if self._also:
+            every = [[*own, *others] for own, others in zip(every, self._also(stack), strict=True)]
+        ends = (n for n, names in enumerate(every, 1) if any(map(until.fullmatch, names)))
+        return next(ends, None)
+
+    def _cut(self, stack: Stack, end: int | None) -> Stack:
+        # What is left out on purpose is not cut off.
+        truncated = stack.truncated and end is None
+        cut = Stack(
+            stack.addresses[:end],
+            truncated,
+            stack.fallback,
+            stack.frames[:end],
+            stack.codes[:end],
+        )
+        return self._shared.setdefault(cut.key, cut)
+
+    def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:
+        """Return what is to be seen of two stacks of one event; None if nothing is.
+
+        The event is seen where either leads through the caller. Where only one has the frame that
+        ends stacks, what both have outside of it is left out of the other, too.
+        """
+        key = first, second
+        if key not in self._pairs:
+            seen = not any(key) or any(stack and self._passes(stack) for stack in key)
+            pair = self._cut_beside(first, second), self._cut_beside(second, first)
+            self._pairs[key] = pair if seen else None
+        return self._pairs[key]
+
+    def _cut_beside(self, stack: Stack | None, other: Stack | None) -> Stack | None:
+        if stack is None:
+            return None
+        end = self._end(stack)
+        if end is None and other and (others := self._end(other)) is not None:
+            both = zip(reversed(stack.addresses), reversed(other.addresses[others:]), strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+            end = len(stack.addresses) - same if same else None
+        return self._cut(stack, end)
+
+    def counts(self, counts: list[Count]) -> tuple[list[Count], int]:
+        """Return what is to be seen, the rarest first, and how many events are not."""
+        sums: dict[tuple[Stack, Group | None], Count] = {}
+        unseen = 0
+        for count in counts:
+            stack = self.stack(count.stack)
+            if stack is None:
+                unseen += count.count
+                continue
+            before = sums.get((stack, count.group))
+            number = count.count + (before.count if before else 0)
+            scaled = count.scaled
+            if scaled is not None and before and before.scaled is not None:
+                scaled += before.scaled
+            sums[stack, count.group] = Count(stack, number, count.group, scaled)
+        return sorted(sums.values(), key=lambda count: count.calls), unseen
+
+    def batch(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Return those events of a batch that are to be seen, and the others as they were."""
+        for call in set(batch.calls) - self._calls.keys():
+            stack = self.stack(call.stack)
+            self._calls[call] = Call(stack, call.who) if stack else None
+        seen = [index for index, call in enumerate(batch.calls) if self._calls[call]]
+        unseen = [index for index, call in enumerate(batch.calls) if not self._calls[call]]
+        calls = [shaped for call in batch.calls if (shaped := self._calls[call])]
+        return replace(_pick(batch, seen), calls=calls), _pick(batch, unseen)
+
+
+def _pick(batch: Batch, indices: list[int]) -> Batch:
+    columns = (batch.calls, batch.times, batch.clocks)
+    return Batch(*([column[index] for index in indices] if column else () for column in columns))  # type: ignore[arg-type]

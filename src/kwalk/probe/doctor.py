@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""What this kernel offers to kwalk, found out by trying; no version is ever compared.
+
+Each way of attaching is tried on what kwalk itself calls: attached is not called.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from kwalk.abi import Method, Place, Unwinder
+from kwalk.errors import KwalkError
+from kwalk.kernel import capabilities
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf import lib
+from kwalk.options.probe import ProbeOptions
+from kwalk.probe import canary
+from kwalk.probe import target as targets
+from kwalk.probe.attach import has_multi
+from kwalk.probe.canary import Trial
+from kwalk.probe.permissions import permitted
+from kwalk.probe.probe import open_probe
+from kwalk.probe.selection import Selection
+from kwalk.probe.target import Target
+
+JIT = Path("/proc/sys/net/core/bpf_jit_enable")
+UNWINDERS = {
+    Unwinder.NONE: "none that kwalk knows",
+    Unwinder.FRAME_POINTER: "frame pointers",
+    Unwinder.ORC: "ORC",
+}
+
+
+class Kind(NamedTuple):
+    """A way of attaching, one of ``attach.PROGRAMS``, to a place."""
+
+    name: str
+    way: str
+    place: Place
+
+
+WAYS = (
+    Kind("entry by fentry", "fentry", Place.ENTRY),
+    Kind("entry by kprobe", "kprobe", Place.ENTRY),
+    Kind("entry by kprobe.multi", "kprobe.multi", Place.ENTRY),
+    Kind("return by fexit", "fexit", Place.RETURN),
+    Kind("return by kretprobe", "kretprobe", Place.RETURN),
+    Kind("return by kretprobe.multi", "kretprobe.multi", Place.RETURN),
+    Kind("inside by kprobe", "kprobe", Place.INSIDE),
+    Kind("raw tracepoints", "raw_tp", Place.TRACEPOINT),
+    Kind("tracepoints by perf", "tracepoint", Place.TRACEPOINT),
+    Kind("samples", "perf_event", Place.SAMPLE),
+)
+# In the order in which kwalk takes them for functions.
+FUNCTIONS = tuple(kind.name for kind in WAYS if kind.place == Place.ENTRY)
+BY_KPROBE = "entry by kprobe"
+
+
+@dataclass(frozen=True)
+class Way:
+    """What came of trying a way of attaching.
+
+    :param text: How often it fired, or why it does not work.
+    :param next: What to do about it.
+    """
+
+    name: str
+    works: bool
+    text: str
+    next: str = ""
+    fired: int = 0
+    calls: int = 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    :param ok: Whether it serves kwalk; None where it decides nothing.
+    :param text: What was found, or why not.
+    """
+
+    name: str
+    ok: bool | None
+    text: str
+
+
+@dataclass
+class Survey:
+    """All findings, and what follows from them.
+
+    :param ways: Each way of attaching; none where it could not even be tried.
+    :param method: ``manual`` or ``helper``, "" if functions cannot be traced.
+    :param attach: ``fentry``, ``kprobe`` or ``kprobe.multi``, likewise.
+    :param reasons: Why not the better ones; for an impossible trace, why.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    ways: list[Way] = field(default_factory=list)
+    method: str = ""
+    attach: str = ""
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def others(self) -> list[str]:
+        """Ways that work, where functions cannot be traced by their entries."""
+        return [way.name for way in self.ways if way.works and way.name not in FUNCTIONS]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where functions can be traced, 3 where something else can, 1 where nothing can."""
+        if self.method:
+            return 0
+        return 3 if self.others else 1
+
+    def add(self, name: str, ok: bool | None, text: str) -> None:
+        """Append a finding."""
+        self.findings.append(Finding(name, ok, text))
+
+
+def survey(function: str | None = None) -> Survey:
+    """Look at the machine; try each way of attaching, and attach to ``function`` for a moment.
+
+    :raises UsageError: if ``function`` is given and cannot be traced for its own sake.
+    """
+    result = Survey()
+    result.add("kernel", None, f"{platform.release()} {platform.machine()}")
+    missing = capabilities.missing_capabilities()
+    lack = f"lacks {', '.join(missing)}" if missing else ""
+    lack = capabilities.NESTED if capabilities.in_user_namespace() else lack
+    result.add("privileges", not lack, lack or "enough")
+    for name, may, text in permitted():
+        result.add(name, may, text)
+    mode = capabilities.lockdown()
+    result.add(
+        "lockdown",
+        mode != "confidentiality" if mode else None,
+        mode or "unknown: no securityfs, or none",
+    )
+    why = capabilities.unreadable(capabilities.BTF)
+    btf = str(capabilities.BTF)
+    result.add("BTF", not why, f"{btf}: {why} (CONFIG_DEBUG_INFO_BTF)" if why else btf)
+    result.add("JIT", *_jit())
+    version = _tried(lambda: f"{lib().libbpf_major_version()}.{lib().libbpf_minor_version()}")
+    result.add("libbpf", version[0], version[1])
+    try:
+        symbols = Kallsyms.read()
+    except KwalkError as error:
+        result.add("kallsyms", False, error.what)
+        result.reasons.append(error.what)
+        return result
+    result.add("kallsyms", True, "with addresses")
+    why = capabilities.no_kprobes(symbols)
+    result.add("kprobes", not why, why or "yes")
+    loops = capabilities.has_loops(symbols)
+    result.add("BPF loops", loops, "yes (bpf_loop)" if loops else "no: this kernel is too old")
+    multi = has_multi(symbols)
+    result.add("kprobe.multi", None, "yes" if multi else "absent (CONFIG_FPROBE)")
+    typed = symbols.address("bpf_rdonly_cast")
+    result.add(
+        "typed loads",
+        None,
+        "yes (bpf_rdonly_cast)" if typed else "no: bpf_probe_read_kernel instead, slower",
+    )
+    _try_ways(result, symbols, function)
+    return result
+
+
+def _tried(body: Callable[[], str]) -> tuple[bool, str]:
+    try:
+        return True, body()
+    except KwalkError as error:
+        return False, error.what
+
+
+def _jit() -> tuple[bool | None, str]:
+    try:
+        enabled = JIT.read_text().strip() != "0"
+    except OSError:
+        return None, f"{JIT} cannot be read"
+    return enabled, "on" if enabled else "off: programs are interpreted, fentry is impossible"
+
+
+def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
+    try:
+        capabilities.check_access()
+        capabilities.check_kernel(symbols)
+        lib()
+    except KwalkError as error:
+        result.add("unwinder", None, _unwinder_by_symbols(symbols))
+        for way in WAYS:
+            result.ways.append(Way(way.name, False, f"not tried: {error.what}"))
+        result.reasons.append(error.what)
+        return
+    target = targets.find(function, symbols) if function else None
+    found = {way.name: _fire(result, way, symbols) for way in WAYS}
+    walks = _choose(result, found)
+    unwinder = next((UNWINDERS[trial.probe.unwinder] for trial in found.values() if trial), "")
+    if result.method:
+        text = "works with this kernel's tables" if walks else next(iter(result.reasons), "")
+        result.add("manual walk", walks, text)
+    result.add("unwinder", None, unwinder or _unwinder_by_symbols(symbols))
+    if target:
+        _try_function(result, target, symbols)
+
+
+def _fire(result: Survey, way: Kind, symbols: Kallsyms) -> Trial | None:
+    """Try one way; return what came of it if it works."""
+    method = Method.MANUAL if way.name in FUNCTIONS else Method.HELPER
+    try:
+        trial = canary.fire(way.way, way.place, symbols, method=method)
+    except KwalkError as error:
+        result.ways.append(Way(way.name, False, error.what, error.hint))
+        return None
+    works = trial.fired == trial.calls
+    text = f"{'works' if works else 'is attached, and not run'}: {trial.text}"
+    hint = "" if works else "`dmesg` may tell why; kwalk takes another way where it can."
+    result.ways.append(Way(way.name, works, text, hint, trial.fired, trial.calls))
+    return trial if works else None
+
+
+def _choose(result: Survey, found: dict[str, Trial | None]) -> bool:
+    """Note what kwalk will use for functions; return whether it walks there."""
+    working = [(name, trial) for name in FUNCTIONS if (trial := found[name])]
+    result.reasons += [
+        f"not by {kind.way}: {way.text}"
+        for kind, way in zip(WAYS, result.ways, strict=True)
+        if kind.name in FUNCTIONS and not way.works
+    ]
+    if not working:
+        return False
+    trial = working[0][1]
+    walks = trial.probe.method == Method.MANUAL
+    result.method, result.attach = ("manual" if walks else "helper"), trial.probe.attach
+    result.reasons += trial.probe.notes
+    # The helper starts best from a kprobe's registers.
+    if not walks and any(name == BY_KPROBE for name, _ in working):
+        result.attach = "kprobe"
+    return walks
+
+
+def _try_function(result: Survey, target: Target, symbols: Kallsyms) -> None:
+    """Attach to a function for a moment; whether it is called is nobody's business here."""
+    options = ProbeOptions(Method.MANUAL, ring_bytes=1 << 16)
+    for way in ("fentry", "kprobe"):
+        name = f"{target.name} by {way}"
+        try:
+            probe = open_probe(Selection.one(target), symbols, options._replace(attach=way))
+        except KwalkError as error:
+            result.add(name, False, error.what)
+        else:
+            probe.close()
+            result.add(name, True, "can be attached")
+
+
+def _unwinder_by_symbols(symbols: Kallsyms) -> str:
+    return UNWINDERS[
+        Unwinder.ORC
+        if symbols.address("__start_orc_unwind")
+        else Unwinder.FRAME_POINTER
+        if symbols.address("update_stack_state")
+        else Unwinder.NONE
+    ]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""A recording's summary, made to agree with its counts: a file can say anything of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kwalk.model.ledger import Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.model.profile import MOST
+from kwalk.model.stack import Count
+from kwalk.recording.broken import Broken
+
+ORIGIN = "the recording is damaged or was not made by kwalk"
+UNMATCHED = f"the ledger does not match the counts: {ORIGIN}; what is told here is what was counted"
+
+
+def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:
+    """Have a summary say nothing that the counts belie, nor what cannot be.
+
+    What is changed, a note tells. Hits that a recording's ledger has beyond its counts and causes
+    are lost, to ``unmatched``; where its end is missing, to ``not_recorded``.
+
+    :param whole: Whether the recording was ended.
+    """
+    told, found = summary.ledger, Ledger(uncounted=summary.ledger.uncounted)
+    for count in counts:
+        found.record(count.stack, count.count)
+    for cause, number in told.causes.items():
+        found.lose(cause, max(number, 0))
+    parts = ("recorded", "truncated", "fallback", "causes")
+    matches = all(getattr(told, part) == getattr(found, part) for part in parts)
+    found.hits = told.hits
+    if not matches or told.hits < 0 or (whole and found.balance):
+        summary.notes.append(UNMATCHED)
+        found.close("unmatched")
+    elif not whole:
+        found.close("not_recorded")
+    summary.ledger = found
+    for name in _impossible(summary):
+        summary.notes.append(f"its {name} cannot be, and is left out: {ORIGIN}")
+
+
+def check_sums(recorded: int, told: Ledger) -> None:
+    """See to it that the ledger's hits, as they are told, stay below ``MOST``.
+
+    :param recorded: What was counted.
+    :raises Broken: if they do not.
+    """
+    if recorded + sum(max(number, 0) for number in told.causes.values()) >= MOST:
+        raise Broken(f"its ledger adds up to {MOST:,} or more")
+
+
+def _impossible(summary: Summary) -> Iterator[str]:
+    """Leave out what cannot be; yield what it is called."""
+    if summary.verify and not _may_be(summary.verify):
+        summary.verify = None
+        yield "comparison with the kernel's unwinder"
+    if summary.tree and not _has_room(summary.tree):
+        summary.tree = None
+        yield "use of the tree"
+    if summary.sampling and not _is_kept(summary.sampling):
+        summary.sampling = None
+        yield "budget"
+
+
+def _may_be(verify: Verify) -> bool:
+    parts = (verify.mismatches, verify.missing_caller, *verify.kernel_wrong.values())
+    return min(verify.every, *parts) >= 0 and sum(parts) <= verify.checked
+
+
+def _has_room(tree: TreeUse) -> bool:
+    return 0 <= tree.used <= tree.size and tree.full >= 0
+
+
+def _is_kept(sampling: Sampling) -> bool:
+    return min(sampling.budget, sampling.cost) >= 0 and sampling.scale > 0

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Limits on what a recording may hold for its size, so that a small file stays cheap to read.
+
+Reader and writer keep the same account. A writer that would exceed a limit writes padding first
+(``blocks.Kind.ROOM``), so each recording that kwalk writes is one that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kwalk.model.stack import Frame, Group
+from kwalk.recording.broken import Broken
+
+MAX_DEPTH = 1024
+"""Frames of a stack. A walk makes 127 at most."""
+UNPACKED, UNPACKED_EACH = 4 << 20, 32
+"""Bytes that all blocks may unpack to: so many, and so many more for each packed byte."""
+FRAMES, FRAMES_EACH = 1 << 18, 6
+"""The weight of all keys (``weight``): so much, and so much more for each packed byte."""
+LONG_NAME = 32
+"""Bytes of names that add 1 to the weight of a frame or group."""
+
+
+def weight_of_frame(frame: Frame) -> int:
+    """Return what a frame adds to the weight of each key whose stack it is in."""
+    return 1 + (len(frame.name) + len(frame.module)) // LONG_NAME
+
+
+def weight_of_group(group: Group | None) -> int:
+    """Return what a group adds to the weight of each of its keys."""
+    return 1 + len(group.name) // LONG_NAME if group else 1
+
+
+class Allowance:
+    """Account of a recording: bytes packed and unpacked, and the weight of its keys."""
+
+    def __init__(self) -> None:
+        self._packed = 0
+        self._unpacked = 0
+        self._weight = 0
+
+    def room(self, packed: int) -> int:
+        """Return how many bytes a block of ``packed`` bytes may unpack to."""
+        return UNPACKED + UNPACKED_EACH * (self._packed + packed) - self._unpacked
+
+    def add_block(self, packed: int, unpacked: int) -> None:
+        """Count a block."""
+        self._packed += packed
+        self._unpacked += unpacked
+
+    def add_keys(self, weight: int) -> None:
+        """Count keys.
+
+        :raises Broken: if they weigh more than a file of this size may hold.
+        """
+        self._weight += weight
+        if self._weight > FRAMES + FRAMES_EACH * self._packed:
+            raise Broken("its stacks have more frames than a file of this size may hold")
+
+    def padding(
+        self, sizes: Sequence[tuple[int, int]], weight: int, make: Callable[[int], bytes]
+    ) -> bytes:
+        """Return the padding that makes room for blocks, and count both; b"" for none.
+
+        :param sizes: Of each block, packed and unpacked.
+        :param weight: Of the keys that they hold.
+        :param make: Returns padding that takes so many bytes at least, packed, and exactly so many
+            unpacked.
+        """
+        size = 0
+        for packed, unpacked in sizes:
+            self.add_block(packed, unpacked)
+            # Padding is unpacked as well.
+            size = max(size, -(self.room(0) // (UNPACKED_EACH - 1)))
+        self._weight += weight
+        heavy = self._weight - FRAMES - FRAMES_EACH * self._packed
+        size = max(size, -(-heavy // FRAMES_EACH))
+        if size <= 0:
+            return b""
+        made = make(size)
+        self.add_block(len(made), size)
+        return made

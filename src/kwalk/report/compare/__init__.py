@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Helper and manual compared on the same events."""

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""A difference as a flame graph: one page of HTML, red where there is more, blue where less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kwalk.report.ansi import Paint
+from kwalk.report.diff import common as words
+from kwalk.report.diff.change import Change, Diff, DiffNode
+from kwalk.report.flame.bars import bars
+from kwalk.report.flame.graph import FlameNode, Header, facts
+from kwalk.report.flame.page import page
+from kwalk.report.formats import Options
+from kwalk.report.frame_limits import Room
+
+
+def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
+    """Yield the page: all stacks, whether or not chance explains what they changed by."""
+    room = Room[Change]()
+    tree = diff.tree(room=room)
+    if diff.grouped:
+        trees = {node.name: _drawn(node) for node in tree.children.values()}
+    else:
+        trees = {"": _drawn(tree)}
+    yield from page(trees, _header(diff, options, room), change=True, callers=options.callers)
+
+
+def _drawn(node: DiffNode) -> FlameNode:
+    top = FlameNode(node.name, node.total, node.before, node.own)
+    waiting = [(node, top)]
+    while waiting:
+        node, drawn = waiting.pop()
+        for child in node.children.values():
+            below = FlameNode(child.name, child.total, child.before, child.own)
+            drawn.children.append(below)
+            waiting.append((child, below))
+    return top
+
+
+def _header(diff: Diff, options: Options, room: Room[Change]) -> Header:
+    sides = [("before", diff.before), ("after", diff.after)]
+    plain = Paint(False)
+    text = (
+        words.head(diff, plain) + words.verdict(diff, every=True) + "\n" + words.foot(diff, plain)
+    )
+    return Header(
+        title=options.title or f"{diff.after.profile.summary.function}: before and after",
+        facts=_facts(*(dict(facts(side.profile)) for _, side in sides)),
+        ledger=[
+            *(line.strip() for line in text.splitlines() if line.strip()),
+            *words.no_room(diff, room),
+        ],
+        timelines=[
+            (label, bars(side.profile)) for label, side in sides if side.profile.timeline.ends
+        ],
+        unit=diff.unit,
+        counted=diff.after.profile.summary.unit,
+    )
+
+
+def _facts(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str]]:
+    """Return what is known of both, once where it is the same."""
+    rows = []
+    for name in ("method", "kernel", "started", "CPUs"):
+        texts = before.get(name, ""), after.get(name, "")
+        text = texts[0] if texts[0] == texts[1] else " \N{RIGHTWARDS ARROW} ".join(texts)
+        rows.append((name, text))
+    return [row for row in rows if row[1]]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""A profile as a table, for pandas."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from kwalk.errors import KwalkError
+from kwalk.model.profile import Profile
+from kwalk.report.calltree import function_name
+from kwalk.report.summary import as_data
+
+COLUMNS = ("count", "calls", "group", "frames", "truncated", "fallback")
+
+
+def rows(profile: Profile) -> list[tuple[int, float, str | None, tuple[str, ...], bool, bool]]:
+    """Return a row for each stack and group, the rarest first, with the values of ``COLUMNS``.
+
+    ``frames`` are names, the traced function first: ``function``, ``function [module]``, or the
+    address where no symbol is known. ``group`` is None where they were not told apart.
+    """
+    return [
+        (
+            count.count,
+            count.calls,
+            str(count.group) if count.group else None,
+            tuple(map(function_name, count.stack.frames)),
+            count.stack.truncated,
+            count.stack.fallback,
+        )
+        for count in profile
+    ]
+
+
+def to_pandas(profile: Profile) -> Any:
+    """Return ``rows`` as a ``pandas.DataFrame``; ``attrs["kwalk"]`` has the summary and its ledger.
+
+    :raises KwalkError: if pandas is not installed.
+    """
+    try:
+        pandas = importlib.import_module("pandas")
+    except ImportError as error:
+        raise KwalkError(
+            f"a table needs pandas, and that cannot be imported: {error}",
+            "Install it beside kwalk: pip install pandas.",
+        ) from error
+    frame = pandas.DataFrame(rows(profile), columns=list(COLUMNS))
+    frame.attrs["kwalk"] = as_data(profile.summary, "kwalk.summary/2")
+    return frame

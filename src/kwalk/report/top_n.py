@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""What ``--top`` leaves, for formats that hold nothing but stacks: the others become one stack."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from kwalk.model.profile import Profile
+from kwalk.model.stack import Count, Frame, Group, Stack
+
+_Row = TypeVar("_Row")
+LEFT_OUT = "[left out by --top]"
+
+
+def last(rows: Sequence[_Row], top: int | None) -> tuple[Sequence[_Row], Sequence[_Row]]:
+    """Return the ``top`` last rows, which are the hottest, and the others; all where it is None."""
+    first = max(0, len(rows) - top) if top else 0
+    return rows[first:], rows[:first]
+
+
+def cut(profile: Profile, top: int | None) -> Profile:
+    """Return a profile of the hottest stacks, and one of each group for all others.
+
+    So sums stay what they were: those of groups, those of intervals. What stands for the others
+    comes first, however much it is.
+
+    :param top: How many stacks are kept; None for all.
+    """
+    kept, others = last(profile.counts, top)
+    if not others:
+        return profile
+    frame = Frame(LEFT_OUT, 0, "", 0)
+    stack = Stack((0,), frames=(frame,))
+    merged: dict[Group | None, Count] = {}
+    place: dict[Group | None, int] = {}
+    places = array("I")
+    for count in others:
+        group = count.group
+        places.append(place.setdefault(group, len(place)))
+        sofar = merged.get(group)
+        if sofar is None:
+            merged[group] = replace(count, stack=stack)
+        else:
+            merged[group] = sofar.plus(count)
+    places.extend(range(len(merged), len(merged) + len(kept)))
+    timeline = profile.timeline
+    moved = array("I", map(places.__getitem__, timeline.counts))
+    return replace(
+        profile,
+        counts=[*merged.values(), *kept],
+        timeline=replace(timeline, counts=moved),
+    )

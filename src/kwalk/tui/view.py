@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""The live view as lines: what is traced, a line a stack, the opened stack, the footer."""
+
+from __future__ import annotations
+
+from kwalk.model.stack import Stack
+from kwalk.support.printable import plain
+from kwalk.support.text import counted, plural
+from kwalk.tui import detail, footer
+from kwalk.tui.labels import labels
+from kwalk.tui.look import Line, Look, bars, cells, cut, pad
+from kwalk.tui.model import Grouping, Model, Order
+from kwalk.tui.numbers import length, short, whole
+from kwalk.tui.rows import KEPT, Row
+
+# Where there is little room, each bar is of two intervals.
+NARROW = 100
+NARROW_BARS = 10
+MOST_GROUP = 20
+# Of an opened stack, rows that stay in sight.
+LEAST_ROWS = 3
+# So many times the stacks in sight have their lines made together with theirs.
+MORE = 3
+_NUMBERS = 6 + 1 + 6 + 1 + 9 + 1
+
+
+class View:
+    """Draws a model; remembers the lines of stacks, as long as they are shown."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._widths = 0, 0
+        self._groups = 0
+        self._made: dict[Stack, str] = {}
+        self._common = ""
+
+    def draw(self, model: Model, width: int, height: int) -> list[Line]:
+        """Return exactly ``height`` lines of at most ``width`` columns."""
+        look = self._look
+        below = footer.draw(model, look)
+        room = max(0, height - 3 - len(below))
+        top: list[Line] = []
+        if model.help:
+            room += 3
+            body = detail.help_lines(model, width)
+        else:
+            top, body = self._list(model, width, room)
+        body = [*body[:room], *([] for _ in range(room - len(body)))]
+        # Where there is next to no room, what is on top counts most.
+        return [cut(line, width, look.cut) for line in [*top, *body, *below][:height]]
+
+    def _list(self, model: Model, width: int, room: int) -> tuple[list[Line], list[Line]]:
+        rows = model.rows()
+        pane: list[Line] = []
+        if model.opened and model.selected:
+            least = min(LEAST_ROWS, len(rows), room)
+            pane = detail.draw(model, model.selected, width, room - least, self._look)
+        model.look(room - len(pane))
+        shown = rows[model.first : model.first + model.page]
+        number = NARROW_BARS if width < NARROW else min(width // 4, KEPT)
+        groups = 0
+        if model.grouping == Grouping.BOTH:
+            # It never gets narrower again: nor do the stacks beside it change then.
+            widest = max((cells(_group(row)) for row in shown), default=0)
+            groups = self._groups = max(min(MOST_GROUP, widest) + 1, self._groups)
+        left = width - 2 - _NUMBERS - number - 1 - groups
+        self._label({row.stack for row in shown if row.stack}, max(left, 8), width - 9)
+        body = []
+        for at, row in enumerate(shown, model.first):
+            text = self._made[row.stack] if row.stack else _group(row)
+            body.append(self._row(model, row, at == model.cursor, number, groups, text, width))
+        if not rows:
+            body = [[("dim", _why_empty(model))]]
+        body += [[] for _ in range(room - len(pane) - len(body))]
+        head = self._head(model, number, groups, width)
+        common: Line = [("dim", f"in all: {self._common}")] if self._common else []
+        return [self._title(model, width), common, head], body + pane
+
+    def _label(self, shown: set[Stack], width: int, common: int) -> None:
+        """Have a line of each stack.
+
+        Those made last stay as they are, even where some of their stacks have gone out of sight:
+        lines that change whenever rows change places cannot be read, and cost much.
+        """
+        same = self._widths == (width, common)
+        known = self._made.keys() if same else set()
+        if shown <= known and len(known) <= MORE * len(shown):
+            return
+        together = shown | known
+        stacks = list(together if len(together) <= MORE * len(shown) else shown)
+        made = labels(stacks, width, common, self._look.marks)
+        self._widths, self._common = (width, common), made.common
+        self._made = dict(zip(stacks, made.lines, strict=True))
+
+    def _title(self, model: Model, width: int) -> Line:
+        about = "about " if model.about else ""
+        line: Line = [("title", f"kwalk top {plain(model.function)}")]
+        line += [("say", "  frozen")] if model.frozen else []
+        if model.filter and not model.prompt:
+            line.append(("say", f"  filter: {plain(model.filter)}"))
+        shown = len(model.rows())
+        of = f"{shown:,} of " if shown != model.total_rows else ""
+        what = "group" if model.grouping == Grouping.GROUPS else "stack"
+        line.append(("rate", f"  {about}{short(model.rate)}/s"))
+        line.append(("", f"  {about}{counted(whole(model.calls), model.unit)}"))
+        line.append(("", f"  {of}{plural(model.total_rows, what)}  {length(model.seconds)}"))
+        left = width - sum(cells(text) for _, text in line) - 2
+        rates = list(model.rates)[-max(left, 0) :] if left >= 8 else []
+        return [*line, ("", "  "), ("bars", bars(rates, self._look))]
+
+    def _head(self, model: Model, number: int, groups: int, width: int) -> Line:
+        def title(text: str, order: Order) -> str:
+            return text + (self._look.sorted if model.order == order else "")
+
+        stack = model.per if model.grouping == Grouping.GROUPS else f"callers of {model.function}"
+        span = f"last {number} x {model.interval:g} s"
+        if width < NARROW:
+            span = f"{2 * number} x {model.interval:g} s"
+        text = (
+            f"  {title('rate/s', Order.RATE):>6} {'share':>6} {title('total', Order.TOTAL):>9} "
+            f"{span:<{number}} "
+        )
+        # The mark takes a column more than there is for the rate.
+        text = text.replace("rate/s" + self._look.sorted + " ", "rate/s" + self._look.sorted, 1)
+        text += pad(model.per, groups - 1, self._look.cut) + " " if groups else ""
+        shown = min(model.page, len(model.rows()) - model.first)
+        end = f" {model.first + 1}-{model.first + shown} of {len(model.rows()):,}"
+        end = end if shown < len(model.rows()) else ""
+        text = pad(text + title(plain(stack), Order.NAME), width - len(end), self._look.cut)
+        return [("head", text + end)]
+
+    def _row(
+        self,
+        model: Model,
+        row: Row,
+        selected: bool,
+        number: int,
+        groups: int,
+        text: str,
+        width: int,
+    ) -> Line:
+        look = self._look
+        share = f"{100 * row.rate / model.rate:.1f}%" if model.rate else ""
+        line: Line = [
+            ("", f"{look.chosen if selected else ' '} "),
+            ("rate" if row.rate else "dim", f"{short(row.rate):>6}"),
+            ("", f" {share:>6} {whole(row.calls):>9} "),
+            ("bars", bars(row.rates(model.tick, number, 2 if width < NARROW else 1), look)),
+            ("", " "),
+        ]
+        if groups:
+            line.append(("strong", pad(_group(row), groups - 1, look.cut) + " "))
+        line.append(("", text))
+        if selected:
+            return [("selected", pad("".join(part for _, part in line), width, look.cut))]
+        return line
+
+
+def _group(row: Row) -> str:
+    return plain(str(row.group)) if row.group else ""
+
+
+def _why_empty(model: Model) -> str:
+    if model.total_rows:
+        return "no stack has such a function; Esc shows all of them"
+    if not model.tick:
+        return f"the first interval ends in {model.interval:g} s"
+    return f"nothing has called {plain(model.function)} yet"
