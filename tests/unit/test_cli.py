@@ -22,7 +22,7 @@ from kwalk.cli.main import guarded, main
 from kwalk.cli.parsers import COMMANDS
 from kwalk.cli.recorder import Recorder
 from kwalk.errors import KwalkError, NotSupported, UsageError
-from kwalk.kernel.capabilities import KPROBE_PMU
+from kwalk.kernel.features import KPROBE_PMU
 
 HEAVY = {"cffi", "_cffi_backend", "pycparser", "rich", "kwalk.libbpf", "kwalk.engine.capture"}
 MODULES_AFTER = """

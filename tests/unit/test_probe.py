@@ -26,7 +26,7 @@ from kwalk.abi import (
     Unwinder,
 )
 from kwalk.errors import KwalkError, UsageError
-from kwalk.kernel import capabilities, switches
+from kwalk.kernel import features, switches
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
@@ -142,9 +142,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
     """One with frame pointers, on which ip_rcv can be traced in every way."""
     for name in ("KPROBE_PMU", "BLACKLIST", "FILTER_FUNCTIONS"):
         (tmp_path / name).write_text("ip_rcv\n" if name == "FILTER_FUNCTIONS" else "")
-        monkeypatch.setattr(
-            capabilities if name == "KPROBE_PMU" else diagnose, name, tmp_path / name
-        )
+        monkeypatch.setattr(features if name == "KPROBE_PMU" else diagnose, name, tmp_path / name)
     kernel = Kernel()
     kernel.facts |= {"function_code": COMMON, "traced_code": b"\x90" * 16, "counts_missed": 1}
     monkeypatch.setattr(load, "Object", kernel.object)

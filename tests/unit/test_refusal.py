@@ -12,7 +12,7 @@ import pytest
 
 from kwalk.abi import Place
 from kwalk.errors import KwalkError, NotSupported, UsageError
-from kwalk.kernel import capabilities
+from kwalk.kernel import capabilities, features
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
@@ -35,9 +35,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-        monkeypatch.setattr(
-            capabilities if name == "KPROBE_PMU" else diagnose, name, tmp_path / name
-        )
+        monkeypatch.setattr(features if name == "KPROBE_PMU" else diagnose, name, tmp_path / name)
     # Root's, of the first user namespace.
     (tmp_path / "STATUS").write_text("CapEff:\t000001ffffffffff\n")
     (tmp_path / "UID_MAP").write_text("         0          0 4294967295\n")
@@ -279,8 +277,8 @@ def test_a_kernel_without_kprobes_is_told_from_a_sysfs_that_is_not_there(machine
     without = Kallsyms(b"ffffffff81000000 T _stext\n")
     with_ = Kallsyms(b"ffffffff81000000 T register_kprobe\nffffffff81000010 T perf_kprobe_init\n")
     half = Kallsyms(b"ffffffff81000000 T register_kprobe\n")
-    assert capabilities.no_kprobes(without) == ""
+    assert features.no_kprobes(without) == ""
     (machine / "KPROBE_PMU").unlink()
-    assert capabilities.no_kprobes(without) == "this kernel has no kprobes (CONFIG_KPROBES)"
-    assert "CONFIG_KPROBE_EVENTS" in capabilities.no_kprobes(half)
-    assert "cannot be read (No such file or directory): sysfs" in capabilities.no_kprobes(with_)
+    assert features.no_kprobes(without) == "this kernel has no kprobes (CONFIG_KPROBES)"
+    assert "CONFIG_KPROBE_EVENTS" in features.no_kprobes(half)
+    assert "cannot be read (No such file or directory): sysfs" in features.no_kprobes(with_)

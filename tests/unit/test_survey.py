@@ -12,7 +12,7 @@ import pytest
 
 from kwalk.abi import Method, Place, Unwinder
 from kwalk.errors import NotSupported
-from kwalk.kernel import capabilities
+from kwalk.kernel import capabilities, features
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.probe import canary
@@ -52,7 +52,7 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Survey]:
 
         monkeypatch.setattr(canary, "fire", fire)
         monkeypatch.setattr(capabilities, "check_access", lambda: None)
-        monkeypatch.setattr(capabilities, "check_kernel", lambda symbols: None)
+        monkeypatch.setattr(features, "check_kernel", lambda symbols: None)
         monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
         return surveys.survey()
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kwalk.abi import Method, Per, Place, Unwinder
 from kwalk.errors import UsageError
 from kwalk.kernel import kallsyms_cache
-from kwalk.kernel.capabilities import check_access, check_kernel
+from kwalk.kernel.capabilities import check_access
+from kwalk.kernel.features import check_kernel
 from kwalk.libbpf import stats
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import no_hits, translate

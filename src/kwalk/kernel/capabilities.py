@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""May this process trace at all: capabilities, sysctls, lockdown, BTF, kprobes."""
+"""May this process trace at all: capabilities, sysctls, lockdown, BTF."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 from kwalk.errors import NotSupported
-from kwalk.kernel.kallsyms import Kallsyms
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {
@@ -21,7 +20,6 @@ CAPABILITIES = {
 ALWAYS = ("CAP_PERFMON", "CAP_BPF")
 BTF = Path("/sys/kernel/btf/vmlinux")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
-KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 STATUS = Path("/proc/self/status")
 MAX_STACK = Path("/proc/sys/kernel/perf_event_max_stack")
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
@@ -160,37 +158,12 @@ def check_access() -> None:
         )
 
 
-def check_kernel(symbols: Kallsyms) -> None:
-    """Raise NotSupported where the kernel's BPF lacks what kwalk's programs are made of."""
-    if not has_loops(symbols):
-        raise NotSupported(
-            f"the BPF of this kernel ({os.uname().release}) is too old: it has no bpf_loop()",
-            "Kernels have it since 5.17. `kwalk lab` traces in a virtual machine with a newer one.",
-        )
-
-
-def has_loops(symbols: Kallsyms) -> bool:
-    """Whether the kernel's BPF has bpf_loop() (e6f2dd0f8067, "bpf: Add bpf_loop helper")."""
-    return bool(symbols.address("bpf_loop"))
-
-
 def unwinder_frames(path: Path | None = None) -> int:
     """Return how many frames the kernel's own unwinder gives to a BPF program at most.
 
     ``kernel.perf_event_max_stack``: 127, unless somebody set it (kernel/bpf/stackmap.c).
     """
     return _number(path or MAX_STACK, 127)
-
-
-def no_kprobes(symbols: Kallsyms) -> str:
-    """Return why there are no kprobes for programs; "" if there are."""
-    if not (why := unreadable(KPROBE_PMU)):
-        return ""
-    if not symbols.address("register_kprobe"):
-        return "this kernel has no kprobes (CONFIG_KPROBES)"
-    if not symbols.address("perf_kprobe_init"):
-        return "this kernel has no kprobes for programs (CONFIG_KPROBE_EVENTS)"
-    return f"{KPROBE_PMU} cannot be read ({why}): sysfs has to be mounted"
 
 
 def _number(path: Path, default: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.errors import NotSupported
+from kwalk.kernel import capabilities
 from kwalk.kernel.modules import Module
 
 PATH = Path("/proc/kallsyms")
@@ -242,8 +243,6 @@ class Kallsyms:
 
 
 def _how_to_see() -> str:
-    from kwalk.kernel import capabilities
-
     if capabilities.in_user_namespace():
         return capabilities.NESTED[:1].upper() + capabilities.NESTED[1:] + "."
     if (level := capabilities.kptr_restrict()) >= 2:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kwalk.abi import Method, Place, Unwinder
 from kwalk.errors import KwalkError
-from kwalk.kernel import capabilities
+from kwalk.kernel import capabilities, features
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import lib
 from kwalk.options.probe import ProbeOptions
@@ -154,9 +154,9 @@ def survey(function: str | None = None) -> Survey:
         result.reasons.append(error.what)
         return result
     result.add("kallsyms", True, "with addresses")
-    why = capabilities.no_kprobes(symbols)
+    why = features.no_kprobes(symbols)
     result.add("kprobes", not why, why or "yes")
-    loops = capabilities.has_loops(symbols)
+    loops = features.has_loops(symbols)
     result.add("BPF loops", loops, "yes (bpf_loop)" if loops else "no: this kernel is too old")
     multi = has_multi(symbols)
     result.add("kprobe.multi", None, "yes" if multi else "absent (CONFIG_FPROBE)")
@@ -188,7 +188,7 @@ def _jit() -> tuple[bool | None, str]:
 def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
     try:
         capabilities.check_access()
-        capabilities.check_kernel(symbols)
+        features.check_kernel(symbols)
         lib()
     except KwalkError as error:
         result.add("unwinder", None, _unwinder_by_symbols(symbols))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
 from kwalk.errors import UsageError
-from kwalk.kernel.capabilities import lacks, no_kprobes
+from kwalk.kernel.capabilities import lacks
+from kwalk.kernel.features import no_kprobes
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff

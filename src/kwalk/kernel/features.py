@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Features of the running kernel, told by its symbols and files; no version is compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kwalk.errors import NotSupported
+from kwalk.kernel.capabilities import unreadable
+from kwalk.kernel.kallsyms import Kallsyms
+
+KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
+
+
+def check_kernel(symbols: Kallsyms) -> None:
+    """Raise NotSupported where the kernel's BPF lacks what kwalk's programs are made of."""
+    if not has_loops(symbols):
+        raise NotSupported(
+            f"the BPF of this kernel ({os.uname().release}) is too old: it has no bpf_loop()",
+            "Kernels have it since 5.17. `kwalk lab` traces in a virtual machine with a newer one.",
+        )
+
+
+def has_loops(symbols: Kallsyms) -> bool:
+    """Whether the kernel's BPF has bpf_loop() (e6f2dd0f8067, "bpf: Add bpf_loop helper")."""
+    return bool(symbols.address("bpf_loop"))
+
+
+def no_kprobes(symbols: Kallsyms) -> str:
+    """Return why there are no kprobes for programs; "" if there are."""
+    if not (why := unreadable(KPROBE_PMU)):
+        return ""
+    if not symbols.address("register_kprobe"):
+        return "this kernel has no kprobes (CONFIG_KPROBES)"
+    if not symbols.address("perf_kprobe_init"):
+        return "this kernel has no kprobes for programs (CONFIG_KPROBE_EVENTS)"
+    return f"{KPROBE_PMU} cannot be read ({why}): sysfs has to be mounted"
