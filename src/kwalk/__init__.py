@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING
 from kwalk.version import __version__
 
 if TYPE_CHECKING:
-    from kwalk.api import Stream, Trace, merge, open, stream, trace
+    from kwalk.api.profile import Profile, merge, open
+    from kwalk.api.trace import Stream, Trace, stream, trace
     from kwalk.errors import KwalkError, NotSupported, UsageError
     from kwalk.model.event import Event, Who
     from kwalk.model.ledger import Ledger, Summary, Verify
-    from kwalk.model.profile import Profile, Timeline
+    from kwalk.model.profile import Timeline
     from kwalk.model.stack import Count, Frame, Group, Stack
     from kwalk.options.keywords import Choices
     from kwalk.recording.broken import BrokenRecording
 
 _MODULES = {
-    "api": ("Stream", "Trace", "merge", "open", "stream", "trace"),
+    "api.profile": ("Profile", "merge", "open"),
+    "api.trace": ("Stream", "Trace", "stream", "trace"),
     "options.keywords": ("Choices",),
     "errors": ("KwalkError", "NotSupported", "UsageError"),
     "model.event": ("Event", "Who"),
     "model.ledger": ("Ledger", "Summary", "Verify"),
-    "model.profile": ("Profile", "Timeline"),
+    "model.profile": ("Timeline",),
     "recording.broken": ("BrokenRecording",),
     "model.stack": ("Count", "Frame", "Group", "Stack"),
 }

@@ -7,8 +7,8 @@ import io
 
 from hypothesis import strategies as st
 
+from kwalk.api.profile import Profile
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
@@ -60,7 +60,7 @@ def written(ticks: list[list[Count]], end: bool = True) -> bytes:
 
 def reread(data: bytes) -> Profile:
     """What a recording of these bytes holds."""
-    return read(io.BytesIO(data), "test.rec")
+    return Profile.of(read(io.BytesIO(data), "test.rec"))
 
 
 NAMES = st.sampled_from(

@@ -15,6 +15,7 @@ import pytest
 from programs import python, temporary
 
 from kwalk import __version__
+from kwalk.api.profile import Profile
 from kwalk.bench import closing, methods, own, tool
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import NotHere, Process
@@ -22,7 +23,6 @@ from kwalk.cli import published
 from kwalk.cli.parsers import build_parser
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.profile import Profile
 from kwalk.report import summary
 from kwalk.report.count import Json
 from waiting import wait_for

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.api.profile import Profile
 from kwalk.cli import counting
 from kwalk.cli.running import Finished
 from kwalk.errors import OutputError
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group, Stack
 
 STACKS = [Stack((1,)), Stack((1, 2)), Stack((1, 2), truncated=True)]

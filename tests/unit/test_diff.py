@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, reread, stack, written
 
+from kwalk.api.profile import Profile
 from kwalk.errors import UsageError
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.report.calltree import build
 from kwalk.report.diff.change import By, Change, Diff, DiffNode

@@ -10,7 +10,7 @@ from flamed import data_of, node_of
 from hypothesis import given
 from recorded import profile, profiles, stack
 
-from kwalk.model.profile import Profile
+from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report.diff.change import By
 from kwalk.report.diff.compare import compare

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack, written
 
+from kwalk.api.profile import Profile
+from kwalk.api.profile import open as load
 from kwalk.cli.main import main
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group
-from kwalk.recording.files import load
 from kwalk.report.diff import json_
 from kwalk.report.diff import text as diff_text
 from kwalk.report.diff import tree as diff_tree

@@ -9,8 +9,9 @@ from flamed import data_of, node_of, paths_of, summed
 from hypothesis import given
 from recorded import frame, profile, profiles, reread, stack, written
 
+from kwalk.api.profile import Profile
 from kwalk.cli.main import main
-from kwalk.model.profile import Profile, Timeline
+from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Group
 from kwalk.report import calltree, whole_numbers
 from kwalk.report.flame import colors as looks

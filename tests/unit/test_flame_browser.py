@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 from test_flame import EVIL, changed, html_of
 
-from kwalk.model.profile import Profile
+from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report import calltree
 from kwalk.report.flame.graph import Header

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack
 
-from kwalk.model.profile import Profile
+from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report.calltree import build
 from kwalk.report.flame.graph import FlameNode, Header

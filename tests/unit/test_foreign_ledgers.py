@@ -16,8 +16,8 @@ from recorded import reread
 from test_hostile_recordings import recording
 
 import kwalk
+from kwalk.api.profile import Profile
 from kwalk.cli.commands.diff import FORMATS as DIFFS
-from kwalk.model.profile import Profile
 from kwalk.recording.agreement import UNMATCHED
 from kwalk.report.formats import FORMATS
 

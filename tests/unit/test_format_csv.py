@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import BASE, profile, profiles, stack
 
+from kwalk.api.profile import Profile
 from kwalk.model.ledger import Sampling, TreeUse, Verify
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report.formats.csv_ import COLUMNS
 from kwalk.support.printable import plain

@@ -11,7 +11,7 @@ from converted import exact, report
 from hypothesis import given
 from recorded import BASE, FACTS, profile, profiles, reread, stack, written
 
-from kwalk.model.profile import Profile
+from kwalk.api.profile import Profile
 from kwalk.model.stack import Count
 from kwalk.report.scaled_timeline import spread
 

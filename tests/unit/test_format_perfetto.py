@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pprof_schema import unknown_fields
 from recorded import FACTS, frame, profile, profiles, reread, stack, written
 
+from kwalk.api.profile import Profile
 from kwalk.model.merge import merge
-from kwalk.model.profile import Profile, Timeline
+from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.support.printable import plain
 

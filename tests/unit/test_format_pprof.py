@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pprof_schema import PprofProfile, unknown_fields
 from recorded import frame, profile, profiles, stack
 
-from kwalk.model.profile import Profile, Timeline
+from kwalk.api.profile import Profile
+from kwalk.model.profile import Timeline
 from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
 from kwalk.report.calltree import TRUNCATED
 from kwalk.support.printable import plain

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import frame, profile, profiles, stack
 
-from kwalk.model.profile import Profile
+from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group, Stack
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack, written
 
+from kwalk.api.profile import Profile
 from kwalk.cli.main import main
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report.ansi import bar, shortened
 from kwalk.report.calltree import build

@@ -15,8 +15,8 @@ import pytest
 from converted import report
 from recorded import profile, reread, stack, written
 
+from kwalk.api.profile import Profile
 from kwalk.model.ledger import Ledger, Sampling, Summary, TreeUse, Verify
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.report.diff.change import By
 from kwalk.report.diff.compare import compare
@@ -172,7 +172,7 @@ def test_sums_of_sampled_ones_that_are_whole_are_exact_as_well() -> None:
 
 ALONE = """
 import io, sys
-from kwalk.recording.files import load
+from kwalk.api.profile import open as load
 from kwalk.report import diff_compare, diff_flame, diff_json, diff_text, diff_tree, info
 from kwalk.report.formats import FORMATS, Options, renderer
 profile = load(sys.argv[1])

@@ -22,9 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from recorded import profile, reread, stack
 
 import kwalk
+from kwalk.api.profile import Profile
 from kwalk.cli.commands.diff import FORMATS as DIFFS
 from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
-from kwalk.model.profile import Profile, Timeline
+from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import size_limits
 from kwalk.recording.blocks import MAGIC

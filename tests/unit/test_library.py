@@ -17,8 +17,8 @@ from engine import Engine, words
 from planted import FUNC, A, B, record
 
 import kwalk
-from kwalk import api
 from kwalk.abi import DIFFERS, Method, Output, Per
+from kwalk.api import trace as api_trace
 from kwalk.engine import budget
 from kwalk.model.ledger import Ledger
 from kwalk.options import filter_names
@@ -265,7 +265,7 @@ def test_a_budget_that_cannot_be_told_ends_tracing(
 
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(api_trace, "POLL_SECONDS", 0.001)
 
 
 @pytest.mark.usefixtures("quickly")

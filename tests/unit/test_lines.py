@@ -16,9 +16,10 @@ import pytest
 from converted import report
 from recorded import FACTS, profile
 
+from kwalk.api.profile import Profile
 from kwalk.cli.main import main
 from kwalk.errors import KwalkError, NotSupported
-from kwalk.model.profile import Profile
+from kwalk.model.profile import Profile as Data
 from kwalk.model.stack import Count, Frame, Stack
 from kwalk.recording.reader import read
 from kwalk.recording.writer import Writer
@@ -135,7 +136,7 @@ def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return name
 
 
-def rows(found: Profile) -> list[tuple[str, str, bool]]:
+def rows(found: Data) -> list[tuple[str, str, bool]]:
     (count,) = found
     return [(f.name, f.source, f.inlined) for f in count.stack.frames]
 
@@ -323,7 +324,7 @@ def test_sources_begin_at_the_top_of_the_tree(folder: str) -> None:
     ]
 
 
-def saved(found: Profile) -> bytes:
+def saved(found: Data) -> bytes:
     data = bytearray()
     Writer(data.extend, found.facts).end(found.counts, 1.0, found.summary)
     return bytes(data)

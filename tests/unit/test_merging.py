@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from recorded import BASE, frame, profile, profiles, reread, stack, written
 
 import kwalk
+from kwalk.api.profile import Profile
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.model.merge import merge
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording.codec import summary_data, summary_of, to_json
 from kwalk.recording.replay import replay

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from recorded import FACTS, stack, summary
 
+from kwalk.api.profile import open as load
 from kwalk.cli.recorder import Recorder
 from kwalk.errors import OutputError
 from kwalk.model.stack import Count
-from kwalk.recording.files import load
 
 COUNTS = [Count(stack("ip_rcv", "a", "main"), 5)]
 

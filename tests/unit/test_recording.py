@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import FACTS, growing, reread, stack, summary, written
 
+from kwalk.api.profile import Profile
 from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.agreement import UNMATCHED

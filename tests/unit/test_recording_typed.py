@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recorded import BASE, reread, stack, summary
 
+from kwalk.api.profile import Profile
 from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.recording import schema
 from kwalk.recording.blocks import MAGIC, Kind, blocks, pack

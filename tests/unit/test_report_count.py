@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.api.profile import Profile
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.ledger import Ledger, Summary, TreeUse
-from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.report.count import CountReport, Folded, Json, Text
 from kwalk.symbolize.symbolizer import Symbolizer

@@ -64,10 +64,9 @@ def produced_causes() -> set[str]:
     written = set()
     folder = Path(kwalk.__file__).parent
     for path in [
-        *folder.glob("*.py"),
-        *folder.glob("decode/*.py"),
-        *folder.glob("commands/*.py"),
-        *folder.glob("recording/*.py"),
+        path
+        for name in ("api", "cli", "decode", "engine", "model", "recording")
+        for path in folder.joinpath(name).rglob("*.py")
     ]:
         written |= written_causes(ast.parse(path.read_text()))
     assert {"stack_gone", "no_entry_frame", "past_count", "output_closed"} <= written

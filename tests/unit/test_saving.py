@@ -29,9 +29,10 @@ from recorded import profile, profiles, reread, stack, written
 from test_recording import million
 
 import kwalk
+from kwalk.api.profile import Profile
 from kwalk.cli.commands.diff import FORMATS as DIFFS
 from kwalk.errors import OutputError
-from kwalk.model.profile import Profile, Timeline
+from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec, files
 from kwalk.recording.blocks import Kind, pack

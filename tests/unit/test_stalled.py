@@ -180,7 +180,7 @@ def test_second_ctrl_c_ends_a_command_at_once(
 def test_recording_into_a_file_minds_no_other_stream(
     engine: Engine, where: str, tmp_path: Path
 ) -> None:
-    from kwalk.recording.files import load
+    from kwalk.api.profile import open as load
 
     stacks(engine)
     read, gone = os.pipe()

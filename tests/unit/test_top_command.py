@@ -16,10 +16,10 @@ from engine import Engine
 from planted import A, B, C
 
 from kwalk.abi import Method
+from kwalk.api.profile import open as load
 from kwalk.cli import running
 from kwalk.cli.main import main
 from kwalk.errors import OutputError
-from kwalk.recording.files import load
 from screen import LEAVES, Screen
 
 Run = Callable[..., tuple[int, str, str]]

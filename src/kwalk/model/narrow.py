@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import compress
-from typing import Any
+from typing import Any, TypeVar
 
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Ledger
@@ -22,15 +22,16 @@ from kwalk.model.stack import Count, also_called
 from kwalk.model.stack_filter import Shape
 
 _NOWHERE = (1 << 32) - 1
+_P = TypeVar("_P", bound=Profile)
 
 
 def narrow(
-    profile: Profile,
+    profile: _P,
     through: re.Pattern[str] | None = None,
     until: re.Pattern[str] | None = None,
     group: re.Pattern[str] | None = None,
     apart: bool = True,
-) -> Profile:
+) -> _P:
     """Return what is wanted of it; it is not changed.
 
     :param through: As in ``Shape``.
@@ -60,7 +61,7 @@ def narrow(
     return _of(profile, wanted, profile.checked_timeline(), ledger)
 
 
-def between(profile: Profile, start: float, end: float) -> Profile:
+def between(profile: _P, start: float, end: float) -> _P:
     """Return what was counted in the intervals whose middle lies between two times.
 
     Times are told anew from when the first of them began; ``facts["seconds"]`` says when that was.
@@ -126,9 +127,7 @@ def _facts(profile: Profile, first: float, last: float) -> dict[str, Any]:
     return facts
 
 
-def _of(
-    profile: Profile, wanted: Sequence[Count | None], timeline: Timeline, ledger: Ledger
-) -> Profile:
+def _of(profile: _P, wanted: Sequence[Count | None], timeline: Timeline, ledger: Ledger) -> _P:
     """Return a profile of the counts that there are, the rarest first.
 
     :param wanted: For each of the profile's counts, what has become of it.

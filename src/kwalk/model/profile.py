@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -215,55 +213,3 @@ class Profile:
         calls, stacks = counted(round(self.calls), self.summary.unit), plural(len(self), "stack")
         length = f", {self.seconds:.1f} s" if self.seconds else ""
         return f"<Profile of {self.summary.function}: {calls}, {stacks}{length}>"
-
-    def __add__(self, other: Profile) -> Profile:
-        """See ``merging.merge``."""
-        from kwalk.model.merge import merge
-
-        return merge([self, other]) if isinstance(other, Profile) else NotImplemented
-
-    def __radd__(self, other: int) -> Profile:
-        """For ``sum()``, which begins with 0."""
-        return self if other == 0 else NotImplemented
-
-    def narrow(
-        self,
-        *,
-        from_caller: str | re.Pattern[str] | None = None,
-        until: str | None = None,
-        group: str | re.Pattern[str] | None = None,
-        apart: bool = True,
-        seconds: tuple[float, float] | None = None,
-    ) -> Profile:
-        """Return a part of it, as ``kwalk report`` does with the options of these names.
-
-        :param apart: Whether groups stay apart; else each stack has one count.
-        :param seconds: From when to when, since the capture began.
-        :raises UsageError: if a choice is none, or there is no such time.
-        """
-        from kwalk.model.narrow import between, narrow
-        from kwalk.options import validate
-
-        through = validate.expression("from_caller", from_caller)
-        wanted = validate.expression("group", group)
-        outermost, apart = validate.glob("until", until), validate.truth("apart", apart)
-        times = validate.span("seconds", seconds)
-        return narrow(between(self, *times) if times else self, through, outermost, wanted, apart)
-
-    def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
-        """Write it as a recording, as ``kwalk record`` does.
-
-        :raises KwalkError: if the file cannot be written, or no recording holds the profile.
-        """
-        from kwalk.recording.files import save
-
-        save(self, path)
-
-    def to_pandas(self) -> Any:
-        """Return a ``pandas.DataFrame``; see ``tables.to_pandas``.
-
-        :raises KwalkError: if pandas is not installed.
-        """
-        from kwalk.report.table import to_pandas
-
-        return to_pandas(self)

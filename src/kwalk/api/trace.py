@@ -7,22 +7,20 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Unpack
 
 from kwalk.abi import Output
+from kwalk.api.profile import Profile
 from kwalk.engine.capture import Capture
 from kwalk.engine.session import Live, name_frames
 from kwalk.errors import UsageError
-from kwalk.model import merge as merging
 from kwalk.model.event import Batch, Event
 from kwalk.model.ledger import Summary
-from kwalk.model.profile import Profile, Timeline
+from kwalk.model.profile import Timeline
 from kwalk.options.keywords import Choices
-from kwalk.recording.files import load
 
 POLL_SECONDS = 0.1
 
@@ -170,16 +168,3 @@ def trace(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Tr
 def stream(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Stream:
     """Take each call of functions with its stack, in a ``with`` statement; else as ``trace``."""
     return Stream("stream", functions, choices)
-
-
-def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
-    """Return what is in a recording.
-
-    :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
-    """
-    return load(path)
-
-
-def merge(*profiles: Profile) -> Profile:
-    """Return profiles added up; see ``merging.merge``."""
-    return merging.merge(profiles)

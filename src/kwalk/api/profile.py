@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Profiles as programs use them: open, narrow, merge, save, make a table of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Self
+
+from kwalk.model import merge as merging
+from kwalk.model.narrow import between, narrow
+from kwalk.model.profile import Profile as Data
+from kwalk.options import validate
+from kwalk.recording import files
+
+
+class Profile(Data):
+    """Stacks with their counts, and how they were captured; see ``model.profile.Profile``."""
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """Return plain data as a profile; they share what they hold."""
+        return cls(data.counts, data.summary, data.timeline, data.facts)
+
+    def __add__(self, other: Profile) -> Profile:
+        """See ``model.merge.merge``."""
+        return merge(self, other) if isinstance(other, Profile) else NotImplemented
+
+    def __radd__(self, other: int) -> Profile:
+        """For ``sum()``, which begins with 0."""
+        return self if other == 0 else NotImplemented
+
+    def narrow(
+        self,
+        *,
+        from_caller: str | re.Pattern[str] | None = None,
+        until: str | None = None,
+        group: str | re.Pattern[str] | None = None,
+        apart: bool = True,
+        seconds: tuple[float, float] | None = None,
+    ) -> Profile:
+        """Return a part of it, as ``kwalk report`` does with the options of these names.
+
+        :param apart: Whether groups stay apart; else each stack has one count.
+        :param seconds: From when to when, since the capture began.
+        :raises UsageError: if a choice is none, or there is no such time.
+        """
+        through = validate.expression("from_caller", from_caller)
+        wanted = validate.expression("group", group)
+        outermost, apart = validate.glob("until", until), validate.truth("apart", apart)
+        times = validate.span("seconds", seconds)
+        return narrow(between(self, *times) if times else self, through, outermost, wanted, apart)
+
+    def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
+        """Write it as a recording, as ``kwalk record`` does.
+
+        :raises KwalkError: if the file cannot be written, or no recording holds the profile.
+        """
+        files.save(self, path)
+
+    def to_pandas(self) -> Any:
+        """Return a ``pandas.DataFrame``; see ``report.table.to_pandas``.
+
+        :raises KwalkError: if pandas is not installed.
+        """
+        from kwalk.report import table  # which takes long to import
+
+        return table.to_pandas(self)
+
+
+def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
+    """Return what is in a recording.
+
+    :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
+    """
+    return Profile.of(files.load(path))
+
+
+def merge(*profiles: Data) -> Profile:
+    """Return profiles added up; see ``model.merge.merge``."""
+    return Profile.of(merging.merge(profiles))
