@@ -11,7 +11,8 @@ from typing import Any
 from kwalk.model.profile import Profile
 from kwalk.model.stack import Count
 from kwalk.report.calltree import path
-from kwalk.report.formats import Options, renderer
+from kwalk.report.formats import renderer
+from kwalk.report.style import Options
 
 
 def report(name: str, profile: Profile, **options: Any) -> bytes:

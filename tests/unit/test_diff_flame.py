@@ -15,7 +15,7 @@ from kwalk.model.stack import Count, Group
 from kwalk.report.diff.change import By
 from kwalk.report.diff.compare import compare
 from kwalk.report.diff.flame import render
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 
 
 def page(before: Profile, after: Profile, by: By) -> str:

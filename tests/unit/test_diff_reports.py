@@ -23,7 +23,7 @@ from kwalk.report.diff import tree as diff_tree
 from kwalk.report.diff.change import By, Diff, DiffNode
 from kwalk.report.diff.common import number, percentage, signed, warnings
 from kwalk.report.diff.compare import compare
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 
 SEND = ("napi", "softirq", "ip_output", "tcp_sendmsg")
 WRITE = stack("ip_rcv", *SEND, "sock_write", "do_syscall_64")

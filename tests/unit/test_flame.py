@@ -18,7 +18,8 @@ from kwalk.report.flame import colors as looks
 from kwalk.report.flame.bars import bars
 from kwalk.report.flame.graph import FlameNode, Header, header, trees
 from kwalk.report.flame.page import page
-from kwalk.report.formats import Options, renderer
+from kwalk.report.formats import renderer
+from kwalk.report.style import Options
 from kwalk.report.summary import as_text
 
 OPTIONS = Options()

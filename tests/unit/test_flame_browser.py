@@ -19,7 +19,7 @@ from kwalk.model.stack import Count, Group
 from kwalk.report import calltree
 from kwalk.report.flame.graph import Header
 from kwalk.report.flame.page import page as page_of
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 

@@ -14,8 +14,9 @@ from kwalk.model.stack import Count, Group
 from kwalk.report.calltree import build
 from kwalk.report.flame.graph import FlameNode, Header
 from kwalk.report.flame.svg import WIDTH, drawing, fitting
-from kwalk.report.formats import Options, renderer
+from kwalk.report.formats import renderer
 from kwalk.report.html import clean
+from kwalk.report.style import Options
 from kwalk.report.summary import as_text
 from kwalk.support.text import counted
 

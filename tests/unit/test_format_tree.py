@@ -17,8 +17,9 @@ from kwalk.cli.main import main
 from kwalk.model.stack import Count, Group
 from kwalk.report.ansi import bar, shortened
 from kwalk.report.calltree import build
-from kwalk.report.formats import Options, renderer
+from kwalk.report.formats import renderer
 from kwalk.report.formats.tree import stacks
+from kwalk.report.style import Options
 
 OUTER = ("ip_output", "tcp_sendmsg", "do_syscall_64")
 SMALL = profile(

@@ -24,9 +24,10 @@ from kwalk.report.diff.flame import render as diff_flame
 from kwalk.report.diff.json_ import render as diff_json
 from kwalk.report.diff.text import render as diff_text
 from kwalk.report.diff.tree import render as diff_tree
-from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.info import as_data as info_data
 from kwalk.report.info import as_text as info_text
+from kwalk.report.style import Options
 from kwalk.report.summary import as_text
 
 NUMBERS = {
@@ -174,7 +175,8 @@ ALONE = """
 import io, sys
 from kwalk.api.profile import open as load
 from kwalk.report import diff_compare, diff_flame, diff_json, diff_text, diff_tree, info
-from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.formats import FORMATS, renderer
+from kwalk.report.style import Options
 profile = load(sys.argv[1])
 for name in FORMATS:
     list(renderer(name)(profile, Options()))

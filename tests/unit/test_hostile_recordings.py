@@ -30,7 +30,8 @@ from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import size_limits
 from kwalk.recording.blocks import MAGIC
 from kwalk.recording.replay import replay
-from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.formats import FORMATS, renderer
+from kwalk.report.style import Options
 
 REDIS = str(Path(__file__).parents[1] / "data" / "redis.rec")
 

@@ -23,7 +23,8 @@ from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording.codec import summary_data, summary_of, to_json
 from kwalk.recording.replay import replay
 from kwalk.report import summary as summaries
-from kwalk.report.formats import Options, renderer
+from kwalk.report.formats import renderer
+from kwalk.report.style import Options
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main")
 

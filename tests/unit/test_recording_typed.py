@@ -23,8 +23,9 @@ from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.writer import Writer
 from kwalk.report.diff import flame, json_, text, tree
 from kwalk.report.diff.compare import compare
-from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.info import as_data, as_text
+from kwalk.report.style import Options
 
 FACTS = {
     "kwalk": "0.1.0", "command": ["kwalk", "record", "ip_rcv"], "started": "2026-11-25T10:00:00Z",

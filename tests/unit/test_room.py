@@ -24,8 +24,9 @@ from kwalk.report.diff.change import DiffNode
 from kwalk.report.diff.compare import compare
 from kwalk.report.flame.graph import trees
 from kwalk.report.flame.svg import drawing
-from kwalk.report.formats import FORMATS, Options, renderer
+from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.frame_limits import Room
+from kwalk.report.style import Options
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import strangers

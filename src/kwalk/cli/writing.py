@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from kwalk.cli import screen
 from kwalk.errors import UsageError
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 from kwalk.support.atomic_file import Replacement
 from kwalk.support.printable import plain_lines
 from kwalk.support.stdio import encoded, write_pieces

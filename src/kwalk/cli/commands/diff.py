@@ -14,17 +14,17 @@ from kwalk.report.formats import PICTURE, TREE, Format
 _CUT = ("top", "all")
 FORMATS = {
     "text": Format(
-        "diff_text",
+        "diff.text",
         "functions and stacks that changed, the largest change last",
         ("title", *_CUT),
         people=True,
     ),
-    "tree": Format("diff_tree", "the merged tree, for a terminal", (*TREE, *_CUT), people=True),
+    "tree": Format("diff.tree", "the merged tree, for a terminal", (*TREE, *_CUT), people=True),
     "flamegraph": Format(
-        "diff_flame", "one page of HTML: red where there is more, blue where less", PICTURE
+        "diff.flame", "one page of HTML: red where there is more, blue where less", PICTURE
     ),
     "json": Format(
-        "diff_json", "one JSON object: all stacks, both ledgers", ("top",), addresses=True
+        "diff.json_", "one JSON object: all stacks, both ledgers", ("top",), addresses=True
     ),
 }
 BY = {

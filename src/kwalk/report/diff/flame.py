@@ -11,8 +11,8 @@ from kwalk.report.diff.change import Change, Diff, DiffNode
 from kwalk.report.flame.bars import bars
 from kwalk.report.flame.graph import FlameNode, Header, facts
 from kwalk.report.flame.page import page
-from kwalk.report.formats import Options
 from kwalk.report.frame_limits import Room
+from kwalk.report.style import Options
 
 
 def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:

@@ -11,7 +11,7 @@ from kwalk.report import calltree, summary
 from kwalk.report.diff import chance
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff, Side, Tally
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 from kwalk.report.top_n import last
 
 SCHEMA = "kwalk.diff/2"

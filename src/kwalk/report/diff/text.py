@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kwalk.report.ansi import Paint
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 from kwalk.report.top_n import last
 from kwalk.support.printable import plain
 from kwalk.support.text import plural

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from kwalk.report.ansi import Paint, fitted
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff, DiffNode
-from kwalk.report.formats import LEAST, Options
 from kwalk.report.frame_limits import Room
 from kwalk.report.outline import Line, outline, paths_to_top
+from kwalk.report.style import LEAST, Options
 from kwalk.support.printable import plain
 from kwalk.support.text import plural
 

@@ -15,8 +15,8 @@ from kwalk.model.profile import Profile
 from kwalk.model.stack import Count
 from kwalk.report import calltree, headings, summary
 from kwalk.report.flame.bars import Bar, bars
-from kwalk.report.formats import Options
 from kwalk.report.frame_limits import Room
+from kwalk.report.style import Options
 from kwalk.report.top_n import last
 from kwalk.support.text import counted, plural
 

@@ -13,7 +13,7 @@ from typing import Any
 from kwalk.model.profile import Profile
 from kwalk.model.stack import Count
 from kwalk.report.calltree import path
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 from kwalk.report.summary import kind_of
 from kwalk.report.top_n import cut
 from kwalk.support.printable import plain

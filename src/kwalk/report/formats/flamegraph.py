@@ -9,8 +9,8 @@ from kwalk.model.profile import Profile
 from kwalk.model.stack import Count
 from kwalk.report.flame.graph import header, shown, trees
 from kwalk.report.flame.page import page
-from kwalk.report.formats import Options
 from kwalk.report.frame_limits import Room
+from kwalk.report.style import Options
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:

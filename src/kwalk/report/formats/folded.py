@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kwalk.model.profile import Profile
 from kwalk.report.count import Folded
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:

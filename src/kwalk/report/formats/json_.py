@@ -10,9 +10,9 @@ from typing import Any
 from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Frame
 from kwalk.report.count import SCHEMA, left_out, stack_data
-from kwalk.report.formats import Options
 from kwalk.report.frame import frame_data
 from kwalk.report.scaled_timeline import spread
+from kwalk.report.style import Options
 from kwalk.report.summary import as_data
 from kwalk.report.top_n import last
 

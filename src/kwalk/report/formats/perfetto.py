@@ -15,12 +15,12 @@ from collections.abc import Iterator
 
 from kwalk.model.profile import Profile
 from kwalk.report import headings
-from kwalk.report.formats import Options
 from kwalk.report.perfetto.interned import Interned
 from kwalk.report.perfetto.packets import CLEARED, NEEDS_STATE, SEQUENCE, packet
 from kwalk.report.perfetto.tracks import counters, ledger, tracks
 from kwalk.report.protobuf import message, number, tag, text, varint
 from kwalk.report.scaled_timeline import Spread, spread
+from kwalk.report.style import Options
 from kwalk.report.top_n import cut
 
 # What a sample takes is nearly the same each time: the lowest level packs it well.

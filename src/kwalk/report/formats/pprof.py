@@ -13,8 +13,8 @@ from kwalk.model.profile import Profile
 from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
 from kwalk.report import headings, whole_numbers
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.formats import Options
 from kwalk.report.protobuf import message, number, packed, text
+from kwalk.report.style import Options
 from kwalk.report.top_n import cut
 from kwalk.support.printable import plain
 

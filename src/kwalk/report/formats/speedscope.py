@@ -11,7 +11,7 @@ from kwalk.model.profile import Profile
 from kwalk.model.stack import Count, Frame, Stack
 from kwalk.report import headings, summary
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 from kwalk.report.top_n import cut
 from kwalk.version import __version__
 

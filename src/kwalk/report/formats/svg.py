@@ -10,8 +10,8 @@ from kwalk.model.stack import Count
 from kwalk.report.calltree import build
 from kwalk.report.flame.graph import header, of_calltree, shown
 from kwalk.report.flame.svg import drawing
-from kwalk.report.formats import Options
 from kwalk.report.frame_limits import Room
+from kwalk.report.style import Options
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:

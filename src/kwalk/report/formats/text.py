@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kwalk.model.profile import Profile
 from kwalk.report import summary
 from kwalk.report.count import Text
-from kwalk.report.formats import Options
+from kwalk.report.style import Options
 
 
 def render(profile: Profile, options: Options) -> Iterator[str]:

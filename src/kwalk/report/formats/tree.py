@@ -10,9 +10,9 @@ from kwalk.model.stack import Count
 from kwalk.report import summary
 from kwalk.report.ansi import Paint, bar, fitted
 from kwalk.report.calltree import Node, build, calls_of
-from kwalk.report.formats import Options
 from kwalk.report.frame_limits import Room
 from kwalk.report.outline import Line, outline, paths_to_top
+from kwalk.report.style import Options
 from kwalk.support.printable import plain
 from kwalk.support.text import counted, plural
 
