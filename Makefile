@@ -34,7 +34,7 @@ help:
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
 	@echo "make matrix  write docs/matrix.md: what works on which kernel"
 	@echo "make unit    unit tests only: no root, no virtual machine"
-	@echo "make lint    ruff, mypy, clang-format, shellcheck, codespell"
+	@echo "make lint    ruff, import-linter, mypy, clang-format, shellcheck, codespell"
 	@echo "make docs    the documentation as a site, build/docs/index.html"
 	@echo "make man     the man pages, build/man (an installed kwalk has them already)"
 	@echo "make vm      the tests in virtual machines only (KERNELS=\"...\")"
@@ -132,6 +132,7 @@ man: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/ruff check . scripts/*
 	$(VENV)/bin/ruff format --check . scripts/*
+	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
