@@ -16,7 +16,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _quiet() -> None:
-    """Let Ctrl-C end what is not in ``cli.guarded``, without a traceback."""
+    """Let Ctrl-C end what is not in ``cli.main.guarded``, without a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 

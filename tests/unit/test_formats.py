@@ -174,17 +174,18 @@ def test_sums_of_sampled_ones_that_are_whole_are_exact_as_well() -> None:
 ALONE = """
 import io, sys
 from kwalk.api.profile import open as load
-from kwalk.report import diff_compare, diff_flame, diff_json, diff_text, diff_tree, info
+from kwalk.report import info
+from kwalk.report.diff import compare, flame, json_, text, tree
 from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.style import Options
 profile = load(sys.argv[1])
 for name in FORMATS:
     list(renderer(name)(profile, Options()))
-diff = diff_compare.compare(profile, profile)
-for module in (diff_flame, diff_json, diff_text, diff_tree):
+diff = compare.compare(profile, profile)
+for module in (flame, json_, text, tree):
     list(module.render(diff, Options()))
 info.as_text(profile)
-engine = ("capture", "decode", "kernel", "libbpf", "probe", "symbolize", "transport")
+engine = ("decode", "engine", "kernel", "libbpf", "probe", "symbolize", "transport")
 print(*(name for name in sys.modules if name.startswith("kwalk.") and name.split(".")[1] in engine))
 """
 

@@ -480,7 +480,7 @@ def test_limit_of_file_sizes_is_named_by_a_recorder(tmp_path: Path, output: str)
 def test_limit_of_file_sizes_is_named_by_reports(tmp_path: Path, words: str) -> None:
     old, source = tmp_path / "old.html", Path(__file__).parents[1] / "data" / "redis.rec"
     old.write_text("before")
-    code = "import sys, kwalk; from kwalk import cli\n" + (
+    code = "import sys, kwalk; from kwalk.cli import main as cli\n" + (
         f"sys.exit(cli.main(['report', {str(source)!r}, '-o', {str(old)!r}]))"
         if words == "report"
         else f"kwalk.open({str(source)!r}).save({str(old)!r})"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Options that say how to trace, and whose calls: each is kept by the name of its choice.
 
-``choices.Choices`` says what the choices are, and what is made of them.
+``options.keywords.Choices`` says what the choices are, and what is made of them.
 """
 
 from __future__ import annotations

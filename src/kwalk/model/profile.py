@@ -121,7 +121,7 @@ class Profile:
     """Stacks with their counts, and how they were captured.
 
     :ivar counts: The rarest first; ahead of them what stands for others, where that was made of
-        them (``report.cut``).
+        them (``report.top_n``).
     :ivar timeline: Empty where nothing was recorded by the second.
     :ivar facts: About the machine, its kernel and the command line; ready for JSON.
     """

@@ -12,7 +12,7 @@ from kwalk.abi import MAX_FRAMES
 class Limit(NamedTuple):
     """Whole numbers that are taken.
 
-    :ivar name: Of the choice (``choices.Choices``).
+    :ivar name: Of the choice (``options.keywords.Choices``).
     :ivar default: What is taken where nothing is given; 0 where that is nothing.
     """
 

@@ -54,7 +54,7 @@ class Writer:
         :param seconds: Since the beginning.
         :param summary: As it is now.
         :raises KwalkError: if a block, of names or of the summary, is larger than 64 MiB, or a
-            stack has more than ``allowance.MAX_DEPTH`` frames.
+            stack has more than ``size_limits.MAX_DEPTH`` frames.
         """
         keys, numbers, calls = array("I"), array("q"), array("d")
         scaled = any(count.scaled is not None for count in counts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two recordings compared: plain data, which ``diff_compare.compare`` makes of them."""
+"""Two recordings compared: plain data, which ``compare.compare`` makes of them."""
 
 from __future__ import annotations
 

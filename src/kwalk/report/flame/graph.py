@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What flame graphs are drawn from: trees of frames, and what stands above them.
 
-``flame_page.page`` makes the interactive page of it, ``flame_svg.drawing`` the still picture.
+``page.page`` makes the interactive page of it, ``svg.drawing`` the still picture.
 Both take plain data, so that they draw recordings and differences between recordings alike.
 """
 
