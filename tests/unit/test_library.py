@@ -217,8 +217,8 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.Read
 
     costs = (10_000, 0, 5_000_000, 500_000_000, 0)
     monkeypatch.setattr(budget, "read", read)
-    for name in ("STEP_SECONDS", "live.STEP_SECONDS"):
-        monkeypatch.setattr(f"kwalk.{'budget.' * ('.' not in name)}{name}", 0.02)
+    for name in ("STEP_SECONDS", "engine.session.STEP_SECONDS"):
+        monkeypatch.setattr(f"kwalk.{'engine.budget.' * ('.' not in name)}{name}", 0.02)
     return readings
 
 
