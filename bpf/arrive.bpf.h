@@ -6,6 +6,17 @@
 #ifndef KWALK_ARRIVE_H
 #define KWALK_ARRIVE_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "text.bpf.h"
+#include "rule.bpf.h"
+#include "step.bpf.h"
+#include "tree.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 static __always_inline __u32 kw_sequence(__u32 source)
 {
 	__u64 root = source == KW_SOURCE_MODULE ? cfg.mod_tree : cfg.bpf_tree;

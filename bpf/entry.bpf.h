@@ -8,6 +8,18 @@
 #ifndef KWALK_ENTRY_H
 #define KWALK_ENTRY_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "text.bpf.h"
+#include "rule.bpf.h"
+#include "hook.bpf.h"
+#include "step.bpf.h"
+#include "tree.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 /*
  * At FUNC's first instruction the prologue has not run: SP points at the return
  * address into the direct caller, and BP is still the caller's.

@@ -5,6 +5,15 @@
 #ifndef KWALK_EVENT_H
 #define KWALK_EVENT_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "tree.bpf.h"
+#include "number.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 /* Its size is set by user space before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

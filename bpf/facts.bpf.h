@@ -5,6 +5,13 @@
 #ifndef KWALK_FACTS_H
 #define KWALK_FACTS_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "load.bpf.h"
+#include "step.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 /* Of the current task's stack, without its guard page; 0 if it is not from vmalloc. */
 static __always_inline __u32 kw_stack_pages(void)
 {

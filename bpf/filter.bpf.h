@@ -9,6 +9,11 @@
 #ifndef KWALK_FILTER_H
 #define KWALK_FILTER_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 /*
  * A bit for each process (each thread) that is wanted. These are global data, which programs
  * address without a look-up: what is refused is refused before anything else is looked at.

@@ -5,6 +5,12 @@
 #ifndef KWALK_GROUP_H
 #define KWALK_GROUP_H
 
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "tree.bpf.h"
+#include "number.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 #define KW_GROUP_BITS  0xffffff /* of a node's ip */
 #define KW_GROUP_TRIES 4	/* groups that agree in these bits, under one stack */
 

@@ -9,6 +9,12 @@
 #ifndef KWALK_HELPER_H
 #define KWALK_HELPER_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "group.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 struct kw_stack_map {
 	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
 	__uint(max_entries, 1);

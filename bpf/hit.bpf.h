@@ -5,6 +5,21 @@
 #ifndef KWALK_HIT_H
 #define KWALK_HIT_H
 
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "hook.bpf.h"
+#include "step.bpf.h"
+#include "tree.bpf.h"
+#include "filter.bpf.h"
+#include "group.bpf.h"
+#include "entry.bpf.h"
+#include "event.bpf.h"
+#include "verify.bpf.h"
+#include "helper.bpf.h"
+#include "walk.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 /*
  * Let the kernel unwind this event. Returns the node of its stack, 0 if there is none; flags
  * become those of that stack.

@@ -9,6 +9,12 @@
 #ifndef KWALK_HOOK_H
 #define KWALK_HOOK_H
 
+#include "kernel.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 #define KW_MAX_RETHOOKS 256
 #define KW_MAX_GRAPH	512 /* words of a shadow stack (SHADOW_STACK_SIZE), entries before 6.11 */
 

@@ -2,28 +2,12 @@
 /*
  * kernel.h: the few kernel types that kwalk reads, kept by hand.
  *
- * Only the members that are used; CO-RE finds their offsets on the running
- * kernel. Fixed-width names come first because libbpf's headers want them.
+ * Only the members that are used; CO-RE finds their offsets on the running kernel.
  */
 #ifndef KWALK_KERNEL_H
 #define KWALK_KERNEL_H
 
-typedef signed char __s8;
-typedef unsigned char __u8;
-typedef short __s16;
-typedef unsigned short __u16;
-typedef int __s32;
-typedef unsigned int __u32;
-typedef long long __s64;
-typedef unsigned long long __u64;
-typedef __u16 __be16;
-typedef __u32 __be32;
-typedef __u32 __wsum;
-typedef _Bool bool;
-
-#define NULL  ((void *)0)
-#define true  1
-#define false 0
+#include "types.h"
 
 #define EFAULT 14
 #define ENOMEM 12

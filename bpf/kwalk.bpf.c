@@ -4,14 +4,10 @@
  * belong to the chosen method falls away as dead code in the verifier.
  */
 #include "kernel.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
 #include "kwalk.h"
-
-/* Sections of their own, so that user space finds each at offset 0 of a map. */
-const volatile struct kw_config cfg SEC(".rodata.config") = {};
-struct kw_control control SEC(".data.control") = {};
-
+#include <bpf/bpf_helpers.h>
+#include "config.bpf.h"
+#include "insn.bpf.h"
 #include "load.bpf.h"
 #include "latch.bpf.h"
 #include "text.bpf.h"
@@ -63,8 +59,6 @@ static __noinline int kw_tracepoint_hit(void *ctx, void *frame)
 {
 	return kw_hit(ctx, frame, KW_BY_TRACEPOINT);
 }
-
-#define kw_own_frame(frame) asm volatile("%0 = r10" : "=r"(frame))
 
 SEC("raw_tp")
 int kw_raw_tp(void *ctx)

@@ -8,6 +8,8 @@
 #ifndef KWALK_H
 #define KWALK_H
 
+#include "types.h"
+
 #define KW_MAX_FRAMES	127 /* as many as the kernel's perf_event_max_stack */
 #define KW_COMM_LEN	16
 #define KW_CLOCK_LEN	16

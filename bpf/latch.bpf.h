@@ -10,6 +10,11 @@
 #ifndef KWALK_LATCH_H
 #define KWALK_LATCH_H
 
+#include "kernel.h"
+#include "load.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 #define KW_TREE_DEPTH 48 /* a red-black tree of 2^24 nodes */
 
 struct kw_tree_search {

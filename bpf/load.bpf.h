@@ -9,6 +9,12 @@
 #ifndef KWALK_LOAD_H
 #define KWALK_LOAD_H
 
+#include "kernel.h"
+#include "config.bpf.h"
+#include "insn.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 #define kw_cast(addr, type) ((type *)bpf_rdonly_cast((void *)(addr), bpf_core_type_id_kernel(type)))
@@ -20,7 +26,7 @@ static __always_inline __u64 kw_load_by(bool typed, __u64 addr)
 
 	/* pt_regs begins with an unsigned long, hence a load of one 64-bit scalar. */
 	if (typed)
-		return kw_cast(addr, struct pt_regs)->r15;
+		return kw_member(kw_cast(addr, struct pt_regs), r15);
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)addr);
 	return value;
 }

@@ -5,6 +5,13 @@
 #ifndef KWALK_NUMBER_H
 #define KWALK_NUMBER_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 static __always_inline __u64 kw_upid(__u64 pid, __u32 level)
 {
 	return pid + bpf_core_field_offset(struct pid, numbers) +

@@ -10,6 +10,15 @@
 #ifndef KWALK_RULE_H
 #define KWALK_RULE_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "latch.bpf.h"
+#include "text.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 /*
  * Layout of a rule, low bits first:
  *   0..11  CFA offset, in words, signed

@@ -9,6 +9,16 @@
 #ifndef KWALK_STEP_H
 #define KWALK_STEP_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "text.bpf.h"
+#include "rule.bpf.h"
+#include "hook.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 enum kw_step {
 	KW_STEP_FRAME = 0, /* state holds the next frame */
 	KW_STEP_END = 1,   /* there is none */

@@ -8,6 +8,14 @@
 #ifndef KWALK_TEXT_H
 #define KWALK_TEXT_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "load.bpf.h"
+#include "latch.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 /* Everything executable lies above: __START_KERNEL_map */
 #define KW_KERNEL_TEXT 0xffffffff80000000ULL
 #define KW_MAX_OPS     4096

@@ -10,6 +10,12 @@
 #ifndef KWALK_TREE_H
 #define KWALK_TREE_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "step.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 #define KW_MAX_CHAIN   64
 #define KW_MAX_RETRIES 16
 

@@ -5,6 +5,16 @@
 #ifndef KWALK_VERIFY_H
 #define KWALK_VERIFY_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "rule.bpf.h"
+#include "step.bpf.h"
+#include "tree.bpf.h"
+#include "entry.bpf.h"
+#include "event.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 enum kw_verdict {
 	KW_SAME,
 	KW_MISSING_CALLER, /* but for the direct caller, which the kernel does not see */

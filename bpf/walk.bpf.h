@@ -9,6 +9,17 @@
 #ifndef KWALK_WALK_H
 #define KWALK_WALK_H
 
+#include "kernel.h"
+#include "kwalk.h"
+#include "config.bpf.h"
+#include "insn.bpf.h"
+#include "load.bpf.h"
+#include "rule.bpf.h"
+#include "step.bpf.h"
+#include "tree.bpf.h"
+#include "arrive.bpf.h"
+#include <bpf/bpf_helpers.h>
+
 #define KW_UNROLL    8
 #define KW_UNROLL_FP 32
 
@@ -17,20 +28,6 @@
  * end. The verifier follows each of these rounds by itself, and that is most of what loading takes.
  */
 #define KW_ROUNDS 16
-
-/*
- * The compiler is not to take one variable for another, nor to compute again what it has: in these
- * loops each register is wanted, and each instruction counts.
- */
-#define kw_move(to, from)  asm volatile("%0 = %1" : "=r"(to) : "r"(from))
-#define kw_advance(to, by) asm volatile("%0 += %1" : "+r"(to) : "r"((__u64)(by)))
-
-/* child = nodes + (node->hint & mask) */
-#define kw_hinted(child, node, nodes, mask)                                                        \
-	asm volatile("%0 = *(u32 *)(%1 + %4)\n\t%0 &= %2\n\t%0 += %3"                              \
-		     : "=&r"(child)                                                                \
-		     : "r"(node), "r"(mask), "r"(nodes),                                           \
-		       "i"(__builtin_offsetof(struct kw_node, hint)))
 
 /*
  * A child that is no PLAIN frame of the image, at slot. KW_STEP_FRAME: *slot is now where the next
@@ -182,9 +179,9 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 /* Where BP points to: the caller's BP, and the return address. */
 #define kw_frame(typed, bp) ((typed) ? kw_cast(bp, struct list_head) : (struct list_head *)(bp))
 #define kw_saved_bp(typed, frame)                                                                  \
-	((typed) ? (frame)->next : (struct list_head *)kw_load_by(false, (__u64)(frame)))
+	((typed) ? kw_member(frame, next) : (struct list_head *)kw_load_by(false, (__u64)(frame)))
 #define kw_return(typed, frame)                                                                    \
-	((typed) ? (__u64)(frame)->prev : kw_load_by(false, (__u64)(frame) + 8))
+	((typed) ? (__u64)kw_member(frame, prev) : kw_load_by(false, (__u64)(frame) + 8))
 
 /* Whether the frame that BP points to can't be the one above: an encoded pt_regs, another stack. */
 static __always_inline bool kw_far(struct list_head *below, struct list_head *frame)
