@@ -9,9 +9,12 @@ APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 SHELL_SCRIPTS := .ci/run demo/redis.sh src/kwalk/lab/guest-init.sh
 # What reads kwalk's output in tests; a test whose reader is missing says so.
 READERS := golang-go chromium chromium-driver binutils zsh fish mandoc man-db groff tmux
+# clang's sanitizers, for tests/host; gcc has its own.
+SANITIZERS := libclang-rt-dev
 PEERS  := bpftrace bpfcc-tools linux-perf
 # Versions of the tools; empty: the newest of each.
 CONSTRAINTS ?= constraints.txt
+C_SOURCES := $(wildcard bpf/*.[ch] tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h)
 SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
@@ -23,7 +26,7 @@ measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 --
 	>benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 
-.PHONY: help venv demo flamegraph test test-all test-long unit vm matrix lint format bench docs man clean
+.PHONY: help venv demo flamegraph test test-all test-long host unit vm matrix lint format bench docs man clean
 
 help:
 	@echo "make demo    watch ip_rcv under redis in a virtual machine, by each method"
@@ -34,6 +37,7 @@ help:
 	@echo "make test-long   compare a million stacks with the kernel's, half an hour (KERNELS=...)"
 	@echo "make matrix  write docs/matrix.md: what works on which kernel"
 	@echo "make unit    unit tests only: no root, no virtual machine"
+	@echo "make host    those of the BPF code, run in a process under sanitizers, with its coverage"
 	@echo "make lint    ruff, import-linter, mypy, clang-format, shellcheck, codespell"
 	@echo "make docs    the documentation as a site, build/docs/index.html"
 	@echo "make man     the man pages, build/man (an installed kwalk has them already)"
@@ -85,7 +89,17 @@ $(VENV)/.readers: $(STAMP)
 		echo "speedscope cannot be installed: its tests are skipped"
 	@touch $@
 
-unit: $(STAMP) $(VENV)/.readers
+$(VENV)/.sanitizers: $(STAMP)
+	@dpkg -s $(SANITIZERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $(SANITIZERS) >/dev/null; } || \
+		echo "$(SANITIZERS) cannot be installed: tests/host run by clang without its sanitizers"
+	@touch $@
+
+# bpf/ compiled for this machine by gcc and by clang, under their sanitizers.
+host: $(STAMP) $(VENV)/.sanitizers
+	$(VENV)/bin/python tests/host/run.py
+
+unit: $(STAMP) $(VENV)/.readers host
 	$(VENV)/bin/pytest -q tests/unit
 
 vm: compiled $(VENV)/empty.bpf.o
@@ -137,16 +151,17 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
 	$(VENV)/bin/mypy tests/*.py tests/unit
+	$(VENV)/bin/mypy tests/host
 	$(VENV)/bin/mypy tests/vm tests/vm_icount tests/vm_lockdown tests/long tests/fresh tests/lab
 	$(VENV)/bin/mypy tests/vm_old
-	$(VENV)/bin/clang-format --dry-run -Werror bpf/*.h bpf/*.c
+	$(VENV)/bin/clang-format --dry-run -Werror $(C_SOURCES)
 	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
 	$(VENV)/bin/codespell
 
 format: $(STAMP)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i bpf/*.h bpf/*.c
+	$(VENV)/bin/clang-format -i $(C_SOURCES)
 
 clean:
 	rm -rf $(VENV) dist build docs/reference .mypy_cache .ruff_cache .pytest_cache src/kwalk/probe/*.bpf.o \

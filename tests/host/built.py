@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Compile all of bpf/ into an object of this machine's, in several ways."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+_FLAGS = [
+    *("-std=gnu11", "-g", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"),
+    # What is meant for BPF alone.
+    *("-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-unknown-attributes"),
+    "-Wno-parentheses",
+]
+_SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+_ASAN = "abort_on_error=1:detect_leaks=0:handle_segv=1"
+
+
+class Way(NamedTuple):
+    """How to compile."""
+
+    compiler: str
+    flags: tuple[str, ...]
+    runtime: str = ""  # library that must be in the process before all others
+
+    def runtime_path(self) -> str:
+        """Where the sanitizers' library is; empty where there are none."""
+        if not self.runtime:
+            return ""
+        asked = [self.compiler, f"-print-file-name={self.runtime}"]
+        found = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+        return found if Path(found).is_absolute() else ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether this machine has all that it takes."""
+        return not self.runtime or bool(self.runtime_path())
+
+
+WAYS = {
+    "gcc": Way("gcc", ("-O2",)),
+    "clang": Way("clang", ("-O2",)),
+    "gcc-sanitized": Way("gcc", ("-O1", "--coverage", *_SANITIZERS), "libasan.so"),
+    "clang-sanitized": Way(
+        "clang", ("-O1", "-shared-libasan", *_SANITIZERS), "libclang_rt.asan-x86_64.so"
+    ),
+}
+
+
+def build(name: str, folder: Path, bpf: Path = ROOT / "bpf") -> Path:
+    """Compile ``bpf`` by one of ``WAYS`` into a folder that is made anew; return the object."""
+    way = WAYS[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stand_in = HERE / "stand_in"
+    command = [way.compiler, *way.flags, *_FLAGS, f"-I{stand_in}", f"-I{bpf}"]
+    # What stands in is not counted as covered.
+    helpers = [flag for flag in command if flag not in ("--coverage", "-shared")]
+    subprocess.run(
+        [*helpers, "-c", stand_in / "helpers.c", "-o", "helpers.o"], cwd=folder, check=True
+    )
+    target = folder / "kwalk.so"
+    subprocess.run(
+        [*command, stand_in / "program.c", "helpers.o", "-o", target], cwd=folder, check=True
+    )
+    return target
+
+
+def environment(name: str, target: Path) -> dict[str, str]:
+    """The environment of a process that is to load the object."""
+    runtime = WAYS[name].runtime_path()
+    extra = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": _ASAN} if runtime else {}
+    return {**os.environ, **extra, "KWALK_HOST_OBJECT": str(target)}

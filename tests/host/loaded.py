@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""Run the programs of bpf/ in this process, on a kernel that a test has built."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from cffi import FFI
+from kernel import DIGITS, Kernel
+from layouts import answer
+
+from kwalk.abi import CONFIG, CONTROL, COUNTED, NO_ADDRESS, PLACES
+from kwalk.transport import context_tree as trees
+from kwalk.transport.context_tree import NODE_BYTES, Tree
+from kwalk.transport.counters import Counters
+from kwalk.transport.filter_maps import Gates
+from kwalk.transport.ring import PAGE, Ring
+
+_DECLARATIONS = """
+struct host_cpu { uint64_t task, now, ns, random, func_ip, cookie, own_frame, cgroup, cgroups[8],
+    stack[128]; int64_t stacked; uint64_t arguments, tick, pause;
+    uint32_t cpu, pid, tgid, netns, ring_locked; char comm[16]; };
+struct range { uint64_t start, size; uint8_t *memory; };
+void host_set_pause(void (*function)(void));
+void host_set_layout(int64_t (*function)(int question, const char *about));
+void host_set_memory(const struct range *all, uint32_t nr);
+void *host_map_make(const char *name, uint32_t value_size, uint32_t max_entries,
+    uint32_t possible_cpus, int fd);
+void host_map_unmap(const char *name);
+uint32_t host_map_used(const char *name);
+uint32_t host_take_written(void *to);
+void *host_symbol(const char *name, uint64_t *size, int fd);
+int host_run(const char *name, void *ctx, struct host_cpu *cpu);
+void host_task(void *task, int pid, int tgid);
+int host_task_bytes(void);
+"""
+NEVER = (1 << 64) - 1
+_ffi: Any = FFI()
+_ffi.cdef(_DECLARATIONS)
+_lib: Any = None
+
+
+def library() -> Any:
+    """The object that ``built.py`` made."""
+    global _lib
+    if _lib is None:
+        _lib = _ffi.dlopen(os.environ["KWALK_HOST_OBJECT"])
+    return _lib
+
+
+class Map:
+    """As ``kwalk.libbpf.object.Map``, on memory of this process."""
+
+    def __init__(self, name: str, value_size: int, entries: int, cpus: int, file: bool) -> None:
+        self.name, self.fd = name, -1
+        self._rows = cpus
+        if file:
+            self.fd = os.memfd_create(name)
+            size = 2 * PAGE + 2 * entries if name == "events" else value_size * entries
+            os.truncate(self.fd, -(-size // PAGE) * PAGE)
+        self.memory = library().host_map_make(name.encode(), value_size, entries, cpus, self.fd)
+
+    def lookup(self, key: bytes, size: int) -> bytes:
+        """The value of an array's element."""
+        index = int.from_bytes(key, "little")
+        return bytes(_ffi.buffer(self.memory + index * size, size))
+
+    def update(self, key: bytes, value: bytes) -> None:
+        _ffi.memmove(self.memory + int.from_bytes(key, "little") * len(value), value, len(value))
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            library().host_map_unmap(self.name.encode())
+            os.close(self.fd)
+
+
+class Cpu:
+    """A CPU, and the task on it.
+
+    :ivar state: ``struct host_cpu``; its members may be set.
+    """
+
+    def __init__(self, number: int, task: int) -> None:
+        self.state = _ffi.new("struct host_cpu *")
+        self.state.cpu = number
+        self.state.task = task
+        self.state.pause = NEVER
+        self.state.now = 10**9
+        self.state.ns = 250
+        self.state.random = 0x123456789ABCDEF1
+        self.task(7, 7, b"redis")
+
+    def task(self, tgid: int, pid: int, comm: bytes) -> None:
+        self.state.tgid, self.state.pid = tgid, pid
+        self.state.comm = comm.ljust(16, b"\0")
+
+    def unwinds(self, *frames: int, error: int = 0) -> None:
+        """What the kernel's own unwinder gives from now on."""
+        self.state.stack[0 : len(frames)] = list(frames)
+        self.state.stacked = error or len(frames)
+
+
+class Loaded:
+    """The programs, loaded for a kernel.
+
+    :param settings: Members of ``struct kw_config``.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        cpus: int = 2,
+        nodes: int = 200,
+        ring: int = PAGE,
+        **settings: int | bytes,
+    ) -> None:
+        self.kernel, self._lib = kernel, library()
+        self._cpus = cpus
+        self.config: dict[str, int | bytes] = {**kernel.config(cpus, nodes), **settings}
+        self.control = kernel.control()
+        self._know_layout()
+        self._know_memory()
+        size = trees.size_for(nodes, cpus)
+        self.maps = {
+            "tree": Map("tree", size * NODE_BYTES, 1, cpus, True),
+            "buckets": Map("buckets", size * 4, 1, cpus, False),
+            "nodes_used": Map("nodes_used", 0, 1, cpus, False),
+            "weights": Map("weights", size * 8, 1, cpus, False),
+            "counters": Map("counters", 0, 1, cpus, False),
+            "scratch": Map("scratch", 0, 1, cpus, False),
+            "stacks_a": Map("stacks_a", 0, 64, cpus, False),
+            "stacks_b": Map("stacks_b", 0, 64, cpus, False),
+            "counted": Map("counted", 0, 8, cpus, False),
+            "calls": Map("calls", 0, 1, cpus, False),
+            "events": Map("events", 0, ring, cpus, True),
+        }
+        self.write("cfg", CONFIG.pack(self.config))
+        self.write("control", CONTROL.pack(self.control))
+        self.write("digits", DIGITS)
+        self.write("places", PLACES.pack({}))
+        self.cpus = [Cpu(number, kernel.task) for number in range(cpus)]
+        self.tree = Tree(self, cpus, size)  # type: ignore[arg-type]
+        many = bool(self.config.get("many"))
+        self.tree.plant(NO_ADDRESS if many else int(self.config.get("func", 0)))
+        self.ring = Ring(self.maps["events"].fd, ring)
+
+    def map(self, name: str) -> Any:
+        """As ``Object.map``."""
+        return self.maps[name]
+
+    def _know_layout(self) -> None:
+        types = self.kernel.types
+
+        def ask(question: int, about: Any) -> int:
+            return answer(types, question, _ffi.string(about).decode())
+
+        self._ask = _ffi.callback("int64_t(int, const char *)", ask)
+        self._lib.host_set_layout(self._ask)
+
+    def _know_memory(self) -> None:
+        self._context = bytearray(4096)
+        views = [(start, _ffi.from_buffer(data)) for start, data in self.kernel.memory]
+        # A program's context is memory of this process, and the kernel's as well.
+        own = _ffi.from_buffer(self._context)
+        self.context_at = int(_ffi.cast("uint64_t", own))
+        views = sorted([*views, (self.context_at, own)], key=lambda view: view[0])
+        self._views = views
+        self._ranges = _ffi.new("struct range[]", len(views))
+        for entry, (start, view) in zip(self._ranges, views, strict=True):
+            entry.start, entry.size = start, len(view)
+            entry.memory = _ffi.cast("uint8_t *", view)
+        self._lib.host_set_memory(self._ranges, len(views))
+
+    def symbol(self, name: str) -> Any:
+        """A variable's memory."""
+        size = _ffi.new("uint64_t *")
+        at = self._lib.host_symbol(name.encode(), size, -1)
+        return _ffi.buffer(at, size[0])
+
+    def write(self, name: str, data: bytes) -> None:
+        """Set a variable."""
+        self.symbol(name)[: len(data)] = data
+
+    def change(self, **members: int) -> None:
+        """Set members of ``struct kw_control`` while programs run."""
+        self.control |= members
+        self.write("control", CONTROL.pack(self.control))
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self.tree.close()
+        self.ring.close()
+        for each in self.maps.values():
+            each.close()
+
+    # Running
+
+    def run(self, program: str, context: bytes | int = b"", cpu: int = 0) -> int:
+        """Run a program once.
+
+        :param context: What it is given: bytes, or an address in the kernel's memory.
+        """
+        if isinstance(context, int):
+            at = context
+        else:
+            self._context[: len(context)] = context
+            at = self.context_at
+        pointer = _ffi.cast("void *", at)
+        return int(self._lib.host_run(program.encode(), pointer, self.cpus[cpu].state))
+
+    def answered(self, size: int) -> bytes:
+        """What a program left in its context."""
+        return bytes(self._context[:size])
+
+    @contextmanager
+    def pause(self, at: int, do: Callable[[], None], cpu: int = 0) -> Iterator[None]:
+        """Have something done when a CPU's next run has come to its ``at``-th load or look-up."""
+        state = self.cpus[cpu].state
+        callback = _ffi.callback("void(void)", do)
+        self._lib.host_set_pause(callback)
+        state.tick, state.pause = 0, at
+        try:
+            yield
+        finally:
+            state.pause = NEVER
+            self._lib.host_set_pause(_ffi.NULL)
+
+    # What came of it
+
+    def counters(self) -> dict[str, int]:
+        """What is not 0 of the counters of all CPUs."""
+        with patch("kwalk.transport.counters.possible_cpus", return_value=self._cpus):
+            counted = Counters(self).read()  # type: ignore[arg-type]
+        return {name: value for name, value in counted.items() if value}
+
+    def records(self, size: int = 64) -> list[bytes]:
+        """What has come into the ring, each behind its header."""
+        step = size + 8
+        return [
+            bytes(view[at : at + step])
+            for view in self.ring.batch(size)
+            for at in range(0, len(view), step)
+        ]
+
+    def own_gates(self) -> Gates:
+        """The gates, mapped as user space maps them."""
+        return Gates(self.mapped("gates"), self._cpus)
+
+    def mapped(self, name: str) -> Any:
+        """A variable that user space maps, all zero."""
+        found = Map.__new__(Map)
+        found.fd = os.memfd_create(name)
+        size = len(self.symbol(name))
+        os.truncate(found.fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        self._lib.host_symbol(name.encode(), _ffi.new("uint64_t *"), found.fd)
+        return found
+
+    def counted(self) -> dict[bytes, list[bytes]]:
+        """The helper's counts: for each key a value of each CPU."""
+        memory = self.maps["counted"].memory
+        row = COUNTED.size + 32 * self._cpus
+        used = self._lib.host_map_used(b"counted")
+        rows = [bytes(_ffi.buffer(memory + number * row, row)) for number in range(used)]
+        return {
+            data[: COUNTED.size]: [
+                data[COUNTED.size + 32 * cpu :][:32] for cpu in range(self._cpus)
+            ]
+            for data in rows
+        }
+
+    def written(self) -> bytes:
+        """What ``bpf_seq_write()`` was given."""
+        room = _ffi.new("char[4096]")
+        size = self._lib.host_take_written(room)
+        return bytes(_ffi.buffer(room, size))
+
+    def host_task(self, pid: int, tgid: int) -> Any:
+        """A ``struct task_struct`` that programs read directly."""
+        task = _ffi.new("char[]", self._lib.host_task_bytes())
+        self._lib.host_task(task, pid, tgid)
+        return task
+
+    def pointers(self, *objects: Any) -> bytes:
+        """Their addresses, as a context."""
+        return struct.pack(
+            f"<{len(objects)}Q", *(int(_ffi.cast("uint64_t", each)) for each in objects)
+        )

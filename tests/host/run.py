@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Run the tests of bpf/ on this machine under each compiler's sanitizers; print what was covered.
+
+run.py [--bpf FOLDER] [--way NAME]... [pytest's options]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from built import HERE, ROOT, WAYS, build, environment
+
+LEAST = 85.0  # percent of the lines of bpf/
+SANITIZED = ("gcc-sanitized", "clang-sanitized")
+
+
+def covered(folder: Path) -> dict[str, tuple[int, int]]:
+    """For each file of bpf/ how many lines ran, and how many there are."""
+    (data,) = folder.glob("*.gcda")
+    asked = ["gcov", "--json-format", "--stdout", str(data)]
+    found = subprocess.run(asked, check=True, capture_output=True, text=True, cwd=folder).stdout
+    lines: dict[str, dict[int, int]] = {}
+    for file in json.loads(found)["files"]:
+        path = Path(file["file"])
+        if path.parent.name == "bpf" and "stand_in" not in path.parts:
+            known = lines.setdefault(path.name, {})
+            for line in file["lines"]:
+                number = line["line_number"]
+                known[number] = known.get(number, 0) + line["count"]
+    return {
+        name: (sum(map(bool, counts.values())), len(counts))
+        for name, counts in sorted(lines.items())
+    }
+
+
+def report(folder: Path) -> bool:
+    """Print the coverage; return whether it is enough."""
+    rows = covered(folder)
+    ran, all_lines = (sum(column) for column in zip(*rows.values(), strict=True))
+    for name, (some, every) in rows.items():
+        print(f"  {name:20} {some:4} of {every:4} lines {100 * some / every:6.1f} %")
+    percent = 100 * ran / all_lines
+    print(f"  bpf/ {ran} of {all_lines} lines, {percent:.1f} %; at least {LEAST:.0f} % are wanted")
+    return bool(percent >= LEAST)
+
+
+def main() -> int:
+    """Build and run each way; return 0 if all is well."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bpf", type=Path, default=ROOT / "bpf")
+    parser.add_argument("--way", action="append")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "host")
+    own, rest = parser.parse_known_args()
+    for wanted in own.way or SANITIZED:
+        way = wanted
+        if not WAYS[way].is_there:
+            print(f"{WAYS[way].compiler} has no sanitizers here (libclang-rt-dev): without them")
+            way = WAYS[way].compiler
+        target = build(way, own.out / way, own.bpf.resolve())
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE), *rest]
+        print(f"bpf/ by {way}:", flush=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment(way, target), check=False)
+        if done.returncode:
+            return done.returncode
+        if way == "gcc-sanitized" and not rest and not report(target.parent):
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""A header of bpf/ includes what it uses: each compiles by itself, for BPF."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from built import ROOT
+
+HEADERS = sorted((ROOT / "bpf").glob("*.h"))
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.name)
+def test_header_compiles_alone(header: object) -> None:
+    command = (
+        "clang -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter"
+        " -fsyntax-only -x c -"
+    )
+    done = subprocess.run(
+        command.split(), input=f'#include "{header}"\n', text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_headers() -> None:
+    assert len(HEADERS) > 20
