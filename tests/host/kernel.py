@@ -54,7 +54,8 @@ class Kernel:
         self, layout: Layout, *, lookup: bool = True, without: frozenset[str] = frozenset()
     ) -> None:
         self.layout = layout
-        self.types = types(layout.types, without)
+        self.types = types(layout.types, frozenset())
+        self.known = types(layout.types, without)
         self.memory = Memory()
         self.text = Text(TEXT, TEXT_SIZE)
         self.init_text = Text(INIT_TEXT, 0x1000)
@@ -65,12 +66,14 @@ class Kernel:
         self.symbols: dict[str, int] = {}
         self.stack_size = STACK_SIZE
         self.padding = layout.padding
+        self.part = "mem[0]" if layout.module_memory else "core_layout"  # that code is in
         self._lookup = lookup
         self._heap = self.memory.area(HEAP, HEAP_SIZE)
         self._tables = self.memory.area(TABLES, 0x20000)
         for stack in (TASK_STACK, IRQ_STACK, NMI_STACK):
             self.memory.area(stack, STACK_SIZE)
         self.task = self.object("struct task_struct", stack=TASK_STACK)
+        self._tasks = 0
         self.rethooked: dict[int, int] = {}  # by slot, the real address
         self.graphed: dict[int, int] = {}
         self.mod_tree = self.object("struct latch_tree_root")
@@ -192,9 +195,8 @@ class Kernel:
 
         The other copy is as it was: of no modules.
         """
-        part = "mem[0]" if self.layout.module_memory else "core_layout"
         loaded = self.modules if loaded is None else loaded
-        nodes = [self._module_node(module, part) for module in loaded]
+        nodes = [self._module_node(module, self.part) for module in loaded]
         self._write_tree(self.mod_tree, nodes, phase)
 
     def write_programs(self, phase: int = 0, *, loaded: Sequence[Placed] | None = None) -> None:
@@ -228,6 +230,18 @@ class Kernel:
         self.memory.put_word(self.at(root, "struct latch_tree_root", f"tree[{copy}]"), top)
         self.memory.put_int(self.at(root, "struct latch_tree_root", "seq"), phase)
 
+    def add_placed(self, module: Placed) -> None:
+        """One more module; it is not in the tree yet."""
+        self.modules.append(module)
+        self._write_module(module)
+
+    def ruin_other_copy(self, root: int, phase: int) -> None:
+        """Leave in the copy that readers are not to use what would lead them astray."""
+        other = 1 - (phase & 1)
+        self.memory.put_word(
+            self.at(root, "struct latch_tree_root", f"tree[{other}]"), HEAP + HEAP_SIZE - 8
+        )
+
     def _write_ops(self) -> None:
         """ftrace_ops_list: first those without a trampoline."""
         first = self.list_end
@@ -251,6 +265,12 @@ class Kernel:
                 previous = node
             self.memory.put_word(previous, head)
             self.symbols[name] = cache
+
+    def new_task(self) -> int:
+        """A task with a stack of its own."""
+        self._tasks += 1
+        stack = self.memory.area(TASK_STACK + 0x1000000 * self._tasks, STACK_SIZE)
+        return self.object("struct task_struct", stack=stack)
 
     # Return addresses that were replaced
 

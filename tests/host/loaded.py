@@ -15,7 +15,7 @@ from cffi import FFI
 from kernel import DIGITS, Kernel
 from layouts import answer
 
-from kwalk.abi import CONFIG, CONTROL, COUNTED, NO_ADDRESS, PLACES
+from kwalk.abi import CONFIG, CONTROL, COUNTED, NO_ADDRESS, NODE, PLACES
 from kwalk.transport import context_tree as trees
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.counters import Counters
@@ -41,6 +41,8 @@ void host_task(void *task, int pid, int tgid);
 int host_task_bytes(void);
 """
 NEVER = (1 << 64) - 1
+_HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")]))
+CONTEXT = 512  # bytes that each CPU has for a program's context
 _ffi: Any = FFI()
 _ffi.cdef(_DECLARATIONS)
 _lib: Any = None
@@ -156,7 +158,7 @@ class Loaded:
         return self.maps[name]
 
     def _know_layout(self) -> None:
-        types = self.kernel.types
+        types = self.kernel.known
 
         def ask(question: int, about: Any) -> int:
             return answer(types, question, _ffi.string(about).decode())
@@ -188,6 +190,16 @@ class Loaded:
         """Set a variable."""
         self.symbol(name)[: len(data)] = data
 
+    def set_config(self, **members: int) -> None:
+        """Set members of ``struct kw_config``, which programs see from now on."""
+        self.config |= members
+        self.write("cfg", CONFIG.pack(self.config))
+
+    def hits_of(self, cpu: int) -> int:
+        """How often a CPU's root was hit."""
+        at = self.maps["tree"].memory + (1 + cpu) * trees.PER_CPU * NODE_BYTES
+        return int.from_bytes(bytes(_ffi.buffer(at + _HITS, 8)), "little")
+
     def change(self, **members: int) -> None:
         """Set members of ``struct kw_control`` while programs run."""
         self.control |= members
@@ -210,13 +222,13 @@ class Loaded:
         if isinstance(context, int):
             at = context
         else:
-            self._context[: len(context)] = context
-            at = self.context_at
+            self._context[cpu * CONTEXT : cpu * CONTEXT + len(context)] = context
+            at = self.context_at + cpu * CONTEXT
         pointer = _ffi.cast("void *", at)
         return int(self._lib.host_run(program.encode(), pointer, self.cpus[cpu].state))
 
     def answered(self, size: int) -> bytes:
-        """What a program left in its context."""
+        """What a program left in its context, on the first CPU."""
         return bytes(self._context[:size])
 
     @contextmanager

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 from random import Random
+from typing import NamedTuple
 
-from kernel import Kernel
+from hypothesis import strategies as st
+from kernel import SLOTS, Kernel
 from layouts import Layout
 from loaded import Loaded
-from x86.execution import Body, Execution, make
+from x86.execution import SWITCH, Body, Execution, make
+from x86.rules import FRAME, Orc
 
-from kwalk.abi import Per
+from kwalk.abi import NO_ADDRESS, Per
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.model.stack import Group, Stack
+
+# Not hypothesis' own random module: each of its choices would cost more than a walk.
+RANDOMS = st.builds(Random, st.integers(0, (1 << 32) - 1))
 
 
 class World:
@@ -32,6 +38,12 @@ class World:
         modules: int = 2,
         programs: int = 2,
         without: frozenset[str] = frozenset(),
+        functions: int = 0,
+        odd: Orc | None = None,
+        slots: int = 1,
+        bare_module: bool = False,
+        part: str = "",
+        plain: bool = False,
     ) -> None:
         self.random = random
         self.kernel = kernel = Kernel(layout, lookup=lookup, without=without)
@@ -48,7 +60,7 @@ class World:
         self.thread = make(text, "end")
         self.unknown = make(text, "unknown")
         for name in ("rethook", "graph_return"):
-            kernel.symbols[name] = make(text, "sp", size=64).start
+            kernel.symbols[name] = make(text, "sp", size=64, gap=16).start
         self.ftrace = make(text, "sp", saves=True, room=2)
         self.ftrace_regs = make(text, "sp", saves=True, room=random.randint(15, 22))
         kernel.symbols |= {
@@ -56,7 +68,12 @@ class World:
             "ftrace_regs_caller": self.ftrace_regs.start,
         }
         kinds = "bp" if layout.frame_pointers else "sp sp bp aligned"
-        self.functions = [self._function(text, kinds) for _ in range(random.randint(4, 8))]
+        if plain and not layout.frame_pointers:
+            kinds = "sp"
+        number = functions or random.randint(4, 8)
+        self.functions = [self._function(text, kinds) for _ in range(number)]
+        if functions:
+            self._special(odd or FRAME)
         # It goes on on another stack; by ORC such a function has a frame of a fixed size.
         self.switching = self._function(text, "bp" if layout.frame_pointers else "sp")
         self.func = self._function(text, kinds)
@@ -65,6 +82,10 @@ class World:
         for number in range(modules):
             module = kernel.add_module(f"mod{number}", 1000 + number)
             self.modular += [self._function(module.text, kinds) for _ in range(2)]
+        if bare_module:
+            module = kernel.add_module("bare", 999)
+            self.bare = make(module.text, "bp")
+            module.text.functions.clear()
         self.bpf: list[Body] = []
         for number in range(programs):
             program = kernel.add_program(f"bpf_prog_{number}")
@@ -83,7 +104,23 @@ class World:
         if layout.frame_pointers:
             # There ftrace's trampolines make a frame, too.
             self.copies = [Body(copy.function, "bp", by=copy.by) for copy in self.copies]
+        if plain:
+            self.copies = []
+        kernel.slots = [SLOTS + 0x1000 * number for number in range(slots)]
+        if part:
+            kernel.part = part
         kernel.write_tables()
+
+    def _special(self, odd: Orc) -> None:
+        """A function of each kind, and what is rare."""
+        text = self.kernel.text
+        self.framed = make(text, "bp", room=2)
+        self.aligned = make(text, "aligned", room=2)
+        spans = {name: Orc("call", name, 0) for name in ("r13", "di", "dx")}
+        self.by_register = {
+            name: Body(text.add([(0, rule)], 96), "rare") for name, rule in spans.items()
+        }
+        self.odd = Body(text.add([(0, odd)], 96), "rare")
 
     def _function(self, text: object, kinds: str) -> Body:
         random = self.random
@@ -102,13 +139,26 @@ class World:
         pools = [self.functions] * 4 + [self.modular, self.bpf, self.copies, [self.init]]
         return self.random.choice(self.random.choice([pool for pool in pools if pool]))
 
-    def begin(self) -> Execution:
+    def bp_is_free(self, execution: Execution) -> bool:
+        """Whether nobody needs BP as it is now: the last function has saved it."""
+        caller = execution.callers[0]
+        last = [b for b in self.functions if b.start < caller <= b.end]
+        return bool(last) and last[0].kind == "sp" and last[0].saves
+
+    def is_complete(self, address: int) -> bool:
+        """Whether an address is at a place where its function's frame is as at its calls."""
+        bodies = [*self.functions, *self.modular, self.init]
+        return any(b.start < address < b.start + SWITCH - 1 for b in bodies) or any(
+            b.start < address < b.end for b in (*self.bpf, *self.copies)
+        )
+
+    def begin(self, task: int = 0) -> Execution:
         """The outermost frame of a task."""
-        execution = Execution(self.kernel, self.random)
-        if self.random.random() < 0.3:
-            execution.from_thread(self.thread)
-        else:
+        execution = Execution(self.kernel, self.random, task or self.kernel.task)
+        if self.random.random() < 0.7:
             execution.from_user(self.syscall)
+        else:
+            execution.from_thread(self.thread)
         execution.call(self.random.choice(self.functions))
         return execution
 
@@ -135,11 +185,48 @@ class World:
         return execution
 
 
+def walked(world: World, execution: Execution) -> dict[tuple[tuple[int, ...], str], int]:
+    """What two hits of a kprobe on FUNC are counted as."""
+    loaded = Loaded(world.kernel, func=world.func.start)
+    for _ in range(2):
+        loaded.run("kw_kprobe", execution.regs(world.func.start))
+    assert loaded.tree.hits() == 2
+    found = Reader(loaded).counts()
+    loaded.close()
+    return found
+
+
+class Hit(NamedTuple):
+    """A task that has just called FUNC."""
+
+    regs: bytes
+    callers: tuple[int, ...]
+    task: int
+
+    def run(self, loaded: Loaded, cpu: int = 0, program: str = "kw_kprobe") -> None:
+        """FUNC's probe is hit."""
+        loaded.cpus[cpu].state.task = self.task
+        loaded.run(program, self.regs, cpu)
+
+
+def tasks(world: World, number: int, calls: int = 3) -> list[Hit]:
+    """Tasks, each with a stack of its own."""
+    found = []
+    for _ in range(number):
+        task = world.kernel.new_task()
+        execution = world.begin(task)
+        world.go(execution, calls)
+        execution.call(world.func, prologue=False)
+        found.append(Hit(execution.regs(world.func.start), tuple(execution.callers), task))
+    return found
+
+
 class Reader:
     """User space's reading of what programs counted."""
 
-    def __init__(self, loaded: Loaded, func: int, per: Per = Per.NOTHING, **shape: bool) -> None:
-        self.loaded, self.func = loaded, func
+    def __init__(self, loaded: Loaded, per: Per = Per.NOTHING, **shape: bool) -> None:
+        self.loaded = loaded
+        func = int(loaded.config.get("func", 0)) or NO_ADDRESS
         insert = shape.get("insert_caller", False)
         table = StackTable(
             func, int(loaded.config["max_frames"]), insert, shape.get("returned", False)

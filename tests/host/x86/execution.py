@@ -118,6 +118,7 @@ class Execution:
 
     kernel: Kernel
     random: Random
+    task: int
     sp: int = 0
     bp: int = 0
     addresses: list[int] = field(default_factory=list)
@@ -126,6 +127,8 @@ class Execution:
     switched: bool = False
 
     def __post_init__(self) -> None:
+        stack = self.kernel.memory.word(self.kernel.at(self.task, "struct task_struct", "stack"))
+        self._top = stack + self.kernel.stack_size - self.kernel.padding
         self._stale = [0, 1, 0xFFFF888100000040, TASK_STACK + 64]
         self._stale += [f.start + f.size // 2 for f in self.kernel.text.functions]
 
@@ -147,7 +150,7 @@ class Execution:
 
     def from_user(self, entry: Body, cs: int = USER_CS) -> None:
         """A system call, an exception or an interrupt, from user space."""
-        self.sp = TASK_STACK + STACK_SIZE - self.kernel.padding - REGS
+        self.sp = self._top - REGS
         regs = dict.fromkeys(REGISTERS, 0x7F0000001230) | {"cs": cs}
         self.kernel.memory.put(self.sp, pack_regs(regs))
         self.bp = 0x7F0000004560
@@ -157,7 +160,7 @@ class Execution:
     def from_thread(self, start: Body) -> None:
         """A kernel thread."""
         self.from_user(start, KERNEL_CS)
-        self.sp = TASK_STACK + STACK_SIZE - self.kernel.padding - REGS
+        self.sp = self._top - REGS
         self.bp = 0
 
     # Further in
@@ -266,6 +269,14 @@ class Execution:
         for _ in range(shift):
             self.push(self._word())
         self._room(arguments)
+        context = self.sp
+        self.sp -= 64
+        return context
+
+    def jumped(self, arguments: int) -> int:
+        """FUNC has jumped to a trampoline, which keeps a value; return the program's context."""
+        self.push(self.bp)
+        self._room(1 + arguments)
         context = self.sp
         self.sp -= 64
         return context

@@ -82,13 +82,14 @@ class Unwinder:
     def _recover(self, ip: int, slot: int) -> int:
         """The return address that stood at a slot before it was replaced."""
         symbols = self.kernel.symbols
-        for _ in range(2):  # kernels undo one of two replacements; a walk both
-            if ip == symbols.get("graph_return"):
-                ip = self.kernel.graphed.get(slot, 0)
-            if ip and ip == symbols.get("rethook"):
-                ip = self.kernel.rethooked.get(slot, 0)
-        if not ip:
-            raise Unsure("a return address is in no list")
+        lists = {
+            symbols.get("graph_return"): self.kernel.graphed,
+            symbols.get("rethook"): self.kernel.rethooked,
+        }
+        while ip in lists:  # kernels undo one of two replacements; a walk both
+            if slot not in lists[ip]:
+                raise Unsure("a return address is in no list")
+            ip = lists[ip][slot]
         return ip
 
     def _user_mode(self) -> bool:

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+"""Where the walk starts, for each way to attach and each place in FUNC."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from layouts import ALL, FP, ORC, V6_12, Layout
+from loaded import Loaded
+from worlds import RANDOMS, Reader, World
+from x86 import reference
+from x86.execution import KERNEL_CS, USER_CS, Execution, pack_regs
+
+from kwalk.abi import NO_ADDRESS, Kind, Place, Start
+
+by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
+CODE = 0xFFFFFFFFC0E00000  # of a classic BPF filter: in no list of the kernel's
+
+
+def counted(loaded: Loaded, **shape: bool) -> dict[tuple[tuple[int, ...], str], int]:
+    found = Reader(loaded, **shape).counts()
+    loaded.close()
+    return found
+
+
+@by_layout
+@given(random=RANDOMS, arguments=st.integers(0, 6), shift=st.integers(0, 1))
+def test_fentry_starts_above_the_arguments(
+    layout: Layout, random: Random, arguments: int, shift: int
+) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    expected = (world.func.start, *execution.callers)
+    if not layout.frame_pointers and shift and random.random() < 0.5 and world.bp_is_free(execution):
+        execution.bp = world.func.start  # a saved BP that is FUNC's own address
+    context = execution.trampoline(world.func.start, arguments, shift)
+    loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
+    loaded.cpus[0].state.arguments = arguments
+    for _ in range(2):
+        loaded.run("kw_fentry", context)
+    assert counted(loaded) == {(expected, "whole"): 2}
+
+
+@by_layout
+@given(random=RANDOMS, arguments=st.integers(0, 6))
+def test_fexit_starts_above_the_value(layout: Layout, random: Random, arguments: int) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    context = execution.trampoline(world.func.start, arguments, 1)
+    loaded = Loaded(world.kernel, func=world.func.start, fentry=1, place=Place.RETURN)
+    loaded.cpus[0].state.arguments = arguments
+    for _ in range(2):
+        loaded.run("kw_fexit", context)
+    assert counted(loaded) == {((world.func.start, *execution.callers), "whole"): 2}
+
+
+@by_layout
+@given(random=RANDOMS, arguments=st.integers(0, 6))
+def test_fentry_knows_a_trampoline_that_was_jumped_to(
+    layout: Layout, random: Random, arguments: int
+) -> None:
+    """From 7.0 on: nothing of FUNC is on the stack; then FUNC's caller stands above BP."""
+    world = World(layout, random)
+    execution = world.stacked()
+    context = execution.jumped(arguments)
+    loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
+    loaded.cpus[0].state.arguments = arguments
+    for _ in range(2):
+        loaded.run("kw_fentry", context)
+    assert counted(loaded) == {((world.func.start, *execution.callers), "whole"): 2}
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_fentry_gives_up_on_a_trampoline_that_it_does_not_know(
+    layout: Layout, random: Random
+) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    execution.push(0x1234)
+    context = execution.jumped(2)
+    loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
+    loaded.cpus[0].state.arguments = 2
+    loaded.cpus[0].unwinds(world.func.start + 5, 77, 78)
+    loaded.run("kw_fentry", context)
+    assert counted(loaded) == {((world.func.start, 77, 78), "fallback"): 1}
+
+
+@pytest.mark.parametrize("layout", ORC, ids=repr)
+@given(random=RANDOMS, stage=st.sampled_from(["entry", "pushed", "body"]))
+def test_kprobe_inside_starts_by_the_rule_of_its_instruction(
+    layout: Layout, random: Random, stage: str
+) -> None:
+    world = World(layout, random, functions=5)
+    execution = world.begin()
+    world.go(execution, random.randint(0, 5))
+    body = world.framed
+    execution.call(body, prologue=stage == "body")
+    if stage == "pushed":
+        execution.push(execution.bp)
+    traced = body.start + {"entry": 0, "pushed": random.randint(1, 3), "body": 50}[stage]
+    loaded = Loaded(world.kernel, func=traced, place=Place.INSIDE)
+    for _ in range(2):
+        loaded.run("kw_kprobe", execution.regs(traced))
+    assert counted(loaded) == {((traced, *execution.callers), "whole"): 2}
+
+
+@pytest.mark.parametrize("layout", FP, ids=repr)
+@given(random=RANDOMS, start=st.sampled_from([Start.BARE, Start.PUSHED, Start.FRAME]))
+def test_kprobe_inside_starts_where_the_prologue_is(
+    layout: Layout, random: Random, start: Start
+) -> None:
+    world = World(layout, random)
+    execution = world.begin()
+    world.go(execution, random.randint(0, 5))
+    execution.call(world.func, prologue=start == Start.FRAME)
+    if start == Start.PUSHED:
+        execution.push(execution.bp)
+    traced = world.func.start + 4
+    loaded = Loaded(world.kernel, func=traced, place=Place.INSIDE)
+    loaded.change(start=start)
+    for _ in range(2):
+        loaded.run("kw_kprobe", execution.regs(traced))
+    assert counted(loaded) == {((traced, *execution.callers), "whole"): 2}
+
+
+@pytest.mark.parametrize("layout", FP, ids=repr)
+def test_kprobe_inside_falls_back_where_the_prologue_is_not_known(layout: Layout) -> None:
+    world = World(layout, Random(1))
+    execution = world.stacked()
+    traced = world.func.start + 4
+    loaded = Loaded(world.kernel, func=traced, place=Place.INSIDE)
+    loaded.cpus[0].unwinds(traced, 77)
+    loaded.run("kw_kprobe", execution.regs(traced))
+    assert counted(loaded) == {((traced, 77), "fallback"): 1}
+
+
+def returned(world: World, execution: Execution) -> bytes:
+    """FUNC has returned: the registers that its caller goes on with."""
+    regs = {"ip": execution.callers[0], "sp": execution.sp + 8, "bp": execution.bp}
+    return pack_regs(regs | {"cs": KERNEL_CS, "ax": 5})
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_kretprobe_starts_with_its_caller(layout: Layout, random: Random) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    # The instruction behind the call is of a frame that is complete: as if it had been interrupted.
+    assume(world.is_complete(execution.callers[0]))
+    loaded = Loaded(world.kernel, func=world.func.start, place=Place.RETURN)
+    for _ in range(2):
+        loaded.run("kw_kprobe", returned(world, execution))
+    expected = ((world.func.start, *execution.callers), "whole")
+    assert counted(loaded, returned=True) == {expected: 2}
+
+
+@by_layout
+@given(random=RANDOMS, known=st.booleans())
+def test_kretprobe_knows_an_address_that_the_graph_tracer_had_replaced(
+    layout: Layout, random: Random, known: bool
+) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    assume(world.is_complete(execution.callers[0]))
+    real, slot = execution.callers[0], execution.sp
+    if known:
+        world.kernel.graph(slot, real)
+    regs = bytearray(returned(world, execution))
+    regs[128:136] = world.kernel.symbols["graph_return"].to_bytes(8, "little")
+    loaded = Loaded(world.kernel, func=world.func.start, place=Place.RETURN)
+    loaded.cpus[0].unwinds(5, 6)
+    for _ in range(2):
+        loaded.run("kw_kprobe", bytes(regs))
+    expected = ((world.func.start, *execution.callers), "whole")
+    if not known:
+        expected = ((world.func.start, 5, 6), "fallback")
+    assert counted(loaded, returned=True) == {expected: 2}
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_kprobe_shows_a_caller_that_no_list_of_the_kernel_has(
+    layout: Layout, random: Random
+) -> None:
+    """By frame pointers the kernel does not see FUNC's caller, hence does not end there."""
+    world = World(layout, random)
+    execution = world.begin()
+    world.go(execution, random.randint(0, 3))
+    execution.call(world.functions[0] if layout.frame_pointers else world.bpf[0])
+    execution.call(world.func, prologue=False)
+    world.kernel.memory.put_word(execution.sp, CODE + 5)
+    loaded = Loaded(world.kernel, func=world.func.start)
+    for _ in range(2):
+        loaded.run("kw_kprobe", execution.regs(world.func.start))
+    callers = [CODE + 5, *execution.callers[1:]] if layout.frame_pointers else []
+    assert counted(loaded) == {((world.func.start, *callers), "whole"): 2}
+
+
+@by_layout
+@pytest.mark.parametrize("program", ["kw_tp", "kw_raw_tp"])
+@given(random=RANDOMS)
+def test_tracepoint_starts_with_the_frame_of_its_program(
+    layout: Layout, program: str, random: Random
+) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    # The program's own frame: what called it is known by its return address.
+    execution.push(execution.bp)
+    frame = execution.sp
+    loaded = Loaded(world.kernel, func=0, place=Place.TRACEPOINT)
+    loaded.cpus[0].state.own_frame = frame
+    for _ in range(2):
+        loaded.run(program)
+    assert counted(loaded) == {((0, *execution.callers), "whole"): 2}
+
+
+@by_layout
+@given(random=RANDOMS, partial=st.booleans())
+def test_sample_starts_at_what_it_interrupted(
+    layout: Layout, random: Random, partial: bool
+) -> None:
+    world = World(layout, random)
+    execution = world.begin()
+    world.go(execution, random.randint(0, 5))
+    body = random.choice(world.functions)
+    execution.call(body, prologue=not partial or layout.frame_pointers)
+    at = body.start if partial and not layout.frame_pointers else 0
+    place = execution.interrupt(world.interrupt, at)
+    data = world.kernel.object("struct bpf_perf_event_data_kern", regs=place)
+    loaded = Loaded(world.kernel, func=NO_ADDRESS, place=Place.SAMPLE)
+    for _ in range(2):
+        loaded.run("kw_sample", data)
+    assert counted(loaded) == {((NO_ADDRESS, *execution.callers), "whole"): 2}
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_sample_of_user_space_is_counted_and_not_walked(layout: Layout, random: Random) -> None:
+    world = World(layout, random)
+    regs = world.kernel.object("struct pt_regs", cs=USER_CS, ip=0x401000, sp=0x7FFF0000)
+    data = world.kernel.object("struct bpf_perf_event_data_kern", regs=regs)
+    loaded = Loaded(world.kernel, func=NO_ADDRESS, place=Place.SAMPLE)
+    loaded.run("kw_sample", data)
+    assert loaded.counters() == {"lost_user_mode": 1}
+    assert loaded.tree.hits() == 1
+    assert counted(loaded) == {}
+
+
+@by_layout
+@given(random=RANDOMS, way=st.sampled_from(["kw_kprobe", "kw_multi"]))
+def test_many_functions_have_a_node_each(layout: Layout, random: Random, way: str) -> None:
+    """More than a root's two hints know; a call of each on each CPU."""
+    world = World(layout, random)
+    execution = world.stacked()
+    functions = [0xFFFFFFFF81000800 + 64 * n for n in range(4)]
+    loaded = Loaded(world.kernel, many=1, special=1)
+    expected: dict[tuple[tuple[int, ...], str], int] = {}
+    for _ in range(12):
+        function, cpu = random.choice(functions), random.randint(0, 1)
+        state = loaded.cpus[cpu].state
+        state.func_ip, state.cookie = (function, 1) if way == "kw_multi" else (2, function)
+        loaded.run(way, execution.regs(function), cpu)
+        key = (function, *execution.callers), "whole"
+        expected[key] = expected.get(key, 0) + 1
+    kinds = {loaded.tree.node(root).kind for root in (512, 1024)}
+    assert kinds == {Kind.ROOT}
+    assert counted(loaded) == expected
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_many_functions_share_the_kernels_root_as_well(layout: Layout, random: Random) -> None:
+    world = World(layout, random)
+    execution = world.begin()
+    slot = execution.call(world.functions[0])
+    execution.call(world.func, prologue=False)
+    world.kernel.memory.put_word(slot, world.kernel.symbols["rethook"])
+    loaded = Loaded(world.kernel, many=1, special=1)
+    for function in (world.func.start, world.functions[0].start, world.func.start):
+        loaded.cpus[0].state.cookie = function
+        loaded.cpus[0].unwinds(function + 4, 77)
+        loaded.run("kw_kprobe", execution.regs(function))
+    assert counted(loaded) == {
+        ((world.func.start, 77), "fallback"): 2,
+        ((world.functions[0].start, 77), "fallback"): 1,
+    }
+
+
+def test_reference_agrees_on_a_sample() -> None:
+    world = World(V6_12, Random(2))
+    execution = world.begin()
+    world.go(execution, 4)
+    at = execution.interrupt(world.interrupt)
+    word = world.kernel.memory.word
+    unwinder = reference.Unwinder(
+        world.kernel, word(at + 128), word(at + 152), word(at + 32), regs=at, signal=True
+    )
+    assert reference.stack(unwinder) == execution.callers
