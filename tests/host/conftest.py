@@ -16,8 +16,13 @@ from loaded import Loaded
 # The same examples each time: a change of the code decides, not chance. KWALK_HOST_EXPLORE=N
 # tries N others.
 # Most of an example is a seed: there is nothing to be made smaller.
-_COMMON = {"deadline": None, "database": None, "phases": [Phase.explicit, Phase.generate]}
-settings.register_profile("host", derandomize=True, max_examples=25, **_COMMON)
+_COMMON: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "phases": [Phase.explicit, Phase.generate],
+}
+_examples = int(os.environ.get("KWALK_HOST_EXAMPLES", "15"))
+settings.register_profile("host", derandomize=True, max_examples=_examples, **_COMMON)
 settings.register_profile(
     "explore", max_examples=int(os.environ.get("KWALK_HOST_EXPLORE", "1000")), **_COMMON
 )

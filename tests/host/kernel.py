@@ -109,10 +109,9 @@ class Kernel:
         """Write an ORC table; return where its places and its rules are."""
         places = self._tables
         entries = places + 4 * len(rows) + FENCE & -8
-        for number, (address, rule) in enumerate(rows):
-            place = places + 4 * number
-            self.memory.put(place, struct.pack("<i", address - place))
-            self.memory.put(entries + 6 * number, rule.encode(self.layout))
+        numbers = [address - places - 4 * number for number, (address, _) in enumerate(rows)]
+        self.memory.put(places, struct.pack(f"<{len(rows)}i", *numbers))
+        self.memory.put(entries, b"".join(rule.encode(self.layout) for _, rule in rows))
         self._tables = entries + 6 * len(rows) + FENCE & -8
         return places, entries
 
@@ -272,6 +271,30 @@ class Kernel:
         stack = self.memory.area(TASK_STACK + 0x1000000 * self._tasks, STACK_SIZE)
         return self.object("struct task_struct", stack=stack)
 
+    def number(self, task: int, level: int, numbers: Sequence[int], space: int) -> None:
+        """Give a task, a process of its own, its numbers in PID namespaces."""
+        pid = self.pid(level, numbers, space)
+        self.set(task, "struct task_struct", thread_pid=pid, group_leader=task)
+
+    @staticmethod
+    def space(level: int) -> int:
+        """A PID namespace at a level."""
+        return HEAP + 8 * level
+
+    def pid(self, level: int, numbers: Sequence[int], space: int) -> int:
+        """struct pid, with numbers from level 0 on.
+
+        :param space: The namespace at level 1.
+        """
+        size = self.types.size("struct upid")
+        pid = self.allocate(self.types.size("struct pid") + 2 * size)
+        self.memory.put_int(self.at(pid, "struct pid", "level"), level)
+        for each in range(level + 1):
+            upid = self.at(pid, "struct pid", "numbers") + each * size
+            self.set(upid, "struct upid", ns=space if each == 1 else self.space(each))
+            self.memory.put_int(self.at(upid, "struct upid", "nr"), numbers[each])
+        return pid
+
     # Return addresses that were replaced
 
     def rethook(self, slot: int, real: int) -> None:
@@ -344,7 +367,7 @@ class Kernel:
         return known | {
             "orc_reg_sp": self.layout.registers["sp"],
             "orc_reg_prev_sp": self.layout.registers["cfa"],
-            "orc_last": self.symbols["orc_entries"] - 1,
+            "orc_last": self.symbols.get("orc_entries", 1) - 1,
         }
 
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from cffi import FFI
 from kernel import DIGITS, Kernel
-from layouts import answer
+from layouts import Types, answer
 
 from kwalk.abi import CONFIG, CONTROL, COUNTED, NO_ADDRESS, NODE, PLACES
 from kwalk.transport import context_tree as trees
@@ -46,6 +46,7 @@ CONTEXT = 512  # bytes that each CPU has for a program's context
 _ffi: Any = FFI()
 _ffi.cdef(_DECLARATIONS)
 _lib: Any = None
+_known: tuple[Types, Any] | None = None  # the layout that the library knows, and whom it asks
 
 
 def library() -> Any:
@@ -121,12 +122,14 @@ class Loaded:
         cpus: int = 2,
         nodes: int = 200,
         ring: int = PAGE,
+        entries: int = 8,
         **settings: int | bytes,
     ) -> None:
         self.kernel, self._lib = kernel, library()
         self._cpus = cpus
         self.config: dict[str, int | bytes] = {**kernel.config(cpus, nodes), **settings}
         self.control = kernel.control()
+        self._tasks: list[Any] = []  # that a test has no more use for, but a program may
         self._know_layout()
         self._know_memory()
         size = trees.size_for(nodes, cpus)
@@ -139,7 +142,7 @@ class Loaded:
             "scratch": Map("scratch", 0, 1, cpus, False),
             "stacks_a": Map("stacks_a", 0, 64, cpus, False),
             "stacks_b": Map("stacks_b", 0, 64, cpus, False),
-            "counted": Map("counted", 0, 8, cpus, False),
+            "counted": Map("counted", 0, entries, cpus, False),
             "calls": Map("calls", 0, 1, cpus, False),
             "events": Map("events", 0, ring, cpus, True),
         }
@@ -158,13 +161,16 @@ class Loaded:
         return self.maps[name]
 
     def _know_layout(self) -> None:
+        global _known
         types = self.kernel.known
+        if _known and _known[0] is types:
+            return  # what places in the code have been told still holds
 
         def ask(question: int, about: Any) -> int:
             return answer(types, question, _ffi.string(about).decode())
 
-        self._ask = _ffi.callback("int64_t(int, const char *)", ask)
-        self._lib.host_set_layout(self._ask)
+        _known = types, _ffi.callback("int64_t(int, const char *)", ask)
+        self._lib.host_set_layout(_known[1])
 
     def _know_memory(self) -> None:
         self._context = bytearray(4096)
@@ -224,8 +230,11 @@ class Loaded:
         else:
             self._context[cpu * CONTEXT : cpu * CONTEXT + len(context)] = context
             at = self.context_at + cpu * CONTEXT
+        state, kernel = self.cpus[cpu].state, self.kernel
+        comm = kernel.at(state.task, "struct task_struct", "comm")
+        kernel.memory.put(comm, bytes(_ffi.buffer(state.comm)))
         pointer = _ffi.cast("void *", at)
-        return int(self._lib.host_run(program.encode(), pointer, self.cpus[cpu].state))
+        return int(self._lib.host_run(program.encode(), pointer, state))
 
     def answered(self, size: int) -> bytes:
         """What a program left in its context, on the first CPU."""
@@ -287,6 +296,14 @@ class Loaded:
             for data in rows
         }
 
+    def stack(self, second: bool, stack_id: int) -> list[int]:
+        """The addresses in a bucket of a stack map."""
+        row = 8 + 127 * 8
+        memory = self.maps["stacks_b" if second else "stacks_a"].memory
+        data = bytes(_ffi.buffer(memory + stack_id * row, row))
+        number = int.from_bytes(data[:8], "little")
+        return list(struct.unpack_from(f"<{number}Q", data, 8))
+
     def written(self) -> bytes:
         """What ``bpf_seq_write()`` was given."""
         room = _ffi.new("char[4096]")
@@ -296,8 +313,31 @@ class Loaded:
     def host_task(self, pid: int, tgid: int) -> Any:
         """A ``struct task_struct`` that programs read directly."""
         task = _ffi.new("char[]", self._lib.host_task_bytes())
+        self._tasks.append(task)
         self._lib.host_task(task, pid, tgid)
         return task
+
+    def iterated(self, pid: int, tgid: int, numbers: int) -> bytes:
+        """The context of an iterator's program for a task.
+
+        Programs read it directly, and by its address as the kernel's.
+
+        :param numbers: Its ``struct pid``.
+        """
+        meta, task = self.context_at + 64, self.context_at + 128
+        at = 128 + self.kernel.types.offset("struct task_struct", "thread_pid")
+        struct.pack_into("<Q", self._context, at, numbers)
+        self._lib.host_task(_ffi.cast("void *", task), pid, tgid)
+        return struct.pack("<QQ", meta, task)
+
+    def numbers(self, name: str) -> set[int]:
+        """The tasks in a set."""
+        bits = bytes(self.symbol(name))
+        found = set()
+        for index, byte in enumerate(bits):
+            if byte:
+                found |= {8 * index + bit for bit in range(8) if byte >> bit & 1}
+        return found
 
     def pointers(self, *objects: Any) -> bytes:
         """Their addresses, as a context."""

@@ -55,7 +55,8 @@ def main() -> int:
     parser.add_argument("--way", action="append")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "host")
     own, rest = parser.parse_known_args()
-    for wanted in own.way or SANITIZED:
+    ways = own.way or SANITIZED
+    for wanted in ways:
         way = wanted
         if not WAYS[way].is_there:
             print(f"{WAYS[way].compiler} has no sanitizers here (libclang-rt-dev): without them")
@@ -63,7 +64,9 @@ def main() -> int:
         target = build(way, own.out / way, own.bpf.resolve())
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE), *rest]
         print(f"bpf/ by {way}:", flush=True)
-        done = subprocess.run(command, cwd=ROOT, env=environment(way, target), check=False)
+        examples = "15" if wanted == ways[0] else "6"
+        around = environment(way, target) | {"KWALK_HOST_EXAMPLES": examples}
+        done = subprocess.run(command, cwd=ROOT, env=around, check=False)
         if done.returncode:
             return done.returncode
         if way == "gcc-sanitized" and not rest and not report(target.parent):

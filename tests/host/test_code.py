@@ -283,7 +283,7 @@ def test_module_data_is_no_code_and_its_init_text_is(layout: Layout, part: str) 
         module = world.kernel.modules[0]
         # Behind its text, and within its memory.
         world.kernel.memory.put_word(execution.slots[-2], module.text.end + 16)
-        expected = (world.func.start, execution.callers[0])
+        expected: tuple[int, ...] = (world.func.start, execution.callers[0])
     else:
         world = World(layout, Random(4), modules=1, part=part)
         execution = through(world, world.modular[0], world.functions[1])
@@ -307,4 +307,3 @@ def test_rules_beyond_the_table_are_not_known() -> None:
         loaded.run("kw_kprobe", execution.regs(world.func.start))
         assert Reader(loaded).counts() == {((world.func.start, 77), "fallback"): 1}
         loaded.close()
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -20,7 +21,9 @@ from kwalk.transport.context_tree import NODE_BYTES, reserved, size_for
 layouts = pytest.mark.parametrize("layout", [V6_1, V6_12, FP_NEW], ids=repr)
 
 
-def whole(world: World, counted: Counter[tuple[int, ...]]) -> dict[tuple[tuple[int, ...], str], int]:
+def whole(
+    world: World, counted: Counter[tuple[int, ...]]
+) -> dict[tuple[tuple[int, ...], str], int]:
     return {((world.func.start, *stack), "whole"): n for stack, n in counted.items()}
 
 
@@ -57,9 +60,7 @@ def test_tree_without_room_cuts_stacks_and_loses_none(
 
 @layouts
 @given(random=RANDOMS, at=st.integers(0, 120), nodes=st.sampled_from([200, 12]))
-def test_tree_has_a_writer_on_each_cpu(
-    layout: Layout, random: Random, at: int, nodes: int
-) -> None:
+def test_tree_has_a_writer_on_each_cpu(layout: Layout, random: Random, at: int, nodes: int) -> None:
     """Another CPU adds its nodes between any two loads of this one."""
     world = World(layout, random)
     stacks = tasks(world, 4)
@@ -71,7 +72,7 @@ def test_tree_has_a_writer_on_each_cpu(
         expected[chosen.callers] += 1
         chosen.run(loaded, cpu)
 
-    with loaded.pause(at, lambda: [hit(1) for _ in range(3)].clear()):
+    with loaded.pause(at, lambda: repeat(hit, 1)):
         hit(0)
     found = Reader(loaded).counts()
     assert sum(found.values()) == expected.total() == loaded.tree.hits()
@@ -117,6 +118,12 @@ def test_tree_links_a_node_though_others_get_in_the_way(random: Random) -> None:
     loaded.close()
 
 
+def repeat(hit: Callable[[int], None], cpu: int) -> None:
+    """Three hits."""
+    for _ in range(3):
+        hit(cpu)
+
+
 def same_bucket(root: int, nodes: int, number: int) -> list[int]:
     """Addresses whose nodes under a root are in one bucket of the table."""
     mask = size_for(nodes, 2) - 1
@@ -126,7 +133,7 @@ def same_bucket(root: int, nodes: int, number: int) -> list[int]:
         return product >> 32 & mask
 
     wanted, ip = bucket(0xFFFFFFFF81001000), 0xFFFFFFFF81001000
-    found = []
+    found: list[int] = []
     while len(found) < number:
         if bucket(ip) == wanted:
             found.append(ip)

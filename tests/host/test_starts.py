@@ -20,8 +20,8 @@ by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 CODE = 0xFFFFFFFFC0E00000  # of a classic BPF filter: in no list of the kernel's
 
 
-def counted(loaded: Loaded, **shape: bool) -> dict[tuple[tuple[int, ...], str], int]:
-    found = Reader(loaded, **shape).counts()
+def counted(loaded: Loaded, returned: bool = False) -> dict[tuple[tuple[int, ...], str], int]:
+    found = Reader(loaded, returned=returned).counts()
     loaded.close()
     return found
 
@@ -34,7 +34,7 @@ def test_fentry_starts_above_the_arguments(
     world = World(layout, random)
     execution = world.stacked()
     expected = (world.func.start, *execution.callers)
-    if not layout.frame_pointers and shift and random.random() < 0.5 and world.bp_is_free(execution):
+    if shift and not layout.frame_pointers and world.bp_is_free(execution):
         execution.bp = world.func.start  # a saved BP that is FUNC's own address
     context = execution.trampoline(world.func.start, arguments, shift)
     loaded = Loaded(world.kernel, func=world.func.start, fentry=1)

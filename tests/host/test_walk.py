@@ -315,4 +315,3 @@ def test_walk_goes_over_a_task_stack_of_any_size() -> None:
     execution.sp -= 0x6000  # an array
     execution.call(world.func, prologue=False)
     assert walked(world, execution) == {((world.func.start, *execution.callers), "whole"): 2}
-

@@ -56,7 +56,7 @@ class World:
         self.interrupt = make(text, "entry", room=random.randint(0, 3), signal=True)
         kernel.symbols |= {"entry_start": self.syscall.start, "entry_end": self.interrupt.end}
         self.nmi = make(text, "entry", room=random.randint(0, 1), signal=True)
-        kernel.symbols |= {"nmi_start": self.nmi.start, "nmi_end": self.nmi.end}
+        kernel.symbols |= {"nmi_start": self.nmi.start, "nmi_end": self.nmi.end + 1}
         self.thread = make(text, "end")
         self.unknown = make(text, "unknown")
         for name in ("rethook", "graph_return"):

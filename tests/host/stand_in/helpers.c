@@ -348,8 +348,8 @@ long bpf_get_stackid(void *ctx, void *definition, __u64 flags)
 	if (frames > map->value_size / 8)
 		frames = map->value_size / 8;
 	for (i = 0; i < (__s64)frames; i++)
-		hash = (hash ^ here->stack[i]) * 0x100000001b3ULL;
-	hash = (hash ^ hash >> 32) & (map->max_entries - 1);
+		hash = (hash ^ here->stack[i]) * 0x9e3779b97f4a7c15ULL;
+	hash = hash >> 40 & (map->max_entries - 1);
 	bucket = (__u64 *)(map->memory + hash * element_size(map));
 	if (*bucket && (*bucket != frames || memcmp(bucket + 1, here->stack, frames * 8)))
 		return -EEXIST;
