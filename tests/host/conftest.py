@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from built import ROOT, build
 from hypothesis import Phase, settings
-from kernel import Kernel
-from loaded import Loaded
 
 # The same examples each time: a change of the code decides, not chance. KWALK_HOST_EXPLORE=N
 # tries N others.
@@ -33,17 +30,3 @@ def pytest_configure(config: pytest.Config) -> None:
     """Without ``run.py`` around it, by one way, without sanitizers."""
     if "KWALK_HOST_OBJECT" not in os.environ:
         os.environ["KWALK_HOST_OBJECT"] = str(build("gcc", ROOT / "build" / "host" / "gcc"))
-
-
-@pytest.fixture
-def load() -> Iterator[Callable[..., Loaded]]:
-    """Load the programs for a kernel; they go with the test."""
-    loaded: list[Loaded] = []
-
-    def make(kernel: Kernel, **settings: Any) -> Loaded:
-        loaded.append(Loaded(kernel, **settings))
-        return loaded[-1]
-
-    yield make
-    for each in loaded:
-        each.close()

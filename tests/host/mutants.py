@@ -81,12 +81,25 @@ MUTANTS = [
     ("event", "record->pid = ids;", "record->pid = ids >> 32;"),
     ("event", "used + size + 8 <", "used + size <"),
     ("helper", "if (!known->count++ &&", "if (known->count++ &&"),
-    ("helper", "return bpf_get_stackid(ctx, &stacks_b, 0);", "return bpf_get_stackid(ctx, &stacks_a, 0);"),
+    ("helper", "bpf_get_stackid(ctx, &stacks_b, 0);", "bpf_get_stackid(ctx, &stacks_a, 0);"),
     ("verify", "return sc->walk.flags & KW_EV_TRUNCATED;", "return true;"),
     ("verify", "hits <= cfg.self_check", "hits < cfg.self_check"),
     ("verify", "kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1)", "true"),
     ("facts", "ask->from += ask->nr;", "ask->from = ask->nr;"),
 ]  # fmt: skip
+
+# Where a mutant is likely to be noticed, for a quick answer.
+WHERE = {
+    **dict.fromkeys(("step", "rule", "walk"), "walk starts"),
+    **dict.fromkeys(("arrive", "text", "latch"), "code walk"),
+    **dict.fromkeys(("tree", "group", "number"), "context_tree groups results"),
+    **dict.fromkeys(("hit", "verify"), "verdicts results context_tree"),
+    **dict.fromkeys(("event", "helper"), "results"),
+    "hook": "walk",
+    "entry": "starts",
+    "filter": "wanted",
+    "facts": "facts",
+}
 
 
 def survives(file: str, old: str, new: str, folder: Path) -> bool:
@@ -97,9 +110,20 @@ def survives(file: str, old: str, new: str, folder: Path) -> bool:
     text = source.read_text()
     assert text.count(old) == 1, f"{file}: {text.count(old)} times: {old}"
     source.write_text(text.replace(old, new))
-    command = [sys.executable, HERE / "run.py", "--bpf", folder / "bpf", "--out", folder / "out"]
-    command += ["--way", "gcc", "-x", "--deselect", "tests/host/test_headers.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(HERE / "run.py"), "--bpf", str(folder / "bpf")]
+    rest = [
+        "--out",
+        str(folder / "out"),
+        "--way",
+        "gcc",
+        "-x",
+        "--deselect",
+        "tests/host/test_headers.py",
+    ]
+    first = [str(HERE / f"test_{name}.py") for name in WHERE[file].split()]
+    others = sorted(str(path) for path in HERE.glob("test_*.py"))
+    rest += [*first, *(path for path in others if path not in first)]
+    done = subprocess.run([*command, *rest], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stdout.splitlines() + done.stderr.splitlines()
         why = [line for line in said if line.startswith(("FAILED", "Fatal", "ERROR"))]

@@ -62,7 +62,8 @@ def main() -> int:
             print(f"{WAYS[way].compiler} has no sanitizers here (libclang-rt-dev): without them")
             way = WAYS[way].compiler
         target = build(way, own.out / way, own.bpf.resolve())
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE), *rest]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command += rest if any(word.endswith(".py") for word in rest) else [str(HERE), *rest]
         print(f"bpf/ by {way}:", flush=True)
         examples = "15" if wanted == ways[0] else "6"
         around = environment(way, target) | {"KWALK_HOST_EXAMPLES": examples}
