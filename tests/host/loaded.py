@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,7 +16,16 @@ from cffi import FFI
 from kernel import DIGITS, Kernel
 from layouts import Types, answer
 
-from kwalk.abi import CONFIG, CONTROL, COUNTED, NO_ADDRESS, NODE, PLACES
+from kwalk.abi import (
+    CONFIG,
+    CONTROL,
+    CONTROL_SECTION,
+    COUNT,
+    COUNTED,
+    NO_ADDRESS,
+    NODE,
+    PLACES,
+)
 from kwalk.transport import context_tree as trees
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.counters import Counters
@@ -62,17 +72,34 @@ class Map:
 
     def __init__(self, name: str, value_size: int, entries: int, cpus: int, file: bool) -> None:
         self.name, self.fd = name, -1
-        self._rows = cpus
+        self._cpus = cpus
         if file:
             self.fd = os.memfd_create(name)
             size = 2 * PAGE + 2 * entries if name == "events" else value_size * entries
             os.truncate(self.fd, -(-size // PAGE) * PAGE)
         self.memory = library().host_map_make(name.encode(), value_size, entries, cpus, self.fd)
 
-    def lookup(self, key: bytes, size: int) -> bytes:
-        """The value of an array's element."""
+    def lookup(self, key: bytes, size: int) -> bytes | None:
+        """The value of an element."""
         index = int.from_bytes(key, "little")
-        return bytes(_ffi.buffer(self.memory + index * size, size))
+        if self.name == "counted":
+            keys = list(self.each_key(len(key)))
+            row = len(key) + size
+            at = keys.index(key) * row + len(key)
+        elif self.name.startswith("stacks"):
+            at = index * (8 + size)
+            if not int.from_bytes(_ffi.buffer(self.memory + at, 8), "little"):
+                return None
+            at += 8
+        else:
+            at = index * size
+        return bytes(_ffi.buffer(self.memory + at, size))
+
+    def each_key(self, size: int) -> Iterator[bytes]:
+        """The keys of a hash of ``struct kw_counted``."""
+        row = size + COUNT.size * self._cpus
+        for number in range(library().host_map_used(self.name.encode())):
+            yield bytes(_ffi.buffer(self.memory + number * row, size))
 
     def update(self, key: bytes, value: bytes) -> None:
         _ffi.memmove(self.memory + int.from_bytes(key, "little") * len(value), value, len(value))
@@ -158,7 +185,15 @@ class Loaded:
 
     def map(self, name: str) -> Any:
         """As ``Object.map``."""
+        if name == CONTROL_SECTION:
+            return SimpleNamespace(update=lambda key, data: self.write("control", data))
+        if name.startswith("barrier"):  # nothing runs while a test reads
+            return SimpleNamespace(fd=0, update=lambda key, value: None)
         return self.maps[name]
+
+    @property
+    def sampled(self) -> bool:
+        return bool(self.config.get("sampled"))
 
     def _know_layout(self) -> None:
         global _known
@@ -285,24 +320,18 @@ class Loaded:
 
     def counted(self) -> dict[bytes, list[bytes]]:
         """The helper's counts: for each key a value of each CPU."""
-        memory = self.maps["counted"].memory
-        row = COUNTED.size + 32 * self._cpus
-        used = self._lib.host_map_used(b"counted")
-        rows = [bytes(_ffi.buffer(memory + number * row, row)) for number in range(used)]
-        return {
-            data[: COUNTED.size]: [
-                data[COUNTED.size + 32 * cpu :][:32] for cpu in range(self._cpus)
-            ]
-            for data in rows
-        }
+        counted, size = self.maps["counted"], COUNT.size * self._cpus
+        found = {}
+        for key in counted.each_key(COUNTED.size):
+            rows = counted.lookup(key, size) or b""
+            found[key] = [rows[at : at + COUNT.size] for at in range(0, size, COUNT.size)]
+        return found
 
     def stack(self, second: bool, stack_id: int) -> list[int]:
         """The addresses in a bucket of a stack map."""
-        row = 8 + 127 * 8
-        memory = self.maps["stacks_b" if second else "stacks_a"].memory
-        data = bytes(_ffi.buffer(memory + stack_id * row, row))
-        number = int.from_bytes(data[:8], "little")
-        return list(struct.unpack_from(f"<{number}Q", data, 8))
+        key = stack_id.to_bytes(4, "little")
+        data = self.maps["stacks_b" if second else "stacks_a"].lookup(key, 127 * 8)
+        return [word for word in struct.unpack("<127Q", data or bytes(127 * 8)) if word]
 
     def written(self) -> bytes:
         """What ``bpf_seq_write()`` was given."""

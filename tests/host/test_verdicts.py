@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import ALL, FP, ORC, V6_12, Layout
 from loaded import Loaded
-from worlds import RANDOMS, Hit, Reader, World, tasks
+from worlds import RANDOMS, Reader, World, lost_hit, tasks
 
 from kwalk.abi import (
     DIFFERS,
@@ -329,16 +329,6 @@ def test_verify_compares_one_in_so_many() -> None:
     assert 60 < loaded.counters()["checked"] < 140
     assert Reader(loaded).counts() == {((world.func.start, *hit.callers), "whole"): 400}
     loaded.close()
-
-
-def lost_hit(world: World) -> Hit:
-    """FUNC's caller's caller was replaced, and nobody knows by whom: the walk gives up."""
-    task = world.kernel.new_task()
-    execution = world.begin(task)
-    slot = execution.call(world.functions[0])
-    execution.call(world.func, prologue=False)
-    world.kernel.memory.put_word(slot, world.kernel.symbols["rethook"])
-    return Hit(execution.regs(world.func.start), tuple(execution.callers), task)
 
 
 @by_layout

@@ -132,7 +132,10 @@ def test_walk_gives_up_where_a_replaced_address_is_in_no_list(
 
 
 @pytest.mark.parametrize("layout", ORC, ids=repr)
-@given(random=RANDOMS, stage=st.sampled_from(["entry", "pushed", "r10", "partial", "r13 di dx"]))
+@given(
+    random=RANDOMS,
+    stage=st.sampled_from(["entry", "pushed", "r10", "partial", "partial r10", "r13 di dx"]),
+)
 def test_walk_goes_on_at_any_instruction_that_was_interrupted(
     layout: Layout, random: Random, stage: str
 ) -> None:
@@ -156,8 +159,14 @@ def test_walk_goes_on_at_any_instruction_that_was_interrupted(
         registers = {"r10": slot + 8}
         execution.sp &= -32
         at = body.start + random.randint(5, 20)
-    elif stage == "partial":
-        execution.interrupt_begins(world.interrupt)
+    elif stage.startswith("partial"):
+        where = 0
+        if stage == "partial r10":  # whose value only the whole registers before have
+            slot = execution.call(world.aligned, prologue=False)
+            registers = {"r10": slot + 8}
+            execution.sp &= -32
+            where = world.aligned.start + 6
+        execution.interrupt_begins(world.interrupt, where)
         at = world.interrupt.start + random.randint(0, 20)
     else:
         register = random.choice(("r13", "di", "dx"))
@@ -166,7 +175,7 @@ def test_walk_goes_on_at_any_instruction_that_was_interrupted(
         registers = {register: slot + 8}
         execution.push(1)
         at = body.start + 8
-    nmi = stage == "partial" or random.random() < 0.5
+    nmi = stage.startswith("partial") or random.random() < 0.5
     execution.interrupt(world.nmi if nmi else world.interrupt, at, nmi, **registers)
     world.go(execution, random.randint(1, 3))
     execution.call(world.func, prologue=False)

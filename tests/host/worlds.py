@@ -221,6 +221,16 @@ def tasks(world: World, number: int, calls: int = 3) -> list[Hit]:
     return found
 
 
+def lost_hit(world: World) -> Hit:
+    """FUNC's caller's caller was replaced, and nobody knows by whom: the walk gives up."""
+    task = world.kernel.new_task()
+    execution = world.begin(task)
+    slot = execution.call(world.functions[0])
+    execution.call(world.func, prologue=False)
+    world.kernel.memory.put_word(slot, world.kernel.symbols["rethook"])
+    return Hit(execution.regs(world.func.start), tuple(execution.callers), task)
+
+
 class Reader:
     """User space's reading of what programs counted."""
 
@@ -228,10 +238,11 @@ class Reader:
         self.loaded = loaded
         func = int(loaded.config.get("func", 0)) or NO_ADDRESS
         insert = shape.get("insert_caller", False)
-        table = StackTable(
+        self.table = table = StackTable(
             func, int(loaded.config["max_frames"]), insert, shape.get("returned", False)
         )
-        self.contexts = Contexts(loaded.tree, table, Groups(per))
+        self.groups_of = Groups(per)
+        self.contexts = Contexts(loaded.tree, table, self.groups_of)
 
     def counts(self) -> dict[tuple[tuple[int, ...], str], int]:
         """How often each stack was counted, and how: whole, cut, or by the kernel (fallback)."""
