@@ -12,9 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from cffi import FFI
-from kernel import DIGITS, Kernel
+from kernel import Kernel
 from layouts import Types, answer
+from library import NEVER, Cpu, Map, ffi, library
 
 from kwalk.abi import (
     CONFIG,
@@ -26,114 +26,17 @@ from kwalk.abi import (
     NODE,
     PLACES,
 )
+from kwalk.probe.config import digits
 from kwalk.transport import context_tree as trees
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.counters import Counters
 from kwalk.transport.filter_maps import Gates
 from kwalk.transport.ring import PAGE, Ring
 
-_DECLARATIONS = """
-struct host_cpu { uint64_t task, now, ns, random, func_ip, cookie, own_frame, cgroup, cgroups[8],
-    stack[128]; int64_t stacked; uint64_t arguments, tick, pause;
-    uint32_t cpu, pid, tgid, netns, ring_locked; char comm[16]; };
-struct range { uint64_t start, size; uint8_t *memory; };
-void host_set_pause(void (*function)(void));
-void host_set_layout(int64_t (*function)(int question, const char *about));
-void host_set_memory(const struct range *all, uint32_t nr);
-void *host_map_make(const char *name, uint32_t value_size, uint32_t max_entries,
-    uint32_t possible_cpus, int fd);
-void host_map_unmap(const char *name);
-uint32_t host_map_used(const char *name);
-uint32_t host_take_written(void *to);
-void *host_symbol(const char *name, uint64_t *size, int fd);
-int host_run(const char *name, void *ctx, struct host_cpu *cpu);
-void host_task(void *task, int pid, int tgid);
-int host_task_bytes(void);
-"""
-NEVER = (1 << 64) - 1
-_HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")]))
 CONTEXT = 512  # bytes that each CPU has for a program's context
-_ffi: Any = FFI()
-_ffi.cdef(_DECLARATIONS)
-_lib: Any = None
+_DIGITS = digits()
+_HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")]))
 _known: tuple[Types, Any] | None = None  # the layout that the library knows, and whom it asks
-
-
-def library() -> Any:
-    """The object that ``built.py`` made."""
-    global _lib
-    if _lib is None:
-        _lib = _ffi.dlopen(os.environ["KWALK_HOST_OBJECT"])
-    return _lib
-
-
-class Map:
-    """As ``kwalk.libbpf.object.Map``, on memory of this process."""
-
-    def __init__(self, name: str, value_size: int, entries: int, cpus: int, file: bool) -> None:
-        self.name, self.fd = name, -1
-        self._cpus = cpus
-        if file:
-            self.fd = os.memfd_create(name)
-            size = 2 * PAGE + 2 * entries if name == "events" else value_size * entries
-            os.truncate(self.fd, -(-size // PAGE) * PAGE)
-        self.memory = library().host_map_make(name.encode(), value_size, entries, cpus, self.fd)
-
-    def lookup(self, key: bytes, size: int) -> bytes | None:
-        """The value of an element."""
-        index = int.from_bytes(key, "little")
-        if self.name == "counted":
-            keys = list(self.each_key(len(key)))
-            row = len(key) + size
-            at = keys.index(key) * row + len(key)
-        elif self.name.startswith("stacks"):
-            at = index * (8 + size)
-            if not int.from_bytes(_ffi.buffer(self.memory + at, 8), "little"):
-                return None
-            at += 8
-        else:
-            at = index * size
-        return bytes(_ffi.buffer(self.memory + at, size))
-
-    def each_key(self, size: int) -> Iterator[bytes]:
-        """The keys of a hash of ``struct kw_counted``."""
-        row = size + COUNT.size * self._cpus
-        for number in range(library().host_map_used(self.name.encode())):
-            yield bytes(_ffi.buffer(self.memory + number * row, size))
-
-    def update(self, key: bytes, value: bytes) -> None:
-        _ffi.memmove(self.memory + int.from_bytes(key, "little") * len(value), value, len(value))
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            library().host_map_unmap(self.name.encode())
-            os.close(self.fd)
-
-
-class Cpu:
-    """A CPU, and the task on it.
-
-    :ivar state: ``struct host_cpu``; its members may be set.
-    """
-
-    def __init__(self, number: int, task: int) -> None:
-        self.state = _ffi.new("struct host_cpu *")
-        self.state.cpu = number
-        self.state.task = task
-        self.state.pause = NEVER
-        self.state.now = 10**9
-        self.state.ns = 250
-        self.state.random = 0x123456789ABCDEF1
-        self.task(7, 7, b"redis")
-
-    def task(self, tgid: int, pid: int, comm: bytes) -> None:
-        self.state.tgid, self.state.pid = tgid, pid
-        self.state.comm = comm.ljust(16, b"\0")
-
-    def unwinds(self, *frames: int, error: int = 0) -> None:
-        """What the kernel's own unwinder gives from now on."""
-        self.state.stack[0 : len(frames)] = list(frames)
-        self.state.stacked = error or len(frames)
 
 
 class Loaded:
@@ -175,7 +78,7 @@ class Loaded:
         }
         self.write("cfg", CONFIG.pack(self.config))
         self.write("control", CONTROL.pack(self.control))
-        self.write("digits", DIGITS)
+        self.write("digits", _DIGITS)
         self.write("places", PLACES.pack({}))
         self.cpus = [Cpu(number, kernel.task) for number in range(cpus)]
         self.tree = Tree(self, cpus, size)  # type: ignore[arg-type]
@@ -202,30 +105,30 @@ class Loaded:
             return  # what places in the code have been told still holds
 
         def ask(question: int, about: Any) -> int:
-            return answer(types, question, _ffi.string(about).decode())
+            return answer(types, question, ffi.string(about).decode())
 
-        _known = types, _ffi.callback("int64_t(int, const char *)", ask)
+        _known = types, ffi.callback("int64_t(int, const char *)", ask)
         self._lib.host_set_layout(_known[1])
 
     def _know_memory(self) -> None:
         self._context = bytearray(4096)
-        views = [(start, _ffi.from_buffer(data)) for start, data in self.kernel.memory]
+        views = [(start, ffi.from_buffer(data)) for start, data in self.kernel.memory]
         # A program's context is memory of this process, and the kernel's as well.
-        own = _ffi.from_buffer(self._context)
-        self.context_at = int(_ffi.cast("uint64_t", own))
+        own = ffi.from_buffer(self._context)
+        self.context_at = int(ffi.cast("uint64_t", own))
         views = sorted([*views, (self.context_at, own)], key=lambda view: view[0])
         self._views = views
-        self._ranges = _ffi.new("struct range[]", len(views))
+        self._ranges = ffi.new("struct range[]", len(views))
         for entry, (start, view) in zip(self._ranges, views, strict=True):
             entry.start, entry.size = start, len(view)
-            entry.memory = _ffi.cast("uint8_t *", view)
+            entry.memory = ffi.cast("uint8_t *", view)
         self._lib.host_set_memory(self._ranges, len(views))
 
     def symbol(self, name: str) -> Any:
         """A variable's memory."""
-        size = _ffi.new("uint64_t *")
+        size = ffi.new("uint64_t *")
         at = self._lib.host_symbol(name.encode(), size, -1)
-        return _ffi.buffer(at, size[0])
+        return ffi.buffer(at, size[0])
 
     def write(self, name: str, data: bytes) -> None:
         """Set a variable."""
@@ -239,7 +142,7 @@ class Loaded:
     def hits_of(self, cpu: int) -> int:
         """How often a CPU's root was hit."""
         at = self.maps["tree"].memory + (1 + cpu) * trees.PER_CPU * NODE_BYTES
-        return int.from_bytes(bytes(_ffi.buffer(at + _HITS, 8)), "little")
+        return int.from_bytes(bytes(ffi.buffer(at + _HITS, 8)), "little")
 
     def change(self, **members: int) -> None:
         """Set members of ``struct kw_control`` while programs run."""
@@ -267,8 +170,8 @@ class Loaded:
             at = self.context_at + cpu * CONTEXT
         state, kernel = self.cpus[cpu].state, self.kernel
         comm = kernel.at(state.task, "struct task_struct", "comm")
-        kernel.memory.put(comm, bytes(_ffi.buffer(state.comm)))
-        pointer = _ffi.cast("void *", at)
+        kernel.memory.put(comm, bytes(ffi.buffer(state.comm)))
+        pointer = ffi.cast("void *", at)
         return int(self._lib.host_run(program.encode(), pointer, state))
 
     def answered(self, size: int) -> bytes:
@@ -279,14 +182,14 @@ class Loaded:
     def pause(self, at: int, do: Callable[[], None], cpu: int = 0) -> Iterator[None]:
         """Have something done when a CPU's next run has come to its ``at``-th load or look-up."""
         state = self.cpus[cpu].state
-        callback = _ffi.callback("void(void)", do)
+        callback = ffi.callback("void(void)", do)
         self._lib.host_set_pause(callback)
         state.tick, state.pause = 0, at
         try:
             yield
         finally:
             state.pause = NEVER
-            self._lib.host_set_pause(_ffi.NULL)
+            self._lib.host_set_pause(ffi.NULL)
 
     # What came of it
 
@@ -315,7 +218,7 @@ class Loaded:
         found.fd = os.memfd_create(name)
         size = len(self.symbol(name))
         os.truncate(found.fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-        self._lib.host_symbol(name.encode(), _ffi.new("uint64_t *"), found.fd)
+        self._lib.host_symbol(name.encode(), ffi.new("uint64_t *"), found.fd)
         return found
 
     def counted(self) -> dict[bytes, list[bytes]]:
@@ -335,13 +238,13 @@ class Loaded:
 
     def written(self) -> bytes:
         """What ``bpf_seq_write()`` was given."""
-        room = _ffi.new("char[4096]")
+        room = ffi.new("char[4096]")
         size = self._lib.host_take_written(room)
-        return bytes(_ffi.buffer(room, size))
+        return bytes(ffi.buffer(room, size))
 
     def host_task(self, pid: int, tgid: int) -> Any:
         """A ``struct task_struct`` that programs read directly."""
-        task = _ffi.new("char[]", self._lib.host_task_bytes())
+        task = ffi.new("char[]", self._lib.host_task_bytes())
         self._tasks.append(task)
         self._lib.host_task(task, pid, tgid)
         return task
@@ -356,7 +259,7 @@ class Loaded:
         meta, task = self.context_at + 64, self.context_at + 128
         at = 128 + self.kernel.types.offset("struct task_struct", "thread_pid")
         struct.pack_into("<Q", self._context, at, numbers)
-        self._lib.host_task(_ffi.cast("void *", task), pid, tgid)
+        self._lib.host_task(ffi.cast("void *", task), pid, tgid)
         return struct.pack("<QQ", meta, task)
 
     def numbers(self, name: str) -> set[int]:
@@ -371,5 +274,5 @@ class Loaded:
     def pointers(self, *objects: Any) -> bytes:
         """Their addresses, as a context."""
         return struct.pack(
-            f"<{len(objects)}Q", *(int(_ffi.cast("uint64_t", each)) for each in objects)
+            f"<{len(objects)}Q", *(int(ffi.cast("uint64_t", each)) for each in objects)
         )

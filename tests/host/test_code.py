@@ -6,11 +6,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from code_lists import Placed
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel import IRQ_STACK, SLOTS, STACK_SIZE, TASK_STACK, Placed
 from layouts import ALL, ORC, V6_1, V6_12, Layout
 from loaded import Loaded
+from objects import IRQ_STACK, SLOTS, STACK_SIZE, TASK_STACK
 from worlds import RANDOMS, Reader, World
 from x86.execution import Execution, make
 

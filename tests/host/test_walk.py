@@ -9,9 +9,9 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel import TASK_STACK
 from layouts import ALL, FP, FP_NEW, ORC, V6_1, V6_12, Layout
 from loaded import Loaded
+from objects import TASK_STACK
 from worlds import RANDOMS, Reader, World, walked
 from x86 import reference
 from x86.execution import Execution

@@ -7,9 +7,10 @@ from random import Random
 from typing import NamedTuple
 
 from hypothesis import strategies as st
-from kernel import SLOTS, Kernel
+from kernel import Kernel
 from layouts import Layout
 from loaded import Loaded
+from objects import SLOTS
 from x86.execution import SWITCH, Body, Execution, make
 from x86.rules import FRAME, Orc
 

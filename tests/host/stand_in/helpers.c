@@ -499,3 +499,9 @@ int host_run(const char *name, void *ctx, struct host_cpu *cpu)
 	here = before;
 	return result;
 }
+
+/* For whoever declares it again. */
+int host_cpu_bytes(void)
+{
+	return sizeof(struct host_cpu);
+}

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from functions import Function, Text
-from kernel import IRQ_STACK, NMI_STACK, STACK_SIZE, TASK_STACK, Kernel
+from kernel import Kernel
+from objects import IRQ_STACK, NMI_STACK, STACK_SIZE, TASK_STACK
 
 from x86.rules import END, ENTRY, FRAME, PUSHED, UNDEFINED, Orc
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from functions import Text
-from kernel import STACK_SIZE, Kernel
+from kernel import Kernel
+from objects import STACK_SIZE
 
 from x86.execution import REGISTERS, REGS
 from x86.rules import ENTRY, FRAME, Orc
