@@ -3,25 +3,19 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 from kernel import Kernel
 from layouts import Types, answer
-from library import NEVER, Cpu, Map, ffi, library
+from library import NEVER, Cpu, Map, ffi
+from read_back import Outcome
 
 from kwalk.abi import (
     CONFIG,
     CONTROL,
-    CONTROL_SECTION,
-    COUNT,
-    COUNTED,
     NO_ADDRESS,
     NODE,
     PLACES,
@@ -29,8 +23,6 @@ from kwalk.abi import (
 from kwalk.probe.config import digits
 from kwalk.transport import context_tree as trees
 from kwalk.transport.context_tree import NODE_BYTES, Tree
-from kwalk.transport.counters import Counters
-from kwalk.transport.filter_maps import Gates
 from kwalk.transport.ring import PAGE, Ring
 
 CONTEXT = 512  # bytes that each CPU has for a program's context
@@ -39,7 +31,7 @@ _HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")
 _known: tuple[Types, Any] | None = None  # the layout that the library knows, and whom it asks
 
 
-class Loaded:
+class Loaded(Outcome):
     """The programs, loaded for a kernel.
 
     :param settings: Members of ``struct kw_config``.
@@ -55,8 +47,8 @@ class Loaded:
         entries: int = 8,
         **settings: int | bytes,
     ) -> None:
-        self.kernel, self._lib = kernel, library()
-        self._cpus = cpus
+        super().__init__(cpus)
+        self.kernel = kernel
         self.config: dict[str, int | bytes] = {**kernel.config(cpus, nodes), **settings}
         self.control = kernel.control()
         self._tasks: list[Any] = []  # that a test has no more use for, but a program may
@@ -85,14 +77,6 @@ class Loaded:
         many = bool(self.config.get("many"))
         self.tree.plant(NO_ADDRESS if many else int(self.config.get("func", 0)))
         self.ring = Ring(self.maps["events"].fd, ring)
-
-    def map(self, name: str) -> Any:
-        """As ``Object.map``."""
-        if name == CONTROL_SECTION:
-            return SimpleNamespace(update=lambda key, data: self.write("control", data))
-        if name.startswith("barrier"):  # nothing runs while a test reads
-            return SimpleNamespace(fd=0, update=lambda key, value: None)
-        return self.maps[name]
 
     @property
     def sampled(self) -> bool:
@@ -124,25 +108,10 @@ class Loaded:
             entry.memory = ffi.cast("uint8_t *", view)
         self._lib.host_set_memory(self._ranges, len(views))
 
-    def symbol(self, name: str) -> Any:
-        """A variable's memory."""
-        size = ffi.new("uint64_t *")
-        at = self._lib.host_symbol(name.encode(), size, -1)
-        return ffi.buffer(at, size[0])
-
-    def write(self, name: str, data: bytes) -> None:
-        """Set a variable."""
-        self.symbol(name)[: len(data)] = data
-
     def set_config(self, **members: int) -> None:
         """Set members of ``struct kw_config``, which programs see from now on."""
         self.config |= members
         self.write("cfg", CONFIG.pack(self.config))
-
-    def hits_of(self, cpu: int) -> int:
-        """How often a CPU's root was hit."""
-        at = self.maps["tree"].memory + (1 + cpu) * trees.PER_CPU * NODE_BYTES
-        return int.from_bytes(bytes(ffi.buffer(at + _HITS, 8)), "little")
 
     def change(self, **members: int) -> None:
         """Set members of ``struct kw_control`` while programs run."""
@@ -153,6 +122,7 @@ class Loaded:
         """Let go of the memory."""
         self.tree.close()
         self.ring.close()
+        self.close_files()
         for each in self.maps.values():
             each.close()
 
@@ -191,56 +161,7 @@ class Loaded:
             state.pause = NEVER
             self._lib.host_set_pause(ffi.NULL)
 
-    # What came of it
-
-    def counters(self) -> dict[str, int]:
-        """What is not 0 of the counters of all CPUs."""
-        with patch("kwalk.transport.counters.possible_cpus", return_value=self._cpus):
-            counted = Counters(self).read()  # type: ignore[arg-type]
-        return {name: value for name, value in counted.items() if value}
-
-    def records(self, size: int = 64) -> list[bytes]:
-        """What has come into the ring, each behind its header."""
-        step = size + 8
-        return [
-            bytes(view[at : at + step])
-            for view in self.ring.batch(size)
-            for at in range(0, len(view), step)
-        ]
-
-    def own_gates(self) -> Gates:
-        """The gates, mapped as user space maps them."""
-        return Gates(self.mapped("gates"), self._cpus)
-
-    def mapped(self, name: str) -> Any:
-        """A variable that user space maps, all zero."""
-        found = Map.__new__(Map)
-        found.fd = os.memfd_create(name)
-        size = len(self.symbol(name))
-        os.truncate(found.fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-        self._lib.host_symbol(name.encode(), ffi.new("uint64_t *"), found.fd)
-        return found
-
-    def counted(self) -> dict[bytes, list[bytes]]:
-        """The helper's counts: for each key a value of each CPU."""
-        counted, size = self.maps["counted"], COUNT.size * self._cpus
-        found = {}
-        for key in counted.each_key(COUNTED.size):
-            rows = counted.lookup(key, size) or b""
-            found[key] = [rows[at : at + COUNT.size] for at in range(0, size, COUNT.size)]
-        return found
-
-    def stack(self, second: bool, stack_id: int) -> list[int]:
-        """The addresses in a bucket of a stack map."""
-        key = stack_id.to_bytes(4, "little")
-        data = self.maps["stacks_b" if second else "stacks_a"].lookup(key, 127 * 8)
-        return [word for word in struct.unpack("<127Q", data or bytes(127 * 8)) if word]
-
-    def written(self) -> bytes:
-        """What ``bpf_seq_write()`` was given."""
-        room = ffi.new("char[4096]")
-        size = self._lib.host_take_written(room)
-        return bytes(ffi.buffer(room, size))
+    # Contexts of programs that are told of tasks
 
     def host_task(self, pid: int, tgid: int) -> Any:
         """A ``struct task_struct`` that programs read directly."""
@@ -261,15 +182,6 @@ class Loaded:
         struct.pack_into("<Q", self._context, at, numbers)
         self._lib.host_task(ffi.cast("void *", task), pid, tgid)
         return struct.pack("<QQ", meta, task)
-
-    def numbers(self, name: str) -> set[int]:
-        """The tasks in a set."""
-        bits = bytes(self.symbol(name))
-        found = set()
-        for index, byte in enumerate(bits):
-            if byte:
-                found |= {8 * index + bit for bit in range(8) if byte >> bit & 1}
-        return found
 
     def pointers(self, *objects: Any) -> bytes:
         """Their addresses, as a context."""

@@ -34,7 +34,7 @@ MUTANTS = [
     ("arrive", "node->bp_at = 8 + kw_rule_bp_off(parent->rule);",
      "node->bp_at = 8 - kw_rule_bp_off(parent->rule);"),
     ("arrive", "(s->source != KW_SOURCE_IMAGE && node->delta != s->code)", "false"),
-    ("arrive", "node->kind = KW_NODE_STALE;", "node->kind = node->kind;"),
+    ("arrive", "node->kind = KW_NODE_STALE;\n\t\tat = 0;", "node->kind = KW_NODE_STALE;"),
     ("arrive", "if (node->depth >= cfg.max_frames)", "if (node->depth > cfg.max_frames)"),
     ("walk", "w->bp_from = *slot + child->bp_at;", "w->bp_from = 0;"),
     ("walk", "node->hint = at;\n\t\t\t\tnode = child;", "node = child;"),

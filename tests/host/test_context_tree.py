@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import FP_NEW, V6_1, V6_12, Layout
 from loaded import Loaded
-from worlds import RANDOMS, Reader, World, tasks
+from worlds import RANDOMS, Hit, Reader, World, tasks
 
 from kwalk.abi import WEIGHT_ONE, Kind
 from kwalk.transport.context_tree import NODE_BYTES, reserved, size_for
@@ -194,16 +194,22 @@ def test_hints_tell_the_frame_that_came_last_and_one_before(layout: Layout, rand
     if stacks[0].callers == stacks[1].callers:
         return
     loaded = Loaded(world.kernel, func=world.func.start)
-    costs = []
-    for _ in range(4):
-        for each in stacks:
-            loaded.cpus[0].state.tick = 0
-            each.run(loaded)
-            costs.append(loaded.cpus[0].state.tick)
-    frames = max(len(each.callers) for each in stacks)
+
+    def cost(hit: Hit) -> int:
+        loaded.cpus[0].state.tick = 0
+        hit.run(loaded)
+        return int(loaded.cpus[0].state.tick)
+
+    first = [cost(each) for each in stacks]
+    alone = [[cost(each) for _ in range(3)][-1] for each in stacks]
+    in_turn = [[cost(each) for each in stacks] for _ in range(6)]
+    frames = [len(each.callers) for each in stacks]
     # One load a frame (two by frame pointers), a few more at the outermost, one look-up of the map.
-    most = (2 if layout.frame_pointers else 1) * frames + 14
-    assert max(costs[4:]) <= most < min(costs[:2])
+    for index in (0, 1):
+        most = (2 if layout.frame_pointers else 1) * frames[index] + 14
+        assert alone[index] <= most < first[index]
+        more = 2 if layout.frame_pointers else 0  # where it goes into the frame that differs
+        assert {turn[index] - alone[index] for turn in in_turn[1:]} <= set(range(more + 1))
     loaded.close()
 
 

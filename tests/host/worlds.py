@@ -148,9 +148,9 @@ class World:
 
     def is_complete(self, address: int) -> bool:
         """Whether an address is at a place where its function's frame is as at its calls."""
-        bodies = [*self.functions, *self.modular, self.init]
-        return any(b.start < address < b.start + SWITCH - 1 for b in bodies) or any(
-            b.start < address < b.end for b in (*self.bpf, *self.copies)
+        bodies = [*self.functions, *self.modular, self.init, *self.bpf, *self.copies]
+        return any(
+            b.start < address < (b.start + SWITCH if b.kind == "sp" else b.end) for b in bodies
         )
 
     def begin(self, task: int = 0) -> Execution:
@@ -173,7 +173,12 @@ class World:
         random = self.random
         execution = self.begin()
         self.go(execution, random.randint(0, calls))
-        if random.random() < 0.4:
+        kind = random.random()
+        if kind < 0.2:  # softirqs have a stack of their own as well
+            execution.call(self.switching)
+            execution.switch_stack()
+            self.go(execution, random.randint(1, calls))
+        elif kind < 0.6:
             execution.interrupt(self.interrupt)
             execution.call(self.switching)
             if random.random() < 0.6:

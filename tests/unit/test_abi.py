@@ -157,12 +157,7 @@ class Btf:
 def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
     """What clang makes of kwalk.h's structs."""
     path = tmp_path_factory.mktemp("header") / "header.o"
-    types = {"8": "char", "16": "short", "32": "int", "64": "long long"}
-    source = "".join(
-        f"typedef unsigned {name} __u{bits}; typedef signed {name} __s{bits};\n"
-        for bits, name in types.items()
-    )
-    source += (
+    source = (
         '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\nstruct kw_calls calls;\n'
         "struct kw_here here;\nstruct kw_task task;\n"
     )
@@ -232,7 +227,8 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
         named |= set(re.findall(r"^\s*(KW_\w+) =", body, re.MULTILINE))
     assert named == set(CONSTANTS)
     prints = "".join(f'printf("{name} %llu\\n", (unsigned long long){name});' for name in CONSTANTS)
-    source = f"#include <linux/types.h>\n{header}\n#include <stdio.h>\nint main(void) {{{prints}}}"
+    header = header.replace('"types.h"', "<linux/types.h>")
+    source = f"{header}\n#include <stdio.h>\nint main(void) {{{prints}}}"
     lines = [line.split() for line in c_output(source).splitlines()]
     assert {name: int(value) for name, value in lines} == CONSTANTS
 

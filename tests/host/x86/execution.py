@@ -173,7 +173,8 @@ class Execution:
         if self.switched:
             return body.start + self.random.randint(SWITCH + 5, body.function.size)
         last = SWITCH if body.kind == "sp" else body.function.size
-        last -= bool(body.by)  # a copy ends before what follows a call that is its last byte
+        if body.by and last == body.function.size:
+            last -= 1  # what follows a call that is a copy's last byte is not the copy's
         return body.start + self.random.randint(BODY + 5, last)
 
     def call(self, body: Body, prologue: bool = True) -> int:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""What programs left in their maps and variables, as user space reads it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from library import Map, ffi, library
+
+from kwalk.abi import CONTROL_SECTION, COUNT, COUNTED, NODE
+from kwalk.transport import context_tree as trees
+from kwalk.transport.context_tree import NODE_BYTES, Tree
+from kwalk.transport.counters import Counters
+from kwalk.transport.filter_maps import Gates
+from kwalk.transport.ring import Ring
+
+_HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")]))
+
+
+class Outcome:
+    """The maps of loaded programs, by the readers that kwalk has for them."""
+
+    maps: dict[str, Map]
+    tree: Tree
+    ring: Ring
+
+    def __init__(self, cpus: int) -> None:
+        self._lib = library()
+        self._cpus = cpus
+        self._files: list[int] = []
+
+    def map(self, name: str) -> Any:
+        """As ``Object.map``."""
+        if name == CONTROL_SECTION:
+            return SimpleNamespace(update=lambda key, data: self.write("control", data))
+        if name.startswith("barrier"):  # nothing runs while a test reads
+            return SimpleNamespace(fd=0, update=lambda key, value: None)
+        return self.maps[name]
+
+    def symbol(self, name: str) -> Any:
+        """A variable's memory."""
+        size = ffi.new("uint64_t *")
+        at = self._lib.host_symbol(name.encode(), size, -1)
+        return ffi.buffer(at, size[0])
+
+    def write(self, name: str, data: bytes) -> None:
+        """Set a variable."""
+        self.symbol(name)[: len(data)] = data
+
+    def close_files(self) -> None:
+        """Close what was mapped."""
+        for fd in self._files:
+            os.close(fd)
+
+    def hits_of(self, cpu: int) -> int:
+        """How often a CPU's root was hit."""
+        at = self.maps["tree"].memory + (1 + cpu) * trees.PER_CPU * NODE_BYTES
+        return int.from_bytes(bytes(ffi.buffer(at + _HITS, 8)), "little")
+
+    def counters(self) -> dict[str, int]:
+        """What is not 0 of the counters of all CPUs."""
+        with patch("kwalk.transport.counters.possible_cpus", return_value=self._cpus):
+            counted = Counters(self).read()  # type: ignore[arg-type]
+        return {name: value for name, value in counted.items() if value}
+
+    def records(self, size: int = 64) -> list[bytes]:
+        """What has come into the ring, each behind its header."""
+        step = size + 8
+        return [
+            bytes(view[at : at + step])
+            for view in self.ring.batch(size)
+            for at in range(0, len(view), step)
+        ]
+
+    def own_gates(self) -> Gates:
+        """The gates, mapped as user space maps them."""
+        return Gates(self.mapped("gates"), self._cpus)
+
+    def mapped(self, name: str) -> Any:
+        """A variable that user space maps, all zero."""
+        found = Map.__new__(Map)
+        found.fd = os.memfd_create(name)
+        self._files.append(found.fd)
+        size = len(self.symbol(name))
+        os.truncate(found.fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        self._lib.host_symbol(name.encode(), ffi.new("uint64_t *"), found.fd)
+        return found
+
+    def counted(self) -> dict[bytes, list[bytes]]:
+        """The helper's counts: for each key a value of each CPU."""
+        counted, size = self.maps["counted"], COUNT.size * self._cpus
+        found = {}
+        for key in counted.each_key(COUNTED.size):
+            rows = counted.lookup(key, size) or b""
+            found[key] = [rows[at : at + COUNT.size] for at in range(0, size, COUNT.size)]
+        return found
+
+    def stack(self, second: bool, stack_id: int) -> list[int]:
+        """The addresses in a bucket of a stack map."""
+        key = stack_id.to_bytes(4, "little")
+        data = self.maps["stacks_b" if second else "stacks_a"].lookup(key, 127 * 8)
+        return [word for word in struct.unpack("<127Q", data or bytes(127 * 8)) if word]
+
+    def written(self) -> bytes:
+        """What ``bpf_seq_write()`` was given."""
+        room = ffi.new("char[4096]")
+        size = self._lib.host_take_written(room)
+        return bytes(ffi.buffer(room, size))
+
+    def numbers(self, name: str) -> set[int]:
+        """The tasks in a set."""
+        bits = bytes(self.symbol(name))
+        found = set()
+        for index, byte in enumerate(bits):
+            if byte:
+                found |= {8 * index + bit for bit in range(8) if byte >> bit & 1}
+        return found
