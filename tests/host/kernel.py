@@ -73,7 +73,8 @@ class Kernel(CodeLists):
 
     def rethook(self, slot: int, real: int) -> None:
         """A kretprobe takes the return address at a slot for its own."""
-        self.rethooked[slot] = real
+        if real != self.symbols["rethook"]:  # else another kretprobe has it already
+            self.rethooked[slot] = real
         node = self.object("struct rethook_node", ret_addr=real, frame=slot)
         first = self.at(self.task, "struct task_struct", "rethooks")
         link = self.at(node, "struct rethook_node", "llist")
@@ -86,7 +87,8 @@ class Kernel(CodeLists):
 
         :param extra: Words that a tracer keeps with the entry, since 6.11.
         """
-        self.graphed[slot] = real
+        if real != self.symbols["graph_return"]:
+            self.graphed[slot] = real
         self.memory.put_word(slot, self.symbols["graph_return"])
         size = self.types.size("struct ftrace_ret_stack")
         current = self.at(self.task, "struct task_struct", "curr_ret_stack")

@@ -25,6 +25,7 @@ _HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")
 class Outcome:
     """The maps of loaded programs, by the readers that kwalk has for them."""
 
+    config: dict[str, int | bytes]
     maps: dict[str, Map]
     tree: Tree
     ring: Ring
@@ -51,6 +52,12 @@ class Outcome:
     def write(self, name: str, data: bytes) -> None:
         """Set a variable."""
         self.symbol(name)[: len(data)] = data
+
+    def beyond(self) -> bytes:
+        """The tree's memory behind the last node that may be used."""
+        nodes, mask = (int(self.config[name]) for name in ("nodes", "node_mask"))
+        size = mask + NODE_BYTES
+        return (self.maps["tree"].lookup(bytes(4), size) or b"")[nodes * NODE_BYTES :]
 
     def close_files(self) -> None:
         """Close what was mapped."""

@@ -88,11 +88,11 @@ def test_walk_knows_replaced_return_addresses(layout: Layout, random: Random, ki
     execution = world.begin()
     for _ in range(random.randint(1, 6)):
         slot = execution.call(world.any_function())
-        real = execution.addresses[-1]
         if random.random() < 0.5:
-            if kind != "rethook":
-                world.kernel.graph(slot, real, extra=random.randint(0, 4))
-            if kind != "graph":
+            for _ in range(random.randint(1, 2) if kind != "rethook" else 0):
+                before = world.kernel.memory.word(slot)
+                world.kernel.graph(slot, before, extra=random.randint(0, 4))
+            for _ in range(random.randint(1, 2) if kind != "graph" else 0):
                 before = world.kernel.memory.word(slot)
                 world.kernel.rethook(slot, before)
     slot = execution.call(world.func, prologue=False)
