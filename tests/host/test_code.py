@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from code_lists import Placed
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import ALL, ORC, V6_1, V6_12, Layout
 from loaded import Loaded
@@ -83,6 +83,42 @@ def test_bpf_code_is_known_by_its_name(
     ((stack, hits),) = stacks(loaded).items()
     assert (stack.addresses[1:], hits) == (tuple(execution.callers), 2)
     assert stack.codes[1] == code_of_program(kernel.programs[chosen].name)
+    loaded.close()
+
+
+@by_layout
+@given(random=RANDOMS, at=st.sampled_from([0, 1, 40, 95, 96, 97]))
+def test_bpf_code_reaches_to_behind_its_last_call(layout: Layout, random: Random, at: int) -> None:
+    """The kernel takes the byte behind a program for its own; the next one is no code."""
+    world = World(layout, random, programs=3)
+    execution = through(world, world.bpf[1], world.functions[0])
+    address = world.bpf[1].start + at
+    world.kernel.memory.put_word(execution.slots[-2], address)
+    loaded = Loaded(world.kernel, func=world.func.start)
+    for _ in range(2):
+        loaded.run("kw_kprobe", execution.regs(world.func.start))
+    callers = [execution.callers[0], address, *execution.callers[2:]]
+    expected = (world.func.start, *(callers if at <= 96 else callers[:1]))
+    assert Reader(loaded).counts() == {(expected, "whole"): 2}
+    loaded.close()
+
+
+@by_layout
+@given(random=RANDOMS, at=st.sampled_from([-1, 0, 1, 4095, 4096]))
+def test_module_code_is_its_text_and_no_more(layout: Layout, random: Random, at: int) -> None:
+    world = World(layout, random, modules=3)
+    execution = through(world, world.functions[1], world.functions[0])
+    address = world.kernel.modules[1].text.start + at
+    world.kernel.memory.put_word(execution.slots[-2], address)
+    loaded = Loaded(world.kernel, func=world.func.start)
+    loaded.cpus[0].unwinds(world.func.start, 77)
+    loaded.run("kw_kprobe", execution.regs(world.func.start))
+    ((found, _),) = Reader(loaded).counts()
+    if 0 <= at < 4096:  # whatever its rule leads to
+        assert found[2:3] in ((address,), ())
+        assert found[1:3] in ((execution.callers[0], address), (77,))
+    else:
+        assert found == (world.func.start, execution.callers[0])
     loaded.close()
 
 
@@ -184,6 +220,38 @@ def test_tree_that_changes_during_a_walk_leads_to_no_wrong_frame(
     # From now on it is no code.
     loaded.run("kw_kprobe", execution.regs(world.func.start))
     assert Reader(loaded).counts()[whole[:2], "whole"] >= 1
+    loaded.close()
+
+
+@pytest.mark.parametrize("layout", [V6_1, V6_12], ids=repr)
+@pytest.mark.parametrize("tree", ["modules", "programs"])
+@given(random=RANDOMS, grows=st.booleans())
+@settings(max_examples=50)
+def test_tree_that_changes_around_code_that_stays_does_not_hide_it(
+    layout: Layout, tree: str, random: Random, grows: bool
+) -> None:
+    """Others come and go, nodes are moved under the search: it is asked for anew, or not known."""
+    world = World(layout, random, modules=7, programs=7, plain=True)
+    kernel = world.kernel
+    body = random.choice(world.modular if tree == "modules" else world.bpf)
+    execution = through(world, body)
+    every = kernel.modules if tree == "modules" else kernel.programs
+    write = kernel.write_modules if tree == "modules" else kernel.write_programs
+    some = [each for each in every if body.start in each.text or random.random() < 0.3]
+    before, after = (some, every) if grows else (every, some)
+    write(0, loaded=before)
+    loaded = Loaded(kernel, func=world.func.start)
+    loaded.cpus[0].unwinds(world.func.start, 77)
+
+    def change() -> None:
+        write(1, loaded=after)  # the same as before to those that look now
+        write(2, loaded=after)
+
+    with loaded.pause(random.randint(7, 18), change):
+        loaded.run("kw_kprobe", execution.regs(world.func.start))
+    ((found, how),) = Reader(loaded).counts()
+    whole = (world.func.start, *execution.callers)
+    assert (found, how) in ((whole, "whole"), ((whole[0], 77), "fallback"))
     loaded.close()
 
 
@@ -300,10 +368,10 @@ def test_module_data_is_no_code_and_its_init_text_is(layout: Layout, part: str) 
 
 def test_rules_beyond_the_table_are_not_known() -> None:
     """Text behind the last block of orc_lookup; a table that ends too early."""
-    for settings in ({"orc_lookups": 3}, {"orc_entries": 2}):
+    for wrong in ({"orc_lookups": 3}, {"orc_entries": 2}):
         world = World(V6_1, Random(4))
         execution = through(world, world.functions[3], world.functions[1])
-        loaded = Loaded(world.kernel, func=world.func.start, **settings)
+        loaded = Loaded(world.kernel, func=world.func.start, **wrong)
         loaded.cpus[0].unwinds(world.func.start, 77)
         loaded.run("kw_kprobe", execution.regs(world.func.start))
         assert Reader(loaded).counts() == {((world.func.start, 77), "fallback"): 1}

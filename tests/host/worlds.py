@@ -89,7 +89,7 @@ class World:
             module.text.functions.clear()
         self.bpf: list[Body] = []
         for number in range(programs):
-            program = kernel.add_program(f"bpf_prog_{number}")
+            program = kernel.add_program(f"bpf_prog_{number}", size=96)
             self.bpf.append(make(program.text, "bp", room=1))
         self.copies = [
             Body(

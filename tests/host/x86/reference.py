@@ -65,7 +65,10 @@ class Unwinder:
     def is_text(self, address: int) -> bool:
         """__kernel_text_address()"""
         in_copy = any(start <= address < start + size for start, size, _ in self.kernel.ops)
-        return in_copy or any(address in text for text in self._texts())
+        # "Ensure that we detect return addresses as part of the program, when the final
+        # instruction is a call": bpf_tree_comp() in kernel/bpf/core.c.
+        behind = any(address == program.text.end for program in self.kernel.programs)
+        return in_copy or behind or any(address in text for text in self._texts())
 
     def _rule(self, address: int) -> Orc:
         """orc_find()"""
