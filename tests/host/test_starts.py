@@ -14,7 +14,7 @@ from worlds import RANDOMS, Reader, World
 from x86 import reference
 from x86.execution import KERNEL_CS, USER_CS, Execution, pack_regs
 
-from kwalk.abi import NO_ADDRESS, Kind, Place, Start
+from kwalk.abi import EVENT, NO_ADDRESS, STACKED, Kind, Output, Place, Start
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 CODE = 0xFFFFFFFFC0E00000  # of a classic BPF filter: in no list of the kernel's
@@ -179,6 +179,33 @@ def test_kretprobe_knows_an_address_that_the_graph_tracer_had_replaced(
     if not known:
         expected = ((world.func.start, 5, 6), "fallback")
     assert counted(loaded, returned=True) == {expected: 2}
+
+
+@by_layout
+@pytest.mark.parametrize("replaced", [False, True])
+def test_kretprobe_on_top_of_the_graph_tracer_says_so(layout: Layout, replaced: bool) -> None:
+    """The kernel undoes one of the two: that is known of the event, and excused."""
+    world = World(layout, Random(4), plain=True)
+    execution = world.begin()
+    execution.call(world.functions[0])
+    execution.call(world.func, prologue=False)
+    real, slot = execution.callers[0], execution.sp
+    regs = bytearray(returned(world, execution))
+    shown = list(execution.callers)
+    if replaced:
+        world.kernel.graph(slot, real)
+        regs[128:136] = world.kernel.symbols["graph_return"].to_bytes(8, "little")
+        shown[0] = world.kernel.symbols["graph_return"]
+    loaded = Loaded(
+        world.kernel, func=world.func.start, place=Place.RETURN, slow=1, verify=1,
+        output=Output.EVENT,
+    )  # fmt: skip
+    loaded.cpus[0].unwinds(*shown)
+    loaded.run("kw_kprobe", bytes(regs))
+    (record,) = loaded.records()
+    assert EVENT.unpack(record[8:])["flags"] == (STACKED if replaced else 0)
+    assert loaded.counters() == {"checked": 1} | ({"stacked_hooks": 1} if replaced else {})
+    loaded.close()
 
 
 @by_layout
