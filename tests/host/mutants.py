@@ -79,7 +79,7 @@ MUTANTS = [
     ("event", "c->lost_ring_busy++;\n\telse\n\t\tc->lost_ring_full++;",
      "c->lost_ring_full++;\n\telse\n\t\tc->lost_ring_busy++;"),
     ("event", "record->pid = ids;", "record->pid = ids >> 32;"),
-    ("event", "used + size + 8 <", "used + size <"),
+    ("event", "record->other = event->other;", "record->other = 0;"),
     ("helper", "if (!known->count++ &&", "if (known->count++ &&"),
     ("helper", "bpf_get_stackid(ctx, &stacks_b, 0);", "bpf_get_stackid(ctx, &stacks_a, 0);"),
     ("verify", "return sc->walk.flags & KW_EV_TRUNCATED;", "return true;"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +124,6 @@ class Outcome:
         """The tasks in a set."""
         bits = bytes(self.symbol(name))
         found = set()
-        for index, byte in enumerate(bits):
-            if byte:
-                found |= {8 * index + bit for bit in range(8) if byte >> bit & 1}
+        for match in re.finditer(rb"[^\0]", bits):
+            found |= {8 * match.start() + bit for bit in range(8) if match[0][0] >> bit & 1}
         return found

@@ -65,7 +65,7 @@ def main() -> int:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += rest if any(word.endswith(".py") for word in rest) else [str(HERE), *rest]
         print(f"bpf/ by {way}:", flush=True)
-        examples = "15" if wanted == ways[0] else "6"
+        examples = "15" if wanted == ways[0] else "4"
         around = environment(way, target) | {"KWALK_HOST_EXAMPLES": examples}
         done = subprocess.run(command, cwd=ROOT, env=around, check=False)
         if done.returncode:

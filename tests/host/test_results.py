@@ -8,7 +8,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from layouts import V6_1, V6_12, V7_1, Layout
 from loaded import Loaded
@@ -77,6 +77,7 @@ def test_records_are_read_as_the_calls_that_they_are_of(
     loaded.close()
 
 
+@example(now=10**9 - 250, midnight=0, steps=[0, 10**9 - 250])  # a second later to the nanosecond
 @given(
     now=st.integers(1, 2**50),
     midnight=st.integers(0, DAY - 1),
@@ -227,7 +228,7 @@ def test_helper_counts_by_stack_and_group(layout: Layout, per: Per, random: Rand
     loaded = helped(world, Output.COUNT, per=per, entries=64)
     stacks = [[world.func.start, 5, 6], [world.func.start, 8]]
     expected: Counter[tuple[int, bytes]] = Counter()
-    names: dict[int, bytes] = {}
+    names: dict[tuple[int, int, int], bytes] = {}
     for _ in range(20):
         cpu, index = random.randint(0, 1), random.randint(0, 1)
         tgid, comm = random.choice((1, 4194303)), random.choice((b"redis", b"sshd"))
@@ -243,7 +244,7 @@ def test_helper_counts_by_stack_and_group(layout: Layout, per: Per, random: Rand
             Per.CGROUP: cgroup.to_bytes(8, "little"),
         }[per]
         expected[index, value.ljust(16, b"\0")] += 1
-        names.setdefault(tgid, comm)
+        names.setdefault((index, tgid, cpu), comm)
     assume("lost_eexist" not in loaded.counters())  # both stacks in one bucket
     found: Counter[tuple[int, bytes]] = Counter()
     for key, rows in loaded.counted().items():
@@ -252,8 +253,13 @@ def test_helper_counts_by_stack_and_group(layout: Layout, per: Per, random: Rand
         found[stacks.index(loaded.stack(False, stack_id)), group] += sum(
             COUNT.struct.unpack(row)[0] for row in rows
         )
-        comms = {COUNT.struct.unpack(row)[2].rstrip(b"\0") for row in rows} - {b""}
-        assert bool(comms) == (per == Per.PID)
+        index, tgid = (
+            stacks.index(loaded.stack(False, stack_id)),
+            int.from_bytes(group[:8], "little"),
+        )
+        for cpu, row in enumerate(rows):  # each CPU keeps the name that the process had first
+            first = names.get((index, tgid, cpu), b"") if per == Per.PID else b""
+            assert COUNT.struct.unpack(row)[2].rstrip(b"\0") == first
     assert found == expected
     assert loaded.counters() == {}
     loaded.close()
