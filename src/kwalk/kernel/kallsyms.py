@@ -36,7 +36,7 @@ class Kallsyms:
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
     :param known: What ``address`` would answer.
     :param rest: Reads the table's end as it is now, where this text lacks it.
-    :ivar state: Of the kernel when it was read (``kallsyms_cache.read``); b"" where nobody has asked.
+    :ivar state: Of the kernel when it was read (``kallsyms_cache.read``); b"" where nobody asked.
     :ivar modules: Those whose symbols these are; () where nobody has asked.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
