@@ -256,6 +256,19 @@ def test_another_way_is_taken_while_kprobes_are_off(opened: Open, kernel: Kernel
     assert kernel.open == 1
 
 
+def test_alias_is_not_called_notrace_for_another_name_of_it_in_the_list(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """available_filter_functions has one name of each function."""
+    kernel.refuses = dict.fromkeys(("kw_fentry", "kw_kprobe"), errno.EINVAL)
+    twins = Kallsyms(b"ffffffff81000100 T __do_ip_rcv\nffffffff81000100 T ip_rcv\n")
+    (tmp_path / "FILTER_FUNCTIONS").write_text("__do_ip_rcv\n")
+    for symbols, is_notrace in ((SYMBOLS, True), (twins, False)):
+        with pytest.raises(KwalkError) as caught:
+            probe.open_probe(Selection.one(ENTRY), symbols, ProbeOptions())
+        assert ("notrace" in caught.value.what) == is_notrace
+
+
 def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel) -> None:
     kernel.refuses |= {"kw_fexit": errno.EBUSY, "kw_kprobe": errno.EBUSY}
     with pytest.raises(KwalkError) as caught:

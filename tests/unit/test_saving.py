@@ -490,3 +490,11 @@ def test_limit_of_file_sizes_is_named_by_reports(tmp_path: Path, words: str) -> 
     assert "may have 1,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in done.stderr
     assert old.read_text() == "before"
     assert os.listdir(tmp_path) == ["old.html"]
+
+
+@pytest.mark.parametrize("act", [kwalk.open, profile(Count(A, 5)).save], ids=["open", "save"])
+def test_name_that_no_file_can_have_is_the_reason(act: Any) -> None:
+    """Python's words for it differ from version to version."""
+    with pytest.raises(kwalk.KwalkError) as caught:
+        act("a\0b")
+    assert caught.value.what.endswith(": no file can have that name")

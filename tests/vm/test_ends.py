@@ -180,7 +180,7 @@ def test_second_ctrl_c_ends_at_once(redis: None) -> None:
 def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_reader() -> None:
     read, end = os.pipe()
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)  # even a slow machine fills that
-    process = run_stalled("stream", "vfs_read", "--duration", "2", stdout=end)
+    process = run_stalled("stream", "vfs_read", "--duration", "5", stdout=end)
     os.close(end)
     begun(process)
     loop = "while :; do cat /proc/version; done"
@@ -196,7 +196,7 @@ def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_rea
         out = reader.read()
     _, err = process.communicate(timeout=30)
     hits, stacks, lost = ledger(err)
-    assert out.count(b"\n\n") == stacks == hits - lost > 10
+    assert out.count(b"\n\n") == stacks == hits - lost > 100
     assert "output_closed" not in err
     assert process.returncode == 0
 

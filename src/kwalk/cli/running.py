@@ -175,18 +175,15 @@ def detach(capture: Capture) -> None:
 
 def say_detaching(number: int) -> None:
     """Say on stderr what there is to wait for."""
-    print(
-        f"kwalk: detaching from {number:,} functions; Ctrl-C leaves that to the kernel",
-        file=sys.stderr,
-        flush=True,
-    )
+    tell(f"detaching from {number:,} functions; Ctrl-C leaves that to the kernel")
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Print a notice on stderr, at once."""
     print(f"kwalk: {text}", file=sys.stderr, flush=True)
 
 
-def tend(capture: Capture, budget: Budget | None, say: Callable[[str], object] = _tell) -> bool:
+def tend(capture: Capture, budget: Budget | None, say: Callable[[str], object] = tell) -> bool:
     """Follow what changes meanwhile, and keep the budget; return False where that cannot be kept.
 
     To be called while tracing, twice a second or more often.

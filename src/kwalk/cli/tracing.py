@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kwalk.abi import Output
 from kwalk.cli import trace_options
-from kwalk.cli.running import MANY, Stopper, announce, say_detaching
+from kwalk.cli.running import MANY, Stopper, announce, say_detaching, tell
 from kwalk.engine.capture import Capture
 from kwalk.errors import UsageError
 from kwalk.options.keywords import probe_options
@@ -47,10 +46,6 @@ class Session(NamedTuple):
             summary.notes.append(note)
 
 
-def _tell(text: str) -> None:
-    print(f"kwalk: {text}", file=sys.stderr, flush=True)
-
-
 class _Progress:
     """Says how far attaching has come, where it takes long, and lets Ctrl-C end it."""
 
@@ -66,7 +61,7 @@ class _Progress:
         if time.monotonic() >= self._say_at:
             self._say_at += SAY_SECONDS
             how = f"attached to {done:,} of" if done else "attaching to"
-            print(f"kwalk: {how} {total:,}", file=sys.stderr, flush=True)
+            tell(f"{how} {total:,}")
 
 
 @contextmanager
@@ -117,5 +112,5 @@ def tracing(
         if share := choices.get("budget"):
             from kwalk.engine.budget import Budget
 
-            budget = Budget(capture, share, _tell)
+            budget = Budget(capture, share, tell)
         yield Session(stopper, capture, budget, child)

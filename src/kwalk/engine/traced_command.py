@@ -13,7 +13,7 @@ from contextlib import suppress
 from errno import EAGAIN
 from pathlib import Path
 
-from kwalk.errors import NO_NAME, KwalkError, UsageError
+from kwalk.errors import KwalkError, UsageError
 from kwalk.support.parentage import Guard, ends_with_us
 
 # For what has to be put in order at the end.
@@ -92,7 +92,7 @@ class Child:
         except OSError as error:
             os.write(failed, str(error.strerror).encode())
         except ValueError:
-            os.write(failed, NO_NAME.encode())
+            os.write(failed, b"a word of it holds a character that no program can be given")
         finally:
             os._exit(code)
 

@@ -56,9 +56,10 @@ class Ledger:
             causes[cause] = causes.get(cause, 0) + number
 
     def close(self, cause: str) -> None:
-        """Count as lost to ``cause`` what is ahead, as of a look while calls come.
+        """Make the balance 0: count hits without an explanation as lost to ``cause``.
 
-        Hits that were read before what they came to are as many as that, at least.
+        For a look at a running capture, whose numbers are not read at one instant, and for files
+        that can say anything. Where more is explained than ``hits`` says, ``hits`` is raised to it.
         """
         self.hits = max(self.hits, self.recorded + sum(self.causes.values()))
         self.lose(cause, self.balance)

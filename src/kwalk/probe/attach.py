@@ -75,13 +75,17 @@ def _is_ambiguous(name: str, symbols: Kallsyms) -> bool:
     return len({symbol.address for symbol in symbols.find(name)}) > 1
 
 
+def aliases(target: Target, symbols: Kallsyms) -> list[str]:
+    """Return every name of a function, its own included."""
+    return symbols.aliases(Symbol(target.address, target.name, target.module))
+
+
 def names_for_trampolines(target: Target, symbols: Kallsyms) -> list[str]:
     """Return every name by which fentry finds a function, the one asked for first.
 
     A function with several names has one of them in BTF.
     """
-    own = Symbol(target.address, target.name, target.module)
-    names = dict.fromkeys((target.name, *symbols.aliases(own)))
+    names = dict.fromkeys((target.name, *aliases(target, symbols)))
     return [name for name in names if not _is_ambiguous(name, symbols)]
 
 

@@ -32,8 +32,11 @@ from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Map, Object
 from kwalk.options.filters import places as places_of
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe import config as setting
 from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
+from kwalk.probe.config import FACTS_PROGRAM, Facts, digits
+from kwalk.probe.config import config as config_of
+from kwalk.probe.config import control as control_of
+from kwalk.probe.config import facts as facts_of
 from kwalk.probe.ftrace_sites import PROGRAM as CALLS_PROGRAM
 from kwalk.probe.selection import Selection
 from kwalk.transport.context_tree import NODE_BYTES, Tree
@@ -57,7 +60,7 @@ class Loaded(NamedTuple):
     gates: Gates
     config: dict[str, int]
     control: dict[str, int]
-    facts: setting.Facts
+    facts: Facts
     notes: list[str]
 
     def close(self) -> None:
@@ -97,16 +100,16 @@ def load(
     obj = Object(image())
     tree: Tree | None = None
     try:
-        asking = (setting.FACTS_PROGRAM, *([CALLS_PROGRAM] if selection.open else []))
+        asking = (FACTS_PROGRAM, *([CALLS_PROGRAM] if selection.open else []))
         wanted: dict[str, str | None] = dict.fromkeys((PROGRAMS[way], *asking, *following))
         if fentry:
             _choose(obj, wanted, PROGRAMS[way], names_for_trampolines(target, symbols))
         else:
             obj.choose(wanted)
-        config = setting.config(target, symbols, options, method, fentry, many)
+        config = config_of(target, symbols, options, method, fentry, many)
         obj.map(CONFIG_SECTION).preset(CONFIG.pack({**config, **options.filters.config()}))
         if options.output == Output.EVENT:
-            obj.map(DIGITS_SECTION).preset(setting.digits())
+            obj.map(DIGITS_SECTION).preset(digits())
         sizes = _resize(obj, options, method, config)
         try:
             obj.load()
@@ -114,11 +117,11 @@ def load(
             if error.errno in (errno.ENOMEM, errno.E2BIG) and not error.log:
                 raise LibbpfError(f"{_told(sizes)}: the kernel refuses them", error.errno) from None
             raise
-        facts = setting.facts(obj, symbols, target)
+        facts = facts_of(obj, symbols, target)
         control: dict[str, int] = {}
         notes = []
         if method & Method.MANUAL:
-            control = setting.control(facts, symbols, target)
+            control = control_of(facts, symbols, target)
             if target.place == Place.INSIDE and control.get("start") == Start.UNKNOWN:
                 notes.append(
                     f"the code does not tell where {target.label} has its return address: the "

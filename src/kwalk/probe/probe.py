@@ -11,7 +11,7 @@ from kwalk.abi import Method, Unwinder
 from kwalk.errors import UsageError
 from kwalk.kernel.capabilities import lacks
 from kwalk.kernel.features import no_kprobes
-from kwalk.kernel.kallsyms import Kallsyms, Symbol
+from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
@@ -25,6 +25,7 @@ from kwalk.probe.attach import (
     TRAMPOLINES,
     WAYS,
     Watch,
+    aliases,
     attach,
     has_multi,
     names_for_trampolines,
@@ -234,13 +235,9 @@ class _Attempt(NamedTuple):
             raise SwitchedOff(
                 f"{self.selection.label} cannot be traced by {ways}: {first.what}", first.hint
             )
-        raise explain(self.selection, refusals, self._aliases())
-
-    def _aliases(self) -> list[str]:
-        target = self.selection.targets[0]
-        if self.selection.place.is_event:
-            return []
-        return self.symbols.aliases(Symbol(target.address, target.name, target.module))
+        is_event = self.selection.place.is_event
+        names = [] if is_event else aliases(self.selection.targets[0], self.symbols)
+        raise explain(self.selection, refusals, names)
 
     def _by(self, way: str) -> Probe:
         if found := off(way, self.selection, self.symbols):

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+from typing import BinaryIO
 
-from kwalk.errors import KwalkError, UsageError
+from kwalk.errors import NO_NAME, KwalkError, UsageError
 from kwalk.model.profile import Profile
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
@@ -21,10 +22,8 @@ def load(path: Path) -> Profile:
     """
     path = _name(path)
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             return read(file, path)
-    except ValueError as error:  # a zero byte, or what no file name can hold
-        raise KwalkError(f"{path!r} cannot be read: {error}", "Give the name of a file.") from error
     except OSError as error:
         raise KwalkError(
             f"{path} cannot be read: {error.strerror}",
@@ -45,6 +44,14 @@ def save(profile: Profile, path: Path) -> None:
     with Replacement(path, private=True) as file:
         replay(profile, file.write)
         file.finish()
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except ValueError as error:
+        what = f"{path!r} cannot be read: {NO_NAME}"
+        raise KwalkError(what, "Give the name of a file.") from error
 
 
 def _name(path: object) -> str:
