@@ -89,3 +89,10 @@ def test_what_was_merged_and_typed_is_told_as_it_was() -> None:
     assert "command   kwalk record 'tcp_*' -- sh -c 'echo hi; sleep 1'\n" in info.as_text(one)
     assert "merged" not in info.as_text(one)
     assert "merged    of 3 recordings\n" in info.as_text(one + one + one)
+
+
+def test_stacks_of_several_groups_are_counted_once() -> None:
+    one = stack("f", "a")
+    rows = [Count(one, 1, Group("comm", 0, name)) for name in "xy"]
+    assert info.extent(rows) == "1 stack in 2 groups"
+    assert info.extent([Count(one, 1), Count(stack("f", "b"), 1)]) == "2 stacks"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -42,6 +43,9 @@ def test_a_recording_holds_what_was_called_when(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert f"`kwalk report {file}` shows them" in err
+    _, info, _ = call("kwalk", "info", file)
+    (held,) = re.findall(r"^holds +(\d+ stacks? in \d+ groups?), ", info, re.M)
+    assert f"{file} holds {held} (" in err
     profile = load(file)
     ledger = profile.summary.ledger
     assert ledger.balance == 0

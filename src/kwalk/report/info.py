@@ -3,11 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kwalk.model.profile import Profile
+from kwalk.model.stack import Count
 from kwalk.report import headings, summary
 from kwalk.support.text import plural
+
+
+def _stacks(counts: Sequence[Count]) -> int:
+    return len({count.stack for count in counts})
+
+
+def _groups(counts: Sequence[Count]) -> int:
+    return len({count.group for count in counts if count.group})
+
+
+def extent(counts: Sequence[Count]) -> str:
+    """Return how many stacks, and groups if there are some, such as ``4 stacks in 3 groups``."""
+    groups = _groups(counts)
+    text = plural(_stacks(counts), "stack")
+    return f"{text} in {plural(groups, 'group')}" if groups else text
 
 
 def as_data(profile: Profile) -> dict[str, Any]:
@@ -15,8 +32,8 @@ def as_data(profile: Profile) -> dict[str, Any]:
     return summary.as_data(profile.summary, "kwalk.info/2") | {
         "facts": profile.facts,
         "seconds": profile.seconds or None,
-        "stacks": len({id(count.stack) for count in profile}),
-        "groups": len({count.group for count in profile if count.group}),
+        "stacks": _stacks(profile.counts),
+        "groups": _groups(profile.counts),
         "rows": len(profile.timeline),
     }
 
@@ -28,8 +45,7 @@ def as_text(profile: Profile) -> str:
     for key, name in headings.NAMES.items():
         if text := headings.told(profile, key):
             lines.append(f"{name:10}{text}")
-    rows = plural(data["stacks"], "stack")
-    rows += f" in {plural(data['groups'], 'group')}" if data["groups"] else ""
+    rows = extent(profile.counts)
     rows += f", {profile.seconds:.1f} s" if profile.seconds else ""
     lines.append(f"{'holds':10}{rows}, {plural(data['rows'], 'row')}")
     return "\n".join(lines) + "\n\n" + summary.as_text(profile.summary)

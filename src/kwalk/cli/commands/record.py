@@ -46,7 +46,6 @@ class RecordCommand:
         from kwalk.cli.running import Finished, tend
         from kwalk.cli.tracing import tracing
         from kwalk.errors import OutputError
-        from kwalk.support.text import form, plural
 
         with (
             Recorder(args.output) as recorder,
@@ -78,9 +77,10 @@ class RecordCommand:
                 recorder.settle(summary.ledger)
         code = Finished(summary, failed).conclude(capture.symbolizer, args.strict)
         if recorder.name:
-            stacks, are = plural(len(counts), "stack"), form(len(counts), "is", "are")
+            from kwalk.report.info import extent
+
             print(
-                f"kwalk: {stacks} {are} in {recorder.name} ({recorder.size:,} bytes); "
+                f"kwalk: {recorder.name} holds {extent(counts)} ({recorder.size:,} bytes); "
                 f"`kwalk report {recorder.name}` shows them",
                 file=sys.stderr,
             )
