@@ -28,7 +28,7 @@ def node_of(names: Sequence[str], numbers: list[float], change: bool = False) ->
     def one() -> FlameNode:
         name, children, own = names[int(next(rest))], int(next(rest)), next(rest)
         before = next(rest) if change else 0
-        node = FlameNode(name, own, before)
+        node = FlameNode(name, own, before, own)
         for _ in range(children):
             child = one()
             node.children.append(child)
@@ -43,10 +43,8 @@ def node_of(names: Sequence[str], numbers: list[float], change: bool = False) ->
 
 def paths_of(node: FlameNode, above: tuple[str, ...] = ()) -> Paths:
     """How many calls end at each path, root first; of equal paths, their sum."""
-    found: Paths = {}
-    own = node.total - sum(child.total for child in node.children)
-    if own:
-        found[above] = own
+    # What the page says: a total less its children's would have their rounding errors.
+    found: Paths = {above: node.own} if node.own else {}
     for child in node.children:
         for path, calls in paths_of(child, (*above, child.name)).items():
             found[path] = found.get(path, 0) + calls
