@@ -157,6 +157,7 @@ lint: $(STAMP)
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_SOURCES)
 	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
 	$(VENV)/bin/codespell
+	$(VENV)/bin/python tests/style.py
 
 format: $(STAMP)
 	$(VENV)/bin/ruff check --fix .

@@ -72,7 +72,7 @@ class Output(enum.IntEnum):
     NUMBERED = 3
 
 
-class Kind(enum.IntEnum):
+class NodeKind(enum.IntEnum):
     """``enum kw_kind``: what a node of the tree is."""
 
     NONE = 0

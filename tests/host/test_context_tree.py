@@ -15,7 +15,7 @@ from layouts import FP_NEW, V6_1, V6_12, Layout
 from loaded import Loaded
 from worlds import RANDOMS, Hit, Reader, World, tasks
 
-from kwalk.abi import WEIGHT_ONE, Kind
+from kwalk.abi import WEIGHT_ONE, NodeKind
 from kwalk.transport.context_tree import NODE_BYTES, reserved, size_for
 
 layouts = pytest.mark.parametrize("layout", [V6_1, V6_12, FP_NEW], ids=repr)
@@ -280,7 +280,7 @@ def test_first_cpu_begins_behind_node_zero() -> None:
     loaded = Loaded(world.kernel, cpus=3, func=world.func.start)
     only.run(loaded, 2)
     roots = [loaded.tree.node(8 * NODE_BYTES * (1 + cpu)) for cpu in range(3)]
-    assert [root.kind for root in roots] == [Kind.ROOT] * 3
+    assert [root.kind for root in roots] == [NodeKind.ROOT] * 3
     assert loaded.hits_of(2) == 1
     assert loaded.hits_of(0) == loaded.hits_of(1) == 0
     loaded.close()

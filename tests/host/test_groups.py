@@ -13,7 +13,7 @@ from layouts import V6_1, V6_12, Layout
 from loaded import Loaded
 from worlds import RANDOMS, Reader, World, tasks
 
-from kwalk.abi import Kind, Per
+from kwalk.abi import NodeKind, Per
 from kwalk.model.stack import Group
 
 layouts = pytest.mark.parametrize("layout", [V6_1, V6_12], ids=repr)
@@ -168,6 +168,6 @@ def test_groups_are_under_the_node_of_their_stack() -> None:
         loaded.cpus[0].task(tgid, tgid, b"x")
         only.run(loaded)
     (one, two) = loaded.tree.counted()
-    assert one[1].kind == two[1].kind == Kind.GROUP
+    assert one[1].kind == two[1].kind == NodeKind.GROUP
     assert one[1].parent == two[1].parent
     loaded.close()

@@ -18,10 +18,10 @@ from layouts import FP_NEW, V6_1, V6_12, Layout
 from loaded import Loaded
 from worlds import RANDOMS, Reader, World, lost_hit, tasks
 
-from kwalk.abi import NO_ADDRESS, Kind, Method, Per
+from kwalk.abi import NO_ADDRESS, Method, NodeKind, Per
 from kwalk.decode.counts import StackCounts
 from kwalk.model.stack import Group
-from kwalk.transport.context_tree import Node
+from kwalk.transport.context_tree import ContextNode
 from kwalk.transport.stack_maps import StackMaps
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
@@ -84,13 +84,13 @@ def test_counts_are_read_as_they_were_made(
 def shape(loaded: Any, offset: int) -> list[tuple[object, ...]]:
     """A node, and those above it, as readers see them."""
     seen: list[tuple[object, ...]] = []
-    told = (Kind.ROOT, Kind.KERNEL, Kind.GROUP, Kind.CUT, Kind.FUNCTION)
+    told = (NodeKind.ROOT, NodeKind.KERNEL, NodeKind.GROUP, NodeKind.CUT, NodeKind.FUNCTION)
     while True:
-        node: Node = loaded.tree.node(offset)
+        node: ContextNode = loaded.tree.node(offset)
         frame = node.kind not in told
-        value = node.value if node.kind == Kind.GROUP else b""
+        value = node.value if node.kind == NodeKind.GROUP else b""
         seen.append((node.ip, value, 0 if frame else node.kind, node.ended, node.cut))
-        if node.kind == Kind.ROOT:
+        if node.kind == NodeKind.ROOT:
             return [*seen, (offset,)]
         offset = node.parent
 
@@ -149,7 +149,7 @@ def test_planted_marks_are_those_of_programs() -> None:
     marks = set()
     for _, counted in loaded.tree.counted():
         node = counted
-        while loaded.tree.node(node.parent).kind != Kind.ROOT:
+        while loaded.tree.node(node.parent).kind != NodeKind.ROOT:
             node = loaded.tree.node(node.parent)
         marks.add(node.ip)
     assert marks == {caller & JUMPED_MARK, UNKNOWN_CALLER}

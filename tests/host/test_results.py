@@ -30,7 +30,7 @@ from kwalk.abi import (
 )
 from kwalk.decode import records
 from kwalk.decode.calls import Calls
-from kwalk.decode.verify import Comparison
+from kwalk.decode.verify import DifferenceCollector
 from kwalk.decode.walked import WalkedRecords
 from kwalk.model.ledger import Ledger
 from kwalk.transport.ring import HEADER, PAGE
@@ -63,7 +63,7 @@ def test_records_are_read_as_the_calls_that_they_are_of(
         who = None if brief else (cpu, 5, pid, name.decode())
         expected.append(((world.func.start, *hit.callers), who))
     reader = Reader(loaded)
-    comparison = Comparison(reader.contexts, 0)
+    comparison = DifferenceCollector(reader.contexts, 0)
     walked = WalkedRecords(reader.contexts, comparison, Calls(), brief)
     ledger = Ledger()
     found = []

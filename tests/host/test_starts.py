@@ -14,7 +14,7 @@ from worlds import RANDOMS, Reader, World
 from x86 import reference
 from x86.execution import KERNEL_CS, USER_CS, Execution, pack_regs
 
-from kwalk.abi import EVENT, NO_ADDRESS, STACKED, Kind, Output, Place, Start
+from kwalk.abi import EVENT, NO_ADDRESS, STACKED, NodeKind, Output, Place, Start
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 CODE = 0xFFFFFFFFC0E00000  # of a classic BPF filter: in no list of the kernel's
@@ -294,7 +294,7 @@ def test_many_functions_have_a_node_each(layout: Layout, random: Random, way: st
         key = (function, *execution.callers), "whole"
         expected[key] = expected.get(key, 0) + 1
     kinds = {loaded.tree.node(root).kind for root in (512, 1024)}
-    assert kinds == {Kind.ROOT}
+    assert kinds == {NodeKind.ROOT}
     assert counted(loaded) == expected
 
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report.calltree import path
 from kwalk.report.formats import renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 
-def report(name: str, profile: Profile, **options: Any) -> bytes:
+def report(name: str, profile: ProfileData, **options: Any) -> bytes:
     """A report in this format."""
-    pieces = renderer(name)(profile, Options(**options))
+    pieces = renderer(name)(profile, ReportOptions(**options))
     return b"".join(p if isinstance(p, bytes) else p.encode() for p in pieces)
 
 
@@ -43,6 +43,6 @@ def close(found: dict[Any, int], wanted: dict[Any, Fraction], parts: int) -> boo
     return max(off, default=0) <= parts and abs(sum(found.values()) - total) <= Fraction(1, 2)
 
 
-def exact(profile: Profile) -> bool:
+def exact(profile: ProfileData) -> bool:
     """Whether every call was taken."""
     return all(count.scaled is None for count in profile)

@@ -7,7 +7,7 @@ from collections import Counter
 
 from recorded import stack
 
-from kwalk.model.comparison import Comparison, Cost, Pair, Sides
+from kwalk.model.comparison import Comparison, MethodCost, Pair, Sides
 from kwalk.model.ledger import Ledger
 from kwalk.model.stack import Stack
 
@@ -19,13 +19,15 @@ SAME = Pair(MANUAL, MANUAL)
 LOST = Pair(None, MANUAL, "eexist")
 MANUAL_LOST = Pair(HELPER, None)
 DIFFERENT = Pair(stack("ip_rcv", "a", "y", "b@overlay"), stack("ip_rcv", "a", "x", "b@overlay"))
-COSTS = Sides[Cost | None](Cost(7945.4, 10410, "kprobe"), Cost(1417.0, 10411, "fentry"))
+COSTS = Sides[MethodCost | None](
+    MethodCost(7945.4, 10410, "kprobe"), MethodCost(1417.0, 10411, "fentry")
+)
 
 
 def comparison(
     pairs: dict[Pair, int],
     unwinder: str = "frame pointer",
-    costs: Sides[Cost | None] = COSTS,
+    costs: Sides[MethodCost | None] = COSTS,
     clock: str = "instructions",
 ) -> Comparison:
     """A comparison whose ledgers close."""

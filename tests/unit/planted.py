@@ -9,7 +9,7 @@ import struct
 from types import SimpleNamespace
 from typing import Any
 
-from kwalk.abi import EVENT, NO_ADDRESS, NODE, WEIGHT_ONE, Kind
+from kwalk.abi import EVENT, NO_ADDRESS, NODE, WEIGHT_ONE, NodeKind
 from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Tree, reserved, size_for
 from kwalk.transport.ring import HEADER
 
@@ -89,7 +89,9 @@ class Planted:
             at = offset + _PARTS[name]
             struct.pack_into("<" + NODE.codes[NODE.fields.index(name)], self.memory, at, value)
 
-    def take(self, parent: int, ip: int, kind: Kind = Kind.PLAIN, value: bytes = b"") -> int:
+    def take(
+        self, parent: int, ip: int, kind: NodeKind = NodeKind.PLAIN, value: bytes = b""
+    ) -> int:
         """Make a node, whether or not there is one like it; return its offset."""
         offset = self.used * NODE_BYTES
         self.used += 1
@@ -98,7 +100,9 @@ class Planted:
             self.memory[offset + _VALUE : offset + _VALUE + 16] = value.ljust(16, b"\0")
         return offset
 
-    def child(self, parent: int, ip: int, kind: Kind = Kind.PLAIN, value: bytes = b"") -> int:
+    def child(
+        self, parent: int, ip: int, kind: NodeKind = NodeKind.PLAIN, value: bytes = b""
+    ) -> int:
         """Find or make the child of a node."""
         key = parent, ip
         if key not in self._children:
@@ -113,18 +117,18 @@ class Planted:
         at = self.root(cpu)
         for address in addresses:
             at = self.child(at, address)
-        return self.child(at, cut, Kind.CUT) if cut else at
+        return self.child(at, cut, NodeKind.CUT) if cut else at
 
     def kernels(self, *words: int, mark: int = UNKNOWN_CALLER, cpu: int = 0) -> int:
         """Where a stack of the kernel's own unwinder ends."""
-        at = self.child(self.root(cpu) + NODE_BYTES, mark, Kind.KERNEL)
+        at = self.child(self.root(cpu) + NODE_BYTES, mark, NodeKind.KERNEL)
         for word in words:
-            at = self.child(at, word, Kind.KERNEL)
+            at = self.child(at, word, NodeKind.KERNEL)
         return at
 
     def process(self, leaf: int, tgid: int, comm: bytes = b"redis") -> int:
         """The node for those events of ``leaf`` that were of a process."""
-        return self.child(leaf, NO_ADDRESS | tgid, Kind.GROUP, comm)
+        return self.child(leaf, NO_ADDRESS | tgid, NodeKind.GROUP, comm)
 
     def count(self, offset: int, ended: int = 0, cut: int = 0, each: float = 1) -> None:
         """Count events at a node, each of which stands for some."""

@@ -11,7 +11,7 @@ from kwalk.api.profile import Profile
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording.reader import read
-from kwalk.recording.writer import Writer
+from kwalk.recording.writer import RecordingWriter
 
 BASE = 0xFFFFFFFF81000000
 FACTS = {"kwalk": "0.1.0", "command": ["kwalk", "record", "ip_rcv"], "text": BASE, "cpus": 2}
@@ -51,7 +51,7 @@ def profile(*counts: Count, **lost: int) -> Profile:
 def written(ticks: list[list[Count]], end: bool = True) -> bytes:
     """A recording of counts as they were after each second."""
     data = bytearray()
-    writer = Writer(data.extend, dict(FACTS))
+    writer = RecordingWriter(data.extend, dict(FACTS))
     for second, counts in enumerate(ticks, 1):
         tick = writer.end if end and second == len(ticks) else writer.tick
         tick(counts, float(second), summary(counts, recursion=1))

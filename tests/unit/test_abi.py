@@ -48,19 +48,19 @@ CONSTANTS = {
     "KW_OUTPUT_EVENT": abi.Output.EVENT,
     "KW_OUTPUT_BRIEF": abi.Output.BRIEF,
     "KW_OUTPUT_NUMBERED": abi.Output.NUMBERED,
-    "KW_NODE_NONE": abi.Kind.NONE,
-    "KW_NODE_PLAIN": abi.Kind.PLAIN,
-    "KW_NODE_BP": abi.Kind.BP,
-    "KW_NODE_DEREF": abi.Kind.DEREF,
-    "KW_NODE_STEP": abi.Kind.STEP,
-    "KW_NODE_END": abi.Kind.END,
-    "KW_NODE_USER": abi.Kind.USER,
-    "KW_NODE_LAST": abi.Kind.LAST,
-    "KW_NODE_CUT": abi.Kind.CUT,
-    "KW_NODE_STALE": abi.Kind.STALE,
-    "KW_NODE_ROOT": abi.Kind.ROOT,
-    "KW_NODE_KERNEL": abi.Kind.KERNEL,
-    "KW_NODE_GROUP": abi.Kind.GROUP,
+    "KW_NODE_NONE": abi.NodeKind.NONE,
+    "KW_NODE_PLAIN": abi.NodeKind.PLAIN,
+    "KW_NODE_BP": abi.NodeKind.BP,
+    "KW_NODE_DEREF": abi.NodeKind.DEREF,
+    "KW_NODE_STEP": abi.NodeKind.STEP,
+    "KW_NODE_END": abi.NodeKind.END,
+    "KW_NODE_USER": abi.NodeKind.USER,
+    "KW_NODE_LAST": abi.NodeKind.LAST,
+    "KW_NODE_CUT": abi.NodeKind.CUT,
+    "KW_NODE_STALE": abi.NodeKind.STALE,
+    "KW_NODE_ROOT": abi.NodeKind.ROOT,
+    "KW_NODE_KERNEL": abi.NodeKind.KERNEL,
+    "KW_NODE_GROUP": abi.NodeKind.GROUP,
     "KW_SOURCE_IMAGE": abi.Source.IMAGE,
     "KW_SOURCE_MODULE": abi.Source.MODULE,
     "KW_SOURCE_BPF": abi.Source.BPF,
@@ -74,8 +74,8 @@ CONSTANTS = {
     "KW_NO_NUMBER": abi.NO_NUMBER,
     "KW_NUMBERLESS": abi.NUMBERLESS,
     "KW_NUMBERLESS_NAME": abi.NUMBERLESS_NAME,
-    "KW_NODE_FUNCTION": abi.Kind.FUNCTION,
-    "KW_NODE_ALIGNED": abi.Kind.ALIGNED,
+    "KW_NODE_FUNCTION": abi.NodeKind.FUNCTION,
+    "KW_NODE_ALIGNED": abi.NodeKind.ALIGNED,
     "KW_FILTER_CPU": abi.Filtered.CPU,
     "KW_FILTER_PROCESS": abi.Filtered.PROCESS,
     "KW_FILTER_THREAD": abi.Filtered.THREAD,
@@ -207,7 +207,7 @@ def test_the_other_members_of_a_nodes_unions_stand_where_the_tree_reads_them(hea
     assert places["value"] == (context_tree._U64.size, "16s")  # behind ip
     assert places["hits"] == (places["cut"][0] + 8, "Q")
     fields = zip(
-        context_tree.Node._fields, context_tree._NODE.unpack(bytes(range(64))), strict=True
+        context_tree.ContextNode._fields, context_tree._NODE.unpack(bytes(range(64))), strict=True
     )
     for name, value in fields:
         at, code = places[{"ended": "count"}.get(name, name)]

@@ -16,7 +16,7 @@ from engine import SYMBOLS
 
 from kwalk.bench import own
 from kwalk.bench import workload as workloads
-from kwalk.bench.results import Outcome, Sample
+from kwalk.bench.results import Outcome, WorkloadRun
 from kwalk.bench.tool import NotHere
 from kwalk.bench.workload import Workload
 from kwalk.cli.main import main
@@ -94,9 +94,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> list[Workload]:
     """Take the place of every workload's runs; return those that were run."""
     seen: list[Workload] = []
 
-    def run(self: Workload) -> Sample:
+    def run(self: Workload) -> WorkloadRun:
         seen.append(self)
-        return Sample(80.0 if Tool.attached else 100.0, 2.0)
+        return WorkloadRun(80.0 if Tool.attached else 100.0, 2.0)
 
     monkeypatch.setattr(Workload, "run", run)
     return seen

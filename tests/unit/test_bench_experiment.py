@@ -13,7 +13,7 @@ import pytest
 from kwalk.bench import experiment as experiments
 from kwalk.bench import workload as workloads
 from kwalk.bench.experiment import Experiment
-from kwalk.bench.results import Outcome, Results, Sample
+from kwalk.bench.results import Outcome, Results, WorkloadRun
 from kwalk.bench.tool import NotHere
 from kwalk.bench.workload import Workload
 from kwalk.errors import KwalkError, NotSupported
@@ -46,7 +46,7 @@ class Load(Workload):
     def unit(self) -> str:
         return "ops/s" if self._machine.loads else "metric"
 
-    def run(self) -> Sample:
+    def run(self) -> WorkloadRun:
         self._machine.loads.append("+".join(self._machine.attached) or "none")
         rate = self._rates.pop(0) if self._rates else 100.0
         if isinstance(rate, BaseException):
@@ -54,7 +54,7 @@ class Load(Workload):
         if self._machine.measures:
             loaded = self._machine.programs
             loaded |= {number: (400 * 50, 50) for number in loaded if number > 7}
-        return Sample(rate, 2.0, {50.0: 1.0})
+        return WorkloadRun(rate, 2.0, {50.0: 1.0})
 
 
 class Running:
@@ -180,7 +180,7 @@ def test_a_run_has_what_the_tool_saw_and_what_it_took(machine: Machine) -> None:
     experiment, _ = made(machine)
     experiment.run(1)
     (run,) = experiment.results.rows[0].runs
-    assert run.sample == Sample(100, 2.0, {50.0: 1.0})
+    assert run.sample == WorkloadRun(100, 2.0, {50.0: 1.0})
     assert (run.attach_seconds, run.reader_seconds) == (1.5, 0.5)
     assert run.outcome == Outcome(1000, 3)
 

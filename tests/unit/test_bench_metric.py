@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kwalk.bench import metric as metrics
 from kwalk.bench.metric import Metric
-from kwalk.bench.results import Outcome, Row, Run, Sample, figures, middle, within
+from kwalk.bench.results import MethodResult, Outcome, Run, WorkloadRun, figures, middle, within
 from kwalk.bench.statistics import interval, verdict
 from kwalk.errors import KwalkError
 
@@ -343,19 +343,19 @@ def test_the_verdict_says_how_far_a_change_can_be_trusted(
 
 def run(rate: float, change: float, seconds: float = 2.0, **latency: float) -> Run:
     percent = {float(share[1:]): ms for share, ms in latency.items()}
-    return Run(Sample(rate, seconds, percent), change, rate / 100, rate / 1000, Outcome(1, 0))
+    return Run(WorkloadRun(rate, seconds, percent), change, rate / 100, rate / 1000, Outcome(1, 0))
 
 
 def test_figures_are_medians_over_the_runs() -> None:
     found = figures(
-        Row("a", runs=[run(100, -5, p50=1), run(300, -7, p50=9), run(200, -6, 4.0, p50=2)])
+        MethodResult("a", runs=[run(100, -5, p50=1), run(300, -7, p50=9), run(200, -6, 4.0, p50=2)])
     )
     assert found
     assert (found.rate, found.change, found.attach_seconds) == (200, -6, 2.0)
     assert found.reader_share == 0.05  # of 0.05, 0.15 and 0.05
     assert found.latency == {50.0: 2}
     assert (found.interval, found.verdict) == ((-7, -5), "")
-    assert figures(Row("b")) is None
+    assert figures(MethodResult("b")) is None
 
 
 def test_latencies_of_several_runs_are_those_that_all_report() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kwalk.bench import statistics
-from kwalk.bench.results import Outcome, Results, Row, Run, Sample
+from kwalk.bench.results import MethodResult, Outcome, Results, Run, WorkloadRun
 from kwalk.report.bench import text as bench
 from kwalk.report.bench.page import as_html
 
@@ -29,10 +29,10 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def row(
     name: str, changes: Sequence[float], lost: int | None = 0, cost_ns: int | None = None
-) -> Row:
+) -> MethodResult:
     runs = [
         Run(
-            Sample(20000 * (1 + change / 100), 2.0, {k: 2 * ms for k, ms in LATENCY.items()}),
+            WorkloadRun(20000 * (1 + change / 100), 2.0, {k: 2 * ms for k, ms in LATENCY.items()}),
             change,
             1.25,
             0.048,
@@ -40,10 +40,10 @@ def row(
         )
         for change in changes
     ]
-    return Row(name, f"{name} 1.0", runs, cost_ns)
+    return MethodResult(name, f"{name} 1.0", runs, cost_ns)
 
 
-def results(*rows: Row, latency: bool = True, **others: str) -> Results:
+def results(*rows: MethodResult, latency: bool = True, **others: str) -> Results:
     made = Results(
         "ip_rcv",
         others.pop("mode", "count"),
@@ -53,7 +53,7 @@ def results(*rows: Row, latency: bool = True, **others: str) -> Results:
         others.pop("mitigations", "on"),
         others.pop("metric", "requests/s"),
         ["kwalk 0.1.0", "redis 7.0.15"],
-        [Sample(20000, 2.0, dict(LATENCY)) for _ in range(3)],
+        [WorkloadRun(20000, 2.0, dict(LATENCY)) for _ in range(3)],
         list(rows),
         **others,
     )
@@ -67,7 +67,7 @@ def usual() -> Results:
     return results(
         row("helper", [-12.3, -13.1, -11.0], cost_ns=1234),
         row("manual:fentry", [2.5, 3.5, 1.5], lost=7, cost_ns=345),
-        Row("perf", not_run="perf is not installed"),
+        MethodResult("perf", not_run="perf is not installed"),
         row("bpftrace", [-40.0, -40.0, -40.0], lost=None),
     )
 
@@ -160,7 +160,7 @@ def test_whatever_the_workload_is_called_it_is_shown_as_it_is(width: int) -> Non
 
 def test_notes_are_shown_as_they_are() -> None:
     reason = "no answer from [fd00:100:a::1], [/b]"
-    text = plain(bench.as_text(results(Row("perf", not_run=reason), stopped=reason), 110))
+    text = plain(bench.as_text(results(MethodResult("perf", not_run=reason), stopped=reason), 110))
     assert f"perf was not run: {reason}" in text
     assert f"It ended early: {reason}" in text
 
@@ -175,7 +175,7 @@ def test_printing_is_told_from_counting() -> None:
 
 @WIDTHS
 def test_nothing_measured_is_a_table_without_rows(width: int) -> None:
-    made = results(Row("perf", not_run="perf is not installed"), Row("helper"))
+    made = results(MethodResult("perf", not_run="perf is not installed"), MethodResult("helper"))
     made.base.clear()
     made.metric = ""
     text = bench.as_text(made, width)
@@ -225,7 +225,7 @@ def test_data_is_json_with_a_schema_and_each_run() -> None:
 
 
 def test_data_of_an_interrupted_experiment_says_so() -> None:
-    made = results(Row("helper"), stopped="interrupted")
+    made = results(MethodResult("helper"), stopped="interrupted")
     made.base.clear()
     data = json.loads(json.dumps(bench.as_data(made)))
     assert data["stopped"] == "interrupted"
@@ -321,7 +321,7 @@ def test_the_workload_and_all_else_is_text_and_no_html() -> None:
     evil = "sh -c '<script>alert(1)</script> & \"x\"'"
     made = results(
         row("<b>helper", [1.0]),
-        Row("perf", not_run="<i>why"),
+        MethodResult("perf", not_run="<i>why"),
         workload=evil,
         metric="<u>s",
         stopped="<p>late",
@@ -369,7 +369,7 @@ def test_a_page_of_one_run_has_no_interval() -> None:
 
 
 def test_a_page_of_nothing_measured_is_still_a_page() -> None:
-    made = results(Row("helper"), stopped="interrupted")
+    made = results(MethodResult("helper"), stopped="interrupted")
     made.base.clear()
     made.metric = ""
     page = Elements(as_html(made))

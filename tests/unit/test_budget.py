@@ -20,7 +20,7 @@ from kwalk.engine.budget import (
     FASTEST_RISE,
     LEAST_CHANCE,
     Budget,
-    Reading,
+    BudgetReading,
     busy_ns,
     step,
 )
@@ -29,7 +29,7 @@ from kwalk.options.keywords import FIRST_CHANCE
 from kwalk.probe.attach import PROGRAMS
 
 SECOND = 10**9
-START = Reading(0, 0, 0, 0, 0)
+START = BudgetReading(0, 0, 0, 0, 0)
 CALL = CALL_NS["fentry"]
 
 
@@ -53,7 +53,7 @@ class Machine:
         reader = taken * self.reader_ns
         busy = seconds * SECOND
         now = (hits, hits - taken, program, busy, reader)
-        self.at = Reading(*(round(a + b) for a, b in zip(self.at, now, strict=True)))
+        self.at = BudgetReading(*(round(a + b) for a, b in zip(self.at, now, strict=True)))
         return (program + reader + hits * CALL) / busy
 
 
@@ -103,14 +103,17 @@ def test_a_chance_is_a_chance_and_rises_slowly(
     numbers: tuple[int, int, int, int, int], chance: float, budget: float
 ) -> None:
     hits, out, *rest = numbers
-    found = step(START, Reading(hits, min(hits, out), *rest), chance, budget, CALL)
+    found = step(START, BudgetReading(hits, min(hits, out), *rest), chance, budget, CALL)
     assert found.cost >= 0
     assert found.chance == 0 or LEAST_CHANCE <= found.chance <= min(1, chance * FASTEST_RISE)
 
 
 def test_nothing_was_called() -> None:
     assert step(START, START, 0.01, 0.02, CALL).cost == 0
-    assert step(START, Reading(0, 0, 0, SECOND, 5), 0.01, 0.02, CALL).chance == 0.01 * FASTEST_RISE
+    assert (
+        step(START, BudgetReading(0, 0, 0, SECOND, 5), 0.01, 0.02, CALL).chance
+        == 0.01 * FASTEST_RISE
+    )
     assert AIM < 1
 
 
@@ -186,8 +189,8 @@ def test_what_it_says_can_go_elsewhere(
 
 
 def test_shares_are_those_of_the_programs_and_of_the_reader() -> None:
-    before = Reading(100, 40, 7, 1000, 5)
-    now = Reading(1100, 40, 10_007, 1_001_000, 20_005)
+    before = BudgetReading(100, 40, 7, 1000, 5)
+    now = BudgetReading(1100, 40, 10_007, 1_001_000, 20_005)
     programs, reader = budgets.shares(before, now, 220.0)
     assert programs == pytest.approx((1000 * 220 + 10_000) / 1_000_000)
     assert reader == pytest.approx(0.02)
@@ -222,7 +225,7 @@ def test_it_gives_up_where_its_counters_cannot_be_read_any_more(
         clock[0] += 0.5
         assert budget.tend()
 
-    def fail(_: object) -> Reading:
+    def fail(_: object) -> BudgetReading:
         raise OSError(24, "Too many open files", "/proc/stat")
 
     monkeypatch.setattr(budgets, "read", fail)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.model.profile import Timeline
-from kwalk.report.diff.chance import Sample, surprise, threshold, unsteadiness
+from kwalk.report.diff.chance import PoissonCount, surprise, threshold, unsteadiness
 
 COUNTS = st.integers(0, 1 << 40)
 EXPOSURES = st.floats(1e-3, 1e9)
@@ -21,7 +21,7 @@ EACH = st.floats(1.0, 1e6)
 
 
 def between(one: int, other: int, exposures: tuple[float, float] = (1.0, 1.0)) -> float:
-    return surprise(Sample(one, 1.0, exposures[0]), Sample(other, 1.0, exposures[1]))
+    return surprise(PoissonCount(one, 1.0, exposures[0]), PoissonCount(other, 1.0, exposures[1]))
 
 
 def exact(one: int, other: int, exposures: tuple[float, float]) -> float:
@@ -56,16 +56,16 @@ def test_one_event_says_nothing() -> None:
 
 def test_calls_that_stand_for_many_are_less_certain() -> None:
     plain = between(100, 200)
-    scaled = surprise(Sample(100, 50.0, 1.0), Sample(200, 50.0, 1.0))
+    scaled = surprise(PoissonCount(100, 50.0, 1.0), PoissonCount(200, 50.0, 1.0))
     assert scaled == pytest.approx(plain)  # 5,000 and 10,000 calls, but only so many were taken
-    assert surprise(Sample(100, 2.0, 1.0), Sample(200, 1.0, 1.0)) < 0.1
+    assert surprise(PoissonCount(100, 2.0, 1.0), PoissonCount(200, 1.0, 1.0)) < 0.1
 
 
 @given(COUNTS, COUNTS, EXPOSURES, EXPOSURES, EACH, EACH)
 def test_which_comes_first_does_not_matter(
     a: int, b: int, exposure: float, other: float, each: float, each_other: float
 ) -> None:
-    pair = Sample(a, each, exposure), Sample(b, each_other, other)
+    pair = PoissonCount(a, each, exposure), PoissonCount(b, each_other, other)
     found = surprise(*pair)
     assert found == pytest.approx(surprise(*reversed(pair)), rel=1e-3, abs=1e-3)
     assert math.isfinite(found)

@@ -13,7 +13,7 @@ from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record
 from kwalk.decode.stacks import StackTable
-from kwalk.decode.verify import SHOWN, Comparison, self_check_notes
+from kwalk.decode.verify import SHOWN, DifferenceCollector, self_check_notes
 from kwalk.model.ledger import Difference
 
 NOTHING = dict.fromkeys(COUNTERS.fields, 0)
@@ -30,18 +30,18 @@ def contexts(planted: Planted) -> Contexts:
 
 
 @pytest.fixture
-def comparison(contexts: Contexts) -> Comparison:
-    return Comparison(contexts, 1)
+def comparison(contexts: Contexts) -> DifferenceCollector:
+    return DifferenceCollector(contexts, 1)
 
 
-def sides(comparison: Comparison) -> Sides:
+def sides(comparison: DifferenceCollector) -> Sides:
     verify = comparison.verify(NOTHING)
     assert verify
     return [(found.walked.addresses, found.kernel.addresses) for found in verify.differences]
 
 
 def test_the_events_stack_is_the_walks_and_the_other_the_kernels(
-    planted: Planted, contexts: Contexts, comparison: Comparison
+    planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.walked(A, B), planted.kernels(D, FUNC + 5, A, C)
     comparison.difference(record(node, other), contexts.stack(node))
@@ -49,7 +49,7 @@ def test_the_events_stack_is_the_walks_and_the_other_the_kernels(
 
 
 def test_where_the_kernels_is_the_events_the_other_is_the_walks(
-    planted: Planted, contexts: Contexts, comparison: Comparison
+    planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.kernels(FUNC, A, C, mark=A), planted.walked(A, B)
     comparison.difference(record(node, other, FALLBACK), contexts.stack(node))
@@ -57,7 +57,7 @@ def test_where_the_kernels_is_the_events_the_other_is_the_walks(
 
 
 def test_a_kernels_stack_without_the_function_is_shown_as_it_is(
-    planted: Planted, contexts: Contexts, comparison: Comparison
+    planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.walked(A), planted.kernels(D, C)
     comparison.difference(record(node, other), contexts.stack(node))
@@ -65,7 +65,7 @@ def test_a_kernels_stack_without_the_function_is_shown_as_it_is(
 
 
 def test_an_event_that_has_no_stack_shows_no_difference(
-    planted: Planted, contexts: Contexts, comparison: Comparison
+    planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.kernels(D, C, mark=A), planted.walked(A)
     assert contexts.stack(node) is None
@@ -74,7 +74,7 @@ def test_an_event_that_has_no_stack_shows_no_difference(
 
 
 def test_only_the_first_differences_are_kept_and_take_no_more_memory_with_time(
-    planted: Planted, contexts: Contexts, comparison: Comparison
+    planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     other = planted.kernels(FUNC, B)
     nodes = [planted.walked(A + number) for number in range(20)]
@@ -97,14 +97,14 @@ def test_only_the_first_differences_are_kept_and_take_no_more_memory_with_time(
 def test_there_is_something_to_tell_where_the_walk_was_or_was_to_be_compared(
     contexts: Contexts, every: int, checked: int, shown: bool
 ) -> None:
-    verify = Comparison(contexts, every).verify(NOTHING | {"checked": checked})
+    verify = DifferenceCollector(contexts, every).verify(NOTHING | {"checked": checked})
     assert (verify is not None) == shown
     if verify:
         assert (verify.every, verify.checked) == (every, checked)
 
 
 def test_what_was_told_stays_as_it_was(
-    planted: Planted, contexts: Contexts, comparison: Comparison
+    planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     before = comparison.verify(NOTHING)
     node = planted.walked(A)

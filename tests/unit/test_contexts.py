@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, JUMPED_MARK, UNKNOWN_CALLER, A, B, C, D, Planted
 
-from kwalk.abi import Kind, Per
+from kwalk.abi import NodeKind, Per
 from kwalk.decode.contexts import Context, Contexts
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
@@ -68,7 +68,7 @@ def test_where_a_stack_is_cut_the_first_frame_beyond_is_not_shown(
 
 def test_code_that_was_replaced_is_still_where_a_stack_went(planted: Planted) -> None:
     leaf = planted.walked(A, B)
-    planted.write(planted.walked(A), kind=Kind.STALE)
+    planted.write(planted.walked(A), kind=NodeKind.STALE)
     assert shown(contexts(planted).stack(leaf)) == ((FUNC, A, B), False, False)
 
 
@@ -162,5 +162,5 @@ def test_the_caller_is_told_for_any_node_of_a_stack(planted: Planted) -> None:
 
 def test_a_caller_is_the_address_at_its_node(planted: Planted) -> None:
     reader = contexts(planted)
-    assert reader.caller(planted.child(planted.root(), A, Kind.KERNEL)) == A
+    assert reader.caller(planted.child(planted.root(), A, NodeKind.KERNEL)) == A
     assert reader.caller(0) == 0

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, JUMPED_MARK, A, B, C, D, Planted
 
-from kwalk.abi import NO_ADDRESS, Kind, Method, Output, Per
+from kwalk.abi import NO_ADDRESS, Method, NodeKind, Output, Per
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts
 from kwalk.decode.groups import Groups
@@ -307,7 +307,7 @@ def test_names_cpus_and_cgroups_are_told_apart(
     tree = engine.planted
     for cpu, each in ((0, 1), (1, 2)):
         leaf = tree.walked(A, cpu=cpu)
-        tree.count(tree.child(leaf, NO_ADDRESS | bits, Kind.GROUP, value), ended=each)
+        tree.count(tree.child(leaf, NO_ADDRESS | bits, NodeKind.GROUP, value), ended=each)
     tree.count(tree.walked(A), ended=9)
     engine.count(12)
     counts, summary = counted(per=per)
@@ -321,7 +321,7 @@ def test_names_cpus_and_cgroups_are_told_apart(
 
 def test_where_the_function_jumped_the_helpers_caller_is_in_the_tree(engine: Engine) -> None:
     engine.stacks = {5: words(D, C, A, B)}
-    caller = engine.planted.child(engine.planted.root(), A, Kind.KERNEL)
+    caller = engine.planted.child(engine.planted.root(), A, NodeKind.KERNEL)
     engine.counted.add(3, stack_id=5, node=caller)
     engine.counted.add(4, stack_id=5, node=0)
     counts, summary = counted(method=Method.HELPER)

@@ -15,11 +15,11 @@ from kwalk.model.stack import Count, Group
 from kwalk.report.diff.change import By
 from kwalk.report.diff.compare import compare
 from kwalk.report.diff.flame import render
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 
 def page(before: Profile, after: Profile, by: By) -> str:
-    return "".join(render(compare(before, after, by, ("a.rec", "b.rec")), Options()))
+    return "".join(render(compare(before, after, by, ("a.rec", "b.rec")), ReportOptions()))
 
 
 @given(profiles(), profiles())

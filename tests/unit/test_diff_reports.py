@@ -23,7 +23,7 @@ from kwalk.report.diff import tree as diff_tree
 from kwalk.report.diff.change import By, Diff, DiffNode
 from kwalk.report.diff.common import number, percentage, signed, warnings
 from kwalk.report.diff.compare import compare
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 SEND = ("napi", "softirq", "ip_output", "tcp_sendmsg")
 WRITE = stack("ip_rcv", *SEND, "sock_write", "do_syscall_64")
@@ -58,11 +58,11 @@ ip_rcv: 7,555 calls = 7,555 stacks + 0 lost  (manual by fentry, 6.12.107)
 
 
 def text(diff: Diff, every: bool = False, **options: object) -> str:
-    return "".join(diff_text.render(diff, Options(**options), every))  # type: ignore[arg-type]
+    return "".join(diff_text.render(diff, ReportOptions(**options), every))  # type: ignore[arg-type]
 
 
 def tree(diff: Diff, every: bool = False, **options: object) -> str:
-    return "".join(diff_tree.render(diff, Options(**options), every))  # type: ignore[arg-type]
+    return "".join(diff_tree.render(diff, ReportOptions(**options), every))  # type: ignore[arg-type]
 
 
 def test_text_has_the_largest_change_last_and_leaves_out_what_chance_explains() -> None:
@@ -246,7 +246,7 @@ def test_lines_of_the_tree_fit_into_a_terminal(width: int) -> None:
 
 
 def test_json_has_every_stack_both_ledgers_and_how_certain_it_is() -> None:
-    data = json.loads("".join(json_.render(CHANGED, Options())))
+    data = json.loads("".join(json_.render(CHANGED, ReportOptions())))
     assert data["schema"] == "kwalk.diff/2"
     assert (data["by"], data["unit"], data["warnings"]) == ("count", "calls", [])
     assert data["before"]["name"] == "a.rec"
@@ -276,7 +276,7 @@ def test_json_has_every_stack_both_ledgers_and_how_certain_it_is() -> None:
 
 @given(profiles(), profiles(), st.none() | st.integers(1, 4), st.sampled_from(list(By)))
 def test_json_adds_up(before: Profile, after: Profile, top: int | None, by: By) -> None:
-    data = json.loads("".join(json_.render(compare(before, after, by), Options(top=top))))
+    data = json.loads("".join(json_.render(compare(before, after, by), ReportOptions(top=top))))
     for side, found in (("before", before), ("after", after)):
         shown = sum(row[side]["count"] for row in data["stacks"])
         left = data["left_out"][side]["count"] if "left_out" in data else 0
@@ -351,9 +351,9 @@ def test_an_empty_recording_is_named() -> None:
 
 def test_two_that_are_empty_are_the_same() -> None:
     empty = compare(profile(), profile(), By.COUNT)
-    text = "".join(diff_text.render(empty, Options()))
+    text = "".join(diff_text.render(empty, ReportOptions()))
     assert "all:    0 -> 0 calls, 0\n" in text
-    data = json.loads("".join(json_.render(empty, Options())))
+    data = json.loads("".join(json_.render(empty, ReportOptions())))
     assert (data["total"]["kind"], data["total"]["change"]) == ("same", 0)
 
 

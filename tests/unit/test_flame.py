@@ -19,14 +19,14 @@ from kwalk.report.flame.bars import bars
 from kwalk.report.flame.graph import FlameNode, Header, header, trees
 from kwalk.report.flame.page import page
 from kwalk.report.formats import renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_text
 
-OPTIONS = Options()
+OPTIONS = ReportOptions()
 EVIL = "</script><script>alert(1)</script>&\"'<!--"
 
 
-def html_of(found: Profile, options: Options = OPTIONS) -> str:
+def html_of(found: Profile, options: ReportOptions = OPTIONS) -> str:
     return "".join(map(str, renderer("flamegraph")(found, options)))
 
 
@@ -92,7 +92,7 @@ def test_names_of_tasks_may_be_any_bytes() -> None:
     name = b"\xff\x00\x1b[1m".decode(errors="surrogateescape")
     found = profile(Count(stack("a"), 3, Group("comm", 0, name)))
     found.facts["command"] = [name]
-    html = html_of(found, Options(title=name))
+    html = html_of(found, ReportOptions(title=name))
     assert b"\x00" not in html.encode()
     assert name in data_of(html)["names"]
 
@@ -105,17 +105,17 @@ def test_the_library_comes_with_its_notice() -> None:
 
 def test_what_top_leaves_out_is_told() -> None:
     found = profile(*(Count(stack(f"f{index}"), index) for index in range(1, 11)))
-    html = html_of(found, Options(top=2))
+    html = html_of(found, ReportOptions(top=2))
     data = data_of(html)
     assert paths_of(node_of(data["names"], data["trees"][0]["nodes"])) == {("f9",): 9, ("f10",): 10}
     assert "left out by --top: 8 stacks, 36 calls" in Elements(html).text
-    assert "left out" not in Elements(html_of(found, Options(top=10))).text
+    assert "left out" not in Elements(html_of(found, ReportOptions(top=10))).text
 
 
 def test_the_title_and_what_comes_first_are_chosen() -> None:
     found = profile(Count(stack("a"), 3))
     assert data_of(html_of(found))["callers"] is False
-    html = html_of(found, Options(callers=True, title="My <title>"))
+    html = html_of(found, ReportOptions(callers=True, title="My <title>"))
     assert data_of(html)["callers"] is True
     assert "<h1>My &lt;title&gt;</h1>" in html
 

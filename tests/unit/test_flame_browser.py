@@ -19,7 +19,7 @@ from kwalk.model.stack import Count, Group
 from kwalk.report import calltree
 from kwalk.report.flame.graph import Header
 from kwalk.report.flame.page import page as page_of
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
@@ -76,7 +76,7 @@ def expected(found: Profile, callers: bool) -> Paths:
 @given(found=profiles())
 def test_the_page_builds_the_same_trees(page: Page, found: Profile) -> None:
     for callers in (False, True):
-        page.open(html_of(found, Options(callers=callers)))
+        page.open(html_of(found, ReportOptions(callers=callers)))
         total, paths = page.paths()
         # What ends in a frame is a difference of sums: with fractions, one that is rounded.
         whole = all(count.scaled is None for count in found)
@@ -222,7 +222,7 @@ def test_a_search_outlives_the_change_of_the_tree(small: Page) -> None:
 def test_names_are_shown_as_they_are(page: Page) -> None:
     page.look()
     found = profile(Count(stack(EVIL, "a"), 3, Group("comm", 0, EVIL)))
-    page.open(html_of(found, Options(title=EVIL)))
+    page.open(html_of(found, ReportOptions(title=EVIL)))
     assert EVIL in page.drawn()
     assert page.driver.find_element("tag name", "h1").text == EVIL
     page.run("document.querySelector('#chart g:nth-of-type(2)').dispatchEvent("

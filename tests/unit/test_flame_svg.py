@@ -16,16 +16,16 @@ from kwalk.report.flame.graph import FlameNode, Header
 from kwalk.report.flame.svg import WIDTH, drawing, fitting
 from kwalk.report.formats import renderer
 from kwalk.report.html import clean
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_text
 from kwalk.support.text import counted
 
 SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "</title><script>&\"'<![CDATA["
-OPTIONS = Options()
+OPTIONS = ReportOptions()
 
 
-def svg_of(found: Profile, options: Options = OPTIONS) -> str:
+def svg_of(found: Profile, options: ReportOptions = OPTIONS) -> str:
     return "".join(map(str, renderer("svg")(found, options)))
 
 
@@ -47,7 +47,7 @@ def texts(svg: str) -> list[str]:
 
 @given(profiles(), st.booleans())
 def test_it_is_xml_and_has_the_totals_and_the_ledger(found: Profile, callers: bool) -> None:
-    svg = svg_of(found, Options(callers=callers))
+    svg = svg_of(found, ReportOptions(callers=callers))
     titles = list(frames(svg))
     assert titles[0] == f"all: {counted(found.calls, 'calls')}"
     for child in build(found.counts, callers).hottest():
@@ -72,7 +72,7 @@ def test_frames_lie_on_what_called_them() -> None:
 
 def test_callers_hang_below_the_function() -> None:
     found = profile(Count(stack("f", "a", "root"), 30), Count(stack("f", "b", "root"), 10))
-    placed = frames(svg_of(found, Options(callers=True)))
+    placed = frames(svg_of(found, ReportOptions(callers=True)))
     ys = [placed[name][2] for name in ("all: 40 calls", "f: 40 calls, 100.0 %")]
     assert ys[0] < ys[1] < placed["a: 30 calls, 75.0 %"][2]
 
@@ -80,7 +80,7 @@ def test_callers_hang_below_the_function() -> None:
 def test_it_refers_to_nothing_and_has_no_script() -> None:
     found = profile(Count(stack(EVIL, "a"), 3, Group("comm", 0, EVIL + "\x00\x1b\udcff")))
     found.summary.notes = [EVIL]
-    svg = svg_of(found, Options(title=EVIL))
+    svg = svg_of(found, ReportOptions(title=EVIL))
     root = ElementTree.fromstring(svg)
     tags = {element.tag.removeprefix(SVG) for element in root.iter()}
     assert tags <= {"svg", "title", "style", "path", "rect", "text", "g"}
@@ -123,7 +123,7 @@ def test_nothing_recorded_is_said() -> None:
 def test_functions_are_no_groups_though_a_task_is_called_like_them(callers: bool) -> None:
     """A group is the outermost frame of a stack, wherever that is drawn."""
     rows = [Count(stack("f", "a", "f", "root"), 3, Group("comm", 0, "f"))]
-    svg = svg_of(profile(*rows), Options(callers=callers))
+    svg = svg_of(profile(*rows), ReportOptions(callers=callers))
     placed = [
         (float(rect.get("y", "")), rect.get("class", "").rstrip("0123456789"))
         for rect in ElementTree.fromstring(svg).iter(f"{SVG}rect")
@@ -136,7 +136,7 @@ def test_functions_are_no_groups_though_a_task_is_called_like_them(callers: bool
 
 def test_top_and_groups_are_heeded() -> None:
     rows = [Count(stack("f", f"g{n}"), n, Group("pid", n, "redis")) for n in range(1, 5)]
-    svg = svg_of(profile(*rows), Options(top=1))
+    svg = svg_of(profile(*rows), ReportOptions(top=1))
     assert "redis (4): 4 calls, 100.0 %" in frames(svg)
     assert any(text.startswith("left out by --top: 3 stacks, 6 calls") for text in texts(svg))
     assert "group" in texts(svg)

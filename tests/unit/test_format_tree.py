@@ -19,7 +19,7 @@ from kwalk.report.ansi import bar, shortened
 from kwalk.report.calltree import build
 from kwalk.report.formats import renderer
 from kwalk.report.formats.tree import stacks
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 OUTER = ("ip_output", "tcp_sendmsg", "do_syscall_64")
 SMALL = profile(
@@ -36,7 +36,7 @@ LEDGER = (
 
 
 def drawn(found: Profile, **options: object) -> str:
-    return "".join(map(str, renderer("tree")(found, Options(**options))))  # type: ignore[arg-type]
+    return "".join(map(str, renderer("tree")(found, ReportOptions(**options))))  # type: ignore[arg-type]
 
 
 def test_chains_stand_on_one_level_and_small_branches_are_summed_up() -> None:
@@ -218,7 +218,7 @@ def test_of_a_deep_tree_each_name_is_to_be_seen() -> None:
     counts = [Count(stack("f", *names[n:]), 10 + n) for n in range(60)]
     counts += [Count(stack(f"leaf_{n}", *names[n:]), 10 + n) for n in range(60)]
     found = profile(*counts)
-    pieces = renderer("tree")(found, Options(terminal=True, width=80, least=0.0))
+    pieces = renderer("tree")(found, ReportOptions(terminal=True, width=80, least=0.0))
     lines = "".join(map(str, pieces)).splitlines()
     assert max(map(len, lines)) <= 80
     for name in names:

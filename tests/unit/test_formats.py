@@ -27,7 +27,7 @@ from kwalk.report.diff.tree import render as diff_tree
 from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.info import as_data as info_data
 from kwalk.report.info import as_text as info_text
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_text
 
 NUMBERS = {
@@ -103,7 +103,7 @@ def test_so_does_a_difference_of_both_sides(render: Any, side: int) -> None:
     pair = [profile(Count(stack("f", "a"), 3)), profile(Count(stack("f", "a"), 3))]
     pair[side] = example()
     before, after = pair
-    text = "".join(render(compare(before, after), Options()))
+    text = "".join(render(compare(before, after), ReportOptions()))
     assert not lacking(readable(text.encode()))
 
 
@@ -120,7 +120,7 @@ def test_stacks_may_be_as_deep_as_they_like(name: str, callers: bool) -> None:
 
 @pytest.mark.parametrize("render", [diff_flame, diff_json, diff_text, diff_tree])
 def test_so_may_those_of_a_difference(render: Any) -> None:
-    assert "".join(render(compare(profile(), DEEP), Options()))
+    assert "".join(render(compare(profile(), DEEP), ReportOptions()))
 
 
 @pytest.mark.parametrize("name", ["text", "tree", "svg", "flamegraph", "perfetto", "pprof"])
@@ -162,8 +162,8 @@ def test_sums_of_whole_numbers_are_exact_however_large_they_are() -> None:
     assert kept.calls == HUGE
     difference = compare(profile(), found, By.COUNT)
     assert difference.tree().total == difference.total.after == whole
-    assert f"0 -> {whole:,} calls" in "".join(diff_text(difference, Options()))
-    assert f"{HUGE:,}" in "".join(diff_tree(difference, Options()))
+    assert f"0 -> {whole:,} calls" in "".join(diff_text(difference, ReportOptions()))
+    assert f"{HUGE:,}" in "".join(diff_tree(difference, ReportOptions()))
 
 
 def test_sums_of_sampled_ones_that_are_whole_are_exact_as_well() -> None:

@@ -31,7 +31,7 @@ from kwalk.recording import size_limits
 from kwalk.recording.blocks import MAGIC
 from kwalk.recording.replay import replay
 from kwalk.report.formats import FORMATS, renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 REDIS = str(Path(__file__).parents[1] / "data" / "redis.rec")
 
@@ -206,7 +206,7 @@ def test_csv_cells_are_no_formulas(text: str, cell: str) -> None:
     found = profile(
         Count(Stack((1,), frames=(Frame(text or "f", 0, "", 1),)), 5, Group("cgroup", 3, text))
     )
-    whole = "".join(map(str, renderer("csv")(found, Options())))
+    whole = "".join(map(str, renderer("csv")(found, ReportOptions())))
     row = next(csv.DictReader(io.StringIO(whole, newline="")))
     assert row["cgroup"] == cell
     assert row["frames"].split(";")[-1] == (cell or "f").replace(";", ":")
@@ -215,7 +215,7 @@ def test_csv_cells_are_no_formulas(text: str, cell: str) -> None:
 def test_csv_numbers_below_0_stay_numbers() -> None:
     found = profile(Count(stack("f"), 5))
     found.summary.ledger.hits = 2
-    whole = "".join(map(str, renderer("csv")(found, Options())))
+    whole = "".join(map(str, renderer("csv")(found, ReportOptions())))
     assert "total,unexplained,-3," in whole
 
 

@@ -12,15 +12,15 @@ import pytest
 import kwalk.lab
 from kwalk.cli.commands.lab import command
 from kwalk.cli.main import main
-from kwalk.lab import Options, kernels, offered
+from kwalk.lab import MachineOptions, kernels, offered
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, list[str]]]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[MachineOptions, list[str]]]:
     """Take the place of the machine; return what it was asked to do."""
-    calls: list[tuple[Options, list[str]]] = []
+    calls: list[tuple[MachineOptions, list[str]]] = []
 
-    def run(options: Options, argv: list[str]) -> int:
+    def run(options: MachineOptions, argv: list[str]) -> int:
         calls.append((options, argv))
         return 7
 
@@ -28,7 +28,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, list[str]]]:
     return calls
 
 
-def test_defaults(seen: list[tuple[Options, list[str]]]) -> None:
+def test_defaults(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     assert main(["lab", "run", "--", "true"]) == 7
     options, argv = seen[0]
     assert argv == ["true"]
@@ -38,26 +38,26 @@ def test_defaults(seen: list[tuple[Options, list[str]]]) -> None:
     assert not options.parallel
 
 
-def test_each_cpu_can_have_a_host_thread(seen: list[tuple[Options, list[str]]]) -> None:
+def test_each_cpu_can_have_a_host_thread(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     assert main(["lab", "run", "--cpus", "4", "--parallel", "--", "true"]) == 7
     assert (seen[0][0].cpus, seen[0][0].parallel) == (4, True)
 
 
 def test_one_cpu_cannot_run_in_parallel(
-    seen: list[tuple[Options, list[str]]], capsys: pytest.CaptureFixture[str]
+    seen: list[tuple[MachineOptions, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lab", "run", "--icount", "--parallel", "--", "true"]) == 2
     assert "--icount emulates one CPU" in capsys.readouterr().err
     assert not seen
 
 
-def test_every_option_arrives(seen: list[tuple[Options, list[str]]]) -> None:
+def test_every_option_arrives(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     words = "--kernel ./k --modules /m --cpus 3 --memory 512M --icount --timeout 2.5 --out o"
     argv = ["sh", "-c", "x", "--", "--out", "y"]
     assert main(["lab", "run", *words.split(), "--append", "a=b c", "--verbose", "--", *argv]) == 7
     assert seen == [
         (
-            Options(
+            MachineOptions(
                 kernel="./k",
                 modules=Path("/m"),
                 cpus=3,
@@ -108,7 +108,7 @@ def test_bad_command_lines_are_usage_errors(words: str, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("words", ["--out /", "--out /tmp/..", "--kernel fp --modules /m"])
 def test_options_that_do_not_fit(
-    words: str, seen: list[tuple[Options, list[str]]], capsys: pytest.CaptureFixture[str]
+    words: str, seen: list[tuple[MachineOptions, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lab", "run", *words.split(), "--", "true"]) == 2
     assert capsys.readouterr().err.startswith("kwalk: ")

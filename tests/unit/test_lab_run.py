@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.errors import KwalkError, NotSupported, OutputError
-from kwalk.lab import Options, initramfs, kernels, kvm, machine, qemu, run
+from kwalk.lab import MachineOptions, initramfs, kernels, kvm, machine, qemu, run
 from kwalk.lab.kernels import Kernel
-from kwalk.lab.streams import ConsoleLog, Control, Lines, Output
+from kwalk.lab.streams import ConsoleLog, Control, GuestOutput, LineSplitter
 from kwalk.lab.watch import Watch
-from kwalk.lab.writer import Writer
+from kwalk.lab.writer import PatientWriter
 from waiting import wait_for
 
 TOKEN = b"abcab"
@@ -35,7 +35,7 @@ def test_output_is_whole_however_it_is_cut(parts: list[bytes], data: st.DataObje
     text = b"".join(parts)
     whole = text + TOKEN
     got: list[bytes] = []
-    output = Output(TOKEN, got.append)
+    output = GuestOutput(TOKEN, got.append)
     while whole and not output.ended:
         size = data.draw(st.integers(1, len(whole)))
         output.feed(whole[:size])
@@ -47,7 +47,7 @@ def test_output_is_whole_however_it_is_cut(parts: list[bytes], data: st.DataObje
 
 def test_output_is_not_held_back_needlessly() -> None:
     got: list[bytes] = []
-    output = Output(TOKEN, got.append)
+    output = GuestOutput(TOKEN, got.append)
     output.feed(b"hello ab")
     assert got == [b"hello "]
     output.feed(b"x")
@@ -78,16 +78,16 @@ def test_console_lines_are_cleaned_and_bounded() -> None:
 def test_lines_are_those_of_the_whole_less_what_is_too_long(
     pieces: list[bytes], longest: int
 ) -> None:
-    lines = Lines(longest)
+    lines = LineSplitter(longest)
     found = [line for piece in pieces for line in lines.feed(piece)]
     *whole, rest = b"".join(pieces).split(b"\n")
     assert found == [line[-longest:] for line in whole]
     assert lines.rest == rest[-longest:]
 
 
-@pytest.mark.parametrize("port", [ConsoleLog(), Control(), Lines()])
+@pytest.mark.parametrize("port", [ConsoleLog(), Control(), LineSplitter()])
 def test_line_without_an_end_takes_no_more_time_the_longer_it_is(
-    port: ConsoleLog | Control | Lines,
+    port: ConsoleLog | Control | LineSplitter,
 ) -> None:
     start = time.process_time()
     for _ in range(300_000):
@@ -124,7 +124,7 @@ def test_watch_takes_whatever_a_guest_writes(pieces: list[tuple[str, bytes]]) ->
         for pair in pairs.values():
             stack.enter_context(pair[0])
             stack.enter_context(pair[1])
-        writers = [Writer(io.BytesIO()) for _ in range(2)]
+        writers = [PatientWriter(io.BytesIO()) for _ in range(2)]
         for writer in writers:
             stack.callback(writer.close)
         process = subprocess.Popen(["true"], stderr=subprocess.PIPE)
@@ -210,7 +210,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def lab(*command: str, **options: object) -> tuple[int, bytes, bytes]:
     out, err = io.BytesIO(), io.BytesIO()
-    code = run(Options(**options), command, out, err)  # type: ignore[arg-type]
+    code = run(MachineOptions(**options), command, out, err)  # type: ignore[arg-type]
     return code, out.getvalue(), err.getvalue()
 
 
@@ -278,7 +278,7 @@ def test_command_overruns_its_time_while_nobody_reads(
         open(write, "wb", buffering=0) as stdout,
         pytest.raises(KwalkError, match=r"longer than its 1 s"),
     ):
-        run(Options(timeout=1, verbose=True), ["sleep", "20"], stdout, stdout)
+        run(MachineOptions(timeout=1, verbose=True), ["sleep", "20"], stdout, stdout)
     assert time.monotonic() - start < 15
 
 
@@ -299,7 +299,7 @@ def test_reader_has_all_the_time_that_it_takes(
     reader = threading.Thread(target=look)
     reader.start()
     with open(write, "wb", buffering=0) as stdout:
-        code = run(Options(), ["cat", str(tmp_path / "data")], stdout, io.BytesIO())
+        code = run(MachineOptions(), ["cat", str(tmp_path / "data")], stdout, io.BytesIO())
     reader.join(30)
     assert (code, b"".join(got)) == (0, data)
 
@@ -310,14 +310,14 @@ def test_reader_that_has_gone_ends_the_run(log: Path, monkeypatch: pytest.Monkey
     os.close(read)
     start = time.monotonic()
     with open(write, "wb", buffering=0) as stdout, pytest.raises(BrokenPipeError):
-        run(Options(), ["sleep", "20"], stdout, io.BytesIO())
+        run(MachineOptions(), ["sleep", "20"], stdout, io.BytesIO())
     assert time.monotonic() - start < 15
 
 
 def test_full_disk_ends_the_run(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODE", "chatter")
     with open("/dev/full", "wb", buffering=0) as stdout, pytest.raises(OutputError):
-        run(Options(), ["sleep", "20"], stdout, io.BytesIO())
+        run(MachineOptions(), ["sleep", "20"], stdout, io.BytesIO())
 
 
 @pytest.mark.parametrize("text", ["exit abc", "exit", "exit 256"])

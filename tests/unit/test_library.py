@@ -206,12 +206,12 @@ def test_a_stream_ends_with_its_command(engine: Engine) -> None:
 
 
 @pytest.fixture
-def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.Reading]:
+def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.BudgetReading]:
     """Readings as of a machine whose CPU is busy with nothing but calls, 50 ms a look."""
-    readings: list[budget.Reading] = []
+    readings: list[budget.BudgetReading] = []
 
-    def read(_: object) -> budget.Reading:
-        now = budget.Reading(*[len(readings) * step for step in costs])
+    def read(_: object) -> budget.BudgetReading:
+        now = budget.BudgetReading(*[len(readings) * step for step in costs])
         readings.append(now)
         return now
 
@@ -223,7 +223,7 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.Read
 
 
 def test_a_budget_is_tended_while_the_code_does_something_else(
-    engine: Engine, watched: list[budget.Reading]
+    engine: Engine, watched: list[budget.BudgetReading]
 ) -> None:
     with kwalk.trace("ip_rcv", budget=0.02) as trace:
         while len(watched) < 4:
@@ -238,7 +238,7 @@ def test_a_budget_is_tended_while_the_code_does_something_else(
 
 
 def test_a_budget_that_cannot_be_kept_ends_tracing(
-    engine: Engine, watched: list[budget.Reading]
+    engine: Engine, watched: list[budget.BudgetReading]
 ) -> None:
     with kwalk.trace("ip_rcv", budget=0.00001) as trace:
         deadline = time.monotonic() + 30
@@ -249,9 +249,9 @@ def test_a_budget_that_cannot_be_kept_ends_tracing(
 
 
 def test_a_budget_that_cannot_be_told_ends_tracing(
-    engine: Engine, watched: list[budget.Reading], monkeypatch: pytest.MonkeyPatch
+    engine: Engine, watched: list[budget.BudgetReading], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: object) -> budget.Reading:
+    def fail(_: object) -> budget.BudgetReading:
         raise OSError(24, "Too many open files", "/proc/stat")
 
     with kwalk.trace("ip_rcv", budget=0.02) as trace:

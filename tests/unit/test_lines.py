@@ -19,13 +19,13 @@ from recorded import FACTS, profile
 from kwalk.api.profile import Profile
 from kwalk.cli.main import main
 from kwalk.errors import KwalkError, NotSupported
-from kwalk.model.profile import Profile as Data
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame, Stack
 from kwalk.recording.reader import read
-from kwalk.recording.writer import Writer
+from kwalk.recording.writer import RecordingWriter
 from kwalk.symbolize import lines, vmlinux
 from kwalk.symbolize.lines import add_lines
-from kwalk.symbolize.vmlinux import Place
+from kwalk.symbolize.vmlinux import SourceLocation
 
 SOURCE = """\
 __asm__(".globl _text\\n.set _text, outer - 0x100");
@@ -136,7 +136,7 @@ def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return name
 
 
-def rows(found: Data) -> list[tuple[str, str, bool]]:
+def rows(found: ProfileData) -> list[tuple[str, str, bool]]:
     (count,) = found
     return [(f.name, f.source, f.inlined) for f in count.stack.frames]
 
@@ -299,15 +299,23 @@ def test_where_no_program_is_installed_it_says_so(
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("0x10\nf\nx.c:3\n0x20\ng\n??:0\n", {16: [Place("f", "x.c:3")], 32: [Place("g", "")]}),
-        ("0x10\nf\n/a b/x.c:3 (discriminator 2)\n", {16: [Place("f", "/a b/x.c:3")]}),
-        ("0x10\n??\n??:0\n", {16: [Place("??", "")]}),
-        ("0x10\nf\nx.c:?\n", {16: [Place("f", "")]}),
-        ("0x10\nin\ny.h:7\nf\nx.c:3\n\n", {16: [Place("in", "y.h:7"), Place("f", "x.c:3")]}),
+        (
+            "0x10\nf\nx.c:3\n0x20\ng\n??:0\n",
+            {16: [SourceLocation("f", "x.c:3")], 32: [SourceLocation("g", "")]},
+        ),
+        ("0x10\nf\n/a b/x.c:3 (discriminator 2)\n", {16: [SourceLocation("f", "/a b/x.c:3")]}),
+        ("0x10\n??\n??:0\n", {16: [SourceLocation("??", "")]}),
+        ("0x10\nf\nx.c:?\n", {16: [SourceLocation("f", "")]}),
+        (
+            "0x10\nin\ny.h:7\nf\nx.c:3\n\n",
+            {16: [SourceLocation("in", "y.h:7"), SourceLocation("f", "x.c:3")]},
+        ),
         ("", {}),
     ],
 )
-def test_what_the_programs_print_is_read(text: str, wanted: dict[int, list[Place]]) -> None:
+def test_what_the_programs_print_is_read(
+    text: str, wanted: dict[int, list[SourceLocation]]
+) -> None:
     assert vmlinux._parsed(text.split("\n")) == wanted
 
 
@@ -324,9 +332,9 @@ def test_sources_begin_at_the_top_of_the_tree(folder: str) -> None:
     ]
 
 
-def saved(found: Data) -> bytes:
+def saved(found: ProfileData) -> bytes:
     data = bytearray()
-    Writer(data.extend, found.facts).end(found.counts, 1.0, found.summary)
+    RecordingWriter(data.extend, found.facts).end(found.counts, 1.0, found.summary)
     return bytes(data)
 
 

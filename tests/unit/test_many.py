@@ -7,7 +7,7 @@ import pytest
 from engine import SYMBOLS, Engine, words
 from planted import A, B, C, D, record
 
-from kwalk.abi import FALLBACK, NO_ADDRESS, Kind, Method, Output
+from kwalk.abi import FALLBACK, NO_ADDRESS, Method, NodeKind, Output
 from kwalk.engine.capture import Capture
 from kwalk.model.event import Event
 from kwalk.model.ledger import Summary
@@ -22,10 +22,10 @@ ONE, TWO = SYMBOLS.address("a"), SYMBOLS.address("b")
 def function(engine: Engine, address: int, cpu: int = 0, kernel: bool = False) -> int:
     """The node of a function under a root."""
     root = engine.planted.root(cpu) + (NODE_BYTES if kernel else 0)
-    return engine.planted.child(root, address, Kind.FUNCTION)
+    return engine.planted.child(root, address, NodeKind.FUNCTION)
 
 
-def below(engine: Engine, at: int, *addresses: int, kind: Kind = Kind.PLAIN) -> int:
+def below(engine: Engine, at: int, *addresses: int, kind: NodeKind = NodeKind.PLAIN) -> int:
     for address in addresses:
         at = engine.planted.child(at, address, kind)
     return at
@@ -59,9 +59,11 @@ def test_stacks_of_several_functions_and_cpus_are_told_apart(engine: Engine) -> 
 
 
 def test_the_kernels_own_stacks_begin_at_their_function(engine: Engine) -> None:
-    at = below(engine, function(engine, TWO, kernel=True), 1, ONE, TWO + 4, C, D, kind=Kind.KERNEL)
+    at = below(
+        engine, function(engine, TWO, kernel=True), 1, ONE, TWO + 4, C, D, kind=NodeKind.KERNEL
+    )
     engine.planted.count(at, ended=5)
-    at = below(engine, function(engine, TWO, kernel=True), 1, ONE, kind=Kind.KERNEL)
+    at = below(engine, function(engine, TWO, kernel=True), 1, ONE, kind=NodeKind.KERNEL)
     engine.planted.count(at, cut=1)
     counts, summary = counted()
     assert addresses(counts) == [((TWO,), 1), ((TWO, C, D), 5)]
@@ -94,7 +96,9 @@ def test_events_begin_with_the_function_that_was_called(engine: Engine, method: 
     engine.count(3)
     if method == Method.MANUAL:
         nodes = [below(engine, function(engine, f), C) for f in (ONE, TWO)]
-        nodes.append(below(engine, function(engine, ONE, kernel=True), 1, ONE, D, kind=Kind.KERNEL))
+        nodes.append(
+            below(engine, function(engine, ONE, kernel=True), 1, ONE, D, kind=NodeKind.KERNEL)
+        )
         engine.ring = [[record(nodes[0]), record(nodes[1]), record(nodes[2], FALLBACK)]]
     else:
         engine.stacks = {1: words(ONE, C), 2: words(TWO, C), 3: words(ONE, D)}

@@ -24,7 +24,7 @@ from kwalk.recording.codec import summary_data, summary_of, to_json
 from kwalk.recording.replay import replay
 from kwalk.report import summary as summaries
 from kwalk.report.formats import renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main")
 
@@ -212,8 +212,8 @@ def test_timelines_that_do_not_add_up_are_refused(wrong: str) -> None:
         lambda: found + found,
         lambda: found.narrow(from_caller="a"),
         lambda: found.narrow(seconds=(0, 1)),
-        lambda: list(renderer("json")(found, Options())),
-        lambda: list(renderer("perfetto")(found, Options())),
+        lambda: list(renderer("json")(found, ReportOptions())),
+        lambda: list(renderer("perfetto")(found, ReportOptions())),
         lambda: replay(found, bytearray().extend),
     ):
         with pytest.raises(kwalk.KwalkError, match="timeline"):

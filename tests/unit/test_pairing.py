@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from paired import DIFFERENT, HELPER, LACKS, LOST, MANUAL, MANUAL_LOST, SAME, comparison
 from recorded import frame, stack
 
-from kwalk.model.comparison import Kind, Pair, Row, by_kind, events_of, missed
+from kwalk.model.comparison import FramePair, Pair, PairKind, by_kind, events_of, missed
 from kwalk.model.stack import Stack
 from kwalk.report.calltree import function_name
 
@@ -19,25 +19,25 @@ STACKS = st.lists(st.sampled_from("abcdef"), max_size=12).map(lambda names: stac
 def test_the_direct_caller_has_a_row_of_its_own() -> None:
     first, second, *others = MANUAL.frames
     assert LACKS.rows() == [
-        Row(first, first),
-        Row(None, second, missed=True),
-        *(Row(f, f) for f in others),
+        FramePair(first, first),
+        FramePair(None, second, missed=True),
+        *(FramePair(f, f) for f in others),
     ]
-    assert LACKS.kind() == Kind.HELPER_LACKS
+    assert LACKS.kind() == PairKind.HELPER_LACKS
 
 
 @pytest.mark.parametrize(
     ("pair", "kind"),
     [
-        (SAME, Kind.SAME),
-        (Pair(MANUAL, HELPER), Kind.MANUAL_LACKS),
-        (DIFFERENT, Kind.DIFFERENT),
-        (LOST, Kind.HELPER_LOST),
-        (MANUAL_LOST, Kind.MANUAL_LOST),
-        (Pair(None, None, "efault"), Kind.HELPER_LOST),
+        (SAME, PairKind.SAME),
+        (Pair(MANUAL, HELPER), PairKind.MANUAL_LACKS),
+        (DIFFERENT, PairKind.DIFFERENT),
+        (LOST, PairKind.HELPER_LOST),
+        (MANUAL_LOST, PairKind.MANUAL_LOST),
+        (Pair(None, None, "efault"), PairKind.HELPER_LOST),
     ],
 )
-def test_pairs_are_of_a_kind(pair: Pair, kind: Kind) -> None:
+def test_pairs_are_of_a_kind(pair: Pair, kind: PairKind) -> None:
     assert pair.kind() == kind
 
 
@@ -49,7 +49,7 @@ def test_every_frame_is_shown_once_and_in_order(helper: Stack, manual: Stack) ->
     for row in rows:
         assert row.missed == (row.helper != row.manual)
     same = helper.addresses == manual.addresses
-    assert (Pair(helper, manual).kind() == Kind.SAME) == same
+    assert (Pair(helper, manual).kind() == PairKind.SAME) == same
 
 
 def cut(stack: Stack, length: int) -> Stack:
@@ -61,7 +61,7 @@ def test_what_lies_beyond_a_stack_that_was_cut_off_is_not_missed(
     whole: Stack, length: int, swap: bool
 ) -> None:
     part = cut(whole, length)
-    assert Pair(*((part, whole) if swap else (whole, part))).kind() == Kind.SAME
+    assert Pair(*((part, whole) if swap else (whole, part))).kind() == PairKind.SAME
 
 
 def test_what_lies_before_its_end_is() -> None:
@@ -70,8 +70,8 @@ def test_what_lies_before_its_end_is() -> None:
 
 
 def test_a_stack_that_one_side_lost_is_missing_no_frames() -> None:
-    assert LOST.rows() == [Row(None, found) for found in MANUAL.frames]
-    assert MANUAL_LOST.rows() == [Row(found, None) for found in HELPER.frames]
+    assert LOST.rows() == [FramePair(None, found) for found in MANUAL.frames]
+    assert MANUAL_LOST.rows() == [FramePair(found, None) for found in HELPER.frames]
     assert Pair(None, None).rows() == []
 
 
@@ -79,10 +79,10 @@ def test_kinds_and_pairs_come_the_most_frequent_first() -> None:
     other = Pair(stack("ip_rcv", "b"), stack("ip_rcv", "a", "b"))
     kinds = by_kind(comparison({SAME: 5, LACKS: 3, LOST: 1, other: 4}))
     assert {kind: [number for _, number in pairs] for kind, pairs in kinds.items()} == {
-        Kind.HELPER_LACKS: [4, 3], Kind.SAME: [5], Kind.HELPER_LOST: [1],
+        PairKind.HELPER_LACKS: [4, 3], PairKind.SAME: [5], PairKind.HELPER_LOST: [1],
     }  # fmt: skip
-    assert list(kinds) == [Kind.HELPER_LACKS, Kind.SAME, Kind.HELPER_LOST]
-    assert events_of(kinds[Kind.HELPER_LACKS]) == 7
+    assert list(kinds) == [PairKind.HELPER_LACKS, PairKind.SAME, PairKind.HELPER_LOST]
+    assert events_of(kinds[PairKind.HELPER_LACKS]) == 7
 
 
 def test_missed_functions_are_counted_by_event() -> None:

@@ -19,8 +19,8 @@ from kwalk.abi import (
     CONTROL_SECTION,
     DIGITS_SECTION,
     FACTS,
-    Kind,
     Method,
+    NodeKind,
     Output,
     Start,
     Unwinder,
@@ -338,7 +338,7 @@ def test_the_tree_has_its_roots_before_the_program_is_attached(
     assert kernel.order[-1] == "attach 1"
     for cpu in range(4):
         root = found.tree.node((1 + cpu) * PER_CPU * NODE_BYTES)
-        assert (root.ip, root.kind) == (target.traced, Kind.ROOT)
+        assert (root.ip, root.kind) == (target.traced, NodeKind.ROOT)
     assert found.tree.hits() == 0
 
 

@@ -22,10 +22,10 @@ from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.agreement import UNMATCHED
-from kwalk.recording.blocks import MAGIC, MAX_BYTES, Kind, pack
+from kwalk.recording.blocks import MAGIC, MAX_BYTES, BlockKind, pack
 from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.reader import read
-from kwalk.recording.writer import Writer
+from kwalk.recording.writer import RecordingWriter
 
 A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", truncated=True)
 TICKS = [[Count(A, 5)], [Count(A, 7), Count(B, 1)], [Count(A, 7), Count(B, 90)]]
@@ -93,7 +93,7 @@ def test_calls_after_the_last_second_are_told() -> None:
     data = bytearray()
     ahead = summary([Count(A, 5)])
     ahead.ledger.hits += 3
-    Writer(data.extend, {}).tick([Count(A, 5)], 1.0, ahead)
+    RecordingWriter(data.extend, {}).tick([Count(A, 5)], 1.0, ahead)
     profile = reread(bytes(data))
     assert profile.summary.ledger.lost == {"not_recorded": 3}
     assert profile.summary.ledger.balance == 0
@@ -138,20 +138,20 @@ GOOD = written(TICKS[:1], end=False)
 @pytest.mark.parametrize(
     ("kind", "contents"),
     [
-        (Kind.FRAMES, b"[[1,2,3,4]]"),
-        (Kind.FRAMES, b"{"),
-        (Kind.FRAMES, b'[["a",1,""]]'),
-        (Kind.NODES, codec.pack_columns(ONE, ONE)),
-        (Kind.NODES, b"\xff\xff\xff\xff"),
-        (Kind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
-        (Kind.TICK, b""),
-        (Kind.TICK, codec.SECONDS.pack(2) + codec.pack_columns(ONE, array("q", [1]))),
-        (Kind.LEDGER, b"[]"),
-        (Kind.LEDGER, b'{"ledger":{"hits":"many"}}'),
-        (Kind.GROUPS, b"[[]]"),
+        (BlockKind.FRAMES, b"[[1,2,3,4]]"),
+        (BlockKind.FRAMES, b"{"),
+        (BlockKind.FRAMES, b'[["a",1,""]]'),
+        (BlockKind.NODES, codec.pack_columns(ONE, ONE)),
+        (BlockKind.NODES, b"\xff\xff\xff\xff"),
+        (BlockKind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
+        (BlockKind.TICK, b""),
+        (BlockKind.TICK, codec.SECONDS.pack(2) + codec.pack_columns(ONE, array("q", [1]))),
+        (BlockKind.LEDGER, b"[]"),
+        (BlockKind.LEDGER, b'{"ledger":{"hits":"many"}}'),
+        (BlockKind.GROUPS, b"[[]]"),
     ],
 )  # fmt: skip
-def test_blocks_that_are_whole_but_wrong_end_it(kind: Kind, contents: bytes) -> None:
+def test_blocks_that_are_whole_but_wrong_end_it(kind: BlockKind, contents: bytes) -> None:
     profile = reread(GOOD + pack(kind, contents))
     assert rows(profile.counts) == rows(TICKS[0])
     assert "a block does not fit those before it" in profile.summary.notes[-1]
@@ -180,13 +180,13 @@ def test_a_recording_behind_another_is_told() -> None:
 
 
 def test_blocks_of_a_later_version_are_passed_over() -> None:
-    check_of = pack(Kind.END, b"x")
+    check_of = pack(BlockKind.END, b"x")
     later = b"NEWS" + check_of[4:8]
     import zlib
 
     packed = check_of[12:]
     later += zlib.crc32(packed, zlib.crc32(b"NEWS")).to_bytes(4, "little") + packed
-    profile = reread(GOOD + later + pack(Kind.END, b""))
+    profile = reread(GOOD + later + pack(BlockKind.END, b""))
     assert not profile.summary.notes
 
 
@@ -215,7 +215,7 @@ def test_everything_in_a_summary_comes_back() -> None:
     wanted.unseen = "the kernel did not run it"
     wanted.verify = Verify(1, 9, 1, 2, {"push": 3}, [Difference(Stack((1, 2)), Stack((1, 3)))])
     data = bytearray()
-    Writer(data.extend, {}).end([Count(A, 5)], 1.0, wanted)
+    RecordingWriter(data.extend, {}).end([Count(A, 5)], 1.0, wanted)
     found = reread(bytes(data)).summary
     assert found.verify
     assert [d.kernel.addresses for d in found.verify.differences] == [(1, 3)]
@@ -241,7 +241,7 @@ def test_more_stacks_than_hits_are_no_loss_below_nothing() -> None:
     data = bytearray()
     behind = summary([Count(A, 5)])
     behind.ledger.hits -= 3
-    Writer(data.extend, {}).tick([Count(A, 5)], 1.0, behind)
+    RecordingWriter(data.extend, {}).tick([Count(A, 5)], 1.0, behind)
     found = reread(bytes(data)).summary
     assert (found.ledger.lost, found.ledger.hits, found.ledger.balance) == ({}, 5, 0)
     assert UNMATCHED not in found.notes  # as while calls come
@@ -267,17 +267,17 @@ def test_keys_that_are_the_same_are_added_up() -> None:
     found = summary([Count(A, 31)])
     profile = reread(
         MAGIC
-        + pack(Kind.FRAMES, frames)
-        + pack(Kind.NODES, codec.pack_columns(*nodes))
-        + pack(Kind.GROUPS, b'[["cpu",1,""],["cpu",1,""]]')
-        + pack(Kind.KEYS, codec.pack_columns(*keys, groups))
-        + pack(Kind.TICK, codec.SECONDS.pack(1) + codec.pack_columns(*rows, calls))
+        + pack(BlockKind.FRAMES, frames)
+        + pack(BlockKind.NODES, codec.pack_columns(*nodes))
+        + pack(BlockKind.GROUPS, b'[["cpu",1,""],["cpu",1,""]]')
+        + pack(BlockKind.KEYS, codec.pack_columns(*keys, groups))
+        + pack(BlockKind.TICK, codec.SECONDS.pack(1) + codec.pack_columns(*rows, calls))
         + pack(
-            Kind.TICK,
+            BlockKind.TICK,
             codec.SECONDS.pack(2) + codec.pack_columns(rows[0][:1], rows[1][:1], calls[:1]),
         )
-        + pack(Kind.LEDGER, codec.to_json(codec.summary_data(found)))
-        + pack(Kind.END, b"")
+        + pack(BlockKind.LEDGER, codec.to_json(codec.summary_data(found)))
+        + pack(BlockKind.END, b"")
     )
     assert [(c.count, c.calls, c.stack.truncated) for c in profile] == [
         (16, 15.5, False),
@@ -299,7 +299,7 @@ def million() -> bytes:
         for _ in range(20_000)
     ]
     data = bytearray()
-    writer = Writer(data.extend, dict(FACTS))
+    writer = RecordingWriter(data.extend, dict(FACTS))
     for second in range(1, 51):
         counts = [Count(s, second * 3, groups[i % 10]) for i, s in enumerate(found)]
         writer.tick(counts, float(second), summary(counts))
@@ -316,7 +316,7 @@ def test_a_million_rows_are_read() -> None:
 
 def test_what_has_just_begun_can_be_read() -> None:
     data = bytearray()
-    Writer(data.extend, dict(FACTS)).tick([], 0.0, summary([]))
+    RecordingWriter(data.extend, dict(FACTS)).tick([], 0.0, summary([]))
     profile = reread(bytes(data))
     assert (profile.counts, profile.seconds, len(profile.timeline)) == ([], 0.0, 0)
     assert "it was not ended" in profile.summary.notes[-1]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recorded import FACTS, growing, written
 
 from kwalk.model.stack import Count
-from kwalk.recording.blocks import MAGIC, Kind, pack
+from kwalk.recording.blocks import MAGIC, BlockKind, pack
 
 PAGE = Path(__file__).parents[2] / "docs" / "recording.md"
 
@@ -73,7 +73,7 @@ def test_the_shown_reader_reads_what_is_whole(
 
 def test_what_the_format_says_of_blocks() -> None:
     text = PAGE.read_text()
-    for kind in Kind:
+    for kind in BlockKind:
         assert f"### `{kind.value.decode()}`" in text
     head = " ".join(f"{byte:02x}" for byte in MAGIC[:10])
     assert f"`{head}`" in text
@@ -81,6 +81,6 @@ def test_what_the_format_says_of_blocks() -> None:
     assert f"| 11 | 1 | version: `{MAGIC[11]:02x}` |" in text
     for member in FACTS:
         assert f"`{member}`" in text
-    later = pack(Kind.END, b"x").replace(b"DONE", b"NEWS")
+    later = pack(BlockKind.END, b"x").replace(b"DONE", b"NEWS")
     with pytest.raises(SystemExit):  # its checksum is of its kind as well
         shown_reader()(io.BytesIO(MAGIC + later))

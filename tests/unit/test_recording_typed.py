@@ -18,14 +18,14 @@ from kwalk.api.profile import Profile
 from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.recording import schema
-from kwalk.recording.blocks import MAGIC, Kind, blocks, pack
+from kwalk.recording.blocks import MAGIC, BlockKind, blocks, pack
 from kwalk.recording.broken import BrokenRecording
-from kwalk.recording.writer import Writer
+from kwalk.recording.writer import RecordingWriter
 from kwalk.report.diff import flame, json_, text, tree
 from kwalk.report.diff.compare import compare
 from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.info import as_data, as_text
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 FACTS = {
     "kwalk": "0.1.0", "command": ["kwalk", "record", "ip_rcv"], "started": "2026-11-25T10:00:00Z",
@@ -33,10 +33,10 @@ FACTS = {
     "unwinder": "orc", "text": BASE,
 }  # fmt: skip
 FACTS["merged"] = [dict(FACTS)]
-JSON = (Kind.BEGIN, Kind.FRAMES, Kind.GROUPS, Kind.LEDGER)
+JSON = (BlockKind.BEGIN, BlockKind.FRAMES, BlockKind.GROUPS, BlockKind.LEDGER)
 
 
-def whole() -> list[tuple[Kind, bytes]]:
+def whole() -> list[tuple[BlockKind, bytes]]:
     """The blocks of a recording that has everything."""
     counts = [
         Count(stack("ip_rcv", "a", "main"), 5, Group("pid", 7, "x"), 10.0),
@@ -48,7 +48,7 @@ def whole() -> list[tuple[Kind, bytes]]:
     last.tree, last.sampling = TreeUse(1, 2, 3), Sampling(0.02, 0.01, 2.0)
     last.verify = Verify(1, 9, 1, 2, {"push": 3}, [Difference(Stack((1, 2)), Stack((1, 3)))])
     data = bytearray()
-    writer = Writer(data.extend, FACTS)
+    writer = RecordingWriter(data.extend, FACTS)
     writer.tick([Count(counts[0].stack, 3, counts[0].group, 6.0)], 1.0, last)
     writer.end(counts, 2.0, last)
     found = [(kind, contents) for kind, contents in blocks(io.BytesIO(bytes(data[len(MAGIC) :])))]
@@ -88,11 +88,11 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
         *(float("nan"), float("inf"), "", "0xff", "nonsense", [], [None], [[]], {}, {"x": None}),
     ]
 )
-TICKS = [index for index, (kind, _) in enumerate(WHOLE) if kind == Kind.TICK]
+TICKS = [index for index, (kind, _) in enumerate(WHOLE) if kind == BlockKind.TICK]
 DOUBLES = [0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), float("-inf")]
 
 
-def file_of(found: list[tuple[Kind, bytes]]) -> bytes:
+def file_of(found: list[tuple[BlockKind, bytes]]) -> bytes:
     """The blocks as a file, with their checksums right."""
     return MAGIC + b"".join(pack(kind, contents) for kind, contents in found)
 
@@ -106,13 +106,13 @@ def used(data: bytes) -> Profile | None:
     as_text(profile)
     json.dumps(as_data(profile), allow_nan=False)
     for name in FORMATS:
-        for piece in renderer(name)(profile, Options()):
+        for piece in renderer(name)(profile, ReportOptions()):
             assert name != "json" or "NaN" not in str(piece)
     good = reread(file_of(WHOLE))
     for pair in ((profile, good), (good, profile)):
         diff = compare(*pair, None, ("before", "after"))
         for module in (text, tree, flame, json_):
-            assert [*module.render(diff, Options(), True)]
+            assert [*module.render(diff, ReportOptions(), True)]
     return profile
 
 
@@ -160,7 +160,7 @@ def test_odd_numbers_in_a_tick_give_a_message_or_a_beginning(
 def test_what_is_nested_too_deep_is_no_traceback() -> None:
     kind, contents = WHOLE[-2]
     deep = b'{"x":' * 5000 + b"1" + b"}" * 5000
-    assert kind == Kind.LEDGER
+    assert kind == BlockKind.LEDGER
     profile = reread(file_of([*WHOLE[:-2], (kind, contents), (kind, deep)]))
     assert "a block does not fit" in profile.summary.notes[-1]
 

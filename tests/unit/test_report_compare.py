@@ -11,7 +11,7 @@ from elements import Elements
 from paired import COSTS, DIFFERENT, LACKS, LOST, MANUAL, MANUAL_LOST, SAME, comparison
 from recorded import stack
 
-from kwalk.model.comparison import Comparison, Cost, Pair, Sides
+from kwalk.model.comparison import Comparison, MethodCost, Pair, Sides
 from kwalk.model.stack import Stack
 from kwalk.report.compare.json_ import as_data
 from kwalk.report.compare.page import as_html
@@ -125,7 +125,7 @@ def test_of_many_functions_the_first_are_named() -> None:
 
 
 def test_costs_are_in_what_the_clock_counts() -> None:
-    slow = Sides[Cost | None](Cost(100.0, 5, "kprobe"), Cost(150.0, 6, "fentry"))
+    slow = Sides[MethodCost | None](MethodCost(100.0, 5, "kprobe"), MethodCost(150.0, 6, "fentry"))
     text = as_text(comparison({SAME: 1}, costs=slow, clock="time"), 200)
     assert "100 ns each (by kprobe)" in text
     assert "A stack by manual costs 1.5 times what it costs by the helper." in text

@@ -15,7 +15,7 @@ from kwalk.api.profile import Profile
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.ledger import Ledger, Summary, TreeUse
 from kwalk.model.stack import Count, Frame, Group, Stack
-from kwalk.report.count import CountReport, Folded, Json, Text
+from kwalk.report.count import CountReport, CountText, Folded, Json
 from kwalk.symbolize.symbolizer import Symbolizer
 
 SYMBOLS = Symbolizer(
@@ -56,7 +56,7 @@ def end(report: CountReport, counts: list[Count]) -> str:
 
 
 def test_text_is_a_block_a_stack_and_the_hottest_comes_last() -> None:
-    assert end(Text(True, None), COUNTS) == (
+    assert end(CountText(True, None), COUNTS) == (
         "    ffffffff81000000  ip_rcv+0x0\n"
         "    ffffffffc0000030  dummy_xmit+0x30 [dummy]\n"
         "    0000000000001234  0x1234\n"
@@ -83,7 +83,7 @@ SCALED = [
 
 
 def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() -> None:
-    text = end(Text(False, 2), SCALED)
+    text = end(CountText(False, 2), SCALED)
     assert [line for line in text.splitlines() if "calls" in line] == [
         "(1 more stack, 90 calls, left out by --top)",
         "  about 700 calls (7 taken), 35.0 %",
@@ -103,7 +103,7 @@ def test_where_not_every_call_was_taken_folded_lines_are_as_wide_as_if_they_had_
 
 
 def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
-    text = end(Text(False, None), COUNTS[:1])
+    text = end(CountText(False, None), COUNTS[:1])
     assert text.splitlines()[:3] == ["    ip_rcv+0x0", "    dummy_xmit+0x30 [dummy]", "    0x1234"]
 
 
@@ -119,7 +119,7 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
 def test_the_hottest_only_are_shown_and_how_many_more_there_are(
     top: int, heads: list[str], rest: str
 ) -> None:
-    text = end(Text(True, top), COUNTS)
+    text = end(CountText(True, top), COUNTS)
     assert re.findall(r"^  ([\d,]+ calls?),", text, re.MULTILINE) == heads
     assert text.startswith(f"{rest}\n\n" if rest else "    ")
     assert "12,345 calls, 100.0 %" in text  # of all calls, not of those shown
@@ -127,13 +127,13 @@ def test_the_hottest_only_are_shown_and_how_many_more_there_are(
 
 def test_shares_are_of_all_calls_whatever_is_shown() -> None:
     counts = [Count(named((FUNC,)), 1), Count(named((FUNC, A)), 3)]
-    assert "  3 calls, 75.0 %\n" in end(Text(True, 1), counts)
+    assert "  3 calls, 75.0 %\n" in end(CountText(True, 1), counts)
 
 
 def test_a_process_is_named_where_processes_are_told_apart() -> None:
     stack = COUNTS[2].stack
     counts = [Count(stack, 1, REDIS), Count(stack, 2, NGINX), Count(stack, 3)]
-    heads = [line for line in end(Text(True, None), counts).splitlines() if "%" in line]
+    heads = [line for line in end(CountText(True, None), counts).splitlines() if "%" in line]
     assert heads == [
         "  1 call, 16.7 %  redis (7)",
         "  2 calls, 33.3 %  a;b c (8)",
@@ -143,24 +143,24 @@ def test_a_process_is_named_where_processes_are_told_apart() -> None:
 
 def test_counts_of_nothing_have_no_share() -> None:
     counts = [Count(named((FUNC,)), 0), Count(named((FUNC, A)), 0)]
-    assert end(Text(True, None), counts).count("  0 calls, 0.0 %\n") == 2
-    assert "0 calls in 1.0 s, 0/s" in Text(True, None).interval(counts, 1.0, NOON)
+    assert end(CountText(True, None), counts).count("  0 calls, 0.0 %\n") == 2
+    assert "0 calls in 1.0 s, 0/s" in CountText(True, None).interval(counts, 1.0, NOON)
 
 
 def test_nothing_counted_is_nothing_printed() -> None:
-    for report in (Text(True, None), Text(True, 3), Folded(None)):
+    for report in (CountText(True, None), CountText(True, 3), Folded(None)):
         assert end(report, []) == ""
     assert json.loads(end(Json(True, None), []))["stacks"] == []
 
 
 def test_an_interval_says_how_long_it_was_and_how_many_calls_came() -> None:
-    text = Text(False, 1).interval(COUNTS, 2.04, NOON)
+    text = CountText(False, 1).interval(COUNTS, 2.04, NOON)
     head, empty, rest, *_ = text.splitlines()
     assert head == "--- 12:00:30: 12,348 calls in 2.0 s, 6,053/s"
     assert empty == ""
     assert rest.startswith("(2 more stacks, 3 calls")
     assert text.endswith("  12,345 calls, 100.0 %\n\n")
-    assert Text(False, 1).interval([], 1.0, NOON) == "--- 12:00:30: 0 calls in 1.0 s, 0/s\n\n"
+    assert CountText(False, 1).interval([], 1.0, NOON) == "--- 12:00:30: 0 calls in 1.0 s, 0/s\n\n"
 
 
 def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
@@ -190,7 +190,7 @@ def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
 
 
 def test_the_total_is_told_apart_from_the_intervals_before_it() -> None:
-    report = Text(False, 1)
+    report = CountText(False, 1)
     assert "in all" not in end(report, COUNTS)
     report.interval(COUNTS, 1.0, NOON)
     assert end(report, COUNTS).startswith("--- in all\n\n")
@@ -302,8 +302,8 @@ def test_in_every_format_the_counts_that_went_in_come_out(
         return [int(n.replace(",", "")) for n in re.findall(pattern, text, re.MULTILINE)]
 
     for text in (
-        end(Text(True, top), counts),
-        Text(True, top).interval(counts, 1.0, NOON),
+        end(CountText(True, top), counts),
+        CountText(True, top).interval(counts, 1.0, NOON),
     ):
         blocks = numbers(r"^  ([\d,]+) calls?, ", text)
         assert blocks == sorted(blocks)

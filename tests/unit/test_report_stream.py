@@ -18,7 +18,7 @@ from kwalk.model.event import Batch, Call, Event, Who
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Frame, Stack
 from kwalk.report import memo
-from kwalk.report.stream import JsonLines, Names, StreamReport, Text
+from kwalk.report.stream import JsonLines, NamesStream, StreamReport, TextStream
 from kwalk.symbolize.symbolizer import Symbolizer
 
 # A call may be the last instruction of a function: the return address then is the next one's.
@@ -78,7 +78,7 @@ def test_the_functions_entry_can_also_be_where_a_call_before_it_returns_to() -> 
 
 
 def test_text_is_a_block_of_frames_under_who_and_when() -> None:
-    report = Text(Symbolizer(SYMBOLS), addresses=True)
+    report = TextStream(Symbolizer(SYMBOLS), addresses=True)
     assert text_of(report, event(STACK)) == (
         "12:00:05.000123  cpu 3  pid 100  tid 101  redis-server\n"
         "    ffffffff81000000  ip_rcv+0x0\n"
@@ -96,7 +96,7 @@ def test_text_is_a_block_of_frames_under_who_and_when() -> None:
 
 
 def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
-    text = text_of(Text(Symbolizer(SYMBOLS)), event(STACK))
+    text = text_of(TextStream(Symbolizer(SYMBOLS)), event(STACK))
     assert text.splitlines()[1:] == [
         "    ip_rcv+0x0",
         "    do_exit+0x100",
@@ -108,7 +108,7 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
 
 
 def test_names_are_one_a_line_with_an_empty_line_between_events() -> None:
-    report = Names(Symbolizer(SYMBOLS))
+    report = NamesStream(Symbolizer(SYMBOLS))
     assert text_of(report, event(STACK)) == "ip_rcv\ndo_exit\ndummy_xmit\n0x1234\n\n"
     assert text_of(report, event(PLAIN)) == "ip_rcv\n\n"
 
@@ -142,7 +142,7 @@ def test_json_is_one_object_a_line(addresses: bool) -> None:
 def test_every_report_tells_equal_looking_stacks_apart_by_their_marks() -> None:
     symbols = Symbolizer(SYMBOLS)
     cut, fallback = Stack((FUNC,), truncated=True), Stack((FUNC,), fallback=True)
-    text, lines = Text(symbols), JsonLines(symbols)
+    text, lines = TextStream(symbols), JsonLines(symbols)
     assert "truncated" not in text_of(text, event(PLAIN))
     assert "truncated" in text_of(text, event(cut))
     marks = [json.loads(text_of(lines, event(stack))) for stack in (PLAIN, cut, fallback)]
@@ -171,7 +171,12 @@ def test_a_batch_is_its_events_one_behind_the_other(
     symbols = Symbolizer(SYMBOLS)
     batch = batch_of(events)
     assert len(batch) == len(events)
-    for report in (Text(symbols), Names(symbols), JsonLines(symbols), JsonLines(symbols, False)):
+    for report in (
+        TextStream(symbols),
+        NamesStream(symbols),
+        JsonLines(symbols),
+        JsonLines(symbols, False),
+    ):
         text = text_of(report, batch)
         assert text == one_by_one(report, batch)
         assert text.startswith(text_of(report, batch.part(0, number)))
@@ -179,7 +184,9 @@ def test_a_batch_is_its_events_one_behind_the_other(
     assert [(line["time_ns"], line["cpu"], line["tid"], line["comm"]) for line in lines] == [
         (at, who.cpu, who.pid, who.comm) for at, who, _ in events
     ]
-    clocks = re.findall(r"^\d\d:\d\d:\d\d\.\d{6}", text_of(Text(symbols), batch), re.MULTILINE)
+    clocks = re.findall(
+        r"^\d\d:\d\d:\d\d\.\d{6}", text_of(TextStream(symbols), batch), re.MULTILINE
+    )
     assert clocks == [f"12:00:{at // 1000 / 10**6:09.6f}" for at, _, _ in events]
     shown = batch.part(0, number)
     assert len(shown) == min(number, len(events))
@@ -188,7 +195,7 @@ def test_a_batch_is_its_events_one_behind_the_other(
 
 def test_a_brief_batch_has_names_only() -> None:
     batch = Batch([Call(PLAIN), Call(PLAIN)])
-    assert text_of(Names(Symbolizer(SYMBOLS)), batch) == "ip_rcv\n\n" * 2
+    assert text_of(NamesStream(Symbolizer(SYMBOLS)), batch) == "ip_rcv\n\n" * 2
     assert len(batch.part(1)) == 1
     assert not list(batch.events())
 
@@ -197,7 +204,7 @@ def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memo, "MOST_KEPT", 3)
-    report = Text(Symbolizer(SYMBOLS))
+    report = TextStream(Symbolizer(SYMBOLS))
     for number in range(20):
         text = text_of(report, batch_of([(number, Who(0, number, number, "sh"), PLAIN)]))
         assert f"  pid {number}  " in text
@@ -207,7 +214,7 @@ def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
 def test_only_json_ends_with_the_summary_on_stdout() -> None:
     summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger(hits=1, recorded=1))
     symbols = Symbolizer(SYMBOLS)
-    assert Text(symbols).end(summary) == Names(symbols).end(summary) == ""
+    assert TextStream(symbols).end(summary) == NamesStream(symbols).end(summary) == ""
     line = JsonLines(symbols).end(summary)
     assert line.count("\n") == 1
     assert json.loads(line)["schema"] == "kwalk.stream/2"

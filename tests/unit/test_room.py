@@ -26,7 +26,7 @@ from kwalk.report.flame.graph import trees
 from kwalk.report.flame.svg import drawing
 from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.frame_limits import Room
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import strangers
@@ -93,7 +93,7 @@ def words(text: str) -> str:
 def test_reports_tell_what_there_was_no_room_for(
     name: str, callers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Options(callers=callers, least=0.0)
+    options = ReportOptions(callers=callers, least=0.0)
     told = "left out, since 100 frames are drawn at most: 30 stacks, 465 calls, which no frame"
     whole = words("".join(map(str, renderer(name)(apart(), options))))
     assert "are drawn at most" not in whole
@@ -114,10 +114,12 @@ def test_differences_tell_what_there_was_no_room_for(monkeypatch: pytest.MonkeyP
     before, after = apart(), apart(20)
     changed = compare(before, after)
     for module in (tree, flame):
-        assert "are drawn at most" not in words("".join(module.render(changed, Options(), True)))
+        assert "are drawn at most" not in words(
+            "".join(module.render(changed, ReportOptions(), True))
+        )
     monkeypatch.setattr(frame_limits, "MOST_FRAMES", 200)
     for module in (tree, flame):
-        text = words("".join(module.render(changed, Options(least=0.0), True)))
+        text = words("".join(module.render(changed, ReportOptions(least=0.0), True)))
         assert "left out, since 200 frames are drawn at most: 20 stacks, " in text
     left: Room[Any] = Room()
     top: DiffNode = changed.tree(room=left)
@@ -134,7 +136,7 @@ def test_pictures_draw_the_widest_frames(monkeypatch: pytest.MonkeyPatch) -> Non
 
     found = apart()
     tree = of_calltree(build(found.counts))
-    head = header(found, Options(), Room())
+    head = header(found, ReportOptions(), Room())
     whole = "".join(drawing(tree, head))
     assert whole.count("<rect") > 400
     assert "are not drawn" not in whole
@@ -175,6 +177,6 @@ def test_limits_are_those_that_the_page_names() -> None:
 
 
 def test_names_are_those_of_the_frames() -> None:
-    names = calltree.Names()
+    names = calltree.FunctionNames()
     frames = stack("a", "b@overlay", "a").frames
     assert [names.of(frame) for frame in frames] == list(map(calltree.function_name, frames))

@@ -35,7 +35,7 @@ from kwalk.errors import OutputError
 from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec, files
-from kwalk.recording.blocks import Kind, pack
+from kwalk.recording.blocks import BlockKind, pack
 from kwalk.recording.replay import replay
 from kwalk.report.formats import FORMATS
 
@@ -119,7 +119,7 @@ def test_recordings_of_before_last_until_their_last_tick() -> None:
     end = packed.index(b"DONE")
     ledger = zlib.decompress(packed[8:end])
     for wanted, contents in ((None, ledger), (2.0, ledger.replace(b',"seconds":null', b""))):
-        summary = pack(Kind.LEDGER, contents)
+        summary = pack(BlockKind.LEDGER, contents)
         assert reread(head + summary + packed[end:]).summary.seconds == wanted
 
 

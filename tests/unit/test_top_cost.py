@@ -13,10 +13,10 @@ import pytest
 
 from kwalk.cli import cost as costs
 from kwalk.cli.cost import MEASURE_EVERY, Meter
-from kwalk.engine.budget import CALL_NS, Reading
+from kwalk.engine.budget import CALL_NS, BudgetReading
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
-from kwalk.tui.model import Cost
+from kwalk.tui.model import TracingCost
 
 SECOND = 10**9
 CALL = CALL_NS["fentry"]
@@ -38,9 +38,11 @@ class World:
         monkeypatch.setattr(costs, "read", self.read)
         monkeypatch.setattr(stats, "measured", self.stats)
 
-    def read(self, capture: Any) -> Reading:
+    def read(self, capture: Any) -> BudgetReading:
         taken = self.now * 7_000_000 if capture.options.chance else 0
-        return Reading(1000 * self.now, 0, taken, 2 * SECOND * self.now, 10_000_000 * self.now)
+        return BudgetReading(
+            1000 * self.now, 0, taken, 2 * SECOND * self.now, 10_000_000 * self.now
+        )
 
     @contextmanager
     def stats(self) -> Iterator[None]:
@@ -82,7 +84,7 @@ def test_runs_are_measured_now_and_then_and_taken_for_all(world: World) -> None:
             found.append(meter.look())
         assert world.measuring
     assert not world.measuring
-    assert found[0] == Cost(None, 0.005)
+    assert found[0] == TracingCost(None, 0.005)
     assert world.spans == [2, MEASURE_EVERY + 2]
     for cost in found[1:]:
         assert cost.programs == pytest.approx(1000 * (CALL + 500) / (2 * SECOND))
@@ -103,7 +105,7 @@ def test_a_kernel_that_does_not_measure_leaves_it_unknown(world: World) -> None:
     with Meter(world.capture()) as meter:
         for _ in range(3):
             world.second()
-            assert meter.look() == Cost(None, 0.005)
+            assert meter.look() == TracingCost(None, 0.005)
 
 
 def test_where_calls_are_sampled_the_program_tells(world: World) -> None:
@@ -117,4 +119,4 @@ def test_where_calls_are_sampled_the_program_tells(world: World) -> None:
 def test_nothing_is_made_of_no_runs(world: World) -> None:
     with Meter(world.capture()) as meter:
         meter.look()
-        assert meter.look() == Cost(None, 0.0)
+        assert meter.look() == TracingCost(None, 0.0)

@@ -20,7 +20,7 @@ from kwalk.tui.control import press
 from kwalk.tui.labels import Labels, labels
 from kwalk.tui.lines import block
 from kwalk.tui.look import ASCII, UNICODE, Look, bars, cells, cut, pad, paint, text_of
-from kwalk.tui.model import Cost, Model
+from kwalk.tui.model import Model, TracingCost
 from kwalk.tui.view import View
 
 NOON = datetime(2026, 3, 4, 12, 0, 30).timestamp()
@@ -203,7 +203,7 @@ def test_it_always_fits(
 ) -> None:
     model, view = Model("ip_rcv", "calls", per="pid"), View(look)
     for found in ticks:
-        model.feed(found, 1.0, summary(found), Cost(None, 0.1))
+        model.feed(found, 1.0, summary(found), TracingCost(None, 0.1))
         for key in keys:
             press(model, key)
         lines = view.draw(model, width, height)

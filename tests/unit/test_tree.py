@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import FUNC, A, B, Planted
 
-from kwalk.abi import NO_ADDRESS, Kind
-from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Node, reserved, size_for
+from kwalk.abi import NO_ADDRESS, NodeKind
+from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, ContextNode, reserved, size_for
 
 _RULE = 20  # where kw_chance() reads
 U64 = st.integers(0, (1 << 64) - 1)
@@ -29,7 +29,7 @@ def test_each_cpu_has_two_roots_at_the_function(planted: Planted) -> None:
     for cpu in range(planted.cpus):
         walked, kernel = planted.root(cpu), planted.root(cpu) + NODE_BYTES
         for root in (walked, kernel):
-            assert planted.tree.node(root) == Node(FUNC, bytes(16), 0, 0, 0, Kind.ROOT)
+            assert planted.tree.node(root) == ContextNode(FUNC, bytes(16), 0, 0, 0, NodeKind.ROOT)
         assert not planted.tree.is_kernels(walked)
         assert planted.tree.is_kernels(kernel)
 
@@ -70,7 +70,7 @@ def test_a_node_is_what_programs_wrote(planted: Planted) -> None:
     planted.count(leaf, ended=1 << 40, cut=3)
     planted.write(leaf, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, group=99)
     node = planted.tree.node(leaf)
-    assert (node.ip, node.parent, node.kind) == (A, planted.root(), Kind.PLAIN)
+    assert (node.ip, node.parent, node.kind) == (A, planted.root(), NodeKind.PLAIN)
     assert (node.ended, node.cut) == (1 << 40, 3)
     process = planted.tree.node(planted.process(leaf, 1234, b"redis"))
     assert (process.ip, process.value, process.kind) == (
@@ -117,7 +117,7 @@ def test_a_node_that_is_whole_only_on_the_second_look_is_told_whole(planted: Pla
     # The copy was made while a program was at it.
     whole = planted.memory[:]
     half = bytearray(whole)
-    struct.pack_into("<B", half, leaf + 56, Kind.NONE)
+    struct.pack_into("<B", half, leaf + 56, NodeKind.NONE)
     struct.pack_into("<Q", half, leaf, 0)
     tree = planted.tree
     looked: list[int] = []
@@ -135,11 +135,11 @@ def test_a_node_that_is_whole_only_on_the_second_look_is_told_whole(planted: Pla
     finally:
         tree._memory = old
     assert looked
-    assert (offset, node.ip, node.ended, node.kind) == (leaf, A, 4, Kind.PLAIN)
+    assert (offset, node.ip, node.ended, node.kind) == (leaf, A, 4, NodeKind.PLAIN)
 
 
-@pytest.mark.parametrize("kind", [Kind.STALE, Kind.CUT, Kind.GROUP, Kind.KERNEL])
-def test_counts_of_every_kind_of_node_are_told(planted: Planted, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [NodeKind.STALE, NodeKind.CUT, NodeKind.GROUP, NodeKind.KERNEL])
+def test_counts_of_every_kind_of_node_are_told(planted: Planted, kind: NodeKind) -> None:
     offset = planted.take(planted.root(), A, kind)
     planted.count(offset, ended=1)
     assert [node.kind for _, node in planted.tree.counted()] == [kind]

@@ -8,7 +8,7 @@ from recorded import stack, summary
 from kwalk.model.ledger import Summary
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.tui.control import Request, press
-from kwalk.tui.model import Cost, Model
+from kwalk.tui.model import Model, TracingCost
 
 READ = stack("ip_rcv", "softirq", "send", "sock_write", "vfs_write", "syscall", "entry")
 SENT = stack("ip_rcv", "softirq", "send", "sys_sendto", "syscall", "entry")
@@ -32,7 +32,7 @@ def fed(*ticks: list[Count], per: str = "", top: int | None = None, length: floa
     """A model after some intervals."""
     model = Model("ip_rcv", "calls", per, top, length)
     for found in ticks:
-        model.feed(found, length, told(found, under_way=2), Cost(0.0123, 0.004))
+        model.feed(found, length, told(found, under_way=2), TracingCost(0.0123, 0.004))
     return model
 
 

@@ -9,16 +9,16 @@ from typing import Any, Self
 
 from kwalk.model import merge as merging
 from kwalk.model.narrow import between, narrow
-from kwalk.model.profile import Profile as Data
+from kwalk.model.profile import ProfileData
 from kwalk.options import validate
 from kwalk.recording import files
 
 
-class Profile(Data):
-    """Stacks with their counts, and how they were captured; see ``model.profile.Profile``."""
+class Profile(ProfileData):
+    """Stacks with their counts, and how they were captured; see ``model.profile.ProfileData``."""
 
     @classmethod
-    def of(cls, data: Data) -> Self:
+    def of(cls, data: ProfileData) -> Self:
         """Return plain data as a profile; they share what they hold."""
         return cls(data.counts, data.summary, data.timeline, data.facts)
 
@@ -76,6 +76,6 @@ def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
     return Profile.of(files.load(path))
 
 
-def merge(*profiles: Data) -> Profile:
+def merge(*profiles: ProfileData) -> Profile:
     """Return profiles added up; see ``model.merge.merge``."""
     return Profile.of(merging.merge(profiles))

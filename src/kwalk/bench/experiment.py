@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kwalk.bench import workload as workloads
-from kwalk.bench.results import Results, Row, Run, rate_text
+from kwalk.bench.results import MethodResult, Results, Run, rate_text
 from kwalk.bench.tool import NotHere, Tool
 from kwalk.bench.workload import Workload
 from kwalk.errors import KwalkError
@@ -41,7 +41,7 @@ class Experiment:
             platform.release(),
             os.environ.get("KWALK_LAB_CLOCK", "time"),
             "off" if "mitigations=off" in _COMMAND_LINE.read_text() else "on",
-            rows=[Row(tool.name) for tool in tools],
+            rows=[MethodResult(tool.name) for tool in tools],
         )
 
     def run(self, runs: int) -> None:

@@ -9,7 +9,7 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass
 
-from kwalk.bench.results import Sample
+from kwalk.bench.results import WorkloadRun
 from kwalk.errors import KwalkError
 
 _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -99,14 +99,14 @@ def recognize(text: str) -> Metric:
     return next((metric for metric in KNOWN if metric.find(text) is not None), WALL)
 
 
-def read(text: str, seconds: float, metric: Metric) -> Sample:
+def read(text: str, seconds: float, metric: Metric) -> WorkloadRun:
     """Return what one run of the workload came to.
 
     :param seconds: How long it took, for ``WALL``.
     :raises KwalkError: if the output lacks the metric.
     """
     if metric is WALL:
-        return Sample(1 / seconds, seconds)
+        return WorkloadRun(1 / seconds, seconds)
     rate = metric.find(text)
     if not rate:
         what = f"does not match {metric.pattern!r}" if not metric.program else "has none this time"
@@ -116,4 +116,4 @@ def read(text: str, seconds: float, metric: Metric) -> Sample:
             f"no throughput can be found in the workload's output: it {what}",
             f"Its last line was: {last}",
         )
-    return Sample(rate, seconds, latencies(text))
+    return WorkloadRun(rate, seconds, latencies(text))

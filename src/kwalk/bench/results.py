@@ -11,7 +11,7 @@ from kwalk.bench.statistics import interval, verdict
 
 
 @dataclass
-class Sample:
+class WorkloadRun:
     """One run of the workload.
 
     :ivar rate: In the metric's unit; more is better.
@@ -47,7 +47,7 @@ class Run:
     :ivar reader_seconds: CPU time of the tool's process while the load ran.
     """
 
-    sample: Sample
+    sample: WorkloadRun
     change: float
     attach_seconds: float
     reader_seconds: float
@@ -55,7 +55,7 @@ class Run:
 
 
 @dataclass
-class Row:
+class MethodResult:
     """A method, and all that was measured of it.
 
     :ivar cost_ns: Of its BPF programs for one event; None where there are none.
@@ -76,7 +76,7 @@ class Figures:
     :ivar interval: Of the change, 95 % sure (bootstrap).
     :ivar verdict: How far the change can be trusted, or "".
     :ivar reader_share: Of one CPU, what the tool's process took while the load ran.
-    :ivar latency: As in ``Sample``.
+    :ivar latency: As in ``WorkloadRun``.
     """
 
     rate: float
@@ -104,7 +104,7 @@ def within(latency: dict[float, float], share: float) -> float | None:
     return next((ms for known, ms in latency.items() if known >= share), None)
 
 
-def figures(row: Row) -> Figures | None:
+def figures(row: MethodResult) -> Figures | None:
     """Return a row's medians; None if it has not run."""
     runs = row.runs
     if not runs:
@@ -140,6 +140,6 @@ class Results:
     mitigations: str
     metric: str = ""
     versions: list[str] = field(default_factory=list)
-    base: list[Sample] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    base: list[WorkloadRun] = field(default_factory=list)
+    rows: list[MethodResult] = field(default_factory=list)
     stopped: str = ""

@@ -17,10 +17,10 @@ from errno import EAGAIN
 
 from kwalk.bench import metric as metrics
 from kwalk.bench.metric import Metric
-from kwalk.bench.results import Sample
+from kwalk.bench.results import WorkloadRun
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.kernel import shortage
-from kwalk.support.parentage import Guard, ends_with_us
+from kwalk.support.parentage import Killer, ends_with_us
 from kwalk.support.regex import compiled
 
 AUTO = "auto"
@@ -52,7 +52,7 @@ class Workload:
         """What the rate is measured in; known once it has run."""
         return (self._metric.unit if self._metric else "") or "metric"
 
-    def run(self) -> Sample:
+    def run(self) -> WorkloadRun:
         """Run it once.
 
         :raises KwalkError: if it can't be started, fails, ends at once, or prints no metric.
@@ -111,7 +111,7 @@ def _output(words: Sequence[str]) -> tuple[int, bytes]:
         preexec_fn=ends_with_us(),
     )
     try:
-        guard = Guard(process.pid, group=True)
+        guard = Killer(process.pid, group=True)
     except OSError:
         process.kill()
         process.wait()

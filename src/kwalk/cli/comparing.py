@@ -16,7 +16,7 @@ from kwalk.cli.tracing import Session, tracing
 from kwalk.engine.capture import Capture
 from kwalk.errors import NotSupported
 from kwalk.libbpf import LibbpfError, stats
-from kwalk.model.comparison import Comparison, Cost, Pair, Sides
+from kwalk.model.comparison import Comparison, MethodCost, Pair, Sides
 from kwalk.options.probe import ProbeOptions
 
 
@@ -28,7 +28,7 @@ def compare(args: argparse.Namespace) -> Comparison:
     """
     comparison, go_on = _pairs(args)
     if args.cost:
-        costs: list[Cost | None] = []
+        costs: list[MethodCost | None] = []
         for method in (Method.HELPER, Method.MANUAL):
             cost, go_on = _cost(args, method, comparison.notes) if go_on else (None, False)
             costs.append(cost)
@@ -110,7 +110,9 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
         return comparison, not session.stopper.interrupted
 
 
-def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[Cost | None, bool]:
+def _cost(
+    args: argparse.Namespace, method: Method, notes: list[str]
+) -> tuple[MethodCost | None, bool]:
     """Return what a method's program takes for an event, and whether to go on.
 
     :param notes: Are told why it is not known, and how the user's command ended.
@@ -132,7 +134,7 @@ def _cost(args: argparse.Namespace, method: Method, notes: list[str]) -> tuple[C
                 why = summary.unseen or "no call of it was seen meanwhile"
                 notes.append(f"the cost of {name} is not known: {why}")
                 return None, not session.stopper.interrupted
-            cost = Cost(time_ns / events, events, capture.probe.attach)
+            cost = MethodCost(time_ns / events, events, capture.probe.attach)
             return cost, not session.stopper.interrupted
     except LibbpfError as error:
         notes.append(f"the cost of {name} is not known: {error.what}")

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 
-from kwalk.engine.budget import CALL_NS, Reading, read, shares
+from kwalk.engine.budget import CALL_NS, BudgetReading, read, shares
 from kwalk.engine.capture import Capture
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
-from kwalk.tui.model import Cost
+from kwalk.tui.model import TracingCost
 
 # The CPU time of the machine comes in steps of 10 ms.
 LOOKS = 10
@@ -40,7 +40,7 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         self._measuring.close()
 
-    def look(self) -> Cost:
+    def look(self) -> TracingCost:
         """Return the cost; call it once an interval."""
         sampled = self._capture.options.chance is not None
         if not sampled:
@@ -51,9 +51,9 @@ class Meter:
         self._readings.append(now)
         self._looks += 1
         programs, reader = shares(self._first(), now, self._call_ns)
-        return Cost(programs if sampled or self._run_ns is not None else None, reader)
+        return TracingCost(programs if sampled or self._run_ns is not None else None, reader)
 
-    def _first(self) -> Reading:
+    def _first(self) -> BudgetReading:
         first = self._readings[0]
         if self._run_ns is None:
             return first

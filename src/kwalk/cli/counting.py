@@ -16,7 +16,7 @@ from kwalk.support.stdio import Printer
 if TYPE_CHECKING:  # what is not needed before something is traced
     from kwalk.engine.budget import Budget
     from kwalk.model.ledger import Summary
-    from kwalk.model.profile import Profile
+    from kwalk.model.profile import ProfileData
     from kwalk.model.stack import Count, Group, Stack
     from kwalk.report.count import CountReport
 
@@ -111,7 +111,7 @@ def run(
     return Finished(profile.summary, printer.failed)
 
 
-def lose(profile: Profile, counts: list[Count]) -> None:
+def lose(profile: ProfileData, counts: list[Count]) -> None:
     """Count as lost what could not be printed.
 
     :param counts: A part of the profile's.
@@ -122,14 +122,14 @@ def lose(profile: Profile, counts: list[Count]) -> None:
         ledger.lose("output_closed", count.count)
 
 
-def finish(capture: Capture, conclude: Callable[[Summary], None]) -> Profile:
+def finish(capture: Capture, conclude: Callable[[Summary], None]) -> ProfileData:
     """Detach, and return all that was counted.
 
     :param conclude: Adds to the summary.
     """
-    from kwalk.model.profile import Profile
+    from kwalk.model.profile import ProfileData
 
     detach(capture)
     counts, summary = capture.counts(), capture.summary()
     conclude(summary)
-    return Profile(counts, summary)
+    return ProfileData(counts, summary)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.recording import files, reader
 
 _HINT = "Give the name of a file, or send a recording there: kwalk record -o - | kwalk report -."
 
 
-def load_parts(names: Sequence[str], args: argparse.Namespace) -> Profile:
+def load_parts(names: Sequence[str], args: argparse.Namespace) -> ProfileData:
     """Return what is wanted of each recording, added up.
 
     :param names: As for ``load``, one or more.
@@ -33,7 +33,7 @@ def load_parts(names: Sequence[str], args: argparse.Namespace) -> Profile:
     return merge(profiles)
 
 
-def load_part(name: str, args: argparse.Namespace) -> Profile:
+def load_part(name: str, args: argparse.Namespace) -> ProfileData:
     """Return what is wanted of a recording.
 
     :param args: Has those of ``options.NARROWED``, maybe ``lines``.
@@ -60,7 +60,7 @@ def load_part(name: str, args: argparse.Namespace) -> Profile:
     return profile
 
 
-def load(name: str) -> Profile:
+def load(name: str) -> ProfileData:
     """Return what was recorded.
 
     :param name: Of a file; ``-`` is standard input.

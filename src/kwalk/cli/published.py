@@ -40,13 +40,13 @@ def chosen_by(args: argparse.Namespace) -> Choices:
 def _run(args: argparse.Namespace) -> int:
     from kwalk.cli.running import Stopper, announce, run
     from kwalk.engine.capture import Capture
-    from kwalk.report.stream import Names
+    from kwalk.report.stream import NamesStream
 
     check_stdout()
     chosen = probe_options(chosen_by(args), Output.BRIEF)
     with Stopper() as stopper, Capture(args.helper or args.manual, chosen) as capture:
         announce("bpf_get_stack_test", capture)
-        finished = run(capture, stopper, Names(capture.symbolizer))
+        finished = run(capture, stopper, NamesStream(capture.symbolizer))
     return finished.conclude(capture.symbolizer, args.strict)
 
 

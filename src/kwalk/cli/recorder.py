@@ -14,7 +14,7 @@ from typing import Any
 from kwalk.errors import OutputError, UsageError
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Count
-from kwalk.recording.writer import Writer
+from kwalk.recording.writer import RecordingWriter
 from kwalk.support.atomic_file import Replacement
 from kwalk.support.outlet import Outlet, Patience, endless
 from kwalk.support.stdio import check_stdout
@@ -41,7 +41,7 @@ class Recorder:
         self._begun = 0  # bytes that the file had when it was put in place
         self._rest = b""
         self._ledgers: list[tuple[int, Ledger]] = []  # by where in the file they end
-        self._writer: Writer | None = None
+        self._writer: RecordingWriter | None = None
 
     @property
     def fd(self) -> int:
@@ -77,20 +77,20 @@ class Recorder:
         """
         if self._fd >= 0:
             self._outlet = Outlet(self._fd)
-        self._writer = Writer(self._write, facts)
+        self._writer = RecordingWriter(self._write, facts)
         self.tick([], 0.0, summary)
         if self._file:
             self._fd = self._file.place()
             self._outlet = self._outlet or Outlet(self._fd)
 
     def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
-        """See ``Writer.tick``."""
+        """See ``RecordingWriter.tick``."""
         assert self._writer
         self._ledger = summary.ledger
         self._writer.tick(counts, seconds, summary)
 
     def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
-        """See ``Writer.end``.
+        """See ``RecordingWriter.end``.
 
         :raises OutputError: also where nobody has read all of it.
         """

@@ -65,7 +65,7 @@ class Screen:
         return not self._terminal.gone
 
 
-class Lines:
+class LineView:
     """A block of lines an interval, on standard output.
 
     :param patience: How long to wait for its reader.
@@ -92,7 +92,7 @@ class Lines:
 class Watcher:
     """Feeds a model from a capture.
 
-    :param facts: Of recordings; see ``Profile.facts``.
+    :param facts: Of recordings; see ``ProfileData.facts``.
     :param saved: Takes a line for each recording that was written.
     """
 

@@ -11,20 +11,20 @@ from collections.abc import Collection, Iterable, Mapping
 
 from kwalk.cli import screen
 from kwalk.errors import UsageError
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.support.atomic_file import Replacement
 from kwalk.support.printable import plain_lines
 from kwalk.support.stdio import encoded, write_pieces
 
 
-def look(args: argparse.Namespace, addresses: bool | None) -> Options:
+def look(args: argparse.Namespace, addresses: bool | None) -> ReportOptions:
     """Return how a report is to look.
 
     :param args: Has ``output``, ``top``, and those of ``options.TREES``.
-    :param addresses: As in ``Options``.
+    :param addresses: As in ``ReportOptions``.
     """
     terminal = args.output is None and sys.stdout.isatty()
-    return Options(
+    return ReportOptions(
         top=args.top,
         addresses=addresses,
         callers=args.callers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kwalk.abi import NO_ADDRESS, Kind
+from kwalk.abi import NO_ADDRESS, NodeKind
 from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.model.stack import Group, Stack
@@ -13,7 +13,7 @@ from kwalk.transport.context_tree import Tree
 
 _CALLER_UNKNOWN = 1
 _NOT_JUMPED = 1 << 63
-_FUNCTIONS = (Kind.ROOT, Kind.FUNCTION)
+_FUNCTIONS = (NodeKind.ROOT, NodeKind.FUNCTION)
 
 
 class Context(NamedTuple):
@@ -50,10 +50,10 @@ class Contexts:
     def _read(self, offset: int, cut: bool) -> Context:
         node = self._tree.node(offset)
         group = None
-        if node.kind == Kind.GROUP:
+        if node.kind == NodeKind.GROUP:
             group = self._groups.group(node.ip ^ NO_ADDRESS, node.value)
             offset, node = node.parent, self._tree.node(node.parent)
-        if node.kind == Kind.CUT:
+        if node.kind == NodeKind.CUT:
             cut = True
             offset, node = node.parent, self._tree.node(node.parent)
         root, path = self._path(offset)
@@ -75,7 +75,7 @@ class Contexts:
         while node.kind not in _FUNCTIONS and offset:  # node 0 is nobody's: nothing is above it
             offset, node = node.parent, self._tree.node(node.parent)
             path.append(node.ip)
-        return (node.parent if node.kind == Kind.FUNCTION else offset), path[::-1]
+        return (node.parent if node.kind == NodeKind.FUNCTION else offset), path[::-1]
 
     def _codes(self, offset: int) -> list[int]:
         """Return the codes of the frames from the function to a node; none where all are 0."""
@@ -95,7 +95,7 @@ class Contexts:
         node = self._tree.node(offset)
         while node.kind not in _FUNCTIONS and offset:
             offset, node = node.parent, self._tree.node(node.parent)
-        return node.ip if node.kind == Kind.FUNCTION else 0
+        return node.ip if node.kind == NodeKind.FUNCTION else 0
 
     def caller(self, offset: int) -> int:
         """Return the address that FUNC returns to, for any node; 0 if it is not known."""

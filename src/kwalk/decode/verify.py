@@ -17,7 +17,7 @@ from kwalk.support.text import form, plural
 SHOWN = 8
 
 
-class Comparison:
+class DifferenceCollector:
     """Collects what a capture finds out by comparing.
 
     :param every: As in ``Verify``.

@@ -8,7 +8,7 @@ from kwalk.decode import records
 from kwalk.decode.calls import MOST_KNOWN, Calls
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Record
-from kwalk.decode.verify import Comparison
+from kwalk.decode.verify import DifferenceCollector
 from kwalk.model.event import Batch, Call
 from kwalk.model.ledger import Ledger
 from kwalk.model.stack import Stack
@@ -22,7 +22,7 @@ class WalkedRecords:
     """
 
     def __init__(
-        self, contexts: Contexts, comparison: Comparison, calls: Calls, brief: bool
+        self, contexts: Contexts, comparison: DifferenceCollector, calls: Calls, brief: bool
     ) -> None:
         self._contexts = contexts
         self._comparison = comparison

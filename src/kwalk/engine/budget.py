@@ -36,7 +36,7 @@ _STAT = Path("/proc/stat")
 _TICK_NS = 10_000_000  # USER_HZ is 100 everywhere
 
 
-class Reading(NamedTuple):
+class BudgetReading(NamedTuple):
     """Counters that only go up; all times in nanoseconds.
 
     :ivar taken: Spent on the calls that were taken.
@@ -73,7 +73,7 @@ class Step(NamedTuple):
     chance: float
 
 
-def shares(before: Reading, now: Reading, call_ns: float) -> Shares:
+def shares(before: BudgetReading, now: BudgetReading, call_ns: float) -> Shares:
     """Return what tracing cost between two readings.
 
     :param call_ns: What any call costs.
@@ -84,7 +84,9 @@ def shares(before: Reading, now: Reading, call_ns: float) -> Shares:
     return Shares((hits * call_ns + taken_ns) / busy, reader / busy)
 
 
-def step(before: Reading, now: Reading, chance: float, budget: float, call_ns: float) -> Step:
+def step(
+    before: BudgetReading, now: BudgetReading, chance: float, budget: float, call_ns: float
+) -> Step:
     """Decide how many calls to take from now on.
 
     :param chance: The one so far.
@@ -111,9 +113,9 @@ def busy_ns(text: str) -> int:
     return (user + nice + system + irq + softirq) * _TICK_NS
 
 
-def read(capture: Capture) -> Reading:
+def read(capture: Capture) -> BudgetReading:
     """Return what the counters of a capture, and of the machine, say now."""
-    return Reading(*capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
+    return BudgetReading(*capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
 
 
 class Budget:
@@ -144,11 +146,11 @@ class Budget:
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0
 
-    def _read(self) -> Reading:
+    def _read(self) -> BudgetReading:
         now = read(self._capture)
         return now._replace(reader=self._spent()) if self._spent else now
 
-    def _step(self, before: Reading, now: Reading) -> Step:
+    def _step(self, before: BudgetReading, now: BudgetReading) -> Step:
         return step(before, now, self._chance, self._share, self._call_ns)
 
     def tend(self) -> bool:

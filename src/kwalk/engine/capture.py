@@ -56,14 +56,14 @@ class Capture:
         options = translate.translate(self.options)
         self.probe: Probe = open_probe(selection, self.symbols, options, self._watch)
         try:
-            from kwalk.engine.reader import Reading
+            from kwalk.engine.reader import CaptureReader
             from kwalk.probe.changes import Changes
 
             self._modules = no_hits.modules(self.probe.selection)
             kallsyms_cache.keep(self.symbols)
             if others:  # programs, which can be gone when a stack is shown
                 self.symbols.renew()
-            self._reading = Reading(self.probe, self.options, self.symbolizer)
+            self._reading = CaptureReader(self.probe, self.options, self.symbolizer)
             self._changes = Changes(self.probe, self.options.filters, options.filters)
             self.probe.notes.extend(self._changes.at_start())
         except BaseException:

@@ -17,7 +17,7 @@ from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record, batch_of_rows
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
-from kwalk.decode.verify import Comparison, self_check_notes
+from kwalk.decode.verify import DifferenceCollector, self_check_notes
 from kwalk.decode.walked import WalkedRecords
 from kwalk.model.event import Batch
 from kwalk.model.ledger import Ledger, Summary, TreeUse
@@ -37,7 +37,7 @@ _SETTLE_SECONDS = 2.0
 _EDGE = 0.01
 
 
-class Reading:
+class CaptureReader:
     """Reads what a probe has recorded so far; all that there is, once it is ``stopped``.
 
     :param symbolizer: Names the frames, where their names decide what is taken.
@@ -58,7 +58,7 @@ class Reading:
         groups = self._groups = Groups(options.per)
         contexts = Contexts(probe.tree, table, groups)
         self._shape = self._make_shape()
-        self._comparison = Comparison(contexts, options.verify)
+        self._comparison = DifferenceCollector(contexts, options.verify)
         self._counters = Counters(probe.obj)
         self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
         self._counts = StackCounts(probe, contexts, table, self._maps, groups)

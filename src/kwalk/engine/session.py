@@ -24,7 +24,7 @@ from kwalk.options import validate
 from kwalk.options.keywords import Choices, probe_options
 
 
-class Guard:
+class CaptureLock:
     """Lets in one thread at a time, which may come in again.
 
     :ivar spent_ns: CPU time that was spent inside, in nanoseconds.
@@ -71,7 +71,7 @@ class Live:
         self._capture: Capture | None = None
         self._child: Child | None = None
         self._budget: Budget | None = None
-        self._guard = Guard()
+        self._guard = CaptureLock()
         self._over = threading.Event()
         self._held = ExitStack()
         self._entered = False

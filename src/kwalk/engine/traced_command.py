@@ -14,7 +14,7 @@ from errno import EAGAIN
 from pathlib import Path
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.support.parentage import Guard, ends_with_us
+from kwalk.support.parentage import Killer, ends_with_us
 
 # For what has to be put in order at the end.
 GRACE_SECONDS = 2.0
@@ -58,7 +58,7 @@ class Child:
         if self._group:
             os.setpgid(self.pid, self.pid)  # it is held: this comes before all that it does
         try:
-            self._guard = Guard(self.pid, self._group)
+            self._guard = Killer(self.pid, self._group)
         except OSError as error:
             self._send(signal.SIGKILL)
             os.waitpid(self.pid, 0)

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from kwalk.lab.machine import Options, run
+from kwalk.lab.machine import MachineOptions, run
 
-__all__ = ["Options", "run"]
+__all__ = ["MachineOptions", "run"]

@@ -72,7 +72,7 @@ def _names(depends: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Source:
+class PackageArchive:
     """An archive of packages.
 
     :ivar title: Whose it is, such as ``Debian``.
@@ -85,7 +85,7 @@ class Source:
     keyring: Path | None
 
 
-def machines_own() -> Source:
+def machines_own() -> PackageArchive:
     """Return the Debian archive that this machine is set up for.
 
     :raises KwalkError: There is none.
@@ -93,7 +93,7 @@ def machines_own() -> Source:
     what = "apt cannot list this machine's package sources"
     words = ["apt-get", "indextargets", "--format", _TARGET, "Created-By: Packages"]
     uri = archive_uri(_checked(words, what))
-    return Source("Debian", uri, _KEYRING if _KEYRING.exists() else None)
+    return PackageArchive("Debian", uri, _KEYRING if _KEYRING.exists() else None)
 
 
 class Suite:
@@ -104,7 +104,7 @@ class Suite:
     :param source: The archive.
     """
 
-    def __init__(self, name: str, root: Path, source: Source) -> None:
+    def __init__(self, name: str, root: Path, source: PackageArchive) -> None:
         self.name = name
         self.root = root
         self.source = source
@@ -183,7 +183,7 @@ class Suite:
 
 
 @contextmanager
-def suite(name: str, source: Callable[[], Source] = machines_own) -> Iterator[Suite]:
+def suite(name: str, source: Callable[[], PackageArchive] = machines_own) -> Iterator[Suite]:
     """Give a suite with a fresh index; no other process uses its folder meanwhile.
 
     :param name: The suite's code name.

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import handed, initramfs, kernels, kvm, qemu
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
-from kwalk.lab.writer import Writer
+from kwalk.lab.writer import PatientWriter
 from kwalk.support.parentage import ends_with_us
 
 _PR_CAPBSET_DROP = 24
@@ -27,7 +27,7 @@ _CAP_FSETID = 4
 
 
 @dataclass(frozen=True)
-class Options:
+class MachineOptions:
     """How to run a command in the lab.
 
     :ivar kernel: A name of :data:`kwalk.lab.kernels.NAMES`, or the path of a kernel image.
@@ -59,7 +59,7 @@ class Options:
 
 
 def run(
-    options: Options,
+    options: MachineOptions,
     command: Sequence[str],
     stdout: BinaryIO | None = None,
     stderr: BinaryIO | None = None,
@@ -94,20 +94,20 @@ def run(
 
 
 @contextmanager
-def _writers(stdout: BinaryIO, stderr: BinaryIO) -> Iterator[tuple[Writer, Writer]]:
+def _writers(stdout: BinaryIO, stderr: BinaryIO) -> Iterator[tuple[PatientWriter, PatientWriter]]:
     with ExitStack() as stack:
-        pair = Writer(stdout), Writer(stderr)
+        pair = PatientWriter(stdout), PatientWriter(stderr)
         for writer in pair:
             stack.callback(writer.close)
         yield pair
 
 
 def _boot(
-    options: Options,
+    options: MachineOptions,
     kernel: kernels.Kernel,
     command: Sequence[str],
-    stdout: Writer,
-    stderr: Writer,
+    stdout: PatientWriter,
+    stderr: PatientWriter,
     use_kvm: bool = False,
 ) -> int:
     """Start one machine, pass the command's output on, and return its exit code."""
@@ -157,7 +157,7 @@ def _boot(
         return watch.until_the_end(process, options.timeout, limit)
 
 
-def _shares(options: Options, kernel: kernels.Kernel) -> dict[str, Path]:
+def _shares(options: MachineOptions, kernel: kernels.Kernel) -> dict[str, Path]:
     """Return the folders of the host that the guest sees, by their 9p tags."""
     shares = {"root": Path("/")}
     if kernel.modules:
@@ -180,7 +180,7 @@ def _made(out: Path) -> Path:
     return out
 
 
-def _environment(options: Options) -> dict[str, str]:
+def _environment(options: MachineOptions) -> dict[str, str]:
     env = dict(os.environ if options.env is None else options.env)
     env.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     env.setdefault("HOME", "/root")

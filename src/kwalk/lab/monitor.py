@@ -18,7 +18,7 @@ import json
 import socket
 from collections import deque
 
-from kwalk.lab.streams import Lines
+from kwalk.lab.streams import LineSplitter
 
 _LONGEST_TAG = 64
 
@@ -33,8 +33,8 @@ class Monitor:
     def __init__(self, qmp: socket.socket, port: socket.socket) -> None:
         self._qmp = qmp
         self._port = port
-        self._from_qemu = Lines()
-        self._from_guest = Lines()
+        self._from_qemu = LineSplitter()
+        self._from_guest = LineSplitter()
         # Whom each command's answer is for, None: nobody. QEMU answers in the commands' order.
         self._waiting: deque[str | None] = deque()
         self._lost = ""

@@ -15,7 +15,7 @@ _LONGEST_OF_CONSOLE = 1 << 12
 _EXIT_CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
-class Lines:
+class LineSplitter:
     """Makes lines of pieces. A line that is too long loses its beginning.
 
     :param longest: Bytes of a line that are kept.
@@ -45,7 +45,7 @@ class Lines:
         return bytes(self._rest[-self._longest :])
 
 
-class Output:
+class GuestOutput:
     """Passes a stream on, byte for byte, up to the token that ends it.
 
     :param token: What the guest writes after the last byte.
@@ -90,7 +90,7 @@ class Control:
     def __init__(self) -> None:
         self.ready = False
         self.code: int | None = None
-        self._lines = Lines()
+        self._lines = LineSplitter()
 
     def feed(self, data: bytes) -> None:
         """Take what the port gave.
@@ -120,7 +120,7 @@ class ConsoleLog:
     def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
         self._write = write
         self._kept: deque[bytes] = deque(maxlen=400)
-        self._lines = Lines(_LONGEST_OF_CONSOLE)
+        self._lines = LineSplitter(_LONGEST_OF_CONSOLE)
 
     def feed(self, data: bytes) -> None:
         """Take what the port gave."""

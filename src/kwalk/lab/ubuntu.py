@@ -57,7 +57,7 @@ def suite(name: str) -> Iterator[debian.Suite]:
     tools = _tools()
     scripts = tools / _SCRIPTS
     script = scripts / name if (scripts / name).exists() else scripts / _COMMON_SCRIPT
-    source = debian.Source("Ubuntu", mirror(script, name), tools / _KEYRING)
+    source = debian.PackageArchive("Ubuntu", mirror(script, name), tools / _KEYRING)
     with debian.suite(name, lambda: source) as one:
         yield one
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 
 from kwalk.errors import KwalkError
 from kwalk.lab.monitor import Monitor
-from kwalk.lab.streams import ConsoleLog, Control, Output
-from kwalk.lab.writer import Writer
+from kwalk.lab.streams import ConsoleLog, Control, GuestOutput
+from kwalk.lab.writer import PatientWriter
 
 #: Seconds that a guest may take from QEMU's start to the command's.
 BOOT_TIMEOUT = 120.0
@@ -43,13 +43,13 @@ class Watch:
         self,
         ports: Mapping[str, socket.socket],
         token: bytes,
-        stdout: Writer,
-        stderr: Writer,
+        stdout: PatientWriter,
+        stderr: PatientWriter,
         verbose: bool = False,
     ) -> None:
         self._control = Control()
         self._console = ConsoleLog(stderr.write if verbose else None)
-        self._outputs = (Output(token, stdout.write), Output(token, stderr.write))
+        self._outputs = (GuestOutput(token, stdout.write), GuestOutput(token, stderr.write))
         self._writers = {ports["stdout"]: stdout, ports["stderr"]: stderr}
         if verbose:
             self._writers[ports["console"]] = stderr
@@ -122,7 +122,7 @@ class Watch:
                 raise self._overrun(timeout, boot_timeout)
             ended = self._control.code is not None
             for key, _ in events:
-                if isinstance(key.data, Writer):
+                if isinstance(key.data, PatientWriter):
                     self._resume(key.data)
                     heard = time.monotonic()
                 else:
@@ -136,7 +136,7 @@ class Watch:
         for writer in self._writers.values():
             writer.drain(seconds)
 
-    def _resume(self, writer: Writer) -> None:
+    def _resume(self, writer: PatientWriter) -> None:
         """Read again from what had to wait for a writer."""
         writer.wake.recv(_PIECE)
         writer.check()

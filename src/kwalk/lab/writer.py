@@ -17,7 +17,7 @@ _ROOM = 1 << 20  # bytes that may wait to be written
 _PIECE = 1 << 16
 
 
-class Writer:
+class PatientWriter:
     """Passes bytes on to a stream; a thread of its own waits where nobody reads them.
 
     A stream that is no file, such as one of ``io``, is written to at once.

@@ -26,7 +26,7 @@ class Sides(NamedTuple, Generic[_Item]):
     manual: _Item
 
 
-class Kind(enum.Enum):
+class PairKind(enum.Enum):
     """What there is to say of two stacks of one event."""
 
     SAME = "same"
@@ -37,7 +37,7 @@ class Kind(enum.Enum):
     MANUAL_LOST = "manual_lost"
 
 
-class Row(NamedTuple):
+class FramePair(NamedTuple):
     """Frames that are the same, or one that only one side has.
 
     :ivar missed: The other side should have it: its stack goes on beyond this place.
@@ -58,42 +58,45 @@ class Pair(NamedTuple):
     manual: Stack | None
     cause: str = ""
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[FramePair]:
         """Return the frames side by side, the traced function first."""
         if not self.helper or not self.manual:
             left = self.helper.frames if self.helper else ()
             right = self.manual.frames if self.manual else ()
-            return [*(Row(frame, None) for frame in left), *(Row(None, frame) for frame in right)]
+            return [
+                *(FramePair(frame, None) for frame in left),
+                *(FramePair(None, frame) for frame in right),
+            ]
         return list(_aligned(self.helper, self.manual))
 
-    def kind(self) -> Kind:
+    def kind(self) -> PairKind:
         """Say what the two stacks are to each other."""
         if not self.helper:
-            return Kind.HELPER_LOST
+            return PairKind.HELPER_LOST
         if not self.manual:
-            return Kind.MANUAL_LOST
+            return PairKind.MANUAL_LOST
         missed = {row.helper is None for row in self.rows() if row.missed}
         if len(missed) == 2:
-            return Kind.DIFFERENT
+            return PairKind.DIFFERENT
         if not missed:
-            return Kind.SAME
-        return Kind.HELPER_LACKS if True in missed else Kind.MANUAL_LACKS
+            return PairKind.SAME
+        return PairKind.HELPER_LACKS if True in missed else PairKind.MANUAL_LACKS
 
 
-def _aligned(helper: Stack, manual: Stack) -> Iterator[Row]:
+def _aligned(helper: Stack, manual: Stack) -> Iterator[FramePair]:
     matcher = SequenceMatcher(None, helper.addresses, manual.addresses, autojunk=False)
     for tag, first, last, begin, end in matcher.get_opcodes():
         if tag == "equal":
-            yield from map(Row, helper.frames[first:last], manual.frames[begin:end])
+            yield from map(FramePair, helper.frames[first:last], manual.frames[begin:end])
             continue
         # What lies beyond the end of a stack that was cut off is not missed there.
         cut = manual.truncated and begin == end == len(manual.frames)
-        yield from (Row(frame, None, not cut) for frame in helper.frames[first:last])
+        yield from (FramePair(frame, None, not cut) for frame in helper.frames[first:last])
         cut = helper.truncated and first == last == len(helper.frames)
-        yield from (Row(None, frame, not cut) for frame in manual.frames[begin:end])
+        yield from (FramePair(None, frame, not cut) for frame in manual.frames[begin:end])
 
 
-class Cost(NamedTuple):
+class MethodCost(NamedTuple):
     """What a method's program took, counting by itself.
 
     :ivar each: For one event, in nanoseconds of the clock.
@@ -131,7 +134,7 @@ class Comparison:
     seconds: float
     pairs: Counter[Pair]
     ledgers: Sides[Ledger]
-    costs: Sides[Cost | None]
+    costs: Sides[MethodCost | None]
     clock: str = "time"
     notes: list[str] = field(default_factory=list)
     verify: Verify | None = None
@@ -147,9 +150,9 @@ class Comparison:
         return self.pairs.total()
 
 
-def by_kind(comparison: Comparison) -> dict[Kind, list[tuple[Pair, int]]]:
+def by_kind(comparison: Comparison) -> dict[PairKind, list[tuple[Pair, int]]]:
     """Return the pairs by their kind, the most frequent kind and pair first."""
-    found: dict[Kind, list[tuple[Pair, int]]] = {}
+    found: dict[PairKind, list[tuple[Pair, int]]] = {}
     for pair, number in comparison.hottest():
         found.setdefault(pair.kind(), []).append((pair, number))
     return dict(sorted(found.items(), key=lambda item: -events_of(item[1])))

@@ -11,7 +11,7 @@ from typing import Any
 
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
-from kwalk.model.profile import Profile, Timeline, kinds_of
+from kwalk.model.profile import ProfileData, Timeline, kinds_of
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.support.text import counted
 
@@ -22,7 +22,7 @@ _DIFFERENCES_KEPT = 8
 _Row = tuple[Stack, Group | None]
 
 
-def merge(profiles: Sequence[Profile]) -> Profile:
+def merge(profiles: Sequence[ProfileData]) -> ProfileData:
     """Return all of them as one; they are not changed.
 
     Stacks are the same where their frames' names, offsets and modules are, and the marks
@@ -51,7 +51,7 @@ def merge(profiles: Sequence[Profile]) -> Profile:
         if timed and found.ends:
             _append(timeline, found, [order[row] for row in rows])
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
-    merged = Profile(counts, summary, timeline, _facts(profiles))
+    merged = ProfileData(counts, summary, timeline, _facts(profiles))
     merged.check()
     return merged
 
@@ -122,7 +122,7 @@ _TOLD: dict[str, Callable[[Summary], str]] = {
 }
 
 
-def _differing(profiles: Sequence[Profile]) -> list[str]:
+def _differing(profiles: Sequence[ProfileData]) -> list[str]:
     found = []
     for what, tell in _TOLD.items():
         parts = _parts(tell(profile.summary) for profile in profiles)
@@ -209,7 +209,7 @@ def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
     return fullest._replace(full=sum(tree.full for tree in found))
 
 
-def _facts(profiles: Sequence[Profile]) -> dict[str, Any]:
+def _facts(profiles: Sequence[ProfileData]) -> dict[str, Any]:
     """What all of them agree on, and under ``merged`` all that each says."""
     if len(profiles) == 1:
         return dict(profiles[0].facts)

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Ledger
-from kwalk.model.profile import Profile, Timeline, added_up
+from kwalk.model.profile import ProfileData, Timeline, added_up
 from kwalk.model.stack import Count, also_called
 from kwalk.model.stack_filter import Shape
 
 _NOWHERE = (1 << 32) - 1
-_P = TypeVar("_P", bound=Profile)
+_P = TypeVar("_P", bound=ProfileData)
 
 
 def narrow(
@@ -117,7 +117,7 @@ def _no_interval(begins: Sequence[float], ends: Sequence[float], start: float) -
     )
 
 
-def _facts(profile: Profile, first: float, last: float) -> dict[str, Any]:
+def _facts(profile: ProfileData, first: float, last: float) -> dict[str, Any]:
     """Return the profile's facts for a part of its time."""
     facts = dict(profile.facts)
     facts["seconds"] = f"{first:.1f} to {last:.1f} of {profile.seconds:.1f}"

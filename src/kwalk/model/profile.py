@@ -33,7 +33,7 @@ class Timeline:
     :ivar ends: When each interval ended, in seconds since the capture began; they follow each
         other without gaps.
     :ivar intervals: For each row, the index of its interval.
-    :ivar counts: For each row, the index of its count in ``Profile.counts``.
+    :ivar counts: For each row, the index of its count in ``ProfileData.counts``.
     :ivar numbers: For each row, how many events were counted then.
     """
 
@@ -117,7 +117,7 @@ def kinds_of(counts: Iterable[Count]) -> set[str]:
 
 
 @dataclass(repr=False)
-class Profile:
+class ProfileData:
     """Stacks with their counts, and how they were captured.
 
     :ivar counts: The rarest first; ahead of them what stands for others, where that was made of

@@ -35,7 +35,7 @@ UNWINDERS = {
 }
 
 
-class Kind(NamedTuple):
+class AttachWay(NamedTuple):
     """A way of attaching, one of ``attach.PROGRAMS``, to a place."""
 
     name: str
@@ -44,16 +44,16 @@ class Kind(NamedTuple):
 
 
 WAYS = (
-    Kind("entry by fentry", "fentry", Place.ENTRY),
-    Kind("entry by kprobe", "kprobe", Place.ENTRY),
-    Kind("entry by kprobe.multi", "kprobe.multi", Place.ENTRY),
-    Kind("return by fexit", "fexit", Place.RETURN),
-    Kind("return by kretprobe", "kretprobe", Place.RETURN),
-    Kind("return by kretprobe.multi", "kretprobe.multi", Place.RETURN),
-    Kind("inside by kprobe", "kprobe", Place.INSIDE),
-    Kind("raw tracepoints", "raw_tp", Place.TRACEPOINT),
-    Kind("tracepoints by perf", "tracepoint", Place.TRACEPOINT),
-    Kind("samples", "perf_event", Place.SAMPLE),
+    AttachWay("entry by fentry", "fentry", Place.ENTRY),
+    AttachWay("entry by kprobe", "kprobe", Place.ENTRY),
+    AttachWay("entry by kprobe.multi", "kprobe.multi", Place.ENTRY),
+    AttachWay("return by fexit", "fexit", Place.RETURN),
+    AttachWay("return by kretprobe", "kretprobe", Place.RETURN),
+    AttachWay("return by kretprobe.multi", "kretprobe.multi", Place.RETURN),
+    AttachWay("inside by kprobe", "kprobe", Place.INSIDE),
+    AttachWay("raw tracepoints", "raw_tp", Place.TRACEPOINT),
+    AttachWay("tracepoints by perf", "tracepoint", Place.TRACEPOINT),
+    AttachWay("samples", "perf_event", Place.SAMPLE),
 )
 # In the order in which kwalk takes them for functions.
 FUNCTIONS = tuple(kind.name for kind in WAYS if kind.place == Place.ENTRY)
@@ -208,7 +208,7 @@ def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
         _try_function(result, target, symbols)
 
 
-def _fire(result: Survey, way: Kind, symbols: Kallsyms) -> Trial | None:
+def _fire(result: Survey, way: AttachWay, symbols: Kallsyms) -> Trial | None:
     """Try one way; return what came of it if it works."""
     method = Method.MANUAL if way.name in FUNCTIONS else Method.HELPER
     try:

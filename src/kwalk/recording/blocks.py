@@ -23,7 +23,7 @@ _HEAD = struct.Struct("<4sII")
 _LEVEL = 3
 
 
-class Kind(enum.Enum):
+class BlockKind(enum.Enum):
     """What a block holds."""
 
     BEGIN = b"BEGN"
@@ -37,7 +37,7 @@ class Kind(enum.Enum):
     END = b"DONE"
 
 
-def pack(kind: Kind, contents: bytes, level: int = _LEVEL) -> bytes:
+def pack(kind: BlockKind, contents: bytes, level: int = _LEVEL) -> bytes:
     """Return a block.
 
     :raises TooLarge: if there is more than a block may hold.
@@ -56,12 +56,12 @@ def padding(size: int) -> bytes:
     """Return blocks of so many stored zeros or a few more."""
     largest = MAX_BYTES // 2
     sizes = [largest] * (size // largest) + [size % largest]
-    return b"".join(pack(Kind.ROOM, bytes(each), level=0) for each in sizes)
+    return b"".join(pack(BlockKind.ROOM, bytes(each), level=0) for each in sizes)
 
 
 def blocks(
     file: BinaryIO, allowance: Allowance | None = None
-) -> Iterator[tuple[Kind | None, bytes]]:
+) -> Iterator[tuple[BlockKind | None, bytes]]:
     """Iterate over the blocks; those of a kind that is not known have kind None.
 
     :param allowance: Is told of each.
@@ -96,9 +96,9 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _kind(name: bytes) -> Kind | None:
+def _kind(name: bytes) -> BlockKind | None:
     try:
-        return Kind(name)
+        return BlockKind(name)
     except ValueError:
         return None
 

@@ -67,7 +67,7 @@ def _checked(data: Any) -> dict[str, Any]:
 
 
 def facts(command: Sequence[str], unwinder: str, text: int) -> dict[str, Any]:
-    """Return ``Profile.facts`` of a capture that begins now.
+    """Return ``ProfileData.facts`` of a capture that begins now.
 
     :param command: The command line.
     :param unwinder: How the kernel unwinds.

@@ -7,7 +7,7 @@ import os
 from typing import BinaryIO
 
 from kwalk.errors import NO_NAME, KwalkError, UsageError
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.recording.reader import read
 from kwalk.recording.replay import replay
 from kwalk.support.atomic_file import Replacement
@@ -15,7 +15,7 @@ from kwalk.support.atomic_file import Replacement
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
-def load(path: Path) -> Profile:
+def load(path: Path) -> ProfileData:
     """Return what was recorded.
 
     :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
@@ -33,7 +33,7 @@ def load(path: Path) -> Profile:
         ) from error
 
 
-def save(profile: Profile, path: Path) -> None:
+def save(profile: ProfileData, path: Path) -> None:
     """Write a recording, for nobody else to read: it holds the kernel's addresses.
 
     :raises KwalkError: if it cannot be written, or the profile is none that a recording can hold.

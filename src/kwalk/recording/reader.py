@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, Profile, Timeline, added_up
+from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, ProfileData, Timeline, added_up
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.agreement import agree, check_sums
-from kwalk.recording.blocks import MAGIC, Kind, blocks
+from kwalk.recording.blocks import MAGIC, BlockKind, blocks
 from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
 from kwalk.recording.naming import frame_of, group_of
@@ -31,7 +31,7 @@ _DAMAGED = (
 )
 
 
-def read(file: BinaryIO, name: str) -> Profile:
+def read(file: BinaryIO, name: str) -> ProfileData:
     """Return what was recorded.
 
     :param name: Of the file, for messages.
@@ -96,36 +96,36 @@ class _Reader:
         self._timeline = Timeline()
         self._pending: list[tuple[float, list[array[Any]]]] = []
 
-    def take(self, kind: Kind | None, contents: bytes) -> None:
+    def take(self, kind: BlockKind | None, contents: bytes) -> None:
         """Take a block; those of a kind that is not known are passed over."""
-        if kind == Kind.BEGIN:
+        if kind == BlockKind.BEGIN:
             self._facts = checked(codec.from_json(contents))
-        elif kind == Kind.FRAMES:
+        elif kind == BlockKind.FRAMES:
             frames = [frame_of(*row) for row in codec.from_json(contents)]
             self._frames += frames
             self._frame_weights += map(weight_of_frame, frames)
-        elif kind == Kind.NODES:
+        elif kind == BlockKind.NODES:
             self._add_nodes(*codec.unpack_columns(contents, "II"))
-        elif kind == Kind.GROUPS:
+        elif kind == BlockKind.GROUPS:
             groups = [group_of(*row) for row in codec.from_json(contents)]
             self._groups += groups
             self._group_weights += map(weight_of_group, groups)
-        elif kind == Kind.KEYS:
+        elif kind == BlockKind.KEYS:
             self._add_keys(*codec.unpack_columns(contents, "III"))
-        elif kind == Kind.TICK:
+        elif kind == BlockKind.TICK:
             (seconds,) = codec.SECONDS.unpack_from(contents)
             if not 0 <= seconds < MOST_SECONDS:
                 raise ValueError("a time that is none")
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
-        elif kind == Kind.LEDGER:
+        elif kind == BlockKind.LEDGER:
             data = codec.from_json(contents)
             summary = codec.summary_of(data)
             self._settle(summary.ledger)
             self.summary = summary
             # Recordings of before do not say that it is not known.
             self._timed = "seconds" in data
-        elif kind == Kind.END:
+        elif kind == BlockKind.END:
             self.ended = True
 
     def _add_nodes(self, parents: array[int], frames: array[int]) -> None:
@@ -185,7 +185,7 @@ class _Reader:
             for column in calls:
                 yield from zip(keys, column, strict=True)
 
-    def profile(self, reason: str) -> Profile:
+    def profile(self, reason: str) -> ProfileData:
         """Return all of it.
 
         :param reason: Why it is not whole; "" where it is.
@@ -212,7 +212,7 @@ class _Reader:
         timeline.counts = array("I", map(places.__getitem__, timeline.counts))
         if len(met) < len(counts):
             timeline = timeline.only(lambda index: index != _NOWHERE)
-        return Profile([counts[index] for index in order], summary, timeline, self._facts)
+        return ProfileData([counts[index] for index in order], summary, timeline, self._facts)
 
     def _counts(self) -> Iterator[Count]:
         """Yield the count of each key; equal stacks are one object, whatever nodes they have."""

@@ -11,15 +11,15 @@ from itertools import compress, islice
 from operator import le
 
 from kwalk.model.ledger import Ledger
-from kwalk.model.profile import BeyondLimits, Profile, Timeline, added_up
+from kwalk.model.profile import BeyondLimits, ProfileData, Timeline, added_up
 from kwalk.model.stack import Count
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
 from kwalk.recording.naming import frame_of, group_of
-from kwalk.recording.writer import Writer
+from kwalk.recording.writer import RecordingWriter
 
 
-def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
+def replay(profile: ProfileData, write: Callable[[bytes], object]) -> None:
     """Write all of it, interval by interval.
 
     Counts of one stack in one group are added up. A profile without a timeline is written as one
@@ -28,7 +28,7 @@ def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
 
     :param write: Takes the bytes.
     :raises KwalkError: if it has numbers that no recording can hold, its timeline is not that of
-        its counts, or it is too large (``Writer.tick``).
+        its counts, or it is too large (``RecordingWriter.tick``).
     """
     profile.check()
     _check_told(profile)
@@ -42,7 +42,7 @@ def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
         timeline = Timeline.one_interval(counts, 0.0)
     ends = timeline.ends
     columns = _Columns(counts)
-    writer = Writer(write, profile.facts)
+    writer = RecordingWriter(write, profile.facts)
     # What was lost when is not known; what came later is not recorded yet.
     so_far = Ledger(hits=profile.summary.ledger.hits)
     summary = replace(profile.summary, ledger=so_far)
@@ -57,7 +57,7 @@ def replay(profile: Profile, write: Callable[[bytes], object]) -> None:
     writer.done()
 
 
-def _check_told(profile: Profile) -> None:
+def _check_told(profile: ProfileData) -> None:
     """See to it that the summary and the facts can be read again.
 
     :raises KwalkError: if one cannot, as a sum of numbers that need all 64 bits.
@@ -74,7 +74,7 @@ def _check_told(profile: Profile) -> None:
         ) from error
 
 
-def _check_named(profile: Profile) -> None:
+def _check_named(profile: ProfileData) -> None:
     """See to it that frames and groups are ones that can be read again.
 
     :raises KwalkError: if one is not, as an address of more than 64 bits.
@@ -131,7 +131,7 @@ class _Columns:
         ledger.truncated += sum(compress(numbers, map(self._truncated.__getitem__, rows)))
         ledger.fallback += sum(compress(numbers, map(self._fallback.__getitem__, rows)))
 
-    def keys(self, writer: Writer, rows: array[int]) -> array[int]:
+    def keys(self, writer: RecordingWriter, rows: array[int]) -> array[int]:
         """Return the keys of the rows; those of stacks that come for the first time are made."""
         new = sorted(set(rows) - self._keys.keys())
         made = writer.keys(self._counts[index] for index in new)

@@ -10,7 +10,7 @@ from typing import Any
 from kwalk.model.ledger import Summary
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
-from kwalk.recording.blocks import MAGIC, Kind, pack, padding
+from kwalk.recording.blocks import MAGIC, BlockKind, pack, padding
 from kwalk.recording.broken import TooLarge
 from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 
@@ -19,11 +19,11 @@ ROWS = 1 << 20
 _Key = tuple[Stack, Group | None]
 
 
-class Writer:
+class RecordingWriter:
     """Turns counts, as they are at one time and another, into blocks.
 
     :param write: Takes the bytes, each call's as a whole.
-    :param facts: See ``Profile.facts``.
+    :param facts: See ``ProfileData.facts``.
     """
 
     def __init__(self, write: Callable[[bytes], object], facts: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Writer:
         self._weights = array("Q", [0])  # by node, as in the reader
         self._heavier = 0  # the weight of keys that are not written yet
         self._head = MAGIC
-        self._begin = [(Kind.BEGIN, codec.to_json(facts))]
+        self._begin = [(BlockKind.BEGIN, codec.to_json(facts))]
         self._clear()
 
     def _clear(self) -> None:
@@ -99,13 +99,13 @@ class Writer:
         columns: list[array[Any]] = [keys, numbers] if calls is None else [keys, numbers, calls]
         for start in range(0, max(len(keys), 1), ROWS):
             rows = codec.pack_columns(*(column[start : start + ROWS] for column in columns))
-            parts.append((Kind.TICK, codec.SECONDS.pack(seconds) + rows))
-        parts.append((Kind.LEDGER, codec.to_json(codec.summary_data(summary))))
+            parts.append((BlockKind.TICK, codec.SECONDS.pack(seconds) + rows))
+        parts.append((BlockKind.LEDGER, codec.to_json(codec.summary_data(summary))))
         # What is written first can be read already.
         self._write(self._head + self._packed(parts))
         self._head, self._begin = b"", []
 
-    def _packed(self, parts: list[tuple[Kind, bytes]]) -> bytes:
+    def _packed(self, parts: list[tuple[BlockKind, bytes]]) -> bytes:
         """Return blocks, ahead of them the padding that makes room for what they hold."""
         blocks = [pack(kind, contents) for kind, contents in parts]
         sizes = [(len(block), len(part[1])) for block, part in zip(blocks, parts, strict=True)]
@@ -115,20 +115,20 @@ class Writer:
 
     def done(self) -> None:
         """Write that this is all."""
-        self._write(pack(Kind.END, b""))
+        self._write(pack(BlockKind.END, b""))
 
-    def _named(self) -> list[tuple[Kind, bytes]]:
+    def _named(self) -> list[tuple[BlockKind, bytes]]:
         """Return the contents of blocks of what has been met for the first time."""
         blocks = []
         if self._new_frames:
             rows = [frame[:4] for frame in self._new_frames]  # source and inlined are not recorded
-            blocks.append((Kind.FRAMES, codec.to_json(rows)))
+            blocks.append((BlockKind.FRAMES, codec.to_json(rows)))
         if self._new_nodes[0]:
-            blocks.append((Kind.NODES, codec.pack_columns(*self._new_nodes)))
+            blocks.append((BlockKind.NODES, codec.pack_columns(*self._new_nodes)))
         if self._new_groups:
-            blocks.append((Kind.GROUPS, codec.to_json(self._new_groups)))
+            blocks.append((BlockKind.GROUPS, codec.to_json(self._new_groups)))
         if self._new_keys[0]:
-            blocks.append((Kind.KEYS, codec.pack_columns(*self._new_keys)))
+            blocks.append((BlockKind.KEYS, codec.pack_columns(*self._new_keys)))
         self._clear()
         return blocks
 

@@ -13,7 +13,7 @@ TRUNCATED = "[truncated]"
 
 
 @dataclass(slots=True)
-class Node:
+class CallNode:
     """A function in its context.
 
     :ivar total: Calls whose stacks lead through here.
@@ -25,9 +25,9 @@ class Node:
     # Sums begin at a whole number: those of whole numbers are exact, however large they are.
     total: float = 0
     own: float = 0
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, CallNode] = field(default_factory=dict)
 
-    def hottest(self) -> list[Node]:
+    def hottest(self) -> list[CallNode]:
         """Return the children, the hottest first; equal ones by name."""
         return sorted(self.children.values(), key=lambda node: (-node.total, node.name))
 
@@ -47,7 +47,7 @@ def function_name(frame: Frame, source: bool = True) -> str:
     return f"{name} {frame.source}" if source and frame.source else name
 
 
-class Names:
+class FunctionNames:
     """The names of frames, each made once: stacks of one profile share them.
 
     :param name: Makes them.
@@ -95,16 +95,18 @@ def calls_of(count: Count) -> float:
     return count.calls
 
 
-def build(counts: Sequence[Count], callers: bool = False, room: Room[Count] | None = None) -> Node:
+def build(
+    counts: Sequence[Count], callers: bool = False, room: Room[Count] | None = None
+) -> CallNode:
     """Return the tree of all stacks, under a node without a name.
 
     :param callers: The traced function is the root's child, and its callers lie below; else the
         outermost frame is, and the traced function is a leaf.
     :param room: Is told of what is left out; None where that is not wanted to be known.
     """
-    top = Node("")
+    top = CallNode("")
     room = Room() if room is None else room
-    known = Names()
+    known = FunctionNames()
     for count in room.ordered(counts, frames_of, calls_of):
         names = path(count, name=known.of)
         if callers:
@@ -117,7 +119,7 @@ def build(counts: Sequence[Count], callers: bool = False, room: Room[Count] | No
         for name in names:
             child = node.children.get(name)
             if child is None:
-                child = node.children[name] = Node(name)
+                child = node.children[name] = CallNode(name)
             node = child
             node.total += calls
         node.own += calls

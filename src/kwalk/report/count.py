@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame
 from kwalk.report import summary as summaries
 from kwalk.report import whole_numbers
@@ -33,7 +33,7 @@ class CountReport(Protocol):
         :param ended: When it ended, in seconds since 1970.
         """
 
-    def end(self, profile: Profile) -> str:
+    def end(self, profile: ProfileData) -> str:
         """Return what was counted in all."""
 
 
@@ -45,7 +45,7 @@ def _calls(unit: str, *counts: Count) -> str:
     return f"about {counted(round(calls), unit)} ({taken:,} taken)"
 
 
-class Text:
+class CountText:
     """For people: the hottest stack last, where the eye is when the program ends.
 
     :param top: Show so many stacks at most, the hottest; None for all.
@@ -85,7 +85,7 @@ class Text:
         head = f"--- {at}: {_calls(self._unit, *counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
         return head + self._stacks(counts)
 
-    def end(self, profile: Profile) -> str:
+    def end(self, profile: ProfileData) -> str:
         """Return the blocks, told apart from those of intervals; the summary is for stderr."""
         return ("--- in all\n\n" if self._intervals else "") + self._stacks(profile.counts)
 
@@ -107,7 +107,7 @@ class Folded:
         """Return the lines of an interval."""
         return self._lines(counts)
 
-    def end(self, profile: Profile) -> str:
+    def end(self, profile: ProfileData) -> str:
         """Return the lines; the summary is for stderr."""
         return self._lines(profile.counts)
 
@@ -197,7 +197,7 @@ class Json:
             | stacks_data(counts, self._addresses, self._top)
         )
 
-    def end(self, profile: Profile) -> str:
+    def end(self, profile: ProfileData) -> str:
         """Return the last object: the members of the summary, and ``stacks``."""
         data = summaries.as_data(profile.summary, SCHEMA)
         return self._line(data | self._data(profile.counts))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, timedelta
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.report import summary
 from kwalk.support.printable import plain
 from kwalk.support.text import plural
@@ -30,7 +30,7 @@ NAMES = {
 }
 
 
-def told(profile: Profile, name: str) -> str:
+def told(profile: ProfileData, name: str) -> str:
     """Return what is known of a fact, one of ``NAMES``, as text; "" where that is nothing."""
     value = profile.facts.get(name)
     if name == "merged":
@@ -50,7 +50,7 @@ def _time(text: str) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} {time.tzname() or ''}".strip()
 
 
-def lines(profile: Profile) -> list[str]:
+def lines(profile: ProfileData) -> list[str]:
     """Return the ledger, hits = recorded + lost first, then what is known of the machine."""
     found = summary.as_text(profile.summary).splitlines()
     for key in (
@@ -68,7 +68,7 @@ def lines(profile: Profile) -> list[str]:
     return [line.strip() for line in found]
 
 
-def title(profile: Profile, wanted: str = "") -> str:
+def title(profile: ProfileData, wanted: str = "") -> str:
     """Return what was traced, with hits = recorded + lost.
 
     :param wanted: Stands in place of what was traced, where it is not "".
@@ -77,7 +77,7 @@ def title(profile: Profile, wanted: str = "") -> str:
     return f"{wanted} - {first}" if wanted else first
 
 
-def started_ns(profile: Profile) -> int:
+def started_ns(profile: ProfileData) -> int:
     """Return when the capture began, in nanoseconds since 1970; 0 where that is not known."""
     try:
         began = datetime.fromisoformat(profile.facts["started"])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import headings, summary
 from kwalk.support.text import plural
@@ -27,7 +27,7 @@ def extent(counts: Sequence[Count]) -> str:
     return f"{text} in {plural(groups, 'group')}" if groups else text
 
 
-def as_data(profile: Profile) -> dict[str, Any]:
+def as_data(profile: ProfileData) -> dict[str, Any]:
     """Return it as JSON-ready data."""
     return summary.as_data(profile.summary, "kwalk.info/2") | {
         "facts": profile.facts,
@@ -38,7 +38,7 @@ def as_data(profile: Profile) -> dict[str, Any]:
     }
 
 
-def as_text(profile: Profile) -> str:
+def as_text(profile: ProfileData) -> str:
     """Return it as lines for a person."""
     data = as_data(profile)
     lines = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from kwalk.model.profile import Profile, Timeline
+from kwalk.model.profile import ProfileData, Timeline
 from kwalk.report.whole_numbers import calls
 
 
@@ -39,7 +39,7 @@ class Spread:
         return zip(self.intervals, self.counts, self.calls, strict=True)
 
 
-def spread(profile: Profile) -> Spread:
+def spread(profile: ProfileData) -> Spread:
     """Return the calls over time; where no timeline was recorded, as one interval without length.
 
     Where not every call was taken, a
@@ -57,7 +57,7 @@ def spread(profile: Profile) -> Spread:
     return Spread(starts, timeline.ends, timeline.intervals, timeline.counts, numbers)
 
 
-def _scaled(profile: Profile, timeline: Timeline, totals: list[int]) -> array[int]:
+def _scaled(profile: ProfileData, timeline: Timeline, totals: list[int]) -> array[int]:
     """Return the calls of each row: so that after each, a stack has its share, rounded."""
     taken = [0] * len(totals)
     given = [0] * len(totals)

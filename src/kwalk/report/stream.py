@@ -34,7 +34,7 @@ class StreamReport(Protocol):
         """Return what stands at the end of standard output."""
 
 
-class Text:
+class TextStream:
     """For people: time of day, CPU, process, then a frame a line.
 
     :param addresses: Show each frame's address.
@@ -66,7 +66,7 @@ class Text:
         return ""
 
 
-class Names:
+class NamesStream:
     """The published tool's form: one symbol name a line, an empty line between events."""
 
     def __init__(self, symbolizer: Symbolizer) -> None:

@@ -10,7 +10,7 @@ LEAST = 0.005
 
 
 @dataclass(frozen=True)
-class Options:
+class ReportOptions:
     """How to show a profile; each format heeds what means something there.
 
     :ivar top: Show the so many hottest stacks at most; None for all.

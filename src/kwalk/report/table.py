@@ -7,14 +7,14 @@ import importlib
 from typing import Any
 
 from kwalk.errors import KwalkError
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.report.calltree import function_name
 from kwalk.report.summary import as_data
 
 COLUMNS = ("count", "calls", "group", "frames", "truncated", "fallback")
 
 
-def rows(profile: Profile) -> list[tuple[int, float, str | None, tuple[str, ...], bool, bool]]:
+def rows(profile: ProfileData) -> list[tuple[int, float, str | None, tuple[str, ...], bool, bool]]:
     """Return a row for each stack and group, the rarest first, with the values of ``COLUMNS``.
 
     ``frames`` are names, the traced function first: ``function``, ``function [module]``, or the
@@ -33,7 +33,7 @@ def rows(profile: Profile) -> list[tuple[int, float, str | None, tuple[str, ...]
     ]
 
 
-def to_pandas(profile: Profile) -> Any:
+def to_pandas(profile: ProfileData) -> Any:
     """Return ``rows`` as a ``pandas.DataFrame``; ``attrs["kwalk"]`` has the summary and its ledger.
 
     :raises KwalkError: if pandas is not installed.

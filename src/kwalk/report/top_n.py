@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame, Group, Stack
 
 _Row = TypeVar("_Row")
@@ -21,7 +21,7 @@ def last(rows: Sequence[_Row], top: int | None) -> tuple[Sequence[_Row], Sequenc
     return rows[first:], rows[:first]
 
 
-def cut(profile: Profile, top: int | None) -> Profile:
+def cut(profile: ProfileData, top: int | None) -> ProfileData:
     """Return a profile of the hottest stacks, and one of each group for all others.
 
     So sums stay what they were: those of groups, those of intervals. What stands for the others

@@ -33,7 +33,7 @@ def ends_with_us() -> Callable[[], None]:
     return bind
 
 
-class Guard:
+class Killer:
     """A process that kills others should this one end before ``dismiss``, whichever thread began.
 
     What the kernel kills by itself is one process, and not what that has started.

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kwalk.errors import KwalkError
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Frame, Stack
 from kwalk.support.text import form, plural
-from kwalk.symbolize.vmlinux import Place, places, symbols
+from kwalk.symbolize.vmlinux import SourceLocation, places, symbols
 
 TEXT = "_text"
 # Where the kernel's tree begins, in the path of a file that every kernel has code of.
@@ -22,7 +22,7 @@ _TREE = re.compile(r"(.*?/|)arch/[^/]+/(?:entry|kernel|mm|lib)/")
 NOTE = "source lines: "
 
 
-def add_lines(profile: Profile, path: str) -> Profile:
+def add_lines(profile: ProfileData, path: str) -> ProfileData:
     """Return the profile with the source of each frame that debug information knows.
 
     What was inlined becomes frames of their own, ahead of the frame whose code it is in. Modules
@@ -89,7 +89,7 @@ def _place(frame: Frame, innermost: bool) -> int:
 
 
 def _check(
-    path: str, frames: Iterable[Frame], found: dict[str, set[int]], shift: int, profile: Profile
+    path: str, frames: Iterable[Frame], found: dict[str, set[int]], shift: int, profile: ProfileData
 ) -> None:
     """Compare where functions lie.
 
@@ -135,7 +135,11 @@ def _relative(sources: Iterable[str]) -> dict[str, str]:
 
 
 def _with_lines(
-    stack: Stack, rows: dict[int, list[Place]], names: dict[str, str], shift: int, called: bool
+    stack: Stack,
+    rows: dict[int, list[SourceLocation]],
+    names: dict[str, str],
+    shift: int,
+    called: bool,
 ) -> Stack:
     frames: list[Frame] = []
     for index, frame in enumerate(stack.frames):
@@ -148,7 +152,7 @@ def _with_lines(
     return replace(stack, frames=tuple(frames), addresses=tuple(frame.address for frame in frames))
 
 
-def _inlined(frame: Frame, row: Iterable[Place], names: dict[str, str]) -> Iterator[Frame]:
+def _inlined(frame: Frame, row: Iterable[SourceLocation], names: dict[str, str]) -> Iterator[Frame]:
     """Yield a frame for each inlined function; at its first instruction a function is in none."""
     if frame.offset:
         for place in row:

@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _LINE = re.compile(r"(.+):([1-9][0-9]*)( \(discriminator [0-9]+\))?")
 
 
-class Place(NamedTuple):
+class SourceLocation(NamedTuple):
     """A function, and the line of it; "" for ``source`` (``file:line``) where that is unknown."""
 
     function: str
@@ -60,7 +60,7 @@ def symbols(path: str, names: Collection[str]) -> dict[str, set[int]]:
     return found
 
 
-def places(path: str, addresses: Iterable[int]) -> dict[int, list[Place]]:
+def places(path: str, addresses: Iterable[int]) -> dict[int, list[SourceLocation]]:
     """Return for each address where it is in the source: the innermost inlined function first.
 
     The last one is the function that the code belongs to. All of them are looked up in one run.
@@ -79,10 +79,10 @@ def places(path: str, addresses: Iterable[int]) -> dict[int, list[Place]]:
     return found
 
 
-def _parsed(lines: Iterable[str]) -> dict[int, list[Place]]:
+def _parsed(lines: Iterable[str]) -> dict[int, list[SourceLocation]]:
     """Read an address, then a function and its line, as often as there is one."""
-    found: dict[int, list[Place]] = {}
-    row: list[Place] = []
+    found: dict[int, list[SourceLocation]] = {}
+    row: list[SourceLocation] = []
     function = ""
     for line in lines:
         if _ADDRESS.fullmatch(line):
@@ -93,7 +93,9 @@ def _parsed(lines: Iterable[str]) -> dict[int, list[Place]]:
         else:
             match = _LINE.fullmatch(line)
             known = match and not match[1].startswith("??")
-            row.append(Place(function, f"{match[1]}:{match[2]}" if match and known else ""))
+            row.append(
+                SourceLocation(function, f"{match[1]}:{match[2]}" if match and known else "")
+            )
             function = ""
     return found
 

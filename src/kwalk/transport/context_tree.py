@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kwalk.abi import NO_ADDRESS, NODE, Kind, Source
+from kwalk.abi import NO_ADDRESS, NODE, NodeKind, Source
 from kwalk.libbpf.object import Object
 
 NODE_BYTES = NODE.size
@@ -37,7 +37,7 @@ def size_for(nodes: int, cpus: int) -> int:
     return 1 << (nodes + reserved(cpus) - 1).bit_length()
 
 
-class Node(NamedTuple):
+class ContextNode(NamedTuple):
     """A frame in its context, or a group of events under it.
 
     :ivar ip: The frame's address; of a group ``NO_ADDRESS`` and the process or CPU.
@@ -88,8 +88,8 @@ class Tree:
         """
         self._write(0, {"ip": NO_ADDRESS})
         for index in self._roots():
-            self._write(index, {"ip": function, "kind": Kind.ROOT})
-            self._write(index + 1, {"ip": function, "kind": Kind.ROOT})
+            self._write(index, {"ip": function, "kind": NodeKind.ROOT})
+            self._write(index + 1, {"ip": function, "kind": NodeKind.ROOT})
         self._used.update(bytes(4), _U64.pack(self._first))
 
     def _write(self, index: int, members: dict[str, int]) -> None:
@@ -132,11 +132,11 @@ class Tree:
             total += members[hits] | (members[hits + 1] & 0xFFFFFFFF) << 32
         return total
 
-    def node(self, offset: int) -> Node:
+    def node(self, offset: int) -> ContextNode:
         """Return the node at ``offset`` bytes."""
-        return Node._make(_NODE.unpack_from(self._memory, offset))
+        return ContextNode._make(_NODE.unpack_from(self._memory, offset))
 
-    def counted(self) -> list[tuple[int, Node]]:
+    def counted(self) -> list[tuple[int, ContextNode]]:
         """Return the nodes in which something was counted, each with its offset, roots included."""
         data = self._memory[: (self._first + self.used) * NODE_BYTES]
         found = []
@@ -146,7 +146,7 @@ class Tree:
                 if index < self._first and index % PER_CPU > 1:
                     continue  # the state of a walk
                 # The copy was made while programs ran: a new node may be whole only now.
-                found.append((offset, Node._make(row) if row[5] else self.node(offset)))
+                found.append((offset, ContextNode._make(row) if row[5] else self.node(offset)))
         return found
 
     def weights(self) -> Sequence[int]:

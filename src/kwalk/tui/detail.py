@@ -12,7 +12,7 @@ from kwalk.tui.labels import path_of
 from kwalk.tui.look import Line, Look, pad
 from kwalk.tui.model import Model
 from kwalk.tui.numbers import short
-from kwalk.tui.rows import Row
+from kwalk.tui.rows import StackRow
 
 _HELP = (
     ("up down j k", "select a stack; Home, End, PgUp, PgDn too"),
@@ -35,7 +35,7 @@ _ABOUT = (
 )
 
 
-def draw(model: Model, row: Row, width: int, room: int, look: Look) -> list[Line]:
+def draw(model: Model, row: StackRow, width: int, room: int, look: Look) -> list[Line]:
     """Return the frames of a row's stack under a line about it, in columns if that is needed."""
     if not row.stack or room < 2:
         return []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from kwalk.report.summary import kind_of, sum_text
 from kwalk.support.text import counted, plural
 from kwalk.tui.look import Line, Look
-from kwalk.tui.model import Cost, Model
+from kwalk.tui.model import Model, TracingCost
 
 # An interval is so much longer than it should be: there was too much to look at.
 LATE = 1.5
@@ -63,7 +63,7 @@ def how(model: Model, look: Look) -> Line:
     return line
 
 
-def cost_text(cost: Cost) -> str:
+def cost_text(cost: TracingCost) -> str:
     """Return what tracing costs, in words."""
     programs = "?" if cost.programs is None else f"{100 * cost.programs:.1f}%"
     return f"programs {programs} + kwalk {100 * cost.reader:.1f}% of CPU time"

@@ -12,7 +12,7 @@ from kwalk.model.ledger import Summary
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.report.calltree import function_name
 from kwalk.tui.prompt import Prompt, pattern_of
-from kwalk.tui.rows import KEPT, Book, Key, Row
+from kwalk.tui.rows import KEPT, Book, Key, StackRow
 
 SAID_INTERVALS = 5
 PAGE = 10
@@ -42,7 +42,7 @@ _KEYS: dict[Grouping, Callable[[Stack | None, Group | None], Key]] = {
 
 
 @dataclass(frozen=True)
-class Cost:
+class TracingCost:
     """What tracing cost of late, as shares of the CPU time that the machine used.
 
     :ivar programs: None where the kernel does not tell.
@@ -82,7 +82,7 @@ class Model:
         self.rates: deque[float] = deque(maxlen=KEPT)
         self.about = False
         self.summary: Summary | None = None
-        self.cost: Cost | None = None
+        self.cost: TracingCost | None = None
         self.sampling = ""
         self.order = Order.RATE
         self.filter = ""
@@ -93,10 +93,10 @@ class Model:
         self.page = PAGE
         self.said = ""
         self._said_until = 0
-        self._shown: list[Row] | None = None
+        self._shown: list[StackRow] | None = None
 
     def feed(
-        self, counts: list[Count], length: float, summary: Summary, cost: Cost | None = None
+        self, counts: list[Count], length: float, summary: Summary, cost: TracingCost | None = None
     ) -> None:
         """Take what was counted so far.
 
@@ -140,7 +140,7 @@ class Model:
         """Choose and sort the rows anew: order, grouping, filter or prompt have changed."""
         self._shown = None
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[StackRow]:
         """Return the rows to be shown, in order."""
         if self._shown is None:
             found = [row for row in self._book.rows if self._wanted(row)]
@@ -153,7 +153,7 @@ class Model:
             self._shown = found[: self.top]
         return self._shown
 
-    def _wanted(self, row: Row) -> bool:
+    def _wanted(self, row: StackRow) -> bool:
         text = self.prompt.text if self.prompt and self.prompt.filters else self.filter
         if not text:
             return True
@@ -170,7 +170,7 @@ class Model:
         return rows.index(wanted) if wanted in rows else 0
 
     @property
-    def selected(self) -> Row | None:
+    def selected(self) -> StackRow | None:
         """The selected row."""
         rows = self.rows()
         return rows[self.cursor] if rows else None
@@ -186,6 +186,6 @@ class Model:
         self.first = min(max(self.first, cursor - self.page + 1), cursor, last)
 
 
-def _names(row: Row) -> tuple[list[str], str]:
+def _names(row: StackRow) -> tuple[list[str], str]:
     frames = row.stack.frames if row.stack else ()
     return [function_name(frame) for frame in frames], str(row.group or "")

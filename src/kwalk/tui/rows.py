@@ -14,7 +14,7 @@ Key = tuple[Stack | None, Group | None]
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class StackRow:
     """A stack, perhaps of one group; or a group with all of its stacks.
 
     :ivar count: Calls that were taken.
@@ -60,25 +60,25 @@ class Book:
 
     def __init__(self, key: Callable[[Stack | None, Group | None], Key]) -> None:
         self._key = key
-        self._rows: dict[Key, Row] = {}
-        self._active: list[Row] = []
+        self._rows: dict[Key, StackRow] = {}
+        self._active: list[StackRow] = []
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
-    def rows(self) -> Iterable[Row]:
+    def rows(self) -> Iterable[StackRow]:
         """In the order in which they were met."""
         return self._rows.values()
 
-    def get(self, key: Key | None) -> Row | None:
+    def get(self, key: Key | None) -> StackRow | None:
         """Return a row."""
         return self._rows.get(key) if key else None
 
-    def _row(self, key: Key) -> Row:
+    def _row(self, key: Key) -> StackRow:
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = Row(*key)
+            row = self._rows[key] = StackRow(*key)
         return row
 
     def feed(self, counts: Iterable[Count], tick: int, seconds: float) -> None:

@@ -11,7 +11,7 @@ from kwalk.tui.labels import labels
 from kwalk.tui.look import Line, Look, bars, cells, cut, pad
 from kwalk.tui.model import Grouping, Model, Order
 from kwalk.tui.numbers import length, short, whole
-from kwalk.tui.rows import KEPT, Row
+from kwalk.tui.rows import KEPT, StackRow
 
 # Where there is little room, each bar is of two intervals.
 NARROW = 100
@@ -132,7 +132,7 @@ class View:
     def _row(
         self,
         model: Model,
-        row: Row,
+        row: StackRow,
         selected: bool,
         number: int,
         groups: int,
@@ -156,7 +156,7 @@ class View:
         return line
 
 
-def _group(row: Row) -> str:
+def _group(row: StackRow) -> str:
     return plain(str(row.group)) if row.group else ""
 
 

@@ -77,7 +77,7 @@ class CountCommand:
             elif args.format == "json":
                 report = count.Json(addresses, args.top)
             else:
-                report = count.Text(addresses, args.top, capture.unit)
+                report = count.CountText(addresses, args.top, capture.unit)
             finished = run(
                 capture,
                 session.stopper,

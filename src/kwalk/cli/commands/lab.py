@@ -144,7 +144,7 @@ class LabCommand:
             return self._kernels()
 
     def _run(self, args: argparse.Namespace) -> int:
-        from kwalk.lab import Options, run
+        from kwalk.lab import MachineOptions, run
 
         if args.out and _is_root(args.out):
             raise UsageError("--out cannot be the root folder", "Give a folder of its own.")
@@ -158,7 +158,7 @@ class LabCommand:
                 "--icount emulates one CPU: there is nothing to run in parallel",
                 "Leave --parallel out, or measure by the time: leave --icount out.",
             )
-        machine = Options(
+        machine = MachineOptions(
             kernel=args.kernel,
             modules=args.modules,
             cpus=args.cpus,

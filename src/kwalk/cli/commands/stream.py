@@ -38,7 +38,7 @@ class StreamCommand:
         from kwalk.report import stream
 
         with tracing(args, Output.EVENT) as session:
-            form = stream.JsonLines if args.format == "json" else stream.Text
+            form = stream.JsonLines if args.format == "json" else stream.TextStream
             symbolizer = session.capture.symbolizer
             report = form(symbolizer, addresses=options.addresses(args))
             finished = run(

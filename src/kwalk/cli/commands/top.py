@@ -18,7 +18,7 @@ from kwalk.support.text import plural
 
 if TYPE_CHECKING:
     from kwalk.cli.tracing import Session
-    from kwalk.model.profile import Profile
+    from kwalk.model.profile import ProfileData
 
 # How many stacks are printed at the end, and in lines for each interval.
 LAST = 3
@@ -98,7 +98,7 @@ def _watch(
     """
     from kwalk.cli.cost import Meter
     from kwalk.cli.screen import colors, width
-    from kwalk.cli.watching import Lines, Screen, Watcher
+    from kwalk.cli.watching import LineView, Screen, Watcher
     from kwalk.tui.look import ASCII, UNICODE
     from kwalk.tui.model import Model
     from kwalk.tui.terminal import Terminal
@@ -117,7 +117,7 @@ def _watch(
         meter = stack.enter_context(Meter(capture))
         watcher = Watcher(session, model, meter, capture.facts(args.words), saved)
         if not screen:
-            watcher.run(Lines(printer, width(40), look, patience), args.duration)
+            watcher.run(LineView(printer, width(40), look, patience), args.duration)
             return
         terminal = stack.enter_context(Terminal(sys.stdout.fileno(), patience))
         if terminal.keyboard >= 0:
@@ -136,14 +136,14 @@ def _speaks_unicode() -> bool:
     return all(name.lower().startswith("utf") for name in encodings)
 
 
-def _end(profile: Profile, top: int, said: IO[bytes] | None) -> str:
+def _end(profile: ProfileData, top: int, said: IO[bytes] | None) -> str:
     """Return the hottest stacks, as ``kwalk count`` prints them.
 
     :param said: What a command printed meanwhile comes first.
     """
-    from kwalk.report.count import Text
+    from kwalk.report.count import CountText
 
-    text = Text(False, top, profile.summary.unit).end(profile)
+    text = CountText(False, top, profile.summary.unit).end(profile)
     return _kept(said) + text if said else text
 
 

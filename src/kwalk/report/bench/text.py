@@ -7,7 +7,7 @@ import io
 import statistics
 from typing import Any
 
-from kwalk.bench.results import Results, Row, figures, middle, rate_text, within
+from kwalk.bench.results import MethodResult, Results, figures, middle, rate_text, within
 
 SCHEMA = "kwalk.bench/1"
 _SHARES = (50.0, 90.0, 99.0, 99.9, 100.0)
@@ -47,7 +47,7 @@ def notes(results: Results) -> list[str]:
     return lines
 
 
-def event_counts(row: Row) -> tuple[str, str]:
+def event_counts(row: MethodResult) -> tuple[str, str]:
     """Return how many events the last run had, and how many all runs have lost."""
     outcome = row.runs[-1].outcome
     lost = sum(run.outcome.lost or 0 for run in row.runs)
@@ -161,7 +161,7 @@ def _shares(latency: dict[float, float]) -> list[list[float]]:
     return [[share, ms] for share, ms in latency.items()]
 
 
-def _row_data(row: Row) -> dict[str, Any]:
+def _row_data(row: MethodResult) -> dict[str, Any]:
     found = figures(row)
     if found is None:
         return {"name": row.name, "not_run": row.not_run or "interrupted"}

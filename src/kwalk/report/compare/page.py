@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kwalk.model.comparison import Comparison, Kind, Pair, Row, Sides, by_kind, events_of
+from kwalk.model.comparison import Comparison, FramePair, Pair, PairKind, Sides, by_kind, events_of
 from kwalk.model.ledger import Ledger
 from kwalk.report.compare import text as compare
 from kwalk.report.frame import frame_text
@@ -59,7 +59,7 @@ def _widths(comparison: Comparison) -> str:
 
 
 def _kind(
-    kind: Kind,
+    kind: PairKind,
     pairs: list[tuple[Pair, int]],
     comparison: Comparison,
     top: int,
@@ -96,7 +96,7 @@ def _pair(pair: Pair, count: str, addresses: bool) -> str:
     return f'<div class="pair">{"".join(cells)}</div>'
 
 
-def _row(row: Row, compared: bool, addresses: bool) -> str:
+def _row(row: FramePair, compared: bool, addresses: bool) -> str:
     """Return a row's two cells.
 
     :param compared: Both sides have a stack.

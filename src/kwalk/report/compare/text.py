@@ -7,7 +7,16 @@ import io
 import re
 from typing import Any
 
-from kwalk.model.comparison import Comparison, Cost, Kind, Pair, Sides, by_kind, events_of, missed
+from kwalk.model.comparison import (
+    Comparison,
+    MethodCost,
+    Pair,
+    PairKind,
+    Sides,
+    by_kind,
+    events_of,
+    missed,
+)
 from kwalk.model.ledger import Ledger
 from kwalk.model.stack import Frame, Stack
 from kwalk.report import verify as verifies
@@ -20,12 +29,12 @@ MARK = "->"
 WIDEST = 110
 _FUNCTIONS_TOLD = 5
 KINDS = {
-    Kind.SAME: "both have the same stack, frame by frame",
-    Kind.HELPER_LACKS: "the helper lacks frames that manual has",
-    Kind.MANUAL_LACKS: "manual lacks frames that the helper has",
-    Kind.DIFFERENT: "each has frames that the other lacks",
-    Kind.HELPER_LOST: "the helper has no stack",
-    Kind.MANUAL_LOST: "manual has no stack",
+    PairKind.SAME: "both have the same stack, frame by frame",
+    PairKind.HELPER_LACKS: "the helper lacks frames that manual has",
+    PairKind.MANUAL_LACKS: "manual lacks frames that the helper has",
+    PairKind.DIFFERENT: "each has frames that the other lacks",
+    PairKind.HELPER_LOST: "the helper has no stack",
+    PairKind.MANUAL_LOST: "manual has no stack",
 }
 
 
@@ -55,7 +64,7 @@ def share(number: int, total: int, unit: str) -> str:
     return f"{number:,} of {total:,} {unit} ({text} %)"
 
 
-def heading(kind: Kind, number: int, comparison: Comparison) -> str:
+def heading(kind: PairKind, number: int, comparison: Comparison) -> str:
     """Return what is to be said of all pairs of a kind, in one line."""
     text = share(number, comparison.events, comparison.unit)
     return f"{text[0].upper()}{text[1:]}: {KINDS[kind]}"
@@ -77,7 +86,7 @@ def verdicts(comparison: Comparison) -> list[str]:
         return ["Nothing was recorded by either, so there is nothing to compare."]
     kinds = {kind: events_of(pairs) for kind, pairs in by_kind(comparison).items()}
     lines = []
-    if set(kinds) == {Kind.SAME}:
+    if set(kinds) == {PairKind.SAME}:
         why = ": the kernel unwinds by ORC, and so does manual" * (comparison.unwinder == "orc")
         lines.append(f"Both methods agree on {share(total, total, unit)}{why}.")
     found = missed(comparison.hottest(), function_name)
@@ -119,7 +128,7 @@ def cost_unit(comparison: Comparison) -> str:
     return "instructions" if comparison.clock == "instructions" else "ns"
 
 
-def cost_text(cost: Cost | None, comparison: Comparison) -> str:
+def cost_text(cost: MethodCost | None, comparison: Comparison) -> str:
     """Return what an event costs; "" where it was not measured."""
     return f"{cost.each:,.0f} {cost_unit(comparison)} each (by {cost.attach})" if cost else ""
 

@@ -22,7 +22,7 @@ LEAST_INTERVALS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PoissonCount:
     """How often something was met.
 
     :ivar count: Events that were taken.
@@ -35,7 +35,7 @@ class Sample:
     exposure: float
 
 
-def surprise(before: Sample, after: Sample) -> float:
+def surprise(before: PoissonCount, after: PoissonCount) -> float:
     """Return how many standard deviations two samples differ by, if their rates are the same.
 
     It is the root of the deviance of two Poisson counts, each a half nearer to what is expected

@@ -6,8 +6,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from kwalk.model.profile import Profile
-from kwalk.report.diff.chance import Sample
+from kwalk.model.profile import ProfileData
+from kwalk.report.diff.chance import PoissonCount
 from kwalk.report.frame_limits import Room
 
 
@@ -48,7 +48,7 @@ class Side:
     """
 
     name: str
-    profile: Profile
+    profile: ProfileData
     tally: Tally
     factor: float
     exposure: float
@@ -58,11 +58,11 @@ class Side:
         """Return calls in the unit of the comparison."""
         return tally.calls * self.factor
 
-    def sample(self, tally: Tally) -> Sample:
+    def sample(self, tally: Tally) -> PoissonCount:
         """Return what tells how much of it may be chance."""
         known = tally if tally.count else self.tally
         each = known.calls / known.count if known.count else 1.0
-        return Sample(tally.count, each or 1.0, self.exposure)
+        return PoissonCount(tally.count, each or 1.0, self.exposure)
 
 
 @dataclass(slots=True)

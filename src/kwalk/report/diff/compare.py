@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from kwalk.errors import UsageError
-from kwalk.model.profile import Profile, kinds_of
+from kwalk.model.profile import ProfileData, kinds_of
 from kwalk.model.stack import Count, Frame
 from kwalk.report import calltree
 from kwalk.report.diff import chance
@@ -21,7 +21,7 @@ UNKNOWN = "[unknown]"
 
 
 def compare(
-    before: Profile, after: Profile, by: By | None = None, names: tuple[str, str] = ("", "")
+    before: ProfileData, after: ProfileData, by: By | None = None, names: tuple[str, str] = ("", "")
 ) -> Diff:
     """Compare two recordings.
 
@@ -60,7 +60,7 @@ def compare(
 _Tallies = dict[tuple[str, tuple[str, ...]], Tally]
 
 
-def _side(name: str, profile: Profile, by: By) -> Side:
+def _side(name: str, profile: ProfileData, by: By) -> Side:
     tally = Tally(sum(count.count for count in profile), profile.calls)
     exposure = {By.RATE: profile.seconds, By.SHARE: tally.calls, By.COUNT: 1.0}[by]
     # Compared as they are, calls stay whole numbers.
@@ -77,10 +77,10 @@ def _group(count: Count) -> str:
     return str(count.group._replace(kind="comm") if count.group.kind == "pid" else count.group)
 
 
-def _tallied(profile: Profile, grouped: bool) -> _Tallies:
+def _tallied(profile: ProfileData, grouped: bool) -> _Tallies:
     """Return what was recorded of each stack, by its group and the names of its functions."""
     paths: dict[int, tuple[str, ...]] = {}
-    names = calltree.Names(_function)
+    names = calltree.FunctionNames(_function)
     found: _Tallies = {}
     for count in profile:
         path = paths.get(id(count.stack))

@@ -12,10 +12,10 @@ from kwalk.report.flame.bars import bars
 from kwalk.report.flame.graph import FlameNode, Header, facts
 from kwalk.report.flame.page import page
 from kwalk.report.frame_limits import Room
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 
-def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
+def render(diff: Diff, options: ReportOptions, every: bool = True) -> Iterator[str]:
     """Yield the page: all stacks, whether or not chance explains what they changed by."""
     room = Room[Change]()
     tree = diff.tree(room=room)
@@ -38,7 +38,7 @@ def _drawn(node: DiffNode) -> FlameNode:
     return top
 
 
-def _header(diff: Diff, options: Options, room: Room[Change]) -> Header:
+def _header(diff: Diff, options: ReportOptions, room: Room[Change]) -> Header:
     sides = [("before", diff.before), ("after", diff.after)]
     plain = Paint(False)
     text = (

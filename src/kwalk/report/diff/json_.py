@@ -11,13 +11,13 @@ from kwalk.report import calltree, summary
 from kwalk.report.diff import chance
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff, Side, Tally
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import last
 
 SCHEMA = "kwalk.diff/2"
 
 
-def render(diff: Diff, options: Options, every: bool = True) -> Iterator[str]:
+def render(diff: Diff, options: ReportOptions, every: bool = True) -> Iterator[str]:
     """Yield the object: all stacks, whether or not chance explains what they changed by.
 
     :param every: Means nothing here; each change says whether it is ``certain``.

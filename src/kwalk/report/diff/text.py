@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kwalk.report.ansi import Paint
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import last
 from kwalk.support.printable import plain
 from kwalk.support.text import plural
@@ -17,7 +17,7 @@ FUNCTIONS = 10
 """Lines of functions, unless the user says otherwise."""
 
 
-def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
+def render(diff: Diff, options: ReportOptions, every: bool = False) -> Iterator[str]:
     """Yield what changed, then the warnings and the ledgers.
 
     :param every: Also what changed by no more than chance explains.
@@ -43,7 +43,7 @@ def _changed(changes: list[Change], every: bool) -> list[Change]:
     return [found for found in changes if found.certain or (every and found.kind != "same")]
 
 
-def _functions(diff: Diff, options: Options, every: bool, paint: Paint) -> Iterator[str]:
+def _functions(diff: Diff, options: ReportOptions, every: bool, paint: Paint) -> Iterator[str]:
     """Yield a table of the functions that changed most; those of the same stacks share a line."""
     most = options.top or (None if every else FUNCTIONS)
     shown, left = last(_changed(diff.functions, every), most)

@@ -10,12 +10,12 @@ from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff, DiffNode
 from kwalk.report.frame_limits import Room
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.style import LEAST, Options
+from kwalk.report.style import LEAST, ReportOptions
 from kwalk.support.printable import plain
 from kwalk.support.text import plural
 
 
-def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
+def render(diff: Diff, options: ReportOptions, every: bool = False) -> Iterator[str]:
     """Yield the tree, then the warnings and the ledgers.
 
     :param every: Also branches that changed by no more than chance explains.
@@ -32,7 +32,7 @@ def render(diff: Diff, options: Options, every: bool = False) -> Iterator[str]:
 class _Drawing:
     """A tree of changes, with what its columns are."""
 
-    def __init__(self, diff: Diff, options: Options, every: bool, paint: Paint) -> None:
+    def __init__(self, diff: Diff, options: ReportOptions, every: bool, paint: Paint) -> None:
         self._diff = diff
         self._options = options
         self._paint = paint
@@ -119,7 +119,7 @@ def sums(nodes: Iterable[DiffNode]) -> tuple[float, float]:
 
 
 def _wanted(
-    top: DiffNode, options: Options, least: float, every: bool
+    top: DiffNode, options: ReportOptions, least: float, every: bool
 ) -> Callable[[DiffNode], bool]:
     """Return what says of a branch whether it is drawn."""
 

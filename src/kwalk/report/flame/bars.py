@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.report.scaled_timeline import spread
 
 MOST = 240
@@ -24,7 +24,7 @@ class Bar(NamedTuple):
         return self.number / (self.end - self.start) if self.end > self.start else 0.0
 
 
-def bars(profile: Profile, most: int = MOST) -> list[Bar]:
+def bars(profile: ProfileData, most: int = MOST) -> list[Bar]:
     """Return a bar for each interval; none where no timeline was recorded.
 
     :param most: Where there are more intervals, so many bars hold several of them each.

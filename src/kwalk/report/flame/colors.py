@@ -13,7 +13,7 @@ from kwalk.report.calltree import TRUNCATED
 SHADES = 4
 
 
-class Kind(NamedTuple):
+class FrameKind(NamedTuple):
     """A kind of frame: what the legend calls it, and its hue (degrees) and saturation (0 to 1)."""
 
     what: str
@@ -22,14 +22,14 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "vmlinux": Kind("kernel (vmlinux)", 36, 0.88),
-    "module": Kind("kernel module", 140, 0.45),
-    "bpf": Kind("BPF program", 285, 0.45),
-    "entry": Kind("system call and interrupt entry", 208, 0.62),
-    "unknown": Kind("no symbol known", 345, 0.35),
-    "truncated": Kind("stack goes on, not recorded", 0, 0.0),
-    "group": Kind("group", 185, 0.32),
-    "all": Kind("all", 220, 0.10),
+    "vmlinux": FrameKind("kernel (vmlinux)", 36, 0.88),
+    "module": FrameKind("kernel module", 140, 0.45),
+    "bpf": FrameKind("BPF program", 285, 0.45),
+    "entry": FrameKind("system call and interrupt entry", 208, 0.62),
+    "unknown": FrameKind("no symbol known", 345, 0.35),
+    "truncated": FrameKind("stack goes on, not recorded", 0, 0.0),
+    "group": FrameKind("group", 185, 0.32),
+    "all": FrameKind("all", 220, 0.10),
 }
 
 # How often more or less than before a frame has to be called for each of the steps.

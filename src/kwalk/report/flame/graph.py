@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import calltree, headings, summary
 from kwalk.report.flame.bars import Bar, bars
 from kwalk.report.frame_limits import Room
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import last
 from kwalk.support.text import counted, plural
 
@@ -67,7 +67,7 @@ class Header:
 
 
 def of_calltree(
-    node: calltree.Node, groups: Collection[str] = (), callers: bool = False
+    node: calltree.CallNode, groups: Collection[str] = (), callers: bool = False
 ) -> FlameNode:
     """Return a tree of ``calltree.build`` in the form that is drawn.
 
@@ -105,7 +105,7 @@ def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str,
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
 
 
-def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str]]:
+def shown(profile: ProfileData, options: ReportOptions) -> tuple[Sequence[Count], list[str]]:
     """Return what ``--top`` leaves of the counts, and a line about the others."""
     kept, others = last(profile.counts, options.top)
     if not others:
@@ -116,7 +116,7 @@ def shown(profile: Profile, options: Options) -> tuple[Sequence[Count], list[str
     ]
 
 
-def header(profile: Profile, options: Options, room: Room[Count] | None = None) -> Header:
+def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | None = None) -> Header:
     """Return what stands above the flame graph of a recording.
 
     :param room: Of its trees, which are made.
@@ -136,7 +136,7 @@ def header(profile: Profile, options: Options, room: Room[Count] | None = None) 
     )
 
 
-def facts(profile: Profile) -> list[tuple[str, str]]:
+def facts(profile: ProfileData) -> list[tuple[str, str]]:
     """Return what is known of a recording, by name."""
     found = profile.summary
     duration = f"{profile.seconds:.1f} s" if profile.seconds else ""

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from kwalk.model.profile import Profile
-from kwalk.report.style import Options
+from kwalk.model.profile import ProfileData
+from kwalk.report.style import ReportOptions
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Format:
     :ivar module: What makes it.
     :ivar what: It is, in a few words.
     :ivar people: It is text for people, not data.
-    :ivar heeds: What it makes of ``Options``, besides ``top``: of callers, min, title, addr.
+    :ivar heeds: What it makes of ``ReportOptions``, besides ``top``: of callers, min, title, addr.
     :ivar addresses: It tells where the kernel's code lies (KASLR), whatever is asked for.
     """
 
@@ -62,7 +62,7 @@ FORMATS = {
 class Render(Protocol):
     """What each module of this package has, by the name ``render``."""
 
-    def __call__(self, profile: Profile, options: Options) -> Iterable[str | bytes]:
+    def __call__(self, profile: ProfileData, options: ReportOptions) -> Iterable[str | bytes]:
         """Return the pieces of the report, text or bytes."""
 
 
@@ -76,7 +76,7 @@ def renderer(name: str) -> Render:
     return cast(Render, module.render)
 
 
-def holds_addresses(chosen: Format, profile: Profile, options: Options) -> bool:
+def holds_addresses(chosen: Format, profile: ProfileData, options: ReportOptions) -> bool:
     """Whether a report has addresses of the kernel, as a frame without a symbol has."""
     return (
         chosen.addresses

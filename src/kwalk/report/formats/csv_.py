@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report.calltree import path
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.summary import kind_of
 from kwalk.report.top_n import cut
 from kwalk.support.printable import plain
@@ -26,7 +26,7 @@ COLUMNS = (
 _ROWS = 4096
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the table.
 
     ``kind`` says what a row is: a ``stack``; of the ledger a ``total`` (hits = recorded + not
@@ -95,7 +95,7 @@ def _stack(count: Count, total: float) -> dict[str, Any]:
     }
 
 
-def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
+def _ledger(profile: ProfileData) -> Iterator[dict[str, Any]]:
     ledger = profile.summary.ledger
     for name in ("hits", "recorded", "truncated", "fallback"):
         yield {"kind": "total", "name": name, "count": getattr(ledger, name)}
@@ -111,7 +111,7 @@ def _ledger(profile: Profile) -> Iterator[dict[str, Any]]:
         yield {"kind": "note", "name": sentence}
 
 
-def _rest(profile: Profile) -> Iterator[dict[str, Any]]:
+def _rest(profile: ProfileData) -> Iterator[dict[str, Any]]:
     """Yield the rest of the summary, and the facts."""
     summary = profile.summary
     if verify := summary.verify:

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report.flame.graph import header, shown, trees
 from kwalk.report.flame.page import page
 from kwalk.report.frame_limits import Room
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the page."""
     counts, _ = shown(profile, options)
     room = Room[Count]()

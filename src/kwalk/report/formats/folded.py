@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.report.count import Folded
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the lines."""
     yield Folded(options.top, options.callers).end(profile)

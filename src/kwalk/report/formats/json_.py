@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame
 from kwalk.report.count import SCHEMA, left_out, stack_data
 from kwalk.report.frame import frame_data
 from kwalk.report.scaled_timeline import spread
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_data
 from kwalk.report.top_n import last
 
@@ -20,7 +20,7 @@ from kwalk.report.top_n import last
 _STACKS = 1024
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the object.
 
     ``timeline`` has how many calls were taken in each interval, as ``counts``, and how many calls

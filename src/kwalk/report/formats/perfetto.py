@@ -13,14 +13,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.report import headings
 from kwalk.report.perfetto.interned import Interned
 from kwalk.report.perfetto.packets import CLEARED, NEEDS_STATE, SEQUENCE, packet
 from kwalk.report.perfetto.tracks import counters, ledger, tracks
 from kwalk.report.protobuf import message, number, tag, text, varint
 from kwalk.report.scaled_timeline import Spread, spread
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import cut
 
 # What a sample takes is nearly the same each time: the lowest level packs it well.
@@ -28,7 +28,7 @@ _LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def render(profile: Profile, options: Options) -> Iterator[bytes]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     """Yield the trace."""
     shown = cut(profile, options.top)
     found = spread(shown)
@@ -38,7 +38,7 @@ def render(profile: Profile, options: Options) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def _pieces(profile: Profile, found: Spread, title: str) -> Iterator[bytes]:
+def _pieces(profile: ProfileData, found: Spread, title: str) -> Iterator[bytes]:
     interned = Interned(profile)
     yield _head(profile)
     yield _begin(profile, interned)
@@ -48,7 +48,7 @@ def _pieces(profile: Profile, found: Spread, title: str) -> Iterator[bytes]:
     yield from _samples(found, interned.stubs)
 
 
-def _head(profile: Profile) -> bytes:
+def _head(profile: ProfileData) -> bytes:
     """Return packets about the trace: its clock, its kernel, its ledger as attributes."""
     clocks = [message(1, number(1, 6), number(2, 0))]  # BUILTIN_CLOCK_BOOTTIME, which times are of
     if began := headings.started_ns(profile):
@@ -69,7 +69,7 @@ def _head(profile: Profile) -> bytes:
     )
 
 
-def _begin(profile: Profile, interned: Interned) -> bytes:
+def _begin(profile: ProfileData, interned: Interned) -> bytes:
     """Return the packet that samples build on: names, frames and stacks, and what is counted."""
     counted = message(2, text(2, profile.summary.unit), number(3, 9))  # UNIT_COUNT
     defaults = message(59, message(100, text(1, "kwalk"), counted))

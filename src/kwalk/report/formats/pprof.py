@@ -9,12 +9,12 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
 from kwalk.report import headings, whole_numbers
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.protobuf import message, number, packed, text
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import cut
 from kwalk.support.printable import plain
 
@@ -23,7 +23,7 @@ KERNEL = "[kernel.kallsyms]"
 _LEVEL = 6
 
 
-def render(profile: Profile, options: Options) -> Iterator[bytes]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     """Yield the profile.
 
     Its sample type is the summary's unit; where not every call was taken, how many were is a second
@@ -51,7 +51,7 @@ def render(profile: Profile, options: Options) -> Iterator[bytes]:
     yield gzip.compress(b"".join(parts), _LEVEL, mtime=0)
 
 
-def _types(profile: Profile, scaled: bool) -> list[str]:
+def _types(profile: ProfileData, scaled: bool) -> list[str]:
     return [profile.summary.unit, "taken"] if scaled else [profile.summary.unit]
 
 
@@ -78,7 +78,7 @@ class _Strings:
 class _Tables:
     """Locations, functions and mappings, by what makes them one; ids are counted from 1."""
 
-    def __init__(self, profile: Profile, strings: _Strings) -> None:
+    def __init__(self, profile: ProfileData, strings: _Strings) -> None:
         self._text = profile.facts.get("text") or 0
         self._strings = strings
         self._locations: dict[tuple[Frame, ...], int] = {}

@@ -7,18 +7,18 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame, Stack
 from kwalk.report import headings, summary
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import cut
 from kwalk.version import __version__
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the file's JSON; ``options.title`` stands before what was traced.
 
     Hits = recorded + lost is the name of the file and of its first profile, which speedscope shows;

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report.calltree import build
 from kwalk.report.flame.graph import header, of_calltree, shown
 from kwalk.report.flame.svg import drawing
 from kwalk.report.frame_limits import Room
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the picture."""
     counts, _ = shown(profile, options)
     groups = {str(count.group) for count in counts if count.group}

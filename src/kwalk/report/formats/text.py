@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.report import summary
-from kwalk.report.count import Text
-from kwalk.report.style import Options
+from kwalk.report.count import CountText
+from kwalk.report.style import ReportOptions
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the stacks, then the summary."""
-    report = Text(bool(options.addresses), options.top, profile.summary.unit)
+    report = CountText(bool(options.addresses), options.top, profile.summary.unit)
     yield report.end(profile)
     yield summary.as_text(profile.summary)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import summary
 from kwalk.report.ansi import Paint, bar, fitted
-from kwalk.report.calltree import Node, build, calls_of
+from kwalk.report.calltree import CallNode, build, calls_of
 from kwalk.report.frame_limits import Room
 from kwalk.report.outline import Line, outline, paths_to_top
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 from kwalk.support.printable import plain
 from kwalk.support.text import counted, plural
 
@@ -21,7 +21,7 @@ SHARE = 8
 OWN = "ending here"
 
 
-def render(profile: Profile, options: Options) -> Iterator[str]:
+def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the lines of the tree, then the summary.
 
     Shares are of all calls that were recorded, whatever is shown.
@@ -35,7 +35,7 @@ def render(profile: Profile, options: Options) -> Iterator[str]:
     yield summary.as_text(profile.summary)
 
 
-def stacks(nodes: Iterable[Node]) -> int:
+def stacks(nodes: Iterable[CallNode]) -> int:
     """Return how many stacks, by the names of their functions, lead to these nodes or beyond."""
     number, waiting = 0, list(nodes)
     while waiting:
@@ -48,7 +48,7 @@ def stacks(nodes: Iterable[Node]) -> int:
 class _Drawing:
     """A tree of calls, with what its columns are."""
 
-    def __init__(self, profile: Profile, options: Options, top: Node) -> None:
+    def __init__(self, profile: ProfileData, options: ReportOptions, top: CallNode) -> None:
         self._top = top
         self._whole = profile.calls  # of what there was no room for, too
         self._unit = profile.summary.unit
@@ -58,7 +58,7 @@ class _Drawing:
         self._least = least
         self._told = (0, "")
         found = outline(
-            top, Node.hottest, _wanted(top, options, least * self._whole), self._matters
+            top, CallNode.hottest, _wanted(top, options, least * self._whole), self._matters
         )
         self._rows = list(found)
         self._inner = any(row.node and row.node.own and row.node.children for row in self._rows)
@@ -71,7 +71,7 @@ class _Drawing:
         if self._options.title:
             yield self._paint(self._options.title, "bold") + "\n\n"
         yield self._head()
-        hidden: list[Node] = []
+        hidden: list[CallNode] = []
         for line in self._rows:
             hidden += line.hidden
             yield self._line(line).rstrip() + "\n"
@@ -79,7 +79,7 @@ class _Drawing:
         if hidden:
             yield self._paint(self._left_out(hidden), "dim") + "\n\n"
 
-    def _matters(self, hidden: list[Node]) -> bool:
+    def _matters(self, hidden: list[CallNode]) -> bool:
         """Whether the shares that are shown become another without these."""
         return sum(node.total for node in hidden) >= 0.0005 * self._whole
 
@@ -88,7 +88,7 @@ class _Drawing:
         text = f"{self._unit:>{self._width}}{own}{'share':>{SHARE}}"
         return self._paint(text, "dim") + "\n"
 
-    def _line(self, line: Line[Node]) -> str:
+    def _line(self, line: Line[CallNode]) -> str:
         paint, node = self._paint, line.node
         if node is None:
             total = sum(found.total for found in line.hidden)
@@ -107,7 +107,7 @@ class _Drawing:
             return lead, name
         return fitted(lead, name, self._options.width - len(self._blank))
 
-    def _tells(self, line: Line[Node], node: Node) -> bool:
+    def _tells(self, line: Line[CallNode], node: CallNode) -> bool:
         """Whether the numbers of a line say more than those above it.
 
         In a chain from which rare branches part at every other frame, they would not.
@@ -132,7 +132,7 @@ class _Drawing:
         style = "red" if share >= 0.5 else "yellow" if share >= 0.1 else "green"
         return self._paint(bar(share, BAR), style)
 
-    def _left_out(self, hidden: list[Node]) -> str:
+    def _left_out(self, hidden: list[CallNode]) -> str:
         """Say how much was summed up, and by which option."""
         calls = sum(node.total for node in hidden)
         why = f"in branches with less than {100 * self._least:g} %; --min 0 shows them"
@@ -144,12 +144,12 @@ class _Drawing:
         )
 
 
-def _wanted(top: Node, options: Options, limit: float) -> Callable[[Node], bool]:
+def _wanted(top: CallNode, options: ReportOptions, limit: float) -> Callable[[CallNode], bool]:
     """Return what says of a branch whether it is drawn.
 
     :param limit: Calls of the smallest one.
     """
     if options.top is None:
         return lambda node: node.total >= limit
-    marked = paths_to_top(top, Node.hottest, lambda node: node.own, options.top)
+    marked = paths_to_top(top, CallNode.hottest, lambda node: node.own, options.top)
     return lambda node: id(node) in marked and node.total >= limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Frame, Group, Stack
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.perfetto.tracks import PID, TID
@@ -22,7 +22,7 @@ class Interned:
     :ivar stubs: For each count, the fields of its samples but their weight.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: ProfileData) -> None:
         self._names: dict[str, int] = {}
         self._files: dict[str, int] = {}
         self._modules: dict[str, int] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from kwalk.model.profile import Profile
+from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Group
 from kwalk.report import headings
 from kwalk.report.calltree import function_name
@@ -22,7 +22,7 @@ _PROCESS, _LEDGER, _COUNTERS, _THREADS = 1, 2, 10, 1000
 MOST_COUNTERS = 12
 
 
-def tracks(profile: Profile, title: str, groups: Mapping[Group, int]) -> Iterator[bytes]:
+def tracks(profile: ProfileData, title: str, groups: Mapping[Group, int]) -> Iterator[bytes]:
     """Yield the descriptors of the process and of the threads."""
     name = title or f"kwalk {profile.summary.function}"
     # Its children are ordered by their ranks.
@@ -42,7 +42,7 @@ def _event(seconds: float, uuid: int, kind: int, *fields: bytes) -> bytes:
     return packet(number(8, round(seconds * 1e9)), number(10, SEQUENCE), event)
 
 
-def ledger(profile: Profile, found: Spread) -> Iterator[bytes]:
+def ledger(profile: ProfileData, found: Spread) -> Iterator[bytes]:
     """Yield a slice over all of the time: its name says hits = recorded + lost, its arguments all.
 
     They are numbers by cause, and the lines of the summary.
@@ -77,7 +77,7 @@ def _text(name: str, value: str) -> bytes:
     return message(4, text(10, name), text(6, value))
 
 
-def counters(profile: Profile, found: Spread) -> Iterator[bytes]:
+def counters(profile: ProfileData, found: Spread) -> Iterator[bytes]:
     """Yield counters of calls per second: all of them, then those of the hottest functions.
 
     Where several functions were traced, theirs; else those of the direct callers. None where time
@@ -105,7 +105,7 @@ def counters(profile: Profile, found: Spread) -> Iterator[bytes]:
         yield _event(found.ends[-1], uuid, 4, double(44, 0.0))
 
 
-def _functions(profile: Profile) -> list[str]:
+def _functions(profile: ProfileData) -> list[str]:
     """Return whose counter each count's calls go to; "" for none."""
     stacks = [
         [frame for frame in count.stack.frames if not frame.inlined and frame.name != LEFT_OUT]
