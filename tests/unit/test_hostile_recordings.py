@@ -243,6 +243,14 @@ def chain(keys: int, depth: int, name: str = "f") -> bytes:
     )
 
 
+def listing(kind: bytes, **told: Any) -> bytes:
+    """Return the beginning of a recording whose first block lists many things."""
+    return MAGIC + block(kind, as_json(hostile.summary() | told), 9)
+
+
+LEDGER = {"hits": 10, "recorded": 10}
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -254,6 +262,12 @@ def chain(keys: int, depth: int, name: str = "f") -> bytes:
             "it unpacks to more than its size allows",
         ),
         (MAGIC + block(b"NEWS", bytes(1 << 20)) * 40, "it unpacks to more than its size allows"),
+        (listing(b"LEDG", notes=[""] * 1_000_000), "list more than a file of this size may hold"),
+        (
+            listing(b"LEDG", ledger=LEDGER | {"uncounted": ["x"] * 800_000}),
+            "list more than a file of this size may hold",
+        ),
+        (listing(b"BEGN", merged=[{}] * 1_000_000), "list more than a file of this size may hold"),
     ],
 )
 def test_small_files_take_little_memory_and_time(data: bytes, why: str) -> None:
@@ -298,6 +312,8 @@ def deep(number: int, depth: int, name: str = "function") -> Profile:
         deep(2000, 127, "f" * 500),
         deep(300, 1024),
         Profile([], Summary("f", "m", "a", "k", Ledger()), facts={"command": ["a" * 9_000_000]}),
+        Profile([], Summary("f", "m", "a", "k", Ledger()), facts={"command": ["a"] * 300_000}),
+        Profile([], Summary("f", "m", "a", "k", Ledger(uncounted=["x"] * 200_000))),
         Profile(
             [
                 Count(stack("f", "g"), 1, Group("cgroup", n, "c" * 4000 + str(n)))
@@ -306,7 +322,15 @@ def deep(number: int, depth: int, name: str = "function") -> Profile:
             Summary("f", "m", "a", "k", Ledger(4000, 4000)),
         ),
     ],
-    ids=["127 frames", "long names", "1,024 frames", "long command", "long groups"],
+    ids=[
+        "127 frames",
+        "long names",
+        "1,024 frames",
+        "long command",
+        "many words",
+        "many uncounted",
+        "long groups",
+    ],
 )
 def test_what_kwalk_writes_is_never_refused(found: Profile) -> None:
     again = copied(found)

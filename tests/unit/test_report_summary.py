@@ -346,3 +346,20 @@ def test_a_difference_fails_a_capture_that_was_to_be_compared(
     compared = summary(Ledger(hits=9, recorded=9))
     compared.verify = verify
     assert exit_code(compared, strict) == code
+
+
+def test_lists_of_a_stranger_are_cut_and_their_rest_is_counted() -> None:
+    causes = {f"cause{number}": number + 1 for number in range(20_000)}
+    total = sum(causes.values())
+    ledger = Ledger(total, 0, lost=causes, uncounted=["x"] * 3000)
+    found = summary(ledger, [f"note {number}" for number in range(5000)])
+    text = as_text(found)
+    assert len(text.splitlines()) < 350
+    assert "  lost: 20,000 cause19999: cause19999\n" in text
+    left = sum(range(1, 20_000 - 100 + 1))
+    assert f"  and 19,900 other causes: {left:,}\n" in text
+    assert "  note: and 4,900 more notes\n" in text
+    *_, last = told = warnings(found)
+    assert len(told) == 102
+    assert last.startswith(f"{total:,} of {total:,} calls were lost: 20,000 cause19999, ")
+    assert last.endswith(" and 19,988 other causes")

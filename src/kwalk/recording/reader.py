@@ -99,6 +99,7 @@ class _Reader:
     def take(self, kind: BlockKind | None, contents: bytes) -> None:
         """Take a block; those of a kind that is not known are passed over."""
         if kind == BlockKind.BEGIN:
+            self._allowance.add_text(contents)
             self._facts = checked(codec.from_json(contents))
         elif kind == BlockKind.FRAMES:
             frames = [frame_of(*row) for row in codec.from_json(contents)]
@@ -119,6 +120,7 @@ class _Reader:
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, _rows(body, len(self._keys))))
         elif kind == BlockKind.LEDGER:
+            self._allowance.add_text(contents)
             data = codec.from_json(contents)
             summary = codec.summary_of(data)
             self._settle(summary.ledger)

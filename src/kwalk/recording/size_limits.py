@@ -17,9 +17,13 @@ MAX_DEPTH = 1024
 UNPACKED, UNPACKED_EACH = 4 << 20, 32
 """Bytes that all blocks may unpack to: so many, and so many more for each packed byte."""
 FRAMES, FRAMES_EACH = 1 << 18, 6
-"""The weight of all keys (``weight``): so much, and so much more for each packed byte."""
+"""Weight of all keys, facts and ledgers: so much, and so much more for each packed byte."""
 LONG_NAME = 32
 """Bytes of names that add 1 to the weight of a frame or group."""
+
+
+ITEM = 8
+"""Weight of an item of a list or object in facts and ledgers, as reports repeat them."""
 
 
 def weight_of_frame(frame: Frame) -> int:
@@ -32,8 +36,13 @@ def weight_of_group(group: Group | None) -> int:
     return 1 + len(group.name) // LONG_NAME if group else 1
 
 
+def weight_of_text(contents: bytes) -> int:
+    """Return the weight of a block of facts or of a ledger, by the items of its JSON."""
+    return ITEM * contents.count(b",")
+
+
 class Allowance:
-    """Account of a recording: bytes packed and unpacked, and the weight of its keys."""
+    """Account of a recording: bytes packed and unpacked, and the weight of its contents."""
 
     def __init__(self) -> None:
         self._packed = 0
@@ -50,13 +59,24 @@ class Allowance:
         self._unpacked += unpacked
 
     def add_keys(self, weight: int) -> None:
-        """Count keys.
+        """Count the weight of keys.
 
-        :raises Broken: if they weigh more than a file of this size may hold.
+        :raises Broken: if the file is too small for it.
         """
+        self._add(weight, "its stacks have more frames than a file of this size may hold")
+
+    def add_text(self, contents: bytes) -> None:
+        """Count the weight of a block of facts or of a ledger.
+
+        :raises Broken: if the file is too small for it.
+        """
+        text = "its facts or ledger list more than a file of this size may hold"
+        self._add(weight_of_text(contents), text)
+
+    def _add(self, weight: int, reason: str) -> None:
         self._weight += weight
         if self._weight > FRAMES + FRAMES_EACH * self._packed:
-            raise Broken("its stacks have more frames than a file of this size may hold")
+            raise Broken(reason)
 
     def padding(
         self, sizes: Sequence[tuple[int, int]], weight: int, make: Callable[[int], bytes]
@@ -64,7 +84,7 @@ class Allowance:
         """Return the padding that makes room for blocks, and count both; b"" for none.
 
         :param sizes: Of each block, packed and unpacked.
-        :param weight: Of the keys that they hold.
+        :param weight: Of what they hold.
         :param make: Returns padding that takes so many bytes at least, packed, and exactly so many
             unpacked.
         """

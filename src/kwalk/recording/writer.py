@@ -12,7 +12,13 @@ from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.blocks import MAGIC, BlockKind, pack, padding
 from kwalk.recording.broken import TooLarge
-from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
+from kwalk.recording.size_limits import (
+    MAX_DEPTH,
+    Allowance,
+    weight_of_frame,
+    weight_of_group,
+    weight_of_text,
+)
 
 # Rows of one block at most; a tick with more has several.
 ROWS = 1 << 20
@@ -38,7 +44,7 @@ class RecordingWriter:
         self._weights = array("Q", [0])  # by node, as in the reader
         self._heavier = 0  # the weight of keys that are not written yet
         self._head = MAGIC
-        self._begin = [(BlockKind.BEGIN, codec.to_json(facts))]
+        self._facts = codec.to_json(facts)
         self._clear()
 
     def _clear(self) -> None:
@@ -95,22 +101,28 @@ class RecordingWriter:
         :param calls: How many calls all that was counted of each stands for; None: as many.
         :raises KwalkError: as ``tick`` does.
         """
-        parts = self._begin + self._named()
+        # A reader counts the facts before it sees what follows: their padding is their own.
+        head = b""
+        if self._head:
+            head = self._head + self._packed(
+                [(BlockKind.BEGIN, self._facts)], weight_of_text(self._facts)
+            )
+        parts = self._named()
         columns: list[array[Any]] = [keys, numbers] if calls is None else [keys, numbers, calls]
         for start in range(0, max(len(keys), 1), ROWS):
             rows = codec.pack_columns(*(column[start : start + ROWS] for column in columns))
             parts.append((BlockKind.TICK, codec.SECONDS.pack(seconds) + rows))
-        parts.append((BlockKind.LEDGER, codec.to_json(codec.summary_data(summary))))
+        ledger = codec.to_json(codec.summary_data(summary))
+        parts.append((BlockKind.LEDGER, ledger))
         # What is written first can be read already.
-        self._write(self._head + self._packed(parts))
-        self._head, self._begin = b"", []
+        self._write(head + self._packed(parts, self._heavier + weight_of_text(ledger)))
+        self._head, self._facts, self._heavier = b"", b"", 0
 
-    def _packed(self, parts: list[tuple[BlockKind, bytes]]) -> bytes:
+    def _packed(self, parts: list[tuple[BlockKind, bytes]], weight: int) -> bytes:
         """Return blocks, ahead of them the padding that makes room for what they hold."""
         blocks = [pack(kind, contents) for kind, contents in parts]
         sizes = [(len(block), len(part[1])) for block, part in zip(blocks, parts, strict=True)]
-        blocks.insert(0, self._allowance.padding(sizes, self._heavier, padding))
-        self._heavier = 0
+        blocks.insert(0, self._allowance.padding(sizes, weight, padding))
         return b"".join(blocks)
 
     def done(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kwalk.model.ledger import NOT_WANTED, Ledger, Summary, TreeUse, Verify
@@ -15,6 +16,10 @@ if TYPE_CHECKING:  # the engine is nothing that a report needs
 
 SCHEMA = "kwalk.stream/2"
 
+LISTED = 100
+"""Limit on the causes, and on the notes, that text lists."""
+WARNED = 12
+"""Limit on the causes that a warning lists."""
 CAUSES = {
     "ring_full": "the ring buffer was full; a larger --ring or less output helps",
     "ring_busy": "an NMI met the ring buffer locked",
@@ -107,12 +112,22 @@ def warnings(summary: Summary) -> list[str]:
         lost["unexplained"] = ledger.balance
     told = [*([summary.unseen] if summary.unseen else []), *summary.notes]
     if not lost:
-        return told
-    causes = ", ".join(f"{number:,} {cause}" for cause, number in lost.items())
+        return _at_most(told, "note")
+    shown = sorted(lost.items(), key=lambda item: -item[1])[:WARNED]
+    causes = ", ".join(f"{number:,} {cause}" for cause, number in shown)
+    if len(lost) > WARNED:
+        causes += f" and {plural(len(lost) - WARNED, 'other cause')}"
     total = sum(lost.values())
     calls = counted(ledger.hits, summary.unit)
     were = form(total, "was", "were")
+    told = _at_most(told, "note")
     return [*told, f"{total:,} of {calls} {were} lost: {causes}"]
+
+
+def _at_most(lines: Sequence[str], name: str) -> list[str]:
+    """Return the first ``LISTED`` lines, and one that counts the others."""
+    more = len(lines) - LISTED
+    return [*lines[:LISTED], *([f"and {plural(more, f'more {name}')}"] if more > 0 else [])]
 
 
 def exit_code(summary: Summary, strict: bool = False) -> int:
@@ -162,10 +177,15 @@ def kind_of(cause: str) -> str:
 
 def cause_lines(ledger: Ledger) -> list[str]:
     """Return a line for each cause, the one with most hits first."""
-    return [
+    causes = sorted(ledger.causes.items(), key=lambda item: -item[1])
+    lines = [
         f"  {kind_of(cause)}: {number:,} {cause}: {CAUSES.get(cause, cause)}"
-        for cause, number in sorted(ledger.causes.items(), key=lambda item: -item[1])
+        for cause, number in causes[:LISTED]
     ]
+    if others := causes[LISTED:]:
+        hits = sum(number for _, number in others)
+        lines.append(f"  and {plural(len(others), 'other cause')}: {hits:,}")
+    return lines
 
 
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
@@ -195,8 +215,8 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     if ledger.fallback:
         stacks, come = plural(ledger.fallback, "stack"), form(ledger.fallback, "comes", "come")
         lines.append(f"  fallback: {stacks} {come} from the kernel's unwinder")
-    lines += [f"  not counted: {text}" for text in ledger.uncounted]
-    lines += [f"  note: {text}" for text in summary.notes]
+    lines += [f"  not counted: {text}" for text in _at_most(ledger.uncounted, "sentence")]
+    lines += [f"  note: {text}" for text in _at_most(summary.notes, "note")]
     if ledger.balance:
         lines.append(f"  unexplained: {ledger.balance:,} (a bug of kwalk; please report it)")
     if summary.verify:
