@@ -21,7 +21,7 @@ from verified import (
 from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe import config as setting
+from kwalk.probe import load
 
 EVENTS = 1000
 HOOKED = ["ip_rcv", "process_backlog", "tcp_sendmsg"]
@@ -98,13 +98,13 @@ def test_what_the_walk_cannot_tell_is_the_kernels_answer(
     redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the list of BPF programs a trampoline's code is unknown to the walk."""
-    right = setting.config
+    right = load.config_of
 
     def config(*args: object, **keywords: object) -> dict[str, int]:
         made: dict[str, int] = right(*args, **keywords)  # type: ignore[arg-type]
         return made | {"bpf_tree": 0}
 
-    monkeypatch.setattr(setting, "config", config)
+    monkeypatch.setattr(load, "config_of", config)
     with fexit_programs("process_backlog"):
         options = ProbeOptions(Method.BOTH, verify=1)
         found, summary = pairs("ip_rcv", options, lambda number: number >= 300)

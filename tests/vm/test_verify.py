@@ -17,8 +17,9 @@ from verified import must_agree, names, verified
 from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe import config as setting
+from kwalk.probe import load
 from kwalk.probe.attach import PROGRAMS, WAYS
+from kwalk.probe.config import FACTS_PROGRAM, SELF_CHECK_EVENTS
 from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
@@ -71,13 +72,13 @@ def test_stacks_through_a_function_that_aligns_its_stack(attach: str) -> None:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The walk takes every address for data: each stack ends at the function."""
-    right = setting.config
+    right = load.config_of
 
     def config(*args: object, **keywords: object) -> dict[str, int]:
         made: dict[str, int] = right(*args, **keywords)  # type: ignore[arg-type]
         return made | {"text_end": made["text_start"]}
 
-    monkeypatch.setattr(setting, "config", config)
+    monkeypatch.setattr(load, "config_of", config)
 
 
 def test_differences_are_counted_and_shown(redis: None, broken: None, frame_pointers: bool) -> None:
@@ -117,7 +118,7 @@ def test_a_self_check_that_holds_is_quiet(redis: None) -> None:
     assert code == 0, err
     *_, summary = [json.loads(line) for line in out.splitlines()]
     assert summary["method"] == "manual"
-    assert 30 <= summary["verify"]["checked"] <= 2 * setting.SELF_CHECK_EVENTS
+    assert 30 <= summary["verify"]["checked"] <= 2 * SELF_CHECK_EVENTS
     assert summary["verify"]["mismatches"] == 0
     assert summary["ledger"]["fallback"] == 0
     assert "self-check" not in err
@@ -182,7 +183,7 @@ def test_the_verifiers_work_stays_under_a_ceiling(
     try:
         assert probe.attach == WAYS[attach][target.place]
         count = verified_insns(probe.obj, PROGRAMS[probe.attach])
-        facts = verified_insns(probe.obj, setting.FACTS_PROGRAM)
+        facts = verified_insns(probe.obj, FACTS_PROGRAM)
     finally:
         probe.close()
     print(f"{spelling} by {probe.attach}, {method.name}: {count} (kw_facts: {facts})")
