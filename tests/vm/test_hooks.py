@@ -22,6 +22,7 @@ from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import load
+from kwalk.probe.config import config as config_of
 
 EVENTS = 1000
 HOOKED = ["ip_rcv", "process_backlog", "tcp_sendmsg"]
@@ -98,7 +99,7 @@ def test_what_the_walk_cannot_tell_is_the_kernels_answer(
     redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the list of BPF programs a trampoline's code is unknown to the walk."""
-    right = load.config_of
+    right = config_of
 
     def config(*args: object, **keywords: object) -> dict[str, int]:
         made: dict[str, int] = right(*args, **keywords)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from kwalk.options.probe import ProbeOptions
 from kwalk.probe import load
 from kwalk.probe.attach import PROGRAMS, WAYS
 from kwalk.probe.config import FACTS_PROGRAM, SELF_CHECK_EVENTS
+from kwalk.probe.config import config as config_of
 from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
@@ -72,7 +73,7 @@ def test_stacks_through_a_function_that_aligns_its_stack(attach: str) -> None:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The walk takes every address for data: each stack ends at the function."""
-    right = load.config_of
+    right = config_of
 
     def config(*args: object, **keywords: object) -> dict[str, int]:
         made: dict[str, int] = right(*args, **keywords)  # type: ignore[arg-type]
