@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""Pages of HTML that refer to nothing outside themselves: what all of them have in common."""
+"""Pages of HTML that refer to nothing outside themselves, made of ``templates/`` by jinja2.
+
+Every text that a template prints is cleaned and escaped; ``safe`` marks the contents of style
+sheets and scripts, which kwalk makes itself.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 from collections.abc import Sequence
 from importlib import resources
-from string import Template
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from kwalk.support.printable import plain
 
@@ -16,39 +24,59 @@ from kwalk.support.printable import plain
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 
 
-def page(title: str, css: str, body: str, scripts: Sequence[str] = ()) -> str:
-    """Return a page.
+def page(name: str, title: str, css: str, scripts: Sequence[str] = (), **data: Any) -> str:
+    """Return the page that a template makes.
 
     Its policy has the hashes of its style sheet and scripts: others, ``style`` attributes among
     them, have no effect.
 
-    :param title: As text.
-    :param css: What the page has beside ``page.css``.
-    :param body: As HTML.
-    :param scripts: The contents of each script element in the body that is to be run.
+    :param name: File name of the template, which extends ``page.html``.
+    :param title: The page's title, plain text.
+    :param css: Style sheet of this page, after ``page.css``.
+    :param scripts: Contents of each script element of the page that the browser may run.
+    :param data: Variables of the template.
     """
-    sheet = "\n" + file("page.css") + css.rstrip() + "\n"
+    sheet = "\n" + file("templates/page.css") + css.rstrip() + "\n"
     policy = f"{_POLICY}; style-src {_hash(sheet)}"
     if scripts:
         policy += f"; script-src {' '.join(map(_hash, scripts))}"
-    return template("page.html").substitute(
-        title=escape(title), policy=policy, css=sheet, body=body.rstrip()
+    return template(name, title=title, policy=Markup(policy), css=sheet, **data)
+
+
+def template(name: str, **data: Any) -> str:
+    """Return a file of ``templates/``, rendered.
+
+    :raises jinja2.UndefinedError: if the template has a variable that ``data`` lacks.
+    """
+    return _environment().get_template(name).render(data)
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("kwalk.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_cleaned,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
     )
 
 
+def _cleaned(value: Any) -> Any:
+    """Return a value that a template prints; text without characters that HTML cannot hold."""
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _hash(text: str) -> str:
-    """Return a source of Content-Security-Policy that stands for this very element."""
+    """Return the Content-Security-Policy source that allows the element with this text."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def template(name: str) -> Template:
-    """Return a file of this folder as a template."""
-    return Template(file(name))
-
-
 def file(name: str) -> str:
-    """Return a file of this folder."""
+    """Return the text of a file of this package."""
     return resources.files("kwalk.report").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -58,5 +86,5 @@ def escape(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return text without what HTML and XML cannot hold, or a terminal would obey."""
+    """Return text without characters that HTML and XML cannot hold, or a terminal would obey."""
     return plain(text, "\N{REPLACEMENT CHARACTER}", kept="\t\n")

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from kwalk.model.comparison import Comparison, FramePair, Pair, PairKind, Sides, by_kind, events_of
-from kwalk.model.ledger import Ledger
+from collections.abc import Iterator
+from typing import Any
+
+from kwalk.model.comparison import Comparison, FramePair, Pair, Sides, by_kind, events_of
 from kwalk.report.compare import text as compare
 from kwalk.report.frame import frame_text
-from kwalk.report.html import escape, file, page, template
+from kwalk.report.html import file, page
 from kwalk.report.summary import CAUSES, kind_of
 from kwalk.support.text import counted
 
@@ -20,36 +22,26 @@ def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> s
     :param top: Pairs of stacks to show of each kind, the most frequent.
     :param addresses: Show the address of each frame.
     """
-    kinds = by_kind(comparison).items()
-    body = template("compare_page.html").substitute(
-        heading=escape(compare.title(comparison)),
-        subtitle=escape(compare.subtitle(comparison)),
-        verdicts="".join(
-            f"<p>{escape(text.replace(compare.MARK, _ARROW))}</p>"
-            for text in compare.verdicts(comparison)
-        ),
-        bars=_bars(comparison),
-        kinds="\n".join(_kind(kind, pairs, comparison, top, addresses) for kind, pairs in kinds),
-        ledger=_ledger(comparison),
-        notes="".join(f"<li>{escape(note)}</li>" for note in compare.notes(comparison)),
+    return page(
+        "compare.html",
+        f"kwalk compare: {comparison.function}",
+        file("templates/compare.css") + _widths(comparison),
+        heading=compare.title(comparison),
+        subtitle=compare.subtitle(comparison),
+        verdicts=[text.replace(compare.MARK, _ARROW) for text in compare.verdicts(comparison)],
+        costs=[
+            (name, compare.cost_text(cost, comparison))
+            for name, cost in zip(Sides._fields, comparison.costs, strict=True)
+            if cost
+        ],
+        kinds=list(_kinds(comparison, top, addresses)),
+        ledger=list(_ledger(comparison)),
+        notes=compare.notes(comparison),
     )
-    css = file("compare_page.css") + _widths(comparison)
-    return page(f"kwalk compare: {comparison.function}", css, body)
-
-
-def _bars(comparison: Comparison) -> str:
-    """A bar for what an event costs by each method."""
-    lines = [
-        f'<div>{name}</div><div class="bar"><b class="{name}"></b></div>'
-        f'<div class="value">{escape(compare.cost_text(cost, comparison))}</div>'
-        for name, cost in zip(Sides._fields, comparison.costs, strict=True)
-        if cost
-    ]
-    return f'<div class="bars">{"".join(lines)}</div>' if lines else ""
 
 
 def _widths(comparison: Comparison) -> str:
-    """Return the style of the bars."""
+    """Return the style of the bars that show the cost of an event by each method."""
     most = max((cost.each for cost in comparison.costs if cost), default=0.0) or 1.0
     return "".join(
         f"b.{name} {{ width: {100 * cost.each / most:.2f}%; }}\n"
@@ -58,88 +50,67 @@ def _widths(comparison: Comparison) -> str:
     )
 
 
-def _kind(
-    kind: PairKind,
-    pairs: list[tuple[Pair, int]],
-    comparison: Comparison,
-    top: int,
-    addresses: bool,
-) -> str:
-    """All pairs of a kind, the first of them open."""
-    heading = compare.heading(kind, events_of(pairs), comparison)
-    parts = [f"<h2>{escape(heading)}</h2>"]
-    for index, (pair, number) in enumerate(pairs[:top]):
-        count = counted(number, comparison.unit)
-        if index:
-            parts.append(f"<details><summary>{escape(count)}</summary>")
-        parts.append(_pair(pair, count, addresses))
-        parts.append("</details>" * bool(index))
-    if rest := compare.left_out(pairs[top:], comparison.unit):
-        parts.append(f"<p>{escape(rest)}</p>")
-    return "\n".join(parts)
+def _kinds(comparison: Comparison, top: int, addresses: bool) -> Iterator[dict[str, Any]]:
+    """Yield the pairs of each kind; the page opens the first of them."""
+    for kind, pairs in by_kind(comparison).items():
+        counts = [(pair, counted(number, comparison.unit)) for pair, number in pairs[:top]]
+        yield {
+            "heading": compare.heading(kind, events_of(pairs), comparison),
+            "pairs": [
+                {"count": count, "cells": list(_cells(pair, count, addresses))}
+                for pair, count in counts
+            ],
+            "left_out": compare.left_out(pairs[top:], comparison.unit),
+        }
 
 
-def _pair(pair: Pair, count: str, addresses: bool) -> str:
-    """Two columns, a row for each frame; narrow pages show one, and each frame once."""
-    cells = ['<div class="head h">helper</div><div class="head m">manual</div>']
-    cells += [_row(row, bool(pair.helper and pair.manual), addresses) for row in pair.rows()]
+def _cells(pair: Pair, count: str, addresses: bool) -> Iterator[tuple[str, str, str]]:
+    """Yield the cells of a pair's two columns, row by row: side, class and text."""
+    for row in pair.rows():
+        yield from _row(row, bool(pair.helper and pair.manual), addresses)
     ends = [compare.end_text(stack, pair.cause) for stack in pair[:2]]
     if any(ends):
-        cells += [
-            f'<div class="{side} end{"" if end else " none"}">{escape(end)}</div>'
-            for side, end in zip("hm", ends, strict=True)
-        ]
-    cells += [
-        f'<div class="{side} foot">{escape(text)}</div>'
-        for side, text in zip("hm", compare.number_texts(pair, count), strict=True)
-    ]
-    return f'<div class="pair">{"".join(cells)}</div>'
+        for side, end in zip("hm", ends, strict=True):
+            yield side, "end" if end else "end none", end
+    for side, text in zip("hm", compare.number_texts(pair, count), strict=True):
+        yield side, "foot", text
 
 
-def _row(row: FramePair, compared: bool, addresses: bool) -> str:
-    """Return a row's two cells.
+def _row(row: FramePair, compared: bool, addresses: bool) -> Iterator[tuple[str, str, str]]:
+    """Yield the two cells of a row of frames.
 
     :param compared: Both sides have a stack.
     """
     lone = "has" if row.missed else "past" if compared else "alone"
-    cells = []
     for side, frame in zip("hm", row[:2], strict=True):
         kind = "both" if row.helper and row.manual else lone
         if frame is None:
             kind = "gap" if row.missed else "none"
-        text = escape(frame_text(frame, addresses)) if frame else ""
-        cells.append(f'<div class="{side} {kind}">{text}</div>')
-    return "".join(cells)
+        yield side, kind, frame_text(frame, addresses) if frame else ""
 
 
-def _ledger(comparison: Comparison) -> str:
-    """A row a number, a column a method."""
-    rows = [
-        ("hits", [f"{ledger.hits:,}" for ledger in comparison.ledgers]),
-        ("stacks", [f"{ledger.recorded:,}" for ledger in comparison.ledgers]),
-    ]
-    causes = sorted({cause for ledger in comparison.ledgers for cause in ledger.causes})
+def _ledger(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the ledgers' table; each has a number a method."""
+    ledgers = comparison.ledgers
+
+    def row(name: str, numbers: list[int], why: str = "") -> dict[str, Any]:
+        return {"name": name, "why": why, "numbers": [f"{number:,}" for number in numbers]}
+
+    yield row("hits", [ledger.hits for ledger in ledgers])
+    yield row("stacks", [ledger.recorded for ledger in ledgers])
+    causes = sorted({cause for ledger in ledgers for cause in ledger.causes})
     for cause in causes:
-        why = f'<div class="why">{escape(CAUSES.get(cause, cause))}</div>'
-        numbers = [f"{ledger.causes.get(cause, 0):,}" for ledger in comparison.ledgers]
-        rows.append((f"{kind_of(cause)}: {escape(cause)}{why}", numbers))
+        numbers = [ledger.causes.get(cause, 0) for ledger in ledgers]
+        yield row(f"{kind_of(cause)}: {cause}", numbers, CAUSES.get(cause, cause))
     if not causes:
-        rows.append(("lost", ["0", "0"]))
-    rows += _marks(comparison.ledgers)
-    lines = ["<tr><th></th><th>helper</th><th>manual</th></tr>"]
-    for head, cells in rows:
-        data = "".join(f"<td>{cell}</td>" for cell in cells)
-        lines.append(f"<tr><th>{head}</th>{data}</tr>")
-    return "\n".join(lines)
-
-
-def _marks(ledgers: Sides[Ledger]) -> list[tuple[str, list[str]]]:
-    """Of the stacks, those that are cut or the kernel's; and what does not add up."""
-    found = {
+        yield row("lost", [0, 0])
+    marks = {
         "stacks that go on below their last frame": [ledger.truncated for ledger in ledgers],
         "stacks by the kernel's unwinder in place of the walk": [
             ledger.fallback for ledger in ledgers
         ],
         "unexplained (a bug of kwalk; please report it)": [ledger.balance for ledger in ledgers],
     }
-    return [(name, [f"{n:,}" for n in numbers]) for name, numbers in found.items() if any(numbers)]
+    for name, numbers in marks.items():
+        if any(numbers):
+            yield row(name, numbers)

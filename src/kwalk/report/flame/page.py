@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kwalk.report import html as pages
 from kwalk.report.flame import colors
 from kwalk.report.flame.bars import Bar
 from kwalk.report.flame.graph import FlameNode, Header
-from kwalk.report.html import escape, file, template
+from kwalk.report.html import file, template
 from kwalk.support.text import counted, one_of
 
 _BAR_WIDTH, _BAR_HEIGHT = 1000, 100
@@ -42,24 +42,30 @@ def page(
         {"group": table.index(name, "group") if name else 0, "nodes": table.nodes(tree, change)}
         for name, tree in trees.items()
     ]
-    css = template("flame_page.css").substitute(
-        light=_style(table, change, dark=False), dark=_style(table, change, dark=True)
+    boxes = _boxes(table, change)
+    css = template(
+        "flame.css",
+        light=_style(table, change, dark=False),
+        dark=_style(table, change, dark=True),
+        boxes=boxes,
     )
-    css += "".join(f".{name} {{ background: var(--{name}); }}" for name in _boxes(table, change))
     library = file("assets/d3-flame-graph.min.js")
     script = "".join(file(f"assets/flame_{part}.js") for part in ("tree", "text", "page"))
-    body = template("flame_page.html").substitute(
-        heading=escape(header.title),
-        facts="".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div> "
-            for name, text in header.facts
-        ),
-        ledger="".join(f"<li>{escape(line)}</li>" for line in header.ledger),
-        timelines="".join(
-            _timeline(label, list(bars), header.counted or header.unit)
+    yield pages.page(
+        "flame.html",
+        f"{header.title} - kwalk",
+        css,
+        scripts=(library, script),
+        heading=header.title,
+        facts=header.facts,
+        ledger=header.ledger,
+        timelines=[
+            _timeline(label, bars, header.counted or header.unit)
             for label, bars in header.timelines
-        ),
-        legend=_legend(table, change),
+            if bars
+        ],
+        boxes=boxes,
+        scale=_scale() if change else None,
         data=_json(
             {
                 "unit": header.unit,
@@ -75,7 +81,6 @@ def page(
         library=library,
         script=script,
     )
-    yield pages.page(f"{header.title} - kwalk", css, body, scripts=(library, script))
 
 
 class _Table:
@@ -156,18 +161,10 @@ def _style(table: _Table, change: bool, dark: bool) -> str:
     return " ".join(f"--{name}: {value};" for name, value in found.items())
 
 
-def _legend(table: _Table, change: bool) -> str:
-    if change:
-        boxes = "".join(f'<b class="{name}"></b>' for name in _boxes(table, change))
-        return (
-            f'<span class="scale">fewer calls than before (1/{colors.STEPS[-1]:g} or less) {boxes} '
-            f"more (\N{MULTIPLICATION SIGN}{colors.STEPS[-1]:g} or more); the middle: within "
-            f"{100 * (colors.STEPS[0] - 1):.0f} %</span>"
-        )
-    return "".join(
-        f'<span><b class="{name}"></b>{escape(what)}</span>'
-        for name, what in _boxes(table, change).items()
-    )
+def _scale() -> dict[str, str]:
+    """Return the ends of the legend of a difference."""
+    most, same = colors.STEPS[-1], 100 * (colors.STEPS[0] - 1)
+    return {"most": f"{most:g}", "same": f"{same:.0f}"}
 
 
 def _boxes(table: _Table, change: bool) -> dict[str, str]:
@@ -183,32 +180,33 @@ def _boxes(table: _Table, change: bool) -> dict[str, str]:
     }
 
 
-def _timeline(label: str, bars: list[Bar], unit: str) -> str:
+def _timeline(label: str, bars: Sequence[Bar], unit: str) -> dict[str, Any]:
     """Return bars, as high as there were calls a second."""
-    if not bars:
-        return ""
     highest = max(bar.rate for bar in bars) or 1.0
     end = bars[-1].end or 1.0
     gap = 0.12 * _BAR_WIDTH / len(bars)
-    parts = []
-    for bar in bars:
+
+    def drawn(bar: Bar) -> dict[str, str]:
         left, width = _BAR_WIDTH * bar.start / end, _BAR_WIDTH * (bar.end - bar.start) / end
         height = 0.94 * _BAR_HEIGHT * bar.rate / highest
-        title = (
-            f"{bar.start:.1f} s to {bar.end:.1f} s: {counted(bar.number, unit)}, {bar.rate:,.0f}/s"
-        )
-        parts.append(
-            f'<g><title>{escape(title)}</title><path d="M{left:.2f} 0h{width:.2f}v{_BAR_HEIGHT}'
-            f'h-{width:.2f}z"/><rect x="{left:.2f}" y="{_BAR_HEIGHT - height:.2f}" '
-            f'width="{max(width - gap, 0.2):.2f}" height="{height:.2f}"/></g>'
-        )
-    name = f"{label}: " if label else ""
-    return (
-        f"<figure><figcaption><span>{escape(name)}{escape(unit)} a second, at most {highest:,.0f}"
-        f"</span><span>{end:,.1f} s</span></figcaption>"
-        f'<svg viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(name)}{escape(unit)} a second">{"".join(parts)}</svg></figure>'
-    )
+        number = counted(bar.number, unit)
+        return {
+            "title": f"{bar.start:.1f} s to {bar.end:.1f} s: {number}, {bar.rate:,.0f}/s",
+            "slot": f"M{left:.2f} 0h{width:.2f}v{_BAR_HEIGHT}h-{width:.2f}z",
+            "x": f"{left:.2f}",
+            "y": f"{_BAR_HEIGHT - height:.2f}",
+            "width": f"{max(width - gap, 0.2):.2f}",
+            "height": f"{height:.2f}",
+        }
+
+    return {
+        "name": f"{label}: {unit}" if label else unit,
+        "highest": f"{highest:,.0f}",
+        "end": f"{end:,.1f}",
+        "width": _BAR_WIDTH,
+        "height": _BAR_HEIGHT,
+        "bars": map(drawn, bars),
+    }
 
 
 def _json(data: dict[str, Any]) -> str:
