@@ -299,7 +299,7 @@ HIDDEN = ["mod_tree", "bpf_tree", "ftrace_ops_list", "insn_slots", "optinsn_slot
 
 @by_layout
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_what_kallsyms_hides_makes_unlisted_code_unknown(layout: Layout, hidden: str) -> None:
+def test_unlisted_code_is_unknown_where_kallsyms_hides_symbols(layout: Layout, hidden: str) -> None:
     world = World(layout, Random(4))
     execution = through(world, world.functions[0], world.functions[1])
     world.kernel.memory.put_word(execution.slots[-2], SLOTS + 5)

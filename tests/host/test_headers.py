@@ -30,5 +30,5 @@ def test_header_compiles_alone(header: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_headers() -> None:
+def test_headers_of_bpf_are_found() -> None:
     assert len(HEADERS) > 20

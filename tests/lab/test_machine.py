@@ -38,7 +38,7 @@ def lab(*words: str, **options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="no QEMU")
-def test_what_a_guest_leaves_becomes_plain_files(tmp_path: Path) -> None:
+def test_guest_files_in_out_become_plain_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "there").write_text("old\n")

@@ -201,7 +201,7 @@ def test_layout_has_the_members_of_the_objects_struct(
     assert layout.size == entry["size"]
 
 
-def test_the_other_members_of_a_nodes_unions_stand_where_the_tree_reads_them(header: Btf) -> None:
+def test_node_union_members_stand_where_the_tree_reads_them(header: Btf) -> None:
     members = header.members(header.named("STRUCT", "kw_node"), alternative=1)
     places = {name: (at, code) for name, at, code in members}
     assert places["value"] == (context_tree._U64.size, "16s")  # behind ip
@@ -233,7 +233,7 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
     assert {name: int(value) for name, value in lines} == CONSTANTS
 
 
-def test_what_user_space_names_is_in_the_object(btf: Btf) -> None:
+def test_programs_and_sections_of_user_space_are_in_the_object(btf: Btf) -> None:
     asking = [
         config.FACTS_PROGRAM,
         ftrace_sites.PROGRAM,

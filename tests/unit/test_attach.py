@@ -68,7 +68,9 @@ class Kernel:
 
 
 @given(st.sets(st.integers(2, 39), min_size=2), st.sets(st.integers(2, 39)))
-def test_all_but_those_that_refuse_are_attached_to(chosen: set[int], refusing: set[int]) -> None:
+def test_refused_functions_are_skipped_and_the_rest_attached(
+    chosen: set[int], refusing: set[int]
+) -> None:
     for way in ("kprobe.multi", "kprobe"):
         kernel: Any = Kernel(*refusing)
         if chosen <= refusing:
@@ -82,7 +84,7 @@ def test_all_but_those_that_refuse_are_attached_to(chosen: set[int], refusing: s
         assert sorted(kernel.attached) == sorted(BASE + 16 * n for n in chosen - refusing)
 
 
-def test_all_go_at_once_where_none_refuses() -> None:
+def test_multi_attaches_all_functions_in_one_call() -> None:
     kernel: Any = Kernel()
     assert attach(kernel, "kretprobe.multi", targets(*range(2, 40), returns=True), SYMBOLS) == []
     assert kernel.calls == [("kw_multi", 38, True)]
@@ -168,7 +170,7 @@ def test_functions_of_modules_are_found_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
-def test_whoever_watches_may_end_it(way: str) -> None:
+def test_watch_callback_may_end_attaching(way: str) -> None:
     seen: list[tuple[int, int]] = []
 
     def watch(done: int, total: int) -> None:

@@ -117,7 +117,7 @@ def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in out
 
 
-def test_by_default_both_methods_are_counting_and_a_table_is_printed(
+def test_default_run_counts_by_both_methods_and_prints_a_table(
     run: Run, load: list[Workload]
 ) -> None:
     code, out, err = run(main, "bench", "--runs=2", "ip_rcv", *OWN)
@@ -139,7 +139,7 @@ def test_by_default_both_methods_are_counting_and_a_table_is_printed(
     assert err.startswith("kwalk bench: warm-up\nkwalk bench: 1/2 none: 100 ")
 
 
-def test_the_options_arrive(run: Run, load: list[Workload]) -> None:
+def test_options_reach_the_tools(run: Run, load: list[Workload]) -> None:
     words = ["--methods=none,manual,helper:fentry", "--attach=kprobe", "--mode=stream", "--runs=1"]
     code, out, _ = run(main, "bench", *words, "--format=json", "ip_rcv", *OWN)
     assert code == 0
@@ -172,7 +172,7 @@ def test_options_may_stand_before_and_behind_the_function(
     assert json.loads(out)["workload"] == "sh -c x"
 
 
-def test_all_that_follows_the_dashes_is_the_workloads(run: Run, load: list[Workload]) -> None:
+def test_words_after_two_dashes_are_the_workload(run: Run, load: list[Workload]) -> None:
     words = ["env", "--", "wrk", "--runs", "--verify", "--", "--format=text"]
     _, out, _ = run(main, "bench", "--runs=1", "--format=json", "ip_rcv", "--", *words)
     assert json.loads(out)["workload"] == " ".join(words)
@@ -180,7 +180,7 @@ def test_all_that_follows_the_dashes_is_the_workloads(run: Run, load: list[Workl
 
 
 @pytest.mark.parametrize(("words", "number"), [((), "100000"), (("--requests=77",), "77")])
-def test_the_default_workload_is_redis(
+def test_default_workload_is_redis(
     run: Run,
     load: list[Workload],
     monkeypatch: pytest.MonkeyPatch,
@@ -204,7 +204,7 @@ def test_the_default_workload_is_redis(
     assert events == ["auto", "gone"]
 
 
-def test_a_metric_of_ones_own_is_compared(run: Run) -> None:
+def test_metric_option_is_compared(run: Run) -> None:
     code, out, _ = run(
         main, "bench", "--runs=1", "--methods=manual", r"--metric=ops=(\d+)", "ip_rcv", *OWN
     )
@@ -221,7 +221,7 @@ def test_a_metric_of_ones_own_is_compared(run: Run) -> None:
         (("--requests=5",), "--requests is for the default workload only"),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_is_run(
+def test_impossible_options_are_refused_before_the_first_run(
     run: Run, load: list[Workload], words: tuple[str, ...], what: str
 ) -> None:
     code, out, err = run(main, "bench", *words, "ip_rcv", *OWN)
@@ -234,7 +234,7 @@ def test_what_cannot_be_is_told_before_anything_is_run(
 @pytest.mark.parametrize(
     ("path", "why"), [("/no/such/folder/x.html", "No such file or directory"), ("/", "Is a dir")]
 )
-def test_a_page_that_cannot_be_written_is_told_before_anything_is_run(
+def test_unwritable_html_page_is_refused_before_the_first_run(
     run: Run, load: list[Workload], path: str, why: str
 ) -> None:
     code, out, err = run(main, "bench", f"--html={path}", "ip_rcv", *OWN)
@@ -244,16 +244,14 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_run(
     assert load == []
 
 
-def test_a_function_that_there_is_not_is_told_before_anything_is_run(
-    run: Run, load: list[Workload]
-) -> None:
+def test_unknown_function_is_refused_before_the_first_run(run: Run, load: list[Workload]) -> None:
     code, out, err = run(main, "bench", "ip_rvc", *OWN)
     assert (code, out) == (2, "")
     assert err.startswith("kwalk: this kernel has no function ip_rvc\n  Did you mean ip_rcv?")
     assert load == []
 
 
-def test_a_machine_that_may_not_trace_is_told_before_anything_is_run(
+def test_missing_capability_is_told_before_the_first_run(
     run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails() -> None:
@@ -276,18 +274,18 @@ def test_a_machine_that_may_not_trace_is_told_before_anything_is_run(
         (("--attach=tracepoint",), "--attach: invalid choice: 'tracepoint'"),
     ],
 )
-def test_an_option_with_a_wrong_value_is_a_usage_error(
+def test_wrong_option_value_is_a_usage_error(
     usage_error: UsageErrorOf, words: tuple[str, ...], error: str
 ) -> None:
     line = usage_error(main, "bench", *words, "ip_rcv")
     assert line.startswith(f"kwalk bench: error: argument {error}")
 
 
-def test_a_function_is_needed(usage_error: UsageErrorOf) -> None:
+def test_missing_function_is_a_usage_error(usage_error: UsageErrorOf) -> None:
     assert "FUNC" in usage_error(main, "bench")
 
 
-def test_the_page_is_written_besides_the_table(
+def test_html_page_is_written_besides_the_table(
     run: Run, load: list[Workload], tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"
@@ -301,7 +299,7 @@ def test_the_page_is_written_besides_the_table(
 
 
 @pytest.mark.parametrize("before", [None, "an older page"])
-def test_a_page_stays_as_it_is_where_nothing_was_measured(
+def test_html_page_is_unchanged_where_nothing_was_measured(
     run: Run, tmp_path: Path, before: str | None
 ) -> None:
     page = tmp_path / "page.html"
@@ -313,9 +311,7 @@ def test_a_page_stays_as_it_is_where_nothing_was_measured(
     assert not list(tmp_path.glob(".kwalk*"))
 
 
-def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_table(
-    run: Run, load: list[Workload]
-) -> None:
+def test_html_page_write_error_follows_the_table(run: Run, load: list[Workload]) -> None:
     code, out, err = run(main, "bench", "--runs=2", "--html=/dev/full", "ip_rcv", *OWN)
     assert code == 1
     assert "identical runs" in out
@@ -323,7 +319,7 @@ def test_a_page_that_cannot_be_written_in_the_end_is_one_message_behind_the_tabl
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_table_that_cannot_be_written_is_one_message(
+def test_table_write_error_is_one_message(
     run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
 ) -> None:
     page = tmp_path / "page.html"
@@ -348,7 +344,7 @@ def terminates() -> None:
 
 @pytest.mark.parametrize("end", [interrupts, terminates], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_interruption_prints_what_was_measured(
+def test_interrupt_prints_the_results_so_far(
     run: Run, load: list[Workload], tmp_path: Path, end: Callable[[], None], form: str
 ) -> None:
     path = tmp_path / "page.html"
@@ -371,7 +367,7 @@ def test_an_interruption_prints_what_was_measured(
     assert "It ended early: interrupted" in path.read_text()
 
 
-def test_an_interruption_ends_the_default_workloads_server(
+def test_interrupt_ends_the_redis_server(
     run: Run, load: list[Workload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
@@ -396,9 +392,7 @@ def failing_after(runs: int, folder: Path) -> list[str]:
     return ["--", "sh", "-c", script]
 
 
-def test_a_workload_that_fails_later_is_an_error_with_what_was_measured(
-    run: Run, tmp_path: Path
-) -> None:
+def test_workload_failure_keeps_the_results_so_far(run: Run, tmp_path: Path) -> None:
     words = failing_after(3, tmp_path)
     code, out, err = run(main, "bench", "--runs=9", "--format=json", "ip_rcv", *words)
     assert code == 1
@@ -410,7 +404,7 @@ def test_a_workload_that_fails_later_is_an_error_with_what_was_measured(
 
 
 @pytest.mark.parametrize("runs", [0, 1, 2])
-def test_a_workload_that_fails_before_anything_was_measured_is_just_an_error(
+def test_workload_failure_in_the_first_runs_prints_no_results(
     run: Run, tmp_path: Path, runs: int
 ) -> None:
     code, out, err = run(main, "bench", "ip_rcv", *failing_after(runs, tmp_path))
@@ -418,7 +412,7 @@ def test_a_workload_that_fails_before_anything_was_measured_is_just_an_error(
     assert "kwalk: the workload failed (exit code 3): " in err
 
 
-def test_a_method_that_is_not_here_is_a_note_and_no_error(run: Run, load: list[Workload]) -> None:
+def test_unavailable_method_is_a_note(run: Run, load: list[Workload]) -> None:
     def fails() -> None:
         raise NotHere("no BTF")
 
@@ -429,7 +423,7 @@ def test_a_method_that_is_not_here_is_a_note_and_no_error(run: Run, load: list[W
     assert "manual 80" in " ".join(out.split())
 
 
-def test_where_no_method_is_here_that_is_an_error(
+def test_unavailable_methods_only_are_an_error(
     run: Run, load: list[Workload], tmp_path: Path
 ) -> None:
     def fails() -> None:

@@ -159,7 +159,7 @@ def test_methods_take_turns_after_a_warm_up_and_are_weighed_in_the_end(machine: 
     assert said[-2:] == ["cost of A", "cost of B"]
 
 
-def test_a_change_is_that_from_its_own_rounds_run_without_tracing(machine: Machine) -> None:
+def test_change_is_relative_to_the_untraced_run_of_its_round(machine: Machine) -> None:
     experiment, said = made(machine, [9999, 100, 80, 110, 200, 100, 200])
     experiment.run(2)
     first, second = experiment.results.rows
@@ -169,14 +169,14 @@ def test_a_change_is_that_from_its_own_rounds_run_without_tracing(machine: Machi
     assert "2/2 A: 100 ops/s, -50.0 %" in said
 
 
-def test_a_small_rate_is_not_told_as_none_at_all(machine: Machine) -> None:
+def test_rate_below_one_keeps_its_digits(machine: Machine) -> None:
     experiment, said = made(machine, [0.4] * 5)  # a workload of 2.5 s by its time
     experiment.run(1)
     assert "1/1 none: 0.4 ops/s" in said
     assert "1/1 A: 0.4 ops/s, +0.0 %" in said
 
 
-def test_a_run_has_what_the_tool_saw_and_what_it_took(machine: Machine) -> None:
+def test_run_has_the_outcome_and_the_cost_of_its_tool(machine: Machine) -> None:
     experiment, _ = made(machine)
     experiment.run(1)
     (run,) = experiment.results.rows[0].runs
@@ -204,7 +204,7 @@ def test_results_say_what_was_measured_and_where(
     assert (experiment.results.clock, experiment.results.mitigations) == ("instructions", "off")
 
 
-def test_a_tool_that_is_not_here_is_told_once_and_not_tried_again(machine: Machine) -> None:
+def test_missing_tool_is_told_once_and_not_retried(machine: Machine) -> None:
     missing = Fake(machine, "A", [NotHere("A is not installed")])
     experiment, said = made(machine, (), missing, Fake(machine, "B"))
     experiment.run(3)
@@ -217,7 +217,7 @@ def test_a_tool_that_is_not_here_is_told_once_and_not_tried_again(machine: Machi
     assert experiment.results.versions == ["B 1.0"]
 
 
-def test_a_tool_that_gives_up_later_keeps_its_runs_and_the_reason(machine: Machine) -> None:
+def test_tool_that_gives_up_later_keeps_its_runs_and_the_reason(machine: Machine) -> None:
     failing = Fake(machine, "A", finishes=[None, NotHere("it did not end")])
     experiment, _ = made(machine, (), failing, Fake(machine, "B"))
     experiment.run(3)
@@ -241,7 +241,7 @@ def test_a_tool_that_gives_up_later_keeps_its_runs_and_the_reason(machine: Machi
         (6, 2, [2, 1]),
     ],
 )
-def test_what_was_measured_before_an_end_is_kept_and_nothing_stays_attached(
+def test_early_end_keeps_results_and_detaches(
     machine: Machine, error: BaseException, loads: int, base: int, runs: list[int]
 ) -> None:
     experiment, _ = made(machine, [*[100.0] * loads, error])
@@ -256,7 +256,7 @@ def test_what_was_measured_before_an_end_is_kept_and_nothing_stays_attached(
     assert results.metric == ("ops/s" if loads else "")
 
 
-def test_an_interruption_while_the_cost_is_measured_keeps_all_runs(machine: Machine) -> None:
+def test_interrupt_of_the_cost_run_keeps_all_runs(machine: Machine) -> None:
     experiment, _ = made(machine, [100.0, 100, 100, 100, KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
         experiment.run(1)
@@ -265,7 +265,7 @@ def test_an_interruption_while_the_cost_is_measured_keeps_all_runs(machine: Mach
     assert [len(row.runs) for row in experiment.results.rows] == [1, 1]
 
 
-def test_the_cost_is_that_of_the_new_programs_for_each_event(machine: Machine) -> None:
+def test_cost_is_per_event_of_the_new_programs(machine: Machine) -> None:
     experiment, _ = made(machine)
     experiment.run(1)
     assert [row.cost_ns for row in experiment.results.rows] == [400, 400]
@@ -280,7 +280,7 @@ def results_with(machine: Machine, *tools: Fake) -> Results:
 
 @pytest.mark.parametrize("error", [LibbpfError("stats", 1), NotSupported("no libbpf")])
 @pytest.mark.parametrize("name", ["programs", "measured"])
-def test_a_cost_that_cannot_be_measured_is_none_and_all_else_is_there(
+def test_unmeasurable_cost_is_none_and_the_runs_are_kept(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str, error: KwalkError
 ) -> None:
     def fails() -> None:
@@ -294,21 +294,21 @@ def test_a_cost_that_cannot_be_measured_is_none_and_all_else_is_there(
     assert machine.attached == []
 
 
-def test_a_tool_without_bpf_programs_has_no_cost(
+def test_tool_without_bpf_programs_has_no_cost(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kwalk.bench.experiment.stats.programs", lambda: {7: (10**9, 10)})
     assert [row.cost_ns for row in results_with(machine).rows] == [None, None]
 
 
-def test_a_tool_that_does_not_attach_once_more_has_no_cost(machine: Machine) -> None:
+def test_tool_that_fails_to_reattach_has_no_cost(machine: Machine) -> None:
     once = Fake(machine, "A", [None, None, NotHere("busy")])
     results = results_with(machine, once, Fake(machine, "B"))
     assert [row.cost_ns for row in results.rows] == [None, 400]
     assert [row.not_run for row in results.rows] == ["", ""]
 
 
-def test_a_workload_that_cannot_be_run_is_told_before_anything_is_attached(
+def test_unrunnable_workload_is_told_before_attaching(
     machine: Machine,
 ) -> None:
     experiment, _ = made(machine, [KwalkError("no such program")])

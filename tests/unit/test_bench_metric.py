@@ -146,7 +146,7 @@ def test_programs_are_known_by_what_they_print(text: str, rate: float, unit: str
     assert sample.seconds == 2.5
 
 
-def test_latencies_are_the_exact_ones_and_not_those_of_the_table_with_steps() -> None:
+def test_latencies_are_the_exact_ones_not_those_of_the_stepped_table() -> None:
     assert metrics.latencies(REDIS) == {
         0.0: 0.047,
         50.0: 1.103,
@@ -173,7 +173,7 @@ def test_latencies_are_in_milliseconds(text: str, expected: dict[float, float]) 
 
 
 @pytest.mark.parametrize("text", ["", "done\n", "42\n", "12 requests, 3 errors\n"])
-def test_an_output_that_nobody_knows_gives_the_time_it_took(text: str) -> None:
+def test_unknown_output_is_measured_by_wall_time(text: str) -> None:
     metric = metrics.recognize(text)
     assert metric is metrics.WALL
     sample = metrics.read(text, 0.25, metric)
@@ -190,18 +190,18 @@ def test_an_output_that_nobody_knows_gives_the_time_it_took(text: str) -> None:
         (r"^n (\d+)$", 20.0),  # several are averaged
     ],
 )
-def test_a_metric_of_ones_own(pattern: str, rate: float) -> None:
+def test_custom_metric_is_read_from_the_output(pattern: str, rate: float) -> None:
     text = "ops=1500.5 total 12,345\n2kB/s\nn 10\nn 30\n"
     assert metrics.read(text, 1.0, Metric("", "", pattern)).rate == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("pattern", [r"([\d.]+) (req|op)s/s", r"([\d.]+) (reqs/s)?"])
-def test_the_first_group_is_the_number_whatever_others_there_are(pattern: str) -> None:
+def test_metric_reads_its_first_group(pattern: str) -> None:
     assert Metric("", "", pattern).find("125.5 reqs/s") == 125.5
 
 
 @pytest.mark.parametrize("pattern", [r"ops=(\w+)", r"ops=\w+", r"ops=(\d+)?"])
-def test_a_metric_that_finds_no_number_says_so(pattern: str) -> None:
+def test_metric_match_without_a_number_is_an_error(pattern: str) -> None:
     with pytest.raises(KwalkError) as failed:
         metrics.read("ops=fast", 1.0, Metric("", "", pattern))
     what, hint = str(failed.value).splitlines()
@@ -211,13 +211,13 @@ def test_a_metric_that_finds_no_number_says_so(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["nan", "-nan", "inf"])
-def test_a_number_that_is_none_to_count_with_is_none(number: str) -> None:
+def test_metric_refuses_nan_infinity_and_zero(number: str) -> None:
     with pytest.raises(KwalkError):
         metrics.read(f"ops={number}\n", 1.0, Metric("", "", r"ops=(\S+)"))
 
 
 @pytest.mark.parametrize("text", ["warming up\nall done\n\n", ""])
-def test_a_metric_that_finds_nothing_shows_the_last_line(text: str) -> None:
+def test_metric_without_a_match_shows_the_last_line(text: str) -> None:
     with pytest.raises(KwalkError) as failed:
         metrics.read(text, 1.0, Metric("", "", r"ops=(\d+)"))
     what, hint = str(failed.value).splitlines()
@@ -242,7 +242,7 @@ def test_a_metric_that_finds_nothing_shows_the_last_line(text: str) -> None:
         "events per second: ..",
     ],
 )
-def test_what_a_known_program_does_not_print_is_passed_over(text: str) -> None:
+def test_lines_that_only_resemble_a_known_program_are_ignored(text: str) -> None:
     assert metrics.latencies(text) == {}
     assert metrics.recognize(text) is metrics.WALL
     sample = metrics.read(f"{text}\n50.0% <= 2 milliseconds\n", 2.0, metrics.WALL)
@@ -261,7 +261,7 @@ LINES = st.lists(
 
 @settings(max_examples=300)
 @given(LINES)
-def test_whatever_a_workload_prints_is_a_sample_or_a_message(text: str) -> None:
+def test_any_output_is_a_sample_or_a_message(text: str) -> None:
     metric = metrics.recognize(text)
     try:
         sample = metrics.read(text, 1.5, metric)
@@ -274,17 +274,17 @@ def test_whatever_a_workload_prints_is_a_sample_or_a_message(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["-5", "-0.1", "nan", "inf", "1e999", "-inf"])
-def test_a_throughput_below_nothing_or_beyond_all_is_refused(number: str) -> None:
+def test_negative_and_infinite_throughput_are_refused(number: str) -> None:
     with pytest.raises(KwalkError, match="which is no number"):
         metrics.read(f"ops={number}", 1.0, Metric("", "", r"ops=(\S+)"))
 
 
-def test_a_known_program_that_tells_nothing_this_time_is_an_error_too() -> None:
+def test_known_program_without_a_result_is_an_error() -> None:
     with pytest.raises(KwalkError, match="it has none this time"):
         metrics.read("Error: Server closed the connection\n", 1.0, metrics.recognize(REDIS))
 
 
-def test_no_throughput_at_all_is_not_called_a_mismatch() -> None:
+def test_zero_throughput_is_not_called_a_mismatch() -> None:
     with pytest.raises(KwalkError) as failed:
         metrics.read("ops=0\n", 1.0, Metric("", "", r"ops=(\d+)"))
     assert "does not match" not in failed.value.what
@@ -295,12 +295,12 @@ VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=7)
 
 @settings(max_examples=15)
 @given(VALUES)
-def test_the_interval_is_around_the_median(values: list[float]) -> None:
+def test_interval_contains_the_median(values: list[float]) -> None:
     low, high = interval(values)
     assert min(values) <= low <= statistics.median(values) <= high <= max(values)
 
 
-def test_the_same_values_have_the_same_interval() -> None:
+def test_interval_is_reproducible() -> None:
     values = [float(number**2 % 101) for number in range(50)]
     assert len({interval(values) for _ in range(5)}) == 1
 
@@ -318,7 +318,7 @@ def test_equal_runs_have_no_width(value: float, number: int) -> None:
     ("number", "level", "expected"),
     [(5, 0.95, (1, 5)), (7, 0.95, (2, 6)), (5, 0.5, (2, 4)), (7, 0.5, (3, 5))],
 )
-def test_the_interval_is_the_bootstraps(
+def test_interval_equals_the_bootstraps(
     number: int, level: float, expected: tuple[int, int]
 ) -> None:
     assert interval([float(value + 1) for value in range(number)], level) == expected
@@ -335,9 +335,7 @@ def test_the_interval_is_the_bootstraps(
         ([3.0, 2.0, 9.0], ""),
     ],
 )
-def test_the_verdict_says_how_far_a_change_can_be_trusted(
-    changes: list[float], expected: str
-) -> None:
+def test_verdict_says_how_far_a_change_can_be_trusted(changes: list[float], expected: str) -> None:
     assert verdict(changes) == expected
 
 

@@ -66,7 +66,7 @@ def saw(made: tool.Tool) -> Outcome:
 
 
 @pytest.mark.parametrize("name", ["bpftrace", "bcc", "perf"])
-def test_a_tool_that_is_not_installed_is_not_here(name: str, fake: Fake, tracing: Path) -> None:
+def test_tool_not_installed_is_reported(name: str, fake: Fake, tracing: Path) -> None:
     with pytest.raises(NotHere, match=r"^(stackcount|bpftrace|perf) is not installed$"):
         methods.find(name, "ip_rcv", "count", "auto").start()
     assert (tracing / "kprobe_events").read_text() == ""
@@ -95,7 +95,7 @@ def test_bpftraces_printed_stacks_are_counted_then_and_in_the_end(
     assert saw(peers.Bpftrace("ip_rcv", prints=True)) == Outcome(3, 0, shown=2)
 
 
-def test_what_bpftrace_lost_was_called_too(fake: Fake) -> None:
+def test_bpftrace_lost_events_count_as_calls(fake: Fake) -> None:
     fake(
         "bpftrace",
         ATTACHES + "say('Attaching 1 probe...\\n'); wait()\n"
@@ -111,7 +111,7 @@ def test_bpftrace_that_fails_is_not_here_in_its_own_words(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize("name", ["bpftrace", "perf"])
-def test_where_nobody_can_tell_what_is_attached_a_tool_is_not_here(
+def test_tool_is_unavailable_where_attachment_cannot_be_seen(
     name: str, fake: Fake, tracing: Path
 ) -> None:
     fake(name, "wait()")

@@ -78,7 +78,7 @@ def plain(text: str) -> str:
 
 
 @WIDTHS
-def test_the_table_has_every_number_in_full(width: int) -> None:
+def test_table_shows_numbers_in_full(width: int) -> None:
     text = bench.as_text(usual(), width)
     assert max(map(len, text.splitlines())) <= width
     for name in ("none", "helper", "manual:fentry", "bpftrace"):
@@ -91,7 +91,7 @@ def test_the_table_has_every_number_in_full(width: int) -> None:
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
 
 
-def test_a_wide_table_has_one_line_for_each_method() -> None:
+def test_wide_table_has_one_line_for_each_method() -> None:
     lines = bench.as_text(usual(), 110).splitlines()
     found = {line.split()[0]: plain(line) for line in lines if line.strip()}
     minus = "\N{MINUS SIGN}"
@@ -131,7 +131,7 @@ def test_notes_say_what_has_to_be_known(width: int) -> None:
     assert "Linux 6.12.107, mitigations=off;" in text
 
 
-def test_what_a_cost_is_counted_in_depends_on_the_clock() -> None:
+def test_cost_unit_depends_on_the_clock() -> None:
     assert " ns/event" in bench.as_text(usual(), 120)
     text = bench.as_text(results(row("helper", [1.0], cost_ns=9), clock="instructions"), 120)
     assert " ns/event" not in text
@@ -139,7 +139,7 @@ def test_what_a_cost_is_counted_in_depends_on_the_clock() -> None:
     assert "the clock counts instructions, 1 ns each" in text
 
 
-def test_a_workload_by_its_time_is_said_to_be_one_and_small_rates_have_digits() -> None:
+def test_workload_timed_by_the_wall_is_marked_and_small_rates_have_digits() -> None:
     made = results(row("helper", [-5.0]), metric="runs/s", latency=False)
     for sample in made.base:
         sample.rate = 0.0123456
@@ -153,7 +153,7 @@ WORKLOAD = "wrk 'http://[fd00:100:a::1]:8080/[/b]' '[red]'"
 
 
 @WIDTHS
-def test_whatever_the_workload_is_called_it_is_shown_as_it_is(width: int) -> None:
+def test_workload_command_is_shown_verbatim(width: int) -> None:
     text = plain(bench.as_text(results(row("helper", [1.0]), workload=WORKLOAD), width))
     assert f"ip_rcv, counting stacks: {WORKLOAD}" in text
 
@@ -165,7 +165,7 @@ def test_notes_are_shown_as_they_are() -> None:
     assert f"It ended early: {reason}" in text
 
 
-def test_one_run_is_said_to_be_too_few_for_an_interval() -> None:
+def test_table_of_one_run_has_no_interval() -> None:
     assert "one run: no interval" in bench.as_text(results(row("helper", [1.0])), 110)
 
 
@@ -174,7 +174,7 @@ def test_printing_is_told_from_counting() -> None:
 
 
 @WIDTHS
-def test_nothing_measured_is_a_table_without_rows(width: int) -> None:
+def test_table_without_measurements_has_no_rows(width: int) -> None:
     made = results(MethodResult("perf", not_run="perf is not installed"), MethodResult("helper"))
     made.base.clear()
     made.metric = ""
@@ -196,7 +196,7 @@ def late() -> Results:
     [lambda made: bench.as_text(made, 110), lambda made: json.dumps(bench.as_data(made)), as_html],
     ids=["text", "json", "html"],
 )
-def test_every_report_tells_why_a_method_has_less_runs(report: Callable[[Results], str]) -> None:
+def test_reports_tell_why_a_method_has_fewer_runs(report: Callable[[Results], str]) -> None:
     assert "it did not end within 60 seconds" in report(late())
 
 
@@ -245,7 +245,7 @@ def spans(page: Elements, tag: str) -> list[tuple[float, float]]:
     return [(float(match[1]), float(match[2])) for match in matches if match]
 
 
-def test_the_page_has_a_bar_and_a_line_of_numbers_for_each_method_that_ran() -> None:
+def test_page_has_a_bar_and_a_row_for_each_method_that_ran() -> None:
     page = Elements(as_html(usual()))
     assert len(classes(page, "div", "bar")) == 3
     assert len(spans(page, "b")) == len(spans(page, "i")) == 3
@@ -286,7 +286,7 @@ CHANGES = st.lists(st.floats(-100, 1000), min_size=1, max_size=3)
     st.lists(CHANGES, max_size=3),
     st.floats(1e-3, 1e6) | st.sampled_from([10.0**power for power in range(-3, 7)]),
 )
-def test_every_picture_stays_in_its_frame(methods: list[list[float]], longest: float) -> None:
+def test_plots_stay_in_their_frames(methods: list[list[float]], longest: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "RESAMPLES", 100)
         rows = [row(f"m{number}", changes) for number, changes in enumerate(methods)]
@@ -307,7 +307,7 @@ def test_every_picture_stays_in_its_frame(methods: list[list[float]], longest: f
 
 
 @pytest.mark.parametrize("changes", [[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
-def test_a_page_may_have_gains_only_or_losses_only_or_no_change(changes: list[float]) -> None:
+def test_page_draws_gains_only_losses_only_and_no_change(changes: list[float]) -> None:
     page = Elements(as_html(results(row("helper", changes))))
     ((left, width),) = spans(page, "b")
     if changes[0] > 0:
@@ -317,7 +317,7 @@ def test_a_page_may_have_gains_only_or_losses_only_or_no_change(changes: list[fl
     assert (width > 0) == (changes[0] != 0)
 
 
-def test_the_workload_and_all_else_is_text_and_no_html() -> None:
+def test_page_escapes_html() -> None:
     evil = "sh -c '<script>alert(1)</script> & \"x\"'"
     made = results(
         row("<b>helper", [1.0]),
@@ -351,7 +351,7 @@ def test_latencies_are_a_curve_for_each_that_reports_them() -> None:
     assert len(set(colors)) == 4
 
 
-def test_a_page_without_latencies_has_no_empty_picture() -> None:
+def test_page_without_latencies_has_no_plot() -> None:
     made = results(row("helper", [1.0, 2.0]), latency=False)
     page = Elements(as_html(made))
     assert "svg" not in page.found
@@ -359,7 +359,7 @@ def test_a_page_without_latencies_has_no_empty_picture() -> None:
     assert len(classes(page, "div", "bar")) == 1
 
 
-def test_a_page_of_one_run_has_no_interval() -> None:
+def test_page_of_one_run_has_no_interval() -> None:
     made = results(row("helper", [1.0]))
     del made.base[1:]
     page = Elements(as_html(made))
@@ -368,7 +368,7 @@ def test_a_page_of_one_run_has_no_interval() -> None:
     assert "the median of 1 run of each" in page.text
 
 
-def test_a_page_of_nothing_measured_is_still_a_page() -> None:
+def test_page_without_measurements_is_rendered() -> None:
     made = results(MethodResult("helper"), stopped="interrupted")
     made.base.clear()
     made.metric = ""

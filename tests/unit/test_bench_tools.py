@@ -52,7 +52,7 @@ def gone(process: Process) -> bool:
 WAITS = "say('x'); say('attached', sys.stderr); wait(); say('xx')"
 
 
-def test_a_tool_is_attached_ended_by_ctrl_c_and_read(folder: Path) -> None:
+def test_tool_is_attached_then_ended_by_sigint_and_read(folder: Path) -> None:
     process = Process(python(WAITS), attached, read)
     try:
         assert 0 < process.attach_seconds < 60
@@ -77,7 +77,7 @@ def test_kill_ends_one_that_is_running() -> None:
     process.kill()
 
 
-def test_what_it_prints_soon_after_the_load_is_told_from_the_rest() -> None:
+def test_tool_output_soon_after_the_load_is_kept_apart() -> None:
     process = Process(python(WAITS), attached, read, settle=0.1)
     started = time.monotonic()
     try:
@@ -88,7 +88,7 @@ def test_what_it_prints_soon_after_the_load_is_told_from_the_rest() -> None:
     assert (process.early, outcome.events) == ("x", 3)
 
 
-def test_its_cpu_time_is_that_of_all_its_threads() -> None:
+def test_tool_cpu_time_includes_all_threads() -> None:
     busy = (
         "import threading\n"
         "threading.Thread(target=lambda: [sum(range(999)) for _ in iter(going.__len__, 0)]).start()"
@@ -113,7 +113,7 @@ def test_its_cpu_time_is_that_of_all_its_threads() -> None:
         ("", "it ended without a word"),
     ],
 )
-def test_one_that_ends_before_it_is_attached_is_not_here_in_its_own_words(
+def test_tool_that_ends_before_attaching_is_reported_in_its_own_words(
     body: str, words: str
 ) -> None:
     with pytest.raises(NotHere) as reason:
@@ -121,7 +121,7 @@ def test_one_that_ends_before_it_is_attached_is_not_here_in_its_own_words(
     assert str(reason.value) == words
 
 
-def test_one_that_never_attaches_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_that_never_attaches_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Process] = []
 
     def never(process: Process) -> bool:
@@ -146,7 +146,7 @@ def test_ctrl_c_while_it_attaches_leaves_nothing_behind() -> None:
     assert gone(seen[0])
 
 
-def test_one_that_does_not_mind_ctrl_c_is_given_up_and_killed(
+def test_tool_that_ignores_sigint_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stubborn = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nsay('attached', sys.stderr)\nwait()"
@@ -183,7 +183,7 @@ def test_kwalk_is_run_by_a_command_line_that_it_takes(
 
 
 @pytest.mark.parametrize("method", ["manual", "helper"])
-def test_the_published_tool_is_run_by_a_command_line_that_it_takes(
+def test_published_tool_is_run_by_a_command_line_it_accepts(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     made = own.published("ip_rcv", method)
@@ -235,7 +235,7 @@ def finished(made: own.Kwalk) -> Outcome:
         ),
     ],
 )
-def test_what_kwalk_counted_is_read_from_its_json(ledger: dict[str, Any], outcome: Outcome) -> None:
+def test_kwalk_json_gives_the_outcome(ledger: dict[str, Any], outcome: Outcome) -> None:
     report = Json(addresses=True, top=None)
     # As at intervals: of its lines, the last is that of the whole.
     rest = report.interval([], 1.0, 0.0) + report.end(Profile([], told(**ledger)))
@@ -244,7 +244,7 @@ def test_what_kwalk_counted_is_read_from_its_json(ledger: dict[str, Any], outcom
 
 @pytest.mark.parametrize("unit", ["calls", "samples", "calls + events"])
 @pytest.mark.parametrize("number", [0, 1, 1_234_567])
-def test_the_closing_sentence_is_read_as_it_is_written(unit: str, number: int) -> None:
+def test_closing_sentence_is_parsed_as_it_is_written(unit: str, number: int) -> None:
     lost = {"ring_full": number, "other": 1}
     left = {"filtered": 2 * number}
     found = told(hits=4 * number + 1, recorded=number, lost=lost, not_wanted=left, fallback=number)
@@ -253,12 +253,12 @@ def test_the_closing_sentence_is_read_as_it_is_written(unit: str, number: int) -
 
 
 @pytest.mark.parametrize("text", ["", "\n", "{}\n", "[1]\n", "1\n", "ip_rcv\na\n"])
-def test_what_is_no_closing_is_taken_for_none(text: str) -> None:
+def test_closing_parser_returns_none_for_other_text(text: str) -> None:
     assert closing.from_json(text) is None
     assert closing.from_text(text) is None
 
 
-def test_of_kwalk_that_prints_one_is_told_how_much_it_printed_in_time(
+def test_kwalk_outcome_tells_how_much_was_printed_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(own, "CATCH_UP_SECONDS", 0.1)
@@ -290,7 +290,7 @@ def test_kwalk_that_may_not_trace_says_why() -> None:
 @pytest.mark.parametrize("mode", ["count", "stream"])
 @pytest.mark.parametrize("method", ["kwalk", "manual", "helper"])
 @pytest.mark.parametrize("by", ["", ":kprobe", ":fentry"])
-def test_each_of_kwalks_methods_can_say_how_it_attaches(
+def test_method_name_may_give_the_way_to_attach(
     monkeypatch: pytest.MonkeyPatch, mode: str, method: str, by: str
 ) -> None:
     made = methods.find(method + by, "ip_rcv", mode, "auto")
@@ -303,7 +303,7 @@ def test_each_of_kwalks_methods_can_say_how_it_attaches(
     assert args.attach == (by[1:] or "auto")
 
 
-def test_the_attach_option_is_for_those_that_do_not_say_it(
+def test_attach_option_is_overridden_by_the_method_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, attach in {"manual": "kprobe", "manual:fentry": "fentry"}.items():
@@ -319,7 +319,7 @@ PRINT_ONLY = {"test-manual", "test-helper"}
 
 @pytest.mark.parametrize("name", methods.OTHERS)
 @pytest.mark.parametrize("mode", ["count", "stream"])
-def test_other_tools_are_found_in_the_modes_that_they_have(name: str, mode: str) -> None:
+def test_peer_tools_are_found_in_the_modes_they_support(name: str, mode: str) -> None:
     if name in (COUNT_ONLY if mode == "stream" else PRINT_ONLY):
         with pytest.raises(UsageError, match=f"{name} does not go with --mode {mode}"):
             methods.find(name, "ip_rcv", mode, "auto")
@@ -328,7 +328,7 @@ def test_other_tools_are_found_in_the_modes_that_they_have(name: str, mode: str)
 
 
 @pytest.mark.parametrize("name", ["manuel", "manual:ftrace", "perf:kprobe", "test-kwalk", "Perf"])
-def test_a_method_that_there_is_not_is_an_error_that_names_all(name: str) -> None:
+def test_unknown_method_error_lists_the_known_ones(name: str) -> None:
     with pytest.raises(UsageError) as failed:
         methods.find(name, "ip_rcv", "count", "auto")
     what, hint = str(failed.value).splitlines()
@@ -346,7 +346,7 @@ def test_methods_are_a_list_with_commas_and_none_is_measured_anyhow() -> None:
 
 
 @pytest.mark.parametrize("text", ["", ",", "none", "manual,perf,manual"])
-def test_no_method_or_one_twice_is_an_error(text: str) -> None:
+def test_method_list_empty_or_with_duplicates_is_an_error(text: str) -> None:
     with pytest.raises(UsageError) as failed:
         methods.find_all(text, "ip_rcv", "count", "auto")
     assert "twice" in failed.value.what

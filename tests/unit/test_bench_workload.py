@@ -37,11 +37,11 @@ def error_of(workload: Workload) -> tuple[str, str]:
     return failed.value.what, failed.value.hint
 
 
-def test_a_command_is_shown_as_one_would_type_it() -> None:
+def test_command_is_shown_with_shell_quoting() -> None:
     assert Workload(["sh", "-c", "echo 'a b'"]).text == """sh -c 'echo '"'"'a b'"'"''"""
 
 
-def test_what_it_prints_is_recognized_and_its_time_is_taken() -> None:
+def test_workload_output_is_recognized_and_timed() -> None:
     workload = shell("echo Requests/sec: 1234.5")
     sample = workload.run()
     assert workload.unit == "requests/s"
@@ -49,7 +49,7 @@ def test_what_it_prints_is_recognized_and_its_time_is_taken() -> None:
     assert 0.06 <= sample.seconds < 60
 
 
-def test_an_unknown_output_gives_runs_a_second() -> None:
+def test_workload_with_unknown_output_gives_runs_per_second() -> None:
     workload = shell("echo hello")
     sample = workload.run()
     assert workload.unit == "runs/s"
@@ -57,7 +57,7 @@ def test_an_unknown_output_gives_runs_a_second() -> None:
     assert sample.latency == {}
 
 
-def test_what_it_is_known_for_does_not_change_from_run_to_run(tmp_path: Path) -> None:
+def test_workload_metric_does_not_change_between_runs(tmp_path: Path) -> None:
     once = tmp_path / "once"
     workload = shell(f"if mkdir {once}; then echo Requests/sec: 5; else echo broken; fi")
     assert workload.run().rate == 5
@@ -83,7 +83,7 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
     assert shell(r"printf '\377\376\nRequests/sec: 3\n'").run().rate == 3
 
 
-def test_it_reads_nothing_from_the_terminal() -> None:
+def test_workload_reads_nothing_from_the_terminal() -> None:
     read, write = os.pipe()
     before = os.dup(0)
     os.write(write, b"23\n")
@@ -105,9 +105,7 @@ def test_it_reads_nothing_from_the_terminal() -> None:
         (r"printf 'Requests/sec: 5\r50%%\rgone\r\n\n'; exit 1", "exit code 1", "gone"),
     ],
 )
-def test_a_command_that_fails_is_an_error_with_its_last_line(
-    script: str, end: str, last: str
-) -> None:
+def test_failed_command_is_an_error_with_its_last_line(script: str, end: str, last: str) -> None:
     workload = shell(script)
     what, hint = error_of(workload)
     assert what == f"the workload failed ({end}): {workload.text}"
@@ -118,13 +116,13 @@ def test_a_command_that_fails_is_an_error_with_its_last_line(
     ("command", "why"),
     [("/no/such/program", "No such file or directory"), ("/dev/null", "Permission denied")],
 )
-def test_a_command_that_cannot_be_started_is_an_error(command: str, why: str) -> None:
+def test_command_that_cannot_be_started_is_an_error(command: str, why: str) -> None:
     what, hint = error_of(Workload([command, "x"]))
     assert what == f"the workload {command} cannot be started: {why}"
     assert "spelling" in hint
 
 
-def test_a_command_that_ends_at_once_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_that_ends_too_soon_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "TOO_SHORT_SECONDS", 30.0)
     what, hint = error_of(shell("echo Requests/sec: 5"))
     assert what.startswith("the workload ended after ")
@@ -132,7 +130,7 @@ def test_a_command_that_ends_at_once_measures_nothing(monkeypatch: pytest.Monkey
     assert "second" in hint
 
 
-def test_a_failure_is_told_as_that_however_soon_it_is() -> None:
+def test_failed_command_is_not_reported_as_too_short() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workloads, "TOO_SHORT_SECONDS", 30.0)
         assert "exit code 1" in error_of(Workload(["false"]))[0]
@@ -148,7 +146,7 @@ def fake(folder: Path, name: str, body: str) -> None:
 @pytest.mark.parametrize(
     "missing", [{"redis-server"}, {"redis-benchmark"}, {"redis-server", "redis-benchmark"}]
 )
-def test_without_redis_one_is_told_what_to_do(
+def test_missing_redis_is_named_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch, missing: set[str]
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None if name in missing else f"/bin/{name}")
@@ -161,7 +159,7 @@ def test_without_redis_one_is_told_what_to_do(
     assert "kwalk bench FUNC -- COMMAND" in failed.value.hint
 
 
-def test_a_server_that_does_not_start_is_an_error_with_its_last_line(
+def test_redis_server_that_does_not_start_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake(tmp_path, "redis-server", "print('reading'); print('out of memory'); raise SystemExit(1)")
@@ -173,7 +171,7 @@ def test_a_server_that_does_not_start_is_an_error_with_its_last_line(
     assert failed.value.hint == "Its last line was: out of memory"
 
 
-def test_a_server_that_never_answers_is_given_up_and_ended(
+def test_redis_server_that_never_answers_is_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pid = tmp_path / "pid"
@@ -226,7 +224,7 @@ def test_redis_runs_on_a_server_of_its_own_that_is_gone_afterwards(
 
 @REDIS
 @pytest.mark.parametrize("error", [KeyboardInterrupt, KwalkError])
-def test_the_server_is_gone_after_an_error_too(error: type[BaseException]) -> None:
+def test_redis_server_is_gone_after_an_error(error: type[BaseException]) -> None:
     ports: list[int] = []
 
     def interrupted() -> None:
@@ -242,7 +240,7 @@ def test_the_server_is_gone_after_an_error_too(error: type[BaseException]) -> No
 
 
 @REDIS
-def test_the_server_is_gone_even_if_the_bench_is_killed() -> None:
+def test_redis_server_is_gone_if_the_bench_is_killed() -> None:
     script = (
         "import time; from kwalk.bench.workload import redis\n"
         "with redis(10) as workload: print(workload.words[2], flush=True); time.sleep(60)"
@@ -262,7 +260,7 @@ def test_the_server_is_gone_even_if_the_bench_is_killed() -> None:
         (None, ""),
     ],
 )
-def test_the_version_is_the_servers(
+def test_redis_version_is_the_servers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str | None, expected: str
 ) -> None:
     if body:

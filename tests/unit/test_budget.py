@@ -60,9 +60,7 @@ class Machine:
 @pytest.mark.parametrize(
     ("taken_ns", "reader_ns"), [(10_000, 0), (1_000, 4_000), (300, 0), (0, 50_000)]
 )
-def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
-    taken_ns: float, reader_ns: float
-) -> None:
+def test_cost_settles_just_under_the_budget(taken_ns: float, reader_ns: float) -> None:
     machine = Machine(20_000, taken_ns, reader_ns)
     chance, costs = FIRST_CHANCE, []
     for _ in range(30):
@@ -74,7 +72,7 @@ def test_the_cost_comes_to_lie_under_the_budget_and_uses_it(
     assert min(costs[-10:]) > min(0.013, 0.99 * whole)
 
 
-def test_what_is_cheap_enough_is_taken_altogether() -> None:
+def test_chance_becomes_one_where_all_calls_fit() -> None:
     machine, chance = Machine(100, 10_000), FIRST_CHANCE
     for _ in range(10):
         before = machine.at
@@ -83,7 +81,7 @@ def test_what_is_cheap_enough_is_taken_altogether() -> None:
     assert chance == 1
 
 
-def test_a_function_that_is_called_too_often_is_given_up() -> None:
+def test_chance_becomes_zero_where_skipping_alone_is_too_much() -> None:
     machine = Machine(200_000, 1000)
     machine.run(0.5, 0.01)
     found = step(START, machine.at, 0.01, 0.02, CALL)
@@ -99,7 +97,7 @@ COUNTS = st.integers(0, 10**9)
     st.floats(LEAST_CHANCE, 1),
     st.floats(0.001, 0.5),
 )
-def test_a_chance_is_a_chance_and_rises_slowly(
+def test_chance_stays_in_bounds_and_rises_slowly(
     numbers: tuple[int, int, int, int, int], chance: float, budget: float
 ) -> None:
     hits, out, *rest = numbers
@@ -108,7 +106,7 @@ def test_a_chance_is_a_chance_and_rises_slowly(
     assert found.chance == 0 or LEAST_CHANCE <= found.chance <= min(1, chance * FASTEST_RISE)
 
 
-def test_nothing_was_called() -> None:
+def test_step_without_calls_costs_nothing_and_raises_the_chance() -> None:
     assert step(START, START, 0.01, 0.02, CALL).cost == 0
     assert (
         step(START, BudgetReading(0, 0, 0, SECOND, 5), 0.01, 0.02, CALL).chance
@@ -151,7 +149,7 @@ def watched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[Budget, 
     return Budget(capture, 0.02, lambda text: print(text, file=sys.stderr)), capture
 
 
-def test_it_tells_what_it_does_and_what_a_stack_stands_for(
+def test_budget_reports_its_cost_and_the_scale(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(20_000, 10_000)
@@ -173,7 +171,7 @@ def test_it_tells_what_it_does_and_what_a_stack_stands_for(
     assert not summary.notes
 
 
-def test_what_it_says_can_go_elsewhere(
+def test_budget_messages_can_be_redirected(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(20_000, 10_000)
@@ -198,7 +196,7 @@ def test_shares_are_those_of_the_programs_and_of_the_reader() -> None:
     assert budgets.shares(before, now._replace(hits=100), 220.0).reader == pytest.approx(0.02)
 
 
-def test_it_gives_up_and_says_so(
+def test_budget_that_cannot_be_kept_gives_up_and_says_so(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(200_000, 1000)
@@ -215,7 +213,7 @@ def test_it_gives_up_and_says_so(
     assert "detached" in summary.notes[0]
 
 
-def test_it_gives_up_where_its_counters_cannot_be_read_any_more(
+def test_budget_gives_up_where_counters_cannot_be_read(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = Machine(20_000, 10_000)
@@ -239,5 +237,5 @@ def test_it_gives_up_where_its_counters_cannot_be_read_any_more(
     assert [note for note in summary.notes if "Too many open files" in note and "detached" in note]
 
 
-def test_every_way_to_attach_has_a_price() -> None:
+def test_call_cost_is_known_for_every_way_to_attach() -> None:
     assert CALL_NS.keys() == PROGRAMS.keys()

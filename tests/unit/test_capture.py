@@ -52,7 +52,7 @@ def sides(summary: Summary) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     ]
 
 
-def test_without_differences_there_is_nothing_beside_the_events(engine: Engine) -> None:
+def test_summary_without_differences_has_no_verify(engine: Engine) -> None:
     engine.ring = [[engine.walked(A, B), engine.walked(A, flags=TRUNCATED)]]
     engine.count(2)
     stacks, summary = captured()
@@ -63,7 +63,7 @@ def test_without_differences_there_is_nothing_beside_the_events(engine: Engine) 
     assert summary.notes == ["a note"]
 
 
-def test_an_event_says_when_whose_and_by_which_way(engine: Engine) -> None:
+def test_event_has_time_task_and_stack(engine: Engine) -> None:
     who: dict[str, Any] = {"cpu": 1, "tgid": 100, "pid": 101, "comm": b"redis\0server"}
     engine.ring = [
         [
@@ -80,7 +80,7 @@ def test_an_event_says_when_whose_and_by_which_way(engine: Engine) -> None:
     assert third.who is first.who
 
 
-def test_a_flag_in_one_record_changes_nothing_for_those_beside_it(engine: Engine) -> None:
+def test_record_flags_affect_only_their_own_event(engine: Engine) -> None:
     engine.ring = [
         [
             engine.walked(A, B, time_ns=1),
@@ -107,7 +107,7 @@ def test_a_flag_in_one_record_changes_nothing_for_those_beside_it(engine: Engine
 
 
 @pytest.mark.parametrize("programs", [[], [7]])
-def test_symbols_that_come_and_go_are_read_at_the_start_where_there_are_any(
+def test_kallsyms_end_is_read_at_the_start_where_symbols_come_and_go(
     programs: list[int], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Kallsyms, "renew", lambda _: engine.done.append("renew"))
@@ -133,7 +133,7 @@ def test_times_stay_beside_their_calls_where_one_is_left_out(engine: Engine) -> 
     assert [list(batch.clocks) for batch in batches] == [[clock(1), clock(3)]] * 2
 
 
-def test_the_helpers_calls_have_their_times(engine: Engine) -> None:
+def test_helper_events_have_times(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(D)}
     engine.ring = [
         [record(stack_id=id_, time_ns=n, clock=clock(n)) for n, id_ in enumerate((5, 6, 5))]
@@ -165,7 +165,7 @@ def test_brief_records_tell_the_stacks_only(engine: Engine, method: Method) -> N
     assert (ledger.recorded, ledger.balance) == (2, 0)
 
 
-def test_both_sides_of_a_difference_are_one_event(engine: Engine) -> None:
+def test_difference_counts_as_one_event(engine: Engine) -> None:
     kernel = engine.planted.kernels(D, FUNC + 5, A, C)
     engine.ring = [[engine.walked(A, B, flags=DIFFERS, other=kernel), engine.walked(A, time_ns=2)]]
     engine.count(2, checked=2, mismatches=1)
@@ -179,7 +179,7 @@ def test_both_sides_of_a_difference_are_one_event(engine: Engine) -> None:
     assert sides(summary) == [((FUNC, A, B), (FUNC, A, C))]
 
 
-def test_where_the_kernels_stack_was_recorded_the_walk_stands_beside_it(engine: Engine) -> None:
+def test_difference_of_a_fallback_has_the_walk_beside_it(engine: Engine) -> None:
     walk = engine.planted.walked(A, B)
     engine.ring = [[engine.kernels(D, FUNC + 5, A, C, flags=DIFFERS | FALLBACK, other=walk)]]
     engine.count(1, checked=1, mismatches=1)
@@ -190,7 +190,7 @@ def test_where_the_kernels_stack_was_recorded_the_walk_stands_beside_it(engine: 
     assert sides(summary) == [((FUNC, A, B), (FUNC, A, C))]
 
 
-def test_only_the_first_differences_are_kept(engine: Engine) -> None:
+def test_differences_beyond_the_first_ones_are_dropped(engine: Engine) -> None:
     kernel = engine.planted.kernels(FUNC, B)
     for number in range(20):
         engine.ring.append([engine.walked(A + number, flags=DIFFERS, other=kernel)])
@@ -199,7 +199,7 @@ def test_only_the_first_differences_are_kept(engine: Engine) -> None:
     assert sides(summary) == [((FUNC, A + number), (FUNC, B)) for number in range(8)]
 
 
-def test_what_was_not_wanted_is_lost_and_still_shows_its_difference(engine: Engine) -> None:
+def test_dropped_events_are_counted_and_keep_their_difference(engine: Engine) -> None:
     kernel = engine.planted.kernels(FUNC, B)
     engine.ring = [
         [
@@ -227,7 +227,7 @@ NOTE = (
 
 
 @pytest.mark.parametrize("verify", [0, 1])
-def test_a_failed_self_check_is_a_note(engine: Engine, verify: int) -> None:
+def test_self_check_failure_is_a_note(engine: Engine, verify: int) -> None:
     engine.count(0, checked=64, mismatches=1)
     assert captured(verify=verify)[1].notes == ["a note", NOTE]
 
@@ -235,14 +235,14 @@ def test_a_failed_self_check_is_a_note(engine: Engine, verify: int) -> None:
 @pytest.mark.parametrize(
     ("method", "counted"), [(None, {"checked": 64}), (Method.MANUAL, {"mismatches": 1})]
 )
-def test_there_is_no_self_check_to_speak_of_otherwise(
+def test_self_check_that_holds_adds_no_note(
     engine: Engine, method: Method | None, counted: dict[str, int]
 ) -> None:
     engine.count(0, **counted)
     assert captured(method=method, verify=1)[1].notes == ["a note"]
 
 
-def test_what_was_compared_is_what_the_program_counted(engine: Engine) -> None:
+def test_verify_numbers_are_the_programs_counters(engine: Engine) -> None:
     wrong = {"wrong_start": 3, "stacked_hooks": 4, "nested_nmi": 5, "task_switch": 6}
     engine.count(0, checked=90, mismatches=1, missing_caller=2, **wrong)
     verify = captured(method=Method.MANUAL, verify=100)[1].verify
@@ -258,7 +258,7 @@ def test_what_was_compared_is_what_the_program_counted(engine: Engine) -> None:
     assert set(verify.kernel_wrong) == set(KERNEL_WRONG)
 
 
-def test_what_the_kernel_did_not_get_wrong_is_not_listed(engine: Engine) -> None:
+def test_verify_lists_only_causes_that_occurred(engine: Engine) -> None:
     engine.count(0, checked=90, wrong_start=3)
     verify = captured(method=Method.MANUAL, verify=1)[1].verify
     assert verify
@@ -275,7 +275,7 @@ def test_what_the_kernel_did_not_get_wrong_is_not_listed(engine: Engine) -> None
         (Method.BOTH, 1, 0, True),
     ],
 )
-def test_there_is_a_comparison_where_the_walk_was_to_be_compared(
+def test_verify_is_present_where_the_walk_is_compared(
     engine: Engine, method: Method, verify: int, checked: int, shown: bool
 ) -> None:
     engine.count(0, checked=checked)
@@ -284,7 +284,7 @@ def test_there_is_a_comparison_where_the_walk_was_to_be_compared(
 
 
 @pytest.mark.parametrize("spelling", ["ip_rcv", "ip_rcv+0x1f", "r:ip_rcv"])
-def test_the_summary_names_the_place(engine: Engine, spelling: str) -> None:
+def test_summary_names_the_place(engine: Engine, spelling: str) -> None:
     assert captured(spelling)[1].function == spelling
 
 
@@ -305,7 +305,7 @@ def test_behind_a_return_the_kernels_stacks_begin_where_the_probe_is(
     assert summary.attach == WAYS["r:" + attach]
 
 
-def test_with_frame_pointers_a_fallback_gets_the_caller_that_the_kernel_misses(
+def test_fallback_by_frame_pointers_gets_its_caller_back(
     engine: Engine,
 ) -> None:
     missed = engine.kernels(FUNC, B, flags=FALLBACK, mark=A)
@@ -316,7 +316,7 @@ def test_with_frame_pointers_a_fallback_gets_the_caller_that_the_kernel_misses(
     assert captured()[0] == [(FUNC, A, B)]
 
 
-def test_a_stack_as_deep_as_this_kernel_unwinds_is_truncated(engine: Engine) -> None:
+def test_fallback_as_deep_as_the_kernel_unwinds_is_truncated(engine: Engine) -> None:
     engine.kernel_frames = 3
     engine.ring = [
         [
@@ -327,7 +327,7 @@ def test_a_stack_as_deep_as_this_kernel_unwinds_is_truncated(engine: Engine) -> 
     assert captured()[1].ledger.truncated == 1
 
 
-def test_the_helpers_losses_have_their_causes(engine: Engine) -> None:
+def test_helper_losses_have_causes(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(D)}
     engine.ring = [
         [
@@ -344,7 +344,7 @@ def test_the_helpers_losses_have_their_causes(engine: Engine) -> None:
     assert summary.ledger.balance == 0
 
 
-def test_the_helpers_stacks_are_read_when_their_map_is_idle(engine: Engine) -> None:
+def test_helper_stacks_are_read_from_the_idle_map(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
     engine.ring = [[record(0, SECOND_MAP, stack_id=6), record(stack_id=5)]]
     engine.count(2)
@@ -357,7 +357,7 @@ def test_the_helpers_stacks_are_read_when_their_map_is_idle(engine: Engine) -> N
         assert capture.summary().ledger.balance == 0
 
 
-def test_after_detaching_the_stacks_of_both_maps_are_read(engine: Engine) -> None:
+def test_helper_stacks_of_both_maps_are_read_after_detaching(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
     engine.ring = [[record(0, SECOND_MAP, stack_id=6), record(stack_id=5)]]
     engine.count(2)
@@ -387,7 +387,7 @@ def test_helpers_stream_keeps_a_bounded_number_of_stacks(
         assert alive() - before <= 25
 
 
-def test_where_the_function_jumped_the_helpers_stack_begins_behind_the_tracers_frames(
+def test_helper_stack_of_a_jumped_trampoline_begins_behind_the_tracer(
     engine: Engine,
 ) -> None:
     engine.stacks = {5: words(D, C, A, B)}
@@ -399,7 +399,7 @@ def test_where_the_function_jumped_the_helpers_stack_begins_behind_the_tracers_f
     assert summary.ledger.lost == {"no_entry_frame": 1}
 
 
-def test_both_methods_stacks_of_an_event_come_together(engine: Engine) -> None:
+def test_pairs_have_the_stacks_of_both_methods(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, B)}
     engine.ring = [[engine.walked(A, stack_id=5), engine.walked(C, stack_id=9)]]
     engine.count(2)
@@ -413,7 +413,7 @@ def test_both_methods_stacks_of_an_event_come_together(engine: Engine) -> None:
     assert (ledger.recorded, ledger.lost, ledger.balance) == (1, {"stack_gone": 1}, 0)
 
 
-def test_a_difference_is_shown_where_both_methods_stacks_are_read(engine: Engine) -> None:
+def test_difference_is_kept_with_both_methods(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, B)}
     kernel = engine.planted.kernels(FUNC, B)
     engine.ring = [[engine.walked(A, flags=DIFFERS, stack_id=5, other=kernel)]]
@@ -453,7 +453,7 @@ def test_misses_while_tasks_leave_the_trampoline_are_counted(
     assert ledger.hits == 1 + 5 + 4
 
 
-def test_the_program_is_detached_before_the_last_look_and_once(engine: Engine) -> None:
+def test_stop_detaches_once_and_before_the_last_read(engine: Engine) -> None:
     with Capture("ip_rcv", ProbeOptions()) as capture:
         capture.stop()
         capture.stop()
@@ -466,7 +466,7 @@ def test_the_program_is_detached_before_the_last_look_and_once(engine: Engine) -
 @pytest.mark.parametrize(
     ("method", "shown"), [(Method.MANUAL, True), (Method.BOTH, True), (Method.HELPER, False)]
 )
-def test_how_full_the_tree_is_is_told_where_there_is_a_walk(
+def test_tree_use_is_reported_where_stacks_are_walked(
     engine: Engine, method: Method, shown: bool
 ) -> None:
     engine.planted.walked(A, B)
@@ -475,7 +475,7 @@ def test_how_full_the_tree_is_is_told_where_there_is_a_walk(
     assert tree == (TreeUse(used=2, size=240, full=5) if shown else None)
 
 
-def test_a_full_tree_has_no_more_nodes_in_use_than_it_has_room_for(engine: Engine) -> None:
+def test_tree_use_never_exceeds_the_tree_size(engine: Engine) -> None:
     # Each CPU may ask for one more before it sees that there is none.
     room = 240
     engine.planted.used = engine.planted.used + room + 1

@@ -49,7 +49,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--attach=kprobe", {"mismatches": 1}, 0),
     ],
 )
-def test_the_exit_code_tells_scripts_whether_any_stack_differs(
+def test_exit_code_says_whether_any_stack_differs(
     engine: Engine,
     run: Run,
     entry: Main,
@@ -127,7 +127,7 @@ def test_strict_and_verify_look_at_different_things(engine: Engine, run: Run) ->
 
 @pytest.mark.parametrize("command", ["stream", "count"])
 @pytest.mark.parametrize("place", ["ip_rcv", "ip_rcv+0x1f", "r:ip_rcv"])
-def test_the_place_is_announced_as_it_was_asked_for(
+def test_target_is_announced_as_it_was_spelt(
     engine: Engine, run: Run, command: str, place: str
 ) -> None:
     code, out, err = run(main, command, place)
@@ -144,7 +144,9 @@ def counts(engine: Engine, each: float = 1) -> None:
 
 
 @pytest.mark.parametrize("command", [(), ("count",)], ids=["no command", "count"])
-def test_a_function_alone_is_counted(engine: Engine, run: Run, command: tuple[str, ...]) -> None:
+def test_function_without_a_command_is_counted(
+    engine: Engine, run: Run, command: tuple[str, ...]
+) -> None:
     counts(engine)
     code, out, err = run(main, *command, "ip_rcv", "--no-addr")
     assert code == 0
@@ -193,7 +195,7 @@ def test_counts_per_process_have_their_processes(engine: Engine, run: Run) -> No
     assert "ip_rcv: 4 calls = 4 stacks + 0 lost" in err
 
 
-def test_the_helpers_stacks_are_counted_too(engine: Engine, run: Run) -> None:
+def test_helper_stacks_are_counted(engine: Engine, run: Run) -> None:
     engine.stacks = {5: words(FUNC, A)}
     engine.counted.add(3, stack_id=5)
     engine.count(3)
@@ -202,7 +204,7 @@ def test_the_helpers_stacks_are_counted_too(engine: Engine, run: Run) -> None:
 
 
 @pytest.mark.parametrize("options", [("--method=helper",), ()], ids=["asked for", "auto"])
-def test_the_helpers_counts_cannot_be_had_at_intervals(
+def test_helper_counts_are_refused_at_intervals(
     engine: Engine, run: Run, options: tuple[str, ...]
 ) -> None:
     engine.method = Method.HELPER  # what kwalk uses where the walk is impossible
@@ -262,7 +264,7 @@ def test_calls_left_alone_for_the_budget_are_in_every_ledger(
         assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(1, 100), (2, 200)]
 
 
-def test_what_top_leaves_out_is_scaled_like_the_rest(engine: Engine, run: Run) -> None:
+def test_top_option_scales_the_left_out_calls(engine: Engine, run: Run) -> None:
     counts(engine, each=90)
     engine.count(300)
     engine.planted.sample_out(297)
@@ -280,7 +282,7 @@ def test_folded_counts_cannot_be_had_at_intervals(engine: Engine, run: Run) -> N
 
 
 @COMMANDS
-def test_output_that_cannot_be_written_is_one_message_and_the_probe_is_detached(
+def test_unwritable_output_is_one_message_and_detaches(
     engine: Engine,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -332,7 +334,7 @@ def test_addresses_are_shown_in_json_or_where_they_were_asked_for(
     ("entry", "argv", "output"),
     [(*STREAM, Output.EVENT), (*COUNT, Output.COUNT), (*PUBLISHED, Output.BRIEF)],
 )
-def test_each_command_asks_for_what_it_needs(
+def test_commands_set_the_probe_options_they_need(
     engine: Engine,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -351,7 +353,7 @@ def test_each_command_asks_for_what_it_needs(
     assert [options.output for options in seen] == [output]
 
 
-def test_the_published_tool_prints_names_only(engine: Engine, run: Run) -> None:
+def test_published_tool_prints_names_only(engine: Engine, run: Run) -> None:
     engine.brief = True
     engine.ring = [
         [
@@ -365,7 +367,7 @@ def test_the_published_tool_prints_names_only(engine: Engine, run: Run) -> None:
     assert (code, out) == (0, "ip_rcv\na\nb\n\nip_rcv\na\n\nip_rcv\nc\n\n")
 
 
-def test_the_published_tool_prints_the_helpers_stacks(engine: Engine, run: Run) -> None:
+def test_published_tool_prints_helper_stacks(engine: Engine, run: Run) -> None:
     engine.stacks = {5: words(FUNC, A)}
     engine.ring = [[record(stack_id=5, brief=True)]]
     engine.count(1)

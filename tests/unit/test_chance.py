@@ -37,7 +37,9 @@ def exact(one: int, other: int, exposures: tuple[float, float]) -> float:
 
 @pytest.mark.parametrize("exposures", [(1.0, 1.0), (10.0, 1.0), (1.0, 100.0)])
 @pytest.mark.parametrize("counts", [(0, 5), (0, 22), (7, 3), (40, 90), (50, 4), (12, 0), (1, 60)])
-def test_it_is_near_the_exact_test(counts: tuple[int, int], exposures: tuple[float, float]) -> None:
+def test_surprise_is_near_the_exact_test(
+    counts: tuple[int, int], exposures: tuple[float, float]
+) -> None:
     assert between(*counts, exposures) == pytest.approx(exact(*counts, exposures), abs=0.25)
 
 
@@ -48,7 +50,7 @@ def test_large_counts_are_compared_by_the_root_of_their_sum() -> None:
     assert between(1000, 2000, (1.0, 2.0)) == 0
 
 
-def test_one_event_says_nothing() -> None:
+def test_surprise_of_one_event_is_zero() -> None:
     assert between(0, 1) == between(1, 0) == 0
     assert between(0, 0) == 0
     assert between(0, 10, (0.0, 1.0)) == 0
@@ -62,7 +64,7 @@ def test_calls_that_stand_for_many_are_less_certain() -> None:
 
 
 @given(COUNTS, COUNTS, EXPOSURES, EXPOSURES, EACH, EACH)
-def test_which_comes_first_does_not_matter(
+def test_surprise_is_symmetric(
     a: int, b: int, exposure: float, other: float, each: float, each_other: float
 ) -> None:
     pair = PoissonCount(a, each, exposure), PoissonCount(b, each_other, other)
@@ -93,7 +95,7 @@ def test_equal_loads_seldom_show_any_change() -> None:
     assert 1 <= wrong <= 20
 
 
-def test_more_comparisons_ask_for_larger_differences() -> None:
+def test_threshold_grows_with_the_number_of_comparisons() -> None:
     assert threshold(1) == pytest.approx(1.96, abs=0.01)
     assert threshold(0) == threshold(1)
     assert 4 < threshold(1000) < threshold(20_000) < 5

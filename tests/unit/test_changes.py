@@ -83,7 +83,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def test_a_cpu_that_went_is_sampled_again_and_told(machine: Machine) -> None:
+def test_cpu_back_online_is_sampled_again_and_reported(machine: Machine) -> None:
     watch = Changes(machine.probe(Place.SAMPLE), Filters(), Filters())
     assert watch.any
     machine.go_on()
@@ -109,7 +109,7 @@ def test_a_cpu_that_went_is_sampled_again_and_told(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("step", ["read", "tick"])
-def test_an_event_that_ended_is_seen_by_the_first_look(machine: Machine, step: str) -> None:
+def test_perf_event_that_ended_is_seen_by_the_first_look(machine: Machine, step: str) -> None:
     """Its clock has gone on since the start, as far as the CPU was there."""
     machine.step = step
     watch = Changes(machine.probe(Place.SAMPLE), Filters(), Filters())
@@ -122,7 +122,7 @@ def test_an_event_that_ended_is_seen_by_the_first_look(machine: Machine, step: s
 
 
 @pytest.mark.parametrize(("refused", "number"), [({1}, ENODEV), ({0, 1}, ENODEV), ({1}, EMFILE)])
-def test_a_cpu_that_goes_while_kwalk_attaches_leaves_the_others(
+def test_cpu_offline_during_attach_leaves_the_others(
     refused: set[int], number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     obj = object.__new__(Object)
@@ -142,7 +142,7 @@ def test_a_cpu_that_goes_while_kwalk_attaches_leaves_the_others(
             obj.attach_samples("kw_sample", [0, 1], 99)
 
 
-def test_a_cpu_that_comes_is_sampled(machine: Machine) -> None:
+def test_cpu_that_comes_online_is_sampled(machine: Machine) -> None:
     machine.online, machine.clocks = {0}, {0: 1}
     watch = Changes(machine.probe(Place.SAMPLE), Filters(), Filters())
     machine.go_on()
@@ -156,7 +156,7 @@ def test_a_cpu_that_comes_is_sampled(machine: Machine) -> None:
     assert text.endswith("from second 1.0 to 2.0")
 
 
-def test_a_cpu_that_is_asked_for_is_told_when_it_was_offline(machine: Machine) -> None:
+def test_cpu_filter_reports_offline_periods(machine: Machine) -> None:
     machine.online = {0}
     watch = Changes(machine.probe(), Filters(cpus=(0, 1)), Filters(cpus=(0, 1)))
     assert watch.at_start() == ["CPU 1 is offline: nothing happens there"]
@@ -167,7 +167,7 @@ def test_a_cpu_that_is_asked_for_is_told_when_it_was_offline(machine: Machine) -
     assert not Changes(machine.probe(), Filters(comms=("x",)), Filters(comms=("x",))).any
 
 
-def test_the_kernels_number_of_a_task_that_ended_is_dropped(
+def test_ended_task_is_dropped_by_the_kernels_number(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "_PROC", tmp_path)
@@ -191,7 +191,7 @@ def test_the_kernels_number_of_a_task_that_ended_is_dropped(
     assert not Changes(machine.probe(), asked, kernels._replace(follow=True)).any
 
 
-def test_a_place_that_is_made_anew_is_followed(machine: Machine, tmp_path: Path) -> None:
+def test_recreated_cgroup_and_netns_are_followed(machine: Machine, tmp_path: Path) -> None:
     cgroup, netns = tmp_path / "service", tmp_path / "blue"
     cgroup.mkdir()
     netns.touch()

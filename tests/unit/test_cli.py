@@ -50,7 +50,7 @@ def test_help_imports_nothing_heavy(powerless_python: Python, argv: tuple[str, .
         assert commands <= {"kwalk.cli.parsers"}
 
 
-def test_a_start_is_not_searched_for_garbage(powerless_python: Python) -> None:
+def test_start_runs_no_garbage_collection(powerless_python: Python) -> None:
     program = """
 import gc, sys
 from kwalk.cli.main import main
@@ -64,7 +64,7 @@ print(code, collections() - before, "kwalk.engine.capture" in sys.modules)
     assert done.stdout == "1 0 True\n"
 
 
-def test_what_reads_and_shows_is_not_imported_before_something_is_traced(
+def test_decoding_and_reports_are_imported_after_attaching(
     powerless_python: Python,
 ) -> None:
     program = """
@@ -125,7 +125,7 @@ def test_help_for_a_function_is_that_of_count(
     assert done.stdout == own.stdout
 
 
-def test_a_process_without_privileges_is_told_so(powerless_python: Python) -> None:
+def test_unprivileged_process_gets_one_message(powerless_python: Python) -> None:
     commands = (
         (["-m", "kwalk", "stream", "ip_rcv"], "kwalk"),
         (["-m", "kwalk", "count", "ip_rcv"], "kwalk"),
@@ -147,7 +147,7 @@ def test_a_process_without_privileges_is_told_so(powerless_python: Python) -> No
 
 @pytest.mark.skipif(KPROBE_PMU.exists(), reason="this host has kprobes; the VM tests trace there")
 @pytest.mark.timeout(300)  # the kernel's verifier takes its time on a busy machine
-def test_a_host_without_kprobes_is_no_crash() -> None:
+def test_host_without_kprobes_gets_a_message() -> None:
     command = [sys.executable, "-m", "kwalk", "stream", "--duration=1", "ip_rcv"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1
@@ -165,7 +165,7 @@ def test_a_host_without_kprobes_is_no_crash() -> None:
         (KeyboardInterrupt(), 130, ""),
     ],
 )
-def test_an_error_is_one_message_and_an_exit_code(
+def test_error_is_one_message_and_an_exit_code(
     capsys: pytest.CaptureFixture[str], error: BaseException, code: int, text: str
 ) -> None:
     def fail() -> int:
@@ -175,7 +175,7 @@ def test_an_error_is_one_message_and_an_exit_code(
     assert capsys.readouterr() == ("", text)
 
 
-def test_a_full_disk_is_one_message(powerless_python: Python) -> None:
+def test_full_disk_is_one_message(powerless_python: Python) -> None:
     body = "from kwalk.cli.main import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
     script = (
         f"import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {body}; sys.exit(code)"
@@ -187,7 +187,7 @@ def test_a_full_disk_is_one_message(powerless_python: Python) -> None:
     assert hint.startswith("  Make room ")
 
 
-def test_a_reader_that_leaves_early_is_no_error(powerless_python: Python) -> None:
+def test_closed_pipe_is_no_error(powerless_python: Python) -> None:
     no_reader = "import os, sys; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
     body = "from kwalk.cli.main import guarded; code = guarded('kwalk', lambda: print('x') or 0)"
     script = f"{no_reader}; {body}; sys.exit(code)"

@@ -76,7 +76,7 @@ def runs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return made
 
 
-def test_both_methods_stacks_are_taken_then_each_methods_cost(runs: Runs, run: Run) -> None:
+def test_compare_runs_both_methods_and_then_each_for_its_cost(runs: Runs, run: Run) -> None:
     code, out, err = run(main, *COMPARE, "--ring=8", "--depth=20")
     assert (code, err.count("kwalk: tracing ip_rcv")) == (0, 3)
     asked = [(o.method, o.output, o.depth, o.ring_bytes) for o in runs.found]
@@ -107,7 +107,7 @@ def test_json_has_both_ledgers(runs: Runs, run: Run) -> None:
     assert len(data["pairs"]) == 2
 
 
-def test_where_manual_has_none_its_ledger_says_so(engine: Engine, runs: Runs, run: Run) -> None:
+def test_manual_ledger_counts_its_own_losses(engine: Engine, runs: Runs, run: Run) -> None:
     engine.ring = [[engine.kernels(C, flags=FALLBACK, stack_id=5), engine.walked(A, stack_id=5)]]
     engine.count(2, lost_ring_full=0)
     data = json.loads(run(main, *COMPARE, "--format=json", "--no-cost")[1])
@@ -117,7 +117,7 @@ def test_where_manual_has_none_its_ledger_says_so(engine: Engine, runs: Runs, ru
     assert data["kinds"]["manual_lost"] == 1
 
 
-def test_without_cost_there_is_one_run(runs: Runs, run: Run) -> None:
+def test_no_cost_option_runs_once(runs: Runs, run: Run) -> None:
     out = run(main, *COMPARE, "--no-cost")[1]
     assert [o.method for o in runs.found] == [Method.BOTH]
     assert "costs" not in out
@@ -130,9 +130,7 @@ def test_calls_that_filters_refused_are_no_events(engine: Engine, runs: Runs, ru
     assert data["sides"]["helper"]["cost"]["events"] == 2
 
 
-def test_a_cost_that_is_not_known_is_told(
-    runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_cost_is_a_note(runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.infos[Method.HELPER] = 0, 0
     code, out, _ = run(main, *COMPARE)
     assert code == 0
@@ -151,7 +149,7 @@ def test_a_cost_that_is_not_known_is_told(
 
 
 @pytest.mark.usefixtures("runs")
-def test_the_page_is_written_beside_the_text(run: Run, tmp_path: Path) -> None:
+def test_html_page_is_written_beside_the_text(run: Run, tmp_path: Path) -> None:
     code, out, _ = run(main, *COMPARE, "--html", str(tmp_path / "page.html"))
     assert code == 0
     assert "the helper lacks frames" in out
@@ -159,7 +157,7 @@ def test_the_page_is_written_beside_the_text(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [None, "an older page"])
-def test_a_page_stays_as_it_is_where_nothing_was_traced(
+def test_html_page_is_unchanged_where_nothing_was_traced(
     runs: Runs, run: Run, tmp_path: Path, before: str | None
 ) -> None:
     page = tmp_path / "page.html"
@@ -172,7 +170,7 @@ def test_a_page_stays_as_it_is_where_nothing_was_traced(
     assert len(list(tmp_path.iterdir())) == bool(before)
 
 
-def test_a_page_that_cannot_be_is_known_before_anything_is_traced(runs: Runs, run: Run) -> None:
+def test_unwritable_html_page_is_refused_before_tracing(runs: Runs, run: Run) -> None:
     code, _, err = run(main, *COMPARE, "--html=/nowhere/page.html")
     assert code == 1
     assert "/nowhere/page.html cannot be written" in err
@@ -210,7 +208,9 @@ def test_ctrl_c_ends_with_what_there_is(
     assert "8 of 9 calls" in out
 
 
-def test_a_command_is_run_for_each(engine: Engine, runs: Runs, run: Run, tmp_path: Path) -> None:
+def test_command_is_run_once_per_capture(
+    engine: Engine, runs: Runs, run: Run, tmp_path: Path
+) -> None:
     script = f"echo x >> {tmp_path}/runs; exit 3"
     code, out, err = run(main, "compare", "ip_rcv", "--", "sh", "-c", script)
     assert code == 0
@@ -220,7 +220,7 @@ def test_a_command_is_run_for_each(engine: Engine, runs: Runs, run: Run, tmp_pat
     assert err.count("until sh ends") == 3
 
 
-def test_when_the_time_is_over_what_has_come_waits_until_it_is_detached(
+def test_duration_detaches_before_pending_events_are_read(
     engine: Engine, runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There can be a lot of it, and more would come all the while."""
@@ -243,7 +243,7 @@ def test_when_the_time_is_over_what_has_come_waits_until_it_is_detached(
 
 
 @pytest.mark.usefixtures("runs")
-def test_where_manual_cannot_walk_there_is_nothing_to_compare(engine: Engine, run: Run) -> None:
+def test_kernel_that_cannot_be_walked_is_refused(engine: Engine, run: Run) -> None:
     engine.method = Method.HELPER
     code, _, err = run(main, *COMPARE)
     assert code == 1

@@ -74,14 +74,14 @@ def test_functions_by_their_beginning(kernel: Path, beginning: str, found: list[
     assert tracefs.functions(beginning) == found
 
 
-def test_what_can_be_traced_goes_first(kernel: Path) -> None:
+def test_traceable_functions_are_completed(kernel: Path) -> None:
     (kernel / "available_filter_functions").write_bytes(TRACEABLE)
     assert tracefs.functions("ip_r") == ["ip_rcv", "ip_rcv_core"]
     assert tracefs.functions("overlay:ovl") == ["overlay:ovl_open"]
     assert tracefs.functions("ip_w") == ["ip_weak"]
 
 
-def test_where_the_kernel_lists_nothing_there_is_nothing(kernel: Path) -> None:
+def test_empty_kernel_lists_complete_nothing(kernel: Path) -> None:
     (kernel / "kallsyms").unlink()
     assert tracefs.functions("ip_r") == []
     assert tracefs.tracepoints("t:") == []
@@ -191,7 +191,7 @@ def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterable[Ask]:
 
 
 @pytest.mark.timeout(300)
-def test_each_shell_completes(ask: Ask) -> None:
+def test_completion_works_in_each_shell(ask: Ask) -> None:
     first = ask("kwalk re")
     assert {"record", "report"} <= set(first)
     assert not {"count", "lab"} & set(first)
@@ -209,7 +209,7 @@ def test_each_shell_completes(ask: Ask) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_each_shell_completes_functions(ask: Ask) -> None:
+def test_completion_of_functions_works_in_each_shell(ask: Ask) -> None:
     symbols = tracefs.KALLSYMS.read_bytes() if tracefs.KALLSYMS.exists() else b""
     if not re.search(rb" T vfs_read\n", symbols):
         pytest.skip("this machine's kernel lists no symbols")
@@ -225,7 +225,7 @@ def bash_says(folder: Path, line: str) -> set[str]:
     return set(bash(folder)(line))
 
 
-def test_every_command_and_option_is_offered(tmp_path: Path) -> None:
+def test_completion_offers_every_command_and_option(tmp_path: Path) -> None:
     assert set(COMMANDS) == bash_says(tmp_path, "kwalk ")
     for name in COMMANDS:
         options = {
@@ -261,7 +261,7 @@ def test_cgroups_and_namespaces_by_their_names(
     assert completing.namespaces("") == []
 
 
-def test_an_answer_needs_nothing_heavy(tmp_path: Path) -> None:
+def test_completion_of_a_function_imports_nothing_heavy(tmp_path: Path) -> None:
     line = "kwalk count vfs_re"
     env = environment(_ARGCOMPLETE="1", COMP_LINE=line, COMP_POINT=str(len(line)))
     env["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "answer")
@@ -272,7 +272,7 @@ def test_an_answer_needs_nothing_heavy(tmp_path: Path) -> None:
     assert not HEAVY & modules
 
 
-def test_an_answer_imports_nothing_that_takes_long(tmp_path: Path) -> None:
+def test_completion_imports_no_slow_modules(tmp_path: Path) -> None:
     env = environment(_ARGCOMPLETE="1", COMP_LINE="kwalk count t", COMP_POINT="13")
     env["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "answer")
     words = [sys.executable, "-X", "importtime", str(BIN / "kwalk")]
@@ -283,7 +283,7 @@ def test_an_answer_imports_nothing_that_takes_long(tmp_path: Path) -> None:
     assert modules.isdisjoint({"cffi", "rich", "kwalk.libbpf", "kwalk.engine.capture", "kwalk.lab"})
 
 
-def test_no_script_for_another_shell(usage_error: Callable[..., str]) -> None:
+def test_unknown_shell_is_a_usage_error(usage_error: Callable[..., str]) -> None:
     from kwalk.cli.main import main
 
     assert "invalid choice: 'tcsh'" in usage_error(main, "completion", "tcsh")

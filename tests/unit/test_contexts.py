@@ -30,7 +30,7 @@ def shown(stack: Stack | None) -> tuple[tuple[int, ...], bool, bool]:
 
 
 @given(st.lists(st.lists(ADDRESSES, max_size=9), min_size=1, max_size=9))
-def test_a_node_is_the_way_from_the_function_to_it(paths: list[list[int]]) -> None:
+def test_node_is_the_path_from_the_function(paths: list[list[int]]) -> None:
     planted = Planted()
     leaves = [planted.walked(*path, cpu=number % 2) for number, path in enumerate(paths)]
     reader = contexts(planted)
@@ -50,7 +50,7 @@ def test_equal_stacks_of_two_cpus_are_one_object(planted: Planted) -> None:
     assert reader.stack(first) is not reader.stack(first, cut=True)
 
 
-def test_a_context_is_read_once(planted: Planted) -> None:
+def test_context_is_read_once(planted: Planted) -> None:
     reader = contexts(planted)
     leaf = planted.walked(A)
     before = reader.context(leaf)
@@ -59,9 +59,7 @@ def test_a_context_is_read_once(planted: Planted) -> None:
 
 
 @pytest.mark.parametrize("cut", [True, False])
-def test_where_a_stack_is_cut_the_first_frame_beyond_is_not_shown(
-    planted: Planted, cut: bool
-) -> None:
+def test_cut_stack_ends_before_the_first_unknown_frame(planted: Planted, cut: bool) -> None:
     leaf = planted.walked(A, B, cut=C)
     assert shown(contexts(planted).stack(leaf, cut)) == ((FUNC, A, B), True, False)
 
@@ -72,7 +70,7 @@ def test_code_that_was_replaced_is_still_where_a_stack_went(planted: Planted) ->
     assert shown(contexts(planted).stack(leaf)) == ((FUNC, A, B), False, False)
 
 
-def test_a_process_is_told_with_the_stack_above_it(planted: Planted) -> None:
+def test_group_node_has_the_stack_above_it(planted: Planted) -> None:
     reader = contexts(planted)
     leaf = planted.walked(A)
     ours = reader.context(planted.process(leaf, 7, b"redis\0server"))
@@ -81,14 +79,14 @@ def test_a_process_is_told_with_the_stack_above_it(planted: Planted) -> None:
     assert theirs == Context(reader.stack(leaf), Group("pid", 8, "a?;b"))
 
 
-def test_a_process_under_a_cut_stack_has_the_cut_stack(planted: Planted) -> None:
+def test_group_node_under_a_cut_has_the_cut_stack(planted: Planted) -> None:
     process = planted.process(planted.walked(A, cut=B), 7)
     found = contexts(planted).context(process, cut=True)
     assert shown(found.stack) == ((FUNC, A), True, False)
     assert found.group == Group("pid", 7, "redis")
 
 
-def test_a_process_under_the_kernels_stack_has_that(planted: Planted) -> None:
+def test_group_node_under_a_kernels_stack_has_that_stack(planted: Planted) -> None:
     process = planted.process(planted.kernels(D, FUNC + 5, A), 7)
     found = contexts(planted).context(process)
     assert shown(found.stack) == ((FUNC, A), False, True)
@@ -97,7 +95,7 @@ def test_a_process_under_the_kernels_stack_has_that(planted: Planted) -> None:
 
 @pytest.mark.parametrize("cut", [True, False])
 @pytest.mark.parametrize("mark", [UNKNOWN_CALLER, A])
-def test_the_kernels_stack_begins_at_the_function(planted: Planted, mark: int, cut: bool) -> None:
+def test_kernels_stack_begins_at_the_function(planted: Planted, mark: int, cut: bool) -> None:
     leaf = planted.kernels(D, FUNC + 5, A, B, mark=mark)
     assert shown(contexts(planted).stack(leaf, cut)) == ((FUNC, A, B), cut, True)
 
@@ -111,14 +109,14 @@ def test_the_kernels_stack_begins_at_the_function(planted: Planted, mark: int, c
         (A & JUMPED_MARK, (FUNC, A, B)),
     ],
 )
-def test_with_frame_pointers_the_mark_is_the_caller_that_the_kernel_misses(
+def test_caller_mark_is_inserted_by_frame_pointers(
     planted: Planted, mark: int, frames: tuple[int, ...]
 ) -> None:
     leaf = planted.kernels(FUNC, B, mark=mark)
     assert shown(contexts(planted, insert_caller=True).stack(leaf)) == (frames, False, True)
 
 
-def test_where_the_function_jumped_to_the_tracer_its_caller_tells_where_it_stands(
+def test_caller_mark_locates_a_function_that_jumped_to_the_tracer(
     planted: Planted,
 ) -> None:
     reader = contexts(planted)
@@ -135,14 +133,14 @@ def test_behind_a_return_the_kernels_words_begin_with_the_caller(planted: Plante
     assert shown(contexts(planted, returned=True).stack(leaf)) == ((FUNC, A, B), False, True)
 
 
-def test_a_kernels_stack_without_the_function_is_none_but_can_be_shown(planted: Planted) -> None:
+def test_kernels_stack_without_the_function_is_none_but_can_be_shown(planted: Planted) -> None:
     reader = contexts(planted)
     leaf = planted.kernels(D, C, mark=A)
     assert reader.context(leaf) == Context(None)
     assert reader.whole(leaf).addresses == (D, C)
 
 
-def test_where_there_was_no_room_for_the_function_it_is_all_there_is(planted: Planted) -> None:
+def test_kernels_stack_cut_before_the_function_has_only_the_function(planted: Planted) -> None:
     root = planted.root(1) + NODE_BYTES
     mark = planted.kernels(mark=A, cpu=1)
     for node in (root, mark):
@@ -152,7 +150,7 @@ def test_where_there_was_no_room_for_the_function_it_is_all_there_is(planted: Pl
     assert contexts(planted).stack(mark) is None
 
 
-def test_the_caller_is_told_for_any_node_of_a_stack(planted: Planted) -> None:
+def test_caller_is_known_for_any_node_of_a_stack(planted: Planted) -> None:
     reader = contexts(planted)
     assert reader.caller(planted.walked(A, B)) == A
     assert reader.caller(planted.kernels(FUNC, B, mark=A & ~(1 << 63))) == A
@@ -160,7 +158,7 @@ def test_the_caller_is_told_for_any_node_of_a_stack(planted: Planted) -> None:
     assert reader.caller(planted.root()) == 0
 
 
-def test_a_caller_is_the_address_at_its_node(planted: Planted) -> None:
+def test_caller_is_the_address_of_its_node(planted: Planted) -> None:
     reader = contexts(planted)
     assert reader.caller(planted.child(planted.root(), A, NodeKind.KERNEL)) == A
     assert reader.caller(0) == 0

@@ -37,7 +37,7 @@ def counts(sums: dict[Key, int]) -> list[Count]:
 
 
 @given(ADDED)
-def test_each_interval_has_what_was_added_since_the_last(added: list[dict[Key, int]]) -> None:
+def test_interval_has_the_counts_since_the_last(added: list[dict[Key, int]]) -> None:
     before: dict[Key, int] = {}
     sums: dict[Key, int] = {}
     for more in added:
@@ -150,20 +150,20 @@ def run(world: Any, duration: float | None = None, interval: float | None = None
     assert sum(count.count for count in total) == 11 * (int(world.now * 1000) - 100_000)
 
 
-def test_it_counts_until_it_is_told_to_stop(world: World) -> None:
+def test_count_runs_until_stopped(world: World) -> None:
     world.stop_at = 142
     run(world)
     assert world.now == pytest.approx(142)
     assert world.texts == ["end"]
 
 
-def test_it_counts_for_so_many_seconds(world: World) -> None:
+def test_count_ends_after_its_duration(world: World) -> None:
     run(world, duration=2.5)
     assert world.now == pytest.approx(102.5)
     assert world.texts == ["end"]
 
 
-def test_what_is_counted_in_each_interval_comes_before_all_of_it(world: World) -> None:
+def test_intervals_are_printed_before_the_total(world: World) -> None:
     run(world, duration=3.5, interval=1)
     assert world.texts == ["interval"] * 4 + ["end"]
     assert world.intervals == [(11_000, 1)] * 3 + [(5_500, 0.5)]
@@ -180,7 +180,7 @@ def test_duration_begins_when_the_probe_was_attached(world: World) -> None:
 @pytest.mark.parametrize(
     ("interval", "lasts", "texts"), [(1, 2, ["interval"] * 3), (None, 0, ["end"])]
 )
-def test_without_room_for_what_it_prints_it_ends_with_the_summary(
+def test_full_output_ends_counting_with_the_summary(
     world: Any, interval: float | None, lasts: int, texts: list[str]
 ) -> None:
     world.full, world.lasts = True, lasts
@@ -195,19 +195,19 @@ def test_without_room_for_what_it_prints_it_ends_with_the_summary(
     assert ledger.lost == {"output_closed": ledger.hits - printed}
 
 
-def test_an_interval_longer_than_a_second_is_kept(world: World) -> None:
+def test_interval_longer_than_a_second_is_kept(world: World) -> None:
     run(world, duration=5, interval=2.25)
     assert world.intervals == [(24_750, 2.25)] * 2 + [(5_500, 0.5)]
 
 
-def test_where_printing_is_slow_an_interval_tells_how_long_it_was(world: World) -> None:
+def test_interval_tells_its_real_length_where_printing_is_slow(world: World) -> None:
     world.slow = [2.5] * 4
     run(world, duration=9, interval=1)
     assert [seconds for _, seconds in world.intervals] == [1, 2.5, 2.5, 2.5, 2.5]
     assert all(number == 11_000 * seconds for number, seconds in world.intervals)
 
 
-def test_after_a_reader_that_paused_intervals_go_on_as_before(world: World) -> None:
+def test_intervals_resume_after_a_paused_reader(world: World) -> None:
     world.slow = [60.25]
     run(world, duration=63.5, interval=1)
     lengths = [seconds for _, seconds in world.intervals]
@@ -221,14 +221,14 @@ def test_interval_longer_than_the_duration_has_its_block(world: World) -> None:
     assert world.intervals == [(11_000, 1)]
 
 
-def test_it_stops_when_nobody_reads_any_more(world: World) -> None:
+def test_count_stops_when_the_reader_is_gone(world: World) -> None:
     world.lasts = 1
     run(world, duration=100, interval=1)
     assert world.texts == ["interval", "interval"]
     assert world.detached
 
 
-def test_what_was_counted_before_an_early_end_is_told(world: World) -> None:
+def test_early_stop_prints_the_total(world: World) -> None:
     world.stopped = True
     run(world, duration=100, interval=1)
     assert world.texts == ["end"]

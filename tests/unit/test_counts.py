@@ -57,12 +57,12 @@ def scaled(counts: list[Count]) -> list[tuple[tuple[int, ...], int, float | None
     ]
 
 
-def test_where_all_are_taken_nothing_is_scaled(engine: Engine) -> None:
+def test_counts_are_not_scaled_where_all_calls_are_taken(engine: Engine) -> None:
     engine.planted.count(engine.planted.walked(A), ended=5)
     assert scaled(counted()[0]) == [((FUNC, A), 5, None)]
 
 
-def test_what_each_call_stood_for_when_it_was_taken_is_what_counts(engine: Engine) -> None:
+def test_weights_are_those_of_the_time_of_each_call(engine: Engine) -> None:
     tree = engine.planted
     # Of A all were taken as long as there was little to do, of B later one in a hundred.
     tree.count(tree.walked(A, cpu=0), ended=60)
@@ -76,7 +76,7 @@ def test_what_each_call_stood_for_when_it_was_taken_is_what_counts(engine: Engin
     assert (summary.ledger.recorded, summary.ledger.not_wanted) == (199, {"sampled_out": 9801})
 
 
-def test_what_calls_stand_for_adds_up_to_as_many_as_there_were(engine: Engine) -> None:
+def test_scaled_counts_add_up_to_the_hits(engine: Engine) -> None:
     tree = engine.planted
     tree.count(tree.walked(A), ended=3, each=101)
     tree.count(tree.walked(A, B), ended=1, cut=2, each=101)
@@ -87,7 +87,7 @@ def test_what_calls_stand_for_adds_up_to_as_many_as_there_were(engine: Engine) -
 
 
 @pytest.mark.parametrize("out", [9, 400])  # 99 of A were left alone, more or less
-def test_those_that_were_all_taken_are_as_many_as_they_are(engine: Engine, out: int) -> None:
+def test_scaled_counts_leave_calls_taken_for_certain(engine: Engine, out: int) -> None:
     tree = engine.planted
     tree.count(tree.walked(A), ended=1, each=100)
     tree.count(tree.walked(A, B), ended=500)
@@ -97,7 +97,7 @@ def test_those_that_were_all_taken_are_as_many_as_they_are(engine: Engine, out: 
     assert sorted(scaled(counts)) == [((FUNC, A), 1, 1 + out), ((FUNC, A, B), 500, 500)]
 
 
-def test_where_calls_were_lost_the_others_do_not_stand_for_them(engine: Engine) -> None:
+def test_scaled_counts_do_not_cover_lost_calls(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
     engine.counted.add(1000, stack_id=5)
     engine.counted.add(250, each=100, stack_id=6)
@@ -109,7 +109,7 @@ def test_where_calls_were_lost_the_others_do_not_stand_for_them(engine: Engine) 
     assert summary.ledger.balance == 0
 
 
-def test_where_none_was_taken_there_is_nothing_to_scale(engine: Engine) -> None:
+def test_scaling_with_no_call_taken_is_empty(engine: Engine) -> None:
     engine.planted.hit(540)
     engine.planted.sample_out(540)
     counts, summary = counted(chance=1.0)
@@ -117,7 +117,7 @@ def test_where_none_was_taken_there_is_nothing_to_scale(engine: Engine) -> None:
     assert summary.ledger.balance == 0
 
 
-def test_the_helpers_counts_are_scaled_likewise(engine: Engine) -> None:
+def test_helper_counts_are_scaled(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(FUNC, B)}
     engine.counted.add(10, cpu=0, each=1, stack_id=5)
     engine.counted.add(10, cpu=1, each=3, stack_id=5)
@@ -128,14 +128,14 @@ def test_the_helpers_counts_are_scaled_likewise(engine: Engine) -> None:
     assert scaled(counts) == [((FUNC, A), 20, 40), ((FUNC, B), 2, 160)]
 
 
-def test_two_nodes_that_were_made_for_one_frame_are_added_up(engine: Engine) -> None:
+def test_duplicate_nodes_of_a_frame_are_added_up(engine: Engine) -> None:
     tree = engine.planted
     for number in (1, 2):  # the first one stayed hidden: kw_link() gave up
         tree.count(tree.take(tree.root(), A), ended=number)
     assert plain(counted()[0]) == [((FUNC, A), 3, None)]
 
 
-def test_a_stack_that_was_cut_there_is_not_the_one_that_ended_there(engine: Engine) -> None:
+def test_cut_stack_differs_from_one_that_ends_at_the_node(engine: Engine) -> None:
     tree = engine.planted
     tree.count(tree.walked(A), ended=1, cut=3)  # there was no room for a node
     tree.count(tree.walked(A, cut=B), cut=2)  # nor for a frame
@@ -147,7 +147,7 @@ def test_a_stack_that_was_cut_there_is_not_the_one_that_ended_there(engine: Engi
     assert summary.ledger.balance == 0
 
 
-def test_the_kernels_stacks_are_counted_as_such_and_those_without_the_function_are_lost(
+def test_kernels_stacks_are_fallbacks_and_lost_without_the_function(
     engine: Engine,
 ) -> None:
     tree = engine.planted
@@ -181,7 +181,7 @@ def test_processes_are_told_apart_where_they_were_counted_apart(engine: Engine) 
     assert (summary.ledger.recorded, summary.ledger.truncated) == (27, 20)
 
 
-def test_a_process_that_changed_its_name_is_one(engine: Engine) -> None:
+def test_process_that_changed_its_name_is_one_group(engine: Engine) -> None:
     tree = engine.planted
     names = (b"sh", b"redis", b"redis-server")
     for number, name in enumerate(names):
@@ -202,7 +202,7 @@ COUNTED = st.lists(
 
 
 @given(COUNTED)
-def test_every_count_is_told_once(
+def test_tree_counts_are_read_once_each(
     events: list[tuple[tuple[int, ...], int, int, int, int]],
 ) -> None:
     planted = Planted()
@@ -230,7 +230,7 @@ def test_every_count_is_told_once(
     planted.close()
 
 
-def test_a_second_look_tells_all_counts_again_and_loses_none_twice(engine: Engine) -> None:
+def test_counts_read_twice_count_losses_once(engine: Engine) -> None:
     tree = engine.planted
     with Capture("ip_rcv", ProbeOptions(output=Output.COUNT)) as capture:
         tree.count(tree.walked(A), ended=1)
@@ -247,7 +247,7 @@ def test_a_second_look_tells_all_counts_again_and_loses_none_twice(engine: Engin
     assert (ledger.recorded, ledger.lost, ledger.balance) == (6, {"no_entry_frame": 1}, 0)
 
 
-def test_the_helpers_counts_are_those_of_its_maps(engine: Engine) -> None:
+def test_helper_counts_are_those_of_its_maps(engine: Engine) -> None:
     engine.stacks = {5: words(D, FUNC + 5, A), 6: words(FUNC, A, B), 7: words(D)}
     engine.counted.add(3, cpu=0, stack_id=5)
     engine.counted.add(4, cpu=1, stack_id=5)
@@ -262,7 +262,7 @@ def test_the_helpers_counts_are_those_of_its_maps(engine: Engine) -> None:
     assert summary.tree is None
 
 
-def test_the_helpers_stacks_under_two_ids_are_added_up(engine: Engine) -> None:
+def test_helper_stack_under_two_ids_is_added_up(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A), 6: words(D, FUNC + 5, A)}
     engine.counted.add(1, stack_id=5)
     engine.counted.add(2, stack_id=6)
@@ -270,9 +270,7 @@ def test_the_helpers_stacks_under_two_ids_are_added_up(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("per", [Per.PID, Per.NOTHING])
-def test_the_helper_tells_processes_apart_where_that_was_asked_for(
-    engine: Engine, per: Per
-) -> None:
+def test_helper_groups_by_process_where_asked(engine: Engine, per: Per) -> None:
     engine.stacks = {5: words(FUNC, A)}
     engine.counted.add(1, cpu=1, stack_id=5, group=number(7), comm=b"redis")
     engine.counted.add(2, cpu=0, stack_id=5, group=number(8), comm=b"nginx")
@@ -319,7 +317,7 @@ def test_names_cpus_and_cgroups_are_told_apart(
     assert plain(counted(method=Method.HELPER, per=per)[0]) == [((FUNC, A), 4, group)]
 
 
-def test_where_the_function_jumped_the_helpers_caller_is_in_the_tree(engine: Engine) -> None:
+def test_helper_stack_of_a_jumped_function_uses_the_caller_in_the_tree(engine: Engine) -> None:
     engine.stacks = {5: words(D, C, A, B)}
     caller = engine.planted.child(engine.planted.root(), A, NodeKind.KERNEL)
     engine.counted.add(3, stack_id=5, node=caller)

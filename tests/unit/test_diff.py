@@ -33,7 +33,7 @@ def by_names(diff: Diff) -> dict[tuple[tuple[str, ...], str], Change]:
 
 
 @given(profiles(), profiles(), WAYS, st.booleans())
-def test_all_calls_of_both_are_in_the_stacks_and_in_the_tree(
+def test_stacks_and_tree_have_all_calls_of_both(
     before: Profile, after: Profile, by: By, callers: bool
 ) -> None:
     diff = compare(before, after, by)
@@ -57,7 +57,7 @@ def test_all_calls_of_both_are_in_the_stacks_and_in_the_tree(
 
 
 @given(profiles(), WAYS)
-def test_nothing_changes_from_a_recording_to_itself(found: Profile, by: By) -> None:
+def test_recording_compared_with_itself_has_no_change(found: Profile, by: By) -> None:
     diff = compare(found, found, by)
     for change in [*diff.stacks, *diff.functions, diff.total]:
         assert change.change == 0
@@ -68,7 +68,7 @@ def test_nothing_changes_from_a_recording_to_itself(found: Profile, by: By) -> N
 
 
 @given(profiles(), profiles(), WAYS)
-def test_the_other_way_round_it_is_the_mirror(one: Profile, other: Profile, by: By) -> None:
+def test_compare_is_antisymmetric(one: Profile, other: Profile, by: By) -> None:
     there, back = compare(one, other, by), compare(other, one, by)
     assert by_names(there).keys() == by_names(back).keys()
     opposite = {"new": "gone", "gone": "new", "more": "less", "less": "more", "same": "same"}
@@ -82,7 +82,7 @@ def test_the_other_way_round_it_is_the_mirror(one: Profile, other: Profile, by: 
 
 
 @given(profiles())
-def test_one_side_of_the_merged_tree_is_the_tree_of_that_recording(found: Profile) -> None:
+def test_merged_tree_of_one_recording_is_its_call_tree(found: Profile) -> None:
     """Where groups are compared as they are and each function has a symbol."""
     counts = [
         count for count in found if not count.group and all(f.name for f in count.stack.frames)
@@ -127,7 +127,7 @@ def test_addresses_do_not_matter_and_offsets_neither() -> None:
     assert len(other.stacks) == 2  # another module's function of that name
 
 
-def test_what_has_no_symbol_is_the_same_unknown_function() -> None:
+def test_functions_without_a_symbol_are_one_unknown() -> None:
     def unknown(address: int) -> Count:
         frames = (*stack("ip_rcv").frames, stack("x").frames[0]._replace(name="", address=address))
         return Count(Stack((1, address), frames=frames), 5)
@@ -137,7 +137,7 @@ def test_what_has_no_symbol_is_the_same_unknown_function() -> None:
     assert diff.stacks[0].tallies[1].count == 10
 
 
-def test_processes_are_matched_by_their_names_and_groups_only_where_both_have_them() -> None:
+def test_groups_are_matched_by_name_where_both_have_the_same_kind() -> None:
     found = stack("ip_rcv", "a")
     before = profile(Count(found, 5, Group("pid", 7, "redis")))
     after = profile(
@@ -151,7 +151,7 @@ def test_processes_are_matched_by_their_names_and_groups_only_where_both_have_th
     assert [(change.group, change.before, change.after) for change in diff.stacks] == [("", 5, 6)]
 
 
-def test_what_is_cut_is_another_stack() -> None:
+def test_truncated_stack_is_a_stack_of_its_own() -> None:
     whole, cut = stack("ip_rcv", "a"), stack("ip_rcv", "a", truncated=True)
     diff = compare(profile(Count(whole, 5)), profile(Count(cut, 5)), By.COUNT)
     assert [(change.names[0], change.kind) for change in diff.stacks] == [
@@ -176,13 +176,13 @@ def test_functions_of_the_same_stacks_are_one_change() -> None:
     }
 
 
-def test_a_function_that_is_in_a_stack_twice_counts_once() -> None:
+def test_recursive_function_counts_once_per_stack() -> None:
     found = profile(Count(stack("ip_rcv", "a", "b", "a"), 10))
     functions = compare(found, found, By.COUNT).functions
     assert {change.names: change.before for change in functions} == {("a", "b", "ip_rcv"): 10}
 
 
-def test_a_busier_load_leaves_its_shares_as_they_were() -> None:
+def test_shares_are_unchanged_by_a_busier_load() -> None:
     rows = [Count(stack("ip_rcv", f"f{index}"), 1000) for index in range(5)]
     before, after = profile(*rows), profile(*(replace(row, count=3000) for row in rows))
     assert not any(change.certain for change in compare(before, after, By.SHARE).stacks)
@@ -201,7 +201,7 @@ def test_shares_are_compared_as_shares_are() -> None:
     assert [change.surprise for change in diff.stacks] == pytest.approx([known, known], rel=0.02)
 
 
-def test_an_unsteady_load_has_to_change_by_more() -> None:
+def test_unsteady_load_raises_the_threshold() -> None:
     found = stack("ip_rcv", "a")
 
     def load(*seconds: int) -> Profile:
@@ -224,7 +224,7 @@ def test_sampled_calls_are_compared_as_calls_but_are_less_certain() -> None:
     assert compare(profile(Count(found, 1000)), profile(Count(found, 1300)), By.COUNT).total.certain
 
 
-def test_an_empty_recording_is_no_reason_to_fail() -> None:
+def test_empty_recording_is_compared() -> None:
     full, empty = profile(Count(stack("ip_rcv"), 9)), profile(recursion=1)
     for by in (By.SHARE, By.COUNT, None):
         assert compare(empty, empty, by).stacks == []

@@ -23,7 +23,7 @@ def page(before: Profile, after: Profile, by: By) -> str:
 
 
 @given(profiles(), profiles())
-def test_all_calls_of_both_are_there(before: Profile, after: Profile) -> None:
+def test_flame_graph_has_all_calls_of_both(before: Profile, after: Profile) -> None:
     data = data_of(page(before, after, By.COUNT))
     assert data["change"] is True
     trees = [node_of(data["names"], tree["nodes"], change=True) for tree in data["trees"]]
@@ -34,7 +34,7 @@ def test_all_calls_of_both_are_there(before: Profile, after: Profile) -> None:
         assert math.isclose(sums, known.calls, rel_tol=1e-6, abs_tol=1e-3)
 
 
-def test_what_it_says() -> None:
+def test_flame_graph_has_both_ledgers_and_the_change() -> None:
     old = profile(Count(stack("ip_rcv", "a", "main"), 10), recursion=3)
     new = profile(Count(stack("ip_rcv", "b", "main"), 30))
     text = html.unescape(page(old, new, By.COUNT))

@@ -65,7 +65,7 @@ def tree(diff: Diff, every: bool = False, **options: object) -> str:
     return "".join(diff_tree.render(diff, ReportOptions(**options), every))  # type: ignore[arg-type]
 
 
-def test_text_has_the_largest_change_last_and_leaves_out_what_chance_explains() -> None:
+def test_text_has_the_largest_change_last_without_chance_ones() -> None:
     assert text(CHANGED) == (
         HEAD
         + """\
@@ -107,7 +107,7 @@ stacks, the largest change last
     )
 
 
-def test_the_tree_is_merged_and_sums_up_what_did_not_change() -> None:
+def test_tree_sums_up_branches_without_a_change() -> None:
     assert tree(CHANGED) == (
         HEAD
         + """\
@@ -132,7 +132,7 @@ def test_the_tree_is_merged_and_sums_up_what_did_not_change() -> None:
     )
 
 
-def test_the_tree_begins_at_the_traced_function_with_callers() -> None:
+def test_tree_with_callers_begins_at_the_traced_function() -> None:
     lines = tree(CHANGED, callers=True, least=0.1).splitlines()
     assert lines[4:13] == [
         " before  after  change            calls",
@@ -147,7 +147,7 @@ def test_the_tree_begins_at_the_traced_function_with_callers() -> None:
     ]
 
 
-def test_all_shows_also_what_chance_explains() -> None:
+def test_all_option_shows_changes_within_chance() -> None:
     block = "  4,000 -> 4,050 calls, +50 (+1.2 %)  no more than chance explains\n"
     assert block not in text(CHANGED)
     assert block in text(CHANGED, every=True)
@@ -155,12 +155,12 @@ def test_all_shows_also_what_chance_explains() -> None:
     assert "irq" in tree(CHANGED, every=True, least=0.0)
 
 
-def test_what_is_shown_is_not_said_to_be_left_out() -> None:
+def test_text_with_all_says_nothing_of_all() -> None:
     assert "no more than chance explains (--all shows them)" in text(CHANGED)
     assert "(--all" not in text(CHANGED, every=True)
 
 
-def test_how_steady_a_rate_is_takes_three_seconds_to_be_told(tmp_path: Path) -> None:
+def test_rate_variation_needs_three_intervals(tmp_path: Path) -> None:
     def said(before: int, after: int, by: By = By.RATE) -> str:
         files = recording(tmp_path / "a", before), recording(tmp_path / "b", after)
         return text(compare(load(files[0]), load(files[1]), by))
@@ -183,7 +183,7 @@ def test_top_shows_the_largest_changes_and_counts_the_others() -> None:
     assert "sock_write" in drawn
 
 
-def test_a_long_list_of_functions_is_cut_and_says_so() -> None:
+def test_long_function_list_is_cut_and_says_so() -> None:
     rows = [Count(stack(f"f{index}"), 1000 + index) for index in range(13)]
     diff = compare(profile(*rows), profile(Count(stack("g"), 1)), By.COUNT)
     assert "(3 more functions changed less; --top N shows more)" in text(diff)
@@ -200,14 +200,14 @@ def test_functions_of_one_change_fit_into_a_terminal() -> None:
     assert ", ".join(reversed(names)) in wide
 
 
-def test_nothing_changed_is_said_in_a_line() -> None:
+def test_unchanged_recordings_are_one_line() -> None:
     diff = compare(BEFORE, BEFORE, By.SHARE)
     for found in (text(diff), tree(diff)):
         assert "no stack changed\n4 are the same\n" in found
     assert "functions, by" not in text(diff)
 
 
-def test_a_change_that_chance_explains_is_named_so_in_the_total() -> None:
+def test_total_change_within_chance_is_marked() -> None:
     rows = [Count(WRITE, number) for number in (1000, 1010)]
     diff = compare(profile(rows[0]), profile(rows[1]), By.COUNT)
     total = "all:    1,000 -> 1,010 calls, +10 (+1.0 %), no more than chance explains\n"
@@ -284,7 +284,7 @@ def test_json_adds_up(before: Profile, after: Profile, top: int | None, by: By) 
 
 
 @given(profiles(), profiles(), st.booleans(), st.sampled_from([None, 0.0, 0.2]))
-def test_each_stack_is_in_a_line_of_the_tree(
+def test_tree_has_each_stack_in_a_line(
     before: Profile, after: Profile, every: bool, least: float | None
 ) -> None:
     diff = compare(before, after, By.COUNT)
@@ -307,7 +307,7 @@ def _nodes(node: DiffNode) -> int:
     return len(node.children) + sum(map(_nodes, node.children.values()))
 
 
-def test_what_makes_recordings_hard_to_compare_is_said() -> None:
+def test_warnings_name_what_makes_recordings_hard_to_compare() -> None:
     other = profile(Count(IRQ, 90), Count(WRITE, 100, Group("cpu", 1, "")), ring_full=10)
     other.summary.function, other.summary.method, other.summary.kernel = "tcp_*", "helper", "5.10"
     other.summary.unit = "samples"
@@ -342,14 +342,14 @@ def test_durations_matter_where_calls_are_compared_as_they_are(tmp_path: Path) -
         assert len(found) == number_of, found
 
 
-def test_an_empty_recording_is_named() -> None:
+def test_warnings_name_an_empty_recording() -> None:
     assert warnings(compare(BEFORE, profile(recursion=1), By.SHARE)) == [
         "after holds no stacks, so nothing can be told from it",
         "100.0 % of the calls after were lost, so their stacks are missing",
     ]
 
 
-def test_two_that_are_empty_are_the_same() -> None:
+def test_empty_recordings_are_the_same() -> None:
     empty = compare(profile(), profile(), By.COUNT)
     text = "".join(diff_text.render(empty, ReportOptions()))
     assert "all:    0 -> 0 calls, 0\n" in text
@@ -393,7 +393,7 @@ def recording(path: Path, seconds: int, each: int = 1000) -> str:
     return str(path)
 
 
-def test_the_command_compares_files(
+def test_diff_command_compares_files(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     one, other = recording(tmp_path / "a", 3), recording(tmp_path / "b", 3, 2000)
@@ -420,7 +420,7 @@ def test_warnings_are_on_stderr_too_where_the_difference_goes_to_a_file(
 
 
 @pytest.mark.parametrize("form", ["text", "tree", "flamegraph", "json"])
-def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(
+def test_file_name_that_is_no_utf8_is_shown_with_replacements(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], form: str
 ) -> None:
     one, other = recording(tmp_path / "a", 3), recording(tmp_path / os.fsdecode(b"b\xff"), 3)
@@ -434,7 +434,7 @@ def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(
         assert shown or form == "flamegraph"  # what it compares is packed there
 
 
-def test_what_cannot_be_compared_ends_with_a_message(
+def test_diff_command_refuses_what_cannot_be_compared(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     one = recording(tmp_path / "a", 1)
@@ -447,7 +447,7 @@ def test_what_cannot_be_compared_ends_with_a_message(
         assert message in capfdbinary.readouterr().err
 
 
-def test_what_was_left_out_afterwards_makes_no_loss_larger() -> None:
+def test_warnings_do_not_count_narrowed_calls_as_lost() -> None:
     found = profile(Count(stack("f", "k"), 50), Count(stack("f", "a"), 9950), ring_full=50)
     part = found.narrow(from_caller="^k$")
     assert not any("lost" in text for text in warnings(compare(part, part)))

@@ -55,7 +55,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), link
 
 
-def test_every_page_can_be_reached() -> None:
+def test_pages_can_all_be_reached() -> None:
     """From the index, page by page; only what `make docs` makes is not there yet."""
     seen, todo = set(), [DOCS / "index.md"]
     while todo:
@@ -137,7 +137,7 @@ def tools() -> ModuleType:
     return importlib.import_module("reference")
 
 
-def test_every_command_and_option_is_in_the_reference(tools: ModuleType, tmp_path: Path) -> None:
+def test_reference_has_every_command_and_option(tools: ModuleType, tmp_path: Path) -> None:
     paths = tools.write(tmp_path)
     names = {path.stem for path in paths}
     assert {f"kwalk-{name}" for name in parsers.COMMANDS} < names
@@ -222,7 +222,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(400)
-def test_the_site_loads_nothing_from_outside(site: Path) -> None:
+def test_site_loads_nothing_from_outside(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > len(PAGES) + len(parsers.COMMANDS)
     for page in pages:

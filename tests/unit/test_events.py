@@ -34,7 +34,7 @@ def found(spelling: str) -> str:
     return selection.targets[0].name
 
 
-def test_where_tracefs_can_be_read_it_decides(tracefs: Path) -> None:
+def test_readable_tracefs_decides_which_tracepoints_exist(tracefs: Path) -> None:
     assert found("t:net:net_dev_xmit") == "net:net_dev_xmit"
     with pytest.raises(UsageError, match="no tracepoint sched:sched_switch"):
         found("t:sched:sched_switch")
@@ -50,7 +50,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENODEV])
-def test_where_tracefs_cannot_be_read_the_symbols_decide(
+def test_symbols_decide_where_tracefs_is_unreadable(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     deny(monkeypatch, number)
@@ -62,7 +62,7 @@ def test_where_tracefs_cannot_be_read_the_symbols_decide(
         found("t:sched:nosuch")
 
 
-def test_a_part_of_tracefs_that_cannot_be_read_is_not_taken_for_absent(
+def test_unreadable_part_of_tracefs_is_not_taken_for_absent(
     tracefs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, **_: Any) -> None:

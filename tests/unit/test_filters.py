@@ -64,7 +64,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, *words: str, child: int | None = Non
     return probe_options(trace_options.choices(seen[0]), Output.COUNT, child).filters
 
 
-def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filter_options_become_filters(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--pid=10,12", "--pid", "10", "--tid", "11", "--comm=redis-server,curl", "--cpu=0,2-3"]
     words += [
         "--netns",
@@ -96,7 +96,7 @@ def test_every_option_becomes_a_filter(machine: Path, monkeypatch: pytest.Monkey
     assert chosen(monkeypatch) == Filters()
 
 
-def test_the_level_of_a_cgroup_counts_from_the_kernels_root(
+def test_cgroup_level_counts_from_the_kernels_root(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount(machine, "/docker/x")
@@ -104,14 +104,12 @@ def test_the_level_of_a_cgroup_counts_from_the_kernels_root(
     assert found.cgroups[0].level == 3
 
 
-def test_a_name_is_as_long_as_the_kernel_keeps_it(
-    machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_comm_is_cut_to_15_bytes(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = chosen(monkeypatch, "--comm", "a-name-of-20-letters")
     assert found.comms == ("a-name-of-20-le",)
 
 
-def test_a_name_that_ends_within_a_letter_is_compared_byte_by_byte(
+def test_comm_cut_within_a_character_is_compared_by_bytes(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = chosen(monkeypatch, "--comm", ("x" * 14 + "\N{DEGREE SIGN}"))
@@ -134,7 +132,7 @@ def test_a_name_that_ends_within_a_letter_is_compared_byte_by_byte(
         (["--comm=a,b,c,d,e"], "more than 4 comms were given", "fewer"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_missing_filter_value_is_named(
     machine: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], what: str, hint: str
 ) -> None:
     with pytest.raises(UsageError, match=what) as caught:
@@ -142,7 +140,7 @@ def test_what_is_not_there_is_named(
     assert hint in caught.value.hint
 
 
-def test_a_range_that_runs_backwards_is_told_the_right_way(
+def test_cpu_range_that_runs_backwards_is_corrected(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -192,9 +190,7 @@ def test_numbers_of_tasks_are_refused_with_another_namespaces_proc(
     assert chosen(monkeypatch, child=9).pids == (9,)
 
 
-def test_without_cgroups_of_version_2_that_is_said(
-    machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_cgroup2_mount_is_told(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine / "proc/self/mountinfo").write_text("22 1 0:20 / /x rw - cgroup cgroup rw\n")
     with pytest.raises(UsageError, match="no cgroup hierarchy of version 2 is mounted"):
         chosen(monkeypatch, "--cgroup", "a")
@@ -206,14 +202,14 @@ def test_without_cgroups_of_version_2_that_is_said(
      "--cpu=3-1", "--cpu=0,3-1",
      "--sample=3", "--sample=1/0", "--pid=99999999999"],
 )  # fmt: skip
-def test_what_is_no_value_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_filter_value_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["ip_rcv", word])
     assert caught.value.code == 2
     assert f"argument {word.split('=')[0]}: " in capsys.readouterr().err
 
 
-def test_the_program_is_told_what_to_look_at(machine: Path) -> None:
+def test_filters_are_written_into_the_config(machine: Path) -> None:
     chosen = Filters(comms=("redis", "é"), netns=(7, 8), cgroups=(Cgroup(1 << 40, 2), Cgroup(5, 0)))
     told = CONFIG.unpack(CONFIG.pack(chosen.config()))
     assert told["filter"] == Filtered.COMM | Filtered.NETNS | Filtered.CGROUP
@@ -261,7 +257,7 @@ def test_gates_count_what_they_refused_and_can_be_shut() -> None:
     assert found[3]["filtered"] == 7
 
 
-def test_without_filters_there_are_no_gates() -> None:
+def test_gates_are_empty_without_filters() -> None:
     gates = Gates(None, cpus=4)
     gates.shut([1])
     assert gates.filtered() == 0

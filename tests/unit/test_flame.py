@@ -31,7 +31,7 @@ def html_of(found: Profile, options: ReportOptions = OPTIONS) -> str:
 
 
 @given(profiles())
-def test_every_stack_is_in_the_page_with_its_calls(found: Profile) -> None:
+def test_page_has_every_stack_with_its_calls(found: Profile) -> None:
     data = data_of(html_of(found))
     rows = []
     for tree in data["trees"]:
@@ -56,14 +56,14 @@ def test_every_stack_is_in_the_page_with_its_calls(found: Profile) -> None:
 
 
 @given(profiles())
-def test_the_ledger_is_above_the_picture(found: Profile) -> None:
+def test_page_has_the_ledger_above_the_graph(found: Profile) -> None:
     text = Elements(html_of(found)).text
     for line in as_text(found.summary).splitlines():
         assert line.strip() in text
     assert sum(bar.number for bar in bars(found)) == sum(whole_numbers.calls(found))
 
 
-def test_the_header_says_what_was_traced_how_where_and_when() -> None:
+def test_header_names_function_method_kernel_and_time() -> None:
     found = profile(Count(stack("ip_rcv", "a"), 3), recursion=2)
     found.facts["started"] = "2026-11-25T16:51:18.793+00:00"
     text = Elements(html_of(found)).text
@@ -97,13 +97,13 @@ def test_names_of_tasks_may_be_any_bytes() -> None:
     assert name in data_of(html)["names"]
 
 
-def test_the_library_comes_with_its_notice() -> None:
+def test_page_has_the_licenses_of_its_libraries() -> None:
     html = html_of(profile(Count(stack("a"), 3)))
     for part in ("d3-flame-graph 5.0.0 (Apache-2.0", "ISC; Copyright", "BSD-3-Clause"):
         assert part in html
 
 
-def test_what_top_leaves_out_is_told() -> None:
+def test_top_option_tells_what_it_leaves_out() -> None:
     found = profile(*(Count(stack(f"f{index}"), index) for index in range(1, 11)))
     html = html_of(found, ReportOptions(top=2))
     data = data_of(html)
@@ -112,7 +112,7 @@ def test_what_top_leaves_out_is_told() -> None:
     assert "left out" not in Elements(html_of(found, ReportOptions(top=10))).text
 
 
-def test_the_title_and_what_comes_first_are_chosen() -> None:
+def test_title_and_callers_are_options() -> None:
     found = profile(Count(stack("a"), 3))
     assert data_of(html_of(found))["callers"] is False
     html = html_of(found, ReportOptions(callers=True, title="My <title>"))
@@ -151,7 +151,7 @@ def test_kinds_of_frames(name: str, kind: str) -> None:
     assert looks.kind_of(name) == kind
 
 
-def test_the_legend_names_the_kinds_that_there_are() -> None:
+def test_legend_names_the_kinds_that_occur() -> None:
     found = profile(
         Count(stack("a", "b@overlay", truncated=True), 3), Count(stack("do_syscall_64"), 1)
     )
@@ -172,7 +172,7 @@ def test_functions_have_the_same_colour_every_time() -> None:
     assert len(colors) == 2 * len(looks.KINDS) * looks.SHADES
 
 
-def test_an_empty_profile_makes_a_page() -> None:
+def test_empty_profile_makes_a_page() -> None:
     html = html_of(profile(recursion=3))
     assert data_of(html)["trees"] == []
     assert "3 lost" in Elements(html).text
@@ -216,7 +216,7 @@ def changed() -> FlameNode:
     return FlameNode("", 100, 100, children=children)
 
 
-def test_a_difference_carries_both_sides() -> None:
+def test_difference_page_has_the_calls_of_both_sides() -> None:
     head = Header("a against b", [("before", "a.rec")], ["one", "two"])
     html = "".join(page({"": changed()}, head, change=True))
     data = data_of(html)
@@ -238,7 +238,7 @@ def test_rounding_makes_no_calls() -> None:
     assert numbers[:4] == [0, 3, 0, 0]
 
 
-def test_few_of_many_calls_are_no_rounding_error() -> None:
+def test_fractions_beside_large_counts_are_exact() -> None:
     rows = [Count(stack("f"), 1, scaled=1.5), Count(stack("f", "a"), 1 << 40, scaled=1.5 * 2**40)]
     data = data_of(html_of(profile(*rows)))
     found = paths_of(node_of(data["names"], data["trees"][0]["nodes"]))

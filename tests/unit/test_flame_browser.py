@@ -74,7 +74,7 @@ def expected(found: Profile, callers: bool) -> Paths:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(found=profiles())
-def test_the_page_builds_the_same_trees(page: Page, found: Profile) -> None:
+def test_page_builds_the_same_trees(page: Page, found: Profile) -> None:
     for callers in (False, True):
         page.open(html_of(found, ReportOptions(callers=callers)))
         total, paths = page.paths()
@@ -96,7 +96,7 @@ def test_widths_are_shares_of_the_calls(small: Page) -> None:
     assert small.box("root")[1] < small.box("all")[1]
 
 
-def test_a_click_zooms_and_reset_goes_back(small: Page) -> None:
+def test_click_zooms_and_reset_goes_back(small: Page) -> None:
     width = small.box("all")[0]
     assert not small.by_id("reset").is_enabled()
     top = small.box("b [overlay]")[1]
@@ -152,7 +152,7 @@ def test_search(small: Page, term: str, names: list[str], told: str) -> None:
     assert before == {name: small.fill(name) for name in small.drawn()}
 
 
-def test_the_keyboard_reaches_everything(small: Page) -> None:
+def test_keyboard_reaches_everything(small: Page) -> None:
     small.press("/")
     assert small.driver.switch_to.active_element == small.by_id("search")
     small.press("overlay", Keys.ENTER)
@@ -207,12 +207,12 @@ def test_groups_can_be_chosen(grouped: Page) -> None:
     assert grouped.paths() == (40, {("f", "a", "redis"): 30, ("f", "a", "<wrk>"): 10})
 
 
-def test_without_groups_there_is_no_choice(small: Page) -> None:
+def test_group_choice_is_hidden_without_groups(small: Page) -> None:
     assert not small.by_id("groups").is_displayed()
     assert not small.by_id("before").is_displayed()
 
 
-def test_a_search_outlives_the_change_of_the_tree(small: Page) -> None:
+def test_search_survives_a_change_of_the_tree(small: Page) -> None:
     small.search("overlay")
     told = small.until("found", "1 frame")
     small.toggle("callers")
@@ -249,7 +249,7 @@ def test_dark_and_light(small: Page) -> None:
     assert light[1].startswith("rgb")
 
 
-def test_what_is_too_narrow_is_told_and_stays_in_the_totals(page: Page) -> None:
+def test_narrow_frames_are_told_and_stay_in_the_totals(page: Page) -> None:
     page.look()
     rows = [Count(stack("f", f"rare{index}", "root"), 1) for index in range(50)]
     page.open(html_of(profile(Count(stack("f", "hot", "root"), 100_000), *rows)))
@@ -265,7 +265,7 @@ def test_what_is_too_narrow_is_told_and_stays_in_the_totals(page: Page) -> None:
     assert page.text("left") == ""
 
 
-def test_one_call_alone_has_no_plural(page: Page) -> None:
+def test_details_of_one_call_are_in_the_singular(page: Page) -> None:
     page.look()
     page.open(html_of(profile(Count(stack("a", "root"), 1), Count(stack("root"), 1))))
     page.hover("root")
@@ -276,7 +276,7 @@ def test_one_call_alone_has_no_plural(page: Page) -> None:
     page.until("found", "1 frame, 1 call through it, 50.0 %")
 
 
-def test_nothing_recorded_is_said(page: Page) -> None:
+def test_empty_recording_says_nothing_to_draw(page: Page) -> None:
     page.open(html_of(profile(recursion=3)))
     assert "nothing to draw" in page.text("chart")
     page.search("x")
@@ -284,7 +284,7 @@ def test_nothing_recorded_is_said(page: Page) -> None:
     assert page.errors() == []
 
 
-def test_a_difference_is_red_and_blue(page: Page) -> None:
+def test_difference_is_red_and_blue(page: Page) -> None:
     page.look()
     page.open("".join(page_of({"": changed()}, Header("a against b"), change=True)))
     red, blue = page.fill("new"), page.fill("less")

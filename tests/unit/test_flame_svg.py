@@ -46,7 +46,7 @@ def texts(svg: str) -> list[str]:
 
 
 @given(profiles(), st.booleans())
-def test_it_is_xml_and_has_the_totals_and_the_ledger(found: Profile, callers: bool) -> None:
+def test_svg_is_xml_with_the_totals_and_the_ledger(found: Profile, callers: bool) -> None:
     svg = svg_of(found, ReportOptions(callers=callers))
     titles = list(frames(svg))
     assert titles[0] == f"all: {counted(found.calls, 'calls')}"
@@ -77,7 +77,7 @@ def test_callers_hang_below_the_function() -> None:
     assert ys[0] < ys[1] < placed["a: 30 calls, 75.0 %"][2]
 
 
-def test_it_refers_to_nothing_and_has_no_script() -> None:
+def test_svg_has_no_references_and_no_scripts() -> None:
     found = profile(Count(stack(EVIL, "a"), 3, Group("comm", 0, EVIL + "\x00\x1b\udcff")))
     found.summary.notes = [EVIL]
     svg = svg_of(found, ReportOptions(title=EVIL))
@@ -100,7 +100,7 @@ def test_wide_letters_take_two_columns() -> None:
     assert fitting("\u6f22\u5b57", 11 * 0.61 * 3, 11) == ""
 
 
-def test_what_is_too_narrow_is_told() -> None:
+def test_narrow_frames_are_told() -> None:
     rows = [FlameNode(f"rare{index}", 1, children=[FlameNode("x", 1)]) for index in range(3)]
     tree = FlameNode("", 100_003, children=[FlameNode("hot", 100_000), *rows])
     svg = "".join(drawing(tree, Header("f")))
@@ -109,13 +109,13 @@ def test_what_is_too_narrow_is_told() -> None:
     assert not any("rare" in title for title in frames(svg))
 
 
-def test_the_long_lines_of_a_caption_are_wrapped() -> None:
+def test_long_caption_lines_are_wrapped() -> None:
     found = profile(Count(stack("f"), 3))
     found.summary.notes = ["word " * 100]
     assert max(map(len, texts(svg_of(found)))) * 12 * 0.6 < WIDTH
 
 
-def test_nothing_recorded_is_said() -> None:
+def test_empty_recording_says_nothing_to_draw() -> None:
     assert "no stacks: there is nothing to draw" in texts(svg_of(profile(recursion=3)))
 
 

@@ -83,7 +83,7 @@ def test_ledger_that_matches_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extra", NARROWED, ids=lambda words: words[0] if words else "whole")
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
-def test_every_output_tells_of_it_and_blames_nobody(
+def test_outputs_all_tell_of_a_wrong_ledger(
     words: list[str], extra: list[str], tmp_path: Path
 ) -> None:
     if words[0] == "info" and extra:
@@ -132,7 +132,9 @@ def readable(data: bytes) -> str:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_left_out_and_told(changed: dict[str, Any], tmp_path: Path) -> None:
+def test_impossible_summary_parts_are_left_out_and_told(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
     found = reread(recording((1.0, 10), **changed))
     (note,) = found.summary.notes
     assert "cannot be, and is left out: the recording is damaged or was not made by kwalk" in note

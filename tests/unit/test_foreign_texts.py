@@ -76,7 +76,7 @@ WORDS = [
 
 @pytest.mark.parametrize("where", ["file", "pipe", "terminal"])
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
-def test_no_output_holds_escape_sequences(
+def test_outputs_hold_no_escape_sequences(
     words: list[str], where: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

@@ -34,7 +34,7 @@ def stacks(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 @given(profiles())
-def test_every_count_is_in_it(found: Profile) -> None:
+def test_table_has_every_count(found: Profile) -> None:
     sums: dict[str, Fraction] = defaultdict(Fraction)
     wanted: dict[str, Fraction] = defaultdict(Fraction)
     rows = stacks(table(report("csv", found)))
@@ -61,7 +61,7 @@ def test_top_leaves_the_sum_as_it_was(found: Profile, top: int) -> None:
     assert len(kept) == min(top, len(found))
 
 
-def test_the_ledger_is_rows_of_other_kinds() -> None:
+def test_ledger_rows_have_kinds_of_their_own() -> None:
     found = profile(Count(stack("ip_rcv", "a"), 5), recursion=2, sampled_out=3)
     found.summary.notes.append('a "note", with\r\nmore')
     found.summary.ledger.uncounted.append("NMIs are not counted")
@@ -79,13 +79,13 @@ def test_the_ledger_is_rows_of_other_kinds() -> None:
     ]
 
 
-def test_what_does_not_add_up_is_told() -> None:
+def test_unexplained_hits_are_a_row() -> None:
     found = profile(Count(stack("ip_rcv"), 5))
     found.summary.ledger.hits += 1
     assert b"total,unexplained,1," in report("csv", found)
 
 
-def test_the_rest_of_the_summary_and_the_facts_are_rows_as_well() -> None:
+def test_rest_of_the_summary_and_facts_are_rows() -> None:
     found = profile(Count(stack("ip_rcv"), 5))
     found.summary.verify = Verify(10, 9, 1, 2, {"nested_nmi": 3})
     found.summary.tree = TreeUse(7, 240, 0)

@@ -21,7 +21,7 @@ def parsed(found: Profile, **options: Any) -> Any:
 
 
 @given(profiles())
-def test_its_timeline_adds_up_to_its_stacks(found: Profile) -> None:
+def test_timeline_adds_up_to_the_stacks(found: Profile) -> None:
     data = parsed(found)
     timeline = data["timeline"]
     assert timeline["ends"] == found.timeline.ends
@@ -30,14 +30,14 @@ def test_its_timeline_adds_up_to_its_stacks(found: Profile) -> None:
     assert timeline.get("scaled") == (None if exact(found) else spread(found).totals())
 
 
-def test_a_timeline_has_all_calls_where_not_every_one_was_taken() -> None:
+def test_timeline_of_a_sampled_recording_has_scaled_calls() -> None:
     one = stack("ip_rcv", "a")
     ticks = [[Count(one, 2, None, 200.0)], [Count(one, 3, None, 300.0)]]
     timeline = parsed(reread(written(ticks)))["timeline"]
     assert timeline == {"ends": [1.0, 2.0], "counts": [2, 1], "scaled": [200, 100]}
 
 
-def test_without_a_timeline_it_is_empty() -> None:
+def test_timeline_is_empty_where_none_was_recorded() -> None:
     data = parsed(profile(Count(stack("ip_rcv"), 5, None, 7.0)))
     assert data["timeline"] == {"ends": [], "counts": []}
     assert data["facts"] == FACTS

@@ -112,7 +112,7 @@ class Decoded:
 
 
 @given(profiles())
-def test_every_count_is_in_it(found: Profile) -> None:
+def test_samples_have_every_count(found: Profile) -> None:
     made = Decoded(report("perfetto", found))
     assert close(made.sums(), by_name(found, plain), 0 if exact(found) else len(found))
     groups: Counter[str] = Counter()
@@ -155,14 +155,14 @@ def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:
     assert all(calls in (3, 4) for calls in made.samples.values())
 
 
-def test_a_merge_of_what_has_no_time_has_none() -> None:
+def test_merge_without_a_timeline_has_no_counters() -> None:
     found = reread(written([[Count(stack("ip_rcv", "a"), 2)], [Count(stack("ip_rcv", "a"), 3)]]))
     made = Decoded(report("perfetto", merge([found, profile(Count(stack("ip_rcv", "b"), 7))])))
     assert made.samples == {(0.0, "", ("a", "ip_rcv")): 5, (0.0, "", ("b", "ip_rcv")): 7}
     assert made.counters == {}
 
 
-def test_without_a_timeline_it_is_one_time() -> None:
+def test_samples_without_a_timeline_have_one_time() -> None:
     made = Decoded(report("perfetto", profile(Count(stack("ip_rcv", "a"), 5))))
     assert made.samples == {(0.0, "", ("a", "ip_rcv")): 5}
     assert made.counters == {}
@@ -178,7 +178,7 @@ def example() -> Profile:
     return found
 
 
-def test_what_is_known_of_the_capture_is_in_it() -> None:
+def test_capture_facts_are_in_the_trace() -> None:
     found = example()
     made = Decoded(report("perfetto", found, title="A title"))
     (snapshot,) = [p.clock_snapshot for p in made.trace.packet if p.HasField("clock_snapshot")]
@@ -209,7 +209,7 @@ def test_what_is_known_of_the_capture_is_in_it() -> None:
     }
 
 
-def test_the_traced_functions_have_counters_where_there_are_several() -> None:
+def test_counter_tracks_are_per_function_where_there_are_several() -> None:
     ticks = [[Count(stack("tcp_poll", "a"), 30), Count(stack("tcp_ack", "a"), 70)]]
     made = Decoded(report("perfetto", reread(written(ticks))))
     assert list(made.counters) == ["all calls", "tcp_poll", "tcp_ack"]
@@ -223,20 +223,20 @@ def test_counters_stand_in_the_order_in_which_they_are_given() -> None:
     assert sorted(ranks.values()) == [0, 1, 2]
 
 
-def test_of_equally_hot_ones_the_first_by_name_have_counters() -> None:
+def test_counter_tracks_of_equal_functions_are_chosen_by_name() -> None:
     ticks = [[Count(stack(f"tcp_{index:02}", "a"), 5) for index in range(20, 0, -1)]]
     made = Decoded(report("perfetto", reread(written(ticks))))
     assert set(made.counters) == {"all calls"} | {f"tcp_{index:02}" for index in range(1, 13)}
 
 
-def test_so_have_those_of_one_name_in_several_modules() -> None:
+def test_counter_tracks_are_per_module_for_one_name() -> None:
     ticks = [[Count(stack("init@a", "x"), 30), Count(stack("init@b", "x"), 70)]]
     made = Decoded(report("perfetto", reread(written(ticks))))
     assert set(made.counters) == {"all calls", "init [a]", "init [b]"}
 
 
 @pytest.mark.parametrize("names", [["ip_rcv"] * 4, ["tcp_poll", "tcp_ack", "tcp_rcv", "tcp_v4"]])
-def test_what_top_leaves_out_has_no_counter_and_is_no_function(names: list[str]) -> None:
+def test_counter_tracks_omit_what_top_leaves_out(names: list[str]) -> None:
     ticks = [[Count(stack(name, f"f{n}"), 10 + n) for n, name in enumerate(names)]]
     found = reread(written(ticks))
     whole = Decoded(report("perfetto", found))
@@ -246,7 +246,7 @@ def test_what_top_leaves_out_has_no_counter_and_is_no_function(names: list[str])
     assert made.counters["all calls"] == [(0, 46), (1, 0)]
 
 
-def test_only_the_hottest_have_counters() -> None:
+def test_counter_tracks_are_of_the_hottest_functions() -> None:
     ticks = [[Count(stack(f"tcp_{index}", "a"), index) for index in range(1, 40)]]
     made = Decoded(report("perfetto", reread(written(ticks))))
     assert set(made.counters) == {"all calls"} | {f"tcp_{index}" for index in range(28, 40)}

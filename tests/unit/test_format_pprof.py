@@ -48,7 +48,7 @@ def sums(found: Any) -> dict[tuple[str, ...], int]:
 
 
 @given(profiles())
-def test_every_count_is_in_it(found: Profile) -> None:
+def test_samples_have_every_count(found: Profile) -> None:
     made = decoded(report("pprof", found))
     assert close(sums(made), by_name(found, plain), 0 if exact(found) else len(found))
     if not exact(found):
@@ -94,7 +94,7 @@ def example() -> Profile:
     return found
 
 
-def test_what_is_known_of_the_capture_is_in_it() -> None:
+def test_capture_facts_are_in_the_profile() -> None:
     made = decoded(report("pprof", example(), title="A title"))
     strings = made.string_table
     assert made.time_nanos == 1795625456462000000
@@ -116,7 +116,7 @@ def test_equal_profiles_are_equal_files() -> None:
     assert report("pprof", example()) == report("pprof", example())
 
 
-def test_what_was_inlined_is_a_line_of_the_location() -> None:
+def test_inlined_functions_are_lines_of_the_location() -> None:
     base = frame("a", 0x20)
     frames = (
         frame("ip_rcv", 0),

@@ -40,7 +40,7 @@ def sums(data: Any, index: int = 0) -> dict[tuple[str, ...], Fraction]:
 
 
 @given(profiles())
-def test_every_count_is_in_it(found: Profile) -> None:
+def test_profiles_have_every_count(found: Profile) -> None:
     data = parsed(found)
     assert sums(data) == pytest.approx(by_name(found))
     groups = sorted({str(count.group) for count in found if count.group})
@@ -69,7 +69,7 @@ def example() -> Profile:
     )
 
 
-def test_the_ledger_is_in_its_names_and_in_kwalk() -> None:
+def test_ledger_is_in_the_names_and_under_kwalk() -> None:
     data = parsed(example(), title="A title")
     assert data["$schema"] == "https://www.speedscope.app/file-format-schema.json"
     assert data["name"].startswith("A title - ip_rcv: 1,017 calls = 1,005 stacks + 12 lost")
@@ -79,7 +79,7 @@ def test_the_ledger_is_in_its_names_and_in_kwalk() -> None:
     assert data["exporter"].startswith("kwalk ")
 
 
-def test_the_hottest_group_comes_first_and_of_equal_ones_that_by_name() -> None:
+def test_groups_are_ordered_by_calls_then_name() -> None:
     numbers = {"d": 1, "c": 7, "b": 7, "a": 30}
     rows = [Count(stack("f"), n, Group("comm", 0, name)) for name, n in numbers.items()]
     assert [made["name"] for made in parsed(profile(*rows))["profiles"][1:]] == list("abcd")

@@ -62,7 +62,7 @@ def test_chains_stand_on_one_level_and_small_branches_are_summed_up() -> None:
     )
 
 
-def test_the_traced_function_comes_first_with_callers() -> None:
+def test_callers_put_the_traced_function_first() -> None:
     assert drawn(SMALL, callers=True, least=0.1) == (
         " calls   share\n"
         " 1,000 100.0 %  ██████ ip_rcv\n"
@@ -82,7 +82,7 @@ def test_the_traced_function_comes_first_with_callers() -> None:
     )
 
 
-def test_of_many_functions_those_that_others_go_through_tell_what_ends_there() -> None:
+def test_ending_here_column_is_shown_for_nested_functions() -> None:
     found = profile(Count(stack("tcp_sendmsg", "sys"), 7), Count(stack("ack", "tcp_sendmsg"), 1))
     nested = profile(
         Count(stack("tcp_sendmsg", "sys"), 7), Count(stack("ack", "tcp_sendmsg", "sys"), 3)
@@ -118,7 +118,7 @@ def test_names_move_no_cursor_and_end_no_line() -> None:
         assert "[2J??b" in text
 
 
-def test_nothing_recorded_is_the_ledger_alone() -> None:
+def test_empty_recording_prints_the_ledger_alone() -> None:
     text = drawn(profile(recursion=3))
     assert text.startswith("ip_rcv: 3 calls = 0 stacks + 3 lost")
 
@@ -158,7 +158,7 @@ def test_lines_fit_into_a_terminal_and_are_whole_elsewhere(width: int) -> None:
 
 
 @given(profiles(), st.booleans(), st.sampled_from([0.0, 0.005, 0.3, 1.0]), st.none() | st.just(2))
-def test_every_call_is_in_a_line(
+def test_lines_have_every_call(
     found: Profile, callers: bool, least: float, top: int | None
 ) -> None:
     """What the hidden branches hold and what ends at those that are shown is all there is."""
@@ -196,7 +196,9 @@ def test_bars_tell_a_little_from_nothing() -> None:
     assert shortened("abcd", 4) == "abcd"
 
 
-def test_the_command_draws_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_report_command_draws_the_tree(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     file = tmp_path / "a.rec"
     file.write_bytes(written([SMALL.counts]))
     command = ["report", str(file), "--format", "tree"]
@@ -213,7 +215,7 @@ def test_the_command_draws_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture
         assert "is not a percentage from 0 to 100" in capfdbinary.readouterr().err.decode()
 
 
-def test_of_a_deep_tree_each_name_is_to_be_seen() -> None:
+def test_deep_tree_shows_every_name() -> None:
     names = [f"a_long_name_of_function_{n:02}" for n in range(60)]
     counts = [Count(stack("f", *names[n:]), 10 + n) for n in range(60)]
     counts += [Count(stack(f"leaf_{n}", *names[n:]), 10 + n) for n in range(60)]

@@ -83,7 +83,7 @@ def lacking(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"folded"}))
-def test_every_format_has_the_whole_summary(name: str) -> None:
+def test_formats_all_have_the_whole_summary(name: str) -> None:
     assert not lacking(readable(report(name, example())))
 
 
@@ -92,14 +92,14 @@ def test_folded_lines_have_no_place_for_it_so_it_is_told_beside_them() -> None:
     assert not lacking(readable(as_text(example().summary).encode()))
 
 
-def test_so_do_info_and_tables() -> None:
+def test_info_has_the_whole_summary() -> None:
     assert not lacking(readable(info_text(example()).encode()))
     assert not lacking(str(info_data(example())))
 
 
 @pytest.mark.parametrize("render", [diff_flame, diff_json, diff_text, diff_tree])
 @pytest.mark.parametrize("side", [0, 1])
-def test_so_does_a_difference_of_both_sides(render: Any, side: int) -> None:
+def test_difference_has_both_whole_summaries(render: Any, side: int) -> None:
     pair = [profile(Count(stack("f", "a"), 3)), profile(Count(stack("f", "a"), 3))]
     pair[side] = example()
     before, after = pair
@@ -119,12 +119,12 @@ def test_stacks_may_be_as_deep_as_they_like(name: str, callers: bool) -> None:
 
 
 @pytest.mark.parametrize("render", [diff_flame, diff_json, diff_text, diff_tree])
-def test_so_may_those_of_a_difference(render: Any) -> None:
+def test_difference_of_deep_stacks_is_rendered(render: Any) -> None:
     assert "".join(render(compare(profile(), DEEP), ReportOptions()))
 
 
 @pytest.mark.parametrize("name", ["text", "tree", "svg", "flamegraph", "perfetto", "pprof"])
-def test_what_was_counted_is_called_by_its_name(name: str) -> None:
+def test_unit_of_the_summary_names_the_counts(name: str) -> None:
     found = profile(Count(stack("f", "a"), 3), Count(stack("f"), 1))
     found.summary.unit = "wonders"
     text = readable(report(name, found, top=1))
@@ -134,14 +134,14 @@ def test_what_was_counted_is_called_by_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize("top", [None, 1])
-def test_a_stack_may_have_no_frames(name: str, top: int | None) -> None:
+def test_stack_without_frames_is_rendered(name: str, top: int | None) -> None:
     """No capture makes one, but a recording can hold it."""
     empty = [Count(Stack(()), 3, group) for group in (None, Group("comm", 0, ""))]
     for counts in (empty, [*empty, Count(stack("f", "a"), 5)], [Count(Stack(()), 0)]):
         assert report(name, profile(*counts), top=top) or not counts[0].count
 
 
-def test_there_is_no_format_of_another_name() -> None:
+def test_unknown_format_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         renderer("xml")
 
@@ -177,20 +177,20 @@ from kwalk.api.profile import open as load
 from kwalk.report import info
 from kwalk.report.diff import compare, flame, json_, text, tree
 from kwalk.report.formats import FORMATS, renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 profile = load(sys.argv[1])
 for name in FORMATS:
-    list(renderer(name)(profile, Options()))
+    list(renderer(name)(profile, ReportOptions()))
 diff = compare.compare(profile, profile)
 for module in (flame, json_, text, tree):
-    list(module.render(diff, Options()))
+    list(module.render(diff, ReportOptions()))
 info.as_text(profile)
 engine = ("decode", "engine", "kernel", "libbpf", "probe", "symbolize", "transport")
 print(*(name for name in sys.modules if name.startswith("kwalk.") and name.split(".")[1] in engine))
 """
 
 
-def test_a_recording_is_shown_without_what_traces(tmp_path: Path) -> None:
+def test_reports_import_nothing_that_traces(tmp_path: Path) -> None:
     """It may be read where no kernel is traced: no table of symbols, no struct of the kernel's."""
     path = tmp_path / "a.rec"
     example().save(path)

@@ -33,7 +33,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "image", lambda: b"")
 
 
-def test_a_line_for_each_with_the_reason_against_it(run: Run) -> None:
+def test_functions_are_listed_with_the_reason_against_each(run: Run) -> None:
     code, out, err = run(main, "functions", "*")
     assert code == 0
     able, *rest = [line.partition(": ") for line in out.splitlines()]
@@ -43,14 +43,14 @@ def test_a_line_for_each_with_the_reason_against_it(run: Run) -> None:
     assert "5 functions, 3 can be traced" in err
 
 
-def test_what_several_patterns_match_is_listed_once(run: Run) -> None:
+def test_functions_matched_twice_are_listed_once(run: Run) -> None:
     _, out, _ = run(main, "functions", "tcp_*", "*_one", "show", "--format", "json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["name"] for row in rows] == ["show", "tcp_one", "tcp_two", "show"]
     assert [row["traceable"] for row in rows] == [True, True, False, False]
 
 
-def test_a_word_that_is_nearly_a_command_is_said_to_be(run: Run) -> None:
+def test_misspelt_command_is_suggested(run: Run) -> None:
     code, _, err = run(main, "functions", "tcp_tree")
     assert code == 2
     assert "If you meant" not in err
@@ -60,9 +60,7 @@ def test_a_word_that_is_nearly_a_command_is_said_to_be(run: Run) -> None:
             assert f"If you meant the command: kwalk {command}" in err
 
 
-def test_other_names_of_a_function_stand_beside_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_aliases_are_listed_beside_the_function(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Kallsyms(b"ffffffff81000100 T __do_a\nffffffff81000100 T __ia32_a\n")
     monkeypatch.setattr(Kallsyms, "read", lambda *_: table)
     assert run(main, "functions", "__ia32_a")[1] == "__ia32_a (also __do_a)\n"

@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(900)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(hostile.files())
-def test_every_report_of_any_file_is_safe(folder: Path, data: bytes) -> None:
+def test_reports_of_any_file_are_safe(folder: Path, data: bytes) -> None:
     path = folder / "any.rec"
     path.write_bytes(data)
     name, target = str(path), str(folder / "out")
@@ -332,7 +332,7 @@ def deep(number: int, depth: int, name: str = "function") -> Profile:
         "long groups",
     ],
 )
-def test_what_kwalk_writes_is_never_refused(found: Profile) -> None:
+def test_saved_profile_is_always_readable(found: Profile) -> None:
     again = copied(found)
     assert not again.summary.notes
     assert len(again) == len(found)
@@ -358,7 +358,7 @@ def test_deeper_stacks_are_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_too_little_memory_is_said(monkeypatch: Any) -> None:
+def test_memory_shortage_is_one_message(monkeypatch: Any) -> None:
     from kwalk.recording import files
 
     for error, text in ((MemoryError, "out of memory"), (RecursionError, "nested")):
@@ -396,12 +396,12 @@ def test_larger_sums_are_refused_and_not_cut() -> None:
         hits + hits
 
 
-def test_a_file_of_larger_sums_is_not_whole() -> None:
+def test_counts_beyond_63_bits_end_the_reading() -> None:
     with pytest.raises(kwalk.BrokenRecording, match="add up to"):
         reread(recording((1.0, 1 << 62), (2.0, 1 << 62)))
 
 
-def test_what_could_not_be_read_again_is_not_saved(tmp_path: Path) -> None:
+def test_unreadable_summary_is_not_saved(tmp_path: Path) -> None:
     most = (1 << 64) - 1
     for changed in (
         {"verify": Verify(1, checked=most)},
@@ -460,12 +460,12 @@ def test_facts_nested_beyond_reason_are_refused() -> None:
         reread(recording((1.0, 10), facts=facts))
 
 
-def test_a_merge_of_nothing_can_be_merged() -> None:
+def test_merged_fact_without_parts_can_be_merged() -> None:
     found = reread(recording((1.0, 10), facts={"merged": []}))
     assert sum(count.count for count in found + found) == 20
 
 
-def test_a_recording_that_just_began_can_be_reported(tmp_path: Path) -> None:
+def test_recording_without_counts_can_be_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     begun = block(b"TICK", struct.pack("<dI", 0.0, 0)) + block(b"LEDG", as_json(hostile.summary()))
     path.write_bytes(MAGIC + block(b"BEGN", b"{}") + begun)

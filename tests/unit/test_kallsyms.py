@@ -100,7 +100,7 @@ def test_find_takes_no_part_of_a_name_and_no_pattern() -> None:
     assert kallsyms.find("ip_rc") == kallsyms.find(".*") == kallsyms.find("dummy") == []
 
 
-def test_of_a_modules_aliases_the_first_in_the_table_names_the_address() -> None:
+def test_module_alias_first_in_the_table_names_the_address() -> None:
     table = [
         Symbol(VMLINUX, "_text", ""),
         Symbol(0xFFFFFFFFC0000000, "init_module", "dummy"),
@@ -182,7 +182,7 @@ def test_symbols_at_zero_do_not_mean_hidden() -> None:
     assert Kallsyms(text_of(table)).lookup(VMLINUX + 5) == table[2]
 
 
-def test_no_table_or_an_empty_one_is_said_so(tmp_path: Path) -> None:
+def test_missing_or_empty_table_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotSupported, match="absent cannot be read"):
         Kallsyms.read(tmp_path / "absent")
     (tmp_path / "empty").touch()
@@ -190,7 +190,7 @@ def test_no_table_or_an_empty_one_is_said_so(tmp_path: Path) -> None:
         Kallsyms.read(tmp_path / "empty")
 
 
-def test_what_lies_behind_the_image_has_none_of_its_names() -> None:
+def test_address_behind_the_image_has_no_name_of_vmlinux() -> None:
     table = [
         Symbol(VMLINUX, "ip_rcv", ""),
         Symbol(VMLINUX + 64, "_end", ""),

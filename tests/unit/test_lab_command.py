@@ -38,12 +38,12 @@ def test_defaults(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     assert not options.parallel
 
 
-def test_each_cpu_can_have_a_host_thread(seen: list[tuple[MachineOptions, list[str]]]) -> None:
+def test_parallel_option_reaches_the_machine(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     assert main(["lab", "run", "--cpus", "4", "--parallel", "--", "true"]) == 7
     assert (seen[0][0].cpus, seen[0][0].parallel) == (4, True)
 
 
-def test_one_cpu_cannot_run_in_parallel(
+def test_icount_does_not_go_with_parallel(
     seen: list[tuple[MachineOptions, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lab", "run", "--icount", "--parallel", "--", "true"]) == 2
@@ -51,7 +51,7 @@ def test_one_cpu_cannot_run_in_parallel(
     assert not seen
 
 
-def test_every_option_arrives(seen: list[tuple[MachineOptions, list[str]]]) -> None:
+def test_run_options_reach_the_machine(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     words = "--kernel ./k --modules /m --cpus 3 --memory 512M --icount --timeout 2.5 --out o"
     argv = ["sh", "-c", "x", "--", "--out", "y"]
     assert main(["lab", "run", *words.split(), "--append", "a=b c", "--verbose", "--", *argv]) == 7

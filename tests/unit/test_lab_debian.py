@@ -48,11 +48,11 @@ def test_first_stanza_only_and_no_continuation_lines() -> None:
     assert fields["Depends"].startswith("linux-base-amd64 (")
 
 
-def test_nothing_printed_is_no_stanza() -> None:
+def test_empty_output_is_no_stanza() -> None:
     assert debian.parse_stanza("\n\n") == {}
 
 
-def test_only_parts_of_the_kernel_are_followed() -> None:
+def test_dependencies_are_followed_to_parts_of_the_kernel_only() -> None:
     depends = (
         "kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120) | linux-initramfs-tool, "
         "dracut | linux-image-of-an-alternative, linux-base-7.2.13+deb14-amd64 (= 7.2.13-1), "

@@ -111,7 +111,7 @@ PLACES = st.lists(st.sampled_from(NAMES), max_size=2).map("/".join)
 
 
 @given(st.lists(st.tuples(PLACES, st.sampled_from(NAMES), TARGETS), max_size=6))
-def test_no_chain_of_links_leads_outside(links: list[tuple[str, str, str]]) -> None:
+def test_link_chains_lead_nowhere_outside(links: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         top = Path(scratch, "x", "y", "z", "out")
         top.mkdir(parents=True)
@@ -127,7 +127,7 @@ def test_no_chain_of_links_leads_outside(links: list[tuple[str, str, str]]) -> N
                 assert path.resolve().is_relative_to(top.resolve())
 
 
-def test_what_the_host_has_stays_as_it_is(tmp_path: Path) -> None:
+def test_host_files_in_out_are_unchanged(tmp_path: Path) -> None:
     """Its own links and modes are none of the guest's doing."""
     (tmp_path / "link").symlink_to("/etc")
     (tmp_path / "tool").touch(0o700)

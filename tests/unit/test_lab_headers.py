@@ -54,7 +54,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return suites
 
 
-def test_both_packages_become_one_tree_and_only_once(asked: list[str]) -> None:
+def test_header_packages_become_one_tree_only_once(asked: list[str]) -> None:
     folder = headers.find("debian-13")
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
     names = ("linux-headers-6.12-amd64.h", "linux-headers-6.12-common.h")
@@ -64,11 +64,11 @@ def test_both_packages_become_one_tree_and_only_once(asked: list[str]) -> None:
     assert asked == ["trixie"]
 
 
-def test_the_kernel_with_frame_pointers_has_those_of_its_series(asked: list[str]) -> None:
+def test_headers_of_fp_are_those_of_debian_13(asked: list[str]) -> None:
     assert headers.find("fp") == headers.find("debian-13")
 
 
-def test_the_command_prints_the_folder(
+def test_headers_command_prints_the_folder(
     asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lab", "headers", "debian-12"]) == 0
@@ -77,7 +77,7 @@ def test_the_command_prints_the_folder(
     assert asked == ["bookworm"]
 
 
-def test_a_failure_leaves_nothing(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_failure_leaves_nothing(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KwalkError("no route")
 

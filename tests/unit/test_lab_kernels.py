@@ -46,7 +46,7 @@ def test_image_tells_its_release(place: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", bytes(4096), bz_image()[:0x800]])
-def test_other_files_are_no_kernels(place: Path, data: bytes) -> None:
+def test_file_that_is_no_kernel_image_is_refused(place: Path, data: bytes) -> None:
     (place / "x").write_bytes(data)
     with pytest.raises(UsageError, match="not an x86 kernel image"):
         kernels.find("./x")

@@ -60,7 +60,7 @@ def host() -> Iterator[Host]:
     host.close()
 
 
-def test_one_command_a_request_and_one_answer(host: Host) -> None:
+def test_request_sends_one_command_and_one_answer(host: Host) -> None:
     host.monitor.feed_qemu(GREETING + DONE)
     host.monitor.feed_guest(b"nmi\nnmi x\n")
     assert host.commands() == ["qmp_capabilities", "inject-nmi", "inject-nmi"]
@@ -102,7 +102,7 @@ def test_refusal_is_passed_on(host: Host) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"reset x", b"\xff x", b"NMI x"])
-def test_other_requests_do_nothing(host: Host, line: bytes) -> None:
+def test_unknown_request_is_answered_and_does_nothing(host: Host, line: bytes) -> None:
     host.monitor.feed_guest(line + b"\n")
     assert host.commands() == ["qmp_capabilities"]
     (answer,) = host.answers()
@@ -132,7 +132,7 @@ def test_closed_monitor_is_noticed_when_writing(host: Host) -> None:
     assert answer.startswith("x failed QEMU's monitor is gone: ")
 
 
-def test_nobody_who_reads_blocks_nothing(host: Host) -> None:
+def test_unread_monitor_and_port_block_nothing(host: Host) -> None:
     for _ in range(20):
         host.monitor.feed_guest(b"nmi x\n" * 1000)
     host.monitor.feed_qemu(DONE * 20_000)

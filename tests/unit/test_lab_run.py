@@ -473,7 +473,7 @@ def test_tcg_uses_threads_and_leaves_mitigations_alone() -> None:
     assert {"panic=-1", "console=ttyS0", "no_timer_check"} <= set(after(line, "-append").split())
 
 
-def test_a_host_thread_for_each_cpu_on_request() -> None:
+def test_parallel_option_gives_each_cpu_a_thread() -> None:
     assert after(words(cpus=2, parallel=True), "-accel") == "tcg,thread=multi"
     assert after(words(cpus=2, parallel=True, kvm=True), "-accel") == "kvm"
 

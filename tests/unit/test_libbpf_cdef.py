@@ -142,7 +142,7 @@ def plain(text: str) -> str:
         ("\t__u32 batch_size;", "\t__u32 batch_size;\n\t__u64 more;", "no member named"),
     ],
 )
-def test_a_wrong_declaration_is_noticed(
+def test_wrong_declaration_is_noticed(
     cdef: str, gcc: Gcc, right: str, wrong: str, error: str
 ) -> None:
     assert cdef.count(right) == 1
@@ -151,7 +151,7 @@ def test_a_wrong_declaration_is_noticed(
     assert error in built.stderr
 
 
-def test_the_oldest_supported_libbpf_has_every_function(cdef: str, gcc: Gcc) -> None:
+def test_oldest_supported_libbpf_has_every_function(cdef: str, gcc: Gcc) -> None:
     library = Path(gcc("", "-print-file-name=libbpf.so.1").stdout.strip()).resolve()
     nm = shutil.which("nm")
     assert nm, "it comes with gcc"

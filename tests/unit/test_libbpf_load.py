@@ -71,7 +71,7 @@ def test_version_1_0_and_newer_are_taken_and_silenced(
     assert fake.silenced == 1
 
 
-def test_a_missing_library_names_itself_and_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_names_itself_and_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KWALK_LIBBPF", "/nonexistent.so")
     with pytest.raises(NotSupported) as caught:
         libbpf.lib()
@@ -79,7 +79,7 @@ def test_a_missing_library_names_itself_and_the_package(monkeypatch: pytest.Monk
     assert "Debian and Ubuntu: libbpf1, Fedora and RHEL: libbpf" in str(caught.value)
 
 
-def test_an_old_library_is_refused(
+def test_old_library_is_refused(
     fake_library: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KWALK_LIBBPF", str(fake_library(0, 8)))
@@ -87,7 +87,7 @@ def test_an_old_library_is_refused(
         libbpf.lib()
 
 
-def test_a_library_too_old_to_tell_its_version_is_refused(
+def test_library_without_a_version_is_refused(
     fake_library: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KWALK_LIBBPF", str(fake_library(0, 5, told="unknown")))
@@ -95,7 +95,7 @@ def test_a_library_too_old_to_tell_its_version_is_refused(
         libbpf.lib()
 
 
-def test_the_command_line_ends_with_one_message(
+def test_missing_library_is_one_message_on_the_command_line(
     fake_library: Callable[..., Path],
     powerless_python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
@@ -108,7 +108,7 @@ def test_the_command_line_ends_with_one_message(
         assert hint.startswith("  Install libbpf 1.0 or newer")
 
 
-def test_a_failed_call_becomes_an_error_with_its_reason() -> None:
+def test_failed_call_becomes_an_error_with_its_reason() -> None:
     assert libbpf.check(7, "cannot count") == 7
     with pytest.raises(libbpf.LibbpfError, match="cannot load: Permission denied") as caught:
         libbpf.check(-errno.EACCES, "cannot load")

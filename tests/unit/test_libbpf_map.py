@@ -55,7 +55,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 
 @pytest.mark.parametrize("size", [4, 16])
-def test_every_key_is_met_once(library: Library, size: int) -> None:
+def test_map_keys_are_each_met_once(library: Library, size: int) -> None:
     library.keys = keys(size)
     assert list(Map(SimpleNamespace(), "counted").each_key(size)) == keys(size)
     library.keys = []
@@ -67,7 +67,7 @@ def test_keys_are_of_4_bytes_where_nothing_else_is_said(library: Library) -> Non
     assert list(Map(SimpleNamespace(), "stacks_a").each_key()) == keys(4)
 
 
-def test_a_map_can_be_emptied_while_it_is_walked(library: Library) -> None:
+def test_map_can_be_emptied_while_it_is_walked(library: Library) -> None:
     library.keys = keys(4)
     stacks = Map(SimpleNamespace(), "stacks_a")
     for key in stacks.each_key():

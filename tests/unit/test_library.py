@@ -34,7 +34,7 @@ def names(stack: kwalk.Stack) -> list[str]:
     return [frame.name for frame in stack.frames]
 
 
-def test_a_trace_counts_and_its_profile_is_there_afterwards(engine: Engine) -> None:
+def test_trace_counts_and_keeps_its_profile(engine: Engine) -> None:
     with kwalk.trace("ip_rcv") as trace:
         assert (trace.method, trace.attach) == ("manual", "fentry")
         counted(engine, 3, A, B)
@@ -59,7 +59,7 @@ def test_a_trace_counts_and_its_profile_is_there_afterwards(engine: Engine) -> N
     assert last.seconds >= early.seconds > 0
 
 
-def test_a_profile_without_calls_is_one(engine: Engine) -> None:
+def test_trace_without_calls_has_an_empty_profile(engine: Engine) -> None:
     with kwalk.trace("ip_rcv") as trace:
         pass
     assert trace.snapshot().calls == 0
@@ -91,7 +91,7 @@ def test_calls_that_come_during_a_snapshot_are_told(engine: Engine) -> None:
     assert trace.snapshot().summary.ledger.lost == {"efault": 1}
 
 
-def test_the_helpers_stacks_are_read_when_it_has_ended(engine: Engine) -> None:
+def test_helper_snapshot_is_refused_until_the_trace_has_ended(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A)}
     engine.counted.add(7, stack_id=5)
     engine.count(7)
@@ -103,7 +103,7 @@ def test_the_helpers_stacks_are_read_when_it_has_ended(engine: Engine) -> None:
     assert [(names(c.stack), c.count) for c in trace.snapshot()] == [(["ip_rcv", "a"], 7)]
 
 
-def test_a_failure_in_the_with_detaches(engine: Engine) -> None:
+def test_exception_in_the_with_detaches(engine: Engine) -> None:
     trace = kwalk.trace("ip_rcv")
     counted(engine, 2, A)
     engine.count(2)
@@ -113,7 +113,7 @@ def test_a_failure_in_the_with_detaches(engine: Engine) -> None:
     assert trace.snapshot().calls == 2
 
 
-def test_each_is_for_one_with(engine: Engine) -> None:
+def test_trace_and_stream_are_for_one_with(engine: Engine) -> None:
     trace = kwalk.trace("ip_rcv")
     with pytest.raises(kwalk.UsageError, match="has not begun"):
         trace.snapshot()
@@ -141,7 +141,7 @@ def test_differences_have_names(engine: Engine) -> None:
     assert [names(side) for side in difference] == [["ip_rcv", "a"], ["ip_rcv", "b"]]
 
 
-def test_a_command_is_held_until_all_is_attached(engine: Engine, tmp_path: Path) -> None:
+def test_command_is_held_until_attached(engine: Engine, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     trace = kwalk.trace("ip_rcv", command=["touch", str(mark)])
     assert not mark.exists()
@@ -157,7 +157,7 @@ def test_a_command_is_held_until_all_is_attached(engine: Engine, tmp_path: Path)
     assert profile.facts["command"] == [f"kwalk.trace('ip_rcv', command=['touch', '{mark}'])"]
 
 
-def test_a_command_that_fails_is_told_and_one_that_runs_on_is_ended(engine: Engine) -> None:
+def test_command_exit_code_is_a_note_and_a_running_one_is_ended(engine: Engine) -> None:
     with kwalk.trace("ip_rcv", command=["false"]) as trace:
         trace.wait()
     assert any("exit code 1" in note for note in trace.snapshot().summary.notes)
@@ -169,7 +169,7 @@ def test_a_command_that_fails_is_told_and_one_that_runs_on_is_ended(engine: Engi
         os.kill(pid, 0)
 
 
-def test_what_is_said_of_a_command_is_what_it_was_like_in_the_end(engine: Engine) -> None:
+def test_command_note_is_about_its_final_state(engine: Engine) -> None:
     words: Any = iter(["sh", "-c", "read x < /dev/null; exit 3"])
     with kwalk.trace("ip_rcv", command=words) as trace:
         profile = trace.stop()
@@ -178,26 +178,26 @@ def test_what_is_said_of_a_command_is_what_it_was_like_in_the_end(engine: Engine
     assert "sh ended with exit code 3" in trace.snapshot().summary.notes
 
 
-def test_a_command_is_waited_for_so_many_seconds(engine: Engine) -> None:
+def test_command_wait_takes_a_timeout(engine: Engine) -> None:
     with kwalk.trace("ip_rcv", command=["sleep", "1000"]) as trace:
         assert not trace.wait(0.01)
         with pytest.raises(kwalk.UsageError, match="'1' is no number of seconds"):
             trace.wait("1")  # type: ignore[arg-type]
 
 
-def test_a_command_that_is_not_there_leaves_nothing_attached(engine: Engine) -> None:
+def test_command_not_found_leaves_nothing_attached(engine: Engine) -> None:
     trace = kwalk.trace("ip_rcv", command=["/no/such/program"])
     with pytest.raises(kwalk.UsageError, match="/no/such/program"), trace:
         raise AssertionError
     assert engine.done[-1] == "close"
 
 
-def test_there_is_nothing_to_wait_for_without_a_command(engine: Engine) -> None:
+def test_wait_without_a_command_is_a_usage_error(engine: Engine) -> None:
     with kwalk.trace("ip_rcv") as trace, pytest.raises(kwalk.UsageError, match="no command"):
         trace.wait()
 
 
-def test_a_stream_ends_with_its_command(engine: Engine) -> None:
+def test_stream_ends_with_its_command(engine: Engine) -> None:
     engine.ring = [[engine.walked(A)] * 4]
     engine.count(4)
     with kwalk.stream("ip_rcv", command=["true"]) as stream:
@@ -222,9 +222,7 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.Budg
     return readings
 
 
-def test_a_budget_is_tended_while_the_code_does_something_else(
-    engine: Engine, watched: list[budget.BudgetReading]
-) -> None:
+def test_budget_is_tended_in_a_thread(engine: Engine, watched: list[budget.BudgetReading]) -> None:
     with kwalk.trace("ip_rcv", budget=0.02) as trace:
         while len(watched) < 4:
             time.sleep(0.01)
@@ -237,7 +235,7 @@ def test_a_budget_is_tended_while_the_code_does_something_else(
         assert profile.summary.sampling.cost > 0
 
 
-def test_a_budget_that_cannot_be_kept_ends_tracing(
+def test_budget_that_cannot_be_kept_ends_tracing(
     engine: Engine, watched: list[budget.BudgetReading]
 ) -> None:
     with kwalk.trace("ip_rcv", budget=0.00001) as trace:
@@ -248,7 +246,7 @@ def test_a_budget_that_cannot_be_kept_ends_tracing(
     assert any("too much" in note or "detached" in note for note in trace.snapshot().summary.notes)
 
 
-def test_a_budget_that_cannot_be_told_ends_tracing(
+def test_budget_that_cannot_be_measured_ends_tracing(
     engine: Engine, watched: list[budget.BudgetReading], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> budget.BudgetReading:
@@ -269,7 +267,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quickly")
-def test_a_stream_yields_calls_with_their_stacks(engine: Engine) -> None:
+def test_stream_yields_events_with_their_stacks(engine: Engine) -> None:
     who: dict[str, Any] = {"cpu": 1, "tgid": 100, "pid": 101, "comm": b"redis"}
     engine.ring = [
         [engine.walked(A, B, time_ns=1, **who), engine.walked(A, time_ns=2)],
@@ -290,7 +288,7 @@ def test_a_stream_yields_calls_with_their_stacks(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("quickly")
-def test_what_nobody_takes_is_counted(engine: Engine) -> None:
+def test_stream_counts_events_not_taken(engine: Engine) -> None:
     def run() -> list[bytes]:
         return [engine.walked(A, time_ns=number) for number in range(10)]
 
@@ -307,7 +305,7 @@ def test_what_nobody_takes_is_counted(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("quickly")
-def test_after_stop_a_stream_ends_where_nothing_is_left(engine: Engine) -> None:
+def test_stream_ends_after_stop_once_it_is_empty(engine: Engine) -> None:
     engine.ring = [[engine.walked(A)] * 4, [engine.walked(A)] * 2]
     engine.count(6)
     seen = 0
@@ -319,7 +317,7 @@ def test_after_stop_a_stream_ends_where_nothing_is_left(engine: Engine) -> None:
     assert stream.summary.ledger.lost == {}
 
 
-def test_the_helper_streams_as_well(engine: Engine) -> None:
+def test_stream_works_by_the_helper(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A)}
     engine.ring = [[record(stack_id=5, time_ns=n) for n in range(4)]]
     engine.count(4)
@@ -329,7 +327,7 @@ def test_the_helper_streams_as_well(engine: Engine) -> None:
     assert stream.summary.ledger.balance == 0
 
 
-def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[filter_names.Wanted] = []
 
     def filters(self: filter_names.Wanted, child: int | None) -> Filters:
@@ -362,7 +360,7 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
     assert options.until.fullmatch("tcp_sendmsg")
 
 
-def test_without_choices_it_is_as_on_the_command_line() -> None:
+def test_default_choices_are_those_of_the_command_line() -> None:
     from kwalk.cli import trace_options
     from kwalk.cli.parsers import build_parser
 
@@ -413,12 +411,12 @@ def test_without_choices_it_is_as_on_the_command_line() -> None:
         ({"frequency": 99}, "either functions are traced or samples are taken"),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(choices: Choices, what: str) -> None:
+def test_invalid_choice_is_refused(choices: Choices, what: str) -> None:
     with pytest.raises(kwalk.UsageError, match=re.escape(what)):
         kwalk.trace("ip_rcv", **choices)
 
 
-def test_other_mistakes_are_told() -> None:
+def test_misuse_of_the_api_is_an_error() -> None:
     with pytest.raises(TypeError, match="no choice 'methd'; there are method, "):
         kwalk.trace("ip_rcv", methd="manual")  # type: ignore[call-arg]
     with pytest.raises(kwalk.UsageError, match="one of them is needed"):
@@ -446,7 +444,7 @@ def test_importing_kwalk_loads_nothing() -> None:
     assert loaded == "False\n"
 
 
-def test_all_that_is_public_is_there() -> None:
+def test_public_names_are_all_documented_and_importable() -> None:
     assert set(kwalk.__all__) == {"__version__", *kwalk._HOMES}
     for name in kwalk.__all__:
         assert getattr(kwalk, name).__doc__

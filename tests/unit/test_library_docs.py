@@ -17,7 +17,7 @@ from page_examples import PAGE, RECORDING, Example, examples, run
 @pytest.mark.parametrize(
     "example", examples("", "pandas"), ids=lambda example: f"line {example.line}"
 )
-def test_an_example_prints_what_the_page_says(
+def test_example_prints_what_the_page_says(
     example: Example,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -32,20 +32,20 @@ def test_an_example_prints_what_the_page_says(
     assert capsys.readouterr().out == example.prints
 
 
-def test_every_block_of_the_page_is_of_a_kind_that_is_run() -> None:
+def test_examples_of_the_page_are_all_run() -> None:
     found = list(examples("", "pandas", "tracing"))
     assert len(found) == PAGE.read_text().count("```python") >= 8
     assert {example.kind for example in found} == {"", "pandas", "tracing"}
 
 
-def test_the_page_names_every_choice_and_no_other() -> None:
+def test_page_names_every_choice_and_no_other() -> None:
     table = PAGE.read_text().split("## Choices")[1].split("## Profiles")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {span.split("=")[0] for row in rows for span in re.findall("`(.+?)`", row)}
     assert named == set(Choices.__annotations__)
 
 
-def test_the_page_names_what_is_public() -> None:
+def test_page_names_what_is_public() -> None:
     text = PAGE.read_text()
     missing = [name for name in kwalk.__all__ if name not in text]
     assert set(missing) <= {"Choices", "Stream", "Summary", "Timeline", "Trace", "Verify", "Who",

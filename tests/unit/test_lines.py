@@ -161,13 +161,13 @@ def test_frames_have_lines_and_what_was_inlined(program: Program, tool: str) -> 
     ]
 
 
-def test_a_call_that_never_returns_is_of_its_own_function(program: Program, tool: str) -> None:
+def test_call_that_never_returns_has_the_line_of_its_caller(program: Program, tool: str) -> None:
     """Behind it begins the next function."""
     found = add_lines(program.recorded(program.frame("last", "never")), str(program.path))
     assert rows(found)[-1] == ("last", f"{X}:22", False)
 
 
-def test_at_its_entry_a_function_has_called_nothing(program: Program, tool: str) -> None:
+def test_function_entry_has_no_inlined_frames(program: Program, tool: str) -> None:
     """Though its first instruction be one of a function inlined into it."""
     frames = (program.frame("first"), program.frame("main", "outer"))
     (inside, function) = vmlinux.places(str(program.path), [program.symbols["first"]]).popitem()[1]
@@ -186,7 +186,7 @@ def test_modules_stay_as_they_are(program: Program, tool: str) -> None:
     ]  # fmt: skip
 
 
-def test_the_first_address_of_an_event_is_a_return_address(program: Program, tool: str) -> None:
+def test_tracepoint_first_address_is_a_return_address(program: Program, tool: str) -> None:
     frames = (program.frame("main", "outer"),)
     found = program.recorded()
     found.counts = [Count(Stack((frames[0].address,), frames=frames), 1)]
@@ -219,7 +219,7 @@ def test_name_of_the_file_is_no_option_of_the_tools(
     assert any(frame.source for count in found for frame in count.stack.frames)
 
 
-def test_another_kernel_is_refused(program: Program, tmp_path: Path) -> None:
+def test_vmlinux_of_another_kernel_is_refused(program: Program, tmp_path: Path) -> None:
     """It has the same functions, elsewhere."""
     found = program.recorded()
     moved = found.counts[0].stack.frames[1]._replace(address=found.counts[0].stack.addresses[1] + 8)
@@ -235,7 +235,7 @@ def test_another_kernel_is_refused(program: Program, tmp_path: Path) -> None:
     assert "6.12.107, #1 SMP x" in error.value.hint
 
 
-def test_a_kernel_without_the_functions_is_refused(program: Program) -> None:
+def test_vmlinux_without_the_functions_is_refused(program: Program) -> None:
     found = program.recorded()
     frames = tuple(f._replace(name=f"other_{f.name}") for f in found.counts[0].stack.frames)
     found.counts = [Count(Stack((1, 2, 3), frames=frames), 1)]
@@ -243,21 +243,21 @@ def test_a_kernel_without_the_functions_is_refused(program: Program) -> None:
         add_lines(found, str(program.path))
 
 
-def test_a_file_without_debug_information_is_refused(tmp_path: Path, tool: str) -> None:
+def test_vmlinux_without_debug_information_is_refused(tmp_path: Path, tool: str) -> None:
     plain = Program(tmp_path / "vmlinux", "-g0")
     with pytest.raises(KwalkError, match="has no debug information") as error:
         add_lines(plain.recorded(), str(plain.path))
     assert "dbg" in error.value.hint
 
 
-def test_a_stripped_file_is_refused(program: Program, tmp_path: Path) -> None:
+def test_stripped_vmlinux_is_refused(program: Program, tmp_path: Path) -> None:
     path = tmp_path / "stripped"
     subprocess.run(["strip", "-o", str(path), str(program.path)], check=True)
     with pytest.raises(KwalkError, match="has no symbols"):
         add_lines(program.recorded(), str(path))
 
 
-def test_what_is_no_elf_file_is_refused(program: Program, tmp_path: Path) -> None:
+def test_file_that_is_no_elf_is_refused(program: Program, tmp_path: Path) -> None:
     path = tmp_path / "vmlinuz"
     path.write_bytes(b"MZ" + bytes(100))
     with pytest.raises(KwalkError, match="is no ELF file") as error:
@@ -270,14 +270,14 @@ def test_what_is_no_elf_file_is_refused(program: Program, tmp_path: Path) -> Non
         add_lines(program.recorded(), str(tmp_path / "nowhere"))
 
 
-def test_where_the_text_began_has_to_be_recorded(program: Program) -> None:
+def test_recording_without_the_text_address_is_refused(program: Program) -> None:
     found = program.recorded()
     del found.facts["text"]
     with pytest.raises(KwalkError, match="the recording does not say where"):
         add_lines(found, str(program.path))
 
 
-def test_of_several_boots_no_lines_can_be_told(program: Program) -> None:
+def test_merge_of_several_boots_is_refused(program: Program) -> None:
     one, other = program.recorded(), program.recorded()
     other.facts["text"] += 1 << 21
     with pytest.raises(KwalkError, match="merged of several boots") as caught:
@@ -287,9 +287,7 @@ def test_of_several_boots_no_lines_can_be_told(program: Program) -> None:
     assert [count.count for count in merged] == [6]
 
 
-def test_where_no_program_is_installed_it_says_so(
-    program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_binutils_are_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(NotSupported, match="neither nm nor llvm-nm is installed") as error:
         add_lines(program.recorded(), str(program.path))
@@ -313,9 +311,7 @@ def test_where_no_program_is_installed_it_says_so(
         ("", {}),
     ],
 )
-def test_what_the_programs_print_is_read(
-    text: str, wanted: dict[int, list[SourceLocation]]
-) -> None:
+def test_addr2line_output_is_parsed(text: str, wanted: dict[int, list[SourceLocation]]) -> None:
     assert vmlinux._parsed(text.split("\n")) == wanted
 
 
@@ -360,7 +356,7 @@ def test_formats_show_them(program: Program, tmp_path: Path) -> None:
     assert '"name":"inner (inlined)"' in shown("speedscope")
 
 
-def test_the_command_says_what_is_wrong(
+def test_report_command_says_what_is_wrong(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "x.rec"

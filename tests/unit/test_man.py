@@ -34,12 +34,12 @@ def needs(program: str, package: str) -> None:
         pytest.skip(f"{program} is not installed (Debian: apt-get install {package})")
 
 
-def test_each_command_has_a_page(pages: list[Path]) -> None:
+def test_man_pages_exist_for_each_command(pages: list[Path]) -> None:
     names = {page.stem for page in pages}
     assert names == {"kwalk", "bpf_get_stack_test", *(f"kwalk-{name}" for name in COMMANDS)}
 
 
-def test_the_installed_package_has_them() -> None:
+def test_man_pages_are_installed() -> None:
     assert (Path(sys.prefix) / "share" / "man" / "man1" / "kwalk-count.1").exists()
 
 
@@ -50,7 +50,7 @@ def shown(page: Path) -> str:
     return " ".join(re.sub(".\b", "", done.stdout).split())
 
 
-def test_all_that_the_parsers_say_is_shown(tools: ModuleType, pages: list[Path]) -> None:
+def test_man_pages_show_all_that_the_parsers_say(tools: ModuleType, pages: list[Path]) -> None:
     needs("mandoc", "mandoc")
     texts = {page.stem: shown(page) for page in pages}
     for page in tools.pages():
@@ -102,7 +102,7 @@ def test_text_is_shown_as_it_is(tools: ModuleType, tmp_path: Path, text: str) ->
     assert f"TEXT {text} {text} " in shown(page)
 
 
-def test_the_date_is_that_of_the_sources_where_it_is_given(
+def test_man_page_date_is_source_date_epoch(
     tools: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")

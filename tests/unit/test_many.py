@@ -58,7 +58,7 @@ def test_stacks_of_several_functions_and_cpus_are_told_apart(engine: Engine) -> 
     assert summary.ledger.balance == 0
 
 
-def test_the_kernels_own_stacks_begin_at_their_function(engine: Engine) -> None:
+def test_kernels_stacks_begin_at_their_function(engine: Engine) -> None:
     at = below(
         engine, function(engine, TWO, kernel=True), 1, ONE, TWO + 4, C, D, kind=NodeKind.KERNEL
     )
@@ -70,7 +70,7 @@ def test_the_kernels_own_stacks_begin_at_their_function(engine: Engine) -> None:
     assert summary.ledger.fallback == summary.ledger.recorded == 6
 
 
-def test_where_there_was_no_room_for_the_function_that_is_said(engine: Engine) -> None:
+def test_function_without_room_is_unknown_and_truncated(engine: Engine) -> None:
     engine.planted.count(engine.planted.root(), cut=6)
     (count,), summary = counted()
     assert (count.stack.addresses, count.stack.truncated) == ((NO_ADDRESS,), True)
@@ -78,7 +78,7 @@ def test_where_there_was_no_room_for_the_function_that_is_said(engine: Engine) -
     assert summary.ledger.truncated == 6
 
 
-def test_the_helpers_counts_name_their_function(engine: Engine) -> None:
+def test_helper_counts_name_their_function(engine: Engine) -> None:
     engine.stacks = {1: words(ONE, TWO, C), 2: words(TWO, C)}
     one, two = function(engine, ONE), function(engine, TWO)
     engine.counted.add(1, stack_id=1, node=one)
@@ -113,7 +113,7 @@ def test_events_begin_with_the_function_that_was_called(engine: Engine, method: 
     assert [event.stack.addresses for event in found] == [(ONE, C), (TWO, C), (ONE, D)]
 
 
-def test_what_a_filter_refused_is_in_the_ledger_and_scales_nothing(engine: Engine) -> None:
+def test_filtered_hits_are_in_the_ledger_and_not_scaled(engine: Engine) -> None:
     engine.count(20)
     engine.filtered = 80
     engine.planted.sample_out(16)

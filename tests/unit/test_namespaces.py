@@ -90,7 +90,7 @@ def test_outside_of_namespaces_nothing_is_asked(monkeypatch: pytest.MonkeyPatch)
     assert translate.translate(options) is options
 
 
-def test_a_task_without_a_number_has_none() -> None:
+def test_task_outside_the_namespace_has_no_number() -> None:
     assert Record(0, 0, 0, 0, 1, NO_NUMBER, NO_NUMBER, b"swapper/1").who()[1:3] == (None, None)
     assert Record(0, 0, 0, 0, 1, 0, 0, b"swapper/1").who()[1:3] == (0, 0)
     value = bytearray(b"a-name-of-15-ch\0")
@@ -102,7 +102,7 @@ def test_a_task_without_a_number_has_none() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_takes_a_task_without_a_number(form: str) -> None:
+def test_formats_all_take_a_task_without_a_number(form: str) -> None:
     nobody, somebody = Group("pid", None, "redis"), Group("pid", 0, "redis")
     counts = [Count(stack("ip_rcv", "a"), 1, nobody), Count(stack("ip_rcv", "a"), 2, somebody)]
     known = reread(written([counts]))
@@ -117,7 +117,7 @@ def test_every_format_takes_a_task_without_a_number(form: str) -> None:
         assert b"redis (-)" in text
 
 
-def test_a_cgroup_mount_that_is_covered_is_not_seen(tmp_path: Path) -> None:
+def test_covered_cgroup_mount_is_not_seen(tmp_path: Path) -> None:
     """Whatever the order: a container's own mount lies over the one that it was born with."""
     lines = [
         "31 23 0:28 / /sys rw - sysfs sysfs rw",
@@ -134,7 +134,7 @@ def test_a_cgroup_mount_that_is_covered_is_not_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pid", "cgroup"])
-def test_the_first_namespace_is_known_by_its_inode(
+def test_initial_namespace_is_known_by_its_inode(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ns").mkdir()

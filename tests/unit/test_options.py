@@ -48,7 +48,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
     ],
 )
 @pytest.mark.parametrize("command", [("count",), ()], ids=["count", "no command"])
-def test_a_bad_value_of_count_is_named_with_its_option(
+def test_count_option_with_a_bad_value_is_named(
     usage_error: UsageError, command: tuple[str, ...], option: str, value: str, complaint: str
 ) -> None:
     line = usage_error(main, *command, "ip_rcv", f"{option}={value}")
@@ -119,7 +119,7 @@ def test_options_that_commands_share_are_checked_in_each(
         ("--format", "xml", "invalid choice: 'xml'"),
     ],
 )
-def test_a_bad_value_is_named_with_its_option(
+def test_stream_option_with_a_bad_value_is_named(
     usage_error: UsageError, option: str, value: str, complaint: str
 ) -> None:
     line = usage_error(main, "stream", "ip_rcv", f"{option}={value}")
@@ -161,16 +161,14 @@ def test_default_nodes_grow_with_the_cpus(cpus: int, nodes: int) -> None:
 
 
 @pytest.mark.parametrize("cpus", [1, 64, 8192])
-def test_the_kernel_takes_a_tree_of_the_most_nodes(cpus: int) -> None:
+def test_tree_of_the_most_nodes_fits_a_map(cpus: int) -> None:
     # array_map_alloc_check() in kernel/bpf/arraymap.c: a value has at most INT_MAX bytes.
     nodes = values.within(limits.NODES)("8388608")
     assert context_tree.size_for(nodes, cpus) * context_tree.NODE_BYTES < 1 << 31
 
 
 @pytest.mark.parametrize("output", list(Output))
-def test_a_command_says_what_becomes_of_stacks(
-    parsed: list[argparse.Namespace], output: Output
-) -> None:
+def test_command_sets_output_and_grouping(parsed: list[argparse.Namespace], output: Output) -> None:
     assert main(["ip_rcv", "--per-pid"]) == 0
     chosen = probe_options(trace_options.choices(parsed[0]), output)
     assert (chosen.output, chosen.per) == (output, Per.PID)
@@ -191,7 +189,7 @@ def test_a_command_says_what_becomes_of_stacks(
         ("ip_rcv+0x1f", "--duration=1"),
     ],
 )
-def test_a_function_alone_is_counted(
+def test_function_without_a_command_is_counted(
     parsed: list[argparse.Namespace], argv: tuple[str, ...]
 ) -> None:
     assert main(argv) == main(["count", *argv]) == 0
@@ -202,7 +200,7 @@ def test_a_function_alone_is_counted(
 
 
 @pytest.mark.parametrize("argv", [("stream", "ip_rcv"), ("--verify", "stream")])
-def test_the_name_of_a_command_is_a_command(
+def test_command_name_alone_is_a_command(
     parsed: list[argparse.Namespace], argv: tuple[str, ...]
 ) -> None:
     if argv[0] == "stream":
@@ -226,7 +224,7 @@ def test_the_name_of_a_command_is_a_command(
         (("stream", "ip_rcv", "--cuont=1"), "unrecognized arguments: --cuont=1"),
     ],
 )
-def test_a_wrong_command_line_is_explained(
+def test_wrong_command_line_is_explained(
     usage_error: UsageError, argv: tuple[str, ...], complaint: str
 ) -> None:
     assert complaint in usage_error(main, *argv)
@@ -248,7 +246,7 @@ def test_a_wrong_command_line_is_explained(
          "kwalk stream: error: options come behind the command: kwalk stream --top"),
     ],
 )  # fmt: skip
-def test_what_is_unknown_is_told_by_the_command_that_was_called(
+def test_unknown_option_is_told_by_its_command(
     usage_error: UsageError, argv: tuple[str, ...], line: str
 ) -> None:
     assert usage_error(main, *argv) == line
@@ -265,14 +263,14 @@ def test_what_is_unknown_is_told_by_the_command_that_was_called(
         (("--strict", "--", "ip_rcv"), ["ip_rcv"]),
     ],
 )
-def test_the_value_of_an_option_is_no_command(
+def test_option_value_is_not_taken_for_a_command(
     parsed: list[argparse.Namespace], argv: tuple[str, ...], functions: list[str]
 ) -> None:
     assert main(argv) == 0
     assert (parsed[0].name, parsed[0].functions) == ("count", functions)
 
 
-def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Namespace]) -> None:
+def test_published_tool_has_the_options_of_probes(parsed: list[argparse.Namespace]) -> None:
     argv = ["--manual=ip_rcv", "--nodes=5", "--ring=2", "--strict", "--attach=kprobe"]
     assert published.main(argv) == 0
     (args,) = parsed
@@ -281,7 +279,7 @@ def test_the_published_tool_has_the_options_of_probes(parsed: list[argparse.Name
     assert (chosen.output, chosen.per, args.strict) == (Output.BRIEF, Per.NOTHING, True)
 
 
-def test_the_published_tool_takes_exactly_one_way_to_find_stacks(
+def test_published_tool_takes_exactly_one_method(
     usage_error: UsageError, parsed: list[argparse.Namespace]
 ) -> None:
     line = usage_error(published.main)
@@ -295,7 +293,7 @@ def test_the_published_tool_takes_exactly_one_way_to_find_stacks(
 
 
 @given(st.integers(1, 1 << 30))
-def test_one_in_n_is_n(number: int) -> None:
+def test_fraction_1_of_n_is_parsed_as_n(number: int) -> None:
     assert values.one_in(f"1/{number}") == number
     assert values.one_in("1") == 1
 
@@ -332,7 +330,7 @@ WORDS = st.sampled_from(["--verify", "--verify=1/2", "1/2", "--", "stream", "ip_
 
 
 @given(st.lists(WORDS.filter(lambda word: word != "--")), st.lists(WORDS))
-def test_what_follows_two_dashes_is_left_alone(own: list[str], others: list[str]) -> None:
+def test_words_after_two_dashes_are_left_alone(own: list[str], others: list[str]) -> None:
     words = [*own, "--", *others]
     spelt = spell_out(words)
     assert spelt[len(own) :] == ["--", *others]
@@ -340,7 +338,7 @@ def test_what_follows_two_dashes_is_left_alone(own: list[str], others: list[str]
     assert spell_out(spelt) == spelt
 
 
-def test_a_value_of_verify_that_makes_no_sense_is_not_taken_for_the_function(
+def test_verify_option_with_a_bad_fraction_is_refused(
     usage_error: UsageError,
 ) -> None:
     line = usage_error(main, "stream", "--verify", "2/3", "ip_rcv")
@@ -348,7 +346,7 @@ def test_a_value_of_verify_that_makes_no_sense_is_not_taken_for_the_function(
 
 
 @given(st.lists(WORDS | st.text(max_size=10)))
-def test_only_verify_alone_is_spelt_out(words: list[str]) -> None:
+def test_verify_option_without_a_value_is_spelt_out(words: list[str]) -> None:
     spelt = spell_out(words)
     assert len(spelt) == len(words)
     for before, after in zip(words, spelt, strict=True):

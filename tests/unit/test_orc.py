@@ -35,7 +35,7 @@ V7_1 = entry(16, -16, 4, 8, 2), entry(8, 0, 3, 0, 2)
 NO_HEADER = bytes(20)
 
 
-def test_the_format_is_read_from_two_known_entries() -> None:
+def test_orc_format_is_read_from_two_known_entries() -> None:
     assert read_format(*V5_10) == read_format(*V6_12) == UNTIL_7_0 == OrcFormat(5, 1)
     assert read_format(*V7_1) == SINCE_7_1 == OrcFormat(3, 8)
 

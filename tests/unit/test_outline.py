@@ -36,7 +36,7 @@ def drawn(tree: Tree, **more: Any) -> list[str]:
     return [line.lead + (line.node[0] if line.node else f"({len(line.hidden)})") for line in lines]
 
 
-def test_only_branches_are_indented() -> None:
+def test_branches_alone_are_indented() -> None:
     assert drawn({"a": {"b": {"c": {}, "d": {"a": {}}}}}) == ["a", "b", "├─c", "└─d", "  a"]
     assert drawn({"a": {"b": {"c": {"a": {}, "b": {}}, "d": {}}}}) == [
         "a",
@@ -49,7 +49,7 @@ def test_only_branches_are_indented() -> None:
     assert drawn({"a": {}, "b": {"c": {}}}) == ["a", "b", "c"]
 
 
-def test_what_is_not_wanted_stands_where_it_parts_or_at_the_end_of_the_chain() -> None:
+def test_hidden_branches_stand_where_they_part_or_behind_the_chain() -> None:
     tree: Tree = {"a": {"x": {}, "b": {"x": {}, "c": {}}}}
     assert drawn(tree) == ["a", "├─(1)", "b", "├─(1)", "c"]
     assert drawn(tree, matters=lambda hidden: False) == ["a", "b", "c", "└─(2)"]
@@ -57,7 +57,7 @@ def test_what_is_not_wanted_stands_where_it_parts_or_at_the_end_of_the_chain() -
 
 
 @given(TREES, st.booleans())
-def test_each_node_is_in_a_line_or_below_what_is_hidden(tree: Tree, matters: bool) -> None:
+def test_nodes_are_each_in_a_line_or_hidden(tree: Tree, matters: bool) -> None:
     top = "", tree
     shown, hidden = [], []
     for line in outline(top, below, lambda node: node[0] != "x", lambda _: matters):
@@ -70,7 +70,7 @@ def test_each_node_is_in_a_line_or_below_what_is_hidden(tree: Tree, matters: boo
 
 
 @given(TREES, st.integers(1, 5))
-def test_the_heaviest_are_marked_with_all_above_them(tree: Tree, most: int) -> None:
+def test_paths_to_top_mark_the_heaviest_with_all_above(tree: Tree, most: int) -> None:
     top = "", tree
     weights = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 0.0}
     marked = paths_to_top(top, below, lambda node: weights.get(node[0], 0.0), most)

@@ -185,7 +185,7 @@ def opened(kernel: Kernel) -> Open:
         (RETURN, None, "fentry", "fexit"),
     ],
 )
-def test_each_place_has_its_way_of_attaching(
+def test_way_to_attach_is_chosen_by_place_method_and_option(
     opened: Open, kernel: Kernel, target: Target, method: Method | None, attach: str, way: str
 ) -> None:
     found = opened(target, method=method, attach=attach)
@@ -214,7 +214,7 @@ def test_fentry_inside_a_function_is_a_mistake_of_the_users(opened: Open, kernel
 
 
 @pytest.mark.parametrize(("target", "way"), [(ENTRY, "fentry"), (RETURN, "fexit")])
-def test_where_one_way_is_refused_the_other_is_taken_and_that_is_said(
+def test_refused_way_falls_back_to_another_with_a_note(
     opened: Open, kernel: Kernel, target: Target, way: str
 ) -> None:
     kernel.refuses[f"kw_{way}"] = errno.EBUSY
@@ -228,7 +228,7 @@ def test_where_one_way_is_refused_the_other_is_taken_and_that_is_said(
 
 
 @pytest.mark.parametrize("attach", ["auto", "fentry", "kprobe", "kprobe.multi"])
-def test_nothing_is_attached_while_ftrace_is_off(
+def test_ftrace_switched_off_refuses_to_attach(
     opened: Open, kernel: Kernel, attach: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(switches, "FTRACE", tmp_path / "ftrace_enabled")
@@ -243,7 +243,7 @@ def test_nothing_is_attached_while_ftrace_is_off(
     assert kernel.attached == [("kw_kprobe", "ip_rcv", 0x20, False)]
 
 
-def test_another_way_is_taken_while_kprobes_are_off(opened: Open, kernel: Kernel) -> None:
+def test_disarmed_kprobes_are_replaced_by_another_way(opened: Open, kernel: Kernel) -> None:
     kernel.facts["disarmed"] = 1
     found = opened(method=Method.HELPER)
     assert found.attach == "fentry"
@@ -269,7 +269,7 @@ def test_alias_is_not_called_notrace_for_another_name_of_it_in_the_list(
         assert ("notrace" in caught.value.what) == is_notrace
 
 
-def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel) -> None:
+def test_refusal_of_every_way_leaves_nothing_open(opened: Open, kernel: Kernel) -> None:
     kernel.refuses |= {"kw_fexit": errno.EBUSY, "kw_kprobe": errno.EBUSY}
     with pytest.raises(KwalkError) as caught:
         opened(RETURN)
@@ -278,17 +278,13 @@ def test_nothing_is_left_where_every_way_is_refused(opened: Open, kernel: Kernel
     assert kernel.open == CountedTree.mapped == 0
 
 
-def test_a_place_that_no_instruction_begins_at_is_a_mistake_of_the_users(
-    opened: Open, kernel: Kernel
-) -> None:
+def test_offset_inside_an_instruction_is_a_usage_error(opened: Open, kernel: Kernel) -> None:
     kernel.refuses["kw_kprobe"] = errno.EILSEQ
     with pytest.raises(UsageError, match=r"ip_rcv\+0x20 cannot[^\n]*no instruction begins there"):
         opened(INSIDE)
 
 
-def test_a_kernel_whose_stacks_cannot_be_walked_has_the_helper(
-    opened: Open, kernel: Kernel
-) -> None:
+def test_kernel_that_cannot_be_walked_gets_the_helper(opened: Open, kernel: Kernel) -> None:
     kernel.facts["unwinder"] = Unwinder.NONE
     found = opened()
     assert found.method == Method.HELPER
@@ -298,9 +294,7 @@ def test_a_kernel_whose_stacks_cannot_be_walked_has_the_helper(
     assert kernel.open == 1
 
 
-def test_that_nothing_is_compared_without_a_walk_is_said_where_it_was_asked_for(
-    opened: Open, kernel: Kernel
-) -> None:
+def test_verify_without_a_walk_is_a_note(opened: Open, kernel: Kernel) -> None:
     assert opened(verify=1).notes == []
     assert opened(method=Method.BOTH, verify=1).notes == []
     assert opened(method=Method.HELPER).notes == []
@@ -310,9 +304,7 @@ def test_that_nothing_is_compared_without_a_walk_is_said_where_it_was_asked_for(
     assert [found.split()[0] for found in opened(verify=100).notes] == ["using", "nothing"]
 
 
-def test_where_the_walk_starts_is_told_before_the_program_is_attached(
-    opened: Open, kernel: Kernel
-) -> None:
+def test_control_is_written_before_attaching(opened: Open, kernel: Kernel) -> None:
     found = opened(INSIDE)
     assert found.control == {"start": Start.FRAME, "stack_size": setting.STACK_SIZE}
     assert kernel.control == [CONTROL.unpack(CONTROL.pack(found.control))]
@@ -320,7 +312,7 @@ def test_where_the_walk_starts_is_told_before_the_program_is_attached(
 
 
 @pytest.mark.parametrize("target", [ENTRY, INSIDE, RETURN], ids=lambda target: target.place.name)
-def test_the_tree_has_its_roots_before_the_program_is_attached(
+def test_tree_has_its_roots_before_attaching(
     opened: Open, kernel: Kernel, monkeypatch: pytest.MonkeyPatch, target: Target
 ) -> None:
     planted: list[int] = []
@@ -345,7 +337,7 @@ def test_the_tree_has_its_roots_before_the_program_is_attached(
 @pytest.mark.parametrize(
     ("nodes", "size"), [(1, 64), (24, 64), (25, 128), (1 << 17, 1 << 18), (1 << 23, 1 << 24)]
 )
-def test_the_tree_has_room_for_so_many_frames(
+def test_tree_is_sized_for_the_nodes_option(
     opened: Open, kernel: Kernel, nodes: int, size: int
 ) -> None:
     # 4 CPUs: 40 nodes come ahead of all frames.
@@ -359,7 +351,7 @@ def test_the_tree_has_room_for_so_many_frames(
     found.close()
 
 
-def test_a_sample_has_a_weight_for_each_node(opened: Open, kernel: Kernel) -> None:
+def test_sampling_sizes_a_weight_per_node(opened: Open, kernel: Kernel) -> None:
     opened(nodes=25, chance=1.0).close()
     assert kernel.sizes["weights"] == {"value_size": 128 * 8}
 
@@ -394,7 +386,7 @@ def test_maps_that_are_not_used_take_no_memory(
 
 
 @pytest.mark.parametrize("target", [ENTRY, INSIDE, RETURN], ids=lambda target: target.place.name)
-def test_only_inside_it_matters_how_a_function_begins(
+def test_unknown_prologue_is_noted_for_places_inside_only(
     opened: Open, kernel: Kernel, target: Target
 ) -> None:
     kernel.facts["function_code"] = b"\x48" * 16

@@ -82,7 +82,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("offset", PLACES, ids=hex)
-def test_a_function_of_gccs_from_its_first_instruction_to_its_last(offset: int) -> None:
+def test_start_is_right_at_every_instruction_of_a_gcc_function(offset: int) -> None:
     assert len(FUNCTION) == SIZE
     traced = FUNCTION[offset : offset + 16]
     assert start(FUNCTION[:16], traced, offset, SIZE) == PLACES[offset]
@@ -91,7 +91,7 @@ def test_a_function_of_gccs_from_its_first_instruction_to_its_last(offset: int) 
 @pytest.mark.parametrize("mov", [MOV, MOV_LOAD], ids=["mov to", "mov from"])
 @pytest.mark.parametrize("place", ["", CALL, NOP5, "e8 0f 1f 0a 0d", "0f 1f 44 00 08"])
 @pytest.mark.parametrize("endbr", ["", ENDBR])
-def test_the_prologue_is_found_behind_endbr_and_ftraces_place(
+def test_prologue_is_found_behind_endbr_and_the_ftrace_nop(
     endbr: str, place: str, mov: str
 ) -> None:
     before = len(code(endbr, place))
@@ -118,7 +118,7 @@ def test_the_prologue_is_found_behind_endbr_and_ftraces_place(
     ],
 )
 @pytest.mark.parametrize("offset", [0, 4, 9, 10, 13, 0x40])
-def test_another_beginning_is_not_guessed_at(text: bytes, offset: int) -> None:
+def test_unknown_prologue_is_not_guessed(text: bytes, offset: int) -> None:
     assert start(text, code("c3").ljust(16), offset, SIZE) == Start.UNKNOWN
 
 
@@ -131,14 +131,14 @@ RET = {
 
 
 @pytest.mark.parametrize("traced", RET.values(), ids=RET.keys())
-def test_at_a_ret_the_frame_is_torn_down(traced: bytes) -> None:
+def test_ret_has_the_return_address_at_sp(traced: bytes) -> None:
     assert start(FUNCTION[:16], traced.ljust(16, b"\x90"), 0x40, SIZE) == Start.BARE
 
 
 @pytest.mark.parametrize(
     "traced", ["f3 0f 1e fa", "f3 90", "0f c3 07", "c9", "5d", "ca 00 00", "48 c3"]
 )
-def test_what_only_looks_like_a_ret_is_none(traced: str) -> None:
+def test_bytes_that_only_begin_like_ret_are_none(traced: str) -> None:
     assert start(FUNCTION[:16], code(traced).ljust(16, b"\xc3"), 0x40, SIZE) == Start.FRAME
 
 
@@ -159,7 +159,7 @@ NEAR = st.sampled_from([0x10, 0x40, 0x1000]).flatmap(
 
 
 @pytest.mark.parametrize("opcode", OPCODES, ids=bytes.hex)
-def test_every_jump_that_can_go_far_may_leave(opcode: bytes) -> None:
+def test_far_jumps_may_leave_the_function(opcode: bytes) -> None:
     for to, place in [(-1, Start.BARE), (0, Start.FRAME), (SIZE, Start.BARE)]:
         assert start(FUNCTION[:16], jump(opcode, 0x40, to), 0x40, SIZE) == place
 
@@ -167,7 +167,7 @@ def test_every_jump_that_can_go_far_may_leave(opcode: bytes) -> None:
 @given(
     st.sampled_from(OPCODES), st.integers(13, 0x3000), NEAR | st.tuples(st.integers(1, 0x5000), FAR)
 )
-def test_a_jump_leaves_if_it_ends_outside(
+def test_jump_out_of_the_function_is_a_tail_call(
     opcode: bytes, offset: int, size_and_to: tuple[int, int]
 ) -> None:
     size, to = size_and_to
@@ -176,7 +176,7 @@ def test_a_jump_leaves_if_it_ends_outside(
     assert found == (Start.BARE if leaves else Start.FRAME)
 
 
-def test_a_jump_to_a_part_elsewhere_does_not_leave() -> None:
+def test_jump_to_the_cold_part_stays_in_the_function() -> None:
     parts = [range(0x40), range(-0x1000, -0xFE0)]
 
     def within(at: int) -> bool:
@@ -204,17 +204,17 @@ def test_a_jump_to_a_part_elsewhere_does_not_leave() -> None:
         "0f 85 10 00 00",
     ],
 )
-def test_an_instruction_that_cannot_be_seen_whole_is_not_guessed_at(traced: str) -> None:
+def test_instruction_seen_in_part_is_not_guessed(traced: str) -> None:
     assert start(FUNCTION[:16], code(traced), 0x40, SIZE) == Start.UNKNOWN
 
 
 @given(st.binary(max_size=16), st.binary(max_size=16), st.integers(0, 1 << 20))
-def test_any_bytes_have_an_answer(text: bytes, traced: bytes, offset: int) -> None:
+def test_start_is_defined_for_any_bytes(text: bytes, traced: bytes, offset: int) -> None:
     assert start(text, traced, offset, SIZE) in Start
 
 
 @pytest.mark.parametrize("traced", ["ffe0", "41ffe3", "3effe0", "ff24c5", "00" * 6])
-def test_where_an_indirect_jump_leads_is_not_guessed_at(traced: str) -> None:
+def test_indirect_jump_is_not_guessed(traced: str) -> None:
     text = code("0f1f440000", "55", "4889e5")
     assert start(text, bytes.fromhex(traced).ljust(16, b"\0"), 0x20, 0x100) == Start.UNKNOWN
 
@@ -227,7 +227,7 @@ def test_short_jumps_may_leave_too(opcode: bytes, distance: int, place: Start) -
     assert start(text, traced, 0x20, 0x40) == place
 
 
-def test_a_jump_to_what_has_no_name_is_somebodys_probe() -> None:
+def test_jump_to_unnamed_code_is_a_foreign_probe() -> None:
     text = code("0f1f440000", "55", "4889e5")
     traced = jump(b"\xe9", 0x20, 0x10000).ljust(16, b"\x90")
     assert prologue.start(text, traced, 0x20, lambda distance: None) == Start.UNKNOWN

@@ -31,20 +31,20 @@ def fail(path: Path) -> None:
         raise KeyboardInterrupt
 
 
-def test_what_was_made_for_a_recording_goes_where_there_is_none(tmp_path: Path) -> None:
+def test_failed_recording_leaves_no_file(tmp_path: Path) -> None:
     fail(tmp_path / "a.rec")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("contents", [b"", b"an old recording"])
-def test_a_file_that_was_there_stays_as_it_was(tmp_path: Path, contents: bytes) -> None:
+def test_failed_recording_keeps_the_old_file(tmp_path: Path, contents: bytes) -> None:
     path = tmp_path / "a.rec"
     path.write_bytes(contents)
     fail(path)
     assert path.read_bytes() == contents
 
 
-def test_a_link_and_its_file_stay(tmp_path: Path) -> None:
+def test_failed_recording_keeps_a_link_and_its_file(tmp_path: Path) -> None:
     link, path = tmp_path / "link", tmp_path / "a.rec"
     link.symlink_to(path)
     path.touch()
@@ -53,7 +53,7 @@ def test_a_link_and_its_file_stay(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_where_a_link_leads_nowhere_its_file_is_made_and_goes_again(tmp_path: Path) -> None:
+def test_dangling_link_gets_a_file_only_if_something_is_recorded(tmp_path: Path) -> None:
     link, path = tmp_path / "link", tmp_path / "a.rec"
     link.symlink_to(path)
     fail(link)
@@ -63,7 +63,7 @@ def test_where_a_link_leads_nowhere_its_file_is_made_and_goes_again(tmp_path: Pa
     assert len(load(path)) == 1
 
 
-def test_a_pipe_stays(tmp_path: Path) -> None:
+def test_failed_recording_keeps_a_pipe(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -72,7 +72,7 @@ def test_a_pipe_stays(tmp_path: Path) -> None:
     assert fifo.is_fifo()
 
 
-def test_what_has_come_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
+def test_file_that_replaced_the_recording_is_kept(tmp_path: Path) -> None:
     path, other = tmp_path / "a.rec", tmp_path / "other"
     other.touch()
     with Recorder(str(path)):
@@ -80,7 +80,7 @@ def test_what_has_come_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_what_the_file_held_before_is_gone_once_it_begins(tmp_path: Path) -> None:
+def test_old_contents_are_gone_once_recording_begins(tmp_path: Path) -> None:
     path = tmp_path / "a.rec"
     path.write_bytes(b"x" * 100_000)
     record(path)
@@ -142,7 +142,7 @@ def test_recording_is_for_nobody_else_to_read(
     assert path.stat().st_mode & 0o7777 == after
 
 
-def test_a_folder_cannot_be_written(tmp_path: Path) -> None:
+def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written: Is a directory"):
         record(tmp_path)
     with pytest.raises(OutputError, match="cannot be written: Is a directory"):

@@ -52,7 +52,7 @@ def calls(counts: list[Count]) -> dict[Any, Any]:
 
 
 @given(growing(least=0, odd=True))
-def test_what_is_read_is_what_was_written(ticks: list[list[Count]]) -> None:
+def test_recording_reads_back_as_written(ticks: list[list[Count]]) -> None:
     profile = reread(written(ticks))
     assert rows(profile.counts) == rows(ticks[-1])
     assert len(profile) == len(+rows(ticks[-1]))
@@ -157,7 +157,7 @@ def test_blocks_that_are_whole_but_wrong_end_it(kind: BlockKind, contents: bytes
     assert "a block does not fit those before it" in profile.summary.notes[-1]
 
 
-def test_a_block_that_unpacks_to_more_than_it_may_takes_no_memory() -> None:
+def test_decompression_bomb_takes_no_memory() -> None:
     import zlib
 
     packer = zlib.compressobj(9)
@@ -172,7 +172,7 @@ def test_a_block_that_unpacks_to_more_than_it_may_takes_no_memory() -> None:
     assert peak < 2.5 * MAX_BYTES
 
 
-def test_a_recording_behind_another_is_told() -> None:
+def test_concatenated_recording_is_told() -> None:
     one = written(TICKS)
     profile = reread(one + one)
     assert rows(profile.counts) == rows(TICKS[-1])
@@ -199,7 +199,7 @@ def test_blocks_of_a_later_version_are_passed_over() -> None:
         (MAGIC, "before anything was recorded"),
     ],
 )
-def test_what_is_no_recording_is_said(data: bytes, text: str) -> None:
+def test_file_that_is_no_recording_is_refused(data: bytes, text: str) -> None:
     with pytest.raises(BrokenRecording, match=text):
         read(io.BytesIO(data), "x.rec")
 
@@ -223,7 +223,7 @@ def test_everything_in_a_summary_comes_back() -> None:
     assert found == wanted
 
 
-def test_what_did_not_change_takes_no_row_unless_its_calls_may_have() -> None:
+def test_unchanged_counts_have_rows_only_if_scaled() -> None:
     exact = reread(written([[Count(A, 5)], [Count(A, 5), Count(B, 1)]]))
     assert len(exact.timeline) == 2
     scaled = reread(written([[Count(A, 5, None, 10.0)], [Count(A, 5, None, 20.0)]]))
@@ -231,13 +231,13 @@ def test_what_did_not_change_takes_no_row_unless_its_calls_may_have() -> None:
     assert list(scaled.timeline.numbers) == [5, 0]
 
 
-def test_what_is_no_utf_8_is_replaced_in_the_file() -> None:
+def test_name_that_is_no_utf8_is_replaced() -> None:
     name = b"a\xffb".decode(errors="surrogateescape")
     (count,) = reread(written([[Count(A, 5, Group("comm", 0, name))]]))
     assert count.group == Group("comm", 0, "a?b")
 
 
-def test_more_stacks_than_hits_are_no_loss_below_nothing() -> None:
+def test_hits_behind_the_counts_are_no_negative_loss() -> None:
     data = bytearray()
     behind = summary([Count(A, 5)])
     behind.ledger.hits -= 3
@@ -307,14 +307,14 @@ def million() -> bytes:
     return bytes(data)
 
 
-def test_a_million_rows_are_read() -> None:
+def test_million_rows_are_read() -> None:
     profile: Profile = reread(million())
     assert len(profile.timeline) == 1_000_000
     assert profile.calls == 20_000 * 150
     assert len(profile) == 20_000
 
 
-def test_what_has_just_begun_can_be_read() -> None:
+def test_recording_of_an_empty_tick_can_be_read() -> None:
     data = bytearray()
     RecordingWriter(data.extend, dict(FACTS)).tick([], 0.0, summary([]))
     profile = reread(bytes(data))

@@ -46,7 +46,7 @@ def same(one: dict[Any, Any], other: dict[Any, tuple[int, float]]) -> None:
 
 
 @given(growing(least=0, odd=True))
-def test_the_shown_reader_reads_recordings(ticks: list[list[Count]]) -> None:
+def test_shown_reader_reads_recordings(ticks: list[list[Count]]) -> None:
     table, ledger, whole = shown_reader()(io.BytesIO(written(ticks)))
     assert whole
     same(table, counted(ticks[-1]))
@@ -55,7 +55,7 @@ def test_the_shown_reader_reads_recordings(ticks: list[list[Count]]) -> None:
 
 
 @given(growing(least=0, odd=True), st.data())
-def test_the_shown_reader_reads_what_is_whole(
+def test_shown_reader_reads_as_far_as_blocks_are_whole(
     ticks: list[list[Count]], data: st.DataObject
 ) -> None:
     whole = written(ticks)
@@ -71,7 +71,7 @@ def test_the_shown_reader_reads_what_is_whole(
     same(table, counted(ticks[number - 1]))
 
 
-def test_what_the_format_says_of_blocks() -> None:
+def test_page_describes_every_block() -> None:
     text = PAGE.read_text()
     for kind in BlockKind:
         assert f"### `{kind.value.decode()}`" in text

@@ -45,13 +45,13 @@ def run(members: list[dict[str, Any]], brief: bool = False) -> memoryview:
 
 
 @given(st.lists(MEMBERS, max_size=9))
-def test_a_record_comes_out_as_it_went_in(members: list[dict[str, Any]]) -> None:
+def test_record_is_decoded_as_written(members: list[dict[str, Any]]) -> None:
     expected = [Record(**(each | {"comm": each["comm"].ljust(16, b"\0")})) for each in members]
     assert list(rows(run(members), brief=False)) == expected
 
 
 @given(st.lists(MEMBERS, max_size=9))
-def test_of_a_brief_record_the_stack_comes_out(members: list[dict[str, Any]]) -> None:
+def test_brief_record_is_decoded_as_written(members: list[dict[str, Any]]) -> None:
     kept = ("node", "stack_id", "other", "flags", "cpu")
     expected = [Record(**{name: each[name] for name in kept}) for each in members]
     assert list(rows(run(members, brief=True), brief=True)) == expected
@@ -110,7 +110,7 @@ def test_equal_calls_are_one_object_and_no_others() -> None:
     assert [other.stack for other in others] == [second, first, first]
 
 
-def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
+def test_calls_table_is_bounded_while_processes_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calls_module, "MOST_KNOWN", 4)
@@ -121,7 +121,7 @@ def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     assert len(calls._known) <= 4
 
 
-def test_a_record_in_the_bytes_of_the_abi() -> None:
+def test_record_is_decoded_from_abi_bytes() -> None:
     raw = bytes.fromhex(
         "4000000012340000"  # the ring's own: length, page number
         "f4ffffff80020000" "4002000009000300"  # stack_id, other, node, flags, cpu
@@ -148,7 +148,7 @@ def test_a_record_in_the_bytes_of_the_abi() -> None:
 
 
 @given(st.binary(max_size=16))
-def test_a_processs_name_is_one_line_of_printable_text(comm: bytes) -> None:
+def test_process_name_is_one_printable_line(comm: bytes) -> None:
     name = process_name(comm.ljust(16, b"\0"))
     assert name.isprintable()
     assert len(name) <= len(comm.split(b"\0")[0])
@@ -156,5 +156,5 @@ def test_a_processs_name_is_one_line_of_printable_text(comm: bytes) -> None:
         assert name == comm.decode()
 
 
-def test_a_processs_name_cannot_write_to_the_terminal() -> None:
+def test_process_name_has_no_escape_sequences() -> None:
     assert process_name(b"\x1b[2J\n\0\x1b") == "?[2J?"

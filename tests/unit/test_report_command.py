@@ -30,7 +30,7 @@ def recording(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["a.rec", "link", "hard"])
 @pytest.mark.parametrize("command", ["report", "diff", "lines", "from a pipe"])
-def test_what_is_read_is_not_written_over(
+def test_input_file_is_not_overwritten(
     recording: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:
     before = recording.read_bytes()
@@ -54,7 +54,7 @@ def test_what_is_read_is_not_written_over(
     assert recording.read_bytes() == before
 
 
-def test_an_older_report_stays_where_a_new_one_cannot_be_made(recording: Path, run: Run) -> None:
+def test_old_report_is_kept_where_a_new_one_fails(recording: Path, run: Run) -> None:
     out = recording.with_name("out")
     out.write_text("an older report")
     (recording.with_name("bad.rec")).write_text("no recording")
@@ -69,7 +69,7 @@ def test_an_older_report_stays_where_a_new_one_cannot_be_made(recording: Path, r
     ("form", "to_file", "told"),
     [("folded", False, True), ("folded", True, True), ("text", False, False), ("csv", True, True)],
 )
-def test_what_is_missing_is_told_where_the_report_does_not_or_is_out_of_sight(
+def test_warnings_go_to_stderr_where_the_report_has_none_on_screen(
     tmp_path: Path, run: Run, form: str, to_file: bool, told: bool
 ) -> None:
     path = tmp_path / "a.rec"
@@ -83,7 +83,7 @@ def test_what_is_missing_is_told_where_the_report_does_not_or_is_out_of_sight(
 
 
 @pytest.mark.parametrize("form", ["folded", "text"])
-def test_nothing_is_told_where_nothing_is_missing(tmp_path: Path, run: Run, form: str) -> None:
+def test_complete_recording_prints_no_warning(tmp_path: Path, run: Run, form: str) -> None:
     path = tmp_path / "a.rec"
     profile(Count(STACK, 5), sampled_out=3).save(path)
     words = ["report", str(path), "--format", form]
@@ -92,7 +92,7 @@ def test_nothing_is_told_where_nothing_is_missing(tmp_path: Path, run: Run, form
 
 
 @pytest.mark.parametrize("command", ["report", "diff"])
-def test_a_dash_is_standard_output(
+def test_dash_is_standard_output(
     recording: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(recording.parent)
@@ -140,7 +140,7 @@ def test_names_of_tasks_do_not_reach_the_terminal_as_they_are(
     assert "\x1b" not in out
 
 
-def test_several_recordings_are_added_up(recording: Path, run: Run) -> None:
+def test_recordings_given_together_are_merged(recording: Path, run: Run) -> None:
     words = [str(recording), "--format", "folded"]
     assert run(main, "report", str(recording), *words)[1] == "main;a;ip_rcv 16\n"
     assert run(main, "report", *words, str(recording))[1] == "main;a;ip_rcv 16\n"
@@ -163,7 +163,7 @@ def test_stacks_of_several_boots_are_cut_alike(tmp_path: Path, run: Run) -> None
     assert [count.count for count in merged.narrow(until="h")] == [11]
 
 
-def test_a_part_of_a_recording(tmp_path: Path, run: Run) -> None:
+def test_report_options_narrow_the_recording(tmp_path: Path, run: Run) -> None:
     path, other = tmp_path / "a.rec", stack("ip_rcv", "b", "main", truncated=True)
     redis, curl = Group("comm", 0, "redis"), Group("comm", 0, "curl")
     ticks = [

@@ -26,7 +26,7 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_both_stand_side_by_side_and_the_caller_is_marked() -> None:
+def test_text_has_the_stacks_side_by_side_with_the_caller_marked() -> None:
     text = as_text(comparison({LACKS: 7297}, costs=Sides(None, None)), 80)
     assert text == (
         "ip_rcv: helper and manual on the same 7,297 calls\n"
@@ -62,7 +62,7 @@ def test_both_stand_side_by_side_and_the_caller_is_marked() -> None:
 
 
 @pytest.mark.parametrize("width", [70, 100, 200])
-def test_every_kind_has_its_hottest_pair_and_every_loss_its_line(width: int) -> None:
+def test_text_has_the_hottest_pair_of_each_kind_and_the_losses(width: int) -> None:
     text = as_text(ALL, width)
     assert all(len(line) <= width for line in text.splitlines())
     text = plain(text)
@@ -99,7 +99,7 @@ def test_top_shows_more_and_says_what_it_leaves_out() -> None:
     assert "left out" not in as_text(comparison(pairs), 100, top=3)
 
 
-def test_where_both_agree_that_is_said() -> None:
+def test_verdict_says_that_both_methods_agree() -> None:
     assert verdicts(comparison({SAME: 10}, "orc")) == [
         "Both methods agree on all 10 calls: the kernel unwinds by ORC, and so does manual.",
         "A stack by the helper costs 5.6 times what it costs by manual.",
@@ -108,7 +108,7 @@ def test_where_both_agree_that_is_said() -> None:
     assert verdicts(comparison({SAME: 1}))[0] == "Both methods agree on the only call."
 
 
-def test_why_is_told_only_where_it_is_the_direct_caller() -> None:
+def test_verdict_explains_only_a_missing_direct_caller() -> None:
     deep = Pair(stack("f", "a"), stack("f", "a", "b"))
     why = "At a function's first instruction"
     assert any(line.startswith(why) for line in verdicts(comparison({LACKS: 1, deep: 1})))
@@ -116,7 +116,7 @@ def test_why_is_told_only_where_it_is_the_direct_caller() -> None:
     assert not any(line.startswith(why) for line in verdicts(comparison({LACKS: 1}, "orc")))
 
 
-def test_of_many_functions_the_first_are_named() -> None:
+def test_verdict_names_the_first_of_many_functions() -> None:
     pairs = {Pair(stack("f"), stack("f", f"a{n}")): 10 - n for n in range(7)}
     assert verdicts(comparison(pairs))[0] == (
         "-> The helper misses a0 in 10 calls, a1 in 9 calls, a2 in 8 calls, a3 in 7 calls, "
@@ -135,7 +135,7 @@ def test_costs_are_in_what_the_clock_counts() -> None:
     assert "in a run of its own (manual on 10,411 calls)" in half
 
 
-def test_without_events_there_is_nothing_to_say() -> None:
+def test_comparison_without_events_says_so() -> None:
     for text in (as_text(comparison({}), 100), as_html(comparison({}))):
         assert "Nothing was recorded by either, so there is nothing to compare." in text
 
@@ -196,7 +196,7 @@ def test_json_says_what_top_leaves_out() -> None:
     assert data["sides"]["helper"]["cost"] is None
 
 
-def test_the_page_marks_what_one_side_lacks() -> None:
+def test_page_marks_frames_that_one_side_lacks() -> None:
     text = as_html(ALL)
     page = Elements(text)
     of_pair = page.cells[page.cells.index(("head h", "helper")) :][:12]
@@ -225,7 +225,7 @@ def test_names_are_no_markup() -> None:
     assert Elements(page).found
 
 
-def test_only_the_first_pair_of_a_kind_lies_open() -> None:
+def test_page_opens_the_first_pair_of_each_kind() -> None:
     pairs = {
         Pair(found, found): number for number in range(1, 6) if (found := stack("f", str(number)))
     }

@@ -82,7 +82,7 @@ SCALED = [
 ]
 
 
-def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() -> None:
+def test_text_of_sampled_counts_says_about() -> None:
     text = end(CountText(False, 2), SCALED)
     assert [line for line in text.splitlines() if "calls" in line] == [
         "(1 more stack, 90 calls, left out by --top)",
@@ -91,13 +91,13 @@ def test_where_not_every_call_was_taken_text_says_how_many_there_were_about() ->
     ]
 
 
-def test_where_not_every_call_was_taken_json_has_both_numbers() -> None:
+def test_json_of_sampled_counts_has_both_numbers() -> None:
     data = json.loads(end(Json(False, 1), SCALED))
     assert [(s["count"], s["scaled"]) for s in data["stacks"]] == [(8, 1209.6)]
     assert data["left_out"] == {"stacks": 2, "count": 97, "scaled": 790.4}
 
 
-def test_where_not_every_call_was_taken_folded_lines_are_as_wide_as_if_they_had_been() -> None:
+def test_folded_lines_of_sampled_counts_are_scaled() -> None:
     lines = end(Folded(None), SCALED).splitlines()
     assert [int(line.split()[-1]) for line in lines] == [90, 700, 1210]
 
@@ -116,7 +116,7 @@ def test_text_without_addresses_still_shows_those_that_have_no_name() -> None:
         (9, ["1 call", "2 calls", "12,345 calls"], ""),
     ],
 )
-def test_the_hottest_only_are_shown_and_how_many_more_there_are(
+def test_top_option_shows_the_hottest_and_counts_the_rest(
     top: int, heads: list[str], rest: str
 ) -> None:
     text = end(CountText(True, top), COUNTS)
@@ -130,7 +130,7 @@ def test_shares_are_of_all_calls_whatever_is_shown() -> None:
     assert "  3 calls, 75.0 %\n" in end(CountText(True, 1), counts)
 
 
-def test_a_process_is_named_where_processes_are_told_apart() -> None:
+def test_text_names_the_group() -> None:
     stack = COUNTS[2].stack
     counts = [Count(stack, 1, REDIS), Count(stack, 2, NGINX), Count(stack, 3)]
     heads = [line for line in end(CountText(True, None), counts).splitlines() if "%" in line]
@@ -147,13 +147,13 @@ def test_counts_of_nothing_have_no_share() -> None:
     assert "0 calls in 1.0 s, 0/s" in CountText(True, None).interval(counts, 1.0, NOON)
 
 
-def test_nothing_counted_is_nothing_printed() -> None:
+def test_empty_counts_print_nothing() -> None:
     for report in (CountText(True, None), CountText(True, 3), Folded(None)):
         assert end(report, []) == ""
     assert json.loads(end(Json(True, None), []))["stacks"] == []
 
 
-def test_an_interval_says_how_long_it_was_and_how_many_calls_came() -> None:
+def test_interval_head_has_its_length_calls_and_rate() -> None:
     text = CountText(False, 1).interval(COUNTS, 2.04, NOON)
     head, empty, rest, *_ = text.splitlines()
     assert head == "--- 12:00:30: 12,348 calls in 2.0 s, 6,053/s"
@@ -189,7 +189,7 @@ def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
     assert (stacks[2]["count"], stacks[2]["pid"], stacks[2]["comm"]) == (3, 8, "a;b c")
 
 
-def test_the_total_is_told_apart_from_the_intervals_before_it() -> None:
+def test_total_after_intervals_has_a_head() -> None:
     report = CountText(False, 1)
     assert "in all" not in end(report, COUNTS)
     report.interval(COUNTS, 1.0, NOON)
@@ -264,7 +264,7 @@ def test_folded_functions_of_several_modules_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("end_of", [";", "\n", "\r", "\x0b", "\x85", "\u2028"])
-def test_nothing_in_a_name_ends_a_folded_frame_or_line(end_of: str) -> None:
+def test_folded_names_cannot_end_a_frame_or_line(end_of: str) -> None:
     name = f"a{end_of}b"
     stack = Stack((1, 2), frames=(Frame(name, 0, "", 1), Frame("c", 0, name, 2)))
     text = end(Folded(None), [Count(stack, 3, Group("comm", 0, name))])
@@ -290,7 +290,7 @@ KEYS = st.tuples(
 
 
 @given(st.dictionaries(KEYS, st.integers(1, 1 << 50), max_size=20), st.none() | st.integers(1, 9))
-def test_in_every_format_the_counts_that_went_in_come_out(
+def test_every_format_has_all_counts(
     sums: dict[tuple[Stack, Group | None], int], top: int | None
 ) -> None:
     counts = [Count(stack, number, process) for (stack, process), number in sums.items()]

@@ -72,7 +72,7 @@ def test_frames_are_named_by_the_call_not_by_what_follows_it() -> None:
     ]
 
 
-def test_the_functions_entry_can_also_be_where_a_call_before_it_returns_to() -> None:
+def test_entry_address_is_named_as_entry_or_as_return_address() -> None:
     frames = Symbolizer(SYMBOLS).frames(Stack((AFTER_EXIT, AFTER_EXIT)))
     assert [frame.name for frame in frames] == ["net_rx_action", "do_exit"]
 
@@ -139,7 +139,7 @@ def test_json_is_one_object_a_line(addresses: bool) -> None:
     }
 
 
-def test_every_report_tells_equal_looking_stacks_apart_by_their_marks() -> None:
+def test_reports_mark_truncated_and_fallback_stacks() -> None:
     symbols = Symbolizer(SYMBOLS)
     cut, fallback = Stack((FUNC,), truncated=True), Stack((FUNC,), fallback=True)
     text, lines = TextStream(symbols), JsonLines(symbols)
@@ -165,7 +165,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(0, 9))
-def test_a_batch_is_its_events_one_behind_the_other(
+def test_batch_is_its_events_one_behind_the_other(
     events: list[tuple[int, Who, Stack]], number: int
 ) -> None:
     symbols = Symbolizer(SYMBOLS)
@@ -193,14 +193,14 @@ def test_a_batch_is_its_events_one_behind_the_other(
     assert list(shown.events()) == [Event(*event) for event in events[:number]]
 
 
-def test_a_brief_batch_has_names_only() -> None:
+def test_brief_batch_has_names_only() -> None:
     batch = Batch([Call(PLAIN), Call(PLAIN)])
     assert text_of(NamesStream(Symbolizer(SYMBOLS)), batch) == "ip_rcv\n\n" * 2
     assert len(batch.part(1)) == 1
     assert not list(batch.events())
 
 
-def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
+def test_text_cache_is_bounded_while_processes_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memo, "MOST_KEPT", 3)
@@ -211,7 +211,7 @@ def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     assert len(report._calls._made) <= 3
 
 
-def test_only_json_ends_with_the_summary_on_stdout() -> None:
+def test_json_alone_ends_with_the_summary_on_stdout() -> None:
     summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger(hits=1, recorded=1))
     symbols = Symbolizer(SYMBOLS)
     assert TextStream(symbols).end(summary) == NamesStream(symbols).end(summary) == ""

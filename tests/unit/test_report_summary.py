@@ -73,11 +73,11 @@ def produced_causes() -> set[str]:
     return counted | missed | written
 
 
-def test_every_cause_of_a_loss_is_explained() -> None:
+def test_loss_causes_are_all_explained() -> None:
     assert produced_causes() - set(CAUSES) == set()
 
 
-def test_no_explanation_is_left_over() -> None:
+def test_loss_explanations_all_have_a_cause() -> None:
     assert set(CAUSES) - produced_causes() == set()
 
 
@@ -124,7 +124,7 @@ def test_program_that_the_kernel_did_not_run_is_told_and_fails() -> None:
     assert exit_code(found) == 1
 
 
-def test_a_budget_is_told_with_what_tracing_did_cost() -> None:
+def test_budget_is_shown_with_the_cost() -> None:
     found = summary(Ledger(hits=3, recorded=3))
     found.sampling = Sampling(budget=0.02, cost=0.0134, scale=40.56)
     assert as_text(found).splitlines()[1:] == [
@@ -152,7 +152,7 @@ def test_text_of_a_single_call_has_no_plural() -> None:
 
 
 @pytest.mark.parametrize("difference", [5, -5])
-def test_a_ledger_that_does_not_add_up_says_so(difference: int) -> None:
+def test_unbalanced_ledger_is_shown(difference: int) -> None:
     ledger = Ledger(hits=10 + difference, recorded=8, lost={"eexist": 2})
     text = as_text(summary(ledger))
     assert f"{10 + difference} calls = 8 stacks + 2 lost" in text
@@ -163,9 +163,7 @@ def test_a_ledger_that_does_not_add_up_says_so(difference: int) -> None:
     st.integers(0, 1 << 40),
     st.lists(st.tuples(st.sampled_from(sorted(CAUSES)), st.integers(0, 1 << 30))),
 )
-def test_a_ledger_filled_by_lose_always_adds_up(
-    recorded: int, losses: list[tuple[str, int]]
-) -> None:
+def test_ledger_filled_by_lose_is_balanced(recorded: int, losses: list[tuple[str, int]]) -> None:
     all_ = sum(number for _, number in losses)
     unwanted = sum(number for cause, number in losses if cause in NOT_WANTED)
     ledger = Ledger(hits=recorded + all_, recorded=recorded)
@@ -292,9 +290,7 @@ def test_text_ends_with_what_was_compared() -> None:
         (TreeUse(1, 1, 0), ["  tree: 1 of 1 nodes used"]),
     ],
 )
-def test_how_full_the_tree_is_is_said_once_it_matters(
-    tree: TreeUse | None, lines: list[str]
-) -> None:
+def test_tree_use_is_shown_from_half_full_on(tree: TreeUse | None, lines: list[str]) -> None:
     walked = summary(Ledger(hits=3, recorded=3))
     walked.tree = tree
     assert as_text(walked).splitlines()[1:] == lines
@@ -340,7 +336,7 @@ def test_strict_minds_every_cause_but_those_that_the_user_is(cause: str) -> None
     ("verify", "code"),
     [(None, 0), (Verify(1, 9, 1), 1), (Verify(1, 9, 0, 9), 0), (Verify(0, 9, 1), 0)],
 )
-def test_a_difference_fails_a_capture_that_was_to_be_compared(
+def test_exit_code_is_1_for_a_difference_under_verify(
     verify: Verify | None, code: int, strict: bool
 ) -> None:
     compared = summary(Ledger(hits=9, recorded=9))

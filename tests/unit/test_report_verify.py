@@ -27,27 +27,27 @@ FUNC, CALLER, OUTER, MODULE = (
 )
 
 
-def test_a_self_check_that_was_passed_is_not_worth_a_line() -> None:
+def test_passed_self_check_has_no_line() -> None:
     assert lines(Verify(every=0, checked=128), SYMBOLS) == []
     assert lines(Verify(every=0, checked=128, missing_caller=128), SYMBOLS) == []
 
 
 @pytest.mark.parametrize("every", [0, 1, 100])
-def test_a_difference_is_said_whoever_asked_for_the_comparison(every: int) -> None:
+def test_differences_are_always_reported(every: int) -> None:
     assert lines(Verify(every, checked=12_345, mismatches=1_001), SYMBOLS) == [
         "  verify: 12,345 stacks compared with the kernel's unwinder, 1,001 differ"
     ]
 
 
 @pytest.mark.parametrize("every", [1, 100])
-def test_a_comparison_that_was_asked_for_is_always_reported(every: int) -> None:
+def test_requested_comparison_is_always_reported(every: int) -> None:
     assert lines(Verify(every, checked=7), None) == [
         "  verify: 7 stacks compared with the kernel's unwinder, 0 differ"
     ]
     assert lines(Verify(every, checked=0), None) == ["  verify: nothing was compared"]
 
 
-def test_what_the_kernel_gets_wrong_is_told_apart_from_differences() -> None:
+def test_kernel_errors_are_told_apart_from_differences() -> None:
     wrong = {"stacked_hooks": 2, "int3_start": 1_000}
     assert lines(Verify(1, 5_000, 0, 3_000, wrong), SYMBOLS) == [
         "  verify: 5,000 stacks compared with the kernel's unwinder, 0 differ",
@@ -57,12 +57,12 @@ def test_what_the_kernel_gets_wrong_is_told_apart_from_differences() -> None:
     ]
 
 
-def test_what_a_later_version_knows_the_kernel_to_get_wrong_is_told_by_its_name() -> None:
+def test_unknown_kernel_error_is_shown_by_its_name() -> None:
     found = lines(Verify(1, 9, kernel_wrong={"a_new_cause": 3}), SYMBOLS)
     assert found[1:] == ["  verify: 3 of the kernel's are wrong: a_new_cause"]
 
 
-def test_one_stack_alone_has_no_plural() -> None:
+def test_lines_of_one_stack_are_in_the_singular() -> None:
     assert lines(Verify(1, 1, 1, 1, {"nested_nmi": 1}), SYMBOLS) == [
         "  verify: 1 stack compared with the kernel's unwinder, 1 differs",
         "  verify: 1 of the kernel's lacks the direct caller, which kwalk has",
@@ -70,7 +70,7 @@ def test_one_stack_alone_has_no_plural() -> None:
     ]
 
 
-def test_a_difference_is_shown_side_by_side() -> None:
+def test_difference_is_shown_side_by_side() -> None:
     walked, kernel = Stack((FUNC, CALLER, OUTER)), Stack((FUNC, MODULE, OUTER, OUTER))
     found = lines(Verify(1, 9, 2, differences=[Difference(walked, kernel)] * 2), SYMBOLS)
     assert found[1:6] == [
@@ -84,12 +84,12 @@ def test_a_difference_is_shown_side_by_side() -> None:
     assert found[7:] == found[2:6]
 
 
-def test_a_walk_that_goes_on_alone_is_shown_without_trailing_blanks() -> None:
+def test_difference_rows_have_no_trailing_blanks() -> None:
     difference = Difference(Stack((FUNC, CALLER)), Stack((FUNC,)))
     found = lines(Verify(1, 1, 1, differences=[difference]), SYMBOLS)
     assert found[-1] == "    net_rx_action+0x10  |"
 
 
-def test_without_names_the_differences_are_only_counted() -> None:
+def test_differences_are_only_counted_without_a_symbolizer() -> None:
     difference = Difference(Stack((FUNC,)), Stack((CALLER,)))
     assert len(lines(Verify(1, 1, 1, differences=[difference]), None)) == 1

@@ -111,7 +111,7 @@ def read(ring: Ring, complete: bool = False, size: int = RECORD) -> list[bytes]:
     st.lists(st.integers(0, 200), max_size=8),
     st.sampled_from((RECORD, BRIEF_BYTES)),
 )
-def test_every_record_comes_once_and_in_order(start: int, batches: list[int], size: int) -> None:
+def test_records_come_once_and_in_order(start: int, batches: list[int], size: int) -> None:
     kernel = Kernel(PAGE, start)  # small: most runs go round its end several times
     ring = Ring(kernel.fd, PAGE)
     number = 0
@@ -150,7 +150,7 @@ def test_records_that_are_being_written_hold_back_those_behind_them(
     kernel.close()
 
 
-def test_nothing_is_read_past_a_record_still_being_written(kernel: Kernel, ring: Ring) -> None:
+def test_record_being_written_ends_the_batch(kernel: Kernel, ring: Ring) -> None:
     kernel.put(payload(1))
     busy = kernel.put(payload(2), BUSY)
     kernel.put(payload(3))
@@ -161,7 +161,7 @@ def test_nothing_is_read_past_a_record_still_being_written(kernel: Kernel, ring:
     assert read(ring) == [payload(2), payload(3)]
 
 
-def test_a_complete_batch_waits_for_records_being_written(kernel: Kernel, ring: Ring) -> None:
+def test_complete_batch_waits_for_records_being_written(kernel: Kernel, ring: Ring) -> None:
     kernel.put(payload(1))
     busy = [kernel.put(payload(2), BUSY), kernel.put(payload(3), BUSY)]
     kernel.put(payload(4))
@@ -178,7 +178,7 @@ def test_a_complete_batch_waits_for_records_being_written(kernel: Kernel, ring: 
     assert kernel.consumer == kernel.produced
 
 
-def test_a_run_goes_on_over_the_end_of_the_ring() -> None:
+def test_run_continues_over_the_end_of_the_ring() -> None:
     kernel = Kernel(PAGE, 3 * PAGE - 40)  # inside the first record's payload
     ring = Ring(kernel.fd, PAGE)
     for number in range(3):
@@ -190,7 +190,7 @@ def test_a_run_goes_on_over_the_end_of_the_ring() -> None:
     kernel.close()
 
 
-def test_a_caller_that_stops_early_gets_the_rest_next_time(kernel: Kernel, ring: Ring) -> None:
+def test_batch_left_early_continues_next_time(kernel: Kernel, ring: Ring) -> None:
     many = CHUNK // (RECORD + HEADER) + 2
     for number in range(many):
         kernel.put(payload(number))
@@ -204,7 +204,7 @@ def test_a_caller_that_stops_early_gets_the_rest_next_time(kernel: Kernel, ring:
     assert read(ring) == [payload(number) for number in range(len(first), many)]
 
 
-def test_a_batch_ends_while_the_kernel_goes_on_writing(kernel: Kernel, ring: Ring) -> None:
+def test_batch_ends_while_the_kernel_goes_on_writing(kernel: Kernel, ring: Ring) -> None:
     kernel.put(payload(1))
     batch = ring.batch(RECORD)
     assert split(next(batch)) == [payload(1)]
@@ -233,7 +233,7 @@ def test_space_goes_back_during_a_batch_but_never_under_a_record(
     assert kernel.consumer == kernel.produced
 
 
-def test_an_error_in_the_middle_of_a_batch_is_the_one_that_is_seen(kernel: Kernel) -> None:
+def test_error_in_the_middle_of_a_batch_is_not_masked(kernel: Kernel) -> None:
     for number in range(3):
         kernel.put(payload(number))
 

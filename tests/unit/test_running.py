@@ -152,7 +152,7 @@ WHYS = st.sampled_from(["gone", "full", "stalled"])
 
 
 @given(READS, st.none() | st.integers(1, 30))
-def test_so_many_events_are_printed_as_were_asked_for_and_the_rest_is_past_count(
+def test_count_option_counts_the_rest_as_past_count(
     reads: list[list[int]], count: int | None
 ) -> None:
     output = Output()
@@ -184,21 +184,21 @@ def test_output_that_ends_is_counted_to_the_event(
     assert source.stopped
 
 
-def test_after_the_last_event_nobody_waits_any_longer() -> None:
+def test_stream_detaches_after_the_last_event() -> None:
     source, ledger, _ = streamed([[2, 2], [9], [1]], Output(), count=3, waits=10)
     assert source.left == [[1]]  # one look while it runs, one after detaching
     assert ledger.not_wanted == {"past_count": 10}
 
 
 @pytest.mark.parametrize("why", ["gone", "full"])
-def test_after_the_reader_or_the_room_has_gone_nobody_waits_any_longer(why: str) -> None:
+def test_stream_detaches_when_the_output_is_closed_or_full(why: str) -> None:
     source, ledger, failed = streamed([[2, 2], [9], [1]], Output(3, why), waits=10)
     assert bool(failed) == (why == "full")
     assert source.left == [[1]]
     assert (ledger.recorded, ledger.lost) == (1, {"output_closed": 12})
 
 
-def test_a_stalled_reader_does_not_keep_the_probe_attached() -> None:
+def test_stalled_reader_does_not_keep_the_probe_attached() -> None:
     detached: list[int] = []
 
     class Slow(Output):
@@ -223,7 +223,7 @@ def test_a_stalled_reader_does_not_keep_the_probe_attached() -> None:
     assert (summary.ledger.recorded, summary.ledger.lost, failed) == (13, {}, None)
 
 
-def test_a_duration_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duration_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     source: Any = Source([[1]] * 100)
     source.started = clock[0]

@@ -81,16 +81,16 @@ def same(one: Profile, other: Profile) -> bool:
 
 
 @given(profiles())
-def test_a_saved_profile_is_the_same(found: Profile) -> None:
+def test_saved_profile_is_the_same(found: Profile) -> None:
     assert same(saved(found), found)
 
 
 @given(profiles(), profiles())
-def test_so_is_a_merged_one(a: Profile, b: Profile) -> None:
+def test_saved_merge_is_the_same(a: Profile, b: Profile) -> None:
     assert same(saved(a + b), a + b)
 
 
-def test_without_a_timeline_there_is_one_interval() -> None:
+def test_profile_without_a_timeline_is_saved_as_one_interval() -> None:
     found = profile(Count(A, 5, Group("cpu", 1, "")), Count(B, 1 << 40), ring_full=3)
     again = saved(found)
     assert rows(again) == rows(found)
@@ -148,7 +148,7 @@ def test_seconds_are_told_only_if_they_are_known(tmp_path: Path, known: bool) ->
 
 @given(hostile.files())
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_was_read_and_saved_is_read_as_the_same(data: bytes) -> None:
+def test_saved_copy_of_a_recording_is_the_same(data: bytes) -> None:
     """Whoever made it: what is unknown stays so, and all else as it was."""
     try:
         found = reread(data)
@@ -214,7 +214,7 @@ def test_rows_may_come_in_any_order() -> None:
     assert list(again.timeline.intervals) == [0, 1, 1]
 
 
-def test_a_million_rows_are_saved() -> None:
+def test_million_rows_are_saved() -> None:
     """Nothing is done in Python for each row: it takes about a second."""
     one = reread(million())
     started = time.monotonic()
@@ -228,7 +228,7 @@ def test_a_million_rows_are_saved() -> None:
 
 
 @given(profiles(), st.data())
-def test_a_copy_that_is_cut_off_still_adds_up(found: Profile, data: st.DataObject) -> None:
+def test_truncated_copy_is_balanced(found: Profile, data: st.DataObject) -> None:
     pieces = bytearray()
     replay(found, pieces.extend)
     size = data.draw(st.integers(0, len(pieces)))
@@ -242,7 +242,7 @@ def test_a_copy_that_is_cut_off_still_adds_up(found: Profile, data: st.DataObjec
     assert ledger.recorded == sum(count.count for count in cut)
 
 
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_save_replaces_a_file_as_a_whole(tmp_path: Path) -> None:
     path, link = tmp_path / "a.rec", tmp_path / "link"
     link.symlink_to(path)
     profile(Count(A, 5)).save(path)
@@ -262,7 +262,7 @@ def device(path: Path, minor: int) -> Path:
     return path
 
 
-def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
+def test_save_writes_into_a_pipe(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -274,14 +274,14 @@ def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["fifo"]
 
 
-def test_so_does_a_device(tmp_path: Path) -> None:
+def test_save_writes_into_a_device(tmp_path: Path) -> None:
     null = device(tmp_path / "null", 3)
     profile(Count(A, 5)).save(null)
     assert null.is_char_device()
     assert os.listdir(tmp_path) == ["null"]
 
 
-def test_what_is_no_file_any_more_is_not_replaced(
+def test_save_does_not_replace_what_is_no_file_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody puts a pipe there while the recording is being written."""
@@ -300,7 +300,7 @@ def test_what_is_no_file_any_more_is_not_replaced(
 
 
 @pytest.mark.parametrize("before", [None, b"what was there"])
-def test_where_writing_fails_all_is_as_it_was(
+def test_failed_save_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
 ) -> None:
     path = tmp_path / "a.rec"
@@ -318,7 +318,7 @@ def test_where_writing_fails_all_is_as_it_was(
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before] * (before is not None)
 
 
-def test_a_device_that_is_full_is_said(tmp_path: Path) -> None:
+def test_save_into_a_full_device_is_an_error(tmp_path: Path) -> None:
     full = device(tmp_path / "full", 7)
     with pytest.raises(kwalk.KwalkError, match=f"{full} cannot be written: No space"):
         profile(Count(A, 5)).save(full)
@@ -335,7 +335,7 @@ def test_a_device_that_is_full_is_said(tmp_path: Path) -> None:
         (errno.EISDIR, "Give another file."),
     ],
 )
-def test_what_helps_depends_on_why_it_cannot_be_written(
+def test_save_hint_depends_on_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, hint: str
 ) -> None:
     def fail(profile: Profile, write: Any) -> None:
@@ -356,7 +356,7 @@ def test_folders_that_are_missing_are_said(tmp_path: Path) -> None:
         profile(Count(A, 5)).save(tmp_path)
 
 
-def test_what_is_no_recording_is_not_opened(tmp_path: Path) -> None:
+def test_open_refuses_what_is_no_recording(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("something else\n")
     with pytest.raises(kwalk.BrokenRecording, match="not a recording"):
         kwalk.open(tmp_path / "x")
@@ -379,7 +379,7 @@ def test_paths_are_text_bytes_or_paths(tmp_path: Path, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("path", [None, 3, 1.5, ["x"]])
-def test_what_is_no_path_is_a_usage_error(path: Any) -> None:
+def test_save_and_open_refuse_what_is_no_path(path: Any) -> None:
     with pytest.raises(kwalk.UsageError, match="is no path"):
         profile(Count(A, 5)).save(path)
     with pytest.raises(kwalk.UsageError, match="is no path"):

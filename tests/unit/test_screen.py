@@ -38,7 +38,7 @@ def test_colours_are_for_terminals_unless_nobody_wants_them(
     assert not screen.colors()
 
 
-def test_what_is_drawn_gets_the_columns_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_width_is_at_least_what_the_drawing_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "64")
     assert (screen.width(40), screen.width(80)) == (64, 80)
     assert screen.whole(40) == 64

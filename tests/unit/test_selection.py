@@ -62,7 +62,7 @@ def names(*spellings: str) -> list[str]:
         ("tcp_push*", ["tcp_push.isra.0"]),
     ],
 )
-def test_a_pattern_names_all_functions_that_match(spelling: str, found: list[str]) -> None:
+def test_pattern_selects_all_functions_that_match(spelling: str, found: list[str]) -> None:
     selection = select([spelling], TABLE)
     assert [target.name for target in selection.targets] == found
     assert (selection.label, selection.open, selection.place) == (spelling, True, Place.ENTRY)
@@ -74,12 +74,12 @@ def test_padding_data_and_programs_are_no_functions() -> None:
     ]
 
 
-def test_of_two_names_for_one_function_the_first_counts() -> None:
+def test_alias_first_in_the_table_is_selected() -> None:
     (target,) = matching("tcp_alias*", TABLE)
     assert target == Target("tcp_alias", BASE + 0x40, "")
 
 
-def test_all_functions_of_one_name_are_traced_each_by_its_address() -> None:
+def test_functions_of_one_name_are_all_selected_by_address() -> None:
     selection = select(["show"], TABLE)
     assert [(t.address, t.module) for t in selection.targets] == [
         *((BASE + 0x70, ""), (BASE + 0x80, ""), (0xFFFFFFFFC0000010, "overlay"))
@@ -88,7 +88,7 @@ def test_all_functions_of_one_name_are_traced_each_by_its_address() -> None:
     assert [t.returns for t in select(["r:show"], TABLE).targets] == [True] * 3
 
 
-def test_several_names_and_patterns_are_traced_together_each_function_once() -> None:
+def test_names_and_patterns_select_each_function_once() -> None:
     assert names("ip_rcv", "ip*", "tcp_ack") == ["ip_rcv", "ip6_rcv", "tcp_ack"]
     assert select(["ip_rcv", "tcp_ack"], TABLE).label == "ip_rcv, tcp_ack"
     assert not select(["ip_rcv", "tcp_ack"], TABLE).open
@@ -125,14 +125,14 @@ def test_places_of_different_kinds_are_not_traced_together(spellings: tuple[str,
         ("nothing", "this kernel has no function nothing"),
     ],
 )
-def test_what_names_nothing_is_said_to_name_nothing(spelling: str, what: str) -> None:
+def test_pattern_without_a_match_is_a_usage_error(spelling: str, what: str) -> None:
     with pytest.raises(UsageError, match=what) as caught:
         select([spelling], TABLE)
     assert caught.value.exit_code == 2
     assert caught.value.hint
 
 
-def test_what_cannot_be_traced_is_left_out_and_named() -> None:
+def test_untraceable_functions_are_skipped_and_named() -> None:
     able = Traceable(frozenset({BASE + 0x10, BASE + 0x44}))
     selection = select(["tcp_*"], TABLE).sifted(able)
     assert [t.name for t in selection.targets] == ["tcp_ack", "tcp_alias"]
@@ -145,12 +145,12 @@ def test_what_cannot_be_traced_is_left_out_and_named() -> None:
         Selection.one(Target("ip_rcv", BASE + 0x50, "")).sifted(able)
 
 
-def test_where_nobody_knows_what_can_be_traced_all_is_tried() -> None:
+def test_functions_are_all_kept_without_an_ftrace_list() -> None:
     selection = select(["tcp_*"], TABLE)
     assert selection.sifted(Traceable()).targets == selection.targets
 
 
-def test_each_function_has_its_reason() -> None:
+def test_sift_gives_the_reason_for_each_function() -> None:
     found = sift(matching("tcp_*", TABLE), TABLE, Traceable(frozenset({BASE + 0x10})))
     reasons = {skip.target.name: skip.why for skip in found}
     assert reasons.pop("tcp_ack") == ""
@@ -160,7 +160,7 @@ def test_each_function_has_its_reason() -> None:
 
 
 @given(st.text("tcp_aklos*?[]", min_size=1, max_size=8))
-def test_a_glob_matches_what_the_shell_says_it_does(glob: str) -> None:
+def test_glob_matches_as_in_the_shell(glob: str) -> None:
     import fnmatch
 
     callable_ = {"tcp_ack", "tcp_alias", "tcp_push.isra.0", "tcp_mod", "ovl_open", "show"}

@@ -48,7 +48,7 @@ def soft() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def test_the_soft_limit_of_files_is_raised_as_far_as_needed_and_never_lowered() -> None:
+def test_soft_limit_of_files_is_raised_as_needed_and_never_lowered() -> None:
     with files(200):
         shortage.make_room(0)
         assert soft() == 200
@@ -60,9 +60,7 @@ def test_the_soft_limit_of_files_is_raised_as_far_as_needed_and_never_lowered() 
 
 
 @pytest.mark.parametrize(("hard", "kprobes"), [(300, 400), (16, 0), (16, 1)])
-def test_a_hard_limit_that_is_too_low_is_named_before_anything_is_attached(
-    hard: int, kprobes: int
-) -> None:
+def test_low_hard_limit_of_files_is_named_before_attaching(hard: int, kprobes: int) -> None:
     def run() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         with pytest.raises(Shortage) as caught:
@@ -91,7 +89,7 @@ def test_a_hard_limit_that_is_too_low_is_named_before_anything_is_attached(
         ),
     ],
 )
-def test_whatever_meets_a_limit_names_it_in_one_message(
+def test_limit_is_named_in_one_message_wherever_it_is_met(
     powerless_python: Python, limit: str, value: int, body: str, signs: list[str]
 ) -> None:
     done = powerless_python("-c", TRACE.format(limit=limit, value=value, body=body))
@@ -102,7 +100,7 @@ def test_whatever_meets_a_limit_names_it_in_one_message(
         assert sign in done.stderr
 
 
-def test_a_library_that_finds_no_room_is_not_taken_for_a_missing_one(
+def test_library_without_room_is_not_taken_for_a_missing_one(
     powerless_python: Python,
 ) -> None:
     body = "__import__('kwalk.libbpf').libbpf.lib()"
@@ -115,7 +113,7 @@ def test_a_library_that_finds_no_room_is_not_taken_for_a_missing_one(
     assert "RLIMIT_NOFILE" in done.stderr
 
 
-def test_an_error_without_an_errno_is_no_shortage_where_there_is_room() -> None:
+def test_error_without_an_errno_is_no_shortage_where_there_is_room() -> None:
     assert shortage.of(OSError("libbpf.so.1: cannot open shared object file")) == 0
     assert shortage.of(ImportError("no module")) == 0
     assert shortage.of(OSError(errno.ENOENT, "no")) == 0
@@ -123,7 +121,7 @@ def test_an_error_without_an_errno_is_no_shortage_where_there_is_room() -> None:
     assert shortage.of(MemoryError()) == errno.ENOMEM
 
 
-def test_the_lowest_limit_of_memory_above_a_cgroup_counts(
+def test_memory_limit_is_the_lowest_above_the_cgroup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
@@ -161,11 +159,11 @@ def test_libbpf_that_found_nothing_may_have_had_no_memory_to_look(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def test_other_errors_have_no_limit() -> None:
+def test_unrelated_errno_has_no_hint() -> None:
     assert [shortage.hint(number) for number in (errno.EPERM, errno.EINVAL, 0)] == ["", "", ""]
 
 
-def test_more_samples_than_the_kernel_takes_name_its_sysctl(
+def test_sample_rate_above_the_sysctl_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rate = tmp_path / "rate"
@@ -183,7 +181,7 @@ def test_more_samples_than_the_kernel_takes_name_its_sysctl(
 
 
 @pytest.mark.parametrize("forks", [0, 1], ids=["command", "guard"])
-def test_a_command_that_cannot_be_forked_names_the_limits_of_processes(
+def test_command_that_cannot_be_forked_names_the_process_limits(
     forks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def limited(fork: Callable[[], int] = os.fork) -> int:
@@ -206,7 +204,7 @@ def test_a_command_that_cannot_be_forked_names_the_limits_of_processes(
             os.kill(pid, 0)
 
 
-def test_a_workload_that_cannot_be_forked_names_the_limits_of_processes(
+def test_workload_that_cannot_be_forked_names_the_process_limits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -219,7 +217,7 @@ def test_a_workload_that_cannot_be_forked_names_the_limits_of_processes(
     assert "kernel.threads-max is " in caught.value.hint
 
 
-def test_a_thread_that_cannot_be_started_names_the_limits_of_processes(
+def test_thread_that_cannot_be_started_names_the_process_limits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_: threading.Thread) -> None:

@@ -21,7 +21,7 @@ from kwalk.model.stack import Count, Group
         (Group("cgroup", 9, ""), "cgroup 9 (no name)"),
     ],
 )
-def test_a_group_always_has_a_name_to_be_shown(group: Group, text: str) -> None:
+def test_group_is_never_shown_as_an_empty_name(group: Group, text: str) -> None:
     assert str(group) == text
 
 

@@ -29,7 +29,7 @@ def table(depth: int = 127, insert_caller: bool = False) -> StackTable:
     st.lists(ADDRESSES, max_size=20),
     st.integers(26, 40),
 )
-def test_a_tracers_own_frames_and_padding_are_cut_off(
+def test_tracer_frames_and_padding_are_cut_off(
     tracer: list[int], entry: int, callers: list[int], size: int
 ) -> None:
     stack = table(64).unwound(words(*tracer, FUNC + entry, *callers, size=size))
@@ -40,29 +40,27 @@ def test_a_tracers_own_frames_and_padding_are_cut_off(
 
 
 @given(st.lists(OUTSIDE, max_size=20), st.integers(0, 40), ADDRESSES | st.none())
-def test_a_stack_without_the_function_is_none(
+def test_stack_without_the_function_is_none(
     others: list[int], size: int, caller: int | None
 ) -> None:
     assert table(insert_caller=True).unwound(words(*others, size=size), caller) is None
 
 
 @pytest.mark.parametrize(("distance", "found"), [(-1, False), (0, True), (16, True), (17, False)])
-def test_the_entry_lies_within_16_bytes(distance: int, found: bool) -> None:
+def test_entry_is_within_16_bytes_of_the_function(distance: int, found: bool) -> None:
     stack = table().unwound(words(FUNC + distance, 0xFFFFFFFF81000001))
     assert (stack is not None) == found
 
 
 @given(st.integers(1, 20), st.integers(1, 30), st.integers(0, 3))
-def test_a_helper_stack_that_fills_the_map_is_truncated(
-    used: int, depth: int, padding: int
-) -> None:
+def test_helper_stack_that_fills_the_map_is_truncated(used: int, depth: int, padding: int) -> None:
     callers = range(0xFFFFFFFF81000001, 0xFFFFFFFF81000001 + used - 1)
     stack = table(depth).unwound(words(FUNC, *callers, size=used + padding))
     assert stack is not None
     assert stack.truncated == (used >= depth)
 
 
-def test_only_a_fallback_where_the_kernel_misses_it_gets_the_caller() -> None:
+def test_caller_is_inserted_only_into_fallbacks_that_lack_it() -> None:
     caller, further = 0xFFFFFFFF81000100, 0xFFFFFFFF81000200
     missed, whole = words(FUNC, further), words(FUNC, caller, further)
 
@@ -81,7 +79,7 @@ def test_only_a_fallback_where_the_kernel_misses_it_gets_the_caller() -> None:
 
 
 @pytest.mark.parametrize("frames", [(1, 2, 3, 4, 5), (2, 3, 4)], ids=["whole", "caller inserted"])
-def test_a_fallback_stack_has_no_more_frames_than_asked_for(frames: tuple[int, ...]) -> None:
+def test_fallback_stack_has_at_most_depth_frames(frames: tuple[int, ...]) -> None:
     stack = table(depth=4, insert_caller=True).unwound(words(FUNC, *frames), caller=1)
     assert stack is not None
     assert stack.addresses == (FUNC, 1, 2, 3)
@@ -90,7 +88,7 @@ def test_a_fallback_stack_has_no_more_frames_than_asked_for(frames: tuple[int, .
 
 # The kernel's answer to a fallback has room for 127 frames, whatever the depth.
 @pytest.mark.parametrize("tracer", [(), (1, 2, 3)])
-def test_a_whole_fallback_stack_of_just_that_depth_is_not_truncated(
+def test_fallback_stack_of_just_that_depth_is_not_truncated(
     tracer: tuple[int, ...],
 ) -> None:
     stack = table(depth=4).unwound(words(*tracer, FUNC, 7, 8, 9, size=10), caller=7)
@@ -117,7 +115,7 @@ def test_equal_stacks_are_one_object() -> None:
 
 
 @given(st.lists(ADDRESSES, max_size=20), st.integers(21, 40), ADDRESSES | st.none())
-def test_after_the_functions_return_the_kernels_stack_begins_with_the_caller(
+def test_return_probe_stack_begins_with_the_caller(
     callers: list[int], size: int, caller: int | None
 ) -> None:
     stack = StackTable(FUNC, 64, False, returned=True).unwound(words(*callers, size=size), caller)
@@ -127,7 +125,7 @@ def test_after_the_functions_return_the_kernels_stack_begins_with_the_caller(
     assert stack.fallback == (caller is not None)
 
 
-def test_after_the_return_a_caller_within_the_function_itself_is_kept() -> None:
+def test_return_probe_keeps_a_caller_within_the_function_itself() -> None:
     # Recursion: the function returns to itself, close to its entry.
     stack = StackTable(FUNC, 64, False, returned=True).unwound(words(7, FUNC + 9, 8))
     assert stack is not None
@@ -135,9 +133,7 @@ def test_after_the_return_a_caller_within_the_function_itself_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("used", "truncated"), [(3, False), (4, True)])
-def test_after_the_return_a_stack_that_fills_the_map_is_truncated(
-    used: int, truncated: bool
-) -> None:
+def test_return_probe_stack_that_fills_the_map_is_truncated(used: int, truncated: bool) -> None:
     stack = StackTable(FUNC, 4, False, returned=True).unwound(words(*range(1, used + 1), size=4))
     assert stack is not None
     assert stack.addresses == (FUNC, 1, 2, 3)
@@ -146,7 +142,7 @@ def test_after_the_return_a_stack_that_fills_the_map_is_truncated(
 
 @pytest.mark.parametrize(("used", "cut"), [(5, False), (6, True)])
 @pytest.mark.parametrize("caller", [None, 9])
-def test_a_stack_as_deep_as_the_kernel_unwinds_is_truncated(
+def test_stack_as_deep_as_the_kernel_unwinds_is_truncated(
     used: int, cut: bool, caller: int | None
 ) -> None:
     table = StackTable(FUNC, 64, insert_caller=False, kernel_depth=6)
@@ -155,7 +151,7 @@ def test_a_stack_as_deep_as_the_kernel_unwinds_is_truncated(
     assert stack.truncated == cut
 
 
-def test_where_the_function_jumped_to_its_tracer_its_caller_follows() -> None:
+def test_stack_of_a_jumped_function_begins_before_its_caller() -> None:
     table = StackTable(FUNC, 64, insert_caller=False)
     stack = table.unwound(words(7, 8, 100, 101, size=6), follows=100)
     assert stack is not None
@@ -164,7 +160,7 @@ def test_where_the_function_jumped_to_its_tracer_its_caller_follows() -> None:
 
 
 @pytest.mark.parametrize("caller", [None, 9])
-def test_what_the_kernel_had_no_room_for_is_truncated(caller: int | None) -> None:
+def test_stack_cut_for_want_of_room_is_truncated(caller: int | None) -> None:
     stacks = table()
     whole = stacks.unwound([FUNC, 1, 2], caller)
     cut = stacks.unwound([FUNC, 1, 2], caller, cut=True)
@@ -176,7 +172,7 @@ def test_what_the_kernel_had_no_room_for_is_truncated(caller: int | None) -> Non
     assert whole.fallback == cut.fallback == (caller is not None)
 
 
-def test_a_list_will_do_for_addresses() -> None:
+def test_addresses_may_be_a_list() -> None:
     stacks = table()
     assert stacks.walked([FUNC, 1], False) is stacks.walked((FUNC, 1), False)
     assert stacks.unwound([7, 8, 100, 0], follows=100) is stacks.unwound((FUNC, 100))

@@ -51,7 +51,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @COMMANDS
 @BUFFERS
-def test_a_full_disk_is_told(shell: Shell, words: str, unbuffered: str) -> None:
+def test_full_disk_is_one_message(shell: Shell, words: str, unbuffered: str) -> None:
     done = shell(words, ">/dev/full", unbuffered)
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, FULL)
     assert len(done.stderr.splitlines()) == 2
@@ -59,7 +59,7 @@ def test_a_full_disk_is_told(shell: Shell, words: str, unbuffered: str) -> None:
 
 @COMMANDS
 @BUFFERS
-def test_a_reader_that_has_gone_is_no_error(shell: Shell, words: str, unbuffered: str) -> None:
+def test_closed_pipe_is_no_error(shell: Shell, words: str, unbuffered: str) -> None:
     done = shell(words, "| true; exit ${PIPESTATUS[0]}", unbuffered)
     assert done.stderr == ""
     assert done.returncode in ((0, 1, 3) if words.startswith("doctor") else (0,))
@@ -89,13 +89,13 @@ def test_standard_input_that_is_closed_is_told(shell: Shell, words: str) -> None
     assert "Give the name of a file" in hint
 
 
-def test_a_file_is_not_taken_for_a_stream_that_is_closed(shell: Shell, tmp_path: Path) -> None:
+def test_file_is_not_taken_for_a_closed_stream(shell: Shell, tmp_path: Path) -> None:
     done = shell("report a.rec -o out", "<&- >&- 2>&-")
     assert done.returncode == 0
     assert shell("report a.rec", "").stdout == (tmp_path / "out").read_text()
 
 
-def test_what_cannot_be_read_from_standard_input_is_told(shell: Shell) -> None:
+def test_unreadable_standard_input_is_one_message(shell: Shell) -> None:
     done = shell("report -", "0>out")
     assert done.returncode == 1
     assert done.stderr.startswith("kwalk: standard input cannot be read: Bad file descriptor\n")
@@ -114,7 +114,7 @@ def test_functions_that_cannot_be_listed_are_told(
     assert (code, err.splitlines()[0]) == (1, FULL)
 
 
-def test_whatever_else_the_system_refuses_is_one_message(
+def test_os_error_is_one_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail() -> int:

@@ -26,7 +26,7 @@ def frame(offset: int) -> Frame:
     return Symbolizer(SYMBOLS).frames(stack)[1]
 
 
-def test_a_return_address_belongs_to_the_call_before_it() -> None:
+def test_return_address_is_named_by_the_byte_before() -> None:
     assert frame(0x48) == Frame("next", 8, "", BASE + 0x48)
     assert frame(0x40) == Frame("never_returns", 0x40, "", BASE + 0x40)
 
@@ -36,7 +36,7 @@ def test_behind_padding_there_was_no_call_but_an_interrupt() -> None:
     assert frame(0x94) == Frame("padded", 4, "", BASE + 0x94)
 
 
-def test_the_traced_function_is_named_by_its_first_byte() -> None:
+def test_traced_function_is_named_by_its_first_byte() -> None:
     stack = Stack((BASE + 0x40,))
     assert Symbolizer(SYMBOLS).frames(stack) == [Frame("next", 0, "", BASE + 0x40)]
 
@@ -62,9 +62,7 @@ NOW = (
         (0xFFFFFFFF81000010, "_stext", ""),
     ],
 )
-def test_what_comes_and_goes_has_the_name_of_when_it_was_there(
-    address: int, name: str, module: str
-) -> None:
+def test_module_address_has_the_name_of_its_time(address: int, name: str, module: str) -> None:
     reads: list[int] = []
 
     def read() -> Kallsyms:
@@ -79,7 +77,7 @@ def test_what_comes_and_goes_has_the_name_of_when_it_was_there(
     assert len(reads) == bool(module)
 
 
-def test_a_table_that_cannot_be_read_again_changes_nothing() -> None:
+def test_unreadable_new_table_changes_nothing() -> None:
     def read() -> Kallsyms:
         raise NotSupported("hidden now")
 
@@ -87,7 +85,7 @@ def test_a_table_that_cannot_be_read_again_changes_nothing() -> None:
     assert symbolizer.frame(0xFFFFFFFFC0001010).name == "same"
 
 
-def test_a_stack_of_return_addresses_only() -> None:
+def test_called_stack_is_named_by_return_addresses_only() -> None:
     table = Kallsyms(b"ffffffff81000000 T a\nffffffff81000010 T b\n")
     stack = Stack((0xFFFFFFFF81000010, 0xFFFFFFFF81000010))
     assert [f.name for f in Symbolizer(table).frames(stack)] == ["b", "a"]

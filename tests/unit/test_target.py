@@ -45,7 +45,7 @@ def refusal(name: str) -> tuple[str, str]:
     return caught.value.what, caught.value.hint
 
 
-def test_a_function_of_vmlinux_or_of_a_module_is_found() -> None:
+def test_function_of_vmlinux_or_of_a_module_is_found() -> None:
     assert find("ip_rcv", TABLE) == Target("ip_rcv", 0xFFFFFFFF81000010, "")
     assert find("tcp_ack.isra.0", TABLE).address == 0xFFFFFFFF81000030
     assert find("sys_ni_alias", TABLE).name == "sys_ni_alias"
@@ -56,13 +56,13 @@ def test_a_function_of_vmlinux_or_of_a_module_is_found() -> None:
     "name",
     ["", "ip rcv", "ip_rcv;", "ip_rcv\n", "-ip_rcv", "1st", "*", "a/b", "ip_rcv+", "ip_rcv-1"],
 )
-def test_what_is_no_name_is_said_to_be_none(name: str) -> None:
+def test_invalid_name_is_refused(name: str) -> None:
     what, hint = refusal(name)
     assert what == f"{name!r} is not the name of a kernel function"
     assert "ip_rcv" in hint
 
 
-def test_a_misspelt_name_brings_up_close_ones() -> None:
+def test_misspelt_name_suggests_close_ones() -> None:
     what, hint = refusal("ip_recv")
     assert what == "this kernel has no function ip_recv"
     assert hint.startswith("Did you mean ip_rcv")
@@ -71,20 +71,20 @@ def test_a_misspelt_name_brings_up_close_ones() -> None:
     assert "inlined" in hint
 
 
-def test_what_the_compiler_made_of_a_function_is_offered() -> None:
+def test_compiler_clones_of_a_function_are_offered() -> None:
     what, hint = refusal("tcp_ack")
     assert what == "this kernel has no function tcp_ack"
     assert "tcp_ack.isra.0, tcp_ack.part.0.cold of it" in hint
 
 
-def test_an_init_function_cannot_run_any_more() -> None:
+def test_init_function_is_refused() -> None:
     what, _ = refusal("ip_init")
     assert what == "ip_init is an init function: the kernel freed its code after boot"
     assert find("just_behind", TABLE).address == 0xFFFFFFFF83000020
     assert find("late_init", TABLE).module == "dummy"
 
 
-def test_a_name_of_several_functions_is_refused_with_their_places() -> None:
+def test_ambiguous_name_is_refused_with_the_addresses() -> None:
     what, hint = refusal("setup_data")
     assert what == (
         "2 functions are called setup_data: 0xffffffff81000050, 0xffffffff81000060"
@@ -120,7 +120,7 @@ def test_data_of_the_same_name_does_not_get_in_the_way() -> None:
         ("r:r", Place.RETURN, 0xFFFFFFFFC0000030, "r:r"),
     ],
 )
-def test_a_place_in_a_function_is_found_and_named_as_it_is_spelt(
+def test_place_in_a_function_is_found_and_labelled_as_spelt(
     spelling: str, place: Place, traced: int, label: str
 ) -> None:
     target = find(spelling, TABLE)
@@ -136,14 +136,14 @@ def test_a_place_in_a_function_is_found_and_named_as_it_is_spelt(
         *("r:", "r:a:b:ip_rcv", "r: ip_rcv", "ip_rcv:1", "ip_rcv +1", ":ip_rcv", "a-b:ip_rcv"),
     ],
 )
-def test_what_is_no_place_is_answered_with_the_spellings_that_are(spelling: str) -> None:
+def test_invalid_place_is_answered_with_valid_spellings(spelling: str) -> None:
     what, hint = refusal(spelling)
     assert what == f"{spelling!r} is not the name of a kernel function"
     assert "ip_rcv+0x1f" in hint
     assert "r:ip_rcv" in hint
 
 
-def test_a_place_behind_the_functions_end_is_not_the_next_functions() -> None:
+def test_offset_beyond_the_function_is_refused() -> None:
     assert find("ip_rcv+0xf", TABLE).offset == 0xF
     what, _ = refusal("ip_rcv+16")
     assert what == "ip_rcv ends before ip_rcv+0x10"
@@ -154,14 +154,14 @@ def test_a_place_behind_the_functions_end_is_not_the_next_functions() -> None:
     assert refusal("sys_ni_alias+0x10")[0] == "sys_ni_alias ends before sys_ni_alias+0x10"
 
 
-def test_the_last_function_of_all_ends_where_memory_does() -> None:
+def test_last_function_ends_at_the_top_of_memory() -> None:
     assert find("r+0x3fffffcf", TABLE).traced == (1 << 64) - 1
     for offset in ("0x3fffffd0", "0xffffffffffffffff"):
         assert refusal(f"r+{offset}")[0] == f"r ends before r+{offset}"
 
 
 @pytest.mark.parametrize("digits", ["0x1" + 16 * "0", 20 * "9", 5000 * "9"], ids=len)
-def test_a_number_that_is_no_address_is_no_offset(digits: str) -> None:
+def test_invalid_number_is_no_offset(digits: str) -> None:
     assert "is not the name of a kernel function" in refusal(f"ip_rcv+{digits}")[0]
 
 
@@ -170,21 +170,21 @@ def test_offsets_have_the_digits_that_stacks_have(digits: str) -> None:
     assert "is not the name of a kernel function" in refusal(f"ip_rcv+{digits}")[0]
 
 
-def test_a_return_has_no_place_inside() -> None:
+def test_return_with_an_offset_is_refused() -> None:
     what, hint = refusal("r:ip_rcv+0x4")
     assert what == "r:ip_rcv+0x4: a return has no offset"
     assert hint == "Give r:ip_rcv, or ip_rcv+0x4."
 
 
 @pytest.mark.parametrize("form", ["{}+0x4", "r:{}"])
-def test_a_place_in_a_function_that_cannot_be_traced_is_refused_like_the_function(
+def test_place_in_an_untraceable_function_is_refused_like_it(
     form: str,
 ) -> None:
     for name in ("ip_recv", "tcp_ack", "ip_init", "setup_data", "init_task"):
         assert refusal(form.format(name)) == refusal(name)
 
 
-def test_a_module_may_be_named() -> None:
+def test_module_prefix_selects_the_module() -> None:
     assert find("dummy:show", TABLE) == Target("show", 0xFFFFFFFFC0000010, "dummy")
     assert find("r:dummy:show", TABLE).label == "r:show"
     assert find("r:dummy:r", TABLE).returns

@@ -43,7 +43,7 @@ def top(*words: str, env: dict[str, str] | None = None, size: tuple[int, int] = 
     return Screen(lambda: main(argv), *size, env=env)
 
 
-def test_it_shows_the_stacks_and_leaves_the_terminal_as_it_was() -> None:
+def test_top_shows_the_stacks_and_restores_the_terminal() -> None:
     with top() as screen:
         screen.shows("6,000 calls")
         screen.shows("ledger: 6,000 calls = 6,000 stacks + 0 lost")
@@ -92,7 +92,7 @@ def test_keys_open_sort_filter_and_freeze() -> None:
         assert screen.ends() == 0
 
 
-def test_what_was_counted_so_far_is_saved(tmp_path: Path) -> None:
+def test_save_key_writes_the_counts_so_far(tmp_path: Path) -> None:
     path = tmp_path / "it.rec"
     with top("--per=pid") as screen:
         screen.shows("6,000 calls")
@@ -186,7 +186,7 @@ def test_keys_and_the_size_of_the_terminal_are_heeded_at_once(
         assert screen.ends() == 0
 
 
-def test_an_error_is_told_once_the_terminal_is_restored(
+def test_error_is_printed_once_the_terminal_is_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
@@ -201,7 +201,7 @@ def test_an_error_is_told_once_the_terminal_is_restored(
         assert LOST.encode() in after
 
 
-def test_a_bug_leaves_the_terminal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bug_restores_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kwalk.tui.view.View.draw", lambda *_: 1 / 0)
     with top() as screen:
         assert screen.ends() == 99
@@ -215,14 +215,14 @@ def test_duration_ends_it() -> None:
         assert SUMMARY.encode() in screen.raw
 
 
-def test_a_terminal_that_goes_away_ends_it(engine: Engine) -> None:
+def test_hang_up_ends_top(engine: Engine) -> None:
     with top() as screen:
         screen.shows("6,000 calls")
         screen.hang_up()
         assert screen.ends() != 99
 
 
-def test_without_color_only_the_cursor_is_moved() -> None:
+def test_no_color_leaves_cursor_movement_only() -> None:
     with top(env={"NO_COLOR": "1"}) as screen:
         screen.shows("6,000 calls")
         screen.press("q")
@@ -232,7 +232,7 @@ def test_without_color_only_the_cursor_is_moved() -> None:
     assert b"\x1b[7m" not in drawn
 
 
-def test_a_locale_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locale_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.nl_langinfo", lambda item: "ANSI_X3.4-1968")
     with top() as screen:
         screen.shows("6,000 calls")
@@ -242,14 +242,14 @@ def test_a_locale_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) ->
         assert screen.raw.isascii()
 
 
-def test_a_dumb_terminal_gets_lines() -> None:
+def test_dumb_terminal_gets_lines() -> None:
     with top("--duration=0.7", env={"TERM": "dumb"}) as screen:
         assert screen.ends() == 0
         assert b"\x1b" not in screen.raw
         assert re.search(rb"--- \d\d:\d\d:\d\d, 0 s: ", screen.raw)
 
 
-def test_the_output_of_a_command_does_not_spoil_the_view() -> None:
+def test_command_output_does_not_spoil_the_view() -> None:
     with top("--", "sh", "-c", "echo spoilt; echo more >&2; sleep 1; exit 3") as screen:
         screen.shows("6,000 calls")
         assert b"spoilt" not in screen.raw
@@ -259,7 +259,7 @@ def test_the_output_of_a_command_does_not_spoil_the_view() -> None:
         assert b"note: sh ended with exit code 3" in after
 
 
-def test_how_a_budget_is_kept_is_shown_in_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_is_shown_in_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kwalk.engine.budget.STEP_SECONDS", 0.1)
     with top("--budget=2%") as screen:
         screen.shows("budget 2 %: tracing costs about")
@@ -268,7 +268,7 @@ def test_how_a_budget_is_kept_is_shown_in_the_view(monkeypatch: pytest.MonkeyPat
         assert b"kwalk: budget" not in screen.raw.partition(LEAVES)[0]
 
 
-def test_what_is_frozen_is_not_read(engine: Engine) -> None:
+def test_frozen_view_is_not_updated(engine: Engine) -> None:
     tree = engine.planted
 
     def call() -> int:
@@ -337,7 +337,7 @@ def test_top_leaves_stacks_out_of_the_lines_and_of_the_end(run: Run) -> None:
     assert "(1 more stack, 1,000 calls, left out by --top)" in out
 
 
-def test_an_end_before_the_first_interval_is_told_like_any(
+def test_end_before_the_first_interval_prints_the_total(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = property(lambda self: True, lambda self, value: None)
@@ -350,9 +350,7 @@ def test_an_end_before_the_first_interval_is_told_like_any(
 
 
 @pytest.mark.parametrize("words", [("--method=helper",), ()], ids=["asked for", "auto"])
-def test_the_helpers_stacks_cannot_be_watched(
-    engine: Engine, run: Run, words: tuple[str, ...]
-) -> None:
+def test_helper_stacks_cannot_be_watched(engine: Engine, run: Run, words: tuple[str, ...]) -> None:
     engine.method = Method.HELPER
     code, out, err = run(main, "top", "ip_rcv", *words)
     assert (code, out) == (2, "")
@@ -373,7 +371,7 @@ def test_output_that_cannot_be_written_is_one_message(
     assert LOST in err
 
 
-def test_it_has_the_options_that_count_has() -> None:
+def test_top_has_the_options_of_count() -> None:
     import argparse
 
     from kwalk.cli.commands import count

@@ -91,7 +91,7 @@ def test_runs_are_measured_now_and_then_and_taken_for_all(world: World) -> None:
         assert cost.reader == pytest.approx(0.005)
 
 
-def test_a_cost_that_changes_is_followed(world: World) -> None:
+def test_meter_follows_a_cost_that_changes(world: World) -> None:
     with Meter(world.capture()) as meter:
         for second in range(MEASURE_EVERY + 3):
             world.run_ns = 500 if second < 5 else 900
@@ -100,7 +100,7 @@ def test_a_cost_that_changes_is_followed(world: World) -> None:
     assert cost.programs == pytest.approx(1000 * (CALL + 900) / (2 * SECOND))
 
 
-def test_a_kernel_that_does_not_measure_leaves_it_unknown(world: World) -> None:
+def test_meter_knows_no_cost_without_bpf_statistics(world: World) -> None:
     world.refuses = True
     with Meter(world.capture()) as meter:
         for _ in range(3):
@@ -108,7 +108,7 @@ def test_a_kernel_that_does_not_measure_leaves_it_unknown(world: World) -> None:
             assert meter.look() == TracingCost(None, 0.005)
 
 
-def test_where_calls_are_sampled_the_program_tells(world: World) -> None:
+def test_meter_uses_the_programs_own_times_with_sampling(world: World) -> None:
     with Meter(world.capture(sampled=True)) as meter:
         world.second()
         found = meter.look()
@@ -116,7 +116,7 @@ def test_where_calls_are_sampled_the_program_tells(world: World) -> None:
     assert world.spans == []
 
 
-def test_nothing_is_made_of_no_runs(world: World) -> None:
+def test_meter_without_runs_knows_no_cost(world: World) -> None:
     with Meter(world.capture()) as meter:
         meter.look()
         assert meter.look() == TracingCost(None, 0.0)

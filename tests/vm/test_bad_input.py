@@ -47,7 +47,7 @@ def test_notrace_function(attach: str) -> None:
     assert "notrace" in err or "blacklist" in err
 
 
-def test_no_capabilities() -> None:
+def test_missing_capabilities() -> None:
     done = subprocess.run(
         ["setpriv", "--bounding-set=-all", "--inh-caps=-all", VENV / "kwalk", "stream", "ip_rcv"],
         capture_output=True,
@@ -75,7 +75,7 @@ def test_hidden_addresses() -> None:
         assert "kptr_restrict" in fails(1, "kwalk", "stream", "ip_rcv")
 
 
-def test_no_btf(tmp_path: Path) -> None:
+def test_missing_btf(tmp_path: Path) -> None:
     subprocess.run(["mount", "--bind", tmp_path, "/sys/kernel/btf"], check=True)
     try:
         err = fails(1, "kwalk", "stream", "ip_rcv")

@@ -64,7 +64,7 @@ def test_printing_loses_nothing_and_says_how_much_was_printed() -> None:
     assert row["printed_2s_after"] == row["events"][0] >= 2 * REQUESTS
 
 
-def test_a_workload_of_ones_own_that_fails_is_named() -> None:
+def test_failed_workload_command_is_named() -> None:
     code, out, err = call("kwalk", "bench", "ip_rcv", "--", "sh", "-c", "echo no luck; exit 3")
     assert (code, out) == (1, "")
     assert "the workload failed (exit code 3)" in err

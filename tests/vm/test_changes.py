@@ -43,7 +43,7 @@ def on_last(counts: list[Count]) -> int:
 
 
 @needs_two
-def test_a_sampled_cpu_that_comes_back_is_sampled_again(switch: Path) -> None:
+def test_cpu_back_online_is_sampled_again(switch: Path) -> None:
     options = ProbeOptions(Method.MANUAL, output=Output.COUNT, per=Per.CPU, frequency=99)
     with Capture([], options) as capture:
         looks(capture, 1.1)
@@ -69,7 +69,7 @@ BUSY = f"import os\nos.sched_setaffinity(0, {{{LAST}}})\nwhile True: os.stat('/'
 
 
 @needs_two
-def test_a_cpu_that_is_gone_for_an_instant_is_sampled_again(switch: Path) -> None:
+def test_cpu_offline_for_an_instant_is_sampled_again(switch: Path) -> None:
     """Between two looks the list of CPUs is the same; the perf event is dead all the same."""
     options = ProbeOptions(Method.MANUAL, output=Output.COUNT, frequency=49)
     with Capture([], options) as capture:
@@ -123,7 +123,7 @@ def test_commands_say_which_cpu_was_not_sampled(command: str, switch: Path, tmp_
 
 
 @needs_two
-def test_a_cpu_that_is_asked_for_and_offline_is_told(switch: Path) -> None:
+def test_cpu_filter_tells_of_an_offline_cpu(switch: Path) -> None:
     switch.write_text("0")
     code, _, err = call("kwalk", "count", "vfs_read", "--cpu", str(LAST), "--duration", "1")
     assert code == 0
@@ -154,7 +154,7 @@ def taken(capture: Capture) -> tuple[list[Count], Summary]:
 
 
 @only_on("debian-12")
-def test_a_cgroup_that_is_made_anew_is_traced_again() -> None:
+def test_cgroup_recreated_under_its_path_is_traced_again() -> None:
     assert CGROUPS
     folder = CGROUPS.top / "kwagain"
     folder.mkdir()
@@ -179,7 +179,7 @@ def test_a_cgroup_that_is_made_anew_is_traced_again() -> None:
 
 
 @only_on("debian-12")
-def test_a_network_namespace_of_the_same_name_is_traced_again() -> None:
+def test_netns_recreated_under_its_name_is_traced_again() -> None:
     subprocess.run(["ip", "netns", "add", "kwnet"], check=True)
     try:
         filters = Wanted(netns=("kwnet",)).filters()
@@ -223,7 +223,7 @@ def test_cgroups_that_come_and_go_have_their_names(monkeypatch: pytest.MonkeyPat
 
 
 @only_on("debian-12")
-def test_a_process_that_ends_is_told_and_its_number_is_nobodys() -> None:
+def test_process_that_ends_is_told_and_its_pid_is_dropped() -> None:
     sleepers = [subprocess.Popen(["sleep", "100"]) for _ in range(2)]
     filters = Filters(pids=tuple(process.pid for process in sleepers))
     options = ProbeOptions(Method.MANUAL, output=Output.COUNT, filters=filters)

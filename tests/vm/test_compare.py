@@ -57,7 +57,7 @@ def test_redis_by_both_methods(redis: None, frame_pointers: bool, tmp_path: Path
     assert ('class="m has"' in text) == frame_pointers
 
 
-def test_a_command_by_both_methods(frame_pointers: bool) -> None:
+def test_command_by_both_methods(frame_pointers: bool) -> None:
     code, out, err = call(
         "kwalk", "compare", "vfs_read", "--no-cost", "--attach", "kprobe", "--", *READ
     )
@@ -86,7 +86,7 @@ def test_calls_are_chosen_and_manual_is_verified_at_once() -> None:
     assert {frames[-1]["name"] for frames in walked} == {"ksys_read"}
 
 
-def test_a_small_stack_map_costs_the_helper_stacks_and_manual_none(redis: None) -> None:
+def test_small_stack_map_loses_stacks_of_the_helper_only(redis: None) -> None:
     code, out, err = call(
         "kwalk", "compare", "ip_rcv", "--no-cost", "--stack-entries", "1", "--duration", "2",
         "--format", "json", "--strict",

@@ -81,7 +81,7 @@ def test_counts_are_those_of_the_events(redis: None) -> None:
     assert not set(events) - set(counts)
 
 
-def test_a_tree_that_is_full_loses_no_call() -> None:
+def test_full_tree_loses_no_call() -> None:
     options = ProbeOptions(Method.MANUAL, output=Output.COUNT, nodes=64)
     counts, summary, calls = counts_of_traffic(options)
     ledger = summary.ledger
@@ -102,7 +102,7 @@ def test_a_tree_that_is_full_loses_no_call() -> None:
 
 
 @only_on("debian-12")
-def test_a_full_tree_says_so_and_strict_does_not_mind() -> None:
+def test_full_tree_is_told_and_strict_accepts_it() -> None:
     process = start("kwalk", "count", FUNCTION, "--nodes", "8", "--strict")
     assert process.stderr is not None
     process.stderr.readline()
@@ -182,7 +182,7 @@ def test_json_closes_and_has_the_hottest_last(method: str, redis: None) -> None:
 
 
 @only_on("debian-12")
-def test_the_command_may_be_left_out_and_ends_on_ctrl_c(redis: None) -> None:
+def test_function_without_a_command_is_counted_until_ctrl_c(redis: None) -> None:
     process = start("kwalk", "ip_rcv", "--top", "1")
     assert process.stderr is not None
     assert "tracing ip_rcv" in process.stderr.readline()
@@ -232,7 +232,7 @@ def test_intervals_add_up_to_the_whole(redis: None) -> None:
 
 
 @only_on("debian-12")
-def test_the_helper_cannot_be_read_while_it_counts() -> None:
+def test_helper_cannot_be_read_while_it_counts() -> None:
     code, _, err = call("kwalk", "count", "ip_rcv", "--method", "helper", "--interval", "1")
     assert code == 2
     assert "cannot be read while it counts" in err
@@ -249,7 +249,7 @@ def test_verified_while_counting(redis: None) -> None:
     assert data["verify"]["mismatches"] == 0
 
 
-def test_a_budget_is_kept_by_leaving_calls_alone(redis: None) -> None:
+def test_budget_is_kept_by_skipping_calls(redis: None) -> None:
     code, out, err = call(
         "kwalk", "count", "ip_rcv", "--method", "manual", "--budget", "50%", "--duration", "4",
         "--format", "json",
@@ -270,7 +270,7 @@ def test_a_budget_is_kept_by_leaving_calls_alone(redis: None) -> None:
     assert "sampled_out" in err
 
 
-def test_one_in_ten_is_taken_at_random(redis: None) -> None:
+def test_sampling_takes_one_in_ten_at_random(redis: None) -> None:
     options = ProbeOptions(Method.MANUAL, output=Output.COUNT, chance=0.1)
     with Capture("ip_rcv", options) as capture:
         assert wait_for(lambda: capture.seen()[0] > 5000, 60)

@@ -186,7 +186,7 @@ def test_counts_are_those_of_ftrace(attach: str, frame_pointers: bool) -> None:
     assert differ <= unseen
 
 
-def test_a_cpu_that_goes_and_comes_back() -> None:
+def test_cpu_that_goes_and_comes_back_loses_no_call() -> None:
     """Calls on all CPUs, on three, on all again: none is unaccounted for."""
     switch = Path(f"/sys/devices/system/cpu/cpu{CPUS - 1}/online")
     forget()

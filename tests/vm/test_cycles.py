@@ -36,7 +36,7 @@ def kprobes() -> str:
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
-def test_a_thousand_cycles_leave_nothing_behind(attach: str, symbols: Kallsyms) -> None:
+def test_thousand_attach_cycles_leave_nothing_behind(attach: str, symbols: Kallsyms) -> None:
     cycles = CYCLES if os.environ.get("KWALK_LAB") == "debian-13" else CYCLES // 20
     forget()
     before = attached(), kprobes(), stats.programs().keys()

@@ -177,7 +177,7 @@ def test_second_ctrl_c_ends_at_once(redis: None) -> None:
     assert "Traceback" not in err
 
 
-def test_duration_ends_tracing_while_nobody_reads_and_the_rest_waits_for_the_reader() -> None:
+def test_duration_ends_tracing_while_the_reader_is_stalled() -> None:
     read, end = os.pipe()
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)  # even a slow machine fills that
     process = run_stalled("stream", "vfs_read", "--duration", "5", stdout=end)

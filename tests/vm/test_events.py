@@ -42,7 +42,7 @@ def test_every_sample_is_the_kernels(redis: None) -> None:
     assert any(symbolizer.frames(stack)[0].offset for stack in stacks)
 
 
-def test_a_sample_in_code_that_is_listed_nowhere_has_its_callers() -> None:
+def test_sample_in_unlisted_code_has_its_callers() -> None:
     with busy_filter() as burst:
         summary, stacks, symbolizer = verified([], "auto", 2000, burst, frequency=4999)
     # In the filter's first instructions BP is still what its caller has in it.
@@ -59,7 +59,7 @@ def test_a_sample_in_code_that_is_listed_nowhere_has_its_callers() -> None:
 
 
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER])
-def test_a_system_calls_tracepoint_is_hit_as_often_as_it_is_called(method: Method) -> None:
+def test_syscall_tracepoint_is_hit_once_per_call(method: Method) -> None:
     options = ProbeOptions(method, output=Output.COUNT, filters=Filters(pids=(os.getpid(),)))
     with Capture("t:syscalls:sys_enter_getppid", options) as capture:
         for _ in range(500):
@@ -95,7 +95,7 @@ def test_samples_come_as_often_as_asked_for(method: str, redis: None) -> None:
 
 
 @pytest.mark.parametrize("method", ["manual", "helper"])
-def test_a_tracepoint_shows_no_frame_of_its_tracers(method: str, redis: None) -> None:
+def test_tracepoint_shows_no_frame_of_its_tracers(method: str, redis: None) -> None:
     code, out, err = call(
         *("kwalk", "stream", SWITCH, "--count", "50", "--method", method, "--format", "json")
     )
@@ -108,7 +108,7 @@ def test_a_tracepoint_shows_no_frame_of_its_tracers(method: str, redis: None) ->
         assert not any(name.startswith(tracers) for name in found), found
 
 
-def test_what_is_no_tracepoint_is_said_to_be_none() -> None:
+def test_unknown_tracepoint_is_refused() -> None:
     code, _, err = call("kwalk", "count", "t:sched:sched_swich")
     assert code == 2
     assert "this kernel has no tracepoint sched:sched_swich" in err

@@ -179,7 +179,7 @@ FILTERS: dict[str, Callable[[Sender, Path], Filters]] = {
 @pytest.mark.parametrize(
     ("kind", "attach"), [*((kind, "fentry") for kind in FILTERS), ("all", "kprobe")]
 )
-def test_only_the_chosen_ones_calls_are_taken(
+def test_filters_take_only_the_chosen_calls(
     kind: str, attach: str, senders: tuple[Sender, Sender], cgroups: tuple[Path, Path]
 ) -> None:
     one, two = senders
@@ -198,7 +198,7 @@ def test_only_the_chosen_ones_calls_are_taken(
     assert ledger.hits == taken + sum(ledger.causes.values())
 
 
-def test_a_thread_and_a_cpu_can_be_chosen(senders: tuple[Sender, Sender]) -> None:
+def test_filters_by_thread_and_by_cpu(senders: tuple[Sender, Sender]) -> None:
     one, two = senders
 
     def work() -> None:
@@ -212,7 +212,7 @@ def test_a_thread_and_a_cpu_can_be_chosen(senders: tuple[Sender, Sender]) -> Non
     assert summary.ledger.not_wanted["filtered"] >= 300
 
 
-def test_a_process_that_is_followed_brings_what_it_starts(cgroups: tuple[Path, Path]) -> None:
+def test_follow_includes_the_descendants(cgroups: tuple[Path, Path]) -> None:
     script = (
         "import os, socket\n"
         "def send(n):\n"
@@ -240,7 +240,7 @@ def test_a_process_that_is_followed_brings_what_it_starts(cgroups: tuple[Path, P
         assert "until" in err
 
 
-def test_a_command_that_cannot_be_run_and_one_that_fails() -> None:
+def test_command_that_cannot_be_run_or_fails_is_told() -> None:
     code, out, err = call("kwalk", "count", FUNCTION, "--", "no-such-command-here")
     assert (code, out) == (2, "")
     assert "no-such-command-here cannot be run: No such file or directory" in err
@@ -249,7 +249,7 @@ def test_a_command_that_cannot_be_run_and_one_that_fails() -> None:
     assert "note: sh ended with exit code 3" in err
 
 
-def test_it_ends_with_the_process_that_was_asked_for(senders: tuple[Sender, Sender]) -> None:
+def test_tracing_ends_with_the_process_of_the_pid_filter(senders: tuple[Sender, Sender]) -> None:
     one, _ = senders
     timer = threading.Timer(4, lambda: os.kill(one.pid, signal.SIGTERM))
     timer.start()
@@ -260,7 +260,7 @@ def test_it_ends_with_the_process_that_was_asked_for(senders: tuple[Sender, Send
     assert "there is no process 4194303" in err
 
 
-def test_one_in_n_of_those_that_are_wanted(senders: tuple[Sender, Sender]) -> None:
+def test_sampling_applies_after_the_filters(senders: tuple[Sender, Sender]) -> None:
     one, two = senders
     options = ProbeOptions(
         Method.MANUAL, output=Output.COUNT, filters=Filters(pids=(two.pid,)), chance=1 / 4
@@ -321,7 +321,7 @@ def test_groups_have_the_calls_that_their_members_made(
     }
 
 
-def test_only_stacks_through_a_caller_and_up_to_a_frame(senders: tuple[Sender, Sender]) -> None:
+def test_from_caller_and_until_narrow_the_stacks(senders: tuple[Sender, Sender]) -> None:
     one, _ = senders
     options = ProbeOptions(
         Method.MANUAL,
@@ -363,7 +363,7 @@ def flooded() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("by_daemon", [True, False])
-def test_in_softirqs_the_task_is_the_one_that_was_running(by_daemon: bool) -> None:
+def test_softirq_hit_has_the_task_that_was_running(by_daemon: bool) -> None:
     """Receive steering has CPU 1 receive what CPU 0 sends: too much to do it in passing there."""
     steering = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")
     steering.write_text("2" if by_daemon else "0")

@@ -95,7 +95,7 @@ def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms) -> None:
     assert wrong >= EVENTS, "in one of the two orders the kernel shows a trampoline"
 
 
-def test_what_the_walk_cannot_tell_is_the_kernels_answer(
+def test_unknown_code_falls_back_to_the_kernels_unwinder(
     redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the list of BPF programs a trampoline's code is unknown to the walk."""
@@ -120,7 +120,7 @@ def test_what_the_walk_cannot_tell_is_the_kernels_answer(
         assert helper.stack.addresses == expected
 
 
-def test_the_graph_tracer_after_kwalks_own_kretprobe(redis: None, symbols: Kallsyms) -> None:
+def test_graph_tracer_after_kwalks_own_kretprobe(redis: None, symbols: Kallsyms) -> None:
     """Now the graph tracer replaces the address first, and the kretprobe's registers show that."""
     with ExitStack() as later:
 

@@ -38,7 +38,7 @@ def reader() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("example", examples("tracing"), ids=lambda example: f"line {example.line}")
-def test_an_example_traces(
+def test_example_of_the_page_traces(
     example: Example, reader: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(example)
@@ -70,7 +70,7 @@ def test_snapshots_grow_and_every_one_adds_up(reader: None, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("method", ["manual", "helper"])
-def test_a_stream_accounts_for_what_was_not_taken(
+def test_stream_accounts_for_events_not_taken(
     reader: None, method: Literal["manual", "helper"]
 ) -> None:
     with kwalk.stream("vfs_read", method=method, pids=[os.getpid()]) as s:
@@ -85,7 +85,7 @@ def test_a_stream_accounts_for_what_was_not_taken(
     assert times == sorted(times)
 
 
-def test_the_helpers_profile_comes_when_it_has_ended(reader: None) -> None:
+def test_helper_profile_is_available_after_stop(reader: None) -> None:
     with kwalk.trace("vfs_read", method="helper", pids=[os.getpid()]) as t:
         time.sleep(0.3)
         profile = t.stop()
@@ -95,7 +95,7 @@ def test_the_helpers_profile_comes_when_it_has_ended(reader: None) -> None:
     assert profile.summary.ledger.balance == 0
 
 
-def test_the_calls_of_a_command_are_counted_from_its_first(tmp_path: Path) -> None:
+def test_command_is_counted_from_its_first_call(tmp_path: Path) -> None:
     zeros = ["dd", "if=/dev/zero", f"of={tmp_path / 'zeros'}", "bs=1", "count=3000", "status=none"]
     with kwalk.trace("vfs_write", per="comm", command=zeros) as t:
         assert t.wait(60)
@@ -105,7 +105,7 @@ def test_the_calls_of_a_command_are_counted_from_its_first(tmp_path: Path) -> No
     assert profile.summary.ledger.balance == 0
 
 
-def test_a_stream_is_over_with_its_command(tmp_path: Path) -> None:
+def test_stream_ends_with_its_command(tmp_path: Path) -> None:
     zeros = ["dd", "if=/dev/zero", f"of={tmp_path / 'zeros'}", "bs=1", "count=300", "status=none"]
     with kwalk.stream("vfs_write", command=zeros) as s:
         comms = [event.who.comm for event in s]
@@ -113,7 +113,7 @@ def test_a_stream_is_over_with_its_command(tmp_path: Path) -> None:
     assert s.summary.ledger.balance == 0
 
 
-def test_a_budget_is_kept_while_the_code_sleeps(tmp_path: Path) -> None:
+def test_budget_is_kept_while_the_code_sleeps(tmp_path: Path) -> None:
     """Two seconds of nothing but writes, of which not each can be taken for 1 %."""
     shell = f"while :; do dd if=/dev/zero of={tmp_path}/zeros bs=1 count=100000 status=none; done"
     with kwalk.trace("vfs_write", budget=0.01, command=["sh", "-c", shell], follow=True) as t:

@@ -54,7 +54,7 @@ def test_soft_limit_of_files_is_raised() -> None:
 
 
 @pytest.mark.parametrize("most", [16, 24, 36])
-def test_few_files_are_named_as_the_reason(most: int) -> None:
+def test_low_file_limit_is_named_as_the_reason(most: int) -> None:
     code, err = limited(most, most, "count", "vfs_read")
     assert code == 1, err
     assert "RLIMIT_NOFILE" in err
@@ -63,7 +63,7 @@ def test_few_files_are_named_as_the_reason(most: int) -> None:
     assert "verifier" not in err
 
 
-def test_too_few_files_for_the_kprobes_are_told_before_one_is_attached() -> None:
+def test_low_file_limit_for_kprobes_is_told_before_attaching() -> None:
     code, err = limited(300, 300, "count", "tcp_*", "--attach", "kprobe")
     assert code == 1, err
     assert re.search(r"[\d,]+ kprobes take [\d,]+ open files, and this process may have 300", err)
@@ -170,7 +170,7 @@ def sample_rate(most: int) -> Iterator[None]:
         RATE.write_text(old)
 
 
-def test_more_samples_than_the_kernel_takes_name_its_sysctl() -> None:
+def test_sample_rate_above_the_sysctl_names_it() -> None:
     with sample_rate(500):
         code, err = limited(hard(), hard(), "count", "--freq", "4000")
     assert code == 1, err

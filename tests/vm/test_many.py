@@ -97,7 +97,7 @@ def test_every_stack_of_many_functions_is_the_kernels(
     )
 
 
-def test_what_can_be_traced_is_what_the_kernel_lists(symbols: Kallsyms) -> None:
+def test_traceable_functions_are_those_that_the_kernel_lists(symbols: Kallsyms) -> None:
     able = ftrace_sites.read(symbols, image)
     listed = Counter((TRACING / "available_filter_functions").read_text().splitlines())
     wrong = []

@@ -17,7 +17,7 @@ PADS = ("xt_mark", "nf_log_syslog", "xt_addrtype")
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
-def test_a_module_reloaded_at_other_addresses(attach: str) -> None:
+def test_module_reloaded_at_other_addresses(attach: str) -> None:
     subprocess.run(["modprobe", "x_tables"], check=False)  # the pads' own needs stay
     places: set[int] = set()
     numbers = cycle(range(len(PADS) + 1))

@@ -183,7 +183,7 @@ def test_each_way_shows_the_numbers_of_a_pid_namespace(outside: int) -> None:
 
 
 @only_on("debian-13")
-def test_another_namespaces_proc_is_refused_where_numbers_matter() -> None:
+def test_proc_of_another_namespace_is_refused_where_pids_matter() -> None:
     def body() -> list[Any]:
         count = "kwalk", "count", "vfs_read", "--duration", "0.3"
         return [

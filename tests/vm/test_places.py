@@ -17,7 +17,7 @@ CALLER = "__netif_receive_skb_one_core"
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
-def test_at_return(attach: str, redis: None, frame_pointers: bool) -> None:
+def test_stacks_at_the_return(attach: str, redis: None, frame_pointers: bool) -> None:
     summary, stacks, symbolizer = verified("r:ip_rcv", attach, EVENTS)
     must_agree(summary, symbolizer)
     assert summary.verify
@@ -31,7 +31,7 @@ def test_at_return(attach: str, redis: None, frame_pointers: bool) -> None:
         assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
 
 
-def test_at_return_to_a_caller_that_calls_through_bp() -> None:
+def test_stacks_at_the_return_to_a_caller_that_calls_through_bp() -> None:
     """By ORC the caller's BP is any register: FUNC's own address may be in it."""
 
     def sleep() -> None:

@@ -137,7 +137,7 @@ def test_two_modules_at_one_address_within_one_trace_keep_their_names(
     }
 
 
-def test_module_that_came_after_the_start_is_named_though_another_was_there(
+def test_module_loaded_over_another_after_the_start_is_named(
     builder: Builder,
 ) -> None:
     old = builder.build("kwold", alike("kwold"), "kwold_outer")

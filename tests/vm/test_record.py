@@ -31,7 +31,7 @@ def recorded(file: Path) -> int:
     return ledger.recorded + sum(ledger.lost.values())
 
 
-def test_a_recording_holds_what_was_called_when(tmp_path: Path) -> None:
+def test_recording_holds_what_was_called_when(tmp_path: Path) -> None:
     file = str(tmp_path / "reads.rec")
     process = start("kwalk", "record", "vfs_read", "-o", file, "--per", "comm")
     assert process.stderr is not None
@@ -68,7 +68,7 @@ def test_a_recording_holds_what_was_called_when(tmp_path: Path) -> None:
     assert json.loads(out)["ledger"]["recorded"] == ledger.recorded
 
 
-def test_a_kill_leaves_what_was_recorded_until_then(tmp_path: Path) -> None:
+def test_sigkill_leaves_what_was_recorded_until_then(tmp_path: Path) -> None:
     file = tmp_path / "killed.rec"
     process = start("kwalk", "record", "vfs_read", "-o", str(file))
     assert process.stderr is not None
@@ -99,7 +99,7 @@ def test_through_a_pipe_and_of_a_command_only() -> None:
     assert 600 <= max(counts) <= 710
 
 
-def test_the_helper_records_too(tmp_path: Path) -> None:
+def test_helper_can_be_recorded(tmp_path: Path) -> None:
     file = str(tmp_path / "helper.rec")
     words = ["kwalk", "record", "vfs_read", "--method", "helper", "-o", file, "--duration", "2"]
     code, _, err = call(*words)
@@ -109,7 +109,7 @@ def test_the_helper_records_too(tmp_path: Path) -> None:
     assert profile.summary.ledger.balance == 0
 
 
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_traced() -> None:
+def test_unwritable_file_is_refused_before_tracing() -> None:
     code, _, err = call("kwalk", "record", "vfs_read", "-o", "/nowhere/x.rec")
     assert (code, len(err.splitlines())) == (1, 2)
     assert "cannot be written" in err

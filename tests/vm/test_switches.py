@@ -92,7 +92,7 @@ def test_ftrace_is_whole_after_it_was_switched_off_and_on() -> None:
 
 
 @only_on("debian-13")
-def test_what_does_not_need_ftrace_goes_on_without_it() -> None:
+def test_probes_that_need_no_ftrace_go_on_without_it() -> None:
     with switched(FTRACE, "0"):
         for words in ([BEHIND_FTRACE], ["t:sched:sched_switch"], ["--freq", "99"]):
             assert hits(*words), words
@@ -129,7 +129,7 @@ def test_kprobes_switched_off_are_told_without_debugfs() -> None:
     ],
     ids=["nothing", "something"],
 )
-def test_a_switch_turned_off_meanwhile_is_told(words: list[str], said: str) -> None:
+def test_switch_turned_off_meanwhile_is_told(words: list[str], said: str) -> None:
     # Not ftrace's: to detach while it is off can make the kernel shut it down.
     process = start("kwalk", "count", *words)
     assert process.stderr
@@ -157,7 +157,7 @@ def test_a_switch_turned_off_meanwhile_is_told(words: list[str], said: str) -> N
     ],
     ids=["fentry", "kprobe", "kretprobe.multi", "raw_tp", "tracepoint"],
 )
-def test_that_nothing_came_is_said_once_a_canary_has_fired(words: list[str], said: str) -> None:
+def test_canary_that_fires_confirms_that_nothing_came(words: list[str], said: str) -> None:
     code, _, err = call("kwalk", "count", *words, *SHORT)
     assert code == 0, err
     assert "0 calls = " in err or "0 events = " in err
@@ -202,7 +202,7 @@ def test_scheduler_statistics_that_are_off_are_told() -> None:
 
 
 @only_on("debian-12")
-def test_more_samples_than_the_kernel_takes_are_refused() -> None:
+def test_sample_rate_above_the_sysctl_is_refused() -> None:
     with switched(SYSCTL / "perf_event_max_sample_rate", "50"):
         err = refused("count", "--freq", "99", *SHORT)
         assert hits("--freq", "50")

@@ -55,7 +55,7 @@ def numbers(text: str) -> list[int]:
     return [int(number.replace(",", "")) for number in found.groups()]
 
 
-def test_it_is_watched_saved_and_left(reads: int, tmp_path: Path) -> None:
+def test_top_is_watched_saved_and_left(reads: int, tmp_path: Path) -> None:
     path = tmp_path / "it.rec"
     with top("vfs_read", "--per", "pid") as screen:
         screen.shows(f" ({reads})", 120)
@@ -129,7 +129,7 @@ def test_lines_without_a_terminal(reads: int) -> None:
     assert hits == recorded + lost > 0
 
 
-def test_the_helpers_stacks_cannot_be_watched() -> None:
+def test_helper_stacks_cannot_be_watched() -> None:
     code, _, err = call("kwalk", "top", "vfs_read", "--method", "helper")
     assert code == 2
     assert "the helper's stacks cannot be read while it counts" in err

@@ -114,7 +114,7 @@ def test_auto_lets_the_kernel_unwind_once_a_stack_differs(redis: None, broken: N
     assert code == 0
 
 
-def test_a_self_check_that_holds_is_quiet(redis: None) -> None:
+def test_self_check_that_holds_is_quiet(redis: None) -> None:
     code, out, err = call("kwalk", "stream", "ip_rcv", "--count", "300", "--format", "json")
     assert code == 0, err
     *_, summary = [json.loads(line) for line in out.splitlines()]
@@ -126,7 +126,7 @@ def test_a_self_check_that_holds_is_quiet(redis: None) -> None:
     assert "verify" not in err
 
 
-def test_one_in_n_is_a_random_choice(redis: None) -> None:
+def test_verify_one_in_n_is_a_random_choice(redis: None) -> None:
     summary, stacks, _ = verified("ip_rcv", "fentry", 2000, every=10)
     number = stacks.total()
     assert summary.verify
@@ -159,7 +159,7 @@ def short() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
-def test_a_kernel_that_cuts_its_stacks_short(attach: str, redis: None, short: int) -> None:
+def test_kernel_that_cuts_its_stacks_short(attach: str, redis: None, short: int) -> None:
     summary, stacks, symbolizer = verified("ip_rcv", attach, 300)
     must_agree(summary, symbolizer)
     assert max(len(stack.addresses) for stack in stacks) > short
@@ -176,7 +176,7 @@ def test_a_kernel_that_cuts_its_stacks_short(attach: str, redis: None, short: in
 @pytest.mark.parametrize("spelling", ["ip_rcv", "r:ip_rcv"])
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 @pytest.mark.parametrize("method", list(Method))
-def test_the_verifiers_work_stays_under_a_ceiling(
+def test_verifier_instructions_stay_under_a_ceiling(
     spelling: str, attach: str, method: Method, symbols: Kallsyms
 ) -> None:
     target = find(spelling, symbols)

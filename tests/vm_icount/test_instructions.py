@@ -85,7 +85,7 @@ def empty() -> dict[str, int]:
     return found
 
 
-def test_a_program_that_does_nothing_costs_what_it_did(empty: dict[str, int]) -> None:
+def test_empty_program_costs_as_many_instructions_as_ever(empty: dict[str, int]) -> None:
     """Else the clock does not count instructions, and the other figures mean nothing."""
     assert 30 < empty["kprobe"] < 80
     assert 30 < empty["fentry"] < 100
@@ -93,7 +93,7 @@ def test_a_program_that_does_nothing_costs_what_it_did(empty: dict[str, int]) ->
 
 @pytest.mark.parametrize("way", ["kprobe", "fentry"])
 @pytest.mark.parametrize("kind", REFUSING)
-def test_a_filter_that_refuses_costs_next_to_nothing(
+def test_filter_that_refuses_costs_next_to_nothing(
     kind: str, way: str, empty: dict[str, int]
 ) -> None:
     options = ProbeOptions(Method.MANUAL, way, output=Output.COUNT, filters=REFUSING[kind])
@@ -124,7 +124,7 @@ def messages() -> Iterator[Callable[[], None]]:
         yield send
 
 
-def test_the_walk_costs_a_tenth_of_the_helper(messages: Callable[[], None]) -> None:
+def test_walk_costs_a_tenth_of_the_helper(messages: Callable[[], None]) -> None:
     found = {}
     for method, way in ((Method.MANUAL, "fentry"), (Method.HELPER, "kprobe")):
         with Capture("ip_rcv", ProbeOptions(method, way, output=Output.COUNT)) as capture:

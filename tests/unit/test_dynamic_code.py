@@ -127,7 +127,7 @@ def test_name_without_identity_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPa
     assert symbolizer.frame(PLACE + 17).name == "new_big"
 
 
-def test_two_codes_at_one_address_are_two_stacks() -> None:
+def test_modules_at_one_address_make_two_stacks() -> None:
     planted = Planted()
     leaves = []
     for number in (41, 42, 0):

@@ -54,7 +54,7 @@ def test_ending_of_a_name(name: str, found: str) -> None:
     assert ending(name) == found
 
 
-def test_every_format_has_an_ending() -> None:
+def test_format_names_all_have_an_extension() -> None:
     known = {name for names in ENDINGS.values() for name in names}
     assert known == {*FORMATS}
     assert known >= {*diff.FORMATS}

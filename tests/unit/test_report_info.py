@@ -22,7 +22,7 @@ from kwalk.report.summary import as_text
         (7, 0),
     ],
 )
-def test_when_it_began_is_in_nanoseconds(started: object, wanted: int) -> None:
+def test_start_time_is_parsed_to_nanoseconds(started: object, wanted: int) -> None:
     found = profile(Count(stack("f"), 1))
     found.facts["started"] = started
     assert headings.started_ns(found) == wanted
@@ -77,13 +77,13 @@ def test_info_of_stacks_without_groups_speaks_of_none() -> None:
         ("some\nday", "some?day"),
     ],
 )
-def test_the_time_is_told_with_its_zone(started: str, wanted: str) -> None:
+def test_start_time_is_shown_with_its_zone(started: str, wanted: str) -> None:
     found = profile(Count(stack("f"), 1))
     found.facts["started"] = started
     assert f"started   {wanted}\n" in info.as_text(found)
 
 
-def test_what_was_merged_and_typed_is_told_as_it_was() -> None:
+def test_command_and_merged_parts_are_shown() -> None:
     one = profile(Count(stack("f"), 1))
     one.facts |= {"command": ["kwalk", "record", "tcp_*", "--", "sh", "-c", "echo hi; sleep 1"]}
     assert "command   kwalk record 'tcp_*' -- sh -c 'echo hi; sleep 1'\n" in info.as_text(one)

@@ -22,7 +22,7 @@ def ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def test_it_waits_until_it_is_let_go_and_is_the_same_process(tmp_path: Path) -> None:
+def test_child_waits_for_go_and_keeps_its_pid(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     with Child(["sh", "-c", f"echo $$ >{told}"]) as child:
         time.sleep(0.1)
@@ -39,14 +39,14 @@ def test_it_waits_until_it_is_let_go_and_is_the_same_process(tmp_path: Path) -> 
     ("script", "note"),
     [("exit 7", "sh ended with exit code 7"), ("kill -9 $$", "sh was ended by signal 9")],
 )
-def test_how_it_ended_is_told(script: str, note: str) -> None:
+def test_child_note_tells_how_it_ended(script: str, note: str) -> None:
     with Child(["sh", "-c", script]) as child:
         child.go()
         assert wait_for(lambda: ended(child.pid), 20, 0.005)
         assert child.note() == note
 
 
-def test_it_does_not_outlive_what_it_was_run_for() -> None:
+def test_child_is_ended_on_exit() -> None:
     with Child(["sleep", "1000"]) as child:
         child.go()
         assert child.note() == "sleep was still running and has been ended"
@@ -54,7 +54,7 @@ def test_it_does_not_outlive_what_it_was_run_for() -> None:
         os.kill(child.pid, 0)
 
 
-def test_it_is_gone_where_it_never_ran() -> None:
+def test_child_that_never_ran_is_gone() -> None:
     with pytest.raises(KeyboardInterrupt), Child(["sleep", "1000"]) as child:
         raise KeyboardInterrupt
     with pytest.raises(ProcessLookupError):
@@ -65,7 +65,7 @@ def test_it_is_gone_where_it_never_ran() -> None:
     ("command", "why"),
     [("no-such-command-here", "No such file or directory"), ("/etc/passwd", "Permission denied")],
 )
-def test_what_cannot_be_run_is_named(command: str, why: str) -> None:
+def test_child_that_cannot_be_run_is_a_usage_error(command: str, why: str) -> None:
     with Child([command]) as child, pytest.raises(UsageError) as caught:
         child.go()
     assert caught.value.what == f"{command} cannot be run: {why}"
@@ -79,7 +79,7 @@ def test_words_that_no_program_can_be_given_are_refused(word: str) -> None:
     assert caught.value.what == f"echo cannot be run: {why}"
 
 
-def test_a_time_that_is_over_is_not_waited_for_and_one_without_end_is() -> None:
+def test_child_wait_takes_negative_and_infinite_timeouts() -> None:
     with Child(["sleep", "1000"]) as child:
         child.go()
         assert not child.wait(-0.5)
@@ -87,7 +87,7 @@ def test_a_time_that_is_over_is_not_waited_for_and_one_without_end_is() -> None:
         assert child.wait(math.inf)
 
 
-def test_one_that_others_have_waited_for_has_ended() -> None:
+def test_child_reaped_elsewhere_has_ended() -> None:
     with Child(["true"]) as child:
         child.go()
         os.waitpid(child.pid, 0)
@@ -98,7 +98,7 @@ def test_one_that_others_have_waited_for_has_ended() -> None:
         os.waitpid(child.pid, 0)
 
 
-def test_it_can_be_interrupted_though_kwalk_minds_signals_itself() -> None:
+def test_child_does_not_inherit_signal_handlers() -> None:
     old = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with Child(["sleep", "1000"]) as child:
@@ -109,7 +109,7 @@ def test_it_can_be_interrupted_though_kwalk_minds_signals_itself() -> None:
         os.kill(child.pid, 0)
 
 
-def test_its_outputs_go_elsewhere_and_it_has_nothing_to_read(tmp_path: Path) -> None:
+def test_child_output_is_redirected_and_stdin_is_empty(tmp_path: Path) -> None:
     told = tmp_path / "told"
     with (
         told.open("wb") as file,
@@ -137,7 +137,7 @@ def number(path: Path) -> int:
 DEAF = "trap '' TERM; echo $$ >{}; while :; do sleep 0.05; done"
 
 
-def test_one_that_does_not_heed_sigterm_is_killed_and_that_is_told(
+def test_child_that_ignores_sigterm_is_killed_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("kwalk.engine.traced_command.GRACE_SECONDS", 0.2)
@@ -148,7 +148,7 @@ def test_one_that_does_not_heed_sigterm_is_killed_and_that_is_told(
     assert state(child.pid) == ""
 
 
-def test_one_that_is_stopped_ends_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_child_that_is_stopped_is_ended(capsys: pytest.CaptureFixture[str]) -> None:
     with Child(["sleep", "1000"]) as child:
         child.go()
         os.kill(child.pid, signal.SIGSTOP)
@@ -156,7 +156,7 @@ def test_one_that_is_stopped_ends_all_the_same(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == ""
 
 
-def test_what_it_has_started_does_not_stay_behind(
+def test_child_descendants_are_ended_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Child(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path / 'pid'}; wait"]) as child:
@@ -173,7 +173,7 @@ def test_what_it_has_started_does_not_stay_behind(
     assert "killed" in capsys.readouterr().err
 
 
-def test_what_it_leaves_when_it_ends_by_itself_is_left_alone(tmp_path: Path) -> None:
+def test_child_descendants_survive_its_own_end(tmp_path: Path) -> None:
     with Child(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path / 'pid'}"]) as child:
         child.go()
         assert wait_for(lambda: ended(child.pid), 20, 0.005)
@@ -183,7 +183,7 @@ def test_what_it_leaves_when_it_ends_by_itself_is_left_alone(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_it_stays_in_the_terminals_foreground_where_it_may_read_from_there(
+def test_child_stays_in_the_foreground_group_of_a_terminal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, terminal: bool
 ) -> None:
     monkeypatch.setattr(os, "isatty", lambda fd: terminal)
@@ -196,7 +196,7 @@ def test_it_stays_in_the_terminals_foreground_where_it_may_read_from_there(
     assert state(child.pid) == ""
 
 
-def test_it_and_what_it_has_started_have_one_time_to_end(
+def test_child_and_descendants_share_one_grace_period(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kwalk.engine.traced_command.GRACE_SECONDS", 2.0)
@@ -208,7 +208,7 @@ def test_it_and_what_it_has_started_have_one_time_to_end(
     assert time.monotonic() - started < 2.7  # not the second that it took, and 2 s more
 
 
-def test_one_that_does_not_end_is_killed_at_once_by_ctrl_c(tmp_path: Path) -> None:
+def test_child_is_killed_at_once_by_ctrl_c(tmp_path: Path) -> None:
     old = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         child = Child(["sh", "-c", DEAF.format(tmp_path / "pid")])
@@ -222,7 +222,7 @@ def test_one_that_does_not_end_is_killed_at_once_by_ctrl_c(tmp_path: Path) -> No
     assert state(child.pid) == ""
 
 
-def test_one_that_is_killed_is_gone_where_that_cannot_be_told(
+def test_child_is_killed_where_stderr_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full:

@@ -19,7 +19,7 @@ PRESSED = {
 
 
 @pytest.mark.parametrize(("data", "keys"), PRESSED.items())
-def test_a_key_is_known_by_what_the_terminal_sends(data: bytes, keys: list[str]) -> None:
+def test_key_is_decoded_from_the_terminals_bytes(data: bytes, keys: list[str]) -> None:
     decoder = Decoder()
     assert decoder.feed(data) == keys
     assert decoder.feed(b"q") == ["q"]
@@ -50,7 +50,7 @@ def test_keys_may_come_in_pieces(pressed: list[bytes], draw: st.DataObject) -> N
 
 
 @given(st.binary(max_size=200))
-def test_whatever_comes_is_no_error(data: bytes) -> None:
+def test_decoder_takes_any_bytes(data: bytes) -> None:
     decoder = Decoder()
     for key in [*decoder.feed(data), *decoder.rest()]:
         assert key

@@ -19,13 +19,13 @@ U64 = st.integers(0, (1 << 64) - 1)
 
 
 @given(st.integers(1, 1 << 24), st.integers(1, 512))
-def test_the_map_is_the_least_power_of_two_that_has_room(nodes: int, cpus: int) -> None:
+def test_tree_size_is_the_least_power_of_two_with_room(nodes: int, cpus: int) -> None:
     size = size_for(nodes, cpus)
     assert size & (size - 1) == 0
     assert size >= nodes + reserved(cpus) > size // 2
 
 
-def test_each_cpu_has_two_roots_at_the_function(planted: Planted) -> None:
+def test_roots_are_two_per_cpu_at_the_function(planted: Planted) -> None:
     for cpu in range(planted.cpus):
         walked, kernel = planted.root(cpu), planted.root(cpu) + NODE_BYTES
         for root in (walked, kernel):
@@ -34,12 +34,12 @@ def test_each_cpu_has_two_roots_at_the_function(planted: Planted) -> None:
         assert planted.tree.is_kernels(kernel)
 
 
-def test_what_no_return_address_equals_stands_at_node_0(planted: Planted) -> None:
+def test_node_0_has_no_address(planted: Planted) -> None:
     # Programs look for hints there, where a node has no child yet.
     assert planted.tree.node(0).ip == NO_ADDRESS
 
 
-def test_the_first_frames_node_lies_behind_what_belongs_to_cpus(planted: Planted) -> None:
+def test_frame_nodes_follow_the_per_cpu_ones(planted: Planted) -> None:
     assert planted.tree.used == 0
     first = planted.walked(A)
     assert first == (1 + planted.cpus) * PER_CPU * NODE_BYTES
@@ -65,7 +65,7 @@ def test_hits_are_those_of_all_cpus(hits: list[int]) -> None:
     planted.close()
 
 
-def test_a_node_is_what_programs_wrote(planted: Planted) -> None:
+def test_node_has_the_members_that_programs_wrote(planted: Planted) -> None:
     leaf = planted.walked(A)
     planted.count(leaf, ended=1 << 40, cut=3)
     planted.write(leaf, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, group=99)
@@ -80,7 +80,7 @@ def test_a_node_is_what_programs_wrote(planted: Planted) -> None:
     )
 
 
-def test_only_nodes_in_which_something_was_counted_are_told(planted: Planted) -> None:
+def test_counted_returns_only_nodes_with_counts(planted: Planted) -> None:
     once, cut, never = planted.walked(A), planted.walked(A, B, cpu=1), planted.walked(B)
     planted.count(once, ended=5)
     planted.count(cut, cut=2)
@@ -101,7 +101,7 @@ def test_stacks_that_end_at_a_root_are_told(planted: Planted) -> None:
 
 
 @given(st.binary(min_size=2 * NODE_BYTES, max_size=2 * NODE_BYTES))
-def test_the_state_of_a_walk_is_not_taken_for_counts(state: bytes) -> None:
+def test_walk_state_is_not_taken_for_counts(state: bytes) -> None:
     planted = Planted()
     for cpu in range(planted.cpus):
         at = planted.root(cpu) + 2 * NODE_BYTES
@@ -111,7 +111,7 @@ def test_the_state_of_a_walk_is_not_taken_for_counts(state: bytes) -> None:
     planted.close()
 
 
-def test_a_node_that_is_whole_only_on_the_second_look_is_told_whole(planted: Planted) -> None:
+def test_node_copied_half_written_is_read_again(planted: Planted) -> None:
     leaf = planted.walked(A)
     planted.count(leaf, ended=4)
     # The copy was made while a program was at it.
@@ -145,14 +145,14 @@ def test_counts_of_every_kind_of_node_are_told(planted: Planted, kind: NodeKind)
     assert [node.kind for _, node in planted.tree.counted()] == [kind]
 
 
-def test_a_new_function_gets_a_tree_of_its_own(planted: Planted) -> None:
+def test_plant_starts_a_tree_for_another_function(planted: Planted) -> None:
     tree = planted.plant(FUNC + 0x1F)
     assert tree.node(planted.root()).ip == FUNC + 0x1F
     tree.close()
 
 
 @pytest.mark.parametrize("chance", [0, 1e-5, 0.01, 1 / 3, 0.5, 1])
-def test_a_chance_is_told_to_programs_in_node_0(planted: Planted, chance: float) -> None:
+def test_sampling_chance_is_written_to_node_0(planted: Planted, chance: float) -> None:
     planted.tree.sample(chance)
     below = struct.unpack_from("<I", planted.memory, _RULE)[0]
     assert (below + 1) / (1 << 32) == pytest.approx(chance, abs=2 / (1 << 32))

@@ -38,11 +38,13 @@ def status(effective: int) -> str:
         (ADMIN, []),
     ],
 )
-def test_which_capabilities_are_enough(effective: int, missing: list[str]) -> None:
+def test_missing_capabilities_are_named_by_the_effective_set(
+    effective: int, missing: list[str]
+) -> None:
     assert capabilities.missing_capabilities(status(effective)) == missing
 
 
-def test_a_status_without_capabilities_holds_none() -> None:
+def test_status_without_capabilities_lacks_all() -> None:
     assert capabilities.missing_capabilities("Name:\tpython3\n") == NEEDED
 
 
@@ -81,7 +83,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_process_without_privileges_is_told_which(machine: Path) -> None:
+def test_unprivileged_process_is_told_what_it_lacks(machine: Path) -> None:
     (machine / "STATUS").write_text(status(SYSLOG))
     with pytest.raises(NotSupported, match=r"CAP_PERFMON, CAP_BPF, which[\s\S]*sudo"):
         capabilities.check_access()
@@ -103,7 +105,7 @@ def test_lockdown_confidentiality_and_missing_btf_are_named(machine: Path) -> No
         capabilities.check_access()
 
 
-def test_how_deep_the_kernel_unwinds_is_its_sysctls_word(tmp_path: Path) -> None:
+def test_unwinder_depth_is_read_from_its_sysctl(tmp_path: Path) -> None:
     limit = tmp_path / "perf_event_max_stack"
     assert capabilities.unwinder_frames(limit) == 127, (
         "the kernel's own default where nothing can be read"

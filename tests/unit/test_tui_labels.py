@@ -17,25 +17,25 @@ READ = ("ip_rcv", "softirq", "send", "sock_write", "vfs_write", "syscall", "entr
 SENT = ("ip_rcv", "softirq", "send", "sys_sendto", "syscall", "entry")
 
 
-def test_what_all_have_in_common_is_told_once() -> None:
+def test_common_frames_are_told_once() -> None:
     made = labels([stack(*READ), stack(*SENT)], 80, 80, MARKS)
     assert made.lines == ["sock_write ← vfs_write", "sys_sendto"]
     assert made.common == "ip_rcv ← softirq ← send ← ⋯ ← syscall ← entry"
 
 
-def test_the_common_part_that_lies_next_to_the_others_is_kept() -> None:
+def test_common_frames_next_to_the_others_are_kept() -> None:
     made = labels([stack(*READ), stack(*SENT)], 80, 34, MARKS)
     assert made.common == "ip_rcv … send ← ⋯ ← syscall …"
 
 
-def test_one_stack_is_told_by_its_callers() -> None:
+def test_label_of_one_stack_is_its_callers() -> None:
     made = labels([stack(*READ)], 30, 80, MARKS)
     assert (made.lines, made.common) == (["softirq ← send ← sock_write …"], "")
     assert labels([stack("ip_rcv")], 30, 80, MARKS).lines == ["ip_rcv"]
     assert labels([], 30, 80, MARKS) == ([], "")
 
 
-def test_where_stacks_part_comes_before_what_is_nearer() -> None:
+def test_label_prefers_the_frames_where_stacks_part() -> None:
     long = [f"function_{number}" for number in range(20)]
     made = labels(
         [stack("f", "x", *long, "left", "end"), stack("f", "y", *long, "right", "end")],
@@ -44,7 +44,7 @@ def test_where_stacks_part_comes_before_what_is_nearer() -> None:
     assert made.lines == ["x ← function_0 … left", "y ← function_0 … right"]
 
 
-def test_what_tells_a_stack_from_others_has_room_before_what_lies_between() -> None:
+def test_label_prefers_distinguishing_frames() -> None:
     between = [f"function_{number}" for number in range(20)]
     every = [
         stack("f", "x", *between, "a_caller", "more", "end"),
@@ -59,19 +59,19 @@ def test_what_tells_a_stack_from_others_has_room_before_what_lies_between() -> N
     ]
 
 
-def test_a_function_that_calls_itself_is_in_common_once() -> None:
+def test_common_frames_have_a_recursion_once() -> None:
     made = labels([stack("f", "a", "a", "b"), stack("f", "a", "b")], 80, 80, MARKS)
     assert made.lines == ["a", "(nothing)"]
     assert made.common == "f ← a ← ⋯ ← b"
 
 
-def test_a_stack_that_ends_where_others_go_on_is_told_so() -> None:
+def test_label_of_a_stack_that_ends_early_is_nothing() -> None:
     made = labels([stack("f", "a"), stack("f", "a", "b"), stack("f", "a", "c")], 80, 80, MARKS)
     assert made.lines == ["(nothing)", "b", "c"]
     assert made.common == "f ← a ← ⋯"
 
 
-def test_the_same_functions_called_from_other_places_have_their_offsets() -> None:
+def test_labels_of_equal_names_have_offsets() -> None:
     def through(offset: int) -> Stack:
         middle = Frame("a", offset, "", 0x1000 + offset)
         ends = stack("f", "entry").frames
@@ -116,7 +116,7 @@ def test_different_stacks_have_different_lines(found: list[Stack]) -> None:
 
 
 @given(st.lists(st.text("abc", min_size=1, max_size=8), min_size=1, max_size=9), st.integers(1, 80))
-def test_what_fits_is_shown_in_order_and_no_more(names: list[str], width: int) -> None:
+def test_label_fits_the_width_in_order(names: list[str], width: int) -> None:
     text = fit(names, range(len(names)), width, ASCII.marks)
     if len(" < ".join(names)) <= width:
         assert text == " < ".join(names)
@@ -127,7 +127,7 @@ def test_what_fits_is_shown_in_order_and_no_more(names: list[str], width: int) -
     assert len(text) <= width or len(shown) == 1
 
 
-def test_a_long_name_loses_its_middle() -> None:
+def test_long_name_loses_its_middle() -> None:
     assert shorten("tcp_established_options", 11, MARKS) == "tcp_e…tions"
     assert shorten("ip_rcv", 11, MARKS) == "ip_rcv"
     assert len(shorten("tcp_established_options", 10, ASCII.marks)) == 10

@@ -69,7 +69,7 @@ def key(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("depth", [1, 3, 127])
-def test_a_stack_is_its_addresses_and_zeros(obj: Object, depth: int) -> None:
+def test_stack_is_its_addresses_and_zeros(obj: Object, depth: int) -> None:
     addresses = (0xFFFFFFFF81000000, 0xFFFFFFFF81000110)[:depth]
     obj.maps["stacks_b"].data[key(0x1234)] = struct.pack(f"<{len(addresses)}Q", *addresses)
     maps = opened(obj, depth)
@@ -78,7 +78,7 @@ def test_a_stack_is_its_addresses_and_zeros(obj: Object, depth: int) -> None:
     assert maps.stack(1, 0x1235) is None
 
 
-def test_a_stack_that_cannot_be_read_is_gone(obj: Object) -> None:
+def test_stack_that_cannot_be_read_is_gone(obj: Object) -> None:
     obj.maps["stacks_a"].data[key(1)] = bytes(24)
     obj.maps["stacks_a"].fails = True
     assert opened(obj).stack(0, 1) is None
@@ -96,13 +96,13 @@ def test_new_stacks_go_to_the_other_map_before_the_wait(obj: Object) -> None:
     assert obj.maps["barrier"].data == {bytes(4): key(17)}
 
 
-def test_only_the_idle_map_is_emptied(obj: Object) -> None:
+def test_clear_empties_the_idle_map_only(obj: Object) -> None:
     for name in ("stacks_a", "stacks_b"):
         obj.maps[name].data = {key(number): bytes(24) for number in range(9)}
     opened(obj).clear(1)
     assert (len(obj.maps["stacks_a"].data), len(obj.maps["stacks_b"].data)) == (9, 0)
 
 
-def test_it_waits_by_updating_a_map_in_a_map(obj: Object) -> None:
+def test_wait_updates_a_map_of_maps(obj: Object) -> None:
     opened(obj).wait()
     assert obj.done == ["barrier"]

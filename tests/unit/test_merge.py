@@ -72,7 +72,7 @@ def test_timelines_lie_behind_each_other(given_profiles: list[Profile]) -> None:
 
 
 @given(profiles(), profiles(), profiles())
-def test_the_order_of_merging_changes_nothing(a: Profile, b: Profile, c: Profile) -> None:
+def test_merge_is_associative(a: Profile, b: Profile, c: Profile) -> None:
     b.summary.method = "helper"
     c.summary.function = "ip6_rcv"
     b.summary.notes = ["one", "two"]
@@ -103,14 +103,14 @@ def test_stacks_of_two_boots_are_one() -> None:
     ],
     ids=["truncated", "fallback", "offset", "module", "shorter"],
 )
-def test_what_tells_stacks_apart_keeps_them_apart(other: Stack) -> None:
+def test_merge_keeps_different_stacks_apart(other: Stack) -> None:
     merged = profile(Count(A, 5)) + profile(Count(other, 7))
     assert [count.count for count in merged] == [5, 7]
     assert merged.summary.ledger.truncated == 7 * other.truncated
     assert merged.summary.ledger.fallback == 7 * other.fallback
 
 
-def test_without_a_name_the_address_tells() -> None:
+def test_merge_tells_unnamed_frames_by_their_addresses() -> None:
     one, two = (Stack((BASE + n,), frames=(Frame("", 0, "", BASE + n),)) for n in (1, 2))
     assert len(profile(Count(one, 1)) + profile(Count(two, 1))) == 2
     assert len(profile(Count(one, 1)) + profile(Count(one, 1))) == 1
@@ -128,7 +128,7 @@ def test_sampled_calls_and_all_calls_are_added_as_calls() -> None:
     assert {(c.count, c.scaled) for c in merged} == {(5, 23.5), (1, 1.5)}
 
 
-def test_what_differs_is_told() -> None:
+def test_merge_notes_what_differs() -> None:
     a, b = profile(Count(A, 1), ring_full=2), profile(Count(A, 2), ring_full=3, efault=1)
     b.summary.method, b.summary.attach, b.summary.kernel = "helper", "kprobe", "6.1.0"
     b.summary.function, b.summary.unit = "tcp_*", "events"
@@ -166,7 +166,7 @@ def test_program_that_the_kernel_did_not_run_is_told_by_its_recording() -> None:
     assert summary_of(json.loads(to_json(summary_data(summary)))) == summary
 
 
-def test_one_without_a_timeline_is_an_interval_of_it() -> None:
+def test_merge_takes_a_profile_without_a_timeline_as_one_interval() -> None:
     timed = reread(written([[Count(A, 5)], [Count(A, 6)]]))
     first, last = profile(Count(B, 7)), profile(Count(A, 4))
     first.summary.seconds, last.summary.seconds = 0.5, 3.0
@@ -220,7 +220,7 @@ def test_timelines_that_do_not_add_up_are_refused(wrong: str) -> None:
             use()
 
 
-def test_an_interval_whose_middle_is_the_end_is_not_in_it() -> None:
+def test_narrow_leaves_out_an_interval_whose_middle_is_the_end() -> None:
     found = reread(written([[Count(A, 1)], [Count(A, 3)], [Count(A, 7)]]))
     assert found.narrow(seconds=(0, 1.5)).calls == 1
     assert found.narrow(seconds=(0.5, 1.5)).calls == 1
@@ -233,7 +233,7 @@ def test_alike_nothing_is_told_of_it() -> None:
     assert (merged.summary.function, merged.summary.method) == ("ip_rcv", "manual")
 
 
-def test_one_with_groups_and_one_without_are_told_apart() -> None:
+def test_merge_notes_different_kinds_of_groups() -> None:
     merged = profile(Count(A, 1, Group("cpu", 1, ""))) + profile(Count(A, 1))
     assert merged.summary.notes == ["merged: different kinds of groups: cpu, none"]
 
@@ -255,7 +255,7 @@ def test_trees_comparisons_and_budgets() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_what_a_merge_returns_can_be_changed_without_changing_what_it_is_of(number: int) -> None:
+def test_merge_shares_no_mutable_data_with_its_parts(number: int) -> None:
     given_profiles = [profile(Count(A, 5), ring_full=1) for _ in range(number)]
     for one in given_profiles:
         one.summary.verify = Verify(1, 9, 1, 0, {"nested_nmi": 1}, [Difference(A, B)])
@@ -273,7 +273,7 @@ def test_what_a_merge_returns_can_be_changed_without_changing_what_it_is_of(numb
     assert repr([(p.summary, p.facts) for p in given_profiles]) == repr(before)
 
 
-def test_of_nothing_there_is_no_sum() -> None:
+def test_merge_of_nothing_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="nothing to merge"):
         merge([])
 
@@ -288,7 +288,7 @@ def test_stacks_of_other_lines_stay_apart_when_they_are_cut() -> None:
     assert [count.count for count in profile(*counts).narrow(until="g")] == [5, 5]
 
 
-def test_a_part_of_a_profile_is_one() -> None:
+def test_narrow_returns_a_profile() -> None:
     pairs = [(Group("comm", 0, name), number) for name, number in (("x", 2), ("y", 3))]
     one = profile(*(Count(stack("f", "a", "main"), number, group) for group, number in pairs))
     part = one.narrow(from_caller="^a$", until="a", group="[xy]", apart=False)
@@ -301,7 +301,7 @@ def test_a_part_of_a_profile_is_one() -> None:
 
 
 @given(profiles(), st.sampled_from(["a", "b.cold", "nobody"]), st.booleans())
-def test_a_part_and_the_rest_are_the_whole(found: Profile, name: str, apart: bool) -> None:
+def test_narrow_by_caller_accounts_for_the_rest(found: Profile, name: str, apart: bool) -> None:
     part = found.narrow(from_caller=f"^{re.escape(name)}$", apart=apart)
     ledger, whole = part.summary.ledger, found.summary.ledger
     assert ledger.recorded + ledger.not_wanted.get("other_callers", 0) == whole.recorded
@@ -315,7 +315,7 @@ def test_a_part_and_the_rest_are_the_whole(found: Profile, name: str, apart: boo
 
 
 @given(profiles(), st.integers(1, 3))
-def test_the_parts_of_time_are_the_whole(found: Profile, cut: int) -> None:
+def test_narrow_by_seconds_partitions_the_profile(found: Profile, cut: int) -> None:
     if cut >= found.seconds:
         with pytest.raises(UsageError, match="it ends after"):
             found.narrow(seconds=(cut, 99))

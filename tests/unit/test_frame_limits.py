@@ -62,7 +62,7 @@ def test_hottest_stacks_come_first() -> None:
     assert sum(count.count for count in left.left_out) == sum(range(1, 31))
 
 
-def test_what_is_in_the_tree_already_needs_no_room() -> None:
+def test_shared_frames_need_no_room() -> None:
     same = [Count(stack("f", "a", "main"), n, Group("pid", n, "x")) for n in range(1, 50)]
     found = [Count(count.stack, count.count) for count in same]
     left: Room[Count] = Room(3)

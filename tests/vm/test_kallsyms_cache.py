@@ -29,7 +29,7 @@ def count(function: str) -> str:
     return out
 
 
-def test_a_second_start_shows_the_same_stacks_and_takes_the_table_of_the_first(
+def test_second_start_uses_the_cache_and_shows_the_same_stacks(
     nothing_kept: None,
 ) -> None:
     first = count("vfs_read")
@@ -44,7 +44,7 @@ def test_a_second_start_shows_the_same_stacks_and_takes_the_table_of_the_first(
     assert FILE.stat().st_mtime_ns == made
 
 
-def test_a_module_that_comes_later_is_found(nothing_kept: None) -> None:
+def test_module_that_comes_later_is_found(nothing_kept: None) -> None:
     subprocess.run(["rmmod", "dummy"], check=False, capture_output=True)
     count("vfs_read")
     assert not kallsyms_cache.read().find("dummy_setup")

@@ -33,9 +33,7 @@ SYMBOLS = Kallsyms(b"ffffffff81000000 T _stext\nffffffff82000000 d ftrace_pages_
         ("available_filter_functions", "a\nb [mod]\nc\n"),
     ],
 )
-def test_the_file_lists_functions_by_address_or_by_name(
-    tmp_path: Path, name: str, text: str
-) -> None:
+def test_tracefs_list_is_by_address_or_by_name(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     able = listed(tmp_path)
     assert able.known
@@ -50,13 +48,13 @@ def test_list_of_names_has_one_of_several_for_a_function(tmp_path: Path) -> None
     assert able.why_not(B) == NOTRACE
 
 
-def test_without_a_file_nobody_knows(tmp_path: Path) -> None:
+def test_missing_tracefs_list_leaves_it_unknown(tmp_path: Path) -> None:
     able = listed(tmp_path)
     assert not able.known
     assert able.why_not(A) == ""
 
 
-def test_a_call_of_ftrace_stands_at_the_function_or_behind_its_endbr() -> None:
+def test_ftrace_call_is_at_the_entry_or_behind_endbr() -> None:
     for place, why in ((A.address, ""), (A.address + 4, ""), (A.address + 8, NOTRACE)):
         assert ftrace_sites.Traceable(frozenset({place})).why_not(A) == why
 
@@ -97,7 +95,7 @@ class Ftrace:
 
 
 @pytest.mark.parametrize("size", [16, 24])
-def test_all_pages_are_read_in_parts(size: int) -> None:
+def test_ftrace_pages_are_read_in_parts(size: int) -> None:
     pages = [[A.address, *range(1, 9)], [], [B.address], list(range(20, 23)), [M.address + 4]]
     ftrace: Any = Ftrace(pages, size=size)
     able = in_memory(ftrace, SYMBOLS)
@@ -106,7 +104,7 @@ def test_all_pages_are_read_in_parts(size: int) -> None:
     assert len(ftrace.asked) == 7
 
 
-def test_a_kernel_that_hides_the_list_is_asked_for_its_file(
+def test_hidden_ftrace_pages_fall_back_to_the_tracefs_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ftrace_sites, "TRACING", tmp_path)

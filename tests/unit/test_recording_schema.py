@@ -116,7 +116,7 @@ def used(data: bytes) -> Profile | None:
     return profile
 
 
-def test_the_whole_is_read_and_used() -> None:
+def test_recording_of_all_members_is_read_and_used() -> None:
     profile = used(file_of(WHOLE))
     assert profile
     assert profile.calls == 14
@@ -126,7 +126,7 @@ def test_the_whole_is_read_and_used() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(PLACES), ODD)
 @example((0, ("text",)), "0xff")
-def test_a_value_of_another_type_gives_a_message_or_a_beginning(
+def test_wrong_type_gives_a_message_or_a_partial_profile(
     place: tuple[int, tuple[Any, ...]], value: Any
 ) -> None:
     index, path = place
@@ -157,7 +157,7 @@ def test_odd_numbers_in_a_tick_give_a_message_or_a_beginning(
         assert all(count.count >= 0 for count in profile)
 
 
-def test_what_is_nested_too_deep_is_no_traceback() -> None:
+def test_deeply_nested_json_is_no_traceback() -> None:
     kind, contents = WHOLE[-2]
     deep = b'{"x":' * 5000 + b"1" + b"}" * 5000
     assert kind == BlockKind.LEDGER
@@ -165,7 +165,7 @@ def test_what_is_nested_too_deep_is_no_traceback() -> None:
     assert "a block does not fit" in profile.summary.notes[-1]
 
 
-def test_a_tree_without_room_can_be_added_up() -> None:
+def test_tree_use_of_size_zero_can_be_merged() -> None:
     one = reread(file_of(WHOLE))
     one.summary.tree = TreeUse(0, 0, 0)
     assert (one + one).summary.tree == TreeUse(0, 0, 0)
@@ -180,7 +180,7 @@ def test_a_tree_without_room_can_be_added_up() -> None:
         (Verify, []), (Verify, {"every": "1"}),
     ],
 )  # fmt: skip
-def test_what_is_of_another_type_is_refused(kind: Any, value: Any) -> None:
+def test_schema_refuses_another_type(kind: Any, value: Any) -> None:
     with pytest.raises(ValueError, match=" is no "):
         schema.of(kind, value)
 
@@ -193,5 +193,5 @@ def test_what_is_of_another_type_is_refused(kind: Any, value: Any) -> None:
         (Verify, {"every": 1, "of a later version": 2}, Verify(1)),
     ],
 )  # fmt: skip
-def test_what_is_of_its_type_is_made(kind: Any, value: Any, made: Any) -> None:
+def test_schema_makes_values_of_the_type(kind: Any, value: Any, made: Any) -> None:
     assert schema.of(kind, value) == made

@@ -65,7 +65,7 @@ def test_until_it_is_finished_there_is_what_was_there(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+def test_abandoned_write_leaves_nothing(tmp_path: Path) -> None:
     give_up(tmp_path / "a")
     assert os.listdir(tmp_path) == []
     (tmp_path / "a").write_text("old")
@@ -170,7 +170,7 @@ def test_file_with_an_acl_keeps_it(tmp_path: Path) -> None:
     assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
 
 
-def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+def test_pipe_is_written_in_place(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -215,7 +215,7 @@ def test_file_may_be_where_no_other_can_be_made(open_folder: Path) -> None:
         ("n" * 256, "File name too long"),
     ],
 )
-def test_what_cannot_be_is_told_at_once(tmp_path: Path, name: str, why: str) -> None:
+def test_unwritable_path_is_refused_on_open(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(OutputError, match=f"{tmp_path}/{name} cannot be written: {why}"):
         Replacement(f"{tmp_path}/{name}").__enter__()
     assert os.listdir(tmp_path) == []
@@ -239,7 +239,7 @@ def test_full_disk_leaves_what_was_there(
     assert path.read_text() == "old"
 
 
-def test_no_room_is_found_out_before_a_file_is_overwritten(tmp_path: Path) -> None:
+def test_full_disk_is_noticed_before_a_file_is_overwritten(tmp_path: Path) -> None:
     path, link = tmp_path / "a", tmp_path / "link"
     path.write_text("old")
     link.symlink_to(path)
@@ -257,7 +257,7 @@ def test_no_room_is_found_out_before_a_file_is_overwritten(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_what_has_come_meanwhile_is_overwritten_like_any_file(tmp_path: Path, before: bool) -> None:
+def test_file_that_came_meanwhile_is_overwritten(tmp_path: Path, before: bool) -> None:
     path, other = tmp_path / "a", tmp_path / "other"
     if before:
         path.write_text("old")
@@ -394,7 +394,7 @@ def test_file_is_written_in_a_thread(tmp_path: Path) -> None:
 LEFT = ".kwalk-0123456789abcdef.new"
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+def test_temp_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     (tmp_path / LEFT).touch(0o600)
     write(tmp_path / "a", "new")
     assert os.listdir(tmp_path) == ["a"]
@@ -410,7 +410,7 @@ def test_file_that_is_held_is_not_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("named")
-def test_several_writers_leave_each_other_alone(tmp_path: Path) -> None:
+def test_concurrent_writers_do_not_interfere(tmp_path: Path) -> None:
     with Replacement(tmp_path / "a") as one, Replacement(tmp_path / "a") as other:
         assert len(aliases(tmp_path)) == 2
         for number, file in enumerate((one, other)):
@@ -421,7 +421,7 @@ def test_several_writers_leave_each_other_alone(tmp_path: Path) -> None:
 
 
 @as_root
-def test_what_is_of_another_user_is_not_cleared(open_folder: Path) -> None:
+def test_temp_file_of_another_user_is_kept(open_folder: Path) -> None:
     (open_folder / LEFT).touch()
     os.chown(open_folder / LEFT, NOBODY, NOBODY)
     write(open_folder / "a", "new")
@@ -432,7 +432,7 @@ def test_what_is_of_another_user_is_not_cleared(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "hard", "folder", "fifo", "other name"])
-def test_what_no_killed_process_left_is_not_cleared(tmp_path: Path, kind: str) -> None:
+def test_file_that_is_no_leftover_is_kept(tmp_path: Path, kind: str) -> None:
     left = tmp_path / (LEFT if kind != "other name" else ".kwalk-notes.new")
     (tmp_path / "b").touch()
     if kind == "link":
@@ -449,7 +449,7 @@ def test_what_no_killed_process_left_is_not_cleared(tmp_path: Path, kind: str) -
     assert sorted(os.listdir(tmp_path)) == sorted([left.name, "a", "b"])
 
 
-def test_nothing_is_left_of_a_file_that_a_link_had_made(tmp_path: Path) -> None:
+def test_file_made_through_a_dangling_link_is_removed(tmp_path: Path) -> None:
     link, path = tmp_path / "link", tmp_path / "a"
     link.symlink_to(path)
     give_up(link)

@@ -130,13 +130,13 @@ NMI_LABELS = ["nested_nmi", "first_nmi", "repeat_nmi", "end_repeat_nmi", "nmi_re
 
 
 @pytest.mark.parametrize("hidden", [[], NMI_LABELS])
-def test_the_entry_of_nmis_reaches_to_the_call_of_their_handler(hidden: list[str]) -> None:
+def test_nmi_entry_extends_to_the_handlers_call(hidden: list[str]) -> None:
     told = config("ip_rcv", None, *hidden)
     assert told["nmi_start"] == BASE + SYMBOLS["asm_exc_nmi"]
     assert told["nmi_end"] - BASE in range(SYMBOLS["end_repeat_nmi"] + 0x14, 0x8C1)
 
 
-def test_where_tasks_are_switched_is_told() -> None:
+def test_task_switch_extents_are_configured() -> None:
     told = config()
     assert [told[f"switch_{side}"] - BASE for side in ("start", "end")] == [0xA00, 0xAA0]
     assert [told[f"switch_asm_{side}"] - BASE for side in ("start", "end")] == [0x910, 0xA00]
@@ -145,7 +145,7 @@ def test_where_tasks_are_switched_is_told() -> None:
 
 
 @pytest.mark.parametrize("above", [0x9F0, 0x9F1, 0x9FF, 0xA00])
-def test_a_function_ends_where_the_next_aligned_one_can_begin(above: int) -> None:
+def test_function_end_is_aligned_like_functions(above: int) -> None:
     # A label of assembler, such as one within padding, has no alignment of its own.
     lines = [f"{BASE + 0x910:016x} T __switch_to_asm\n", f"{BASE + above:016x} t label\n"]
     told = setting.config(
@@ -158,18 +158,18 @@ def test_a_function_ends_where_the_next_aligned_one_can_begin(above: int) -> Non
     assert told["switch_asm_end"] == BASE + (0x9F0 if above == 0x9F0 else 0xA00)
 
 
-def test_without_an_entry_of_nmis_none_is_told() -> None:
+def test_nmi_entry_is_zero_without_its_symbol() -> None:
     told = config("ip_rcv", None, "asm_exc_nmi")
     assert (told["nmi_start"], told["nmi_end"]) == (0, 0)
 
 
-def test_without_the_images_end_what_lies_behind_its_text_may_still_be_code() -> None:
+def test_image_end_defaults_to_the_end_of_the_text() -> None:
     told = config("ip_rcv", None, "_end")  # as without CONFIG_KALLSYMS_ALL
     assert told["image_end"] == told["text_end"] > 0
 
 
 @pytest.mark.parametrize("field", sorted(set(ADDRESSED) - {"image_end"}))
-def test_what_the_symbol_table_does_not_show_is_zero(field: str) -> None:
+def test_hidden_symbol_configures_zero(field: str) -> None:
     absent = {ADDRESSED[field]}
     if field in ("orc_ip", "orc"):
         absent = {"__start_orc_unwind_ip", "__start_orc_unwind"}
@@ -183,7 +183,7 @@ def test_what_the_symbol_table_does_not_show_is_zero(field: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYMBOLS)
-def test_a_single_symbol_that_is_missing_still_makes_a_config(name: str) -> None:
+def test_config_packs_with_any_one_symbol_missing(name: str) -> None:
     told = CONFIG.unpack(CONFIG.pack(config("ip_rcv", None, name)))
     if "orc_unwind" in name:
         assert told["orc_entries"] == 0
@@ -191,7 +191,7 @@ def test_a_single_symbol_that_is_missing_still_makes_a_config(name: str) -> None
         assert told["orc_lookups"] == 0
 
 
-def test_a_kernel_without_typed_loads_is_not_asked_for_them() -> None:
+def test_typed_loads_are_off_without_the_kfunc() -> None:
     assert config("ip_rcv", None, "bpf_rdonly_cast")["typed_loads"] == 0
 
 
@@ -203,12 +203,14 @@ def test_a_kernel_without_typed_loads_is_not_asked_for_them() -> None:
         (("arch_rethook_trampoline",), 0x240, 0),
     ],
 )
-def test_the_hooks_are_one_range(absent: tuple[str, ...], first: int, span: int) -> None:
+def test_hook_range_spans_rethook_and_graph_return(
+    absent: tuple[str, ...], first: int, span: int
+) -> None:
     told = config("ip_rcv", None, *absent)
     assert (told["hook_first"] - BASE, told["hook_span"]) == (first, span)
 
 
-def test_a_kernel_without_hooks_has_none() -> None:
+def test_hook_range_is_empty_without_hooks() -> None:
     told = config("ip_rcv", None, "arch_rethook_trampoline", "return_to_handler")
     assert (told["hook_first"], told["hook_span"]) == (0, 0)
 
@@ -221,12 +223,12 @@ def test_a_kernel_without_hooks_has_none() -> None:
         ("r:ip_rcv", 0x100, Place.RETURN),
     ],
 )
-def test_the_traced_place_is_told(spelling: str, at: int, place: Place) -> None:
+def test_traced_address_and_place_are_configured(spelling: str, at: int, place: Place) -> None:
     told = config(spelling)
     assert (told["func"], told["place"]) == (BASE + at, place)
 
 
-def test_the_options_are_told() -> None:
+def test_probe_options_are_configured() -> None:
     told = config("ip_rcv", ProbeOptions(depth=20, verify=100), method=Method.BOTH, fentry=False)
     assert (told["max_frames"], told["verify"]) == (20, 100)
     assert (told["method"], told["fentry"]) == (Method.BOTH, 0)
@@ -236,7 +238,7 @@ def test_the_options_are_told() -> None:
 
 @pytest.mark.parametrize("output", list(Output))
 @pytest.mark.parametrize("per", list(Per))
-def test_what_becomes_of_stacks_is_told(output: Output, per: Per) -> None:
+def test_output_and_grouping_are_configured(output: Output, per: Per) -> None:
     told = config("ip_rcv", ProbeOptions(output=output, per=per))
     assert (told["output"], told["per"]) == (output, per)
 
@@ -255,7 +257,7 @@ def test_what_becomes_of_stacks_is_told(output: Output, per: Per) -> None:
         (ProbeOptions(Method.BOTH, output=Output.COUNT), 1),
     ],
 )
-def test_only_plain_counting_goes_the_short_way(options: ProbeOptions, slow: int) -> None:
+def test_slow_is_unset_for_plain_counting_only(options: ProbeOptions, slow: int) -> None:
     method = options.method or Method.MANUAL
     assert config("ip_rcv", options, method=method)["slow"] == slow
 
@@ -275,7 +277,7 @@ def test_nodes_are_those_for_frames_and_those_of_cpus(
 
 
 @pytest.mark.parametrize("method", [Method.MANUAL, Method.HELPER, Method.BOTH])
-def test_only_a_walk_that_kwalk_chose_itself_is_checked_first(method: Method) -> None:
+def test_self_check_is_for_the_automatic_method_only(method: Method) -> None:
     assert config("ip_rcv", ProbeOptions(method=None))["self_check"] > 0
     assert config("ip_rcv", ProbeOptions(method=method), method=method)["self_check"] == 0
 
@@ -332,11 +334,11 @@ def test_facts_are_what_the_kernel_answered() -> None:
     )
 
 
-def test_a_stack_of_unknown_size_is_taken_for_one_of_the_usual_size() -> None:
+def test_stack_size_defaults_where_it_is_unknown() -> None:
     assert answered("ip_rcv", stack_pages=0)[1].stack_size == 16384
 
 
-def test_with_orc_the_registers_and_the_last_entry_are_told() -> None:
+def test_orc_control_has_the_registers_and_the_last_entry() -> None:
     symbols = table()
     told = setting.control(found(), symbols, find("ip_rcv", symbols))
     assert told == {
@@ -365,7 +367,7 @@ def test_with_orc_the_registers_and_the_last_entry_are_told() -> None:
         ("ip_rcv+0x20", bytes.fromhex("e9daffffff"), Start.BARE),
     ],
 )
-def test_with_frame_pointers_the_code_tells_where_the_walk_starts(
+def test_frame_pointer_control_has_the_start_by_the_code(
     spelling: str, traced: bytes, place: Start
 ) -> None:
     symbols = table()
@@ -386,9 +388,7 @@ def test_with_frame_pointers_the_code_tells_where_the_walk_starts(
         ("__x86_return_thunk", Start.BARE),
     ],
 )
-def test_a_jump_to_the_functions_unlikely_part_takes_the_frame_along(
-    jump: str, to: str, place: Start
-) -> None:
+def test_jump_to_the_cold_part_keeps_the_frame(jump: str, to: str, place: Start) -> None:
     # gcc: js ip_rcv.cold, in which -0x24(%rbp) is used and which jumps back.
     symbols = Kallsyms(
         f"{BASE:016x} T ip_rcv\n{BASE:016x} T alias\n{BASE + 0x80:016x} t other\n"
@@ -404,7 +404,7 @@ def test_a_jump_to_the_functions_unlikely_part_takes_the_frame_along(
             assert told["start"] == place
 
 
-def test_an_unlikely_part_may_bear_the_name_that_the_user_gave() -> None:
+def test_cold_part_may_be_named_after_an_alias() -> None:
     symbols = Kallsyms(
         f"{BASE:016x} T first\n{BASE:016x} T ip_rcv\n{BASE + 0x80:016x} t other\n"
         f"{BASE + 0x1000:016x} t ip_rcv.cold\n{BASE + 0x1020:016x} t behind\n".encode()
@@ -414,7 +414,7 @@ def test_an_unlikely_part_may_bear_the_name_that_the_user_gave() -> None:
     assert told["start"] == Start.FRAME
 
 
-def test_with_frame_pointers_code_that_begins_otherwise_is_left_to_the_kernel() -> None:
+def test_unknown_prologue_has_an_unknown_start() -> None:
     symbols = table()
     facts = found(Unwinder.FRAME_POINTER, function=bytes(16))
     told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols))
@@ -427,7 +427,7 @@ def cannot(facts: Facts, *absent: str) -> str:
     return caught.value.what
 
 
-def test_why_a_kernels_stacks_cannot_be_walked_is_said() -> None:
+def test_cannot_walk_says_why() -> None:
     assert cannot(found(Unwinder.NONE)) == (
         "this kernel has neither ORC tables nor frame pointers"
     )  # fmt: skip
@@ -446,9 +446,7 @@ def test_frame_pointers_need_no_orc_symbols() -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "EST5", "Asia/Kolkata", "XXX-14"])
-def test_the_time_of_day_is_that_of_the_local_clock(
-    monkeypatch: pytest.MonkeyPatch, zone: str
-) -> None:
+def test_midnight_is_that_of_the_local_clock(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -463,7 +461,7 @@ def test_the_time_of_day_is_that_of_the_local_clock(
     assert found == expected or since % 10**9 > 900_000_000  # which the next second came after
 
 
-def test_a_look_at_two_clocks_that_is_held_up_is_not_the_one_that_counts(
+def test_midnight_ignores_clock_readings_that_were_held_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, held_up = [1_000], iter([0, 5_000_000, 0, 7_000_000, 0, 3_000_000, 0, 0, 0, 4_000_000])
@@ -485,7 +483,7 @@ def test_a_look_at_two_clocks_that_is_held_up_is_not_the_one_that_counts(
     assert abs(found - whole % (86_400 * 10**9)) < 100
 
 
-def test_a_clock_that_was_never_set_is_no_negative_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_midnight_is_not_negative_with_an_unset_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "EST5")
     time.tzset()
     try:
@@ -515,7 +513,5 @@ def test_digits_are_three_to_a_word() -> None:
         (ProbeOptions(Method.MANUAL, output=Output.COUNT, filters=Filters(pids=(1,))), 1),
     ],
 )
-def test_what_plain_counting_does_not_look_at_has_one_switch(
-    options: ProbeOptions, special: int
-) -> None:
+def test_special_is_set_by_filters_sampling_and_many(options: ProbeOptions, special: int) -> None:
     assert config("ip_rcv", options, method=Method.MANUAL)["special"] == special

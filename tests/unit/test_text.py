@@ -16,7 +16,7 @@ from kwalk.support.text import counted, form, one_of, plural
         (1234, "1,234 stacks", "1,234 calls", "are"),
     ],
 )
-def test_one_alone_has_no_plural(number: int, stacks: str, calls: str, are: str) -> None:
+def test_number_one_has_no_plural(number: int, stacks: str, calls: str, are: str) -> None:
     assert plural(number, "stack") == stacks
     assert counted(number, "calls") == calls
     assert form(number, "is", "are") == are
@@ -45,5 +45,5 @@ def test_numbers_of_calls_are_told_as_they_are(number: float | str, text: str) -
         ("% of all calls", "% of all calls"),
     ],
 )
-def test_what_is_one_of_them(units: str, one: str) -> None:
+def test_one_of_is_the_singular_of_units(units: str, one: str) -> None:
     assert one_of(units) == one

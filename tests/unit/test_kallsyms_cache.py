@@ -89,7 +89,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 MOVED = VMLINUX.replace(b"81000100", b"81000200")
 
 
-def test_the_next_start_does_not_read_the_kernels_table(machine: Machine) -> None:
+def test_cache_replaces_reading_kallsyms(machine: Machine) -> None:
     machine.keep()
     machine.say(MOVED)
     assert machine.found("ip_rcv") == [0xFFFFFFFF81000100]
@@ -106,7 +106,7 @@ def test_names_that_were_asked_for_are_known_without_a_search(machine: Machine) 
     assert not symbols.has_news
 
 
-def test_a_start_that_learnt_nothing_new_writes_nothing(machine: Machine) -> None:
+def test_cache_is_not_rewritten_without_news(machine: Machine) -> None:
     machine.keep("ip_rcv")
     before = machine.file.stat().st_ino
     machine.keep("ip_rcv")
@@ -123,21 +123,21 @@ def test_a_start_that_learnt_nothing_new_writes_nothing(machine: Machine) -> Non
     ],
     ids=["another boot", "a module moved", "modules unloaded", "a module reloaded in its place"],
 )
-def test_it_is_read_anew_after(machine: Machine, change: object) -> None:
+def test_cache_is_invalidated_by_a_change(machine: Machine, change: object) -> None:
     machine.keep()
     change(machine)  # type: ignore[operator]
     machine.say(MOVED)
     assert machine.found("ip_rcv") == [0xFFFFFFFF81000200]
 
 
-def test_how_many_use_a_module_makes_no_difference(machine: Machine) -> None:
+def test_cache_ignores_module_reference_counts(machine: Machine) -> None:
     machine.keep()
     machine.load(users=4)
     machine.say(MOVED)
     assert machine.found("ip_rcv") == [0xFFFFFFFF81000100]
 
 
-def test_what_lies_outside_of_vmlinux_is_looked_up_in_the_table_of_now(machine: Machine) -> None:
+def test_bpf_programs_are_looked_up_in_the_current_table(machine: Machine) -> None:
     machine.keep()
     machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
     symbols = kallsyms_cache.read(machine.folder, machine.proc)
@@ -148,7 +148,7 @@ def test_what_lies_outside_of_vmlinux_is_looked_up_in_the_table_of_now(machine: 
     assert symbols.find("bpf_prog_1234_mine") == []
 
 
-def test_a_module_that_came_since_the_start_is_known(machine: Machine) -> None:
+def test_module_loaded_since_the_start_is_known(machine: Machine) -> None:
     machine.keep()
     symbols = kallsyms_cache.read(machine.folder, machine.proc)
     machine.write("modules", "fuse 180224 1 - Live 0xffffffffc0100000\n")
@@ -157,7 +157,7 @@ def test_a_module_that_came_since_the_start_is_known(machine: Machine) -> None:
     assert symbols.lookup(0xFFFFFFFF81000101) == Symbol(0xFFFFFFFF81000100, "ip_rcv", "")
 
 
-def test_the_kernel_is_asked_for_the_tables_end_only(
+def test_renew_reads_only_the_end_of_kallsyms(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.keep()
@@ -169,7 +169,7 @@ def test_the_kernel_is_asked_for_the_tables_end_only(
     assert read == [OVERLAY + PROGRAM, b""]
 
 
-def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine: Machine) -> None:
+def test_renew_keeps_names_that_are_gone_later(machine: Machine) -> None:
     machine.keep()
     machine.say(VMLINUX + OVERLAY + PROGRAM.replace(b"mine", b"another"))
     symbols = kallsyms_cache.read(machine.folder, machine.proc)
@@ -180,14 +180,14 @@ def test_what_is_gone_when_stacks_are_shown_was_read_when_tracing_began(machine:
     assert found.name == "bpf_prog_1234_another"
 
 
-def test_a_table_from_before_a_module_came_is_not_kept_as_one_from_after(machine: Machine) -> None:
+def test_cache_is_not_written_across_a_module_load(machine: Machine) -> None:
     symbols = kallsyms_cache.read(machine.folder, machine.proc)
     machine.write("modules", "fuse 180224 1 - Live 0xffffffffc0100000\n")
     kallsyms_cache.keep(symbols, machine.folder, machine.proc)
     assert not machine.file.exists()
 
 
-def test_where_the_kept_part_does_not_end_where_it_did_all_is_read(machine: Machine) -> None:
+def test_cache_is_dropped_where_its_end_has_moved(machine: Machine) -> None:
     machine.keep()
     more = b"ffffffffc0000900 t freed_init\t[overlay]\n"  # without a change of /proc/modules
     machine.say(VMLINUX + OVERLAY[:-1] + b"xx\n" + more + PROGRAM)
@@ -195,7 +195,7 @@ def test_where_the_kept_part_does_not_end_where_it_did_all_is_read(machine: Mach
     assert found == Symbol(0xFFFFFFFFC0001000, "bpf_prog_1234_mine", "bpf")
 
 
-def test_only_root_reads_it(machine: Machine) -> None:
+def test_cache_is_readable_by_root_only(machine: Machine) -> None:
     machine.keep()
     assert stat.S_IMODE(machine.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(machine.folder.stat().st_mode) == 0o700
@@ -223,7 +223,7 @@ def test_others_keep_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) 
     assert not machine.folder.exists()
 
 
-def test_where_the_kernel_hides_addresses_from_root_too_it_is_asked(machine: Machine) -> None:
+def test_cache_is_not_used_where_kptr_restrict_hides_addresses(machine: Machine) -> None:
     machine.keep()
     machine.write("sys/kernel/kptr_restrict", "2\n")
     machine.say(b"0000000000000000 T _text\n0000000000000000 T ip_rcv\n")
@@ -232,7 +232,7 @@ def test_where_the_kernel_hides_addresses_from_root_too_it_is_asked(machine: Mac
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620])
-def test_a_file_that_others_may_touch_is_not_trusted(machine: Machine, mode: int) -> None:
+def test_cache_that_others_may_write_or_read_is_not_trusted(machine: Machine, mode: int) -> None:
     machine.keep()
     machine.file.chmod(mode)
     machine.say(MOVED)
@@ -248,7 +248,7 @@ def test_nor_is_a_link(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 60, 100])
-def test_a_broken_file_is_made_anew(machine: Machine, size: int) -> None:
+def test_broken_cache_is_rewritten(machine: Machine, size: int) -> None:
     machine.keep("ip_rcv")
     machine.file.write_bytes(machine.file.read_bytes()[:size])
     machine.say(MOVED)
@@ -257,7 +257,7 @@ def test_a_broken_file_is_made_anew(machine: Machine, size: int) -> None:
     assert machine.found("ip_rcv") == [0xFFFFFFFF81000200]
 
 
-def test_where_nothing_can_be_kept_it_is_read_each_time(machine: Machine) -> None:
+def test_kallsyms_is_read_where_no_cache_can_be_kept(machine: Machine) -> None:
     machine.folder.write_text("a file in the way")
     machine.keep()
     machine.say(MOVED)

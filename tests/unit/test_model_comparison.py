@@ -16,7 +16,7 @@ from kwalk.report.calltree import function_name
 STACKS = st.lists(st.sampled_from("abcdef"), max_size=12).map(lambda names: stack("f", *names))
 
 
-def test_the_direct_caller_has_a_row_of_its_own() -> None:
+def test_missing_direct_caller_has_a_row_of_its_own() -> None:
     first, second, *others = MANUAL.frames
     assert LACKS.rows() == [
         FramePair(first, first),
@@ -42,7 +42,7 @@ def test_pairs_are_of_a_kind(pair: Pair, kind: PairKind) -> None:
 
 
 @given(STACKS, STACKS)
-def test_every_frame_is_shown_once_and_in_order(helper: Stack, manual: Stack) -> None:
+def test_rows_have_every_frame_once_and_in_order(helper: Stack, manual: Stack) -> None:
     rows = Pair(helper, manual).rows()
     assert tuple(row.helper for row in rows if row.helper) == helper.frames
     assert tuple(row.manual for row in rows if row.manual) == manual.frames
@@ -57,19 +57,19 @@ def cut(stack: Stack, length: int) -> Stack:
 
 
 @given(STACKS, st.integers(1, 12), st.booleans())
-def test_what_lies_beyond_a_stack_that_was_cut_off_is_not_missed(
+def test_frames_beyond_a_truncated_stack_are_not_missed(
     whole: Stack, length: int, swap: bool
 ) -> None:
     part = cut(whole, length)
     assert Pair(*((part, whole) if swap else (whole, part))).kind() == PairKind.SAME
 
 
-def test_what_lies_before_its_end_is() -> None:
+def test_frames_before_the_end_of_a_truncated_stack_are_missed() -> None:
     pair = Pair(cut(HELPER, 2), MANUAL)
     assert [row.missed for row in pair.rows()] == [False, True, False, False, False]
 
 
-def test_a_stack_that_one_side_lost_is_missing_no_frames() -> None:
+def test_lost_stack_misses_no_frames() -> None:
     assert LOST.rows() == [FramePair(None, found) for found in MANUAL.frames]
     assert MANUAL_LOST.rows() == [FramePair(found, None) for found in HELPER.frames]
     assert Pair(None, None).rows() == []

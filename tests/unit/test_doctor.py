@@ -64,7 +64,7 @@ def line(text: str, name: str) -> str:
     return " ".join(found.split())
 
 
-def test_every_way_that_fires_works(look: Callable[..., Survey]) -> None:
+def test_way_whose_canary_fires_works(look: Callable[..., Survey]) -> None:
     found = look(ALL)
     assert (found.exit_code, found.method, found.attach) == (0, "manual", "fentry")
     text = doctor.as_text(found, 200)
@@ -108,7 +108,7 @@ def test_way_that_is_switched_off_says_what_to_do(look: Callable[..., Survey]) -
     assert line(text, "return by fexit") == "return by fexit no ftrace is off. Switch it on: now."
 
 
-def test_nothing_is_tried_where_nothing_may_be_traced(
+def test_doctor_tries_nothing_without_the_capabilities(
     look: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:

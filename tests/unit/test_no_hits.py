@@ -101,7 +101,7 @@ def test_canary_is_not_fired_where_something_came(machine: Machine, look: Look) 
         (EVENT._replace(event=Place.SAMPLE, name="50"), "perf_event", "no sample was", "50 Hz"),
     ],
 )
-def test_nothing_came_is_said_once_a_canary_has_fired(
+def test_canary_that_fires_confirms_that_nothing_came(
     machine: Machine, look: Look, target: Target, way: str, text: str, tried: str
 ) -> None:
     unseen, (note,) = look(target, way=way)

@@ -40,7 +40,7 @@ def sides(comparison: DifferenceCollector) -> Sides:
     return [(found.walked.addresses, found.kernel.addresses) for found in verify.differences]
 
 
-def test_the_events_stack_is_the_walks_and_the_other_the_kernels(
+def test_difference_of_a_walk_names_the_kernels_stack_beside_it(
     planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.walked(A, B), planted.kernels(D, FUNC + 5, A, C)
@@ -48,7 +48,7 @@ def test_the_events_stack_is_the_walks_and_the_other_the_kernels(
     assert sides(comparison) == [((FUNC, A, B), (FUNC, A, C))]
 
 
-def test_where_the_kernels_is_the_events_the_other_is_the_walks(
+def test_difference_of_a_fallback_names_the_walk_beside_it(
     planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.kernels(FUNC, A, C, mark=A), planted.walked(A, B)
@@ -56,7 +56,7 @@ def test_where_the_kernels_is_the_events_the_other_is_the_walks(
     assert sides(comparison) == [((FUNC, A, B), (FUNC, A, C))]
 
 
-def test_a_kernels_stack_without_the_function_is_shown_as_it_is(
+def test_difference_shows_a_kernels_stack_without_the_function(
     planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.walked(A), planted.kernels(D, C)
@@ -64,7 +64,7 @@ def test_a_kernels_stack_without_the_function_is_shown_as_it_is(
     assert sides(comparison) == [((FUNC, A), (D, C))]
 
 
-def test_an_event_that_has_no_stack_shows_no_difference(
+def test_event_without_a_stack_shows_no_difference(
     planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     node, other = planted.kernels(D, C, mark=A), planted.walked(A)
@@ -73,7 +73,7 @@ def test_an_event_that_has_no_stack_shows_no_difference(
     assert sides(comparison) == []
 
 
-def test_only_the_first_differences_are_kept_and_take_no_more_memory_with_time(
+def test_differences_beyond_the_first_ones_take_no_memory(
     planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     other = planted.kernels(FUNC, B)
@@ -94,7 +94,7 @@ def test_only_the_first_differences_are_kept_and_take_no_more_memory_with_time(
 @pytest.mark.parametrize(
     ("every", "checked", "shown"), [(0, 0, False), (0, 64, True), (1, 0, True), (100, 9, True)]
 )
-def test_there_is_something_to_tell_where_the_walk_was_or_was_to_be_compared(
+def test_verify_is_none_where_nothing_was_or_was_to_be_compared(
     contexts: Contexts, every: int, checked: int, shown: bool
 ) -> None:
     verify = DifferenceCollector(contexts, every).verify(NOTHING | {"checked": checked})
@@ -103,7 +103,7 @@ def test_there_is_something_to_tell_where_the_walk_was_or_was_to_be_compared(
         assert (verify.every, verify.checked) == (every, checked)
 
 
-def test_what_was_told_stays_as_it_was(
+def test_verify_returned_earlier_does_not_change(
     planted: Planted, contexts: Contexts, comparison: DifferenceCollector
 ) -> None:
     before = comparison.verify(NOTHING)
@@ -116,7 +116,7 @@ def test_what_was_told_stays_as_it_was(
     assert [type(found) for found in after.differences] == [Difference]
 
 
-def test_a_self_check_is_worth_a_note_only_if_it_failed() -> None:
+def test_self_check_note_is_only_for_failures() -> None:
     assert self_check_notes(NOTHING | {"checked": 64}) == []
     (note,) = self_check_notes(NOTHING | {"checked": 64, "mismatches": 3})
     assert note.startswith("the self-check failed: 3 of 64 stacks differ from the kernel's; ")

@@ -55,7 +55,7 @@ def failed(number: int, log: str = "") -> LibbpfError:
     return LibbpfError("cannot attach to ip_rcv", number, log)
 
 
-def test_a_function_that_nobody_may_trace_is_the_users_choice_to_change(machine: Path) -> None:
+def test_blacklisted_and_notrace_functions_are_usage_errors(machine: Path) -> None:
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
     error = diagnose.explain(Selection.one(TARGET), [("kprobe", failed(errno.EINVAL))])
     assert isinstance(error, UsageError)
@@ -83,7 +83,7 @@ def test_alias_in_a_list_of_the_kernels_counts_as_the_function_itself(machine: P
     assert "kprobe blacklist" in diagnose.explain(one, tried, names).what
 
 
-def test_each_way_that_was_tried_has_its_reason() -> None:
+def test_refusal_gives_the_reason_of_each_way() -> None:
     tried = [("fentry", failed(errno.EPERM)), ("kprobe", failed(errno.ENOENT))]
     error = diagnose.explain(Selection.one(TARGET), tried)
     assert isinstance(error, NotSupported)
@@ -94,7 +94,7 @@ def test_each_way_that_was_tried_has_its_reason() -> None:
     assert "; by kprobe: cannot attach to ip_rcv: No such file or directory" in error.what
 
 
-def test_a_refused_program_shows_the_end_of_the_verifiers_log() -> None:
+def test_verifier_log_is_shown_from_its_end() -> None:
     log = "".join(f"line {number}\n" for number in range(30))
     error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EACCES, log))])
     assert type(error) is KwalkError
@@ -103,7 +103,7 @@ def test_a_refused_program_shows_the_end_of_the_verifiers_log() -> None:
     assert shown == [f"  | line {number}" for number in range(18, 30)]
 
 
-def test_a_policy_of_the_machine_is_no_matter_for_a_log() -> None:
+def test_verifier_log_is_not_shown_for_eperm() -> None:
     error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EPERM, "line 1\n"))])
     assert isinstance(error, NotSupported)
     assert "line 1" not in str(error)
@@ -122,9 +122,7 @@ def test_files_that_cannot_be_read_decide_nothing(machine: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP, errno.EACCES])
-def test_lists_are_not_asked_where_the_kernel_does_not_speak_of_the_function(
-    machine: Path, number: int
-) -> None:
+def test_lists_are_read_only_for_errors_about_the_function(machine: Path, number: int) -> None:
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
     (machine / "FILTER_FUNCTIONS").write_text("another\n")
     tried = [("fentry", failed(number)), ("kprobe", failed(number))]
@@ -135,7 +133,7 @@ def test_lists_are_not_asked_where_the_kernel_does_not_speak_of_the_function(
     assert os.strerror(number) in error.what
 
 
-def test_a_list_that_nobody_may_read_says_nothing_of_the_function(machine: Path) -> None:
+def test_unreadable_list_says_nothing_of_the_function(machine: Path) -> None:
     (machine / "FILTER_FUNCTIONS").unlink()
     (machine / "FILTER_FUNCTIONS").symlink_to("FILTER_FUNCTIONS")  # ELOOP, whoever reads it
     error = diagnose.explain(Selection.one(TARGET), [("fentry", failed(errno.EINVAL))])
@@ -161,7 +159,7 @@ def test_ftrace_that_was_shut_down_is_named_where_its_files_say_so(
     assert "dmesg" in error.hint
 
 
-def test_a_tracepoint_is_not_looked_for_among_functions(machine: Path) -> None:
+def test_tracepoint_is_not_looked_for_among_functions(machine: Path) -> None:
     (machine / "FILTER_FUNCTIONS").write_text("another\n")
     selection = Selection.one(Target("sched:sched_switch", 0, "", event=Place.TRACEPOINT))
     tried = [("raw_tp", failed(errno.EINVAL)), ("tracepoint", failed(errno.ENOENT))]
@@ -171,7 +169,7 @@ def test_a_tracepoint_is_not_looked_for_among_functions(machine: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOMEM"])
-def test_a_limit_of_the_machine_is_named_with_its_value(name: str) -> None:
+def test_limit_of_the_machine_is_named_with_its_value(name: str) -> None:
     tried = [("fentry", failed(errno.EINVAL)), ("kprobe", failed(getattr(errno, name)))]
     error = diagnose.explain(Selection.one(TARGET), tried)
     assert isinstance(error, Shortage)
@@ -181,7 +179,7 @@ def test_a_limit_of_the_machine_is_named_with_its_value(name: str) -> None:
     assert re.search(r"\d", error.hint)
 
 
-def test_a_log_that_did_not_fit_is_no_shortage() -> None:
+def test_truncated_verifier_log_is_no_shortage() -> None:
     error = diagnose.explain(Selection.one(TARGET), [("kprobe", failed(errno.ENOSPC, "line 1\n"))])
     assert type(error) is KwalkError
     assert "line 1" in error.hint
@@ -190,7 +188,7 @@ def test_a_log_that_did_not_fit_is_no_shortage() -> None:
 @pytest.mark.parametrize(
     ("way", "sign"), [("fentry", "38 programs"), ("fexit", "38"), ("tracepoint", "64 programs")]
 )
-def test_a_place_that_is_full_of_programs_names_how_many_it_takes(way: str, sign: str) -> None:
+def test_full_attach_point_names_its_limit_of_programs(way: str, sign: str) -> None:
     error = diagnose.explain(Selection.one(TARGET), [(way, failed(errno.E2BIG))])
     assert "Argument list too long" in error.what
     assert sign in error.what
@@ -208,7 +206,7 @@ def denied(effective: int, way: str, number: int = errno.EACCES) -> str:
 BPF, PERFMON, SYSLOG, ADMIN = 1 << 39, 1 << 38, 1 << 34, 1 << 21
 
 
-def test_what_was_denied_names_the_capability_that_is_lacking() -> None:
+def test_denied_attach_names_the_missing_capability() -> None:
     enough = BPF | PERFMON | SYSLOG
     assert "this process lacks CAP_PERFMON" in denied(BPF | SYSLOG, "kprobe")
     assert "kernel.perf_event_paranoid is 3, which leaves perf events to CAP_SYS_ADMIN" in denied(
@@ -220,7 +218,7 @@ def test_what_was_denied_names_the_capability_that_is_lacking() -> None:
         assert "may forbid it, even to root" in denied(held, "kprobe")
 
 
-def test_a_sysctl_is_no_reason_on_a_kernel_without_the_patch(
+def test_paranoid_sysctl_is_no_reason_without_the_debian_patch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(diagnose, "refuses_all", lambda: False)
@@ -234,7 +232,7 @@ def test_capabilities_of_a_user_namespace_are_told_from_the_machines() -> None:
     assert "has its capabilities in a user namespace" in denied(-1 & (1 << 41) - 1, "fentry", 1)
 
 
-def test_a_place_that_no_instruction_begins_at_is_the_users_choice_to_change() -> None:
+def test_offset_inside_an_instruction_is_a_usage_error() -> None:
     error = diagnose.explain(Selection.one(INSIDE), [("kprobe", failed(errno.EILSEQ))])
     assert isinstance(error, UsageError)
     assert "cannot be traced by kprobe: " in error.what
@@ -245,16 +243,14 @@ def test_a_place_that_no_instruction_begins_at_is_the_users_choice_to_change() -
 @pytest.mark.parametrize(
     ("target", "number"), [(TARGET, errno.EILSEQ), (RETURN, errno.EILSEQ), (INSIDE, errno.EINVAL)]
 )
-def test_other_failures_are_no_matter_of_the_place(target: Target, number: int) -> None:
+def test_eilseq_without_an_offset_is_not_the_place(target: Target, number: int) -> None:
     error = diagnose.explain(Selection.one(target), [("kprobe", failed(number))])
     assert isinstance(error, NotSupported)
     assert "no instruction begins there" not in error.what
 
 
 @pytest.mark.parametrize("target", [INSIDE, RETURN], ids=["inside", "return"])
-def test_why_a_function_cannot_be_traced_comes_before_why_its_place_cannot(
-    machine: Path, target: Target
-) -> None:
+def test_blacklist_is_named_before_the_offset(machine: Path, target: Target) -> None:
     (machine / "BLACKLIST").write_text("0xffffffff81000000-0xffffffff81000010\tip_rcv\n")
     way = "kretprobe" if target.returns else "kprobe"
     error = diagnose.explain(Selection.one(target), [(way, failed(errno.EILSEQ))])
@@ -267,13 +263,13 @@ def test_why_a_function_cannot_be_traced_comes_before_why_its_place_cannot(
     ("target", "way", "label"),
     [(INSIDE, "kprobe", "ip_rcv+0x1f"), (RETURN, "kretprobe", "r:ip_rcv")],
 )
-def test_a_refusal_names_the_place_as_the_user_does(target: Target, way: str, label: str) -> None:
+def test_refusal_names_the_place_as_it_was_spelt(target: Target, way: str, label: str) -> None:
     for log in ("", "line 1\n"):
         error = diagnose.explain(Selection.one(target), [(way, failed(errno.EACCES, log))])
         assert error.what.startswith(f"{label} cannot be traced by {way}: ")
 
 
-def test_a_kernel_without_kprobes_is_told_from_a_sysfs_that_is_not_there(machine: Path) -> None:
+def test_missing_kprobes_are_told_from_a_missing_sysfs(machine: Path) -> None:
     without = Kallsyms(b"ffffffff81000000 T _stext\n")
     with_ = Kallsyms(b"ffffffff81000000 T register_kprobe\nffffffff81000010 T perf_kprobe_init\n")
     half = Kallsyms(b"ffffffff81000000 T register_kprobe\n")

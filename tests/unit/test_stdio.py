@@ -27,9 +27,7 @@ WAYS = pytest.mark.parametrize("write", [stdio.write, in_pieces], ids=["write", 
 
 
 @WAYS
-def test_a_reader_that_has_gone_is_noticed_once(
-    monkeypatch: pytest.MonkeyPatch, write: Write
-) -> None:
+def test_closed_pipe_is_noticed_once(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     read, end = os.pipe()
     os.close(read)
     with os.fdopen(end, "w") as stdout:
@@ -40,7 +38,7 @@ def test_a_reader_that_has_gone_is_noticed_once(
 
 
 @WAYS
-def test_what_is_written_is_there_at_once(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+def test_write_is_unbuffered(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     read, end = os.pipe()
     with os.fdopen(end, "w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
@@ -51,7 +49,7 @@ def test_what_is_written_is_there_at_once(monkeypatch: pytest.MonkeyPatch, write
 
 
 @given(st.lists(st.binary(max_size=9), max_size=5), st.integers(1, 7))
-def test_all_pieces_are_written_however_little_goes_at_once(pieces: list[bytes], most: int) -> None:
+def test_pieces_are_all_written_by_short_writes(pieces: list[bytes], most: int) -> None:
     written: list[bytes] = []
 
     def write(fd: int, data: memoryview) -> int:
@@ -66,7 +64,7 @@ def test_all_pieces_are_written_however_little_goes_at_once(pieces: list[bytes],
     assert b"".join(written) == b"".join(pieces)
 
 
-def test_a_reader_that_goes_in_the_middle_of_a_write_is_noticed(
+def test_pipe_closed_in_the_middle_of_a_write_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read, end = os.pipe()
@@ -86,7 +84,7 @@ def test_a_reader_that_goes_in_the_middle_of_a_write_is_noticed(
 
 
 @WAYS
-def test_a_full_disk_is_one_message_and_pythons_own_flush_is_quiet(
+def test_full_disk_is_one_message_and_pythons_flush_is_quiet(
     monkeypatch: pytest.MonkeyPatch, write: Write
 ) -> None:
     with open("/dev/full", "w") as stdout:

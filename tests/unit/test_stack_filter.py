@@ -51,7 +51,7 @@ def shape(through: str | None = None, until: str | None = None) -> Shape:
         ("d", "a", None),
     ],
 )
-def test_what_is_seen_of_a_stack(
+def test_stack_is_passed_by_caller_and_cut_at_until(
     through: str | None, until: str | None, seen: tuple[int, ...] | None
 ) -> None:
     found = shape(through, until).stack(Stack((FUNC, A, B, C), truncated=True))
@@ -96,7 +96,7 @@ Side = tuple[int, ...] | None
         ("c", "b", (None, (FUNC, A, B, C)), (None, (FUNC, A, B))),
     ],
 )
-def test_both_stacks_of_an_event_are_seen_alike(
+def test_pair_of_stacks_is_filtered_alike(
     through: str | None,
     until: str | None,
     sides: tuple[Side, Side],
@@ -110,7 +110,7 @@ def test_both_stacks_of_an_event_are_seen_alike(
 
 
 @given(st.lists(st.sampled_from(_STACKS)))
-def test_a_batch_is_parted_in_order(stacks: list[Stack]) -> None:
+def test_batch_is_split_in_order(stacks: list[Stack]) -> None:
     calls = [Call(stack) for stack in stacks]
     seen, unseen = shape("b").batch(Batch(calls, range(len(calls)), [b"x"] * len(calls)))
     assert sorted([*seen.times, *unseen.times]) == list(range(len(calls)))
@@ -123,7 +123,7 @@ def test_a_batch_is_parted_in_order(stacks: list[Stack]) -> None:
     assert len(seen.clocks) == len(seen.calls)
 
 
-def test_the_ledger_knows_what_is_not_seen(engine: Engine) -> None:
+def test_ledger_counts_other_callers(engine: Engine) -> None:
     engine.count(6)
     engine.planted.count(engine.planted.walked(A, B), ended=1)
     engine.planted.count(engine.planted.walked(A, B, C), ended=2)
@@ -157,7 +157,7 @@ def test_events_are_chosen_alike(engine: Engine, run: Run, monkeypatch: pytest.M
     assert "4 calls = 2 stacks + 2 not wanted + 0 lost" in err
 
 
-def test_what_is_no_expression_is_refused(usage_error: Callable[..., str]) -> None:
+def test_invalid_regex_is_refused(usage_error: Callable[..., str]) -> None:
     line = usage_error(main, "ip_rcv", "--from-caller=[")
     assert "argument --from-caller: '[' is no regular expression: unterminated" in line
 

@@ -28,7 +28,7 @@ each_page = pytest.mark.parametrize("html", PAGES.values(), ids=PAGES)
 
 
 @each_page
-def test_a_page_refers_to_nothing_outside_itself(html: str) -> None:
+def test_page_refers_to_nothing_outside_itself(html: str) -> None:
     page = Elements(html)
     assert page.links == ["data:,"]  # else a page that is served would ask for an icon
     assert not {"img", "iframe", "object", "embed", "base"} & page.found.keys()
@@ -45,7 +45,7 @@ def test_a_page_refers_to_nothing_outside_itself(html: str) -> None:
     assert not [each for found in page.found.values() for each in found if "style" in each]
 
 
-def test_a_title_is_text() -> None:
+def test_page_title_is_escaped() -> None:
     html = bench_page.as_html(replace(usual(), function="<b>\x00"))
     assert "<title>kwalk bench: &lt;b&gt;\ufffd</title>" in html
 
@@ -59,7 +59,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 @each_page
-def test_a_page_fits_a_telephone_and_is_dark_where_that_is_wanted(browser: Page, html: str) -> None:
+def test_page_fits_a_phone_and_has_a_dark_scheme(browser: Page, html: str) -> None:
     colors = []
     for dark in (False, True):
         browser.look(420, 900, dark)

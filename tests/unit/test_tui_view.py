@@ -31,7 +31,7 @@ def drawn(model: Model, width: int = 80, height: int = 24, look: Look = UNICODE)
     return [text_of(line).rstrip() for line in lines]
 
 
-def test_the_whole_view() -> None:
+def test_view_is_drawn_whole() -> None:
     assert drawn(fed(counts(100, 40), counts(150, 200)), height=9) == [
         "kwalk top ip_rcv  210/s  350 calls  2 stacks  2 s  ▆█",
         "in all: ip_rcv ← softirq ← send ← ⋯ ← syscall ← entry",
@@ -45,7 +45,7 @@ def test_the_whole_view() -> None:
     ]
 
 
-def test_it_can_be_drawn_with_ascii_alone() -> None:
+def test_view_can_be_drawn_in_ascii() -> None:
     model = fed(counts(100, 40), counts(150, 200))
     every = drawn(model, look=ASCII)
     type_in(model, "enter")
@@ -56,20 +56,20 @@ def test_it_can_be_drawn_with_ascii_alone() -> None:
     assert any(">    160  76.2%       200         :@ sys_sendto" in line for line in every)
 
 
-def test_before_the_first_interval_it_says_so() -> None:
+def test_view_before_the_first_interval_says_so() -> None:
     lines = drawn(Model("ip_rcv", "calls"))
     assert "  the first interval ends in 1 s".strip() in [line.strip() for line in lines]
     assert lines[-3:-1] == ["nothing has been read yet", "every 1 s"]
 
 
-def test_an_interval_that_took_longer_says_so() -> None:
+def test_interval_that_took_longer_is_marked() -> None:
     model = fed(counts(1), length=1.0)
     assert "every 1 s · cost" in drawn(model)[-2]
     model.feed(counts(2), 2.34, summary(counts(2)))
     assert "every 1 s (took 2.3 s)" in drawn(model)[-2]
 
 
-def test_without_any_call_it_says_so() -> None:
+def test_view_without_calls_says_so() -> None:
     assert "nothing has called ip_rcv yet" in drawn(fed([]))
 
 
@@ -82,7 +82,7 @@ def test_losses_are_told_by_cause() -> None:
     assert "  not wanted: 7 filtered, lost: 2 recursion, not wanted: 1 sampled_out" in lines
 
 
-def test_what_was_cut_or_fell_back_is_told() -> None:
+def test_truncated_and_fallback_are_shown() -> None:
     found = [Count(stack("f", "a", truncated=True), 3), Count(stack("f", "b", fallback=True), 4)]
     assert "  truncated: 3, fallback: 4" in drawn(fed(found))
 
@@ -100,7 +100,7 @@ def test_notes_are_counted_and_the_help_has_them() -> None:
     assert lines[-3].startswith("ledger: ")
 
 
-def test_an_opened_stack_shows_every_frame() -> None:
+def test_opened_stack_shows_every_frame() -> None:
     model = fed(counts(100, 40))
     type_in(model, "j", "enter")
     lines = drawn(model)
@@ -136,7 +136,7 @@ def test_frames_that_do_not_fit_at_all_can_be_scrolled_to() -> None:
     assert not any("long_name_1+" in line for line in last)
 
 
-def test_each_group_has_its_line() -> None:
+def test_groups_have_a_line_each() -> None:
     found = [Count(READ, 10, REDIS), Count(READ, 20, NGINX), Count(SENT, 5, REDIS)]
     model = fed(found, per="pid")
     lines = drawn(model, 100)
@@ -148,7 +148,7 @@ def test_each_group_has_its_line() -> None:
     assert drawn(model)[0].startswith("kwalk top ip_rcv  35/s  35 calls  2 groups  ")
 
 
-def test_a_filter_says_how_many_it_leaves() -> None:
+def test_filter_shows_how_many_stacks_it_leaves() -> None:
     model = fed(counts(100, 40))
     type_in(model, "/", *"sock")
     assert drawn(model)[-1] == "filter: sock▏  (Enter keeps it, Esc clears it)"
@@ -159,7 +159,7 @@ def test_a_filter_says_how_many_it_leaves() -> None:
     assert "no stack has such a function; Esc shows all of them" in drawn(model)
 
 
-def test_what_is_frozen_says_so() -> None:
+def test_frozen_view_says_so() -> None:
     model = fed(counts(1))
     type_in(model, "p")
     assert "frozen" in drawn(model)[0]
@@ -198,7 +198,7 @@ def test_names_cannot_move_the_cursor() -> None:
     width=st.integers(20, 250),
     height=st.integers(5, 60),
 )
-def test_it_always_fits(
+def test_view_always_fits(
     look: Look, ticks: list[list[Count]], keys: list[str], width: int, height: int
 ) -> None:
     model, view = Model("ip_rcv", "calls", per="pid"), View(look)
@@ -288,7 +288,7 @@ def test_times() -> None:
     ]  # fmt: skip
 
 
-def test_the_highest_bar_is_whole_and_what_is_not_nothing_is_seen() -> None:
+def test_bars_scale_to_the_highest_and_show_small_values() -> None:
     assert bars([0, 1, 50, 100, 1000], UNICODE) == " ▁▁▁█"
     assert bars([0, 0], UNICODE) == "  "
     assert bars([], UNICODE) == ""
@@ -309,13 +309,13 @@ def test_lines_are_cut_in_columns_not_characters() -> None:
     assert cut([("", "ab"), ("dim", "cd")], 2, "…") == [("", "ab")]
 
 
-def test_without_colors_there_is_nothing_but_text() -> None:
+def test_paint_without_colors_is_plain_text() -> None:
     line = [("title", "a"), ("", "b"), ("selected", "c")]
     assert paint(line, colors=False) == "abc"
     assert paint(line, colors=True) == "\x1b[1ma\x1b[mb\x1b[7mc\x1b[m"
 
 
-def test_the_ledger_of_another_unit() -> None:
+def test_ledger_line_uses_the_unit() -> None:
     model = Model("t:sched:x", "events")
     model.feed([], 1, Summary("t:sched:x", "manual", "raw_tp", "6.12", Ledger(), unit="events"))
     assert "ledger: 0 events = 0 stacks + 0 lost" in drawn(model)

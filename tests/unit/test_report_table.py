@@ -33,7 +33,7 @@ class Frame_:
         self.attrs: dict[str, Any] = {}
 
 
-def test_there_is_a_row_a_stack_and_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_has_a_row_per_stack_and_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame_))
     table = FOUND.to_pandas()
     assert table.rows == ROWS
@@ -54,7 +54,7 @@ def test_pandas_takes_it() -> None:
     assert profile().to_pandas().empty
 
 
-def test_without_pandas_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pandas_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(KwalkError, match="pandas") as caught:
         FOUND.to_pandas()

@@ -30,7 +30,7 @@ def test_rates_are_those_of_the_last_interval() -> None:
     assert model.rows()[2].rates(model.tick, 4) == [0, 0, 0.5, 0]
 
 
-def test_two_intervals_can_share_a_bar_and_the_higher_one_is_seen() -> None:
+def test_bar_of_two_intervals_shows_the_higher() -> None:
     numbers = [1, 11, 12, 32, 33]
     model = fed(*(counts(number) for number in numbers))
     (row,) = model.rows()
@@ -40,7 +40,7 @@ def test_two_intervals_can_share_a_bar_and_the_higher_one_is_seen() -> None:
     assert row.rates(6, 4, each=2) == [1, 10, 20, 1]
 
 
-def test_no_more_intervals_are_kept_than_can_be_drawn() -> None:
+def test_intervals_are_kept_as_far_as_they_can_be_drawn() -> None:
     model = fed(*(counts(number) for number in range(1, KEPT + 30)))
     assert len(model.rows()[0].recent) == KEPT == len(model.rates)
 
@@ -95,7 +95,7 @@ def test_s_sorts_by_rate_total_and_name() -> None:
     assert seen() == (Order.RATE, [READ, SENT, IDLE])
 
 
-def test_the_first_row_stays_selected_until_another_one_is_chosen() -> None:
+def test_first_row_stays_selected_until_another_is_chosen() -> None:
     model = fed(counts(10, 5))
     assert model.cursor == 0
     model.feed(counts(11, 50), 1, summary(counts(11, 50)))
@@ -104,7 +104,7 @@ def test_the_first_row_stays_selected_until_another_one_is_chosen() -> None:
 
 
 @pytest.mark.parametrize("down", ["down", "j"])
-def test_a_row_that_was_chosen_is_followed(down: str) -> None:
+def test_chosen_row_is_followed(down: str) -> None:
     model = fed(counts(10, 5, 1))
     type_in(model, down)
     assert model.selected
@@ -127,14 +127,14 @@ def test_back_at_the_top_no_row_is_followed() -> None:
     assert (model.cursor, model.selected.stack) == (0, SENT)
 
 
-def test_what_is_grouped_later_has_its_past_in_order() -> None:
+def test_regrouped_rows_keep_their_history() -> None:
     found = [Count(READ, 1, REDIS)], [Count(READ, 1, REDIS), Count(READ, 2, NGINX)]
     model = fed(*found, [Count(READ, 4, REDIS), Count(READ, 2, NGINX)], per="pid")
     press(model, "g")
     assert [list(row.recent) for row in model.rows()] == [[(1, 1), (2, 2), (3, 3)]]
 
 
-def test_an_opened_stack_stays_open_wherever_it_moves() -> None:
+def test_opened_stack_stays_open_where_it_moves() -> None:
     model = fed(counts(10, 5))
     type_in(model, "enter")
     model.feed(counts(11, 50), 1, summary(counts(11, 50)))
@@ -146,7 +146,7 @@ def test_an_opened_stack_stays_open_wherever_it_moves() -> None:
     assert not model.opened
 
 
-def test_the_selected_row_is_among_those_that_are_shown() -> None:
+def test_selected_row_is_scrolled_into_view() -> None:
     model = fed(counts(3, 2, 1))
     model.look(2)
     assert model.first == 0
@@ -193,7 +193,7 @@ def test_g_without_groups_says_how_to_have_them() -> None:
     assert model.grouping == Grouping.STACKS
 
 
-def test_a_filter_works_while_it_is_typed_and_esc_clears_it() -> None:
+def test_filter_applies_while_typed_and_esc_clears_it() -> None:
     model = fed(counts(3, 2, 1))
     type_in(model, "/", *"sock")
     assert [row.stack for row in model.rows()] == [READ]
@@ -209,13 +209,13 @@ def test_a_filter_works_while_it_is_typed_and_esc_clears_it() -> None:
     assert len(model.rows()) == 3
 
 
-def test_a_filter_of_groups_looks_at_their_names() -> None:
+def test_filter_of_groups_matches_their_names() -> None:
     model = per_process()
     type_in(model, "g", "g", "/", *"ngi", "enter")
     assert [row.group for row in model.rows()] == [NGINX]
 
 
-def test_a_filter_that_is_no_regular_expression_is_looked_for_as_it_is() -> None:
+def test_filter_that_is_no_regex_is_matched_literally() -> None:
     assert pattern_of("*_send(").search("a*_send(b")
     assert not pattern_of("*_send(").search("a_send(b")
     assert pattern_of("^a.*d$").search("abcd")
@@ -236,7 +236,7 @@ def test_top_is_the_number_of_rows() -> None:
 
 
 @pytest.mark.parametrize("key", ["p", " "])
-def test_it_can_be_frozen(key: str) -> None:
+def test_key_freezes_the_view(key: str) -> None:
     model = fed(counts(1))
     type_in(model, key)
     assert model.frozen
@@ -244,7 +244,7 @@ def test_it_can_be_frozen(key: str) -> None:
     assert not model.frozen
 
 
-def test_the_interval_can_be_longer_and_shorter_within_limits() -> None:
+def test_interval_keys_stay_within_limits() -> None:
     model = fed(counts(1))
     type_in(model, "+")
     assert (model.interval, model.said) == (2.0, "every 2 s")
@@ -278,7 +278,7 @@ def test_q_quits_also_from_the_help() -> None:
     assert type_in(model, "h", "q") == [Request()]
 
 
-def test_what_was_said_goes_with_the_next_key_or_in_time() -> None:
+def test_message_goes_with_the_next_key_or_in_time() -> None:
     model = fed(counts(1))
     model.say("saved")
     press(model, "j")
@@ -295,7 +295,9 @@ KEYS = st.sampled_from([*"jkspg/?w+-q ", "up", "down", "enter", "esc", "pageup",
 
 
 @given(growing(), st.lists(KEYS, max_size=30))
-def test_no_key_is_ever_wrong(ticks: list[list[Count]], keys: list[str]) -> None:
+def test_keys_in_any_order_keep_the_model_consistent(
+    ticks: list[list[Count]], keys: list[str]
+) -> None:
     model = Model("f", "calls", per="pid")
     for key in keys:
         press(model, key)
