@@ -9,13 +9,14 @@ import subprocess
 import pytest
 from built import ROOT
 
-HEADERS = sorted((ROOT / "bpf").glob("*.h"))
+BPF = ROOT / "bpf"
+HEADERS = sorted(BPF.rglob("*.h"))
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.name)
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: str(header.relative_to(BPF)))
 def test_header_compiles_alone(header: object) -> None:
     command = (
-        "clang -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter"
+        f"clang -target bpf -I{BPF} -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter"
         " -fsyntax-only -x c -"
     )
     around = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

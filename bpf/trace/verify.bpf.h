@@ -8,11 +8,11 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "rule.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
-#include "entry.bpf.h"
-#include "event.bpf.h"
+#include "arch/x86/orc.bpf.h"
+#include "arch/x86/step.bpf.h"
+#include "cct/tree.bpf.h"
+#include "arch/x86/entry.bpf.h"
+#include "trace/event.bpf.h"
 #include <bpf/bpf_helpers.h>
 
 enum kw_verdict {

@@ -7,17 +7,17 @@
 
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "hook.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
-#include "filter.bpf.h"
-#include "group.bpf.h"
-#include "entry.bpf.h"
-#include "event.bpf.h"
-#include "verify.bpf.h"
-#include "helper.bpf.h"
-#include "walk.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/hook.bpf.h"
+#include "arch/x86/step.bpf.h"
+#include "cct/tree.bpf.h"
+#include "trace/filter.bpf.h"
+#include "trace/group.bpf.h"
+#include "arch/x86/entry.bpf.h"
+#include "trace/event.bpf.h"
+#include "trace/verify.bpf.h"
+#include "trace/helper.bpf.h"
+#include "cct/walk.bpf.h"
 #include <bpf/bpf_helpers.h>
 
 /*

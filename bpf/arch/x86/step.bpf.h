@@ -12,10 +12,10 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "text.bpf.h"
-#include "rule.bpf.h"
-#include "hook.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/text.bpf.h"
+#include "arch/x86/orc.bpf.h"
+#include "unwind/hook.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 

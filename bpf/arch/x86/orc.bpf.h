@@ -13,9 +13,9 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "latch.bpf.h"
-#include "text.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/latch.bpf.h"
+#include "unwind/text.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 

@@ -13,11 +13,11 @@
 #include "kwalk.h"
 #include "config.bpf.h"
 #include "insn.bpf.h"
-#include "load.bpf.h"
-#include "rule.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
-#include "arrive.bpf.h"
+#include "unwind/load.bpf.h"
+#include "arch/x86/orc.bpf.h"
+#include "arch/x86/step.bpf.h"
+#include "cct/tree.bpf.h"
+#include "cct/arrive.bpf.h"
 #include <bpf/bpf_helpers.h>
 
 #define KW_UNROLL    8
