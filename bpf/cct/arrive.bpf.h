@@ -11,9 +11,10 @@
 #include "config.bpf.h"
 #include "unwind/load.bpf.h"
 #include "unwind/text.bpf.h"
-#include "arch/x86/orc.bpf.h"
-#include "arch/x86/step.bpf.h"
+#include "unwind/hook.bpf.h"
+#include "unwind/state.bpf.h"
 #include "cct/tree.bpf.h"
+#include KW_ARCH_STEP
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
@@ -32,69 +33,6 @@ static __always_inline bool kw_is_fresh(const struct kw_node *node)
 	return node->source != KW_SOURCE_ONCE && node->sequence == kw_sequence(node->source);
 }
 
-/*
- * The first frame may be code that the kernel lists nowhere, such as a classic BPF filter. The
- * registers of a sample or of a kretprobe the kernel's unwinder takes as they are; by frame
- * pointers it never sees FUNC's caller, hence does not end there.
- */
-static __always_inline bool kw_unlisted_caller(const struct kw_state *s)
-{
-	if (cfg.place == KW_PLACE_SAMPLE)
-		return true;
-	if (s->ip < KW_KERNEL_TEXT || cfg.place == KW_PLACE_INSIDE)
-		return false;
-	return kw_unwinder() == KW_UNWIND_FP || (cfg.place == KW_PLACE_RETURN && !cfg.fentry);
-}
-
-/*
- * What a frame's rule makes of its node. Where the CFA is a fixed distance from SP, the next
- * return address is a fixed distance from this one.
- */
-static __always_inline void kw_classify_orc(struct kw_node *node, const struct kw_node *parent)
-{
-	__u32 rule = node->rule, cfa = kw_rule_cfa(rule), bp = kw_rule_bp(rule);
-	__u32 frame = kw_rule_frame(rule);
-	int off = kw_rule_cfa_off(rule);
-
-	/* Where BP is, as seen from here: it follows from the frame before. */
-	if ((parent->kind == KW_NODE_PLAIN || parent->kind == KW_NODE_BP) &&
-	    kw_rule_bp(parent->rule) == KW_BP_CFA) {
-		node->flags |= KW_NODE_BP_SAVED;
-		node->bp_at = 8 + kw_rule_bp_off(parent->rule);
-	} else if (parent->kind == KW_NODE_PLAIN && parent->flags & KW_NODE_BP_SAVED) {
-		node->flags |= KW_NODE_BP_SAVED;
-		node->bp_at = parent->bp_at - kw_rule_cfa_off(parent->rule);
-	}
-
-	node->kind = KW_NODE_STEP;
-	if (cfa == KW_CFA_END) {
-		node->kind = KW_NODE_END;
-	} else if (frame == KW_FRAME_REGS && cfa == KW_CFA_SP && off >= 0 && off < KW_NEAR) {
-		node->kind = KW_NODE_USER;
-		node->delta = 8 + off + bpf_core_field_offset(struct pt_regs, cs);
-	} else if (frame == KW_FRAME_CALL && off > 0 && off < KW_NEAR) {
-		node->delta = off;
-		if (cfa == KW_CFA_SP && bp != KW_BP_BP)
-			node->kind = KW_NODE_PLAIN;
-		else if (cfa == KW_CFA_BP && bp == KW_BP_CFA)
-			node->kind = KW_NODE_BP;
-		else if (cfa == KW_CFA_SP_DEREF && bp == KW_BP_SAME)
-			node->kind = KW_NODE_DEREF;
-	} else if (frame == KW_FRAME_CALL && cfa == KW_CFA_BP_DEREF && bp == KW_BP_BP &&
-		   node->flags & KW_NODE_BP_SAVED) {
-		node->kind = KW_NODE_ALIGNED;
-	}
-}
-
-/* Only code of the kernel's entry leaves no frame of its own between it and a task's registers. */
-static __always_inline void kw_classify_fp(struct kw_node *node, const struct kw_state *s)
-{
-	if (node->ip - cfg.entry_start < cfg.entry_end - cfg.entry_start || kw_last_frame(s))
-		node->kind = KW_NODE_LAST;
-	else
-		node->kind = KW_NODE_PLAIN;
-}
-
 static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 sequence)
 {
 	__u32 at = kw_take(w->node, w->s.ip);
@@ -109,10 +47,8 @@ static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 
 		node->flags |= KW_NODE_HAS_REGS;
 	if (node->depth >= cfg.max_frames)
 		node->kind = KW_NODE_CUT;
-	else if (kw_unwinder() == KW_UNWIND_ORC)
-		kw_classify_orc(node, kw_at(nodes, w->node));
 	else
-		kw_classify_fp(node, &w->s);
+		kw_classify(nodes, node, w);
 	if (node->source != KW_SOURCE_IMAGE)
 		node->delta = w->s.code;
 	kw_link(at);
@@ -143,12 +79,8 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 	modules = kw_sequence(KW_SOURCE_MODULE);
 	bpf = kw_sequence(KW_SOURCE_BPF);
 	step = kw_settle(&w->s);
-	if (step == KW_STEP_END && kw_is_function(kw_at(nodes, w->node)) &&
-	    kw_unlisted_caller(&w->s)) {
+	if (step == KW_STEP_END && kw_is_function(kw_at(nodes, w->node)) && kw_take_unlisted(&w->s))
 		step = KW_STEP_FRAME;
-		w->s.rule = kw_rule_fp();
-		w->s.source = KW_SOURCE_ONCE;
-	}
 	if (step != KW_STEP_FRAME)
 		return step;
 	if (w->s.source == KW_SOURCE_MODULE)
@@ -170,24 +102,6 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 		at = kw_add_frame(nodes, w, bpf);
 	w->found = at;
 	return at ? KW_STEP_FRAME : KW_STEP_CUT;
-}
-
-/* By ORC: the frame whose return address lies right below SP, a caller of node's. */
-static __always_inline void kw_read_frame(struct kw_walk *w, const struct kw_node *node)
-{
-	w->s.signal = kw_rule_signal(node->rule);
-	w->s.ip = kw_load(w->s.sp - 8);
-	w->s.regs = 0;
-}
-
-/* The tree may lead on from here; with w->to_end the next frame is got ready all the same. */
-static __always_inline int kw_lead_on(struct kw_walk *w, const struct kw_node *node)
-{
-	if (!w->to_end)
-		return KW_STEP_FRAME;
-	if (kw_unwinder() == KW_UNWIND_ORC)
-		kw_read_frame(w, node);
-	return KW_STEP_ARRIVED;
 }
 
 /*
@@ -227,26 +141,7 @@ __noinline int kw_arrive(struct kw_walk *w)
 		return KW_STEP_CUT;
 	if (node->kind == KW_NODE_END)
 		return KW_STEP_END;
-	if (kw_unwinder() == KW_UNWIND_FP) {
-		if (node->kind == KW_NODE_LAST && kw_last_frame(&w->s))
-			return KW_STEP_END;
-		step = kw_step_fp_any(&w->s);
-		if (step != KW_STEP_FRAME)
-			return step;
-		return w->s.regs ? KW_STEP_ARRIVED : kw_lead_on(w, node);
-	}
-	if (node->kind == KW_NODE_PLAIN) {
-		w->s.sp += kw_rule_cfa_off(node->rule); /* delta, of any source */
-		return kw_lead_on(w, node);
-	}
-	if (!(node->flags & KW_NODE_HAS_REGS)) {
-		w->s.regs = w->s.earlier = 0;
-		w->s.partial = 0;
-	}
-	if (node->flags & KW_NODE_BP_SAVED)
-		w->s.bp = kw_load(w->s.sp - 8 + node->bp_at);
-	step = kw_step_any(&w->s, node->rule);
-	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
+	return kw_go_on(w, node);
 }
 
 /* Until the tree may lead on (KW_STEP_FRAME) or, with w->to_end, until the stack ends. */
