@@ -14,8 +14,8 @@ SANITIZERS := libclang-rt-dev
 PEERS  := bpftrace bpfcc-tools linux-perf
 # Versions of the tools; empty: the newest of each.
 CONSTRAINTS ?= constraints.txt
-C_SOURCES := $(wildcard bpf/*.[ch] tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h)
-SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
+C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h)
+SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
 PRINTING := none,test-manual,test-helper,manual,helper,bpftrace

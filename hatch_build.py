@@ -37,6 +37,7 @@ def build_bpf(machine: str) -> Path:
     target = ROOT / "src" / "kwalk" / "probe" / f"kwalk.{machine}.bpf.o"
     command = [
         "clang", "-target", "bpf", f"-D__TARGET_ARCH_{ARCHES[machine]}", "-mcpu=v3", "-O2", "-g",
+        f"-I{ROOT / 'bpf'}",
         "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
         "-c", str(ROOT / "bpf" / "kwalk.bpf.c"), "-o", str(target),
     ]  # fmt: skip

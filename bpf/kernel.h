@@ -8,6 +8,8 @@
 #define KWALK_KERNEL_H
 
 #include "types.h"
+#include "arch/arch.h"
+#include KW_ARCH_KERNEL
 
 #define EFAULT 14
 #define ENOMEM 12
@@ -33,40 +35,9 @@ struct seq_file;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-/* arch/x86/include/asm/ptrace.h */
-struct pt_regs {
-	unsigned long r15, r14, r13, r12;
-	unsigned long bp, bx;
-	unsigned long r11, r10, r9, r8;
-	unsigned long ax, cx, dx, si, di;
-	unsigned long orig_ax;
-	unsigned long ip;
-	unsigned long cs;
-	unsigned long flags;
-	unsigned long sp;
-	unsigned long ss;
-};
-
 /* include/linux/perf_event.h */
 struct bpf_perf_event_data_kern {
 	struct pt_regs *regs;
-};
-
-/* arch/x86/include/asm/orc_types.h; "end" until 6.3, "signal" since 6.3, a third bit of type
- * since 6.4 */
-struct orc_entry {
-	__s16 sp_offset;
-	__s16 bp_offset;
-	unsigned int sp_reg : 4;
-	unsigned int bp_reg : 4;
-	unsigned int type : 3;
-	unsigned int signal : 1;
-};
-
-/* arch/x86/include/asm/unwind.h: prev_regs with ORC, next_bp with frame pointers */
-struct unwind_state {
-	struct pt_regs *prev_regs;
-	unsigned long *next_bp;
 };
 
 /* include/uapi/linux/bpf.h; "missed" since 6.7 */
@@ -78,13 +49,6 @@ struct bpf_link_info {
 			} kprobe;
 		};
 	} perf_event;
-};
-
-/* arch/x86/include/asm/module.h */
-struct mod_arch_specific {
-	unsigned int num_orcs;
-	int *orc_unwind_ip;
-	struct orc_entry *orc_unwind;
 };
 
 /* include/linux/rbtree_types.h, include/linux/rbtree_latch.h */

@@ -17,6 +17,7 @@ _FLAGS = [
     *("-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-unknown-attributes"),
     "-Wno-parentheses",
 ]
+_ARCH = "-D__TARGET_ARCH_x86"  # whose kernels the tests build
 _SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 _ASAN = "abort_on_error=1:detect_leaks=0:handle_segv=1"
 
@@ -58,7 +59,7 @@ def build(name: str, folder: Path, bpf: Path = ROOT / "bpf") -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     stand_in = HERE / "stand_in"
-    command = [way.compiler, *way.flags, *_FLAGS, f"-I{stand_in}", f"-I{bpf}"]
+    command = [way.compiler, *way.flags, *_FLAGS, _ARCH, f"-I{stand_in}", f"-I{bpf}"]
     # What stands in is not counted as covered.
     helpers = [flag for flag in command if flag not in ("--coverage", "-shared")]
     subprocess.run(

@@ -18,16 +18,16 @@ LEAST = 85.0  # percent of the lines of bpf/
 SANITIZED = ("gcc-sanitized", "clang-sanitized")
 
 
-def covered(folder: Path) -> dict[str, tuple[int, int]]:
-    """For each file of bpf/ how many lines ran, and how many there are."""
+def covered(folder: Path, bpf: Path) -> dict[str, tuple[int, int]]:
+    """For each file below ``bpf`` how many lines ran, and how many there are."""
     (data,) = folder.glob("*.gcda")
     asked = ["gcov", "--json-format", "--stdout", str(data)]
     found = subprocess.run(asked, check=True, capture_output=True, text=True, cwd=folder).stdout
     lines: dict[str, dict[int, int]] = {}
     for file in json.loads(found)["files"]:
         path = Path(file["file"])
-        if path.parent.name == "bpf" and "stand_in" not in path.parts:
-            known = lines.setdefault(path.name, {})
+        if path.is_relative_to(bpf):
+            known = lines.setdefault(str(path.relative_to(bpf)), {})
             for line in file["lines"]:
                 number = line["line_number"]
                 known[number] = known.get(number, 0) + line["count"]
@@ -37,12 +37,12 @@ def covered(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def report(folder: Path) -> bool:
+def report(folder: Path, bpf: Path) -> bool:
     """Print the coverage; return whether it is enough."""
-    rows = covered(folder)
+    rows = covered(folder, bpf)
     ran, all_lines = (sum(column) for column in zip(*rows.values(), strict=True))
     for name, (some, every) in rows.items():
-        print(f"  {name:20} {some:4} of {every:4} lines {100 * some / every:6.1f} %")
+        print(f"  {name:22} {some:4} of {every:4} lines {100 * some / every:6.1f} %")
     percent = 100 * ran / all_lines
     print(f"  bpf/ {ran} of {all_lines} lines, {percent:.1f} %; at least {LEAST:.0f} % are wanted")
     return bool(percent >= LEAST)
@@ -55,13 +55,13 @@ def main() -> int:
     parser.add_argument("--way", action="append")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "host")
     own, rest = parser.parse_known_args()
-    ways = own.way or SANITIZED
+    ways, bpf = own.way or SANITIZED, own.bpf.resolve()
     for wanted in ways:
         way = wanted
         if not WAYS[way].is_there:
             print(f"{WAYS[way].compiler} has no sanitizers here (libclang-rt-dev): without them")
             way = WAYS[way].compiler
-        target = build(way, own.out / way, own.bpf.resolve())
+        target = build(way, own.out / way, bpf)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += rest if any(word.endswith(".py") for word in rest) else [str(HERE), *rest]
         print(f"bpf/ by {way}:", flush=True)
@@ -70,7 +70,7 @@ def main() -> int:
         done = subprocess.run(command, cwd=ROOT, env=around, check=False)
         if done.returncode:
             return done.returncode
-        if way == "gcc-sanitized" and not rest and not report(target.parent):
+        if way == "gcc-sanitized" and not rest and not report(target.parent, bpf):
             return 1
     return 0
 

@@ -17,7 +17,7 @@ from worlds import World
 from x86.rules import FRAME, Orc
 
 from kwalk.abi import CALLS, CALLS_BYTES, FACTS, HERE, TASK, Unwinder
-from kwalk.kernel import orc
+from kwalk.arch.x86_64 import orc
 
 TABLE = 0xFFFFFFFF84000000
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from built import ROOT
 
-HEADERS = sorted((ROOT / "bpf").glob("*.h"))
+BPF = ROOT / "bpf"
+HEADERS = sorted(BPF.rglob("*.h"))
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.name)
-def test_header_compiles_alone(header: object) -> None:
+def compiled(header: Path, arch: str = "x86") -> subprocess.CompletedProcess[str]:
     command = (
-        "clang -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter"
-        " -fsyntax-only -x c -"
+        f"clang -target bpf -D__TARGET_ARCH_{arch} -I{BPF} -mcpu=v3 -O2 -g -Wall -Wextra -Werror"
+        " -Wno-unused-parameter -fsyntax-only -x c -"
     )
     around = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    done = subprocess.run(
+    return subprocess.run(
         command.split(),
         env=around,
         input=f'#include "{header}"\n',
@@ -27,8 +28,19 @@ def test_header_compiles_alone(header: object) -> None:
         capture_output=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: str(header.relative_to(BPF)))
+def test_header_compiles_alone(header: Path) -> None:
+    done = compiled(header)
     assert done.returncode == 0, done.stderr
 
 
 def test_headers_of_bpf_are_found() -> None:
     assert len(HEADERS) > 20
+
+
+def test_unknown_architecture_is_refused_with_the_porting_guide() -> None:
+    done = compiled(BPF / "kernel.h", "riscv")
+    assert done.returncode != 0
+    assert "kwalk has no code for this architecture: bpf/arch/arch.h" in done.stderr

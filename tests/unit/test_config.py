@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kwalk.abi import CONFIG, FACTS, Method, Output, Per, Place, Start, Unwinder
+from kwalk.arch.x86_64.orc import KNOWN_HASHES, SINCE_7_1, UNTIL_7_0
 from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.kernel.orc import KNOWN_HASHES, SINCE_7_1, UNTIL_7_0
 from kwalk.options.filters import Filters
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import config as setting

@@ -236,7 +236,7 @@ def test_tasks_are_put_where_the_program_looks_for_them() -> None:
         left = int.from_bytes(memory[:], "little")
     assert left == 1 << 63
     os.close(fd)
-    # kw_in_set() in bpf/filter.bpf.h
+    # kw_in_set() in bpf/trace/filter.bpf.h
     assert {n for n in range(TASKS) if words[n // 64] and words[n // 64] >> (n & 63) & 1} == numbers
 
 

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from kwalk.kernel.orc import (
+from kwalk.arch.x86_64.orc import (
     SINCE_7_1,
     UNTIL_7_0,
     OrcFormat,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.abi import Start
-from kwalk.kernel import prologue
+from kwalk.arch.x86_64 import prologue
 
 ENDBR, CALL, NOP5 = "f3 0f 1e fa", "e8 7b 1c 00 00", "0f 1f 44 00 00"
 PUSH, MOV, MOV_LOAD = "55", "48 89 e5", "48 8b ec"

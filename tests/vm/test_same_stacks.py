@@ -109,8 +109,8 @@ def test_unknown_orc_format_uses_the_helper_and_says_so(
 ) -> None:
     if frame_pointers or not has_orc_header():
         pytest.skip("this kernel carries no hash of its ORC format")
+    from kwalk.arch.x86_64 import orc
     from kwalk.engine.capture import Capture
-    from kwalk.kernel import orc
 
     monkeypatch.setattr(orc, "KNOWN_HASHES", {})
     with Capture("ip_rcv", ProbeOptions(Method.MANUAL)) as capture:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The walk compared with the kernel's unwinder: both sides of a difference, and the numbers.
 
-The comparison itself is done in BPF (``bpf/verify.bpf.h``). Both sides of an event that differs are
-in the tree: one is the event's stack, the other is named beside it.
+The comparison itself is done in BPF (``bpf/trace/verify.bpf.h``). Both sides of an event that
+differs are in the tree: one is the event's stack, the other is named beside it.
 """
 
 from __future__ import annotations

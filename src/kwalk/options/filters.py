@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whose calls are wanted; the program looks at nothing else (``bpf/filter.bpf.h``)."""
+"""Whose calls are wanted; the program looks at nothing else (``bpf/trace/filter.bpf.h``)."""
 
 from __future__ import annotations
 

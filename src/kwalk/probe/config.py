@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kwalk.abi import DIGITS, FACTS, MAX_FRAMES, Method, Output, Per, Unwinder
+from kwalk.arch.x86_64 import orc, prologue
 from kwalk.errors import KwalkError
-from kwalk.kernel import orc, prologue
 from kwalk.kernel.capabilities import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object

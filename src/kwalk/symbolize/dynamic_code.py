@@ -2,7 +2,7 @@
 """Code that comes and goes, by name: modules, BPF programs, trampolines.
 
 One address can be one module's code now and another's a moment later. A frame that was walked tells
-which one it was (``kw_code_at()`` in ``bpf/text.bpf.h``), and has the name that this code had, or
+which one it was (``kw_code_at()`` in ``text.bpf.h``), and has the name that this code had, or
 none. Of an address alone nobody knows that: what is there now goes before what was there, and where
 both are known the address is one of ``moved``.
 """

@@ -7,8 +7,8 @@
 
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "tree.bpf.h"
-#include "number.bpf.h"
+#include "cct/tree.bpf.h"
+#include "trace/number.bpf.h"
 #include <bpf/bpf_helpers.h>
 
 #define KW_GROUP_BITS  0xffffff /* of a node's ip */

@@ -11,7 +11,7 @@
 #define KWALK_LATCH_H
 
 #include "kernel.h"
-#include "load.bpf.h"
+#include "unwind/load.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 

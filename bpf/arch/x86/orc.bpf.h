@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * rule.bpf.h: address of code -> rule that finds the caller's frame (ORC).
+ * orc.bpf.h: address of code -> rule that finds the caller's frame (ORC).
  *
  * The kernel's own tables are read, vmlinux's and every module's. For vmlinux orc_lookup
  * (where kallsyms has it) narrows the search to 256 bytes of text; a binary search does
  * the rest, as __orc_find() does in arch/x86/kernel/unwind_orc.c. That takes as long as the
  * walk of a whole stack: it is done once for every node of the tree.
  */
-#ifndef KWALK_RULE_H
-#define KWALK_RULE_H
+#ifndef KWALK_X86_ORC_H
+#define KWALK_X86_ORC_H
 
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "latch.bpf.h"
-#include "text.bpf.h"
+#include "arch/x86/regs.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/latch.bpf.h"
+#include "unwind/text.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
@@ -217,9 +218,9 @@ static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 	    kw_load(kw_load_field(module, struct module, arch.orc_unwind) + at.found * 6));
 }
 
-#define KW_TEXT		 (1ULL << 32)
-#define KW_FROM(source)	 (KW_TEXT | (__u64)(source) << 33)
-#define kw_source(found) ((found) >> 33)
+#define KW_TEXT		      (1ULL << 32)
+#define KW_FROM(source)	      (KW_TEXT | (__u64)(source) << 33)
+#define kw_text_source(found) ((found) >> 33)
 
 /*
  * An address outside of vmlinux's text: KW_FROM(enum kw_source) | the rule of the code at place
@@ -263,4 +264,4 @@ static __always_inline __u32 kw_place_rule(__u64 ip)
 	return kw_in_vmlinux(ip) ? kw_rule_vmlinux(ip) : (__u32)kw_outside(ip, ip);
 }
 
-#endif /* KWALK_RULE_H */
+#endif /* KWALK_X86_ORC_H */

@@ -13,7 +13,7 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "step.bpf.h"
+#include "unwind/state.bpf.h"
 #include <bpf/bpf_helpers.h>
 
 #define KW_MAX_CHAIN   64

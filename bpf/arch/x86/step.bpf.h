@@ -6,54 +6,23 @@
  * unwind_orc.c and unwind_frame.c. A step that can't be sure says
  * KW_STEP_UNKNOWN, and the event is given to the kernel's unwinder.
  */
-#ifndef KWALK_STEP_H
-#define KWALK_STEP_H
+#ifndef KWALK_X86_STEP_H
+#define KWALK_X86_STEP_H
 
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "text.bpf.h"
-#include "rule.bpf.h"
-#include "hook.bpf.h"
+#include "arch/x86/regs.bpf.h"
+#include "arch/x86/orc.bpf.h"
+#include "arch/x86/fp.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/text.bpf.h"
+#include "unwind/hook.bpf.h"
+#include "unwind/state.bpf.h"
+#include "cct/tree.bpf.h"
+#include "cct/fp.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-
-enum kw_step {
-	KW_STEP_FRAME = 0, /* state holds the next frame */
-	KW_STEP_END = 1,   /* there is none */
-	KW_STEP_UNKNOWN = 2,
-	KW_STEP_ARRIVED = 3, /* state holds the next frame, which is still to be looked at */
-	KW_STEP_CUT = 4,     /* there is one, beyond what the tree can hold */
-};
-
-struct kw_state {
-	__u64 ip;
-	__u64 sp;
-	__u64 bp;
-	__u64 regs;    /* the pt_regs that this frame was interrupted with, or 0 */
-	__u64 earlier; /* whole ones from before, where regs are partial, or 0 */
-	__u32 signal;  /* ip is the next instruction to run, not a return address */
-	__u32 partial; /* of regs, only ip, cs, flags, sp and ss are there */
-	__u32 rule;    /* of the code at ip, once it is settled, and enum kw_source of it */
-	__u32 source;
-	__u32 stacked; /* an address had been replaced twice, which the kernel does not undo */
-	__u32 code;    /* kw_code_at() */
-};
-
-/* THREAD_SIZE, but for KASAN's larger ones: what is further off is looked at more closely. */
-#define KW_NEAR 16384
-
-/* For a call, the rule is that of the call instruction, not of what follows it. */
-static __always_inline __u64 kw_place(const struct kw_state *s)
-{
-	return s->signal ? s->ip : s->ip - 1;
-}
-
-static __always_inline __u64 kw_stack_size(void)
-{
-	return *(volatile __u32 *)&control.stack_size;
-}
 
 /* Which unwinder the kernel was built for: a constant once CO-RE has looked. */
 static __always_inline __u32 kw_unwinder(void)
@@ -65,16 +34,10 @@ static __always_inline __u32 kw_unwinder(void)
 	return KW_UNWIND_NONE;
 }
 
-/* Interrupted user code ends the stack: user_mode(regs). */
-static __always_inline bool kw_user_regs(__u64 regs)
+/* Where on the stack the address stands. */
+static __always_inline __u64 kw_hook_cookie(const struct kw_state *s)
 {
-	return kw_load_reg(regs, cs) & 3;
-}
-
-/* A replaced return address. */
-static __always_inline bool kw_is_hooked(const struct kw_state *s)
-{
-	return kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook);
+	return s->sp - 8;
 }
 
 /*
@@ -92,7 +55,7 @@ __noinline int kw_settle(struct kw_state *s)
 	if (s->regs && s->ip == cfg.rethook && kw_unwinder() == KW_UNWIND_FP)
 		return KW_STEP_END; /* unwind_frame.c does not know of it */
 	if (kw_is_hooked(s)) {
-		slot = s->sp - 8;
+		slot = kw_hook_cookie(s);
 		s->ip = kw_recover(s->ip, slot);
 		if (s->ip == cfg.graph_return) {
 			s->ip = kw_recover(s->ip, slot);
@@ -110,7 +73,7 @@ __noinline int kw_settle(struct kw_state *s)
 		return KW_STEP_FRAME;
 	}
 	found = kw_outside(s->ip, place);
-	s->source = kw_source(found);
+	s->source = kw_text_source(found);
 	s->rule = found;
 	if (found & KW_TEXT)
 		return KW_STEP_FRAME;
@@ -204,55 +167,115 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 	return kw_went_back(old_sp, s->sp) ? KW_STEP_UNKNOWN : KW_STEP_FRAME;
 }
 
-/* The current task's own stack; other stacks (interrupts, NMIs) lead back to it. */
-static __always_inline __u64 kw_task_stack(void)
+/*
+ * The first frame may be code that the kernel lists nowhere, such as a classic BPF filter. The
+ * registers of a sample or of a kretprobe the kernel's unwinder takes as they are; by frame
+ * pointers it never sees FUNC's caller, hence does not end there.
+ */
+static __always_inline bool kw_is_unlisted(const struct kw_state *s)
 {
-	return kw_load_field(bpf_get_current_task(), struct task_struct, stack);
+	if (cfg.place == KW_PLACE_SAMPLE)
+		return true;
+	if (s->ip < KW_KERNEL_TEXT || cfg.place == KW_PLACE_INSIDE)
+		return false;
+	return kw_unwinder() == KW_UNWIND_FP || (cfg.place == KW_PLACE_RETURN && !cfg.fentry);
+}
+
+static __always_inline bool kw_take_unlisted(struct kw_state *s)
+{
+	if (!kw_is_unlisted(s))
+		return false;
+	s->rule = kw_rule_fp();
+	s->source = KW_SOURCE_ONCE;
+	return true;
 }
 
 /*
- * Frame pointers: [BP] is the caller's BP, [BP + 8] the return address; an odd BP is
- * a pt_regs that interrupt entry left behind (ENCODE_FRAME_POINTER). Rules of unwind_frame.c.
+ * What a frame's rule makes of its node. Where the CFA is a fixed distance from SP, the next
+ * return address is a fixed distance from this one.
  */
-__noinline int kw_step_fp_any(struct kw_state *s)
+static __always_inline void kw_classify_orc(struct kw_node *node, const struct kw_node *parent)
 {
-	__u64 regs, bp;
+	__u32 rule = node->rule, cfa = kw_rule_cfa(rule), bp = kw_rule_bp(rule);
+	__u32 frame = kw_rule_frame(rule);
+	int off = kw_rule_cfa_off(rule);
 
-	if (!s)
-		return KW_STEP_UNKNOWN;
-	bp = s->bp;
-	if (!bp)
-		return KW_STEP_END;
-	if (bp & 1) {
-		regs = bp & ~1ULL;
-		if (kw_user_regs(regs))
-			return KW_STEP_END;
-		s->ip = kw_load_reg(regs, ip);
-		s->bp = kw_load_reg(regs, bp);
-		s->sp = kw_load_reg(regs, sp);
-		s->regs = regs;
-		return KW_STEP_FRAME;
+	/* Where BP is, as seen from here: it follows from the frame before. */
+	if ((parent->kind == KW_NODE_PLAIN || parent->kind == KW_NODE_BP) &&
+	    kw_rule_bp(parent->rule) == KW_BP_CFA) {
+		node->flags |= KW_NODE_BP_SAVED;
+		node->bp_at = 8 + kw_rule_bp_off(parent->rule);
+	} else if (parent->kind == KW_NODE_PLAIN && parent->flags & KW_NODE_BP_SAVED) {
+		node->flags |= KW_NODE_BP_SAVED;
+		node->bp_at = parent->bp_at - kw_rule_cfa_off(parent->rule);
 	}
-	if (bp - s->sp >= kw_stack_size() && bp - kw_task_stack() >= kw_stack_size())
-		return KW_STEP_UNKNOWN; /* BP holds something else */
-	s->ip = kw_load(bp + 8);
-	s->bp = kw_load(bp);
-	s->sp = bp + 16;
-	s->regs = 0;
-	return KW_STEP_FRAME;
+
+	node->kind = KW_NODE_STEP;
+	if (cfa == KW_CFA_END) {
+		node->kind = KW_NODE_END;
+	} else if (frame == KW_FRAME_REGS && cfa == KW_CFA_SP && off >= 0 && off < KW_NEAR) {
+		node->kind = KW_NODE_USER;
+		node->delta = 8 + off + bpf_core_field_offset(struct pt_regs, cs);
+	} else if (frame == KW_FRAME_CALL && off > 0 && off < KW_NEAR) {
+		node->delta = off;
+		if (cfa == KW_CFA_SP && bp != KW_BP_BP)
+			node->kind = KW_NODE_PLAIN;
+		else if (cfa == KW_CFA_BP && bp == KW_BP_CFA)
+			node->kind = KW_NODE_BP;
+		else if (cfa == KW_CFA_SP_DEREF && bp == KW_BP_SAME)
+			node->kind = KW_NODE_DEREF;
+	} else if (frame == KW_FRAME_CALL && cfa == KW_CFA_BP_DEREF && bp == KW_BP_BP &&
+		   node->flags & KW_NODE_BP_SAVED) {
+		node->kind = KW_NODE_ALIGNED;
+	}
 }
 
-/*
- * Right below the registers at a task's stack's end the walk has reached entry
- * code: the BP saved there is user space's, or a kernel thread's meaningless one.
- * is_last_task_frame().
- */
-static __always_inline bool kw_last_frame(const struct kw_state *s)
+static __always_inline void kw_classify(void *nodes, struct kw_node *node, const struct kw_walk *w)
 {
-	__u64 stack_regs = kw_task_stack() + kw_stack_size() - cfg.stack_padding -
-			   bpf_core_type_size(struct pt_regs);
-
-	return s->sp == stack_regs && !s->regs;
+	if (kw_unwinder() == KW_UNWIND_ORC)
+		kw_classify_orc(node, kw_at(nodes, w->node));
+	else
+		kw_classify_fp(node, &w->s);
 }
 
-#endif /* KWALK_STEP_H */
+/* By ORC: the frame whose return address lies right below SP, a caller of node's. */
+static __always_inline void kw_read_frame(struct kw_walk *w, const struct kw_node *node)
+{
+	w->s.signal = kw_rule_signal(node->rule);
+	w->s.ip = kw_load(w->s.sp - 8);
+	w->s.regs = 0;
+}
+
+/* The tree may lead on from here; with w->to_end the next frame is got ready all the same. */
+static __always_inline int kw_lead_on(struct kw_walk *w, const struct kw_node *node)
+{
+	if (!w->to_end)
+		return KW_STEP_FRAME;
+	if (kw_unwinder() == KW_UNWIND_ORC)
+		kw_read_frame(w, node);
+	return KW_STEP_ARRIVED;
+}
+
+static __always_inline int kw_go_on(struct kw_walk *w, const struct kw_node *node)
+{
+	int step;
+
+	if (kw_unwinder() == KW_UNWIND_FP) {
+		step = kw_go_on_fp(w, node);
+		return step == KW_STEP_FRAME ? kw_lead_on(w, node) : step;
+	}
+	if (node->kind == KW_NODE_PLAIN) {
+		w->s.sp += kw_rule_cfa_off(node->rule); /* delta, of any source */
+		return kw_lead_on(w, node);
+	}
+	if (!(node->flags & KW_NODE_HAS_REGS)) {
+		w->s.regs = w->s.earlier = 0;
+		w->s.partial = 0;
+	}
+	if (node->flags & KW_NODE_BP_SAVED)
+		w->s.bp = kw_load(w->s.sp - 8 + node->bp_at);
+	step = kw_step_any(&w->s, node->rule);
+	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
+}
+
+#endif /* KWALK_X86_STEP_H */

@@ -24,9 +24,8 @@ static __always_inline __u64 kw_load_by(bool typed, __u64 addr)
 {
 	__u64 value; /* cleared by a read that fails */
 
-	/* pt_regs begins with an unsigned long, hence a load of one 64-bit scalar. */
 	if (typed)
-		return kw_member(kw_cast(addr, struct pt_regs), r15);
+		return kw_member(kw_cast(addr, KW_WORD_TYPE), KW_WORD_MEMBER);
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)addr);
 	return value;
 }
@@ -37,6 +36,5 @@ static __always_inline __u64 kw_load(__u64 addr)
 }
 
 #define kw_load_field(base, type, field) kw_load((base) + bpf_core_field_offset(type, field))
-#define kw_load_reg(regs, reg)		 kw_load_field(regs, struct pt_regs, reg)
 
 #endif /* KWALK_LOAD_H */

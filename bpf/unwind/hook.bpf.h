@@ -11,7 +11,8 @@
 
 #include "kernel.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/state.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
@@ -21,6 +22,12 @@
 static __always_inline bool kw_may_be_hook(__u64 ip)
 {
 	return cfg.hook_first && ip - cfg.hook_first <= cfg.hook_span;
+}
+
+/* A replaced return address. */
+static __always_inline bool kw_is_hooked(const struct kw_state *s)
+{
+	return kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook);
 }
 
 struct kw_hook_search {

@@ -13,14 +13,14 @@
 #include "kwalk.h"
 #include "config.bpf.h"
 #include "insn.bpf.h"
-#include "load.bpf.h"
-#include "rule.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
-#include "arrive.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/state.bpf.h"
+#include "cct/tree.bpf.h"
+#include "cct/arrive.bpf.h"
+#include KW_ARCH_REGS
+#include KW_ARCH_FP
 #include <bpf/bpf_helpers.h>
 
-#define KW_UNROLL    8
 #define KW_UNROLL_FP 32
 
 /*
@@ -28,46 +28,6 @@
  * end. The verifier follows each of these rounds by itself, and that is most of what loading takes.
  */
 #define KW_ROUNDS 16
-
-/*
- * A child that is no PLAIN frame of the image, at slot. KW_STEP_FRAME: *slot is now where the next
- * return address stands. KW_STEP_ARRIVED: kw_arrive() is to deal with it.
- */
-static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, __u64 *slot,
-				      bool typed)
-{
-	__u64 next, bp;
-
-	if (child->kind == KW_NODE_USER)
-		return kw_load_by(typed, *slot + child->delta) & 3 ? KW_STEP_END : KW_STEP_ARRIVED;
-	if (child->kind == KW_NODE_BP) {
-		bp = w->s.bp;
-		barrier_var(bp); /* verifiers refuse one load by two kinds of pointers */
-		if (child->flags & KW_NODE_BP_SAVED)
-			bp = kw_load_by(typed, *slot + child->bp_at);
-		else if (w->bp_from)
-			bp = kw_load_by(typed, w->bp_from);
-		next = bp + child->delta - 8;
-		if (next - *slot - 1 >= KW_NEAR)
-			return KW_STEP_ARRIVED;
-	} else if (child->kind == KW_NODE_DEREF) {
-		next = kw_load_by(typed, *slot + 8) + child->delta - 8;
-		if (next <= *slot && *slot - next < 2 * KW_NEAR)
-			return KW_STEP_ARRIVED;
-		if (child->flags & KW_NODE_BP_SAVED)
-			w->bp_from = *slot + child->bp_at;
-	} else if (child->kind == KW_NODE_ALIGNED) {
-		bp = kw_load_by(typed, *slot + child->bp_at);
-		next = kw_load_by(typed, bp + kw_rule_cfa_off(child->rule)) - 8;
-		if (next - *slot - 1 >= KW_NEAR)
-			return KW_STEP_ARRIVED;
-		w->bp_from = bp + kw_rule_bp_off(child->rule);
-	} else {
-		return KW_STEP_ARRIVED;
-	}
-	*slot = next;
-	return KW_STEP_FRAME;
-}
 
 /*
  * A frame of which nothing is known, in w->s. Called before the loops, too, never jumped to: a way
@@ -95,93 +55,13 @@ static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_
 	return step;
 }
 
-/*
- * The frame that came last time: one load, one comparison. Returns with the node where the stack
- * ends in *end.
- */
-static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step, bool typed,
-				       struct kw_node **end)
-{
-	const __u64 mask = cfg.node_mask;
-	struct kw_node *node = nodes + (w->node & mask), *child;
-	void *base;
-	__u64 ip, slot = w->s.sp - 8; /* where the next return address stands */
-	volatile __u64 round = 0;     /* in memory: registers are wanted below */
-	__u32 j, at;
-
-	if (step != KW_STEP_FRAME) {
-		step = kw_arrive_here(w, nodes, &node);
-		if (step != KW_STEP_FRAME) {
-			*end = node;
-			return step;
-		}
-		slot = w->s.sp - 8;
-	}
-	while (round++ < KW_ROUNDS) {
-		/* Registers of their own for what each frame takes; what look needs may be
-		 * elsewhere. */
-		kw_move(node, node);
-		kw_move(base, nodes);
-#pragma unroll
-		for (j = 0; j < KW_UNROLL; j++) {
-			ip = kw_load_by(typed, slot);
-			kw_hinted(child, node, base, mask);
-			if (child->ip != ip)
-				goto look;
-			kw_move(node, child);
-			kw_advance(slot, node->delta);
-		}
-		continue;
-	look:
-		barrier_var(node); /* nothing for below is to be computed above */
-		barrier_var(slot);
-		w->s.ip = ip;
-		w->s.sp = slot + 8;
-		at = node->other;
-		child = nodes + (at & mask);
-		w->found = 0;
-		if (child->ip == ip && child->source == KW_SOURCE_IMAGE) {
-			if (child->kind == KW_NODE_PLAIN) {
-				node->other = node->hint;
-				node->hint = at;
-				node = child;
-				slot += node->delta;
-				continue;
-			}
-			step = kw_special(w, child, &slot, typed);
-			if (step == KW_STEP_FRAME) {
-				node = child;
-				continue;
-			}
-			if (step == KW_STEP_END) {
-				*end = child;
-				return step;
-			}
-			w->found = at;
-		}
-		w->node = (void *)node - nodes;
-		w->s.signal = kw_rule_signal(node->rule);
-		w->s.regs = 0;
-		step = kw_arrive_here(w, nodes, &node);
-		if (step != KW_STEP_FRAME) {
-			*end = node;
-			return step;
-		}
-		slot = w->s.sp - 8;
-	}
-	w->node = (void *)node - nodes;
-	w->s.sp = slot + 8;
-	w->found = 0;
-	kw_read_frame(w, node);
-	return kw_walk_on(w, nodes, end);
-}
-
 /* Where BP points to: the caller's BP, and the return address. */
 #define kw_frame(typed, bp) ((typed) ? kw_cast(bp, struct list_head) : (struct list_head *)(bp))
 #define kw_saved_bp(typed, frame)                                                                  \
 	((typed) ? kw_member(frame, next) : (struct list_head *)kw_load_by(false, (__u64)(frame)))
 #define kw_return(typed, frame)                                                                    \
-	((typed) ? (__u64)kw_member(frame, prev) : kw_load_by(false, (__u64)(frame) + 8))
+	kw_code_address((typed) ? (__u64)kw_member(frame, prev)                                    \
+				: kw_load_by(false, (__u64)(frame) + 8))
 
 /* Whether the frame that BP points to can't be the one above: an encoded pt_regs, another stack. */
 static __always_inline bool kw_far(struct list_head *below, struct list_head *frame)
@@ -221,7 +101,7 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 		}
 	} else {
 		w->s.signal = 0;
-		w->s.ip = kw_load_by(typed, w->s.sp - 8);
+		w->s.ip = kw_first_return(w, typed);
 		if (w->bp_from) {
 			w->s.bp = kw_load_by(typed, w->bp_from);
 			w->bp_from = 0;
@@ -279,20 +159,6 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 	w->s.regs = 0;
 	w->found = 0;
 	return kw_walk_on(w, nodes, end);
-}
-
-/* Walk from the state that a start left in w; *end becomes the node where the stack ends. */
-static __always_inline int kw_walk(struct kw_walk *w, void *nodes, int step, struct kw_node **end)
-{
-	if (step != KW_STEP_FRAME && step != KW_STEP_ARRIVED) {
-		*end = nodes + (w->node & cfg.node_mask);
-		return step;
-	}
-	if (kw_unwinder() == KW_UNWIND_FP)
-		return cfg.typed_loads ? kw_walk_fp(w, nodes, step, true, end)
-				       : kw_walk_fp(w, nodes, step, false, end);
-	return cfg.typed_loads ? kw_walk_orc(w, nodes, step, true, end)
-			       : kw_walk_orc(w, nodes, step, false, end);
 }
 
 #endif /* KWALK_WALK_H */

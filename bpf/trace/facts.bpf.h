@@ -7,8 +7,8 @@
 
 #include "kernel.h"
 #include "kwalk.h"
-#include "load.bpf.h"
-#include "step.bpf.h"
+#include "unwind/load.bpf.h"
+#include KW_ARCH_STEP
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 

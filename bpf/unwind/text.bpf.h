@@ -11,14 +11,12 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "latch.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/latch.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* Everything executable lies above: __START_KERNEL_map */
-#define KW_KERNEL_TEXT 0xffffffff80000000ULL
-#define KW_MAX_OPS     4096
+#define KW_MAX_OPS 4096
 
 static __always_inline bool kw_in_vmlinux(__u64 ip)
 {
@@ -29,6 +27,12 @@ static __always_inline bool kw_in_vmlinux(__u64 ip)
 static __always_inline bool kw_in_init_text(__u64 ip)
 {
 	return ip - cfg.init_start < cfg.init_end - cfg.init_start;
+}
+
+/* The trampoline is called in FUNC's first bytes; endbr and padding move the place. */
+static __always_inline bool kw_is_entry(__u64 func, __u64 ip)
+{
+	return ip - func <= KW_ENTRY_BYTES;
 }
 
 /* The struct module whose text holds ip, 0, or KW_TREE_UNKNOWN: __module_text_address(). */

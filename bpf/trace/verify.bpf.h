@@ -8,11 +8,11 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "rule.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
-#include "entry.bpf.h"
-#include "event.bpf.h"
+#include "unwind/text.bpf.h"
+#include "cct/tree.bpf.h"
+#include "trace/event.bpf.h"
+#include KW_ARCH_STEP
+#include KW_ARCH_ENTRY
 #include <bpf/bpf_helpers.h>
 
 enum kw_verdict {
@@ -319,9 +319,7 @@ __noinline int kw_compare(struct kw_scratch *sc)
 	if (sc->walk.flags & KW_EV_JUMPED && start + 1 >= kernel_nr)
 		return KW_DIFFERENT;
 	verdict = kw_compare_from(sc, 1, start + 1);
-	if (verdict == KW_DIFFERENT && kw_unwinder() == KW_UNWIND_ORC &&
-	    cfg.place == KW_PLACE_INSIDE && sc->kernel.frames[0] == cfg.func + 1 &&
-	    kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1) &&
+	if (verdict == KW_DIFFERENT && kw_wrong_start(sc->kernel.frames) &&
 	    (kernel_nr == start + 1 || kw_equal(sc, 2, start + 1, 0)))
 		return KW_WRONG_START;
 	return verdict;

@@ -8,7 +8,7 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
+#include "unwind/load.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 

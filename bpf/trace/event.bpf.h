@@ -8,9 +8,9 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "tree.bpf.h"
-#include "number.bpf.h"
+#include "unwind/load.bpf.h"
+#include "cct/tree.bpf.h"
+#include "trace/number.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 

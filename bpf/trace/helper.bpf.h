@@ -12,7 +12,7 @@
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "group.bpf.h"
+#include "trace/group.bpf.h"
 #include <bpf/bpf_helpers.h>
 
 struct kw_stack_map {

@@ -7,17 +7,16 @@
 
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "hook.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
-#include "filter.bpf.h"
-#include "group.bpf.h"
-#include "entry.bpf.h"
-#include "event.bpf.h"
-#include "verify.bpf.h"
-#include "helper.bpf.h"
-#include "walk.bpf.h"
+#include "unwind/state.bpf.h"
+#include "cct/tree.bpf.h"
+#include "trace/filter.bpf.h"
+#include "trace/group.bpf.h"
+#include "trace/event.bpf.h"
+#include "trace/verify.bpf.h"
+#include "trace/helper.bpf.h"
+#include "trace/start.bpf.h"
+#include KW_ARCH_WALK
+#include KW_ARCH_ENTRY
 #include <bpf/bpf_helpers.h>
 
 /*
@@ -101,14 +100,8 @@ static __always_inline __u32 kw_find_caller(void *ctx, void *nodes, struct kw_wa
 {
 	__u64 ip;
 
-	if (!fentry)
+	if (!fentry || !kw_jumped_caller(ctx, w, &ip))
 		return 0;
-	kw_start_fentry(w, ctx);
-	if (!(w->flags & KW_EV_JUMPED))
-		return 0;
-	ip = kw_load(w->s.sp - 8);
-	if (kw_may_be_hook(ip))
-		ip = kw_recover(ip, w->s.sp - 8);
 	return kw_child(nodes, KW_CPU_BYTES, ip, KW_NODE_KERNEL);
 }
 

@@ -5,18 +5,20 @@
  * Every function here leads to FUNC's direct caller: KW_STEP_FRAME where only SP and BP are
  * known so far, KW_STEP_ARRIVED where its address is.
  */
-#ifndef KWALK_ENTRY_H
-#define KWALK_ENTRY_H
+#ifndef KWALK_X86_ENTRY_H
+#define KWALK_X86_ENTRY_H
 
 #include "kernel.h"
 #include "kwalk.h"
 #include "config.bpf.h"
-#include "load.bpf.h"
-#include "text.bpf.h"
-#include "rule.bpf.h"
-#include "hook.bpf.h"
-#include "step.bpf.h"
-#include "tree.bpf.h"
+#include "arch/x86/regs.bpf.h"
+#include "arch/x86/orc.bpf.h"
+#include "arch/x86/step.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/text.bpf.h"
+#include "unwind/hook.bpf.h"
+#include "unwind/state.bpf.h"
+#include "cct/tree.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
@@ -29,6 +31,12 @@ static __always_inline int kw_start_entry(struct kw_walk *w, __u64 sp, __u64 bp_
 	w->s.sp = sp + 8;
 	w->bp_from = bp_from;
 	return KW_STEP_FRAME;
+}
+
+static __always_inline int kw_start_function(struct kw_walk *w, struct pt_regs *ctx)
+{
+	w->s.bp = ctx->bp;
+	return kw_start_entry(w, ctx->sp, 0);
 }
 
 /* Inside FUNC: by the rule of the instruction that the kprobe is at. */
@@ -54,52 +62,6 @@ static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *c
 		rule = kw_rule_fp();
 	step = kw_step_any(s, rule);
 	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
-}
-
-/* At saved registers. */
-static __always_inline int kw_start_regs(struct kw_state *s, __u64 regs, __u64 ip, __u64 sp,
-					 __u64 bp)
-{
-	s->ip = ip;
-	s->sp = sp;
-	s->bp = bp;
-	s->regs = regs;
-	s->earlier = 0;
-	s->partial = 0;
-	s->signal = 1;
-	return KW_STEP_ARRIVED;
-}
-
-/* Behind FUNC's return: a kretprobe's registers are those that the caller goes on with. */
-static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
-{
-	kw_start_regs(s, regs, ctx->ip, ctx->sp, ctx->bp);
-	if (kw_may_be_hook(s->ip)) { /* the graph tracer had replaced it before the kretprobe */
-		s->ip = kw_recover(s->ip, s->sp - 8);
-		s->stacked = s->ip != ctx->ip;
-		return s->ip ? KW_STEP_ARRIVED : KW_STEP_UNKNOWN;
-	}
-	return KW_STEP_ARRIVED;
-}
-
-static __always_inline int kw_start_kprobe(struct kw_walk *w, struct pt_regs *ctx)
-{
-	__u64 regs = *(volatile __u64 *)&w->ctx;
-
-	if (cfg.place == KW_PLACE_ENTRY) {
-		w->s.bp = ctx->bp;
-		return kw_start_entry(w, ctx->sp, 0);
-	}
-	w->bp_from = 0;
-	if (cfg.place == KW_PLACE_INSIDE)
-		return kw_start_inside(&w->s, ctx, regs);
-	return kw_start_return(&w->s, ctx, regs);
-}
-
-/* The trampoline is called in FUNC's first bytes; endbr and padding move the place. */
-static __always_inline bool kw_is_entry(__u64 func, __u64 ip)
-{
-	return ip - func <= KW_ENTRY_BYTES;
 }
 
 /* A return address is behind the call. FUNC's own address is another thing, such as a saved BP. */
@@ -146,25 +108,22 @@ static __always_inline int kw_start_tracepoint(struct kw_walk *w)
 	return kw_start_entry(w, frame + 8, frame);
 }
 
-static __always_inline __u64 kw_sample_regs(struct kw_walk *w)
+static __always_inline bool kw_jumped_caller(void *ctx, struct kw_walk *w, __u64 *ip)
 {
-	return kw_load(*(volatile __u64 *)&w->ctx +
-		       bpf_core_field_offset(struct bpf_perf_event_data_kern, regs));
+	kw_start_fentry(w, ctx);
+	if (!(w->flags & KW_EV_JUMPED))
+		return false;
+	*ip = kw_load(w->s.sp - 8);
+	if (kw_may_be_hook(*ip))
+		*ip = kw_recover(*ip, kw_hook_cookie(&w->s));
+	return true;
 }
 
-static __always_inline bool kw_in_user_mode(struct kw_walk *w)
+/* At a kprobe the kernel begins behind the int3 that stands for it, by the rule there. */
+static __always_inline bool kw_wrong_start(const __u64 *frames)
 {
-	return kw_load_reg(kw_sample_regs(w), cs) & 3;
+	return kw_unwinder() == KW_UNWIND_ORC && cfg.place == KW_PLACE_INSIDE &&
+	       frames[0] == cfg.func + 1 && kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1);
 }
 
-/* Where a perf event interrupted the kernel. */
-static __always_inline int kw_start_sample(struct kw_walk *w)
-{
-	__u64 regs = kw_sample_regs(w);
-
-	w->bp_from = 0;
-	return kw_start_regs(&w->s, regs, kw_load_reg(regs, ip), kw_load_reg(regs, sp),
-			     kw_load_reg(regs, bp));
-}
-
-#endif /* KWALK_ENTRY_H */
+#endif /* KWALK_X86_ENTRY_H */

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/*
+ * arch.h: everything that an architecture has to provide, and a guide to porting kwalk.
+ *
+ * An architecture is a folder beside this file with the six headers listed below, and possibly
+ * more that only these include (x86 has orc.bpf.h). They come in this order: each may use those
+ * above it. Generic code includes them by the macros at the end and uses the members listed here,
+ * nothing else; tests/host/test_seam.py compares the lists. Members are inline functions, unless
+ * the list says otherwise. Addresses are __u64: 0 is no address. Steps are enum kw_step of
+ * unwind/state.bpf.h. "FUNC" is the traced function.
+ *
+ *
+ * kernel.h: kernel types. Included by kernel.h, before its own.
+ *
+ *   struct pt_regs
+ *	Type. Saved registers, the context of kprobes; CO-RE finds the members.
+ *	arch/ARCH/include/asm/ptrace.h
+ *   struct mod_arch_specific
+ *	Type. struct module.arch. arch/ARCH/include/asm/module.h
+ *   KW_WORD_TYPE, KW_WORD_MEMBER
+ *	Constants. A kernel structure and its first member, a 64-bit integer and no pointer: a typed
+ *	load of any word goes through them. For kw_load_by() in unwind/load.bpf.h.
+ *
+ *
+ * regs.bpf.h: registers and addresses. Uses unwind/load.bpf.h.
+ *
+ *   __u64 kw_code_address(__u64 word)
+ *	The address that a saved return address stands for: without the signature that some CPUs
+ *	put into its upper bits. For kw_walk_fp() in cct/walk.bpf.h. x86: the word itself.
+ *   bool kw_user_regs(__u64 regs)
+ *	Whether the struct pt_regs at an address was saved from user mode: user_mode() of
+ *	arch/ARCH/include/asm/ptrace.h. For kw_in_user_mode() in trace/start.bpf.h.
+ *   __u64 kw_regs_ip(__u64 regs), kw_regs_sp(__u64 regs), kw_regs_fp(__u64 regs)
+ *	Instruction pointer, stack pointer and frame pointer of the struct pt_regs at an address.
+ *	For kw_start_sample() in trace/start.bpf.h.
+ *   kw_ctx_ip(ctx), kw_ctx_sp(ctx), kw_ctx_fp(ctx)
+ *	Macros. The same of a program's context, struct pt_regs *: verifiers want loads at fixed
+ *	offsets. For kw_start_return() in trace/start.bpf.h.
+ *
+ *
+ * fp.bpf.h: frame records. Uses regs.bpf.h, unwind/.
+ *
+ * A record is {caller's frame pointer, return address}, where the frame pointer (kw_state.bp)
+ * points to. kw_walk_fp() follows records by itself while they lie on one stack.
+ *
+ *   int kw_step_fp_any(struct kw_state *s)
+ *	Not inlined. One step of the kernel's unwinder by frame pointers, that of
+ *	arch/ARCH/kernel/unwind_frame.c or stacktrace.c, including registers that an exception
+ *	left in a record's place: then kw_state.regs is their address, else 0. For
+ *	kw_go_on_fp() in cct/fp.bpf.h.
+ *   bool kw_last_frame(const struct kw_state *s)
+ *	Whether s, the frame after the last call, is where a task's stack ends: nothing but user
+ *	space's registers is above it. For kw_classify_fp() in cct/fp.bpf.h, kw_walk_fp().
+ *   __u64 kw_first_return(const struct kw_walk *w, bool typed)
+ *	The return address that a start which ended with KW_STEP_FRAME leads to. For kw_walk_fp().
+ *
+ *
+ * step.bpf.h: from a frame to the next one. Uses fp.bpf.h, cct/fp.bpf.h, unwind/.
+ *
+ *   __u32 kw_unwinder(void)
+ *	enum kw_unwinder: the one that the kernel was built with, as CO-RE tells. For
+ *	trace/verify.bpf.h, trace/facts.bpf.h.
+ *   __u64 kw_hook_cookie(const struct kw_state *s)
+ *	What the kernel keeps with a return address that a tracer replaced, to find it again:
+ *	kernel/trace/fgraph.c (retp), rethook.c (frame). x86: where the address stands. For
+ *	kw_start_return() in trace/start.bpf.h.
+ *   int kw_settle(struct kw_state *s)
+ *	Not inlined. Makes a frame of the address that a step led to: undoes what tracers
+ *	replaced (kw_recover() in unwind/hook.bpf.h), sets source and rule (any number that tells
+ *	how to go on from code at ip; 0 if that needs none). KW_STEP_END where the kernel's
+ *	unwinder takes the address for no code and stops. For kw_find_frame() in cct/arrive.bpf.h.
+ *   bool kw_take_unlisted(struct kw_state *s)
+ *	Whether FUNC's caller is a frame although kw_settle() ended there; sets source and rule.
+ *	For kw_find_frame().
+ *   void kw_classify(void *nodes, struct kw_node *node, const struct kw_walk *w)
+ *	Sets kind, and what belongs to it, of a new node: enum kw_kind. w->s is its frame, w->node
+ *	its parent. kw_classify_fp() where frame pointers are followed. For kw_add_frame() in
+ *	cct/arrive.bpf.h.
+ *   int kw_go_on(struct kw_walk *w, const struct kw_node *node)
+ *	From a frame, in w->s, and its node to the next one, in w->s: KW_STEP_ARRIVED;
+ *	KW_STEP_FRAME, unless w->to_end is set, where kw_walk() may go on from w->s by itself.
+ *	kw_go_on_fp() does all but this last distinction where frame pointers are followed. For
+ *	kw_arrive() in cct/arrive.bpf.h.
+ *
+ *
+ * walk.bpf.h: the fast path. Uses step.bpf.h, cct/walk.bpf.h.
+ *
+ *   int kw_walk(struct kw_walk *w, void *nodes, int step, struct kw_node **end)
+ *	From the state that a start left in w to the end of the stack; *end becomes the node
+ *	where it ends. kw_walk_fp() where frame pointers are followed, once with a constant true
+ *	and once with a constant false for cfg.typed_loads. For trace/hit.bpf.h.
+ *
+ *
+ * entry.bpf.h: from the probe to FUNC's direct caller. Uses step.bpf.h.
+ *
+ * Starts return KW_STEP_ARRIVED where kw_state holds the caller; KW_STEP_FRAME where
+ * kw_first_return() knows its address, and w->bp_from (unless 0) where its frame pointer is to be
+ * loaded from; KW_STEP_UNKNOWN where the kernel's unwinder is to be asked. For trace/start.bpf.h
+ * and trace/hit.bpf.h.
+ *
+ *   int kw_start_function(struct kw_walk *w, struct pt_regs *ctx)
+ *	From a kprobe at FUNC's first instruction.
+ *   int kw_start_inside(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
+ *	From a kprobe at another instruction, cfg.func; regs is ctx as a number.
+ *   int kw_start_fentry(struct kw_walk *w, void *ctx)
+ *	From fentry or fexit, by the frame of their trampoline: arch_prepare_bpf_trampoline() of
+ *	arch/ARCH/net/bpf_jit_comp*.c. Sets KW_EV_JUMPED where FUNC jumped to it, hence is in no
+ *	stack of the kernel's.
+ *   int kw_start_tracepoint(struct kw_walk *w)
+ *	From the frame of a tracepoint's program, w->ctx (R10): build_prologue() of the same file.
+ *   bool kw_jumped_caller(void *ctx, struct kw_walk *w, __u64 *ip)
+ *	By fentry or fexit, whether FUNC jumped to the trampoline; then *ip becomes the address of
+ *	FUNC's caller.
+ *   bool kw_wrong_start(const __u64 *frames)
+ *	Whether the kernel's unwinder, whose frames these are, started from a kprobe inside FUNC by
+ *	the rule of another instruction. For trace/verify.bpf.h.
+ *
+ *
+ * Besides: KW_CODE_BYTES of kwalk.h is to hold the code that src/kwalk/arch/ looks at;
+ * KW_ENTRY_BYTES, how far behind FUNC's address a tracer's call may return to. Members of
+ * struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch off what they
+ * are for. hatch_build.py compiles an object for each architecture. In user space the counterpart
+ * of this folder is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the whole list.
+ */
+#ifndef KWALK_ARCH_H
+#define KWALK_ARCH_H
+
+#if defined(__TARGET_ARCH_x86)
+#define KW_ARCH_KERNEL "arch/x86/kernel.h"
+#define KW_ARCH_REGS   "arch/x86/regs.bpf.h"
+#define KW_ARCH_FP     "arch/x86/fp.bpf.h"
+#define KW_ARCH_STEP   "arch/x86/step.bpf.h"
+#define KW_ARCH_WALK   "arch/x86/walk.bpf.h"
+#define KW_ARCH_ENTRY  "arch/x86/entry.bpf.h"
+#else
+#error "kwalk has no code for this architecture: bpf/arch/arch.h lists what it takes"
+#endif
+
+#endif /* KWALK_ARCH_H */

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
+/* fp.bpf.h: x86-64's frame records, by the rules of arch/x86/kernel/unwind_frame.c. */
+#ifndef KWALK_X86_FP_H
+#define KWALK_X86_FP_H
+
+#include "kernel.h"
+#include "config.bpf.h"
+#include "arch/x86/regs.bpf.h"
+#include "cct/tree.bpf.h"
+#include "unwind/load.bpf.h"
+#include "unwind/state.bpf.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/*
+ * Frame pointers: [BP] is the caller's BP, [BP + 8] the return address; an odd BP is
+ * a pt_regs that interrupt entry left behind (ENCODE_FRAME_POINTER). Rules of unwind_frame.c.
+ */
+__noinline int kw_step_fp_any(struct kw_state *s)
+{
+	__u64 regs, bp;
+
+	if (!s)
+		return KW_STEP_UNKNOWN;
+	bp = s->bp;
+	if (!bp)
+		return KW_STEP_END;
+	if (bp & 1) {
+		regs = bp & ~1ULL;
+		if (kw_user_regs(regs))
+			return KW_STEP_END;
+		s->ip = kw_load_reg(regs, ip);
+		s->bp = kw_load_reg(regs, bp);
+		s->sp = kw_load_reg(regs, sp);
+		s->regs = regs;
+		return KW_STEP_FRAME;
+	}
+	if (bp - s->sp >= kw_stack_size() && bp - kw_task_stack() >= kw_stack_size())
+		return KW_STEP_UNKNOWN; /* BP holds something else */
+	s->ip = kw_load(bp + 8);
+	s->bp = kw_load(bp);
+	s->sp = bp + 16;
+	s->regs = 0;
+	return KW_STEP_FRAME;
+}
+
+/*
+ * Right below the registers at a task's stack's end the walk has reached entry
+ * code: the BP saved there is user space's, or a kernel thread's meaningless one.
+ * is_last_task_frame().
+ */
+static __always_inline bool kw_last_frame(const struct kw_state *s)
+{
+	__u64 stack_regs = kw_task_stack() + kw_stack_size() - cfg.stack_padding -
+			   bpf_core_type_size(struct pt_regs);
+
+	return s->sp == stack_regs && !s->regs;
+}
+
+/* Right below SP, where the call has put it. */
+static __always_inline __u64 kw_first_return(const struct kw_walk *w, bool typed)
+{
+	return kw_load_by(typed, w->s.sp - 8);
+}
+
+#endif /* KWALK_X86_FP_H */
