@@ -96,7 +96,7 @@ def test_a_wide_table_has_one_line_for_each_method() -> None:
     found = {line.split()[0]: plain(line) for line in lines if line.strip()}
     minus = "\N{MINUS SIGN}"
     helper = f"helper 17,540 {minus}12.3 % {minus}13.1 .. {minus}11.0 1,234,567 0 1,234 2.4 % 1.2 s"
-    other = "bpftrace 12,000 " + f"{minus}40.0 % identical runs 1,234,567 not told \N{EN DASH}"
+    other = "bpftrace 12,000 " + f"{minus}40.0 % identical runs 1,234,567 unknown \N{EN DASH}"
     rows = [plain(line) for line in lines]
     assert helper in rows
     assert f"{other} 2.4 % 1.2 s" in rows
@@ -144,9 +144,9 @@ def test_a_workload_by_its_time_is_said_to_be_one_and_small_rates_have_digits() 
     for sample in made.base:
         sample.rate = 0.0123456
     text = bench.as_text(made, 110)
-    assert "its time was taken" in text
+    assert "its duration was taken" in text
     assert "0.01235" in text
-    assert "its time was taken" not in bench.as_text(usual(), 110)
+    assert "its duration was taken" not in bench.as_text(usual(), 110)
 
 
 WORKLOAD = "wrk 'http://[fd00:100:a::1]:8080/[/b]' '[red]'"
@@ -257,7 +257,7 @@ def test_the_page_has_a_bar_and_a_line_of_numbers_for_each_method_that_ran() -> 
         "bpftrace",
         "17,540",
         "1,234,567",
-        "not told",
+        "unknown",
     ):
         assert words in page.text
     assert "\N{MINUS SIGN}12.3 %" in page.text

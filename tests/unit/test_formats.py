@@ -177,7 +177,7 @@ from kwalk.api.profile import open as load
 from kwalk.report import info
 from kwalk.report.diff import compare, flame, json_, text, tree
 from kwalk.report.formats import FORMATS, renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions as Options
 profile = load(sys.argv[1])
 for name in FORMATS:
     list(renderer(name)(profile, Options()))

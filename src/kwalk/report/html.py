@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pages of HTML that refer to nothing outside themselves: what all of them have in common."""
+"""Self-contained HTML pages: the frame, security policy and escaping common to all of them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from string import Template
 
 from kwalk.support.printable import plain
 
-# Nothing is ever loaded, run or sent, whatever a name in a page contains.
+# Nothing is loaded, run or sent, whatever the names in a page contain.
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 
 
 def page(title: str, css: str, body: str, scripts: Sequence[str] = ()) -> str:
     """Return a page.
 
-    Its policy has the hashes of its style sheet and scripts: others, ``style`` attributes among
-    them, have no effect.
+    Its Content-Security-Policy allows only this style sheet and these scripts, by their hashes;
+    ``style`` attributes have no effect.
 
-    :param title: As text.
-    :param css: What the page has beside ``page.css``.
-    :param body: As HTML.
-    :param scripts: The contents of each script element in the body that is to be run.
+    :param title: Plain text.
+    :param css: Style sheet, added to ``page.css``.
+    :param body: HTML.
+    :param scripts: Contents of each script element in the body that may run.
     """
     sheet = "\n" + file("page.css") + css.rstrip() + "\n"
     policy = f"{_POLICY}; style-src {_hash(sheet)}"
@@ -37,26 +37,26 @@ def page(title: str, css: str, body: str, scripts: Sequence[str] = ()) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return a source of Content-Security-Policy that stands for this very element."""
+    """Return the Content-Security-Policy source for an inline element: ``'sha256-...'``."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def template(name: str) -> Template:
-    """Return a file of this folder as a template."""
+    """Return a file of ``report/`` as a ``string.Template``."""
     return Template(file(name))
 
 
 def file(name: str) -> str:
-    """Return a file of this folder."""
+    """Return the text of a file of ``report/``."""
     return resources.files("kwalk.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def escape(text: str) -> str:
-    """Return text as HTML or XML."""
+    """Return text escaped for HTML or XML."""
     return html.escape(clean(text))
 
 
 def clean(text: str) -> str:
-    """Return text without what HTML and XML cannot hold, or a terminal would obey."""
+    """Return text with control characters replaced, which HTML, XML and terminals can't take."""
     return plain(text, "\N{REPLACEMENT CHARACTER}", kept="\t\n")

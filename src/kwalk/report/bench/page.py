@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``kwalk bench`` measured, as one page of HTML that refers to nothing outside itself."""
+"""Results of ``kwalk bench`` as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 760, 300, 52, 34
 
 
 def as_html(results: Results) -> str:
-    """Return the page."""
+    """Return the HTML page."""
     bars, style = _bars(results)
     body = template("bench_page.html").substitute(
         heading=escape(text.title(results)),
@@ -30,7 +30,7 @@ def as_html(results: Results) -> str:
 
 
 def _found(results: Results) -> list[tuple[int, str, Figures]]:
-    """Return the rows that have run, each with the number of its colour."""
+    """Return colour number, name and figures of each method that ran."""
     found = [(row.name, figures(row)) for row in results.rows]
     return [
         (index % _COLORS, name, numbers)
@@ -48,7 +48,7 @@ def _lead(results: Results) -> str:
 
 
 def _bars(results: Results) -> tuple[str, str]:
-    """Bars from no change, in the middle or at the right, to each method's change; their style."""
+    """Return a bar from zero to each method's change, as HTML, and the style sheet of the bars."""
     found = _found(results)
     ends = [end for _, _, numbers in found for end in (*numbers.interval, numbers.change)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
@@ -97,13 +97,13 @@ def _table(results: Results) -> str:
 
 
 def _round_step(least: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, ... that is no smaller, or a tenth of such."""
+    """Return the smallest number of the form 1, 2 or 5 times a power of ten that is >= least."""
     unit = 10.0 ** math.floor(math.log10(least))
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= least)
 
 
 def _latency(results: Results) -> str:
-    """A curve a method: within how many milliseconds which share was answered."""
+    """Return a chart with a latency curve for each method: milliseconds by share of requests."""
     found = text.latencies(results)
     if not found:
         return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Helper and manual on the same events, as one page that refers to nothing outside itself."""
+"""Comparison of the helper with the walk, as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> str:
-    """Return the page.
+    """Return the HTML page.
 
-    :param top: Pairs of stacks to show of each kind, the most frequent.
+    :param top: Most frequent pairs of stacks of each kind to show.
     :param addresses: Show the address of each frame.
     """
     kinds = by_kind(comparison).items()
@@ -38,7 +38,7 @@ def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> s
 
 
 def _bars(comparison: Comparison) -> str:
-    """A bar for what an event costs by each method."""
+    """Return a bar for the cost of an event by each method."""
     lines = [
         f'<div>{name}</div><div class="bar"><b class="{name}"></b></div>'
         f'<div class="value">{escape(compare.cost_text(cost, comparison))}</div>'
@@ -49,7 +49,7 @@ def _bars(comparison: Comparison) -> str:
 
 
 def _widths(comparison: Comparison) -> str:
-    """Return the style of the bars."""
+    """Return the style sheet of the bars."""
     most = max((cost.each for cost in comparison.costs if cost), default=0.0) or 1.0
     return "".join(
         f"b.{name} {{ width: {100 * cost.each / most:.2f}%; }}\n"
@@ -65,7 +65,7 @@ def _kind(
     top: int,
     addresses: bool,
 ) -> str:
-    """All pairs of a kind, the first of them open."""
+    """Return the pairs of a kind, all but the first one folded."""
     heading = compare.heading(kind, events_of(pairs), comparison)
     parts = [f"<h2>{escape(heading)}</h2>"]
     for index, (pair, number) in enumerate(pairs[:top]):
@@ -80,7 +80,7 @@ def _kind(
 
 
 def _pair(pair: Pair, count: str, addresses: bool) -> str:
-    """Two columns, a row for each frame; narrow pages show one, and each frame once."""
+    """Return both stacks as two columns; narrow pages merge them, showing common frames once."""
     cells = ['<div class="head h">helper</div><div class="head m">manual</div>']
     cells += [_row(row, bool(pair.helper and pair.manual), addresses) for row in pair.rows()]
     ends = [compare.end_text(stack, pair.cause) for stack in pair[:2]]
@@ -97,7 +97,7 @@ def _pair(pair: Pair, count: str, addresses: bool) -> str:
 
 
 def _row(row: FramePair, compared: bool, addresses: bool) -> str:
-    """Return a row's two cells.
+    """Return the two cells of a row.
 
     :param compared: Both sides have a stack.
     """
@@ -113,7 +113,7 @@ def _row(row: FramePair, compared: bool, addresses: bool) -> str:
 
 
 def _ledger(comparison: Comparison) -> str:
-    """A row a number, a column a method."""
+    """Return the ledgers as a table: a row for each number, a column for each method."""
     rows = [
         ("hits", [f"{ledger.hits:,}" for ledger in comparison.ledgers]),
         ("stacks", [f"{ledger.recorded:,}" for ledger in comparison.ledgers]),
@@ -134,12 +134,12 @@ def _ledger(comparison: Comparison) -> str:
 
 
 def _marks(ledgers: Sides[Ledger]) -> list[tuple[str, list[str]]]:
-    """Of the stacks, those that are cut or the kernel's; and what does not add up."""
+    """Return the rows of truncated, fallback and unexplained hits, unless both sides have 0."""
     found = {
-        "stacks that go on below their last frame": [ledger.truncated for ledger in ledgers],
-        "stacks by the kernel's unwinder in place of the walk": [
-            ledger.fallback for ledger in ledgers
+        "truncated: stacks that go on below their last frame": [
+            ledger.truncated for ledger in ledgers
         ],
+        "fallback: stacks from the kernel's unwinder": [ledger.fallback for ledger in ledgers],
         "unexplained (a bug of kwalk; please report it)": [ledger.balance for ledger in ledgers],
     }
     return [(name, [f"{n:,}" for n in numbers]) for name, numbers in found.items() if any(numbers)]
