@@ -96,7 +96,7 @@ def test_wide_table_has_one_line_for_each_method() -> None:
     found = {line.split()[0]: plain(line) for line in lines if line.strip()}
     minus = "\N{MINUS SIGN}"
     helper = f"helper 17,540 {minus}12.3 % {minus}13.1 .. {minus}11.0 1,234,567 0 1,234 2.4 % 1.2 s"
-    other = "bpftrace 12,000 " + f"{minus}40.0 % identical runs 1,234,567 not told \N{EN DASH}"
+    other = "bpftrace 12,000 " + f"{minus}40.0 % identical runs 1,234,567 unknown \N{EN DASH}"
     rows = [plain(line) for line in lines]
     assert helper in rows
     assert f"{other} 2.4 % 1.2 s" in rows
@@ -144,9 +144,9 @@ def test_workload_timed_by_the_wall_is_marked_and_small_rates_have_digits() -> N
     for sample in made.base:
         sample.rate = 0.0123456
     text = bench.as_text(made, 110)
-    assert "its time was taken" in text
+    assert "its duration was taken" in text
     assert "0.01235" in text
-    assert "its time was taken" not in bench.as_text(usual(), 110)
+    assert "its duration was taken" not in bench.as_text(usual(), 110)
 
 
 WORKLOAD = "wrk 'http://[fd00:100:a::1]:8080/[/b]' '[red]'"
@@ -257,7 +257,7 @@ def test_page_has_a_bar_and_a_row_for_each_method_that_ran() -> None:
         "bpftrace",
         "17,540",
         "1,234,567",
-        "not told",
+        "unknown",
     ):
         assert words in page.text
     assert "\N{MINUS SIGN}12.3 %" in page.text

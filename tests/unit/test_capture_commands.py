@@ -251,11 +251,11 @@ def test_calls_left_alone_for_the_budget_are_in_every_ledger(
     code, out, err = run(main, *words)
     assert code == 0
     assert "\nip_rcv: 300 calls = 3 stacks + 297 not wanted + 0 lost  " in err
-    assert "  not wanted: 297 sampled_out: left alone by --sample or --budget\n" in err
+    assert "  not wanted: 297 sampled_out: skipped by --sample or --budget\n" in err
     assert "  budget: 2 %; tracing cost about " in err
-    assert "; 100 calls for each that was taken\n" in err
+    assert "; 100 calls for each one recorded\n" in err
     if form == ("count", "--format=text"):
-        assert "  about 200 calls (2 taken), 66.7 %\n" in out
+        assert "  about 200 calls (2 recorded), 66.7 %\n" in out
     if "json" in option:
         data = json.loads(out.splitlines()[-1])
         assert data["ledger"]["not_wanted"] == {"sampled_out": 297}
@@ -269,7 +269,7 @@ def test_top_option_scales_the_left_out_calls(engine: Engine, run: Run) -> None:
     engine.count(300)
     engine.planted.sample_out(297)
     _, out, _ = run(main, "ip_rcv", "--method=manual", "--top=1", "--budget=2%")
-    assert out.startswith("(1 more stack, about 100 calls (1 taken), left out by --top)\n")
+    assert out.startswith("(1 more stack, about 100 calls (1 recorded), left out by --top)\n")
 
 
 def test_folded_counts_cannot_be_had_at_intervals(engine: Engine, run: Run) -> None:

@@ -117,7 +117,7 @@ def test_perf_event_that_ended_is_seen_by_the_first_look(machine: Machine, step:
     machine.go_on(1)
     watch.look(last=True)
     (text,) = watch.unseen()
-    assert text.startswith("CPU 1 was offline, or came back")
+    assert text.startswith("CPU 1 was offline and not sampled")
     assert text.endswith("from second 0.0 to 1.0")
 
 
@@ -159,7 +159,7 @@ def test_cpu_that_comes_online_is_sampled(machine: Machine) -> None:
 def test_cpu_filter_reports_offline_periods(machine: Machine) -> None:
     machine.online = {0}
     watch = Changes(machine.probe(), Filters(cpus=(0, 1)), Filters(cpus=(0, 1)))
-    assert watch.at_start() == ["CPU 1 is offline: nothing happens there"]
+    assert watch.at_start() == ["CPU 1 is offline: no hits until it is online"]
     machine.online = {0, 1}
     machine.go_on()
     watch.look(last=True)
@@ -208,7 +208,7 @@ def test_recreated_cgroup_and_netns_are_followed(machine: Machine, tmp_path: Pat
     cgroup.rename(tmp_path / "gone")
     machine.go_on()
     watch.look()
-    assert watch.notes() == [f"cgroup {cgroup} is gone since second 1.0"]
+    assert watch.notes() == [f"cgroup {cgroup} was removed at second 1.0"]
     cgroup.mkdir()
     machine.go_on()
     watch.look()
@@ -217,6 +217,5 @@ def test_recreated_cgroup_and_netns_are_followed(machine: Machine, tmp_path: Pat
     assert placed["cgroup"] == expected  # type: ignore[comparison-overlap]
     assert placed["netns"] == struct.pack("<4I", numbers[1], 9, 0, 0)  # type: ignore[comparison-overlap]
     assert watch.notes() == [
-        f"cgroup {cgroup} was made anew: its calls from second 1.0 to 3.0 are among those that "
-        "were filtered"
+        f"cgroup {cgroup} was recreated: its hits from second 1.0 to 3.0 were filtered"
     ]

@@ -165,7 +165,7 @@ def test_rate_variation_needs_three_intervals(tmp_path: Path) -> None:
         files = recording(tmp_path / "a", before), recording(tmp_path / "b", after)
         return text(compare(load(files[0]), load(files[1]), by))
 
-    unknown = "how much calls/s vary by themselves cannot be told\n  (before"
+    unknown = "how much calls/s vary by themselves is unknown\n  (before"
     assert f"{unknown}: fewer than 3 intervals were recorded)" in said(2, 3)
     assert f"{unknown} and after: fewer" in said(1, 2)
     assert "vary by themselves" not in said(3, 3)
@@ -344,7 +344,7 @@ def test_durations_matter_where_calls_are_compared_as_they_are(tmp_path: Path) -
 
 def test_warnings_name_an_empty_recording() -> None:
     assert warnings(compare(BEFORE, profile(recursion=1), By.SHARE)) == [
-        "after holds no stacks, so nothing can be told from it",
+        "after has no stacks: nothing can be compared",
         "100.0 % of the calls after were lost, so their stacks are missing",
     ]
 

@@ -77,7 +77,7 @@ def test_attached_and_not_run_is_no_way(look: Callable[..., Survey]) -> None:
     found = look(EVENTS, silent=[name for name in ALL if name not in EVENTS])
     assert (found.exit_code, found.method, found.others) == (3, "", EVENTS)
     text = doctor.as_text(found, 200)
-    assert "no is attached, and not run: fired 0 of 3 times" in line(text, "entry by fentry")
+    assert "no attaches, but does not run: fired 0 of 3 times" in line(text, "entry by fentry")
     assert f"only: {', '.join(EVENTS)}" in text
     assert "will use" not in text
 

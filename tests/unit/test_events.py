@@ -58,7 +58,9 @@ def test_symbols_decide_where_tracefs_is_unreadable(
     assert found("t:any:inner") == "any:inner"
     # They have a way of their own, and attaching says what it lacks.
     assert found("t:syscalls:sys_enter_read") == "syscalls:sys_enter_read"
-    with pytest.raises(UsageError, match="no tracepoint nosuch, nor has a loaded module"):
+    with pytest.raises(
+        UsageError, match="neither this kernel nor a loaded module has a tracepoint nosuch"
+    ):
         found("t:sched:nosuch")
 
 

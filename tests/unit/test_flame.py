@@ -124,7 +124,7 @@ def test_scaled_counts_are_told_apart_from_taken_ones() -> None:
     found = profile(Count(stack("a"), 3, scaled=4.5), Count(stack("b"), 4, scaled=6.25))
     data = data_of(html_of(found))
     assert node_of(data["names"], data["trees"][0]["nodes"]).total == 10.75
-    assert "scaled: the stacks taken stand for about 11 calls" in header(found, OPTIONS).ledger
+    assert "scaled: the recorded stacks stand for about 11 calls" in header(found, OPTIONS).ledger
 
 
 def test_groups_come_the_hottest_first() -> None:

@@ -94,9 +94,9 @@ def test_reports_tell_what_there_was_no_room_for(
     name: str, callers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ReportOptions(callers=callers, least=0.0)
-    told = "left out, since 100 frames are drawn at most: 30 stacks, 465 calls, which no frame"
+    told = "left out, beyond the limit of 100 frames: 30 stacks, 465 calls, in no frame"
     whole = words("".join(map(str, renderer(name)(apart(), options))))
-    assert "are drawn at most" not in whole
+    assert "beyond the limit of" not in whole
     assert name == "flamegraph" or "f0_9" in whole
     monkeypatch.setattr(frame_limits, "MOST_FRAMES", 100)
     part = words("".join(map(str, renderer(name)(apart(), options))))
@@ -114,13 +114,13 @@ def test_differences_tell_what_there_was_no_room_for(monkeypatch: pytest.MonkeyP
     before, after = apart(), apart(20)
     changed = compare(before, after)
     for module in (tree, flame):
-        assert "are drawn at most" not in words(
+        assert "beyond the limit of" not in words(
             "".join(module.render(changed, ReportOptions(), True))
         )
     monkeypatch.setattr(frame_limits, "MOST_FRAMES", 200)
     for module in (tree, flame):
         text = words("".join(module.render(changed, ReportOptions(least=0.0), True)))
-        assert "left out, since 200 frames are drawn at most: 20 stacks, " in text
+        assert "left out, beyond the limit of 200 frames: 20 stacks, " in text
     left: Room[Any] = Room()
     top: DiffNode = changed.tree(room=left)
     assert size(top) == 200
@@ -145,7 +145,9 @@ def test_pictures_draw_the_widest_frames(monkeypatch: pytest.MonkeyPatch) -> Non
     drawn = re.findall(r"<title>(f\d+)_(\d+):", part)
     assert len(drawn) == 50
     assert {name for name, _ in drawn} == {"f39", "f38", "f37", "f36", "f35"}
-    assert "(or of that width, beyond 51): 350; the frames that they belong to" in words(part)
+    assert "(or of that width, beyond 51): 350; their calls are in the frames around them" in words(
+        part
+    )
 
 
 @pytest.mark.parametrize("command", [*FORMATS, "diff tree", "diff flamegraph", "diff json"])

@@ -249,7 +249,7 @@ def test_trees_comparisons_and_budgets() -> None:
     assert merged.summary.verify == Verify(10, 164, 9, 3, {"nested_nmi": 1}, [Difference(A, B)] * 8)
     assert merged.summary.sampling is None
     assert merged.summary.notes == [
-        "budget of one part: 2 %; tracing cost about 1.3 %; 40 calls for each that was taken"
+        "budget of one part: 2 %; tracing cost about 1.3 %; 40 calls for each one recorded"
     ]
     assert kwalk.merge(one).summary == one.summary
 

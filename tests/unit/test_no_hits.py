@@ -95,9 +95,14 @@ def test_canary_is_not_fired_where_something_came(machine: Machine, look: Look) 
     ("target", "way", "text", "tried"),
     [
         (ENTRY, "fentry", "nothing called it meanwhile", "__x64_sys_getpgid"),
-        (ENTRY._replace(offset=9), "kprobe", "nothing came by there", "__x64_sys_getpgid+0x5"),
+        (
+            ENTRY._replace(offset=9),
+            "kprobe",
+            "nothing ran that instruction",
+            "__x64_sys_getpgid+0x5",
+        ),
         (ENTRY._replace(returns=True), "fexit", "no call that began", "r:__x64_sys_getpgid"),
-        (EVENT, "raw_tp", "it did not happen meanwhile", "t:raw_syscalls:sys_enter"),
+        (EVENT, "raw_tp", "it was not reached meanwhile", "t:raw_syscalls:sys_enter"),
         (EVENT._replace(event=Place.SAMPLE, name="50"), "perf_event", "no sample was", "50 Hz"),
     ],
 )
@@ -136,7 +141,7 @@ def test_canary_goes_on_to_what_can_be_attached_to(machine: Machine, look: Look)
     machine.refuses = ["__x64_sys_getpgid", "__x64_sys_getpriority"]
     unseen, (note,) = look()
     assert unseen == ""
-    assert note.startswith("whether the kernel runs such probes is not known")
+    assert note.startswith("no hit; whether the kernel runs such probes could not be tried")
     assert "nothing called" not in note
 
 
@@ -181,7 +186,7 @@ def test_module_unloaded_meanwhile_took_the_probe_with_it(
     if back:
         (tmp_path / "dummy").mkdir()
     unseen, notes = no_hits.look(probe, SYMBOLS, before, hits)
-    assert unseen.endswith("module dummy was unloaded meanwhile, and the probe was gone with it")
+    assert unseen.endswith("module dummy was unloaded meanwhile, which removed the probe")
     assert unseen.startswith("some calls may be missing" if hits else "the kernel does not run")
     assert notes == ()
     assert machine.tried == []

@@ -50,9 +50,9 @@ def test_text_has_the_stacks_side_by_side_with_the_caller_marked() -> None:
         "     7,298 calls                             7,298 calls\n"
         "     = 7,297 stacks + 1 not wanted + 0       = 7,297 stacks + 1 not wanted + 0\n"
         "     lost                                    lost\n"
-        "       not wanted: 1 filtered: not of          not wanted: 1 filtered: not of\n"
-        "     the tasks, cgroups, namespaces or       the tasks, cgroups, namespaces or\n"
-        "     CPUs asked for                          CPUs asked for\n"
+        "       not wanted: 1 filtered: refused         not wanted: 1 filtered: refused\n"
+        "     by the filters of tasks, cgroups,       by the filters of tasks, cgroups,\n"
+        "     namespaces or CPUs                      namespaces or CPUs\n"
         "\n"
         "-> The helper misses one_core in 7,297 calls.\n"
         "At a function's first instruction its frame is not set up yet, and frame\n"
@@ -137,7 +137,7 @@ def test_costs_are_in_what_the_clock_counts() -> None:
 
 def test_comparison_without_events_says_so() -> None:
     for text in (as_text(comparison({}), 100), as_html(comparison({}))):
-        assert "Nothing was recorded by either, so there is nothing to compare." in text
+        assert "Neither method recorded a stack: there is nothing to compare." in text
 
 
 def test_marks_of_stacks_are_shown() -> None:

@@ -86,8 +86,8 @@ def test_text_of_sampled_counts_says_about() -> None:
     text = end(CountText(False, 2), SCALED)
     assert [line for line in text.splitlines() if "calls" in line] == [
         "(1 more stack, 90 calls, left out by --top)",
-        "  about 700 calls (7 taken), 35.0 %",
-        "  about 1,210 calls (8 taken), 60.5 %",
+        "  about 700 calls (7 recorded), 35.0 %",
+        "  about 1,210 calls (8 recorded), 60.5 %",
     ]
 
 
@@ -193,7 +193,7 @@ def test_total_after_intervals_has_a_head() -> None:
     report = CountText(False, 1)
     assert "in all" not in end(report, COUNTS)
     report.interval(COUNTS, 1.0, NOON)
-    assert end(report, COUNTS).startswith("--- in all\n\n")
+    assert end(report, COUNTS).startswith("--- total\n\n")
 
 
 def test_json_of_an_interval_is_a_line_of_its_own() -> None:

@@ -114,10 +114,10 @@ def test_places_of_different_kinds_are_not_traced_together(spellings: tuple[str,
     [
         ("udp_*", r"no function matches udp_\*"),
         ("overlay:tcp_*", r"no function of module overlay matches tcp_\*"),
-        ("/[/", r"is no regular expression: unterminated"),
-        ("/", r"is no regular expression: it is to stand between two slashes"),
-        ("//", r"is no regular expression: it is to stand between two slashes"),
-        ("/a", r"is no regular expression: it is to stand between two slashes"),
+        ("/[/", r"is not a regular expression: unterminated"),
+        ("/", r"is not a regular expression: it must stand between two slashes"),
+        ("//", r"is not a regular expression: it must stand between two slashes"),
+        ("/a", r"is not a regular expression: it must stand between two slashes"),
         ("tcp_*+0x4", "is not the name of a kernel function"),
         ("tcp *", "is not the name of a kernel function"),
         ("tcp_init*", "tcp_init: it is an init function: the kernel freed"),
@@ -139,7 +139,7 @@ def test_untraceable_functions_are_skipped_and_named() -> None:
     assert [(s.target.name, s.why) for s in selection.skipped] == [
         *(("tcp_push.isra.0", NOTRACE), ("tcp_mod", NOTRACE))
     ]
-    with pytest.raises(UsageError, match=r"no function that ip\* names .*ip_rcv and 1 more"):
+    with pytest.raises(UsageError, match=r"no function of ip\* .*ip_rcv and 1 more"):
         select(["ip*"], TABLE).sifted(able)
     with pytest.raises(UsageError, match=r"\(ip_rcv\)"):
         Selection.one(Target("ip_rcv", BASE + 0x50, "")).sifted(able)

@@ -152,8 +152,8 @@ def test_switch_turned_off_meanwhile_is_told(words: list[str], said: str) -> Non
             ["--attach", "kprobe.multi", f"r:{UNCALLED}"],
             "no call that began meanwhile has returned",
         ),
-        (["t:oom:oom_score_adj_update"], "it did not happen meanwhile"),
-        (["t:syscalls:sys_enter_reboot"], "it did not happen meanwhile"),
+        (["t:oom:oom_score_adj_update"], "it was not reached meanwhile"),
+        (["t:syscalls:sys_enter_reboot"], "it was not reached meanwhile"),
     ],
     ids=["fentry", "kprobe", "kretprobe.multi", "raw_tp", "tracepoint"],
 )

@@ -141,7 +141,7 @@ def _notes(summary: Summary) -> list[str]:
         notes.append(
             f"budget of one part: {100 * found.budget:g} %; tracing cost about "
             f"{100 * found.cost:.1f} %; "
-            f"{counted(f'{found.scale:,.4g}', 'calls')} for each that was taken"
+            f"{counted(f'{found.scale:,.4g}', 'calls')} for each one recorded"
         )
     return notes
 

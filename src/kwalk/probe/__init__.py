@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What to attach to and how: the target, the choice of method, loading and attaching."""
+"""Probes: find the functions, choose a method and a way of attaching, load, attach."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The ways to get a program called, and the places that they go to."""
+"""Ways of attaching: which BPF program each takes, and how it is attached to a selection."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ PROGRAMS = {
     "tracepoint": "kw_tp",
     "perf_event": "kw_sample",
 }
-# What a user calls it -> what it is called at each place in a function.
+# --attach -> the way that it stands for at each place in a function.
 WAYS = {
     "kprobe": {Place.ENTRY: "kprobe", Place.INSIDE: "kprobe", Place.RETURN: "kretprobe"},
     "kprobe.multi": {Place.ENTRY: "kprobe.multi", Place.RETURN: "kretprobe.multi"},
     "fentry": {Place.ENTRY: "fentry", Place.RETURN: "fexit"},
 }
-# What is no function has ways of its own.
+# Ways for tracepoints and samples, the preferred one first.
 EVENT_WAYS = {Place.TRACEPOINT: ["raw_tp", "tracepoint"], Place.SAMPLE: ["perf_event"]}
 TRAMPOLINES = {"fentry", "fexit"}
 KPROBES = {"kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"}
 MULTI = {"kprobe.multi", "kretprobe.multi"}
 
-# What the kernel says of one function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
-# arch/x86/kernel/kprobes/core.c. Other errors are of the kernel or the machine: the next function
-# would meet them, too.
+# Errors that concern a single function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
+# arch/x86/kernel/kprobes/core.c. Any other error would hit the next function as well.
 OF_FUNCTION = frozenset(
     {
         errno.EINVAL,
@@ -54,20 +53,20 @@ OF_FUNCTION = frozenset(
 )
 
 Watch = Callable[[int, int], None]
-"""Told how many places of how many are attached to; may raise to end it."""
+"""Progress callback: places attached so far, places in all. It may raise to stop attaching."""
 
 
 def nobody(done: int, total: int) -> None:
-    """Watch nothing."""
+    """Ignore progress."""
 
 
 def has_multi(symbols: Kallsyms) -> bool:
-    """Whether the kernel can attach to many functions at once (kernel/trace/fprobe.c)."""
+    """Return whether the kernel has kprobe.multi (kernel/trace/fprobe.c)."""
     return bool(symbols.address("register_fprobe_ips"))
 
 
 def is_ambiguous(target: Target, symbols: Kallsyms) -> bool:
-    """Whether something else has the same name."""
+    """Return whether kallsyms has the target's name at several addresses, data included."""
     return _is_ambiguous(target.name, symbols)
 
 
@@ -76,14 +75,15 @@ def _is_ambiguous(name: str, symbols: Kallsyms) -> bool:
 
 
 def aliases(target: Target, symbols: Kallsyms) -> list[str]:
-    """Return every name of a function, its own included."""
+    """Return every name that kallsyms has at a function's address, its own included."""
     return symbols.aliases(Symbol(target.address, target.name, target.module))
 
 
 def names_for_trampolines(target: Target, symbols: Kallsyms) -> list[str]:
-    """Return every name by which fentry finds a function, the one asked for first.
+    """Return the names by which fentry may find a function, the one that the user gave first.
 
-    A function with several names has one of them in BTF.
+    BTF has only one name of a function that has several. Ambiguous names are left out: libbpf
+    could find another function by them.
     """
     names = dict.fromkeys((target.name, *aliases(target, symbols)))
     return [name for name in names if not _is_ambiguous(name, symbols)]
@@ -92,10 +92,12 @@ def names_for_trampolines(target: Target, symbols: Kallsyms) -> list[str]:
 def attach(
     obj: Object, way: str, selection: Selection, symbols: Kallsyms, watch: Watch = nobody
 ) -> list[Skipped]:
-    """Attach to every place that lets us, and return the others.
+    """Attach a loaded program to every place of a selection; return the places refused.
 
-    :raises LibbpfError: if none does, or for a reason that is not the place's.
-    :raises Shortage: if more open files are needed than this process may have.
+    :param way: One of ``PROGRAMS``.
+    :raises LibbpfError: if every place is refused, or at an error that does not concern a single
+        function (``OF_FUNCTION``).
+    :raises Shortage: if that takes more open files than this process may have.
     """
     program, targets = PROGRAMS[way], selection.targets
     if way in TRAMPOLINES:
@@ -119,8 +121,8 @@ def attach(
     for done, target in enumerate(targets):
         if many:
             watch(done - len(refused), len(targets))
-        # Of vmlinux's functions the address is known, and up to 6.1 the kernel goes through all of
-        # its symbols for a name. Those of modules may have moved meanwhile.
+        # By address if there are many: up to 6.1 the kernel searches all of its symbols for a
+        # name. Modules go by name, since they may have been loaded elsewhere meanwhile.
         known = (many and not target.module) or is_ambiguous(target, symbols)
         name = target.address if known else target.name
         cookie = {"cookie": target.traced} if many else {}
@@ -139,7 +141,10 @@ def attach(
 def _attach_multi(
     obj: Object, program: str, targets: Sequence[Target], watch: Watch
 ) -> list[Skipped]:
-    """Attach to all at once; where the kernel refuses, it does not say which: halve, and again."""
+    """Attach to all functions by one link, or by several where the kernel refuses some functions.
+
+    It does not say which one it refuses, so the list is halved until each culprit is alone.
+    """
     refused: list[Skipped] = []
     waiting = [list(targets)]
     while waiting:

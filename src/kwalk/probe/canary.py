@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A probe on what kwalk itself calls: whether the kernel runs what is attached in a certain way."""
+"""Canary probes: attach to a function, call it, see whether the kernel runs the program."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CALLS = 3
 FREQUENCY = 99
 _POLL_SECONDS = 0.005
 _NODES, _STACKS = 1024, 64
-# Behind the call of ftrace, without and with endbr64 before it.
+# Offsets of the instruction after the call of ftrace, without and with endbr64 before it.
 _BEHIND_FTRACE = (5, 9)
 
 Call = Callable[[], object]
-# System calls without an effect; two, so that one is never what was traced.
+# System calls without an effect; several, so that one is left if the user traces another.
 _FUNCTIONS: dict[str, Call] = {
     "__x64_sys_getpgid": lambda: os.getpgid(0),
     "__x64_sys_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
@@ -43,10 +43,11 @@ _SYSCALL_EVENTS: dict[str, Call] = {
 
 
 class Trial(NamedTuple):
-    """A canary that was attached.
+    """Result of a canary probe.
 
-    :ivar probe: How; closed by now.
-    :ivar fired: How many of the calls the program ran for.
+    :ivar probe: Closed by now; its way of attaching, method and notes are still readable.
+    :ivar fired: Runs of the program, at most ``calls``.
+    :ivar calls: Calls that kwalk made of the function, or samples that it waited for.
     """
 
     probe: Probe
@@ -55,7 +56,7 @@ class Trial(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What came of it, such as ``fired 3 of 3 times on __x64_sys_getpgid``."""
+        """Message text, such as ``fired 3 of 3 times on __x64_sys_getpgid``."""
         label = self.probe.selection.label
         if self.probe.selection.place == Place.SAMPLE:
             return f"fired {self.fired} of {self.calls} times at {label}"
@@ -70,13 +71,14 @@ def fire(
     method: Method = Method.HELPER,
     frequency: int = FREQUENCY,
 ) -> Trial:
-    """Attach to what kwalk calls, call it, detach.
+    """Attach a canary, call its function or wait for samples, and detach.
 
     :param way: One of ``attach.PROGRAMS``.
-    :param avoid: Names that are not to be tried on.
-    :param method: Manual falls back to the helper where it cannot walk.
-    :param frequency: Of samples.
-    :raises KwalkError: if it cannot be attached to any; ``SwitchedOff`` if it would not fire.
+    :param avoid: Functions and tracepoints not to use, since the user traces them.
+    :param method: ``MANUAL`` turns into the helper where this kernel's stacks can't be walked.
+    :param frequency: Samples a second, for ``Place.SAMPLE``.
+    :raises KwalkError: if no candidate can be attached to; ``SwitchedOff`` if a switch of the
+        kernel would keep the program from running.
     """
     options = ProbeOptions(method, output=Output.COUNT, nodes=_NODES, stack_entries=_STACKS)
     refused: NotSupported | None = None
@@ -91,18 +93,18 @@ def fire(
         finally:
             probe.close()
         return Trial(probe, fired, CALLS)
-    raise refused or NotSupported("there is nothing that kwalk knows to try it on")
+    raise refused or NotSupported("this kernel has none of the functions that kwalk tries it on")
 
 
 def _call(probe: Probe, call: Call) -> int:
     for _ in range(CALLS):
         call()
-    # Others may have called it as well.
+    # Other processes may have called it as well.
     return min(probe.hits(), CALLS)
 
 
 def _wait(probe: Probe, frequency: int) -> int:
-    """Return how many samples came in a time that is more than enough for ``CALLS`` of them."""
+    """Wait for ``CALLS`` samples, ten times as long as they should take; return how many came."""
     end = time.monotonic() + 1 + 10 * CALLS / frequency
     while (hits := probe.hits()) < CALLS and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Surroundings that change while a probe is attached: CPUs, tasks, cgroups, network namespaces.
+"""CPUs, tasks, cgroups and network namespaces that come and go while a probe is attached.
 
-Each look compares what is there with the look before, has the probe follow, and remembers what it
-did not see meanwhile.
+They are polled once a second. The probe is made to follow a change, and the gap before that is
+reported in the summary.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _PROC = Path("/proc")
 
 
 class Changes:
-    """Watches what a probe depends on.
+    """Polls the CPUs, tasks, cgroups and namespaces that a probe depends on.
 
-    :param probe: Attached.
-    :param asked: The filters with numbers of tasks as the user has them.
-    :param filters: The same in the kernel's numbers.
+    :param probe: The attached probe.
+    :param asked: Filters with PIDs and TIDs of the user's PID namespace.
+    :param filters: The same filters with the kernel's own PIDs and TIDs.
     """
 
     def __init__(self, probe: Probe, asked: Filters, filters: Filters) -> None:
@@ -49,15 +49,18 @@ class Changes:
 
     @property
     def any(self) -> bool:
-        """Whether there is something to look at."""
+        """Whether the probe depends on something that can change."""
         return bool(self._parts)
 
     def at_start(self) -> list[str]:
-        """Return what the user should know once the probe is attached."""
+        """Return warnings for the user right after attaching."""
         return [note for part in self._parts for note in part.at_start()]
 
     def look(self, last: bool = False) -> bool:
-        """Look, if it is time for that or the last chance; return whether it was."""
+        """Poll, if a second has passed since the last time; return whether it did.
+
+        :param last: Poll in any case, before detaching.
+        """
         now = time.monotonic()
         if now < self._due and not last:
             return False
@@ -68,25 +71,25 @@ class Changes:
         return True
 
     def unseen(self) -> list[str]:
-        """Return what was to be counted and cannot have been, a sentence each."""
+        """Return sentences about hits that the probe must have missed (``Ledger.uncounted``)."""
         return [text for part in self._parts for text in part.unseen()]
 
     def notes(self) -> list[str]:
-        """Return what else the user should know."""
+        """Return sentences about changes that lost no hits (``Summary.notes``)."""
         return [text for part in self._parts for text in part.notes()]
 
 
 class _Part:
-    """One kind of surroundings."""
+    """One kind of thing to poll; ``before`` and ``now`` are in seconds since attaching."""
 
     def at_start(self) -> list[str]:
         """See ``Changes``."""
         return []
 
     def look(self, before: float, now: float) -> None:
-        """Look.
+        """Poll.
 
-        :param before: When the look before was, in seconds since the start.
+        :param before: Time of the poll before this one.
         """
 
     def unseen(self) -> list[str]:
@@ -99,29 +102,29 @@ class _Part:
 
 
 class _Gaps:
-    """When CPUs were not there: of each the times from which and until which."""
+    """Spans of time in which CPUs were offline, in seconds since attaching."""
 
     def __init__(self) -> None:
         self._gaps: dict[int, list[tuple[float, float | None]]] = {}
 
     def open(self, cpu: int, since: float) -> None:
-        """Remember that a CPU was last seen at a time."""
+        """Begin a span for a CPU that was last seen at ``since``, unless one is open."""
         if not self.is_open(cpu):
             self._gaps.setdefault(cpu, []).append((since, None))
 
     def close(self, cpu: int, until: float) -> None:
-        """Remember that a CPU is there again."""
+        """End the open span of a CPU."""
         gaps = self._gaps[cpu]
         gaps[-1] = gaps[-1][0], until
 
     def is_open(self, cpu: int) -> bool:
-        """Whether a CPU has not come back."""
+        """Return whether a CPU is offline now."""
         return cpu in self._gaps and self._gaps[cpu][-1][1] is None
 
     def texts(self, what: str) -> list[str]:
         """Return a sentence for each CPU.
 
-        :param what: Such as ``was not sampled``.
+        :param what: Verb phrase, such as ``was offline``.
         """
         return [
             f"CPU {cpu} {what} {', '.join(_span(*gap) for gap in gaps)}"
@@ -136,7 +139,7 @@ def _span(since: float, until: float | None) -> str:
 
 
 class _Samples(_Part):
-    """Samples of CPUs: their events end when a CPU goes, and have to be made again."""
+    """Reopens the perf event of a CPU that was offline: the kernel ends it with the CPU."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -144,7 +147,7 @@ class _Samples(_Part):
         self._gaps = _Gaps()
 
     def look(self, before: float, now: float) -> None:
-        """Sample CPUs again that have come back, or that have come."""
+        """Attach to CPUs that came back or were added."""
         sampled, dead = self._dead()
         online = set(online_cpus())
         for cpu in sorted(dead | (online - sampled)):
@@ -153,9 +156,9 @@ class _Samples(_Part):
                 self._gaps.close(cpu, now)
 
     def _dead(self) -> tuple[set[int], set[int]]:
-        """Return whose events there are, and which of these have ended: their clocks stand still.
+        """Return all CPUs with a perf event, and those where it is dead: its count stands still.
 
-        A clock that runs differs from one read to the next, or from one tick to the next.
+        The count of a live CPU clock grows from one read to the next, or by the next tick.
         """
         read = self._probe.obj.sample_clocks
         first, second = read(), read()
@@ -169,17 +172,17 @@ class _Samples(_Part):
     def _attach(self, cpu: int) -> bool:
         try:
             self._probe.obj.attach_sample(self._probe.program, cpu, self._frequency)
-        except LibbpfError:  # it has gone again: the next look tries anew
+        except LibbpfError:  # offline again: the next poll retries
             return False
         return True
 
     def unseen(self) -> list[str]:
-        """Return which CPU was not sampled, and when."""
-        return self._gaps.texts("was offline, or came back: it was not sampled")
+        """See ``Changes``."""
+        return self._gaps.texts("was offline and not sampled")
 
 
 class _Cpus(_Part):
-    """CPUs that are asked for: nothing happens on one that is offline."""
+    """Reports when CPUs of a ``--cpu`` filter were offline."""
 
     def __init__(self, cpus: tuple[int, ...]) -> None:
         self._cpus = cpus
@@ -189,11 +192,11 @@ class _Cpus(_Part):
             self._gaps.open(cpu, 0.0)
 
     def at_start(self) -> list[str]:
-        """Name those that are offline."""
-        return [f"CPU {cpu} is offline: nothing happens there" for cpu in self._first]
+        """See ``Changes``."""
+        return [f"CPU {cpu} is offline: no hits until it is online" for cpu in self._first]
 
     def look(self, before: float, now: float) -> None:
-        """See who has gone, and who is back."""
+        """Note CPUs that went offline or came back."""
         online = set(online_cpus())
         for cpu in self._cpus:
             if cpu not in online:
@@ -202,12 +205,12 @@ class _Cpus(_Part):
                 self._gaps.close(cpu, now)
 
     def notes(self) -> list[str]:
-        """Return which CPU was offline, and when."""
+        """See ``Changes``."""
         return self._gaps.texts("was offline")
 
 
 class _Tasks(_Part):
-    """Processes and threads that are asked for by number: the number may be given to another."""
+    """Takes ended tasks out of a PID or TID filter, before the kernel reuses the number."""
 
     def __init__(self, probe: Probe, asked: Filters, filters: Filters) -> None:
         self._probe = probe
@@ -219,7 +222,7 @@ class _Tasks(_Part):
         self._ended: list[str] = []
 
     def look(self, before: float, now: float) -> None:
-        """Stop tracing those that have ended."""
+        """Drop tasks that ended, or whose number another task has now (by its start time)."""
         for task, started in list(self._alive.items()):
             kind, section, number, kernels = task
             if _started(number) != started:
@@ -228,7 +231,7 @@ class _Tasks(_Part):
                 self._ended.append(f"{kind} {number} ended by second {now:.1f}")
 
     def notes(self) -> list[str]:
-        """Return who has ended."""
+        """See ``Changes``."""
         return self._ended
 
 
@@ -237,7 +240,7 @@ def _zip(asked: tuple[int, ...], kernels: tuple[int, ...]) -> list[tuple[int, in
 
 
 def _started(number: int) -> str:
-    """Return when a task started, in ticks of the kernel's; "" if it is gone."""
+    """Return the start time of a task, in clock ticks since boot; "" if it is gone."""
     try:
         text = (_PROC / str(number) / "stat").read_text(errors="replace")
     except OSError:
@@ -246,7 +249,7 @@ def _started(number: int) -> str:
 
 
 class _Places(_Part):
-    """Cgroups and network namespaces that are asked for by path: another one may take its place."""
+    """Keeps filters by path up to date: a cgroup or network namespace can be made anew there."""
 
     def __init__(self, probe: Probe, filters: Filters) -> None:
         self._probe = probe
@@ -262,7 +265,7 @@ class _Places(_Part):
         self._told: list[str] = []
 
     def look(self, before: float, now: float) -> None:
-        """Follow paths to where they lead now."""
+        """Write the inode numbers that the paths have now to the filter map."""
         anew = False
         for kind, numbers, at, path in self._places:
             if not path:
@@ -277,13 +280,13 @@ class _Places(_Part):
                 numbers[at] = number
                 anew = True
                 self._told.append(
-                    f"{kind} {path} was made anew: its calls from second {since:.1f} to "
-                    f"{now:.1f} are among those that were filtered"
+                    f"{kind} {path} was recreated: its hits from second {since:.1f} to "
+                    f"{now:.1f} were filtered"
                 )
         if anew:
             put_places(self._probe.obj.map(PLACES_SECTION), self._netns, self._cgroups)
 
     def notes(self) -> list[str]:
-        """Return what has become of them."""
-        gone = [f"{name} is gone since second {since:.1f}" for name, since in self._gone.items()]
+        """See ``Changes``."""
+        gone = [f"{name} was removed at second {since:.1f}" for name, since in self._gone.items()]
         return [*self._told, *gone]

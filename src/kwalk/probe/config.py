@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What the BPF program is told: constants before it is loaded, the rest before it is attached."""
+"""Configuration of the BPF programs: ``struct kw_config`` and ``struct kw_control``.
+
+The first is constant from loading on. The second is written between loading and attaching, since
+it takes ``kw_facts``, a program of the loaded object, to know it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from kwalk.transport import context_tree
 from kwalk.transport.counters import possible_cpus
 
 FACTS_PROGRAM = "kw_facts"
-# Events of each CPU that are compared at the start where kwalk itself chose to walk.
+# With --method auto: the first hits of each CPU, whose walks are verified.
 SELF_CHECK_EVENTS = 64
 PAGE = 4096
 _LOOKS = 5
@@ -27,19 +31,22 @@ STACK_SIZE = 4 * PAGE  # arch/x86/include/asm/page_64_types.h: THREAD_SIZE
 
 
 class CannotWalk(KwalkError):
-    """The manual method can't be used on this kernel; ``what`` says why."""
+    """The walk is impossible on this kernel; ``what`` says why."""
 
 
 class Facts(NamedTuple):
-    """What ``kw_facts`` found in the running kernel.
+    """Facts about the running kernel, read from its memory and BTF by ``kw_facts``.
 
-    :ivar fp_entry: The bytes of ``orc_fp_entry``, 0 where absent; ``null_entry`` likewise.
-    :ivar header: ``orc_header``, all zero where absent.
-    :ivar function: The first bytes of the traced function's code.
-    :ivar traced: Those at the traced instruction.
-    :ivar counts_missed: Whether this kernel counts the misses of kprobes.
-    :ivar stack_size: Of a task's kernel stack, in bytes.
-    :ivar disarmed: Whether all kprobes are switched off; False if that is not known.
+    :ivar fp_entry: Raw ORC entry ``orc_fp_entry``, 0 if the kernel has none.
+    :ivar null_entry: Raw ORC entry ``null_orc_entry``, likewise.
+    :ivar header: Hash of the ORC format, ``orc_header``; all zero if the kernel has none.
+    :ivar function: Code bytes at the start of the traced function.
+    :ivar traced: Code bytes at the traced instruction.
+    :ivar unwinder: The kernel's own unwinder.
+    :ivar counts_missed: The kernel counts hits that kprobes missed (``kprobe.missed`` in
+        ``struct bpf_link_info``).
+    :ivar stack_size: Size of a task's kernel stack in bytes.
+    :ivar disarmed: ``kprobes_all_disarmed``; False if its address is unknown.
     """
 
     fp_entry: int
@@ -61,9 +68,11 @@ def config(
     fentry: bool,
     many: bool = False,
 ) -> dict[str, int]:
-    """Return ``struct kw_config``; addresses of symbols that kallsyms does not show are 0.
+    """Return the members of ``struct kw_config``; the address of a missing symbol is 0.
 
-    :param target: The place, or the first of ``many``.
+    :param target: The traced place; the first one if there are many.
+    :param fentry: The program is attached by fentry or fexit, so it has no ``pt_regs``.
+    :param many: The program serves several functions: each hit brings its own address.
     """
     cpus = possible_cpus()
     rethook = symbols.address("arch_rethook_trampoline")
@@ -117,7 +126,7 @@ def config(
         "sampled": int(options.chance is not None),
         "many": int(many),
         "special": int(bool(options.filters) or options.chance is not None or many),
-        # Plain counting knows only the walk's own result; all else is asked for here.
+        # Set for all but the fast path: count walked stacks, without groups or verification.
         "slow": int(
             method != Method.MANUAL
             or options.output != Output.COUNT
@@ -143,11 +152,11 @@ def _namespace(options: ProbeOptions) -> dict[str, int]:
 
 
 def _midnight_ns() -> int:
-    """Return how long before CLOCK_MONOTONIC began some midnight of the local clock was.
+    """Return the local time of day at which CLOCK_MONOTONIC was 0, in ns since midnight.
 
-    A change of the clock, as to summer time, is not followed.
+    Later changes of the clock or of its time zone's offset are not followed.
     """
-    # Of several looks, the one that was least held up between its two clocks.
+    # Read both clocks several times; the tightest pair has the least error.
     looks = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(_LOOKS)]
     before, now, after = min(looks, key=lambda look: look[2] - look[0])
     since_epoch = now - (before + after) // 2
@@ -155,15 +164,15 @@ def _midnight_ns() -> int:
 
 
 def digits() -> bytes:
-    """Return the table ``digits`` of the BPF program: three digits for each number."""
+    """Return the BPF table ``digits``: four bytes a number from 0 to 999, ``b"042\\0"``."""
     return b"".join(b"%03d\0" % number for number in range(1000)).ljust(4 * DIGITS, b"\0")
 
 
 def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
-    """Return where the entry code of NMIs begins and ends; zeros if it is not known.
+    """Return start and end address of the NMI entry code; zeros if kallsyms lacks it.
 
-    It is one function of arch/x86/entry/entry_64.S, asm_exc_nmi, whose labels are symbols, too;
-    exc_nmi() is called from behind end_repeat_nmi.
+    asm_exc_nmi in arch/x86/entry/entry_64.S is one function, but its labels are symbols, too:
+    the last one, end_repeat_nmi, is where exc_nmi() is called.
     """
     start = symbols.address("asm_exc_nmi")
     last = symbols.address("end_repeat_nmi") or start
@@ -171,25 +180,28 @@ def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
 
 
 def _end(symbols: Kallsyms, start: int) -> int:
-    """Return where the symbol at an address ends, or the padding behind it."""
-    end = symbols.above(start) + 15 & -16  # as functions are aligned
+    """Return the end address of the symbol at ``start``, padding to 16 bytes included."""
+    end = symbols.above(start) + 15 & -16  # functions are aligned to 16 bytes
     return end if start < end < start + PAGE else start
 
 
 def _extent(symbols: Kallsyms, function: str, name: str) -> dict[str, int]:
-    """Return where a function starts and ends; zeros if it is not known."""
+    """Return the members ``<name>_start`` and ``<name>_end``; zeros if kallsyms lacks it."""
     start = symbols.address(function)
     return {f"{name}_start": start, f"{name}_end": _end(symbols, start) if start else 0}
 
 
 def _words(symbols: Kallsyms, first: str, end: str) -> int:
-    """Return how many words of 4 bytes lie between two symbols; 0 if not both are known."""
+    """Return the number of 4-byte words from one symbol to another; 0 if either is missing."""
     start, stop = symbols.address(first), symbols.address(end)
     return (stop - start) // 4 if start and stop else 0
 
 
 def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
-    """Ask the loaded object's ``kw_facts``."""
+    """Run ``kw_facts`` of a loaded object and return its answer.
+
+    :raises LibbpfError: if the kernel does not run it.
+    """
     asked = {
         "orc_fp_entry": symbols.address("orc_fp_entry"),
         "orc_null_entry": symbols.address("null_orc_entry"),
@@ -218,9 +230,10 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
 
 
 def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
-    """Return ``struct kw_control`` for the manual method.
+    """Return the members of ``struct kw_control`` for the walk; the others stay 0.
 
-    :raises CannotWalk: if this kernel's stacks can't be walked.
+    :raises CannotWalk: if the kernel has neither ORC nor frame pointers, its ORC tables have no
+        symbols, or their format is unknown.
     """
     if found.unwinder == Unwinder.NONE:
         raise CannotWalk("this kernel has neither ORC tables nor frame pointers")
@@ -244,12 +257,11 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
 
 
 def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool | None]:
-    """Tell whether a byte, counted from the first one, is code of the target's function.
+    """Return a predicate: is the code at a distance from the function's start its own?
 
-    None if it is no code that the kernel was built or loaded with.
-
-    gcc puts what is unlikely to run elsewhere, as ``<name>.cold``, and jumps there and back with
-    the frame as it is.
+    The predicate answers None where no symbol is, or one of code made at run time (kprobe slots,
+    ftrace trampolines). ``<name>.cold`` counts as the function's own: gcc moves unlikely code there
+    and jumps to and fro without changing the frame.
     """
     own = symbols.lookup(target.address)
     names = {target.name, own.name if own else ""}

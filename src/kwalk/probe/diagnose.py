@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why the kernel did not let a program be attached: what it said, then what its own files say."""
+"""Diagnosis of a refused attachment, from the kernel's error and the kernel's own lists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLACKLIST = Path("/sys/kernel/debug/kprobes/blacklist")
 FILTER_FUNCTIONS = Path("/sys/kernel/tracing/available_filter_functions")
 LOG_LINES = 12
 BY_KPROBE = {"kprobe", "kretprobe"}
-# What is attached to by perf_event_open().
+# Ways that open a perf event: perf_event_paranoid and CAP_PERFMON apply.
 BY_EVENT = {*BY_KPROBE, "tracepoint", "perf_event"}
 # BPF_MAX_TRAMP_LINKS in include/linux/bpf.h, BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c
 _MOST_PROGRAMS = {
@@ -33,7 +33,7 @@ _EVENTS = {way for ways in EVENT_WAYS.values() for way in ways}
 
 
 class Listed(Enum):
-    """Whether a list of the kernel's has a name: yes, no, or nobody can tell."""
+    """Whether a list of the kernel has a name; unknown if the list cannot be read."""
 
     YES = "yes"
     NO = "no"
@@ -43,10 +43,11 @@ class Listed(Enum):
 def explain(
     selection: Selection, refusals: Sequence[tuple[str, LibbpfError]], aliases: Sequence[str] = ()
 ) -> KwalkError:
-    """Return the error to raise when no way of attaching worked.
+    """Return the error to raise when every way of attaching was refused.
 
-    :param refusals: Each way that was tried and what libbpf answered; at least one.
-    :param aliases: Every name of the function, if it is one: the kernel's lists have any of them.
+    :param refusals: Each way that was tried, with libbpf's error; at least one.
+    :param aliases: All names of the function, of which the kernel's lists have only one; empty
+        for tracepoints and samples.
     """
     target, label = selection.targets[0], selection.label
     told = "; ".join(f"by {way}: {reason(way, error)}" for way, error in refusals)
@@ -91,11 +92,11 @@ def _is_denied(error: LibbpfError) -> bool:
 
 
 def reason(way: str, error: LibbpfError) -> str:
-    """Return why one way of attaching failed: the kernel's word, and what denied it, if known."""
+    """Return why a way of attaching was refused: libbpf's error, and the missing permission."""
     if error.errno == errno.E2BIG and not error.log and way in _MOST_PROGRAMS:
         return (
-            f"{error.what}: the kernel attaches {_MOST_PROGRAMS[way]} at most to one, "
-            "whoever's they are (`bpftool link`)"
+            f"{error.what}: the kernel's limit is {_MOST_PROGRAMS[way]} at one place, those of "
+            "other tools included (`bpftool link` lists them)"
         )
     if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
         return error.what
@@ -107,7 +108,7 @@ def reason(way: str, error: LibbpfError) -> str:
 def _of_function(
     names: Collection[str], name: str, refusals: Sequence[tuple[str, LibbpfError]]
 ) -> tuple[str, list[str]]:
-    """Return what the kernel's lists say against a function, and which could not be read."""
+    """Return why the kernel's lists rule a function out, or "", and a hint per unreadable list."""
     said = {way for way, error in refusals if error.errno in OF_FUNCTION}
     lists = []
     if BY_KPROBE & said:
@@ -126,7 +127,10 @@ def _of_function(
 
 
 def _ftrace_is_down() -> bool:
-    """Whether the kernel says so itself: ftrace_avail_open() in kernel/trace/ftrace.c."""
+    """Return whether ftrace has disabled itself: its files then answer ENODEV.
+
+    ftrace_avail_open() in kernel/trace/ftrace.c.
+    """
     return capabilities.unreadable(FILTER_FUNCTIONS) == os.strerror(errno.ENODEV)
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What this kernel offers to kwalk, found out by trying; no version is ever compared.
+"""Survey of the kernel for ``kwalk doctor``: privileges, features, and each way of attaching.
 
-Each way of attaching is tried on what kwalk itself calls: attached is not called.
+Each way is tried with a canary probe, since a probe that is attached need not run. No kernel
+version is compared.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ UNWINDERS = {
 
 
 class AttachWay(NamedTuple):
-    """A way of attaching, one of ``attach.PROGRAMS``, to a place."""
+    """A way of attaching to a kind of place.
+
+    :ivar name: Its name in the output.
+    :ivar way: One of ``attach.PROGRAMS``.
+    """
 
     name: str
     way: str
@@ -55,17 +60,19 @@ WAYS = (
     AttachWay("tracepoints by perf", "tracepoint", Place.TRACEPOINT),
     AttachWay("samples", "perf_event", Place.SAMPLE),
 )
-# In the order in which kwalk takes them for functions.
+# In order of preference.
 FUNCTIONS = tuple(kind.name for kind in WAYS if kind.place == Place.ENTRY)
 BY_KPROBE = "entry by kprobe"
 
 
 @dataclass(frozen=True)
 class Way:
-    """What came of trying a way of attaching.
+    """Result of trying a way of attaching.
 
-    :param text: How often it fired, or why it does not work.
-    :param next: What to do about it.
+    :param works: The program ran for each of the calls.
+    :param text: How often it ran, or why it does not work.
+    :param next: Hint for the user, "" if there is none.
+    :param fired: Runs of the program, out of ``calls``; both 0 if it was not attached.
     """
 
     name: str
@@ -78,10 +85,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One line of the survey.
 
-    :param ok: Whether it serves kwalk; None where it decides nothing.
-    :param text: What was found, or why not.
+    :param ok: True if it meets kwalk's needs, False if not, None if it is mere information.
+    :param text: The value found, or why it is missing.
     """
 
     name: str
@@ -91,12 +98,12 @@ class Finding:
 
 @dataclass
 class Survey:
-    """All findings, and what follows from them.
+    """Findings about the kernel, and the method and way that kwalk would use for a function.
 
-    :param ways: Each way of attaching; none where it could not even be tried.
-    :param method: ``manual`` or ``helper``, "" if functions cannot be traced.
-    :param attach: ``fentry``, ``kprobe`` or ``kprobe.multi``, likewise.
-    :param reasons: Why not the better ones; for an impossible trace, why.
+    :param ways: Result for each of ``WAYS``; empty if kallsyms could not be read.
+    :param method: ``manual`` or ``helper``; "" if functions cannot be traced.
+    :param attach: ``fentry``, ``kprobe`` or ``kprobe.multi``; "" if functions cannot be traced.
+    :param reasons: Why kwalk would not use a better method or way, or none at all.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -107,12 +114,12 @@ class Survey:
 
     @property
     def others(self) -> list[str]:
-        """Ways that work, where functions cannot be traced by their entries."""
+        """Names of the working ways, other than those at function entries."""
         return [way.name for way in self.ways if way.works and way.name not in FUNCTIONS]
 
     @property
     def exit_code(self) -> int:
-        """0 where functions can be traced, 3 where something else can, 1 where nothing can."""
+        """0 if functions can be traced, 3 if only other places can, 1 if nothing can."""
         if self.method:
             return 0
         return 3 if self.others else 1
@@ -123,9 +130,10 @@ class Survey:
 
 
 def survey(function: str | None = None) -> Survey:
-    """Look at the machine; try each way of attaching, and attach to ``function`` for a moment.
+    """Survey this kernel: read its files, then try each way of attaching.
 
-    :raises UsageError: if ``function`` is given and cannot be traced for its own sake.
+    :param function: Attach to it for a moment, too, by fentry and by kprobe.
+    :raises UsageError: if there is no such function, or its name is ambiguous.
     """
     result = Survey()
     result.add("kernel", None, f"{platform.release()} {platform.machine()}")
@@ -209,7 +217,7 @@ def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
 
 
 def _fire(result: Survey, way: AttachWay, symbols: Kallsyms) -> Trial | None:
-    """Try one way; return what came of it if it works."""
+    """Try one way and append its result; return the canary's result if the way works."""
     method = Method.MANUAL if way.name in FUNCTIONS else Method.HELPER
     try:
         trial = canary.fire(way.way, way.place, symbols, method=method)
@@ -217,14 +225,14 @@ def _fire(result: Survey, way: AttachWay, symbols: Kallsyms) -> Trial | None:
         result.ways.append(Way(way.name, False, error.what, error.hint))
         return None
     works = trial.fired == trial.calls
-    text = f"{'works' if works else 'is attached, and not run'}: {trial.text}"
+    text = f"{'works' if works else 'attaches, but does not run'}: {trial.text}"
     hint = "" if works else "`dmesg` may tell why; kwalk takes another way where it can."
     result.ways.append(Way(way.name, works, text, hint, trial.fired, trial.calls))
     return trial if works else None
 
 
 def _choose(result: Survey, found: dict[str, Trial | None]) -> bool:
-    """Note what kwalk will use for functions; return whether it walks there."""
+    """Set the method and way that kwalk would use for functions; return whether it walks."""
     working = [(name, trial) for name in FUNCTIONS if (trial := found[name])]
     result.reasons += [
         f"not by {kind.way}: {way.text}"
@@ -237,14 +245,14 @@ def _choose(result: Survey, found: dict[str, Trial | None]) -> bool:
     walks = trial.probe.method == Method.MANUAL
     result.method, result.attach = ("manual" if walks else "helper"), trial.probe.attach
     result.reasons += trial.probe.notes
-    # The helper starts best from a kprobe's registers.
+    # The helper needs a kprobe's registers to start at the function.
     if not walks and any(name == BY_KPROBE for name, _ in working):
         result.attach = "kprobe"
     return walks
 
 
 def _try_function(result: Survey, target: Target, symbols: Kallsyms) -> None:
-    """Attach to a function for a moment; whether it is called is nobody's business here."""
+    """Attach to the user's function and detach at once, whether it was called or not."""
     options = ProbeOptions(Method.MANUAL, ring_bytes=1 << 16)
     for way in ("fentry", "kprobe"):
         name = f"{target.name} by {way}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is traced besides functions: tracepoints, and samples of what CPUs do."""
+"""Tracepoints and samples as selections, beside functions."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _TRACEPOINT = re.compile(r"t:(\w+):(\w+)", re.ASCII)
 
 
 def is_tracepoint(spelling: str) -> bool:
-    """Whether it is spelt like one, ``t:...``."""
+    """Return whether the user's word means a tracepoint: it begins with ``t:``."""
     return spelling.startswith("t:")
 
 
 def tracepoint(spelling: str, symbols: Kallsyms) -> Selection:
-    """Return the tracepoint that a user named: ``t:sched:sched_switch``.
+    """Return the selection of a tracepoint, given as ``t:CATEGORY:NAME``.
 
-    Where tracefs may not be read, its name is looked up among the kernel's symbols.
+    Where tracefs cannot be read, its name is looked up in kallsyms instead.
 
-    :raises UsageError: if there is none of that name.
+    :raises UsageError: if the word is malformed or the kernel has no such tracepoint.
     """
     match = _TRACEPOINT.fullmatch(spelling)
     if not match:
         raise UsageError(
             f"{spelling!r} is not the name of a tracepoint",
-            "Give one as t:CATEGORY:NAME, such as t:sched:sched_switch, as the folders of "
-            f"{EVENTS} are called.",
+            "Give one as t:CATEGORY:NAME, such as t:sched:sched_switch, after the folders of "
+            f"{EVENTS}.",
         )
     category, name = match[1], match[2]
     unknown = unreadable(EVENTS)
@@ -47,14 +47,14 @@ def tracepoint(spelling: str, symbols: Kallsyms) -> Selection:
         hint = f"Did you mean t:{', t:'.join(close)}? " if close else ""
         raise UsageError(
             f"this kernel has no tracepoint {category}:{name}",
-            f"{hint}The folders of {EVENTS} are all there are; modules may bring more.",
+            f"{hint}{EVENTS} has a folder for each; loading a module may add more.",
         )
-    # DEFINE_TRACE_FN() in include/linux/tracepoint.h; those of system calls are no tracepoints.
+    # DEFINE_TRACE_FN() in include/linux/tracepoint.h. syscalls:* have no function like that.
     if unknown and category != "syscalls" and not symbols.find(f"__traceiter_{name}"):
         raise UsageError(
-            f"this kernel has no tracepoint {name}, nor has a loaded module",
-            f"Its symbols would have __traceiter_{name}. {EVENTS}, where categories are, cannot be "
-            f"read: {unknown}.",
+            f"neither this kernel nor a loaded module has a tracepoint {name}",
+            f"It would have a symbol __traceiter_{name}. {EVENTS}, which lists all of them, cannot "
+            f"be read: {unknown}.",
         )
     return Selection.one(Target(f"{category}:{name}", NO_ADDRESS, "", event=Place.TRACEPOINT))
 
@@ -64,16 +64,17 @@ def _is_absent(path: Path) -> bool:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # nobody can tell: attaching will
+    except OSError:  # unknown: attaching will tell
         return False
     return False
 
 
 def choose(spellings: Sequence[str], frequency: int | None, symbols: Kallsyms) -> Selection:
-    """Return what a user wants traced: functions, a tracepoint, or samples.
+    """Return the selection for the user's words: functions, a tracepoint, or samples.
 
-    :param frequency: Of samples, in a second; None where there are to be none.
-    :raises UsageError: if it is not there, or cannot be traced together.
+    :param frequency: Samples a second of each CPU; None unless samples are wanted.
+    :raises UsageError: if the kernel has no such function or tracepoint, or these cannot be
+        traced together.
     """
     if (
         bool(frequency)
@@ -83,7 +84,7 @@ def choose(spellings: Sequence[str], frequency: int | None, symbols: Kallsyms) -
     ):
         raise UsageError(
             "samples, tracepoints and functions cannot be traced together",
-            "Trace functions, or one tracepoint, or samples at a time.",
+            "Run kwalk once for each: functions, one tracepoint, or samples.",
         )
     if frequency:
         return samples(frequency)
@@ -93,11 +94,11 @@ def choose(spellings: Sequence[str], frequency: int | None, symbols: Kallsyms) -
 
 
 def samples(frequency: int) -> Selection:
-    """Return the selection of so many samples a second of every CPU."""
+    """Return the selection of ``frequency`` samples a second of every CPU."""
     return Selection.one(Target(str(frequency), NO_ADDRESS, "", event=Place.SAMPLE))
 
 
-# What stands between a tracepoint and the program: kernel/trace/bpf_trace.c, trace_syscalls.c,
+# Functions between a tracepoint and the BPF program: kernel/trace/bpf_trace.c, trace_syscalls.c,
 # include/trace/bpf_probe.h, include/linux/tracepoint.h.
 _TRACERS = re.compile(
     r"bpf_trace_run\d+|__bpf_trace_\w+|__traceiter_\w+|__probestub_\w+|trace_call_bpf\w*"
@@ -106,5 +107,5 @@ _TRACERS = re.compile(
 
 
 def is_tracer(function: str, module: str) -> bool:
-    """Whether a frame belongs to what calls a program at a tracepoint, or to a program."""
+    """Return whether a frame is of a BPF program, or of the code that calls it at a tracepoint."""
     return module == "bpf" or bool(_TRACERS.match(function))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which functions can be traced: those with a call of ftrace."""
+"""Functions that ftrace can trace: those with a call of ftrace (``struct dyn_ftrace``)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BEFORE_FTRACE = (0, 4)
 
 
 class Traceable:
-    """Tells functions that can be traced from others.
+    """The set of functions that ftrace can trace, by address or, failing that, by name.
 
-    :param places: Addresses where ftrace can get itself called; None if they are not known.
-    :param lines: The kernel's own list of names, where that is all there is.
-    :param names: Returns all names of a function: that list has one of them.
+    :param places: Addresses of the calls of ftrace; None if they are unknown.
+    :param lines: Lines of ``available_filter_functions``, on kernels that list no addresses.
+    :param names: Returns all names of a function, of which a line has only one.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Traceable:
 
     @property
     def known(self) -> bool:
-        """Whether there is a list at all."""
+        """Whether the set is known; ``why_not`` rules nothing out otherwise."""
         return self._places is not None or self._lines is not None
 
     def why_not(self, target: Target) -> str:
-        """Return why a function can't be traced; "" if it can, or nobody knows."""
+        """Return why a function can't be traced; "" if it can, or if that is unknown."""
         if self._places is not None:
             able = any(target.address + more in self._places for more in BEFORE_FTRACE)
         elif self._lines is not None:
@@ -58,7 +58,10 @@ class Traceable:
 
 
 def listed(folder: Path | None = None, symbols: Kallsyms | None = None) -> Traceable:
-    """Return what tracefs lists, which takes the kernel seconds to write."""
+    """Read the set from tracefs, which takes the kernel seconds.
+
+    :param folder: ``TRACING``, or a folder of a test.
+    """
 
     def names(target: Target) -> list[str]:
         own = Symbol(target.address, target.name, target.module)
@@ -77,9 +80,9 @@ def listed(folder: Path | None = None, symbols: Kallsyms | None = None) -> Trace
 
 
 def in_memory(obj: Object, symbols: Kallsyms) -> Traceable:
-    """Return what the kernel keeps the list from: ``struct ftrace_page``.
+    """Read the set from the kernel's memory (``struct ftrace_page``), else from tracefs.
 
-    :param obj: Loaded, with the program ``kw_calls``.
+    :param obj: A loaded object with the program ``kw_calls``.
     """
     first = symbols.address("ftrace_pages_start")
     if not first:
@@ -100,9 +103,9 @@ def in_memory(obj: Object, symbols: Kallsyms) -> Traceable:
 
 
 def read(symbols: Kallsyms, image: Callable[[], bytes]) -> Traceable:
-    """Return the best there is, from the kernel's memory if that may be read.
+    """Load ``kw_calls`` alone and read the set with it; from tracefs if it cannot be loaded.
 
-    :param image: Gives the BPF object.
+    :param image: Returns the bytes of the BPF object.
     """
     try:
         with Object(image()) as obj:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Load kwalk's BPF object: its constants set, its maps sized, its tree planted."""
+"""Loading of the BPF object: set its constants, size its maps, plant the tree."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ FOLLOWING = ("kw_fork", "kw_free")
 
 
 class Loaded(NamedTuple):
-    """A loaded object.
+    """A BPF object in the kernel, not attached yet.
 
-    :ivar config: ``struct kw_config``, without the values of filters.
-    :ivar control: ``struct kw_control`` as it was last written.
-    :ivar notes: What a user should know.
+    :ivar gates: Per-CPU counters of filtered hits.
+    :ivar config: Members of ``struct kw_config``, without those of the filters.
+    :ivar control: Members of ``struct kw_control`` as written at load; empty for the helper.
+    :ivar notes: Sentences for the user.
     """
 
     obj: Object
@@ -64,7 +65,7 @@ class Loaded(NamedTuple):
     notes: list[str]
 
     def close(self) -> None:
-        """Free everything, and detach before."""
+        """Detach what is attached and free everything."""
         self.gates.close()
         self.tree.close()
         self.obj.close()
@@ -88,10 +89,11 @@ def image() -> bytes:
 def load(
     way: str, selection: Selection, symbols: Kallsyms, options: ProbeOptions, method: Method
 ) -> Loaded:
-    """Load the program for a way of attaching.
+    """Load the BPF object with the program for a way of attaching.
 
-    :raises LibbpfError: if the kernel refuses it.
-    :raises CannotWalk: if it is to walk, and can't on this kernel.
+    :param way: One of ``attach.PROGRAMS``.
+    :raises LibbpfError: if the kernel refuses the object or its maps.
+    :raises CannotWalk: if ``method`` walks, and this kernel's stacks can't be walked.
     """
     target = selection.targets[0]
     many = len(selection.targets) > 1 or way in MULTI
@@ -124,8 +126,8 @@ def load(
             control = control_of(facts, symbols, target)
             if target.place == Place.INSIDE and control.get("start") == Start.UNKNOWN:
                 notes.append(
-                    f"the code does not tell where {target.label} has its return address: the "
-                    "kernel's unwinder is asked each time (fallback)"
+                    f"where the return address is at {target.label} cannot be told from the code: "
+                    "every stack comes from the kernel's unwinder (fallback)"
                 )
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
         tree = Tree(obj, possible_cpus(), config["node_mask"] // NODE_BYTES + 1)
@@ -144,9 +146,9 @@ def load(
 
 
 def _choose(obj: Object, wanted: dict[str, str | None], program: str, names: Sequence[str]) -> None:
-    """Choose programs, of which one goes to the function that has these names.
+    """Choose programs to load; ``program`` attaches to the first of ``names`` that BTF has.
 
-    :raises LibbpfError: about the first name, if the kernel's BTF has none of them.
+    :raises LibbpfError: for the first name, if BTF has none of them.
     """
     refused: list[LibbpfError] = []
     for name in names:
@@ -175,19 +177,19 @@ def _set_filters(obj: Object, options: ProbeOptions) -> Gates:
 
 
 def put_places(places: Map, netns: Sequence[int], cgroups: Sequence[int]) -> None:
-    """Write the numbers of network namespaces and cgroups that are wanted, at any time."""
+    """Write the filter of network namespaces and cgroups (inode numbers), also while attached."""
     places.update(bytes(4), places_of(netns, cgroups))
 
 
 def ring_bytes(options: ProbeOptions) -> int:
-    """Return the size of the ring of records; without records, the least there is."""
+    """Return the size of the ring buffer in bytes; one page if no records are sent."""
     return PAGE if options.output == Output.COUNT else options.ring_bytes
 
 
 def _resize(
     obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]
 ) -> dict[str, int]:
-    """Size the maps; return the bytes that each option which sizes some makes of them."""
+    """Size the maps; return the bytes of map memory that each option stands for."""
     counting = options.output == Output.COUNT
     obj.map("events").resize(max_entries=ring_bytes(options))
     nodes = config["node_mask"] // NODE_BYTES + 1

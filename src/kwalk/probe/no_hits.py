@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What it means that a probe saw nothing: that nothing was there, or that it was not run."""
+"""Explanation of a trace without hits: the function was not called, or the probe did not run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kwalk.probe.selection import Selection
 
 MODULES = Path("/sys/module")
 _NOTHING = {
-    Place.ENTRY: "nothing called {it} meanwhile{why}; was there a load that should?",
-    Place.INSIDE: "nothing came by there meanwhile{why}; was there a load that should?",
-    Place.RETURN: "no call that began meanwhile has returned{why}; was there a load that should?",
-    Place.TRACEPOINT: "it did not happen meanwhile{why}; was there a load that should make it?",
-    Place.SAMPLE: "no sample was taken meanwhile{why}: was there time enough for one?",
+    Place.ENTRY: "nothing called {it} meanwhile{why}; did the workload run?",
+    Place.INSIDE: "nothing ran that instruction meanwhile{why}; did the workload run?",
+    Place.RETURN: "no call that began meanwhile has returned{why}; did the workload run?",
+    Place.TRACEPOINT: "it was not reached meanwhile{why}; did the workload run?",
+    Place.SAMPLE: "no sample was taken meanwhile{why}; was the trace long enough for one?",
 }
 
 
@@ -28,11 +28,11 @@ Modules = dict[str, int]
 
 
 class Found(NamedTuple):
-    """What was found out after a trace.
+    """Result of the check after a trace.
 
-    :ivar unseen: Why the kernel did not run the program, for some of the time or all of it; ""
-        where nothing tells so.
-    :ivar notes: Sentences.
+    :ivar unseen: Why the kernel did not run the program some or all of the time (for
+        ``Summary.unseen``); "" if nothing suggests that.
+    :ivar notes: Sentences for ``Summary.notes``.
     """
 
     unseen: str = ""
@@ -40,10 +40,10 @@ class Found(NamedTuple):
 
 
 def modules(selection: Selection, folder: Path = MODULES) -> Modules:
-    """Return the inodes of the folders of the modules whose functions are traced.
+    """Return each traced module with the inode number of its folder in sysfs; 0 if it is gone.
 
-    A module that is loaded again has another one. Kprobes do not keep modules from being unloaded,
-    and are gone with them (KPROBE_FLAG_GONE in kernel/kprobes.c).
+    The number tells a load of a module from the next. Kprobes do not pin a module, and die with it
+    (KPROBE_FLAG_GONE in kernel/kprobes.c).
     """
     found = {}
     for name in {target.module for target in selection.targets if target.module}:
@@ -55,11 +55,11 @@ def modules(selection: Selection, folder: Path = MODULES) -> Modules:
 
 
 def look(probe: Probe, symbols: Kallsyms, before: Modules, hits: int) -> Found:
-    """Look at switches and modules again, and where no hit came fire a canary.
+    """Check switches and modules after a trace; without a hit, fire a canary as well.
 
-    :param probe: Detached.
-    :param before: Modules as they were when it was attached.
-    :param hits: How often it was hit, those included that the kernel counts as missed.
+    :param probe: The probe, detached by now.
+    :param before: ``modules()`` when it was attached.
+    :param hits: Hits, including those that the kernel counted as missed.
     """
     found = _switched_off(probe, symbols)
     why = found.what if found else _unloaded(before, modules(probe.selection))
@@ -74,7 +74,7 @@ def _unloaded(before: Modules, after: Modules) -> str:
     gone = sorted(name for name, inode in before.items() if after[name] != inode)
     if not gone:
         return ""
-    return f"module {gone[0]} was unloaded meanwhile, and the probe was gone with it"
+    return f"module {gone[0]} was unloaded meanwhile, which removed the probe"
 
 
 def _switched_off(probe: Probe, symbols: Kallsyms) -> SwitchedOff | None:
@@ -100,7 +100,7 @@ def _fire(probe: Probe, symbols: Kallsyms) -> Found:
     except SwitchedOff as error:
         return Found(f"the kernel does not run such probes: {error.what}")
     except KwalkError as error:
-        doubt = f"whether the kernel runs such probes is not known, and none was seen: {error.what}"
+        doubt = f"no hit; whether the kernel runs such probes could not be tried: {error.what}"
         return Found(notes=(doubt,))
     if not trial.fired:
         return Found(f"the kernel does not run such probes: one of the same kind {trial.text}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files and events of the kernel that some ways of tracing want: does it permit them?"""
+"""Permissions that only some ways of attaching need: perf events, tracefs, BTF of modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kwalk.transport.counters import online_cpus
 
 
 def permitted() -> Iterator[tuple[str, bool, str]]:
-    """Yield name, whether this process may, and what was found: each is tried."""
+    """Try each permission; yield its name, whether this process has it, and a text."""
     try:
         os.close(open_cpu_clock(online_cpus()[0], 1))
         yield "perf events", True, "yes (kprobes, samples)"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Get kwalk's BPF program called where it is wanted, by the best way that the kernel permits."""
+"""The probe: the BPF program attached to a selection, in the best way that the kernel permits."""
 
 from __future__ import annotations
 
@@ -44,10 +44,12 @@ from kwalk.transport.context_tree import Tree
 class Probe(NamedTuple):
     """A loaded and attached program.
 
-    :ivar refused: Places that the kernel does not let be traced.
-    :ivar notes: What a user should know: why not the method or attach type asked for.
-    :ivar began: When attaching began, and ``attached`` when it was complete: seconds of
-        CLOCK_MONOTONIC. Of many kprobes the first ones count hits in between.
+    :ivar attach: The way in use, one of ``attach.PROGRAMS``.
+    :ivar refused: Places that the kernel did not let us attach to.
+    :ivar notes: Sentences for the user, such as why not by the method or way asked for.
+    :ivar began: Start of attaching, in seconds of CLOCK_MONOTONIC. With many kprobes the first
+        ones count hits from here on.
+    :ivar attached: End of attaching, likewise.
     """
 
     loaded: Loaded
@@ -61,7 +63,7 @@ class Probe(NamedTuple):
 
     @property
     def obj(self) -> Object:
-        """The BPF object."""
+        """The loaded BPF object."""
         return self.loaded.obj
 
     @property
@@ -70,26 +72,26 @@ class Probe(NamedTuple):
         return self.loaded.tree
 
     def hits(self) -> int:
-        """Return how often the program has run."""
+        """Return the hits so far: runs of the program, filtered ones included."""
         return self.tree.hits() + self.filtered()
 
     def filtered(self) -> int:
-        """Return how many of these events filters refused."""
+        """Return the hits so far that a filter refused."""
         return self.loaded.gates.filtered()
 
     @property
     def config(self) -> dict[str, int]:
-        """``struct kw_config``, without the values of filters."""
+        """Members of ``struct kw_config``, without those of the filters."""
         return self.loaded.config
 
     @property
     def control(self) -> dict[str, int]:
-        """``struct kw_control`` as it was last written."""
+        """Members of ``struct kw_control`` as written at load; empty for the helper."""
         return self.loaded.control
 
     @property
     def unwinder(self) -> Unwinder:
-        """The kernel's own."""
+        """The kernel's own unwinder."""
         return self.loaded.facts.unwinder
 
     @property
@@ -98,7 +100,7 @@ class Probe(NamedTuple):
         return self.loaded.facts.counts_missed
 
     def uncounted(self) -> str:
-        """Return what this kernel does not count of what was missed; "" where it counts all.
+        """Return which missed hits this kernel does not count, as a sentence; "" if it counts all.
 
         A program at a kprobe, tracepoint or sample does not run while another of these does
         (``bpf_prog_active``: kernel/trace/bpf_trace.c, bpf_overflow_handler() in
@@ -118,17 +120,17 @@ class Probe(NamedTuple):
 
     @property
     def by_kprobe(self) -> bool:
-        """The kernel calls the program from kprobes or kretprobes, with registers."""
+        """Whether the program gets ``pt_regs``: at kprobes, kretprobes, and .multi ones."""
         return self.attach in KPROBES
 
     @property
     def many(self) -> bool:
-        """Each event tells which function it is of."""
+        """Whether the program serves several functions: each stack begins with its own."""
         return bool(self.config["many"])
 
     @property
     def functions(self) -> int:
-        """How many are traced."""
+        """Number of places attached to."""
         return len(self.selection.targets) - len(self.refused)
 
     def close(self) -> None:
@@ -143,14 +145,14 @@ def open_probe(
     watch: Watch = nobody,
     way: str = "",
 ) -> Probe:
-    """Load and attach; nothing is left in the kernel if that fails.
+    """Load the program and attach it; on failure nothing is left in the kernel.
 
-    Nothing is attached where a switch of the kernel keeps it from being run.
+    It is not attached where a switch of the kernel (sysctl, debugfs) would keep it from running.
 
-    :param watch: Told of progress where there are many places.
-    :param way: One of ``attach.PROGRAMS``, whatever the options say; "" for what they say.
-    :raises KwalkError: with the reason, if every way that the options allow is refused;
-        LibbpfError if ``way`` is.
+    :param watch: Progress callback, called if there are many places.
+    :param way: One of ``attach.PROGRAMS`` to use in place of ``options.attach``; "" for that one.
+    :raises KwalkError: with all reasons, if every way that the options allow is refused;
+        ``LibbpfError`` or ``SwitchedOff`` if ``way`` is given and fails.
     """
     method = options.method or Method.MANUAL
     notes: list[str] = []
@@ -164,12 +166,12 @@ def open_probe(
             method = Method.HELPER
         else:
             if options.verify and not method & Method.MANUAL:
-                probe.notes.append("nothing is verified: the helper's stacks are the kernel's own")
+                probe.notes.append("nothing to verify: the helper's stacks are the kernel's own")
             return probe
 
 
 class _Attempt(NamedTuple):
-    """To trace a selection by a method."""
+    """An attempt to trace a selection by a method, in each way in turn."""
 
     selection: Selection
     symbols: Kallsyms
@@ -186,28 +188,28 @@ class _Attempt(NamedTuple):
         if events := EVENT_WAYS.get(place):
             if self.options.attach != "auto":
                 raise UsageError(
-                    f"{self.selection.label} is no function to be attached to by {asked[0]}",
-                    "There is one way only: leave it to kwalk.",
+                    f"{self.selection.label} is not a function: {asked[0]} cannot attach to it",
+                    "Leave --attach out.",
                 )
-            # Those of system calls are made of sys_enter and sys_exit, and have no raw one.
+            # syscalls:* are made of raw_syscalls:sys_enter and sys_exit: no raw tracepoint.
             made = self.selection.targets[0].name.startswith("syscalls:")
             return [way for way in events if not made or way != "raw_tp"]
         many = len(self.selection.targets) > 1
         if self.options.attach == "auto":
-            # A kprobe gives the helper registers to start at; fentry is cheaper for manual.
+            # The helper starts at a kprobe's registers; for the walk fentry is cheaper.
             one = ["kprobe", "fentry"] if self.method == Method.HELPER else ["fentry", "kprobe"]
             asked = ["kprobe.multi", "kprobe"] if many else one
         ways = [WAYS[way][place] for way in asked if place in WAYS[way]]
         label = self.selection.label
         if not ways:
             raise UsageError(
-                f"{asked[0]} cannot attach inside a function, and {label} is such a place",
-                "Attach by kprobe, or leave it to kwalk.",
+                f"{asked[0]} cannot attach inside a function, where {label} is",
+                "Attach by kprobe, or leave --attach out.",
             )
         if many and TRAMPOLINES & set(ways):
             raise UsageError(
                 f"fentry attaches to one function, and {label} is {len(self.selection.targets):,}",
-                "Attach by kprobe.multi, or leave it to kwalk.",
+                "Attach by kprobe.multi, or leave --attach out.",
             )
         return ways
 
@@ -222,7 +224,7 @@ class _Attempt(NamedTuple):
                 switched.append((way, error))
             except LibbpfError as error:
                 refusals.append((way, error))
-                if error.is_shortage:  # which the next way would meet as well
+                if error.is_shortage:  # the next way would meet it as well
                     break
             else:
                 told = [*switched, *refusals]
@@ -244,7 +246,7 @@ class _Attempt(NamedTuple):
             raise found
         targets = self.selection.targets
         if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
-            what = f"fentry finds functions by name, and several are called {targets[0].name}"
+            what = f"fentry finds functions by name, and {targets[0].name} is ambiguous"
             raise LibbpfError(what, errno.EEXIST)
         if way in TRAMPOLINES and targets[0].module and lacks("CAP_SYS_ADMIN"):
             what = (
@@ -278,7 +280,7 @@ SHOWN = 3
 
 
 def selection_notes(probe: Probe) -> list[str]:
-    """Return what to say of functions that were meant, too, but are not traced."""
+    """Return a note for each reason why functions of the selection are not traced."""
     notes = []
     for skipped, what in (
         (probe.selection.skipped, "cannot be traced (`kwalk functions` says why)"),

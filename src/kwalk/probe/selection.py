@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What to trace: the functions that a user's words name, one or many."""
+"""Selections: the functions that the user's words name, one or many."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from kwalk.support.regex import BadPattern, compiled
 
 
 class Skipped(NamedTuple):
-    """A function, and why it is not traced."""
+    """A function that is not traced, with the reason."""
 
     target: Target
     why: str
 
 
 class Selection(NamedTuple):
-    """Places of one kind, at least one.
+    """Places to trace, at least one and all of one kind.
 
-    :ivar label: As the user spelt them.
-    :ivar open: Some are there because a pattern matched them; they may turn out untraceable.
+    :ivar label: The user's words.
+    :ivar skipped: Functions that a pattern matched and that cannot be traced.
+    :ivar open: Targets of a pattern are not checked against ftrace's list yet (``sifted``).
     """
 
     label: str
@@ -42,18 +43,18 @@ class Selection(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where in their functions they are."""
+        """Kind of the places."""
         return self.targets[0].place
 
     @property
     def unit(self) -> str:
-        """What is counted: calls, or samples, or what happens at a tracepoint."""
+        """Word for hits in messages: ``calls``, ``samples``, or ``events`` of a tracepoint."""
         return {Place.SAMPLE: "samples", Place.TRACEPOINT: "events"}.get(self.place, "calls")
 
     def sifted(self, traceable: Traceable) -> Selection:
-        """Return it without what can't be traced.
+        """Return the selection with untraceable functions moved to ``skipped``.
 
-        :raises UsageError: if nothing is left.
+        :raises UsageError: if no target is left.
         """
         judged = [Skipped(target, traceable.why_not(target)) for target in self.targets]
         skipped = tuple(skip for skip in judged if skip.why)
@@ -62,25 +63,23 @@ class Selection(NamedTuple):
             first, *others = (skip.target.name for skip in skipped)
             more = f" and {len(others):,} more" if others else ""
             raise UsageError(
-                f"no function that {self.label} names can be traced: {skipped[0].why} "
-                f"({first}{more})",
+                f"no function of {self.label} can be traced: {skipped[0].why} ({first}{more})",
                 "`kwalk functions` says which can be, and why others can't.",
             )
         return self._replace(targets=left, skipped=skipped, open=False)
 
 
 def is_pattern(spelling: str) -> bool:
-    """Whether it may name more than one function."""
+    """Return whether the user's word is a pattern, which may match several functions."""
     return any(sign in spelling for sign in "*?[/")
 
 
 def select(spellings: Sequence[str], symbols: Kallsyms) -> Selection:
-    """Return the places that a user named.
+    """Return the selection for the user's words.
 
-    Each is ``[r:][MODULE:]FUNC[+OFFSET]``, with ``*``, ``?`` and ``[...]`` in it for many
-    functions, or ``/REGEX/`` in place of the name.
-
-    :raises UsageError: if one of them names nothing.
+    :param spellings: Each is ``[r:][MODULE:]FUNC[+OFFSET]``; a FUNC with ``*``, ``?`` or ``[...]``,
+        or ``/REGEX/`` in its place, stands for many functions.
+    :raises UsageError: if a word matches no function, or these places cannot be traced together.
     """
     targets: dict[int, Target] = {}
     for spelling in spellings:
@@ -89,13 +88,13 @@ def select(spellings: Sequence[str], symbols: Kallsyms) -> Selection:
             found = [target for target in matched if not uncallable(target, symbols)]
             if not found:
                 raise UsageError(
-                    f"no function that {spelling} matches can be called: {matched[0].name}: "
+                    f"no function of {spelling} can be called: {matched[0].name}: "
                     f"{uncallable(matched[0], symbols)}",
                     "`kwalk functions` lists them all.",
                 )
         else:
             found = named(spelling, symbols)
-        for target in found:  # of two names for one function the first is the one it is shown by
+        for target in found:  # the first name of a function is the one shown
             targets.setdefault(target.traced, target)
     chosen = tuple(targets.values())
     if len({target.place for target in chosen}) > 1 or (len(chosen) > 1 and chosen[0].offset):
@@ -107,9 +106,9 @@ def select(spellings: Sequence[str], symbols: Kallsyms) -> Selection:
 
 
 def named(spelling: str, symbols: Kallsyms) -> list[Target]:
-    """Return the place that has this name; of several functions of one name, all.
+    """Return the place of this name; without a module or offset, each function of this name.
 
-    :raises UsageError: as ``target.find``.
+    :raises UsageError: see ``target.find``.
     """
     returns, module, name, offset = split(spelling)
     symbol = {s.address: s for s in reversed(symbols.find(name, code=True))}
@@ -126,12 +125,12 @@ def _target(symbol: Symbol, returns: bool) -> Target:
 
 
 def matching(spelling: str, symbols: Kallsyms) -> list[Target]:
-    """Return the functions that a pattern matches, in the order of their addresses.
+    """Return the functions that a pattern matches, sorted by address.
 
-    Padding and programs of BPF are not among them. Of several names for one function it is the
-    first that counts.
+    Padding symbols (``__pfx_*``, ``__cfi_*``) and BPF programs are left out. A function with
+    several matching names gets the first one in kallsyms.
 
-    :raises UsageError: if it is no pattern, or nothing matches.
+    :raises UsageError: if the pattern is malformed or matches nothing.
     """
     returns, module, name = _split_pattern(spelling)
     literal = ""
@@ -139,11 +138,11 @@ def matching(spelling: str, symbols: Kallsyms) -> list[Target]:
         expression = name[1:-1] if name.endswith("/") and len(name) > 2 else ""
         try:
             if not expression:
-                raise BadPattern("it is to stand between two slashes")
+                raise BadPattern("it must stand between two slashes")
             match = compiled(expression).search
         except BadPattern as error:
             raise UsageError(
-                f"{spelling!r:.200} is no regular expression: {error}",
+                f"{spelling!r:.200} is not a regular expression: {error}",
                 "Give it between slashes, such as '/^ip6?_rcv$/'.",
             ) from None
     else:
@@ -157,14 +156,14 @@ def matching(spelling: str, symbols: Kallsyms) -> list[Target]:
         where = f" of module {module}" if module else ""
         raise UsageError(
             f"no function{where} matches {name}",
-            "Functions that are inlined, and those of modules that are not loaded, have no name. "
+            "Inlined functions, and functions of modules that are not loaded, have no symbol. "
             + near_misses(literal, symbols),
         )
     return sorted(found.values(), key=lambda target: target.address)
 
 
 def _split_pattern(spelling: str) -> tuple[bool, str | None, str]:
-    """Return whether returns are meant, the module, and the pattern itself."""
+    """Split off ``r:`` and ``MODULE:``; return whether it is for returns, the module, the rest."""
     match = re.fullmatch(r"(r:)?(?:(\w+):)?(/.*|[\w.$*?\[\]!-]+)", spelling)
     if not match:
         raise no_function(spelling)
@@ -180,17 +179,17 @@ def _is_no_function(symbol: Symbol) -> bool:
 
 
 def uncallable(target: Target, symbols: Kallsyms) -> str:
-    """Return why a function can't be called any more, or never is; "" if it can be."""
+    """Return why a function is never called (again); "" if it can be called."""
     whole, cold, _ = target.name.partition(".cold")
     if cold:
-        return f"it is a part of {whole} that the compiler put elsewhere: jumped to, not called"
+        return f"it is a part of {whole} that the compiler moved away: jumped to, not called"
     if is_init(Symbol(target.address, target.name, target.module), symbols):
         return "it is an init function: the kernel freed its code after boot"
     return ""
 
 
 def sift(targets: Iterable[Target], symbols: Kallsyms, traceable: Traceable) -> list[Skipped]:
-    """Return each function with the reason why it can't be traced; "" where it can."""
+    """Return each function with the reason why it can't be traced, "" if it can."""
     return [
         Skipped(target, uncallable(target, symbols) or traceable.why_not(target))
         for target in targets

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which of the kernel's switches a way of attaching depends on."""
+"""Switches of the kernel that each way of attaching depends on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ONE_BY_ONE = {"kprobe", "kretprobe"}
 
 
 def off(way: str, selection: Selection, symbols: Kallsyms) -> SwitchedOff | None:
-    """Return why what is attached now would not be run; None where nothing is known against it.
+    """Return the switch that would keep an attached program from running; None if none is known.
 
-    One file is read. ``off_in`` looks at the switch that takes a loaded program to be read.
+    It reads one file of procfs. ``off_in`` checks the switch that only a BPF program can read.
     """
     name = selection.targets[0].name
     if selection.place == Place.SAMPLE:
@@ -35,15 +35,15 @@ def off(way: str, selection: Selection, symbols: Kallsyms) -> SwitchedOff | None
 
 
 def off_in(way: str, facts: Facts) -> SwitchedOff | None:
-    """Return why kprobes would not be run, as a loaded program found it in the kernel's memory."""
+    """Return the switch of kprobes if ``kw_facts`` found it off; None for other ways."""
     return switches.kprobes() if way in ONE_BY_ONE and facts.disarmed else None
 
 
 def on_ftrace(selection: Selection, symbols: Kallsyms) -> bool:
-    """Whether a kprobe at any of these functions' entries is one of ftrace's, as far as is known.
+    """Return whether a kprobe at the entry of any of these functions would go through ftrace.
 
-    Without a call of ftrace there, it is a breakpoint (check_kprobe_address_safe() in
-    kernel/kprobes.c).
+    Without a call of ftrace there it is a breakpoint (check_kprobe_address_safe() in
+    kernel/kprobes.c). True if the calls of ftrace are unknown.
     """
     places = ftrace_sites.read(symbols, image)
     return any(not places.why_not(target) for target in selection.targets)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The function to trace: find it, or say why it cannot be traced."""
+"""Targets: find the place that a user's word names, or say why it cannot be traced."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from kwalk.kernel.kallsyms import Kallsyms, Symbol
 
 
 class Target(NamedTuple):
-    """A place in a function of the running kernel.
+    """A place to attach to in the running kernel: in a function, a tracepoint, or samples.
 
-    :ivar address: Of the function's first instruction.
-    :ivar offset: Of the traced instruction from there, in bytes.
+    :ivar name: Function, ``category:name`` of a tracepoint, or samples a second.
+    :ivar address: Address of the function's first instruction; ``NO_ADDRESS`` for others.
+    :ivar module: Module of the function, "" for vmlinux.
+    :ivar offset: Bytes from there to the traced instruction.
     :ivar returns: The function's return is traced, not its entry.
-    :ivar event: It is no function, but a tracepoint, or samples.
+    :ivar event: ``TRACEPOINT`` or ``SAMPLE``; None for a function.
     """
 
     name: str
@@ -29,7 +31,7 @@ class Target(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where in the function the probe is."""
+        """Kind of the place."""
         if self.event:
             return self.event
         if self.returns:
@@ -38,12 +40,12 @@ class Target(NamedTuple):
 
     @property
     def traced(self) -> int:
-        """The address of the traced instruction."""
+        """Address of the traced instruction."""
         return self.address + self.offset
 
     @property
     def label(self) -> str:
-        """As a user writes it: ``ip_rcv``, ``ip_rcv+0x1f``, ``r:ip_rcv``, ``t:sched:...``."""
+        """Spelling for the user: ``ip_rcv``, ``ip_rcv+0x1f``, ``r:ip_rcv``, ``t:sched:...``."""
         if self.event == Place.SAMPLE:
             return f"{self.name} Hz"
         if self.event:
@@ -61,7 +63,7 @@ _TOP = 1 << 64
 
 
 class Spelling(NamedTuple):
-    """What a user wrote; ``module`` is None where any will do."""
+    """A user's word, taken apart; ``module`` is None if none is given."""
 
     returns: bool
     module: str | None
@@ -70,7 +72,7 @@ class Spelling(NamedTuple):
 
 
 def no_function(spelling: str) -> UsageError:
-    """Return the error for what names no function."""
+    """Return the error for a word that cannot be a function's name."""
     return UsageError(
         f"{spelling!r} is not the name of a kernel function",
         "Give a name as /proc/kallsyms shows it, such as ip_rcv; ip_rcv+0x1f for a place "
@@ -80,9 +82,9 @@ def no_function(spelling: str) -> UsageError:
 
 
 def split(spelling: str) -> Spelling:
-    """Take ``[r:][MODULE:]FUNC[+OFFSET]`` apart.
+    """Take ``[r:][MODULE:]FUNC[+OFFSET]`` apart; OFFSET is in bytes, hexadecimal with ``0x``.
 
-    :raises UsageError: if it is not of that form.
+    :raises UsageError: if the word does not have this form.
     """
     match = _SPELLING.fullmatch(spelling)
     if not match:
@@ -97,10 +99,10 @@ def split(spelling: str) -> Spelling:
 
 
 def find(spelling: str, symbols: Kallsyms) -> Target:
-    """Return the place that a user named: ``[r:][MODULE:]FUNC[+0x1f]``.
+    """Return the place that ``[r:][MODULE:]FUNC[+OFFSET]`` names.
 
-    :raises UsageError: if there is no such function, several, it was freed after boot, or it
-        is shorter than that.
+    :raises UsageError: if the word is malformed, there is no such function, the name is ambiguous,
+        the function was freed after boot, or it ends before the offset.
     """
     returns, module, function, offset = split(spelling)
     target = _function(function, module, symbols)._replace(offset=offset, returns=returns)
@@ -124,7 +126,7 @@ def _function(function: str, module: str | None, symbols: Kallsyms) -> Target:
         if not found:
             raise UsageError(
                 f"module {module} has no function {function}",
-                f"Another one has, or the kernel itself: see `kwalk functions {function}`.",
+                f"It is in another module or in vmlinux: see `kwalk functions {function}`.",
             )
     if not found:
         raise UsageError(f"this kernel has no function {function}", _hint(function, symbols))
@@ -133,7 +135,7 @@ def _function(function: str, module: str | None, symbols: Kallsyms) -> Target:
         places = ", ".join(f"{symbol.address:#x}{_in(symbol)}" for symbol in found)
         raise UsageError(
             f"{len(addresses)} functions are called {function}: {places}",
-            "Places inside are told by name; give the module, or trace the entries of all of them.",
+            "Give the module (MODULE:FUNC), or trace the entries or returns of all of them.",
         )
     symbol = found[0]
     if is_init(symbol, symbols):
@@ -149,7 +151,7 @@ def _in(symbol: Symbol) -> str:
 
 
 def is_init(symbol: Symbol, symbols: Kallsyms) -> bool:
-    """Whether it was freed after boot."""
+    """Return whether a symbol is init code of vmlinux, which is freed after boot."""
     start, end = symbols.address("_sinittext"), symbols.address("_einittext")
     return not symbol.module and start <= symbol.address < end
 
@@ -159,18 +161,18 @@ def _hint(function: str, symbols: Kallsyms) -> str:
     parts = sorted(name for name in names if name.startswith(function + "."))
     if parts:
         return (
-            f"The compiler made {', '.join(parts[:3])} of it, which may be traced instead; "
-            "the rest of it is inlined."
+            f"The compiler turned it into {', '.join(parts[:3])}, which may be traced instead; "
+            "the rest is inlined."
         )
-    inlined = "If the source has it, it is inlined into its callers or its module is not loaded."
+    inlined = "If it is in the source, it is inlined into its callers or its module is not loaded."
     return near_misses(function, symbols) + inlined
 
 
 def near_misses(function: str, symbols: Kallsyms) -> str:
-    """Return a question that names the functions with a name like that, or ""."""
+    """Return "Did you mean ...?" with up to three functions of similar names, or ""."""
     import difflib
 
-    # Comparing with all of 60,000 names takes seconds; a slip of the fingers keeps one end.
+    # Comparing with all of 60,000 names takes seconds; a typo leaves one end of a name as it is.
     names = symbols.functions()
     alike = [n for n in names if n[:2] == function[:2] or n[-3:] == function[-3:]]
     alike = [n for n in alike if abs(len(n) - len(function)) < 4]

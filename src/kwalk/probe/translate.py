@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers of tasks and levels of cgroups in the user's namespaces, turned into the kernel's."""
+"""Translation of filters from the user's PID and cgroup namespaces to the kernel's initial ones."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TASKS_PROGRAM = "kw_tasks"
 
 
 class Here(NamedTuple):
-    """Namespaces of this process in the kernel.
+    """Namespaces of this process, as ``kw_here`` and ``kw_tasks`` read them in the kernel.
 
-    :ivar pidns: The PID namespace.
-    :ivar cgroup_level: Cgroups above this process's own.
-    :ivar threads: Number of each thread in the PID namespace to the kernel's own.
-    :ivar processes: Number of each process likewise.
+    :ivar pidns: PID namespace of this process.
+    :ivar cgroup_level: Depth of this process's cgroup below the kernel's root cgroup.
+    :ivar threads: TID in the PID namespace -> the kernel's own.
+    :ivar processes: PID in the PID namespace -> the kernel's own.
     """
 
     pidns: PidNamespace
@@ -42,9 +42,10 @@ class Here(NamedTuple):
 
 
 def translate(options: ProbeOptions) -> ProbeOptions:
-    """Return the options in the kernel's own terms; the same ones outside of namespaces.
+    """Return the options with PIDs, TIDs and cgroup levels of the kernel's initial namespaces.
 
-    :raises UsageError: if numbers of tasks would be shown that are not those of ``/proc``.
+    :raises UsageError: if a task of a filter does not exist, or PIDs would be shown while
+        ``/proc`` belongs to another PID namespace.
     """
     in_pidns = is_nested("pid")
     in_cgroupns = bool(options.filters.cgroups) and is_nested("cgroup")
@@ -53,8 +54,7 @@ def translate(options: ProbeOptions) -> ProbeOptions:
     shows = options.output == Output.EVENT or options.per == Per.PID
     if in_pidns and shows and not same_proc():
         raise UsageError(
-            "/proc belongs to another PID namespace than kwalk: numbers of tasks would not be "
-            "those that ps shows",
+            "/proc belongs to another PID namespace than kwalk: PIDs would differ from those of ps",
             OTHER_PROC,
         )
     filters = options.filters
@@ -77,19 +77,16 @@ def _number(kind: str, number: int, known: dict[int, int]) -> int:
 
 
 def _levels(filters: Filters, above: int) -> Filters:
-    """Return the filters with levels that count from the kernel's root cgroup.
+    """Return the filters with cgroup levels counted from the kernel's root cgroup.
 
-    :param above: Cgroups above the root of the cgroup namespace.
+    :param above: Depth of the cgroup namespace's root.
     """
     found = (cgroup._replace(level=cgroup.level + above) for cgroup in filters.cgroups)
     return filters._replace(cgroups=tuple(found))
 
 
 def _ask(tasks: bool) -> Here:
-    """Ask the kernel, by programs that are loaded for this alone.
-
-    :param tasks: Whether numbers of tasks are wanted.
-    """
+    """Load ``kw_here`` and run it; with ``tasks``, iterate over all tasks by ``kw_tasks``."""
     from kwalk.probe.load import image
 
     threads, processes = {}, {}

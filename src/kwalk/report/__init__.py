@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Reports draw; what they draw was decided elsewhere. None of them needs the kernel."""
+"""Reports: text, tables and pictures of plain data; none of them needs the kernel."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks by the names of their functions, as a tree: what trees and flame graphs are drawn from."""
+"""Call tree: stacks merged by the names of their functions, for tree and flame graph output."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ TRUNCATED = "[truncated]"
 
 @dataclass(slots=True)
 class CallNode:
-    """A function in its context.
+    """A function in the context of those between it and the root.
 
-    :ivar total: Calls whose stacks lead through here.
-    :ivar own: Calls whose stacks end here.
-    :ivar children: By name, in the order in which they were met.
+    :ivar total: Hits whose stacks contain this node, scaled if sampled.
+    :ivar own: Hits whose stacks end at this node.
+    :ivar children: Nodes by name, in the order of insertion.
     """
 
     name: str
-    # Sums begin at a whole number: those of whole numbers are exact, however large they are.
+    # Start from int 0: sums of ints are exact, however large.
     total: float = 0
     own: float = 0
     children: dict[str, CallNode] = field(default_factory=dict)
 
     def hottest(self) -> list[CallNode]:
-        """Return the children, the hottest first; equal ones by name."""
+        """Return the children by descending total, then by name."""
         return sorted(self.children.values(), key=lambda node: (-node.total, node.name))
 
 
 def function_name(frame: Frame, source: bool = True) -> str:
-    """Return ``function`` or ``function [module]``, or the address where no symbol is known.
+    """Return ``function`` or ``function [module]``; the address if the frame has no symbol.
 
-    What was inlined is ``function (inlined)``.
+    An inlined function is ``function (inlined)``.
 
-    :param source: Where debug information tells the line, it is part of the name, at its end.
+    :param source: Append ``file:line`` if debug information has it.
     """
     name = frame.name or f"{frame.address:#x}"
     if frame.module:
@@ -48,18 +48,18 @@ def function_name(frame: Frame, source: bool = True) -> str:
 
 
 class FunctionNames:
-    """The names of frames, each made once: stacks of one profile share them.
+    """Memo of frame names, by identity of the frame: stacks of one profile share their frames.
 
-    :param name: Makes them.
+    :param name: Returns the name of a frame.
     """
 
     def __init__(self, name: Callable[[Frame], str] = function_name) -> None:
         self._name = name
-        self._known: dict[int, str] = {}  # by identity, which takes no look at all of a frame
+        self._known: dict[int, str] = {}  # by id(): a frame's hash would take all of its fields
         self._held: list[Frame] = []
 
     def of(self, frame: Frame) -> str:
-        """Return what ``function_name`` does."""
+        """Return the name of a frame."""
         name = self._known.get(id(frame))
         if name is None:
             name = self._known[id(frame)] = self._name(frame)
@@ -70,10 +70,10 @@ class FunctionNames:
 def path(
     count: Count, groups: bool = True, name: Callable[[Frame], str] = function_name
 ) -> list[str]:
-    """Return the names of a stack's functions, root first: its group, if any, then the frames.
+    """Return a stack's functions, root first: the group, ``TRUNCATED`` if it is, then the frames.
 
-    :param groups: Whether the group comes first.
-    :param name: Names a frame.
+    :param groups: Include the group.
+    :param name: Returns the name of a frame.
     """
     stack = count.stack
     names = list(map(name, stack.frames))
@@ -86,23 +86,23 @@ def path(
 
 
 def frames_of(count: Count) -> int:
-    """Return how many frames a stack has."""
+    """Return the number of frames of a count's stack."""
     return len(count.stack.frames)
 
 
 def calls_of(count: Count) -> float:
-    """Return how many calls a count stands for."""
+    """Return the hits that a count stands for, scaled if sampled."""
     return count.calls
 
 
 def build(
     counts: Sequence[Count], callers: bool = False, room: Room[Count] | None = None
 ) -> CallNode:
-    """Return the tree of all stacks, under a node without a name.
+    """Return the tree of all stacks, under a root node without a name.
 
-    :param callers: The traced function is the root's child, and its callers lie below; else the
-        outermost frame is, and the traced function is a leaf.
-    :param room: Is told of what is left out; None where that is not wanted to be known.
+    :param callers: Begin at the traced function, with callers as children; by default begin at the
+        outermost frame, with the traced function as a leaf.
+    :param room: Limit of frames, which collects the stacks left out; None for a limit of its own.
     """
     top = CallNode("")
     room = Room() if room is None else room

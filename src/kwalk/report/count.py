@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks with their counts: blocks of text, one JSON object, or folded lines."""
+"""Output of ``kwalk count``: blocks of text, JSON objects, or folded lines."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SCHEMA = "kwalk.count/2"
 
 
 class CountReport(Protocol):
-    """Turns counts into text."""
+    """Format of counts."""
 
     def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
-        """Return what was counted in an interval.
+        """Return the text of an interval.
 
-        :param seconds: Its length.
-        :param ended: When it ended, in seconds since 1970.
+        :param seconds: Length of the interval.
+        :param ended: End of the interval, in seconds since 1970.
         """
 
     def end(self, profile: ProfileData) -> str:
-        """Return what was counted in all."""
+        """Return the text of the whole capture."""
 
 
 def _calls(unit: str, *counts: Count) -> str:
@@ -42,14 +42,15 @@ def _calls(unit: str, *counts: Count) -> str:
     calls = sum(count.calls for count in counts)
     if calls == taken:
         return counted(taken, unit)
-    return f"about {counted(round(calls), unit)} ({taken:,} taken)"
+    return f"about {counted(round(calls), unit)} ({taken:,} recorded)"
 
 
 class CountText:
-    """For people: the hottest stack last, where the eye is when the program ends.
+    """Blocks of text, the hottest stack last, next to the prompt.
 
-    :param top: Show so many stacks at most, the hottest; None for all.
-    :param unit: What was counted.
+    :param addresses: Show the address of each frame.
+    :param top: Show this many of the hottest stacks; None for all.
+    :param unit: Word for hits: ``calls``, ``samples`` or ``events``.
     """
 
     def __init__(self, addresses: bool, top: int | None, unit: str = "calls") -> None:
@@ -86,17 +87,16 @@ class CountText:
         return head + self._stacks(counts)
 
     def end(self, profile: ProfileData) -> str:
-        """Return the blocks, told apart from those of intervals; the summary is for stderr."""
-        return ("--- in all\n\n" if self._intervals else "") + self._stacks(profile.counts)
+        """Return the blocks, under a line ``--- total`` after intervals, without the summary."""
+        return ("--- total\n\n" if self._intervals else "") + self._stacks(profile.counts)
 
 
 class Folded:
-    """One line a stack, root first, for flame graph tools: ``a;b;c 42``.
+    """Folded lines for flame graph tools, one a stack, root first: ``a;b;c 42``.
 
-    With ``callers`` the traced function comes first, for graphs that stand on it.
+    Counts are whole numbers, scaled if sampled; their sum is the sum of all counts, rounded.
 
-    Frames are as in other formats, modules included. Counts are scaled where not every call was
-    taken; they are whole numbers, whose sum is that of all calls.
+    :param callers: Put the traced function first.
     """
 
     def __init__(self, top: int | None, callers: bool = False) -> None:
@@ -108,7 +108,7 @@ class Folded:
         return self._lines(counts)
 
     def end(self, profile: ProfileData) -> str:
-        """Return the lines; the summary is for stderr."""
+        """Return the lines, without the summary."""
         return self._lines(profile.counts)
 
     def _lines(self, counts: list[Count]) -> str:
@@ -125,19 +125,19 @@ class Folded:
             names += [plain(_ENDS.sub(_instead, str(count.group)))] if count.group else []
             if not self._callers:
                 names.reverse()
-            # Spaces are allowed: the last one is before the number.
+            # Names may contain spaces: tools split the line at the last one.
             line = ";".join(names)
             sums[line] = sums.get(line, 0) + calls
         return "".join(f"{line} {number}\n" for line, number in sums.items())
 
     @staticmethod
     def _name(frame: Frame) -> str:
-        # What was inlined is marked as other tools do it.
+        # The mark of inlined functions that flame graph tools know.
         name = function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
         return plain(_ENDS.sub(_instead, name))
 
 
-# What would end a frame, or a line: whatever Python or another language takes for a line's end.
+# The separator of frames, and every line separator of Python or another language.
 _ENDS = re.compile("[;\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -146,7 +146,7 @@ def _instead(found: re.Match[str]) -> str:
 
 
 def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> dict[str, Any]:
-    """Return counts as JSON-ready data: ``stacks``, and what ``top`` left out of them."""
+    """Return counts as JSON-ready data: ``stacks``, and ``left_out`` if ``top`` hides some."""
     shown, left = last(counts, top)
     stacks = [
         stack_data(count)
@@ -157,7 +157,7 @@ def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> di
 
 
 def left_out(counts: Sequence[Count]) -> dict[str, Any]:
-    """Return what is told of counts that are not shown; nothing of none."""
+    """Return ``left_out``, the number and sum of counts that are not shown; {} for none."""
     return {"left_out": {"stacks": len(counts)} | _numbers(*counts)} if counts else {}
 
 
@@ -177,9 +177,9 @@ def stack_data(count: Count) -> dict[str, Any]:
 
 
 class Json:
-    """One JSON object a line: intervals as they come, then all of it with the summary.
+    """JSON objects, one a line: each interval, then the whole capture with the summary.
 
-    What ``top`` leaves out is told as ``left_out``, so that the counts add up to ``recorded``.
+    ``left_out`` sums up the stacks that ``top`` hides, so that counts add up to ``recorded``.
     """
 
     def __init__(self, addresses: bool, top: int | None) -> None:

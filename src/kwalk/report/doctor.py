@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The findings of ``kwalk doctor``, as a table or as JSON."""
+"""Output of ``kwalk doctor``: a table, or JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARKS = {True: "[green]ok[/]", False: "[red]no[/]", None: ""}
 
 
 def as_text(result: Survey, width: int, color: bool = False) -> str:
-    """Return the findings and, below them, what kwalk will do.
+    """Return the table of findings and, below it, the method and way that kwalk will use.
 
     :param width: Columns of the terminal.
     """
@@ -53,6 +53,6 @@ def _verdict(result: Survey) -> str:
 
 
 def as_json(result: Survey) -> str:
-    """Return everything as one JSON object."""
+    """Return the survey as one JSON object."""
     data = dataclasses.asdict(result) | {"schema": "kwalk.doctor/2", "others": result.others}
     return json.dumps(data, indent=2) + "\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Frames as text, and as plain data."""
+"""Frames and stacks as text and as JSON-ready data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kwalk.support.printable import plain
 
 
 def frame_text(frame: Frame, address: bool = False) -> str:
-    """Return ``symbol+0x1f [module]``, or the address where no symbol is known.
+    """Return ``symbol+0x1f [module]``; the address if the frame has no symbol.
 
-    :param address: Have the address come first.
+    An inlined function is ``function (inlined)``. ``file:line`` comes last if it is known.
 
-    An inlined function is ``function (inlined)``; where the source is known it comes last.
+    :param address: Put the address first.
     """
     if frame.inlined:
         name = f"{frame.name} (inlined)"
@@ -27,7 +27,7 @@ def frame_text(frame: Frame, address: bool = False) -> str:
 
 
 def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> str:
-    """Return a stack for people: a line a frame, indented, and one where it was cut."""
+    """Return a stack as indented lines, one a frame, and a mark at the end if it is truncated."""
     lines = []
     for frame in frames:
         lines.append(f"    {plain(frame_text(frame, addresses))}\n")
@@ -37,9 +37,11 @@ def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> st
 
 
 def frame_data(frame: Frame, address: bool = True) -> dict[str, Any]:
-    """Return a frame as JSON-ready data, its address as ``addr`` where it is wanted.
+    """Return a frame as JSON-ready data.
 
-    ``source`` (``file:line``) and ``inlined`` (true) are there only where they say something.
+    ``source`` (``file:line``) and ``inlined`` (true) are absent unless they apply.
+
+    :param address: Include the address, as ``addr``.
     """
     data: dict[str, Any] = {"name": frame.name, "offset": frame.offset, "module": frame.module}
     if frame.source:

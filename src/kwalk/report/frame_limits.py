@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Limits on what is drawn, so that a small recording of many frames takes little time and memory.
+"""Limits of frames in drawings, against recordings made to exhaust time or memory.
 
-Trees of what a capture records come nowhere near: the tree of the program itself has about as many
-frames (``--nodes``).
+Real captures stay far below: the BPF program's tree has about as many nodes (``--nodes``).
 """
 
 from __future__ import annotations
@@ -13,17 +12,18 @@ from typing import Any, Generic, TypeVar
 from kwalk.support.text import counted, plural
 
 MOST_FRAMES = 100_000
-"""Frames of a tree or of a page, each in its context."""
+"""Most nodes of a call tree or of an HTML page."""
 MOST_DRAWN = 25_000
-"""Frames of a still picture."""
+"""Most frames of an SVG."""
 
 _Item = TypeVar("_Item")
 
 
 class Room(Generic[_Item]):
-    """The frames that trees may still have, and the stacks for which there was no room.
+    """A budget of frames, shared by the trees of a report.
 
-    :ivar left_out: These stacks.
+    :param frames: Frames in all; None for ``MOST_FRAMES``.
+    :ivar left_out: Stacks that did not fit.
     """
 
     def __init__(self, frames: int | None = None) -> None:
@@ -37,17 +37,17 @@ class Room(Generic[_Item]):
         size: Callable[[_Item], int],
         weight: Callable[[_Item], Any],
     ) -> Sequence[_Item]:
-        """Return the stacks as they are if there is room for all of them, else the heaviest first.
+        """Return the stacks unchanged if all of them fit for sure, else sorted by falling weight.
 
-        :param size: How many frames a stack has.
+        :param size: Returns the number of frames of a stack.
         """
         self._limited = self._limited or sum(map(size, items)) > self._frames
         return sorted(items, key=weight, reverse=True) if self._limited else items
 
     def takes(self, item: _Item, top: Any, path: Sequence[str]) -> bool:
-        """Return whether a stack can be added to a tree; one that cannot is left out.
+        """Reserve the frames that a stack adds to a tree; return whether they fit.
 
-        :param top: Has ``children``, by name, as each of these has.
+        :param top: Root of the tree; each node has ``children``, a mapping by name.
         """
         if not self._limited:
             return True
@@ -65,12 +65,12 @@ class Room(Generic[_Item]):
         return True
 
     def told(self, calls: Callable[[_Item], float], unit: str) -> list[str]:
-        """Return a sentence about what was left out, if something was."""
+        """Return a sentence about the stacks left out; [] if there are none."""
         if not self.left_out:
             return []
         number = counted(round(sum(map(calls, self.left_out))), unit)
         return [
-            f"left out, since {MOST_FRAMES:,} frames are drawn at most: "
-            f"{plural(len(self.left_out), 'stack')}, {number}, which no frame shown contains; "
-            "other options choose among them (--from-caller, --group, --seconds)"
+            f"left out, beyond the limit of {MOST_FRAMES:,} frames: "
+            f"{plural(len(self.left_out), 'stack')}, {number}, in no frame shown; "
+            "narrow the report with --from-caller, --group or --seconds"
         ]

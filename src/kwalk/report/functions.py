@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Functions that can be traced, and those that can't, as text and as plain data."""
+"""Output of ``kwalk functions``: functions with their traceability, as text or JSON."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kwalk.probe.target import Target
 from kwalk.support.text import plural
 
 Also = Callable[[Target], Sequence[str]]
-"""Returns the other names of a function."""
+"""Function that returns the other names of a target."""
 
 
 def as_text(found: Sequence[Skipped], also: Also) -> str:
-    """Return a line for each: as it is to be written to be traced, or the reason against it.
+    """Return a line for each function: its name, and the reason if it can't be traced.
 
-    Of several functions of one name each has its address behind it.
+    A name of several functions is followed by the address.
     """
     names = Counter(target.name for target, _ in found)
     lines = []
@@ -33,18 +33,18 @@ def as_text(found: Sequence[Skipped], also: Also) -> str:
 
 
 def numbers(found: Sequence[Skipped], known: bool) -> str:
-    """Return how many there are, as a line.
+    """Return a line with the number of functions, and of those that can be traced.
 
-    :param known: Whether ftrace has said which ones it can trace.
+    :param known: The kernel's list of traceable functions could be read.
     """
     all_, able = plural(len(found), "function"), sum(not why for _, why in found)
     if not known:
-        return f"{all_}; which can be traced is not known (no list of ftrace's)\n"
+        return f"{all_}; which can be traced is unknown (ftrace's list cannot be read)\n"
     return f"{all_}, {able:,} can be traced\n"
 
 
 def as_json(found: Sequence[Skipped], also: Also) -> str:
-    """Return one JSON object a line."""
+    """Return one JSON object a line, one line a function."""
     return "".join(
         json.dumps(
             {

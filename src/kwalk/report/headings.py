@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What formats of other tools say about a profile: a title, the ledger as lines, when it began."""
+"""Title, ledger lines and facts of a profile, for the headers of all formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kwalk.support.text import plural
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-# Facts and what they are called, in the order in which people are told of them.
+# Keys of ``ProfileData.facts`` and their labels, in the order of output.
 NAMES = {
     "command": "command",
     "merged": "merged",
@@ -31,13 +31,13 @@ NAMES = {
 
 
 def told(profile: ProfileData, name: str) -> str:
-    """Return what is known of a fact, one of ``NAMES``, as text; "" where that is nothing."""
+    """Return a fact as text, "" if it is unknown; ``name`` is one of ``NAMES``."""
     value = profile.facts.get(name)
     if name == "merged":
         return f"of {plural(len(value), 'recording')}" if isinstance(value, list) else ""
     if name == "started":
         return _time(str(value)) if value else ""
-    if isinstance(value, list):  # a command line, ready to be given to a shell
+    if isinstance(value, list):  # a command line
         return plain(shlex.join(map(str, value)))
     return "" if value is None else plain(str(value))
 
@@ -51,7 +51,7 @@ def _time(text: str) -> str:
 
 
 def lines(profile: ProfileData) -> list[str]:
-    """Return the ledger, hits = recorded + lost first, then what is known of the machine."""
+    """Return the lines of the summary, hits = recorded + lost first, then the known facts."""
     found = summary.as_text(profile.summary).splitlines()
     for key in (
         "command",
@@ -69,16 +69,16 @@ def lines(profile: ProfileData) -> list[str]:
 
 
 def title(profile: ProfileData, wanted: str = "") -> str:
-    """Return what was traced, with hits = recorded + lost.
+    """Return the first line of the summary: function and hits = recorded + lost.
 
-    :param wanted: Stands in place of what was traced, where it is not "".
+    :param wanted: The user's title, put in front; "" for none.
     """
     first = lines(profile)[0]
     return f"{wanted} - {first}" if wanted else first
 
 
 def started_ns(profile: ProfileData) -> int:
-    """Return when the capture began, in nanoseconds since 1970; 0 where that is not known."""
+    """Return the start of the capture in nanoseconds since 1970; 0 if it is unknown."""
     try:
         began = datetime.fromisoformat(profile.facts["started"])
     except (KeyError, TypeError, ValueError):

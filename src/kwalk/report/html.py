@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Pages of HTML that refer to nothing outside themselves, made of ``templates/`` by jinja2.
+"""Self-contained HTML pages, rendered from ``templates/`` by jinja2.
 
 Every text that a template prints is cleaned and escaped; ``safe`` marks the contents of style
-sheets and scripts, which kwalk makes itself.
+sheets and scripts, which are kwalk's own.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from markupsafe import Markup
 
 from kwalk.support.printable import plain
 
-# Nothing is ever loaded, run or sent, whatever a name in a page contains.
+# Nothing is loaded, run or sent, whatever the names in a page contain.
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 
 
 def page(name: str, title: str, css: str, scripts: Sequence[str] = (), **data: Any) -> str:
     """Return the page that a template makes.
 
-    Its policy has the hashes of its style sheet and scripts: others, ``style`` attributes among
-    them, have no effect.
+    Its Content-Security-Policy allows only this style sheet and these scripts, by their hashes;
+    ``style`` attributes have no effect.
 
     :param name: File name of the template, which extends ``page.html``.
     :param title: The page's title, plain text.
@@ -81,7 +81,7 @@ def file(name: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text as HTML or XML."""
+    """Return text escaped for HTML or XML."""
     return html.escape(clean(text))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a recording is of: machine, kernel, command line, sizes, and the ledger."""
+"""Output of ``kwalk info``: machine, kernel, command line, sizes and ledger of a recording."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _groups(counts: Sequence[Count]) -> int:
 
 
 def extent(counts: Sequence[Count]) -> str:
-    """Return how many stacks, and groups if there are some, such as ``4 stacks in 3 groups``."""
+    """Return the numbers of distinct stacks and groups, such as ``4 stacks in 3 groups``."""
     groups = _groups(counts)
     text = plural(_stacks(counts), "stack")
     return f"{text} in {plural(groups, 'group')}" if groups else text
 
 
 def as_data(profile: ProfileData) -> dict[str, Any]:
-    """Return it as JSON-ready data."""
+    """Return the summary, facts and sizes as JSON-ready data."""
     return summary.as_data(profile.summary, "kwalk.info/2") | {
         "facts": profile.facts,
         "seconds": profile.seconds or None,
@@ -39,7 +39,7 @@ def as_data(profile: ProfileData) -> dict[str, Any]:
 
 
 def as_text(profile: ProfileData) -> str:
-    """Return it as lines for a person."""
+    """Return the facts, the sizes, and the summary as lines of text."""
     data = as_data(profile)
     lines = []
     for key, name in headings.NAMES.items():

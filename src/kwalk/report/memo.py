@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Texts that are made once, of calls and of stacks."""
+"""Memo of the texts of hits and stacks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Generic, TypeVar
 from kwalk.support.columns import look_up
 
 _Key = TypeVar("_Key", bound=Hashable)
-# A machine that starts processes all the time has no end of calls.
+# Keys contain PIDs: a machine that forks all the time makes new ones without end.
 MOST_KEPT = 1 << 14
 
 
 class Texts(Generic[_Key]):
-    """What it takes to make a text, and the texts that were made."""
+    """Memoizes the rendered bytes of each key; it is emptied when ``MOST_KEPT`` are held.
+
+    :param make: Renders a key.
+    """
 
     def __init__(self, make: Callable[[_Key], bytes]) -> None:
         self._make = make
-        # No dict of our own with __missing__: to look up in a subclass is twice as slow.
+        # A plain dict: lookups in a subclass with __missing__ are twice as slow.
         self._made: dict[_Key, bytes] = {}
 
     def column(self, keys: Sequence[_Key]) -> Sequence[bytes]:
-        """Return the text of each key."""
+        """Return the bytes of each key, in order."""
         try:
             return look_up(self._made, keys)
         except KeyError:
@@ -35,5 +38,5 @@ class Texts(Generic[_Key]):
         return look_up(self._made, keys)
 
     def text(self, key: _Key) -> bytes:
-        """Return the text of one key."""
+        """Return the bytes of one key."""
         return self.column([key])[0]

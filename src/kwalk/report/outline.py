@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Trees as lines of text: an indentation only where a tree branches.
+"""Layout of trees as lines of text, indented only where the tree branches.
 
-Kernel stacks are deep, but most of their frames have one caller and one callee: such a chain stands
-on one level, a frame a line. Branches that are not wanted are gathered, never dropped.
+Kernel stacks are deep, but most frames have one caller and one callee: such a chain stays on one
+level, a frame a line. Hidden branches are gathered into a line of their own, never dropped.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _Node = TypeVar("_Node")
 class Line(Generic[_Node]):
     """One line of an outline.
 
-    :ivar lead: The lines of the tree, to the left of what is said.
-    :ivar node: What this line is of; None where it is of what is hidden.
-    :ivar above: The node of the line before, if this one goes on at its level.
-    :ivar hidden: Branches that this line stands for.
+    :ivar lead: Branch characters to the left of the text.
+    :ivar node: Node of this line; None for a line of hidden branches.
+    :ivar above: Parent of ``node`` if it is the line before, on the same level; else None.
+    :ivar hidden: Branches gathered in this line.
     """
 
     lead: str
@@ -38,13 +38,13 @@ def outline(
 ) -> Iterator[Line[_Node]]:
     """Yield the lines of a tree; ``top`` itself has none.
 
-    :param below: Returns the children of a node, in the order in which they are to stand.
-    :param wanted: Whether a branch has lines of its own. Those of a node that have none are
+    :param below: Returns the children of a node, in order.
+    :param wanted: Returns whether a branch gets lines of its own. The other children of a node are
         gathered in one line.
-    :param matters: Whether that line is to stand where they part from a chain; else it stands at
-        the end of the chain, for all that part from it.
+    :param matters: Returns whether these, where they branch off a chain, get their line at once;
+        else they are gathered at the end of the chain.
     """
-    # What is still to come, the next one last: a recursion would be as deep as the stacks.
+    # Stack of lines to come, the next one last: recursion would be as deep as the stacks.
     waiting: list[tuple[str, str, _Node | None, tuple[_Node, ...]]] = []
 
     def branch(kept: list[_Node], hidden: list[_Node], lead: str, marks: bool) -> None:
@@ -86,10 +86,9 @@ def outline(
 def paths_to_top(
     top: _Node, below: Callable[[_Node], list[_Node]], weight: Callable[[_Node], float], most: int
 ) -> set[int]:
-    """Return the identities of the heaviest nodes, and of all on the way to them.
+    """Return the ``id()`` of the ``most`` heaviest nodes and of their ancestors.
 
-    :param weight: Nodes without a weight are not among them.
-    :param most: How many of them there are at most.
+    :param weight: Returns the weight of a node; nodes of weight 0 don't count.
     """
     above: dict[int, _Node] = {}
     found, waiting = [], [top]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Protocol buffers, as far as they have to be written: numbers, texts, messages in messages.
+"""Writer of protocol buffers: numbers, strings, nested messages.
 
-The encoding is that of https://protobuf.dev/programming-guides/encoding/. A message is the bytes of
-its fields, joined; which number and type a field has is for the caller to know. The functions
-always write what they are given, the defaults too.
+See https://protobuf.dev/programming-guides/encoding/. A message is the joined bytes of its fields;
+the caller knows the number and type of each field. Default values are written, too.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from functools import cache
 from kwalk.support.printable import plain
 
 _DOUBLE = struct.Struct("<d")
-# Wire types: a varint, 8 bytes, and a length with so many bytes behind it.
+# Wire types: VARINT, I64, LEN.
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
 _U64 = (1 << 64) - 1
 
 
 def varint(value: int) -> bytes:
-    """Return a number in 1 to 10 bytes, 7 bits in each, the lowest first; a sign makes it 10."""
+    """Return a base-128 varint of 1 to 10 bytes; a negative number takes 10."""
     value &= _U64
     out = bytearray()
     while value > 0x7F:
@@ -33,7 +32,7 @@ def varint(value: int) -> bytes:
 
 @cache
 def tag(field: int, kind: int) -> bytes:
-    """Return what stands before a field's value."""
+    """Return the tag of a field: its number and wire type."""
     return varint(field << 3 | kind)
 
 
@@ -48,16 +47,16 @@ def double(field: int, value: float) -> bytes:
 
 
 def message(field: int, *parts: bytes) -> bytes:
-    """Return a field that is a message of these fields, or bytes."""
+    """Return a field of a message type, made of these fields, or of type bytes."""
     size = sum(map(len, parts))
     return b"".join((tag(field, _BYTES), varint(size), *parts))
 
 
 def text(field: int, value: str) -> bytes:
-    """Return a field of type string; other tools print it, so it has no control characters."""
+    """Return a field of type string, without control characters, since other tools print it."""
     return message(field, plain(value).encode("utf-8", "replace"))
 
 
 def packed(field: int, values: Iterable[int]) -> bytes:
-    """Return a field of many numbers, packed."""
+    """Return a packed repeated field of varints."""
     return message(field, b"".join(map(varint, values)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A profile's calls over time, as whole numbers: the rows of its timeline, or all at once."""
+"""Timeline of a profile in whole hits, scaled if sampled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from kwalk.report.whole_numbers import calls
 
 @dataclass(frozen=True)
 class Spread:
-    """Calls of each interval and stack; the sum of a stack's is that of its count, rounded.
+    """Columns of (interval, count, hits) rows; a count's rows add up to its hits, rounded.
 
-    :ivar starts: When each interval begins, in seconds since the capture began.
-    :ivar ends: When it ends.
-    :ivar intervals: For each row, the index of its interval; they are in order.
-    :ivar counts: For each row, the index of its count.
-    :ivar calls: For each row, how many calls.
+    :ivar starts: Start of each interval, in seconds since the capture began.
+    :ivar ends: End of each interval, likewise.
+    :ivar intervals: Index of the interval of each row, ascending.
+    :ivar counts: Index into ``profile.counts`` of each row.
+    :ivar calls: Hits of each row.
     """
 
     starts: list[float]
@@ -28,22 +28,22 @@ class Spread:
     calls: array[int]
 
     def totals(self) -> list[int]:
-        """Return how many calls there were in each interval."""
+        """Return the hits of each interval."""
         totals = [0] * len(self.ends)
         for interval, number in zip(self.intervals, self.calls, strict=True):
             totals[interval] += number
         return totals
 
     def rows(self) -> zip[tuple[int, int, int]]:
-        """Iterate over (index of the interval, index of the count, calls)."""
+        """Iterate over (index of the interval, index of the count, hits)."""
         return zip(self.intervals, self.counts, self.calls, strict=True)
 
 
 def spread(profile: ProfileData) -> Spread:
-    """Return the calls over time; where no timeline was recorded, as one interval without length.
+    """Return the timeline in whole hits; without a timeline, one interval of length 0.
 
-    Where not every call was taken, a
-    stack's calls are shared out over its rows by what was taken.
+    If the capture was sampled, the scaled hits of a stack are shared out over its rows in
+    proportion to the recorded ones.
     """
     timeline = profile.checked_timeline()
     totals = list(calls(profile))
@@ -58,7 +58,7 @@ def spread(profile: ProfileData) -> Spread:
 
 
 def _scaled(profile: ProfileData, timeline: Timeline, totals: list[int]) -> array[int]:
-    """Return the calls of each row: so that after each, a stack has its share, rounded."""
+    """Return the hits of each row, such that a stack's running sum is its share, rounded down."""
     taken = [0] * len(totals)
     given = [0] * len(totals)
     found = array("q")

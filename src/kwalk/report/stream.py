@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Events as they come: blocks of text, names only, or one JSON object a line.
+"""Output of ``kwalk stream``: blocks of text, names only, or one JSON object a line.
 
-What belongs to a call is turned into text once; a batch of events is a list of such pieces. Most
-of the work is copying them, so they are copied once, when written.
+The text of a ``Call`` (task, CPU, stack) is rendered once and memoized. A batch of events is a list
+of such pieces, which are copied only once, when written.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:  # the engine is nothing that a report needs
 
 
 class StreamReport(Protocol):
-    """Turns events into text."""
+    """Format of events."""
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
-        """Return the text of events in a row, with their line ends, in parts."""
+        """Return the text of a batch in pieces, to be written one after the other."""
 
     def end(self, summary: Summary) -> str:
-        """Return what stands at the end of standard output."""
+        """Return the text after the last event."""
 
 
 class TextStream:
-    """For people: time of day, CPU, process, then a frame a line.
+    """Blocks of text: time of day, CPU, process, then a frame a line.
 
-    :param addresses: Show each frame's address.
+    :param addresses: Show the address of each frame.
     """
 
     def __init__(self, symbolizer: Symbolizer, addresses: bool = False) -> None:
@@ -47,7 +47,7 @@ class TextStream:
         self._calls = Texts(self._call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
-        """Return a block an event, an empty line at its end."""
+        """Return a block for each event, ended by an empty line."""
         return interleave(batch.clocks, self._calls.column(batch.calls)) if batch.clocks else []
 
     def _call(self, call: Call) -> bytes:
@@ -67,14 +67,14 @@ class TextStream:
 
 
 class NamesStream:
-    """The published tool's form: one symbol name a line, an empty line between events."""
+    """Output format of the published tool: a symbol name a line, an empty line after each event."""
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
         self._calls = Texts(self._call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
-        """Return the names of every event's frames."""
+        """Return the frames' names of each event."""
         return self._calls.column(batch.calls)
 
     def _call(self, call: Call) -> bytes:
@@ -88,9 +88,9 @@ class NamesStream:
 
 
 class JsonLines:
-    """One JSON object an event, and the summary as the last line.
+    """A JSON object a line for each event, then the summary as the last line.
 
-    :param addresses: Give each frame's address, as ``addr``.
+    :param addresses: Include the address of each frame, as ``addr``.
     """
 
     def __init__(self, symbolizer: Symbolizer, addresses: bool = True) -> None:
@@ -100,7 +100,7 @@ class JsonLines:
         self._calls = Texts(self._call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
-        """Return a line an event."""
+        """Return a line for each event."""
         times = [b'{"time_ns":%d,' % at for at in batch.times]
         return interleave(times, self._calls.column(batch.calls)) if times else []
 

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""Options of a report: how to show a profile, whatever the format."""
+"""Options of a report, common to all formats."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LEAST = 0.005
-"""The share of all calls under which trees sum branches up, unless the user says otherwise."""
+"""Default of ``--min`` for trees: branches with a smaller share of all hits are summed up."""
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How to show a profile; each format heeds what means something there.
+    """Options of a report; a format ignores those that it has no use for.
 
-    :ivar top: Show the so many hottest stacks at most; None for all.
-    :ivar addresses: Show addresses; None where the format is to decide.
-    :ivar callers: The traced function is the root, its callers are below it.
-    :ivar least: Sum up branches of trees with a smaller share of all calls, from 0 to 1; None where
-        the format is to decide.
-    :ivar terminal: It is read in a terminal: lines are to fit into ``width``.
+    :ivar top: Show this many of the hottest stacks; None for all.
+    :ivar addresses: Show addresses; None for the format's default.
+    :ivar callers: Draw the traced function as the root, with its callers below.
+    :ivar least: Sum up branches of trees with a smaller share of all hits, from 0 to 1; None for
+        the format's default.
+    :ivar terminal: The output is a terminal: lines must fit into ``width``.
     :ivar width: Columns of the terminal.
-    :ivar color: Whether colours are wanted.
-    :ivar title: What stands above a picture; "" where the format is to decide.
+    :ivar color: Use colours.
+    :ivar title: Heading of a picture; "" for the format's default.
     """
 
     top: int | None = None
@@ -35,7 +35,7 @@ class ReportOptions:
 
     @property
     def smallest(self) -> float:
-        """``least``, where a tree decides: all of what ``top`` chooses, else from ``LEAST`` on."""
+        """``least`` or the default of trees: ``LEAST``, or 0 with ``top``, which hides enough."""
         if self.least is not None:
             return self.least
         return 0.0 if self.top else LEAST

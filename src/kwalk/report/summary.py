@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The summary of a capture, for people and as plain data."""
+"""Summary of a capture, as text and as JSON-ready data."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ WARNED = 12
 CAUSES = {
     "ring_full": "the ring buffer was full; a larger --ring or less output helps",
     "ring_busy": "an NMI met the ring buffer locked",
-    "eexist": "another stack sat in the stack map's bucket; a larger --stack-entries helps",
+    "eexist": "another stack was in its bucket of the stack map; a larger --stack-entries helps",
     "enomem": "the stack map was full; a larger --stack-entries helps",
     "efault": "the kernel's unwinder returned no stack",
     "ebusy": "the kernel's unwinder was busy on that CPU",
-    "other": "the kernel's unwinder failed otherwise",
+    "other": "the kernel's unwinder failed with another error",
     "map_full": "there was no room to count one more stack; a larger --stack-entries helps",
-    "sampled_out": "left alone by --sample or --budget",
+    "sampled_out": "skipped by --sample or --budget",
     "user_mode": "in user space: there is no kernel stack",
-    "other_callers": "no frame that --from-caller asked for is in their stacks",
-    "other_seconds": "not of the time that --seconds asked for",
-    "other_groups": "not of the groups that --group asked for",
-    "filtered": "not of the tasks, cgroups, namespaces or CPUs asked for",
-    "unmatched": "the recording's ledger has them, and its counts do not",
-    "not_recorded": "they came after the last second that the recording holds",
+    "other_callers": "no caller matches --from-caller",
+    "other_seconds": "outside of --seconds",
+    "other_groups": "not in the groups of --group",
+    "filtered": "refused by the filters of tasks, cgroups, namespaces or CPUs",
+    "unmatched": "in the recording's ledger, but not in its counts",
+    "not_recorded": "after the last complete second of the recording",
     "stack_gone": "the stack had left the stack map before it could be read",
     "no_entry_frame": "the kernel's unwinder returned a stack without the traced function",
     "recursion": "the program was already running on that CPU",
-    "kprobe_missed": "another kprobe was being handled on that CPU, or too many calls were under "
-    "way to trace their returns",
-    "output_closed": "the output was not read any more, or there was no room for it",
-    "after_snapshot": "they came while the snapshot was taken",
-    "not_taken": "nobody took them from the stream",
-    "past_count": "they came after the last one that --count asked for",
+    "kprobe_missed": "another kprobe was running on that CPU, or too many calls were in flight to "
+    "trace their returns",
+    "output_closed": "the output was closed, or there was no space left for it",
+    "after_snapshot": "while the snapshot was taken",
+    "not_taken": "not read from the stream before it was closed",
+    "past_count": "after the last one for --count",
 }
 
 
 def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
-    """Return the summary as JSON-ready data; ``balance`` of the ledger is what is unexplained."""
+    """Return the summary as JSON-ready data."""
     ledger = summary.ledger
     data: dict[str, Any] = {
         "schema": schema,
@@ -85,7 +85,7 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
 
 
 def verify_data(verify: Verify) -> dict[str, Any]:
-    """Return what comparing found as JSON-ready data."""
+    """Return the results of ``--verify`` as JSON-ready data."""
     return {
         "every": verify.every,
         "checked": verify.checked,
@@ -100,12 +100,12 @@ def verify_data(verify: Verify) -> dict[str, Any]:
 
 
 def lost_any(ledger: Ledger) -> bool:
-    """Whether a call was lost that was wanted, or is not accounted for."""
+    """Return whether hits were lost (other than to a closed output) or are unexplained."""
     return bool(set(ledger.lost) - {"output_closed"} or ledger.balance)
 
 
 def warnings(summary: Summary) -> list[str]:
-    """Return the notes, and what was lost of what was wanted, a sentence each."""
+    """Return a sentence for missed hits, each note, and lost or unexplained hits."""
     ledger = summary.ledger
     lost = dict(ledger.lost)
     if ledger.balance:
@@ -133,7 +133,7 @@ def _at_most(lines: Sequence[str], name: str) -> list[str]:
 def exit_code(summary: Summary, strict: bool = False) -> int:
     """Return 1 if ``--verify`` found a difference or the kernel did not run the program, else 0.
 
-    :param strict: Also if a call was lost that was wanted, or is not accounted for.
+    :param strict: Return 1 for lost or unexplained hits, too (``lost_any``).
     """
     verify = summary.verify
     if summary.unseen:
@@ -144,7 +144,7 @@ def exit_code(summary: Summary, strict: bool = False) -> int:
 
 
 def _tree_lines(tree: TreeUse) -> list[str]:
-    """Say how full the tree of stacks is, once that begins to matter."""
+    """Return a line about the calling-context tree if it is more than half full."""
     share = f"{tree.used:,} of {tree.size:,} nodes used"
     if tree.full:
         cut = f"{plural(tree.full, 'stack')} {form(tree.full, 'was', 'were')} cut short"
@@ -153,14 +153,14 @@ def _tree_lines(tree: TreeUse) -> list[str]:
 
 
 def sum_text(ledger: Ledger) -> str:
-    """Return what hits are made of: stacks, those not wanted, and lost ones."""
+    """Return the sum that hits are made of: ``5 stacks + 2 not wanted + 0 lost``."""
     not_wanted = sum(ledger.not_wanted.values())
     middle = f" + {not_wanted:,} not wanted" if not_wanted else ""
     return f"{plural(ledger.recorded, 'stack')}{middle} + {sum(ledger.lost.values()):,} lost"
 
 
 def _time_text(summary: Summary) -> str:
-    """Return how long hits were counted, and how many a second that makes."""
+    """Return the duration of the capture and the rate of hits, each after a comma."""
     text = ""
     if summary.seconds is not None:
         text += f", {summary.seconds:,.{1 + (summary.seconds < 10)}f} s"
@@ -171,7 +171,7 @@ def _time_text(summary: Summary) -> str:
 
 
 def kind_of(cause: str) -> str:
-    """Return ``not wanted`` or ``lost``."""
+    """Return the kind of a cause: ``not wanted`` or ``lost``."""
     return "not wanted" if cause in NOT_WANTED else "lost"
 
 
@@ -189,9 +189,9 @@ def cause_lines(ledger: Ledger) -> list[str]:
 
 
 def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
-    """Return the summary as lines for a person; hits = recorded + lost comes first.
+    """Return the summary as lines of text; hits = recorded + lost comes first.
 
-    :param symbolizer: Names the frames of the differences that were found.
+    :param symbolizer: Names the frames of differences that ``--verify`` found.
     """
     ledger = summary.ledger
     lines = [
@@ -208,7 +208,7 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
     if found := summary.sampling:
         lines.append(
             f"  budget: {100 * found.budget:g} %; tracing cost about {100 * found.cost:.1f} % of "
-            f"the CPU time used; {counted(f'{found.scale:,.4g}', 'calls')} for each that was taken"
+            f"the CPU time used; {counted(f'{found.scale:,.4g}', 'calls')} for each one recorded"
         )
     if summary.tree:
         lines += _tree_lines(summary.tree)

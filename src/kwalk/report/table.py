@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A profile as a table, for pandas."""
+"""Profile as a table of stacks, for pandas."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ COLUMNS = ("count", "calls", "group", "frames", "truncated", "fallback")
 
 
 def rows(profile: ProfileData) -> list[tuple[int, float, str | None, tuple[str, ...], bool, bool]]:
-    """Return a row for each stack and group, the rarest first, with the values of ``COLUMNS``.
+    """Return a row of ``COLUMNS`` for each stack and group, the rarest first.
 
     ``frames`` are names, the traced function first: ``function``, ``function [module]``, or the
-    address where no symbol is known. ``group`` is None where they were not told apart.
+    address of a frame without a symbol. ``group`` is None without ``--per``.
     """
     return [
         (
@@ -42,7 +42,7 @@ def to_pandas(profile: ProfileData) -> Any:
         pandas = importlib.import_module("pandas")
     except ImportError as error:
         raise KwalkError(
-            f"a table needs pandas, and that cannot be imported: {error}",
+            f"pandas cannot be imported: {error}",
             "Install it beside kwalk: pip install pandas.",
         ) from error
     frame = pandas.DataFrame(rows(profile), columns=list(COLUMNS))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``--top`` leaves, for formats that hold nothing but stacks: the others become one stack."""
+"""The ``--top`` option: select the hottest rows, merge the other stacks into one."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ LEFT_OUT = "[left out by --top]"
 
 
 def last(rows: Sequence[_Row], top: int | None) -> tuple[Sequence[_Row], Sequence[_Row]]:
-    """Return the ``top`` last rows, which are the hottest, and the others; all where it is None."""
+    """Split ascending rows into the ``top`` hottest and the others; None keeps all."""
     first = max(0, len(rows) - top) if top else 0
     return rows[first:], rows[:first]
 
 
 def cut(profile: ProfileData, top: int | None) -> ProfileData:
-    """Return a profile of the hottest stacks, and one of each group for all others.
+    """Return a profile with all but the hottest stacks merged into ``LEFT_OUT``, one per group.
 
-    So sums stay what they were: those of groups, those of intervals. What stands for the others
-    comes first, however much it is.
+    Sums of groups and intervals are unchanged. The merged counts come first, whatever their size.
 
-    :param top: How many stacks are kept; None for all.
+    :param top: Number of stacks to keep; None for all.
     """
     kept, others = last(profile.counts, top)
     if not others:

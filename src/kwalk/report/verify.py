@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the comparison with the kernel's unwinder found, as text."""
+"""Results of ``--verify``, the comparison with the kernel's unwinder, as text."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:  # the engine is nothing that a report needs
 
 #: Why the kernel's own stack is wrong; docs/verify.md explains each.
 KERNEL_WRONG = {
-    "int3_start": "the kernel unwound from the address behind the probe's int3, where another "
+    "int3_start": "the kernel unwound from the address after the probe's int3, where another "
     "rule holds",
     "stacked_hooks": "a return address was replaced twice, and the kernel undid it once",
-    "nested_nmi": "an NMI came during another (or between two tasks), and the kernel did not find "
-    "back to what the first had interrupted",
-    "task_switch": "an NMI came between two tasks, and the kernel did not take the stack, the next "
-    "task's already, for that of the current one",
+    "nested_nmi": "an NMI came during another (or between two tasks), and the kernel did not reach "
+    "the code that the first had interrupted",
+    "task_switch": "an NMI came during a task switch, and the kernel did not accept the stack, the "
+    "next task's already, as the current task's",
 }
 
 
 def lines(verify: Verify, symbolizer: Symbolizer | None = None) -> list[str]:
-    """Return the lines of the summary: numbers, then the differences."""
+    """Return the lines for the summary: the numbers, then the differences."""
     return numbers(verify) + differences(verify, symbolizer)
 
 
 def numbers(verify: Verify) -> list[str]:
-    """Return how many were compared, and what came of it."""
+    """Return lines with the numbers of stacks compared, different, and wrong in the kernel."""
     if not verify.every and not verify.mismatches:
-        return []  # the self-check was passed, as ever: nothing that needs saying
+        return []  # only the self-check ran, and it passed
     if not verify.checked:
         return ["  verify: nothing was compared"]
     found = [
@@ -54,7 +54,7 @@ def numbers(verify: Verify) -> list[str]:
 
 
 def differences(verify: Verify, symbolizer: Symbolizer | None = None) -> list[str]:
-    """Return the lines of each difference, where its frames are named, or can be."""
+    """Return both stacks of each difference side by side, if their frames have names."""
     found = []
     for number, (walked, kernel) in enumerate(verify.differences, 1):
         left, right = _texts(walked, symbolizer), _texts(kernel, symbolizer)

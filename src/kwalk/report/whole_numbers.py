@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Calls as whole numbers, for formats that have no others, without changing their sum."""
+"""Rounding of scaled hits to whole numbers such that their sum is kept."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def whole(values: Iterable[float]) -> Iterator[int]:
     """Yield a whole number for each value, at most 1 away from it.
 
-    What one is rounded down, the next ones get: all sums from the first one on are those of the
+    The remainder of a value is carried to the next ones: each running sum is the running sum of the
     values, rounded.
     """
     total: Fraction | int = 0
     given = 0
     for value in values:
-        # Most are whole; the others are added up exactly, where floats would drift.
+        # Fractions are exact, where floats would drift; most values are whole.
         total += int(value) if value == int(value) else _fraction(value)
         upto = total if isinstance(total, int) else math.floor(total + _fraction(0.5))
         yield upto - given
@@ -36,5 +36,5 @@ def _fraction(value: float) -> Fraction:
 
 
 def calls(counts: Iterable[Count]) -> Iterator[int]:
-    """Yield the calls of each count as a whole number."""
+    """Yield the scaled hits of each count as a whole number."""
     return whole(count.calls for count in counts)

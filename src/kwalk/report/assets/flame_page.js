@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The flame graph's page: has d3-flame-graph draw the trees of flame_tree.js.
+// Page of a flame graph: draws the trees of flame_tree.js with d3-flame-graph.
 (() => {
   "use strict";
 
   const ROW = 18; // pixels
   const LEAST = 1; // pixels; narrower frames are not drawn
-  const MOVED = 1500; // so many frames are moved smoothly, more of them would stutter
+  const MOVED = 1500; // most frames that are animated; more would stutter
 
   const element = (id) => document.getElementById(id);
   const data = JSON.parse(element("data").textContent);
@@ -18,7 +18,7 @@
   let chart, whole, root, focus, current, hits = [], next = 0;
   let shownHits = new Uint8Array(names.length);
 
-  // ---- what is said about a frame
+  // ---- texts and colours of a frame
 
   function color(d) {
     if (d.highlight) return "var(--hit)";
@@ -37,7 +37,7 @@
 
   // ---- drawing
 
-  // How high the picture has to be for this frame, and what is too narrow to be in it.
+  // Fit the height to the zoomed frame, and count the frames that are too narrow to draw.
   function fit(node, depth) {
     const least = LEAST * node.v / chart.width(), waiting = [[node, depth]];
     let deepest = depth, drawn = 0;
@@ -47,7 +47,7 @@
       if (at > deepest) deepest = at;
       for (const child of wide.c || []) if (child.v > least) waiting.push([child, at + 1]);
     }
-    // It grows and never shrinks, so that rows stay where the pointer is.
+    // Never shrink, so that rows stay where the pointer is.
     const before = chart.height() || 0;
     chart.height(Math.max(before, (deepest + 1) * ROW));
     chart.transitionDuration(still.matches || drawn > MOVED ? 0 : 250);
@@ -56,8 +56,8 @@
     const left = node.size - drawn;
     const gone = change && !view.before ? "; \u201cWidths before\u201d shows those that are gone" : "";
     element("left").textContent = left ? "Frames narrower than a pixel are not drawn: "
-      + `${number(left)} of ${number(node.size)}; the frames that they belong to contain their `
-      + `${unit}. Zoom in to see them${gone}.` : "";
+      + `${number(left)} of ${number(node.size)}; their ${unit} are in the frames around them. `
+      + `Zoom in to see them${gone}.` : "";
   }
 
   // Without motion the library still lets frames grow for a quarter of a second: end that.
@@ -95,7 +95,7 @@
     if (!whole.v) {
       for (const id of ["left", "found", "details"]) element(id).textContent = "";
       area.append(change && (whole.after || whole.before) ? "Nothing had been called then."
-        : "No stacks: there is nothing to draw.");
+        : "No stacks: nothing to draw.");
       return;
     }
     chart = flame.flamegraph()
@@ -153,7 +153,7 @@
 
   // ---- keys and buttons
 
-  // The frame next to this one that is wide enough to be drawn.
+  // Return the neighbour of a frame, if it is wide enough to be drawn.
   function beside(d, by) {
     const row = d.parent ? d.parent.children : [];
     const found = row[row.indexOf(d) + by];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What flame graphs say of a frame, and which frames a search means.
+// Texts about a frame, and the search for frames by name.
 function flameText(data, view) {
   "use strict";
 
@@ -13,7 +13,7 @@ function flameText(data, view) {
   const calls = (value) => counted(value, one, unit);
   const percent = (part, whole) => `${whole ? (100 * part / whole).toFixed(1) : "0.0"} %`;
 
-  // A frame in words; `whole` is the tree's root.
+  // Describe a frame; `whole` is the tree's root.
   function facts(d, whole) {
     const node = d.data;
     if (change) {
@@ -35,7 +35,7 @@ function flameText(data, view) {
     return parts.join("; ");
   }
 
-  // What kwalk takes for functions: a name or a part of it, a pattern with *, or /regex/.
+  // Return a regular expression for a name or a part of it, a pattern with *, or /regex/.
   function matcher(term) {
     const quoted = (text) => text.replace(/[.+^${}()|[\]\\]/g, "\\$&");
     const regex = /^\/(.*?)\/?$/.exec(term);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Trees for flame graphs, built of the stacks in the page's data (flame_page.py: _Table.nodes).
+// Trees of flame graphs, built from the page's data (flame/page.py: _Table.nodes).
 function flameTrees(data) {
   "use strict";
 
-  const TOGETHER = "", APART = "*"; // groups; else the number of one of them, as text
-  const FEW = 8; // so many children are searched one by one
+  const TOGETHER = "", APART = "*"; // values of view.group; else the index of a group, as text
+  const FEW = 8; // fewer children are searched linearly
   const { names, change, steps } = data;
 
   function made(n) {
@@ -19,8 +19,8 @@ function flameTrees(data) {
     return node.known.get(name);
   }
 
-  // A tree comes as numbers, a node after its parent: name, number of children, calls that end
-  // here, and in differences those of before. Calls `visit` for each stack that ends somewhere.
+  // Call `visit` for each stack of a tree, a flat list in preorder: name, number of children, hits
+  // that end here and, in comparisons, the earlier recording's hits that end here.
   function eachStack(nodes, visit) {
     const left = [], path = [];
     for (let at = 0; at < nodes.length;) {
@@ -37,7 +37,7 @@ function flameTrees(data) {
     }
   }
 
-  // The same as kwalk.report.calltree.build(), of the groups that are wanted.
+  // Build the tree of the selected groups, as kwalk.report.calltree.build() does.
   function build(view) {
     const top = made(0), all = [top];
     for (const [index, tree] of data.trees.entries()) {
@@ -81,7 +81,7 @@ function flameTrees(data) {
     return top;
   }
 
-  // By how many steps a frame has more calls than before (above 0) or less (below 0).
+  // Return the step of colour for a change: above 0 for more hits than before, below 0 for fewer.
   function step(node) {
     const { after, before } = node;
     const ratio = Math.min(after, before) ? Math.max(after / before, before / after)

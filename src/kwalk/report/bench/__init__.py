@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Results of ``kwalk bench``."""
+"""Output of ``kwalk bench``."""

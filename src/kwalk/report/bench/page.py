@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Results of ``kwalk bench`` as one page of HTML that refers to nothing outside itself."""
+"""Results of ``kwalk bench`` as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def as_html(results: Results) -> str:
 
 
 def _found(results: Results) -> list[tuple[int, str, Figures]]:
-    """Return the methods that ran, each with the number of its colour."""
+    """Return colour number, name and figures of each method that ran."""
     found = [(row.name, figures(row)) for row in results.rows]
     return [
         (index % _COLORS, name, numbers)
@@ -61,7 +61,7 @@ def _lead(results: Results) -> str:
 
 
 def _places(results: Results) -> str:
-    """Return the style of the bars: from no change to each method's change, and its interval."""
+    """Return the style sheet of the bars: from zero to each method's change, and its interval."""
     found = _found(results)
     ends = [end for _, _, numbers in found for end in (*numbers.interval, numbers.change)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
@@ -106,7 +106,7 @@ def _rows(results: Results) -> Iterator[tuple[str, list[str]]]:
 
 
 def _round_step(least: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, ... that is no smaller, or a tenth of such."""
+    """Return the smallest number of the form 1, 2 or 5 times a power of ten that is >= least."""
     unit = 10.0 ** math.floor(math.log10(least))
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= least)
 

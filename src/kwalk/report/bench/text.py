@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``kwalk bench`` measured, as a table in the terminal and as plain data."""
+"""Results of ``kwalk bench`` as tables for a terminal and as JSON-ready data."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def signed(change: float) -> str:
 
 
 def cost_unit(results: Results) -> str:
-    """Return what the cost of an event is counted in."""
+    """Return the unit of an event's cost: ``instructions`` or ``ns``."""
     return "instructions" if results.clock == "instructions" else "ns"
 
 
 def title(results: Results) -> str:
-    """Return what was measured, in one line."""
+    """Return function, mode and workload in one line."""
     what = "counting stacks" if results.mode == "count" else "printing every stack"
     return f"{results.function}, {what}: {results.workload}"
 
 
 def notes(results: Results) -> list[str]:
-    """Return what has to be known to read the numbers."""
+    """Return sentences on the conditions of the measurement and on methods that were not run."""
     kernel = f"Linux {results.kernel}"
     if results.mitigations == "off":
         kernel += ", mitigations=off"
@@ -40,7 +40,7 @@ def notes(results: Results) -> list[str]:
         kernel += "; the clock counts instructions, 1 ns each"
     lines = [f"{kernel}; {'; '.join(results.versions)}".rstrip("; ")]
     if results.metric == "runs/s":
-        lines.append("The workload's output has no throughput that is known: its time was taken.")
+        lines.append("The workload prints no throughput that kwalk knows: its duration was taken.")
     lines += [f"{row.name} was not run: {row.not_run}" for row in results.rows if row.not_run]
     if results.stopped:
         lines.append(f"It ended early: {results.stopped}")
@@ -48,15 +48,15 @@ def notes(results: Results) -> list[str]:
 
 
 def event_counts(row: MethodResult) -> tuple[str, str]:
-    """Return how many events the last run had, and how many all runs have lost."""
+    """Return the events of the last run, and the events lost in all runs."""
     outcome = row.runs[-1].outcome
     lost = sum(run.outcome.lost or 0 for run in row.runs)
     known = all(run.outcome.lost is not None for run in row.runs)
-    return f"{outcome.events:,}", f"{lost:,}" if known else "not told"
+    return f"{outcome.events:,}", f"{lost:,}" if known else "unknown"
 
 
 def as_text(results: Results, width: int) -> str:
-    """Return the tables, no wider than the terminal."""
+    """Return the tables and notes, in two tables if one is wider than the terminal."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
@@ -86,7 +86,7 @@ def as_text(results: Results, width: int) -> str:
 
 
 def _columns(results: Results) -> list[list[str]]:
-    """Return each column with its head; the first two of all are names and what is measured."""
+    """Return the columns, head first, then the untraced run, then each method."""
     rates = [sample.rate for sample in results.base]
     cost = f"{cost_unit(results)}/event"
     heads = ("method", results.metric, "change", "95 % interval", "events", "lost", cost)
@@ -127,7 +127,10 @@ def _table(columns: list[list[str]]) -> Any:
 
 
 def latencies(results: Results) -> dict[str, dict[float, float]]:
-    """Return each method's latencies, no tracing first, where the workload reports them."""
+    """Return the latencies (share of requests -> ms) of the untraced run and of each method.
+
+    Methods for which the workload reports none are left out.
+    """
     found = {"none": middle([sample.latency for sample in results.base])}
     for row in results.rows:
         numbers = figures(row)
@@ -137,7 +140,7 @@ def latencies(results: Results) -> dict[str, dict[float, float]]:
 
 
 def as_data(results: Results) -> dict[str, Any]:
-    """Return everything as JSON-ready data."""
+    """Return all results as JSON-ready data."""
     return {
         "schema": SCHEMA,
         "function": results.function,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Helper and manual compared on the same events."""
+"""Output of ``kwalk compare``: the helper and the walk on the same hits."""

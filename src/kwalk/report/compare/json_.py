@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Helper and manual on the same events, as plain data."""
+"""Comparison of the helper with the walk, as JSON-ready data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCHEMA = "kwalk.compare/2"
 def as_data(
     comparison: Comparison, top: int | None = None, addresses: bool = True
 ) -> dict[str, Any]:
-    """Return everything as JSON-ready data.
+    """Return the comparison as JSON-ready data.
 
-    :param top: Pairs of stacks of each kind; None for all.
-    :param addresses: Of frames, whether they are there.
+    :param top: Most frequent pairs of stacks of each kind; None for all.
+    :param addresses: Include the address of each frame.
     """
     kinds = by_kind(comparison)
     misses = missed(comparison.hottest(), function_name)
@@ -77,5 +77,5 @@ def _pair_data(pair: Pair, number: int, addresses: bool) -> dict[str, Any]:
 
 
 def _missed_by_other(pair: Pair, side: int) -> list[bool]:
-    """Return for each frame of a side whether the other one misses it."""
+    """Return for each frame of a side (0 helper, 1 manual) whether the other side misses it."""
     return [row.missed for row in pair.rows() if row[side] is not None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Helper and manual on the same events, as one page that refers to nothing outside itself."""
+"""Comparison of the helper with the walk, as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 def as_html(comparison: Comparison, top: int = 10, addresses: bool = False) -> str:
-    """Return the page.
+    """Return the HTML page.
 
-    :param top: Pairs of stacks to show of each kind, the most frequent.
+    :param top: Most frequent pairs of stacks of each kind to show.
     :param addresses: Show the address of each frame.
     """
     return page(
@@ -105,10 +105,13 @@ def _ledger(comparison: Comparison) -> Iterator[dict[str, Any]]:
     if not causes:
         yield row("lost", [0, 0])
     marks = {
-        "stacks that go on below their last frame": [ledger.truncated for ledger in ledgers],
+        "truncated: stacks that go on below their last frame": [
+            ledger.truncated for ledger in ledgers
+        ],
         "stacks by the kernel's unwinder in place of the walk": [
             ledger.fallback for ledger in ledgers
         ],
+        "fallback: stacks from the kernel's unwinder": [ledger.fallback for ledger in ledgers],
         "unexplained (a bug of kwalk; please report it)": [ledger.balance for ledger in ledgers],
     }
     for name, numbers in marks.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Helper and manual on the same events, side by side in the terminal, and the words for it."""
+"""Comparison of the helper with the walk, side by side for a terminal; texts for all formats."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KINDS = {
 
 
 def title(comparison: Comparison) -> str:
-    """Return what was compared, in one line."""
+    """Return function and number of hits in one line."""
     return (
         f"{comparison.function}: helper and manual on the same "
         f"{counted(comparison.events, comparison.unit)}"
@@ -47,7 +47,7 @@ def title(comparison: Comparison) -> str:
 
 
 def subtitle(comparison: Comparison) -> str:
-    """Return where and how, in one line."""
+    """Return kernel, unwinder, way of attaching and duration in one line."""
     unwinder = comparison.unwinder.replace("orc", "ORC")
     return (
         f"Linux {comparison.kernel}, unwinder: {unwinder}; both by {comparison.attach}, in one "
@@ -56,7 +56,7 @@ def subtitle(comparison: Comparison) -> str:
 
 
 def share(number: int, total: int, unit: str) -> str:
-    """Return ``all 1,000 calls``, or ``10 of 1,000 calls (1.0 %)``."""
+    """Return a share as text: ``all 1,000 calls``, or ``10 of 1,000 calls (1.0 %)``."""
     if number == total:
         return f"the only {one_of(unit)}" if total == 1 else f"all {total:,} {unit}"
     part = 100 * number / total
@@ -65,13 +65,13 @@ def share(number: int, total: int, unit: str) -> str:
 
 
 def heading(kind: PairKind, number: int, comparison: Comparison) -> str:
-    """Return what is to be said of all pairs of a kind, in one line."""
+    """Return the heading of the pairs of a kind: their share, and the finding."""
     text = share(number, comparison.events, comparison.unit)
     return f"{text[0].upper()}{text[1:]}: {KINDS[kind]}"
 
 
 def left_out(pairs: list[tuple[Pair, int]], unit: str) -> str:
-    """Say what ``--top`` left out of a kind; "" if nothing."""
+    """Return a line about the pairs of a kind that ``--top`` hides; "" if there are none."""
     if not pairs:
         return ""
     what = form(len(pairs), "pair of stacks", "pairs of stacks")
@@ -80,10 +80,10 @@ def left_out(pairs: list[tuple[Pair, int]], unit: str) -> str:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """Return what it all comes to, a sentence each."""
+    """Return the conclusions, a sentence each."""
     total, unit = comparison.events, comparison.unit
     if not total:
-        return ["Nothing was recorded by either, so there is nothing to compare."]
+        return ["Neither method recorded a stack: there is nothing to compare."]
     kinds = {kind: events_of(pairs) for kind, pairs in by_kind(comparison).items()}
     lines = []
     if set(kinds) == {PairKind.SAME}:
@@ -103,7 +103,7 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _lacks_caller(pair: Pair) -> bool:
-    """Whether the helper misses the direct caller."""
+    """Return whether the helper misses the direct caller of the traced function."""
     return any(row.missed and row.manual is not None for row in pair.rows()[1:2])
 
 
@@ -124,17 +124,17 @@ def _cost_verdict(comparison: Comparison) -> list[str]:
 
 
 def cost_unit(comparison: Comparison) -> str:
-    """Return what the cost of an event is counted in."""
+    """Return the unit of an event's cost: ``instructions`` or ``ns``."""
     return "instructions" if comparison.clock == "instructions" else "ns"
 
 
 def cost_text(cost: MethodCost | None, comparison: Comparison) -> str:
-    """Return what an event costs; "" where it was not measured."""
+    """Return the cost of an event by a method as text; "" if it was not measured."""
     return f"{cost.each:,.0f} {cost_unit(comparison)} each (by {cost.attach})" if cost else ""
 
 
 def ledger_lines(ledger: Ledger, unit: str) -> list[str]:
-    """Return one side's ledger: hits = stacks + lost, and the causes."""
+    """Return the ledger of a method: hits = stacks + lost, and the causes."""
     lines = [counted(ledger.hits, unit), f"= {sum_text(ledger)}", *cause_lines(ledger)]
     if ledger.truncated:
         lines.append(f"  truncated: {ledger.truncated:,}")
@@ -146,7 +146,7 @@ def ledger_lines(ledger: Ledger, unit: str) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return what has to be known besides."""
+    """Return the notes, with labels: missed hits, ``--verify``, how costs were measured."""
     uncounted = {text: None for ledger in comparison.ledgers for text in ledger.uncounted}
     lines = [f"not seen: {comparison.unseen}"] if comparison.unseen else []
     lines += [f"not counted: {text}" for text in uncounted]
@@ -162,7 +162,7 @@ def notes(comparison: Comparison) -> list[str]:
         what = "instructions" if comparison.clock == "instructions" else "time"
         lines.append(
             f"costs: {what} in the BPF program of each method counting by itself, in a run of its "
-            f"own ({', '.join(measured)}); to get there is not in it"
+            f"own ({', '.join(measured)}), without the probe that calls it"
         )
     return lines
 
@@ -174,10 +174,11 @@ def as_text(
     color: bool = False,
     addresses: bool = False,
 ) -> str:
-    """Return both methods' stacks side by side, then the ledgers and what it comes to.
+    """Return both methods' stacks side by side, then the ledgers, conclusions and notes.
 
     :param width: Columns of the terminal.
-    :param top: Pairs of stacks to show of each kind, the most frequent.
+    :param top: Most frequent pairs of stacks of each kind to show.
+    :param addresses: Show the address of each frame.
     """
     from rich.console import Console
 
@@ -198,7 +199,7 @@ def as_text(
     for line in [*verdicts(comparison), *notes(comparison)]:
         console.print(line)
     if comparison.verify:
-        # As they are: the columns of differences are not to be wrapped.
+        # Without wrapping, which would break the columns.
         console.print("\n".join(verifies.differences(comparison.verify)), soft_wrap=True)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
@@ -206,7 +207,7 @@ def as_text(
 
 
 def _table() -> Any:
-    """Two columns, each with a narrow one for marks before it."""
+    """Return an empty table: for each method a narrow column of marks and one of frames."""
     from rich import box
     from rich.table import Table
 
@@ -232,7 +233,7 @@ def _pair_table(pair: Pair, number: int, unit: str, addresses: bool) -> Any:
 
 
 def number_texts(pair: Pair, number: str) -> tuple[str, str]:
-    """Return what stands below a pair that came so often."""
+    """Return the texts below a pair; ``number`` is its count with the unit."""
     if not pair.helper:
         return f"{number} lost", "with this stack" if pair.manual else "lost as well"
     return f"{number} with this stack", "and this one" if pair.manual else "lost"
@@ -245,7 +246,7 @@ def _cells(frame: Frame | None, missed_by_other: bool, addresses: bool) -> tuple
 
 
 def end_text(stack: Stack | None, cause: str) -> str:
-    """Return what there is to say below a side's frames."""
+    """Return the text below a side's frames: lost, truncated, or by the kernel's unwinder."""
     if stack is None:
         return f"(lost: {cause})" if cause else "(lost)"
     return ", ".join(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Two recordings compared."""
+"""Comparison of two recordings, and the output of ``kwalk diff``."""

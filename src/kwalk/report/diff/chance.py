@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Whether two numbers of calls differ by more than chance explains.
+"""Significance test for the difference of two numbers of hits.
 
-Calls that have nothing to do with each other arrive as a Poisson process. Real ones come in bursts,
-so what this calls more than chance may still be no more than another run of the same load.
+It assumes independent hits, a Poisson process. Real ones come in bursts, so a significant
+difference may still be no more than another run of the same load.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from statistics import NormalDist
 from kwalk.model.profile import Timeline
 
 RISK = 0.05
-"""How likely it is that of all comparisons of equal loads a single one is called a change."""
+"""Probability that, with equal loads, any comparison at all is called a change."""
 
 
 LEAST_INTERVALS = 3
-"""From how many on their differences say how steady a rate is."""
+"""Fewest intervals from which the variation of a rate is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoissonCount:
-    """How often something was met.
+    """A Poisson count with its exposure.
 
-    :ivar count: Events that were taken.
-    :ivar each: Calls that each of these stands for.
-    :ivar exposure: What the number of calls is in proportion to: seconds, or all calls.
+    :ivar count: Recorded hits.
+    :ivar each: Hits that each recorded one stands for; 1 unless sampled.
+    :ivar exposure: Seconds, all hits, or 1: the expected number is in proportion to it.
     """
 
     count: int
@@ -36,18 +36,18 @@ class PoissonCount:
 
 
 def surprise(before: PoissonCount, after: PoissonCount) -> float:
-    """Return how many standard deviations two samples differ by, if their rates are the same.
+    """Return the difference of two counts in standard deviations, under the same rate.
 
-    It is the root of the deviance of two Poisson counts, each a half nearer to what is expected
-    (the continuity correction). For large counts this is ``|a - b| / sqrt(a + b)``; for small ones
-    and where the exposures are far apart it is nearer to the exact test.
+    It is the root of the deviance of two Poisson counts, each moved by a half towards its expected
+    value (continuity correction). For large counts this is ``|a - b| / sqrt(a + b)``; for small
+    ones, or exposures far apart, it is nearer to the exact test.
     """
     exposures = before.exposure / before.each, after.exposure / after.each
     both = before.count + after.count
     expected = [both * exposure / (sum(exposures) or 1.0) for exposure in exposures]
     if not all(expected):
         return 0.0
-    # The same for both, with opposite signs; taken from the smaller one, which knows it better.
+    # Both are off by the same, with opposite signs; the smaller one has less rounding error.
     off = before.count - expected[0]
     if expected[1] < expected[0]:
         off = expected[1] - after.count
@@ -56,27 +56,26 @@ def surprise(before: PoissonCount, after: PoissonCount) -> float:
 
 
 def _deviance(off: float, expected: float) -> float:
-    """Return that of a count which is off by so much."""
+    """Return the Poisson deviance of the count ``expected + off``."""
     part = off / expected
-    if abs(part) < 1e-4:  # where the exact terms all but cancel
+    if abs(part) < 1e-4:  # the exact terms would all but cancel
         return off * part * (1 - part / 3)
     logs = (expected + off) * math.log1p(part) if part > -1 else 0.0
     return max(2 * (logs - off), 0.0)
 
 
 def threshold(comparisons: int) -> float:
-    """Return from how many standard deviations on a difference is taken for a change.
+    """Return the standard deviations beyond which a difference is significant.
 
-    With many comparisons some are large by chance (Bonferroni's correction): see ``RISK``.
+    ``RISK`` is shared out over all comparisons (Bonferroni's correction).
     """
     return NormalDist().inv_cdf(1 - RISK / 2 / max(comparisons, 1))
 
 
 def unsteadiness(timeline: Timeline) -> float:
-    """Return the standard error of the rate of all calls, as a share of it.
+    """Return the relative standard error of the rate of all hits, beyond Poisson.
 
-    It is estimated from how much the intervals of a recording differ, beyond Poisson; 0 where there
-    are fewer than ``LEAST_INTERVALS``.
+    It is estimated from the variation between intervals; 0 with fewer than ``LEAST_INTERVALS``.
     """
     totals = timeline.totals()
     calls, degrees = sum(totals), len(totals) - 1
@@ -84,7 +83,7 @@ def unsteadiness(timeline: Timeline) -> float:
     if len(totals) < LEAST_INTERVALS or not calls or not seconds:
         return 0.0
     starts = [0.0, *timeline.ends]
-    # Each interval weighs as much as it is long.
+    # Weight intervals by their length.
     squares = sum(
         (total - calls * (end - start) / seconds) ** 2 / ((end - start) / seconds)
         for total, start, end in zip(totals, starts, timeline.ends, strict=False)

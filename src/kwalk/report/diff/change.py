@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two recordings compared: plain data, which ``compare.compare`` makes of them."""
+"""Result of comparing two recordings, as plain data; written by ``compare.compare``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kwalk.report.frame_limits import Room
 
 
 class By(enum.StrEnum):
-    """By what the numbers of calls are compared."""
+    """Quantity that is compared: hits a second, share of all hits, or hits."""
 
     RATE = "rate"
     SHARE = "share"
@@ -21,18 +21,18 @@ class By(enum.StrEnum):
 
 @dataclass(slots=True)
 class Tally:
-    """Events that were taken, and the calls that they stand for."""
+    """Recorded hits, and the hits that they stand for if sampled."""
 
     count: int = 0
-    calls: float = 0  # a whole number, and exact, as long as only whole ones are added
+    calls: float = 0  # an int, and exact, as long as only ints are added
 
     def add(self, count: int, calls: float) -> None:
-        """Add so many."""
+        """Add recorded hits and the hits that they stand for."""
         self.count += count
         self.calls += calls
 
     def less(self, other: Tally) -> Tally:
-        """Return what is left without the others."""
+        """Return the difference, 0 at least."""
         return Tally(max(self.count - other.count, 0), max(self.calls - other.calls, 0))
 
 
@@ -40,11 +40,11 @@ class Tally:
 class Side:
     """One of the two recordings.
 
-    :ivar name: Of its file.
-    :ivar tally: Of all its stacks.
-    :ivar factor: What calls are multiplied by, so that both sides can be compared.
-    :ivar exposure: What calls are in proportion to: seconds, all calls, or 1.
-    :ivar unsteady: The standard error of its rate, as a share of it (``chance.unsteadiness``).
+    :ivar name: File name, "" if unknown.
+    :ivar tally: Sum of all its stacks.
+    :ivar factor: Factor from hits to the unit of the comparison.
+    :ivar exposure: Seconds, all hits, or 1 (see ``PoissonCount``).
+    :ivar unsteady: Relative standard error of its rate (``chance.unsteadiness``).
     """
 
     name: str
@@ -55,11 +55,11 @@ class Side:
     unsteady: float
 
     def value(self, tally: Tally) -> float:
-        """Return calls in the unit of the comparison."""
+        """Return a tally in the unit of the comparison."""
         return tally.calls * self.factor
 
     def sample(self, tally: Tally) -> PoissonCount:
-        """Return what tells how much of it may be chance."""
+        """Return a tally as a Poisson count, for the significance test."""
         known = tally if tally.count else self.tally
         each = known.calls / known.count if known.count else 1.0
         return PoissonCount(tally.count, each or 1.0, self.exposure)
@@ -67,15 +67,15 @@ class Side:
 
 @dataclass(slots=True)
 class Change:
-    """A stack, or functions, in both recordings.
+    """Change of a stack, or of functions with the same change.
 
-    :ivar names: Functions, the outermost first, for a stack; those of one change otherwise.
-    :ivar group: Of the stack; "" where groups are not told apart.
-    :ivar tallies: What was recorded, before and after.
-    :ivar before: Calls, in the unit of the comparison.
-    :ivar after: The same, of the other recording.
-    :ivar surprise: By how many standard deviations they differ.
-    :ivar certain: Whether that is more than chance explains.
+    :ivar names: Functions of the stack, the outermost first; else the functions.
+    :ivar group: Group of the stack; "" if groups are not compared.
+    :ivar tallies: Recorded hits before and after.
+    :ivar before: Hits in the earlier recording, in the unit of the comparison.
+    :ivar after: Hits in the later recording, likewise.
+    :ivar surprise: Difference in standard deviations.
+    :ivar certain: The difference is significant: more than chance explains.
     """
 
     names: tuple[str, ...]
@@ -88,17 +88,17 @@ class Change:
 
     @property
     def change(self) -> float:
-        """How much more there is, in the unit of the comparison; less is below 0."""
+        """Increase in the unit of the comparison; negative for a decrease."""
         return self.after - self.before
 
     @property
     def percent(self) -> float | None:
-        """The change in percent of what was before; None for what is new."""
+        """Increase in percent of ``before``; None if that is 0."""
         return 100 * self.change / self.before if self.before else None
 
     @property
     def kind(self) -> str:
-        """``new``, ``gone``, ``more``, ``less`` or ``same``."""
+        """Kind of the change: ``new``, ``gone``, ``more``, ``less`` or ``same``."""
         if not self.before or not self.after:
             return "new" if self.after else "gone" if self.before else "same"
         return "more" if self.change > 0 else "less" if self.change < 0 else "same"
@@ -114,17 +114,17 @@ def _moved(change: Change) -> tuple[bool, float, float]:
 
 @dataclass(slots=True)
 class DiffNode:
-    """A function in its context, in both recordings, in the unit of the comparison.
+    """Node of the merged call tree of both recordings, in the unit of the comparison.
 
-    :ivar before: Calls whose stacks lead through here, in the earlier recording.
-    :ivar total: The same in the later one.
-    :ivar own_before: Calls whose stacks end here, in the earlier recording.
-    :ivar own: The same in the later one.
-    :ivar stacks: How many stacks lead through here.
-    :ivar changed: How many of these changed by more than chance explains.
-    :ivar moved: The sum of what these changed by, without signs.
-    :ivar net: The same with signs.
-    :ivar own_moved: What the stack that ends here changed by, if that is more than chance.
+    :ivar before: Hits whose stacks contain this node, in the earlier recording.
+    :ivar total: The same in the later recording.
+    :ivar own_before: Hits whose stacks end at this node, in the earlier recording.
+    :ivar own: The same in the later recording.
+    :ivar stacks: Number of stacks that contain this node.
+    :ivar changed: Number of these with a significant change.
+    :ivar moved: Sum of the absolute values of these changes.
+    :ivar net: Sum of these changes with their signs.
+    :ivar own_moved: Absolute change of the stack that ends here, if significant; else 0.
     """
 
     name: str
@@ -140,7 +140,7 @@ class DiffNode:
     children: dict[str, DiffNode] = field(default_factory=dict)
 
     def most_changed(self) -> list[DiffNode]:
-        """Return the children, those first where most changed."""
+        """Return the children by falling ``moved``."""
         return sorted(
             self.children.values(), key=lambda node: (-node.moved, -node.total, node.name)
         )
@@ -148,14 +148,14 @@ class DiffNode:
 
 @dataclass(frozen=True)
 class Diff:
-    """Two recordings compared.
+    """Result of comparing two recordings.
 
-    :ivar unit: Of all values, such as ``calls/s``.
-    :ivar stacks: Every stack of either recording, those that changed least first.
-    :ivar functions: The same for functions: calls whose stacks lead through them. Those whose calls
-        are equal are one.
-    :ivar total: All stacks together.
-    :ivar grouped: Whether stacks are told apart by their groups.
+    :ivar unit: Unit of all values, such as ``calls/s``.
+    :ivar stacks: Change of each stack of either recording, the smallest first.
+    :ivar functions: Change of the hits whose stacks contain a function, the smallest first.
+        Functions of exactly the same stacks share an entry.
+    :ivar total: Change of all hits.
+    :ivar grouped: Stacks of different groups are compared separately.
     """
 
     before: Side
@@ -168,10 +168,10 @@ class Diff:
     grouped: bool
 
     def tree(self, callers: bool = False, room: Room[Change] | None = None) -> DiffNode:
-        """Return the merged tree, under a node without a name.
+        """Return the merged call tree, under a root node without a name.
 
-        :param callers: The traced function comes first; else the outermost frame does.
-        :param room: Is told of what is left out: what changed least.
+        :param callers: Begin at the traced function; by default begin at the outermost frame.
+        :param room: Limit of frames, which collects the stacks left out: the smallest changes.
         """
         top = DiffNode("")
         room = Room() if room is None else room

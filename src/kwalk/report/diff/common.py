@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the outputs of a difference have in common: numbers, what is compared, both ledgers."""
+"""Texts common to all formats of ``kwalk diff``: numbers, head, verdict, warnings, ledgers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LENGTHS = 1.1
 
 
 def number(value: float, by: By) -> str:
-    """Return a value of the comparison."""
+    """Return a value in the unit of the comparison as text."""
     size = abs(value)
     if by == By.SHARE and size:
         return f"{value:.2f}" if size >= 0.005 else f"{value:.1g}"
@@ -31,19 +31,19 @@ def number(value: float, by: By) -> str:
 
 
 def moved(before: float, after: float) -> float:
-    """Return the change; what sums are off by, being rounded, is none."""
+    """Return the change, 0 if it is within the rounding error of the sums."""
     change = after - before
     return change if abs(change) > 1e-9 * max(before, after) else 0.0
 
 
 def signed(value: float, by: By) -> str:
-    """Return a change."""
+    """Return a change with its sign as text."""
     text = number(abs(value), by)
     return text if text == "0" else f"+{text}" if value > 0 else f"-{text}"
 
 
 def percentage(before: float, after: float) -> str:
-    """Return a change in percent, or ``new``, or ``gone``."""
+    """Return a change in percent as text, or ``new``, or ``gone``."""
     if not before or not after:
         return "new" if after else "gone" if before else ""
     percent = 100 * moved(before, after) / before
@@ -56,7 +56,7 @@ def style(change: float) -> str:
 
 
 def head(diff: Diff, paint: Paint) -> str:
-    """Say what is compared, and how the whole changed."""
+    """Return the lines about both recordings, and the change of all hits."""
     lines = [
         plain(_of_side(label, side))
         for label, side in (("before", diff.before), ("after", diff.after))
@@ -88,11 +88,11 @@ def _of_side(label: str, side: Side) -> str:
 
 
 def verdict(diff: Diff, every: bool) -> str:
-    """Say how many stacks changed, and how many did not beyond chance.
+    """Return the numbers of stacks with and without a significant change.
 
-    :param every: These are shown, too.
+    :param every: Insignificant changes are shown, too.
     """
-    kinds = {"more": "got more", "less": "less", "new": "new", "gone": "gone"}
+    kinds = {"more": "more", "less": "less", "new": "new", "gone": "gone"}
     changed = [change.kind for change in diff.stacks if change.certain]
     parts = [f"{changed.count(kind):,} {text}" for kind, text in kinds.items() if kind in changed]
     rest = [change for change in diff.stacks if not change.certain]
@@ -110,7 +110,7 @@ def verdict(diff: Diff, every: bool) -> str:
 
 
 def _certainty(diff: Diff) -> str:
-    """Say how large a difference has to be."""
+    """Return the threshold of a significant change, and the uncertainty of the rates."""
     least = chance.threshold(len(diff.stacks))
     text = (
         f"  chance: up to {least:.1f} standard deviations (Poisson, "
@@ -128,14 +128,14 @@ def _certainty(diff: Diff) -> str:
     ]
     if few and diff.by != By.SHARE:
         text += (
-            f";\n  a change may mean little: how much {what} vary by themselves cannot be told\n"
+            f";\n  a change may mean little: how much {what} vary by themselves is unknown\n"
             f"  ({' and '.join(few)}: fewer than {chance.LEAST_INTERVALS} intervals were recorded)"
         )
     return text + "\n"
 
 
 def no_room(diff: Diff, room: Room[Change]) -> list[str]:
-    """Return a sentence about the stacks that a tree has no room for, if there are some."""
+    """Return a sentence about the stacks that exceed a tree's limit of frames; [] if none do."""
     return room.told(
         lambda change: sum(tally.calls for tally in change.tallies),
         diff.before.profile.summary.unit,
@@ -153,13 +153,13 @@ def warnings(diff: Diff) -> list[str]:
             found.append(f"{what} differ: {one} before, {other} after; {so}")
 
     both = before.summary, after.summary
-    differ("the functions", (each.function for each in both), "stacks end elsewhere")
+    differ("the functions", (each.function for each in both), "stacks end in other functions")
     differ("the units", (each.unit for each in both), "the numbers mean different things")
     differ("the methods", (each.method for each in both), "stacks can differ by some frames")
     differ("the kernels", (each.kernel for each in both), "functions can be inlined or renamed")
     cpus = [side.facts.get("cpus") for side in (before, after)]
     if all(cpus):
-        differ("the numbers of CPUs", cpus, "the load can be spread in another way")
+        differ("the numbers of CPUs", cpus, "the load can be distributed differently")
     if len(before) and len(after):
         differ(
             "the groups",
@@ -171,11 +171,11 @@ def warnings(diff: Diff) -> list[str]:
         differ(
             "the durations",
             (f"{side.seconds:.1f} s" for side in (before, after)),
-            "numbers are compared as they are; --by rate divides by the seconds",
+            "numbers are compared undivided; --by rate divides by the seconds",
         )
     for label, side in (("before", diff.before), ("after", diff.after)):
         if not side.tally.calls:
-            found.append(f"{side.name or label} holds no stacks, so nothing can be told from it")
+            found.append(f"{side.name or label} has no stacks: nothing can be compared")
         found += _lost(label, side)
     return found
 
@@ -183,7 +183,7 @@ def warnings(diff: Diff) -> list[str]:
 def _lost(label: str, side: Side) -> Iterable[str]:
     ledger = side.profile.summary.ledger
     lost = sum(ledger.lost.values())
-    # What was left out of a recording afterwards could have been lost as well.
+    # ``lost`` is of the whole recording, so add the hits that narrowing left out.
     wanted = ledger.recorded + lost + sum(ledger.not_wanted.get(cause, 0) for cause in NARROWED)
     if wanted and lost > _LOST * wanted:
         what = f"{100 * lost / wanted:.1f} % of the {side.profile.summary.unit} {label}"
@@ -191,7 +191,7 @@ def _lost(label: str, side: Side) -> Iterable[str]:
 
 
 def foot(diff: Diff, paint: Paint) -> str:
-    """Return the warnings, and the ledgers of both recordings."""
+    """Return the warnings and the summaries of both recordings."""
     lines = [paint(f"warning: {text}", "yellow") + "\n" for text in warnings(diff)]
     if lines:
         lines.insert(0, "\n")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Compare two recordings: what got more, what got less, what is new, what is gone.
+"""Comparison of two recordings: changes of stacks and of functions.
 
-Stacks are matched by the names of their functions: addresses change with each boot and kernel.
+Stacks are matched by the names of their functions, since addresses change with each boot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kwalk.report.diff import chance
 from kwalk.report.diff.change import By, Change, Diff, Side, Tally
 
 UNKNOWN = "[unknown]"
-"""A function without a symbol: its address means nothing in another boot."""
+"""Name of any function without a symbol: its address is another one in the next boot."""
 
 
 def compare(
@@ -25,14 +25,13 @@ def compare(
 ) -> Diff:
     """Compare two recordings.
 
-    :param by: None: by calls a second where both recordings know how long they took, else by
-        shares of all calls.
-    :param names: Of their files.
-    :raises UsageError: if there are no seconds to compare by.
+    :param by: Quantity to compare; None for the rate if both durations are known, else the share.
+    :param names: File names of both recordings.
+    :raises UsageError: if rates are to be compared and a duration is unknown.
     """
     if by == By.RATE and not (before.seconds and after.seconds):
         raise UsageError(
-            "one of the recordings does not say how long it took",
+            "one of the recordings has no duration, so it has no rate",
             "Compare with --by share or --by count.",
         )
     by = by or (By.RATE if before.seconds and after.seconds else By.SHARE)
@@ -63,9 +62,9 @@ _Tallies = dict[tuple[str, tuple[str, ...]], Tally]
 def _side(name: str, profile: ProfileData, by: By) -> Side:
     tally = Tally(sum(count.count for count in profile), profile.calls)
     exposure = {By.RATE: profile.seconds, By.SHARE: tally.calls, By.COUNT: 1.0}[by]
-    # Compared as they are, calls stay whole numbers.
+    # For counts the factor is an int, which keeps values exact.
     factor = 1 if by == By.COUNT else (100 if by == By.SHARE else 1) / (exposure or math.inf)
-    # When more or less of everything is called, shares stay.
+    # Shares don't change with the rate of all hits.
     unsteady = 0.0 if by == By.SHARE else chance.unsteadiness(profile.timeline)
     return Side(name, profile, tally, factor, exposure, unsteady)
 
@@ -73,12 +72,12 @@ def _side(name: str, profile: ProfileData, by: By) -> Side:
 def _group(count: Count) -> str:
     if not count.group:
         return ""
-    # Processes have other numbers when they are started again.
+    # PIDs change when processes are restarted: match processes by their names.
     return str(count.group._replace(kind="comm") if count.group.kind == "pid" else count.group)
 
 
 def _tallied(profile: ProfileData, grouped: bool) -> _Tallies:
-    """Return what was recorded of each stack, by its group and the names of its functions."""
+    """Return the tally of each stack, by its group and the names of its functions."""
     paths: dict[int, tuple[str, ...]] = {}
     names = calltree.FunctionNames(_function)
     found: _Tallies = {}
@@ -106,18 +105,18 @@ def _path(count: Count, name: Callable[[Frame], str]) -> tuple[str, ...]:
 
 
 class _Rows:
-    """Makes changes of what was recorded."""
+    """Makes ``Change``s out of tallies."""
 
     def __init__(self, sides: tuple[Side, Side], by: By) -> None:
         self._sides = sides
         self._by = by
 
     def change(self, names: tuple[str, ...], group: str, before: Tally, after: Tally) -> Change:
-        """Return the change of what was recorded before and after."""
+        """Return the change between two tallies, without ``certain``."""
         first, second = self._sides
         found = Change(names, group, (before, after), first.value(before), second.value(after))
         surprise = chance.surprise(first.sample(before), second.sample(after))
-        if self._by == By.SHARE:  # what is in this share is missing in the others
+        if self._by == By.SHARE:  # the rest of the hits varies, too
             rest = first.sample(first.tally.less(before)), second.sample(second.tally.less(after))
             surprise = math.hypot(surprise, chance.surprise(*rest))
         unsteady = math.hypot(first.unsteady * found.before, second.unsteady * found.after)
@@ -129,7 +128,7 @@ class _Rows:
 
 
 def _functions(rows: _Rows, stacks: list[Change]) -> list[Change]:
-    """Return the changes of functions; those that are in the same stacks are one."""
+    """Return the changes of functions; functions of exactly the same stacks share one."""
     where: dict[str, list[int]] = {}
     for index, stack in enumerate(stacks):
         for name in dict.fromkeys(stack.names):
@@ -148,7 +147,7 @@ def _functions(rows: _Rows, stacks: list[Change]) -> list[Change]:
 
 
 def _settled(changes: list[Change]) -> list[Change]:
-    """Return the changes, the smallest first, and whether each is more than chance explains."""
+    """Set ``certain`` of each change; return the changes sorted, the smallest first."""
     least = chance.threshold(len(changes))
     for change in changes:
         change.certain = change.surprise > least

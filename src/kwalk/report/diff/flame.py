@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A difference as a flame graph: one page of HTML, red where there is more, blue where less."""
+"""Differential flame graph as an HTML page: red for more hits than before, blue for fewer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kwalk.report.style import ReportOptions
 
 
 def render(diff: Diff, options: ReportOptions, every: bool = True) -> Iterator[str]:
-    """Yield the page: all stacks, whether or not chance explains what they changed by."""
+    """Yield the page, with all stacks, significantly changed or not; ``every`` is ignored."""
     room = Room[Change]()
     tree = diff.tree(room=room)
     if diff.grouped:
@@ -60,7 +60,7 @@ def _header(diff: Diff, options: ReportOptions, room: Room[Change]) -> Header:
 
 
 def _facts(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str]]:
-    """Return what is known of both, once where it is the same."""
+    """Return the facts of both recordings, ``before → after`` where they differ."""
     rows = []
     for name in ("method", "kernel", "started", "CPUs"):
         texts = before.get(name, ""), after.get(name, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A difference as one JSON object."""
+"""Comparison of two recordings as one JSON object."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SCHEMA = "kwalk.diff/2"
 
 
 def render(diff: Diff, options: ReportOptions, every: bool = True) -> Iterator[str]:
-    """Yield the object: all stacks, whether or not chance explains what they changed by.
+    """Yield the object, with all stacks; ``certain`` tells which changes are significant.
 
-    :param every: Means nothing here; each change says whether it is ``certain``.
+    :param every: Ignored.
     """
     stacks, left = last(diff.stacks, options.top)
     data: dict[str, Any] = {
@@ -52,9 +52,9 @@ def render(diff: Diff, options: ReportOptions, every: bool = True) -> Iterator[s
 
 
 def _side_data(side: Side) -> dict[str, Any]:
-    """Return a recording: its name, the members of its summary, its facts."""
+    """Return a recording as JSON-ready data: its name, sums, summary and facts."""
     known = summary.as_data(side.profile.summary)
-    del known["schema"]  # it is no object of its own
+    del known["schema"]  # a part of this object, with its schema
     head = {"name": side.name, "seconds": side.profile.seconds or None} | _tally_data(side.tally)
     return head | known | {"facts": side.profile.facts}
 
@@ -73,7 +73,7 @@ def _stack_data(change: Change, grouped: bool) -> dict[str, Any]:
 
 
 def _change_data(change: Change) -> dict[str, Any]:
-    """Return the numbers; ``percent`` is null for what is new."""
+    """Return the numbers of a change; ``percent`` is null if ``before`` is 0."""
     values = {"before": change.before, "after": change.after}
     return {
         key: _tally_data(tally) | {"value": values[key]}

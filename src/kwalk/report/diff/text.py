@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A difference as text: functions that changed, then stacks, the largest change last."""
+"""Comparison of two recordings as text: changed functions, then stacks, the largest change last."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kwalk.support.printable import plain
 from kwalk.support.text import plural
 
 FUNCTIONS = 10
-"""Lines of functions, unless the user says otherwise."""
+"""Default of ``--top`` for functions."""
 
 
 def render(diff: Diff, options: ReportOptions, every: bool = False) -> Iterator[str]:
-    """Yield what changed, then the warnings and the ledgers.
+    """Yield the changes, the verdict, then warnings and summaries.
 
-    :param every: Also what changed by no more than chance explains.
+    :param every: Show insignificant changes, too.
     """
     paint = Paint(options.color)
     if options.title:
@@ -65,7 +65,7 @@ def _functions(diff: Diff, options: ReportOptions, every: bool, paint: Paint) ->
 
 
 def _names(change: Change, room: int | None) -> str:
-    """Return as many of the names as there is room for, and how many more there are."""
+    """Return the names that fit into ``room`` columns, at least one, and ``+N`` for the others."""
     names = list(map(plain, change.names))
     while len(text := ", ".join(names) + _more(change, names)) > (room or len(text)):
         if len(names) == 1:
@@ -80,7 +80,7 @@ def _more(change: Change, names: list[str]) -> str:
 
 
 def _texts(change: Change, diff: Diff) -> tuple[str, str, str, str]:
-    """Return what was before, what is after, the difference, and that in percent."""
+    """Return the cells of a row: before, after, change, change in percent."""
     return (
         words.number(change.before, diff.by),
         words.number(change.after, diff.by),
@@ -90,7 +90,7 @@ def _texts(change: Change, diff: Diff) -> tuple[str, str, str, str]:
 
 
 def _stack(change: Change, diff: Diff, paint: Paint) -> str:
-    """Return a block: the frames, the traced function first, and what became of them."""
+    """Return a block: the frames, the traced function first, and the change."""
     lines = [f"    {plain(name)}\n" for name in reversed(change.names)]
     moved = (
         f"{words.signed(change.change, diff.by)} ({words.percentage(change.before, change.after)})"

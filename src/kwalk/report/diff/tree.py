@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A difference as a tree for a terminal: before, after and change of each branch."""
+"""Comparison of two recordings as a call tree: before, after and change of each branch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from kwalk.support.text import plural
 
 
 def render(diff: Diff, options: ReportOptions, every: bool = False) -> Iterator[str]:
-    """Yield the tree, then the warnings and the ledgers.
+    """Yield the tree, the verdict, then warnings and summaries.
 
-    :param every: Also branches that changed by no more than chance explains.
+    :param every: Show branches without a significant change, too.
     """
     paint = Paint(options.color)
     if options.title:
@@ -30,7 +30,7 @@ def render(diff: Diff, options: ReportOptions, every: bool = False) -> Iterator[
 
 
 class _Drawing:
-    """A tree of changes, with what its columns are."""
+    """Lines of a tree of changes, with the widths of its columns."""
 
     def __init__(self, diff: Diff, options: ReportOptions, every: bool, paint: Paint) -> None:
         self._diff = diff
@@ -50,7 +50,7 @@ class _Drawing:
         self._blank = " " * (2 * self._width + self._width + 1 + 10 + 2)
 
     def lines(self) -> Iterator[str]:
-        """Yield all of it."""
+        """Yield the head, the rows, and a line about hidden branches."""
         hidden: list[DiffNode] = []
         width = self._width
         columns = f"{'before':>{width}}{'after':>{width}}{'change':>{width + 1}}"
@@ -65,7 +65,7 @@ class _Drawing:
             yield self._paint(f"({plain(text)})", "dim") + "\n\n"
 
     def _left_out(self, changed: int) -> str:
-        """Say how many of the stacks that changed are summed up, and by which option."""
+        """Return a line about the hidden stacks that changed, and the option that hides them."""
         unit = self._diff.before.profile.summary.unit
         what = f"{100 * self._share:g} % of all {unit}"
         why = f"in branches where less than {what} changed; --min 0 shows them"
@@ -74,7 +74,7 @@ class _Drawing:
         return f"({plural(changed, 'stack')} that changed, {why})"
 
     def _matters(self, hidden: list[DiffNode]) -> bool:
-        """Whether what they had, or have, would be missed where they part."""
+        """Return whether hidden branches are large enough for a line where they branch off."""
         return max(sums(hidden)) >= LEAST * self._whole
 
     def _line(self, line: Line[DiffNode]) -> str:
@@ -86,7 +86,7 @@ class _Drawing:
             lead, text = self._fitted(line.lead, f"… {plural(stacks, 'more stack')}", front)
             return paint(front + lead + text, "dim")
         change = words.moved(node.before, node.total)
-        # Most of the change is of stacks that changed by more than chance explains.
+        # Colour it only if more than half of the change is of significantly changed stacks.
         colored = change and node.net / change > 0.5
         told, moved = self._numbers(node.before, node.total)
         front = self._blank
@@ -105,7 +105,7 @@ class _Drawing:
         return fitted(lead, name, self._options.width - len(front))
 
     def _numbers(self, before: float, after: float) -> tuple[str, str]:
-        """Return the columns in front of the tree: before and after; what became of it."""
+        """Return the columns in front of the tree: before and after, then the change."""
         by, width = self._diff.by, self._width
         values = f"{words.number(before, by):>{width}}{words.number(after, by):>{width}}"
         moved = words.signed(words.moved(before, after), by)
@@ -113,7 +113,7 @@ class _Drawing:
 
 
 def sums(nodes: Iterable[DiffNode]) -> tuple[float, float]:
-    """Return what they had before, and have now."""
+    """Return the sums of ``before`` and ``total``."""
     found = list(nodes)
     return sum(node.before for node in found), sum(node.total for node in found)
 
@@ -121,7 +121,7 @@ def sums(nodes: Iterable[DiffNode]) -> tuple[float, float]:
 def _wanted(
     top: DiffNode, options: ReportOptions, least: float, every: bool
 ) -> Callable[[DiffNode], bool]:
-    """Return what says of a branch whether it is drawn."""
+    """Return the predicate for branches that get lines of their own."""
 
     def large(node: DiffNode) -> bool:
         if every:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Flame graphs."""
+"""Flame graphs, as HTML pages and as SVG."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A timeline as small bars: how many calls there were, by the second."""
+"""Bars of a timeline: hits over time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST = 240
 
 
 class Bar(NamedTuple):
-    """How many calls there were between two times, in seconds since the capture began."""
+    """Hits between two times, which are in seconds since the capture began."""
 
     start: float
     end: float
@@ -20,14 +20,14 @@ class Bar(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Calls a second."""
+        """Hits a second."""
         return self.number / (self.end - self.start) if self.end > self.start else 0.0
 
 
 def bars(profile: ProfileData, most: int = MOST) -> list[Bar]:
-    """Return a bar for each interval; none where no timeline was recorded.
+    """Return a bar for each interval; [] without a timeline.
 
-    :param most: Where there are more intervals, so many bars hold several of them each.
+    :param most: Most bars; several intervals share one if there are more.
     """
     if not profile.timeline.ends:
         return []

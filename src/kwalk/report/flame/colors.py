@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Colours of frames in flame graphs: by what kind of code they are, and by how they changed."""
+"""Colours of frames in flame graphs, by kind of code or by change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHADES = 4
 
 
 class FrameKind(NamedTuple):
-    """A kind of frame: what the legend calls it, and its hue (degrees) and saturation (0 to 1)."""
+    """A kind of frame: its name in the legend, hue (degrees) and saturation (0 to 1)."""
 
     what: str
     hue: float
@@ -32,7 +32,7 @@ KINDS = {
     "all": FrameKind("all", 220, 0.10),
 }
 
-# How often more or less than before a frame has to be called for each of the steps.
+# Least ratio between before and after for each step of colour.
 STEPS = (1.02, 1.1, 1.25, 1.5, 2.0)
 
 # Where the kernel is entered on x86, and what dispatches interrupts: arch/x86/entry,
@@ -45,7 +45,7 @@ _ENTRY = re.compile(
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of a frame by its name, as ``calltree.function_name`` gives it."""
+    """Return the key of ``KINDS`` for a frame's name as ``calltree.function_name`` makes it."""
     if name == TRUNCATED:
         return "truncated"
     if name.endswith(" [bpf]"):
@@ -58,12 +58,12 @@ def kind_of(name: str) -> str:
 
 
 def shade(name: str) -> int:
-    """Return which of the shades of its kind a function has: always the same one."""
+    """Return the shade of a function, a hash of its name from 0 to ``SHADES`` - 1."""
     return zlib.crc32(name.encode(errors="surrogatepass")) % SHADES
 
 
 def color(kind: str, number: int, dark: bool = False) -> str:
-    """Return the colour of a shade, as ``#rrggbb``."""
+    """Return the colour of a shade of a kind, as ``#rrggbb``."""
     found = KINDS[kind]
     light = (0.31 + 0.035 * number) if dark else (0.66 + 0.05 * number)
     saturation = found.saturation * (0.66 if dark else 1.0)
@@ -71,7 +71,7 @@ def color(kind: str, number: int, dark: bool = False) -> str:
 
 
 def change_color(step: int, dark: bool = False) -> str:
-    """Return the colour of a change by so many steps: above 0 more (red), below less (blue)."""
+    """Return the colour of a change: red for steps above 0 (more), blue below 0 (less)."""
     share = abs(step) / len(STEPS)
     if dark:
         return _hex(2 if step > 0 else 215, 0.27 + 0.17 * share, 0.06 + 0.62 * share)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What flame graphs are drawn from: trees of frames, and what stands above them.
+"""Data of flame graphs: trees of frames, and the header above them.
 
-``page.page`` makes the interactive page of it, ``svg.drawing`` the still picture.
-Both take plain data, so that they draw recordings and differences between recordings alike.
+``page.page`` draws them as an interactive page, ``svg.drawing`` as a still picture, for recordings
+and for comparisons of recordings alike.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from kwalk.support.text import counted, plural
 
 @dataclass(slots=True)
 class FlameNode:
-    """A frame in its context, in a tree whose root stands for all.
+    """Node of a flame graph; the root stands for all hits.
 
-    The traced function is a leaf, the outermost frame is a child of the root.
+    The traced function is a leaf, and the outermost frame a child of the root.
 
-    :ivar name: As ``calltree.function_name`` gives it; the root's is not shown.
-    :ivar total: Calls whose stacks lead through here; in a difference, of the later recording.
-    :ivar before: In a difference: the same of the earlier recording, scaled by the caller such
-        that the two can be compared. A frame that is new has 0; one that is gone has a total of 0.
-    :ivar own: Calls, of ``total``, whose stacks end here. None: what it has beyond the sum of its
-        children; that is exact where they are whole numbers, else rounding errors are taken off.
-    :ivar kind: One of ``looks.KINDS``; "" where the name tells it.
-    :ivar children: Each name once, in any order.
+    :ivar name: Name by ``calltree.function_name``; the root's is not shown.
+    :ivar total: Hits whose stacks contain this node; in a comparison, of the later recording.
+    :ivar before: In a comparison, the same of the earlier recording, in the same unit. A new frame
+        has 0; a frame that is gone has a ``total`` of 0.
+    :ivar own: Hits, of ``total``, whose stacks end here. None for ``total`` minus the sum of the
+        children, which is exact for whole numbers and cleaned of rounding errors for others.
+    :ivar kind: Key of ``colors.KINDS``; "" to take it from the name.
+    :ivar children: Nodes of distinct names, in any order.
     """
 
     name: str
@@ -47,15 +47,15 @@ class FlameNode:
 
 @dataclass(frozen=True)
 class Header:
-    """What stands above a flame graph: everything that its reader has to know of it.
+    """Header of a flame graph.
 
-    :ivar title: The heading, such as the name of the function.
-    :ivar facts: Pairs of a name and a text: method, kernel, when, ...
-    :ivar ledger: One line each: hits = recorded + lost first, then causes, notes; for
-        a difference, those of both recordings.
-    :ivar timelines: Pairs of a label and bars, for each recording that has them.
-    :ivar unit: What is drawn, such as ``calls``.
-    :ivar counted: What the timelines are of; "" where that is the unit.
+    :ivar title: Heading, such as the name of the function.
+    :ivar facts: Pairs of name and text: method, kernel, start, ...
+    :ivar ledger: Lines of the summary, hits = recorded + lost first; for a comparison, of both
+        recordings.
+    :ivar timelines: Pairs of label and bars, one for each recording with a timeline.
+    :ivar unit: Unit of the widths, such as ``calls``.
+    :ivar counted: Unit of the timelines; "" if it is ``unit``.
     """
 
     title: str
@@ -69,14 +69,13 @@ class Header:
 def of_calltree(
     node: calltree.CallNode, groups: Collection[str] = (), callers: bool = False
 ) -> FlameNode:
-    """Return a tree of ``calltree.build`` in the form that is drawn.
+    """Convert a tree of ``calltree.build``.
 
-    :param groups: What of its names is no function but a group: the first one of a stack, or,
-        where the callers come first, the last one.
-    :param callers: The callers come first.
+    :param groups: Names of groups, which get a colour of their own at the outer end of a stack.
+    :param callers: The tree was built with ``callers``: the outer end is a leaf.
     """
     top = FlameNode(node.name, node.total, 0, node.own)
-    # A recursion would be as deep as the stacks.
+    # Recursion would be as deep as the stacks.
     waiting = [(node, top)]
     while waiting:
         node, drawn = waiting.pop()
@@ -90,43 +89,41 @@ def of_calltree(
 
 
 def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, FlameNode]:
-    """Return a tree for each group, by its name, the hottest first; "" is without a group.
+    """Return a tree for each group, by its name ("" for none), the hottest first.
 
-    :param room: Of all of them together.
+    :param room: Limit of frames for all trees together.
     """
     room = Room() if room is None else room
     groups: dict[str, list[Count]] = {}
     for count in room.ordered(counts, calltree.frames_of, calltree.calls_of):
         name = str(count.group) if count.group else ""
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
-    # The groups share the room: those of the hottest stacks come first.
+    # The groups share the limit; those of the hottest stacks come first.
     built = {name: calltree.build(rows, room=room) for name, rows in groups.items()}
     found = {name: of_calltree(tree) for name, tree in built.items() if tree.total}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
 
 
 def shown(profile: ProfileData, options: ReportOptions) -> tuple[Sequence[Count], list[str]]:
-    """Return what ``--top`` leaves of the counts, and a line about the others."""
+    """Return the counts that ``--top`` keeps, and a line about the others, if any."""
     kept, others = last(profile.counts, options.top)
     if not others:
         return kept, []
     calls = counted(sum(count.calls for count in others), profile.summary.unit)
-    return kept, [
-        f"left out by --top: {plural(len(others), 'stack')}, {calls}, which no frame below contains"
-    ]
+    return kept, [f"left out by --top: {plural(len(others), 'stack')}, {calls}, in no frame below"]
 
 
 def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | None = None) -> Header:
-    """Return what stands above the flame graph of a recording.
+    """Return the header for the flame graph of a recording.
 
-    :param room: Of its trees, which are made.
+    :param room: Limit of frames that its trees were built with: it has the stacks left out.
     """
     room = Room() if room is None else room
     found = profile.summary
     lines = [line.strip() for line in summary.as_text(found).splitlines()]
     if any(count.scaled is not None for count in profile):
         calls = counted(round(profile.calls), found.unit)
-        lines.append(f"scaled: the stacks taken stand for about {calls}")
+        lines.append(f"scaled: the recorded stacks stand for about {calls}")
     return Header(
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
@@ -137,7 +134,7 @@ def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | Non
 
 
 def facts(profile: ProfileData) -> list[tuple[str, str]]:
-    """Return what is known of a recording, by name."""
+    """Return the known facts of a recording as pairs of name and text."""
     found = profile.summary
     duration = f"{profile.seconds:.1f} s" if profile.seconds else ""
     round_ = "about " if any(count.scaled is not None for count in profile) else ""

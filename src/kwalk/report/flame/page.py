@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Flame graphs as one page of HTML that refers to nothing outside itself.
+"""Flame graphs as self-contained HTML pages.
 
-d3-flame-graph draws it (``assets/README.md``). ``assets/flame_tree.js`` builds from the stacks in
-the page whatever tree is asked for: flame graph or callers first, all groups or one of them.
+d3-flame-graph draws them (``assets/README.md``). ``assets/flame_tree.js`` builds the tree in the
+browser, out of the stacks in the page: callees or callers first, all groups or one.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def page(
 ) -> Iterator[str]:
     """Yield the pieces of the page.
 
-    :param trees: By the name of a group; "" is for what is in no group. All of them begin at the
-        outermost frame; the page turns them round by itself.
-    :param change: It is a difference: frames are red that have more calls than ``before``, blue
-        that have less, and one can switch to the widths of before, to see what is gone.
-    :param callers: What is shown first: the traced function with its callers below it.
+    :param trees: Trees by the name of their group, "" for none, each with the outermost frame at
+        the root; the page inverts them by itself.
+    :param change: Draw a comparison: red for more hits than ``before``, blue for fewer, and a
+        button to switch to the widths of ``before``, which shows frames that are gone.
+    :param callers: Begin with the inverted tree: the traced function, its callers below it.
     """
     table = _Table()
     data = [
@@ -84,10 +84,10 @@ def page(
 
 
 class _Table:
-    """The names of all frames, each of them once; the first one is the root's.
+    """Table of the distinct names of frames; the first one is the root's.
 
-    :ivar looks: For each name, which colour variable of the style sheet it has.
-    :ivar kinds: What kinds of frames there are.
+    :ivar looks: Number of the colour variable of each name (``--k<number>`` in the style sheet).
+    :ivar kinds: Kinds of frames in use.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class _Table:
         self.index("all", "all")
 
     def index(self, name: str, kind: str = "") -> int:
-        """Return the number of a name."""
+        """Return the index of a name, which is added if it is new."""
         found = self._known.get((name, kind))
         if found is None:
             asked, kind = kind, kind or colors.kind_of(name)
@@ -111,9 +111,10 @@ class _Table:
         return found
 
     def nodes(self, tree: FlameNode, change: bool) -> list[float]:
-        """Return a tree as numbers, each node after its parent.
+        """Return a tree as a flat list, in preorder.
 
-        Name, number of children, calls that end here, and in differences those of before.
+        A node is: index of its name, number of children, hits that end here, and with ``change``
+        the earlier recording's hits that end here.
         """
         found: list[float] = []
         waiting = [(tree, 0)]
@@ -134,19 +135,19 @@ class _Table:
 
 
 def _beyond(total: float, children: list[float]) -> float:
-    """Return what a node has beyond its children: whole numbers exactly, but no rounding error."""
+    """Return ``total`` minus the children's sum; 0 if it is a mere rounding error."""
     own = total - math.fsum(children)
     rounded = abs(own) <= 1e-12 * abs(total) and not own.is_integer()
     return 0.0 if rounded else own
 
 
 def _short(number: float) -> float:
-    """Return a number that takes no more room in JSON than it has to."""
+    """Return a whole float as an int, which is shorter in JSON."""
     return int(number) if float(number).is_integer() else number
 
 
 def _style(table: _Table, change: bool, dark: bool) -> str:
-    """Return the colours, as variables of the style sheet."""
+    """Return the colours as variables of the style sheet."""
     if change:
         steps = range(len(colors.STEPS) + 1)
         found = {f"more{step}": colors.change_color(step, dark) for step in steps}
@@ -168,7 +169,7 @@ def _scale() -> dict[str, str]:
 
 
 def _boxes(table: _Table, change: bool) -> dict[str, str]:
-    """Return the colours that the legend shows, by their variables, and what they are of."""
+    """Return the boxes of the legend: colour variable -> text."""
     if change:
         last = len(colors.STEPS)
         less = {f"less{step}": "" for step in range(last, 0, -1)}
@@ -210,5 +211,5 @@ def _timeline(label: str, bars: Sequence[Bar], unit: str) -> dict[str, Any]:
 
 
 def _json(data: dict[str, Any]) -> str:
-    """Return JSON for a script element: no name in it can end that element."""
+    """Return JSON for a script element; ``<`` is escaped, so that no name can end the element."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

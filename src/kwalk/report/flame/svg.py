@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Flame graphs as still pictures: SVG without scripts that refers to nothing outside itself."""
+"""Flame graphs as still pictures: self-contained SVG without scripts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kwalk.support.text import counted, plural
 WIDTH = 1200
 ROW = 17
 LEAST = 0.25
-"""Frames that are narrower, in pixels, are left out of the drawing; the caption says so."""
+"""Least width of a frame in pixels; the caption counts narrower ones."""
 MOST_LINES = 200
-"""Lines of a caption, before they are wrapped."""
+"""Most lines of a caption, before wrapping."""
 
 _EDGE = 10
-_LETTER = 0.61  # of the font's size: the width of a letter of common monospace fonts, rounded up
+_LETTER = 0.61  # width of a letter / font size, of common monospace fonts, rounded up
 _SMALL, _CAPTION, _TITLE = 11, 12, 17
 
 _STYLE = f"""
@@ -36,8 +36,8 @@ rect {{ stroke: #fff; stroke-width: .5; }}
 def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterator[str]:
     """Yield the pieces of the picture.
 
-    :param tree: As it is to be drawn: to turn it round is up to the caller.
-    :param callers: The root is at the top (icicle), not at the bottom.
+    :param tree: Tree to draw; the caller builds it inverted for ``callers``.
+    :param callers: Draw the root at the top (icicle graph), not at the bottom.
     """
     frames = _Frames(tree)
     caption = _caption(header, frames, tree)
@@ -79,11 +79,11 @@ def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterat
 
 
 class _Frames:
-    """Where each frame is: the hottest at the left.
+    """Layout of the frames, the hottest sibling at the left.
 
-    :ivar drawn: Nodes with their left edge and width in pixels, and their row.
-    :ivar left_out: How many are too narrow.
-    :ivar narrowest: The width of the narrowest frame that is drawn, at least.
+    :ivar drawn: Nodes with left edge and width in pixels, and row.
+    :ivar left_out: Number of frames too narrow to draw.
+    :ivar narrowest: Lower bound of the widths drawn, in pixels.
     """
 
     def __init__(self, tree: FlameNode) -> None:
@@ -110,7 +110,7 @@ class _Frames:
         self.kinds = {_kind(node) for node, _, _, row in self.drawn if row}
 
     def _keep_widest(self) -> None:
-        """Draw ``MOST_DRAWN`` frames at most: of equally wide ones those nearer to the root."""
+        """Keep the ``MOST_DRAWN`` widest frames; among equals, those nearer to the root."""
         if len(self.drawn) <= MOST_DRAWN:
             return
         order = sorted(self.drawn, key=lambda frame: (-frame[2], frame[3]))
@@ -141,9 +141,9 @@ def _frame(name: str, title: str, kind: str, left: float, width: float, y: int) 
 
 
 def fitting(text: str, width: float, size: float) -> str:
-    """Return what of a text fits into so many pixels, or "" if that would say nothing.
+    """Return a text cut to ``width`` pixels, or "" if fewer than three letters would be left.
 
-    :param size: Of the letters, in pixels.
+    :param size: Font size in pixels.
     """
     room = int(width / (size * _LETTER))
     longer, text = text[room + 1 :], text[: room + 1]  # each letter takes a column at least
@@ -155,14 +155,14 @@ def fitting(text: str, width: float, size: float) -> str:
 
 
 def _columns(text: str) -> int:
-    """Return how many letters wide a text is: Chinese ones, for example, are twice as wide."""
+    """Return the width of a text in columns: East Asian wide characters take two."""
     if text.isascii():
         return len(text)
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
-    """Return the lines below the title: the facts, the ledger, and what is not drawn."""
+    """Return the lines below the title: facts, ledger, and the number of frames not drawn."""
     letters = int((WIDTH - 2 * _EDGE) / (_CAPTION * _LETTER))
     facts = [""]
     for name, text in header.facts:
@@ -178,9 +178,9 @@ def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
         lines.append(
             f"frames narrower than {frames.narrowest:.3g} pixels are not drawn{most}: "
             f"{frames.left_out:,}; "
-            f"the frames that they belong to contain their {header.unit}"
+            f"their {header.unit} are in the frames around them"
         )
-    # A stranger's recording can have millions of notes; kwalk's has some.
+    # A recording made by others can have millions of notes; kwalk's have few.
     more = len(lines) - MOST_LINES
     if more > 0:
         lines[MOST_LINES:] = [f"and {plural(more, 'more line')}, which `kwalk info` shows"]

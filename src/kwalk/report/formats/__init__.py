@@ -14,13 +14,14 @@ from kwalk.report.style import ReportOptions
 
 @dataclass(frozen=True)
 class Format:
-    """A format.
+    """A format of ``kwalk report``.
 
-    :ivar module: What makes it.
-    :ivar what: It is, in a few words.
+    :ivar module: Module of this package with its ``render()``.
+    :ivar what: Description for the help text.
+    :ivar heeds: Options that it has, besides ``--top``: of callers, min, title, addr.
+    :ivar binary: It renders bytes, not text.
+    :ivar addresses: It always contains kernel addresses, which reveal KASLR.
     :ivar people: It is text for people, not data.
-    :ivar heeds: What it makes of ``ReportOptions``, besides ``top``: of callers, min, title, addr.
-    :ivar addresses: It tells where the kernel's code lies (KASLR), whatever is asked for.
     """
 
     module: str
@@ -53,31 +54,31 @@ FORMATS = {
         addresses=True,
     ),
     "flamegraph": Format(
-        "flamegraph", "one page of HTML to search and zoom in, for a browser", PICTURE
+        "flamegraph", "an HTML page to search and zoom in, for a browser", PICTURE
     ),
     "svg": Format("svg", "a still flame graph, for papers and issues", PICTURE),
 }
 
 
 class Render(Protocol):
-    """What each module of this package has, by the name ``render``."""
+    """Signature of ``render()`` in each module of this package."""
 
     def __call__(self, profile: ProfileData, options: ReportOptions) -> Iterable[str | bytes]:
         """Return the pieces of the report, text or bytes."""
 
 
 def renderer(name: str) -> Render:
-    """Return what makes a format; its module is loaded only now.
+    """Return ``render()`` of a format, importing its module.
 
-    :param name: One of ``FORMATS``.
-    :raises KeyError: if it is none of them.
+    :param name: Key of ``FORMATS``.
+    :raises KeyError: if there is no such format.
     """
     module = importlib.import_module(f"{__name__}.{FORMATS[name].module}")
     return cast(Render, module.render)
 
 
 def holds_addresses(chosen: Format, profile: ProfileData, options: ReportOptions) -> bool:
-    """Whether a report has addresses of the kernel, as a frame without a symbol has."""
+    """Return whether a report contains kernel addresses; a frame without a symbol is one."""
     return (
         chosen.addresses
         or bool(options.addresses)

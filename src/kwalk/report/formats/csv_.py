@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A table: a row a stack, the hottest first, then the ledger; CSV by RFC 4180."""
+"""CSV (RFC 4180): a row for each stack, the hottest first, then the ledger."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ COLUMNS = (
     *("kind", "name", "count", "calls", "share", "pid", "comm", "cpu", "cgroup", "cgroup_id"),
     *("truncated", "fallback", "frames", "value"),
 )
-# Rows that are joined before they are handed on.
+# Rows in a piece of output.
 _ROWS = 4096
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the table.
 
-    ``kind`` says what a row is: a ``stack``; of the ledger a ``total`` (hits = recorded + not
-    wanted + lost; ``seconds``), what was ``lost`` or ``not_wanted``, by cause; ``not_counted`` and
-    ``note``, whose texts are their names; what was compared with the kernel's unwinder (``verify``,
-    and ``kernel_wrong`` by cause); of the ``tree`` and of ``sampling`` what the summary says; a
-    ``fact`` about how and where it was recorded. ``value`` has what is no count. ``calls`` stands
-    for ``count`` where not every call was taken; ``share`` is of the calls of all stacks;
-    ``frames`` are root first, ``;`` between them. A text that a spreadsheet would take
-    for a formula has ``'`` before it (``text``).
+    Column ``kind`` is one of: ``stack``; ``total`` of the ledger (hits, recorded, truncated,
+    fallback, seconds, unexplained); ``lost`` and ``not_wanted`` by cause; ``not_counted`` and
+    ``note``, with the text as ``name``; ``verify``, and ``kernel_wrong`` by cause; ``tree`` and
+    ``sampling`` of the summary; ``fact`` about the machine and the capture.
+
+    ``count`` is in recorded hits, ``calls`` the same scaled if sampled, ``share`` of the calls of
+    all stacks (0 to 1), ``frames`` root first and joined by ``;``, ``value`` anything that is not a
+    count. Texts that a spreadsheet would take for a formula begin with ``'`` (see ``text``).
     """
     file = io.StringIO()
     table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
@@ -54,15 +54,15 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     yield file.getvalue()
 
 
-# What spreadsheets take for a formula, and what a mark has been put before (OWASP, CSV Injection).
+# Beginnings of formulas in spreadsheets, escaped before or not (OWASP, CSV Injection).
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def text(value: str) -> str:
     """Return a text as a cell that no spreadsheet computes: ``=1+1`` becomes ``'=1+1``.
 
-    To read it back, take one ``'`` away where ``'``, once or more, and one of ``= + - @``, a tab or
-    a line's end begin the cell; nothing else is changed.
+    To read it back, remove one ``'`` from cells that begin with one or more ``'`` and then one of
+    ``= + - @``, a tab or a line end. Other cells are unchanged.
     """
     return f"'{value}" if _FORMULA.match(value) else value
 
@@ -75,7 +75,7 @@ def _cells(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(value: str) -> str:
-    """Return text without control characters, but for its lines' ends and tabs."""
+    """Return text without control characters other than line ends and tabs."""
     return plain(value, kept="\r\n\t")
 
 
@@ -88,7 +88,7 @@ def _stack(count: Count, total: float) -> dict[str, Any]:
         "share": f"{count.calls / total:.6g}" if total else 0,
         "truncated": int(count.stack.truncated),
         "fallback": int(count.stack.fallback),
-        # A semicolon ends a frame.
+        # A semicolon separates frames.
         "frames": ";".join(
             text(_clean(name).replace(";", ":")) for name in path(count, groups=False)
         ),
@@ -112,7 +112,7 @@ def _ledger(profile: ProfileData) -> Iterator[dict[str, Any]]:
 
 
 def _rest(profile: ProfileData) -> Iterator[dict[str, Any]]:
-    """Yield the rest of the summary, and the facts."""
+    """Yield the rows of the rest of the summary, and of the facts."""
     summary = profile.summary
     if verify := summary.verify:
         for name in ("every", "checked", "mismatches", "missing_caller"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A flame graph to explore: one page of HTML."""
+"""Flame graph as an interactive HTML page."""
 
 from __future__ import annotations
 

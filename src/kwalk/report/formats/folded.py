@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Folded lines, for flame graph tools."""
+"""Folded lines for flame graph tools."""
 
 from __future__ import annotations
 

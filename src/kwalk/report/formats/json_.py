@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""All of a profile as one JSON object."""
+"""Profile as one JSON object."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_data
 from kwalk.report.top_n import last
 
-# Stacks that are joined before they are handed on.
+# Stacks in a piece of output.
 _STACKS = 1024
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the object.
 
-    ``timeline`` has how many calls were taken in each interval, as ``counts``, and how many calls
-    there were, as ``scaled``, where not every call was taken.
+    ``timeline`` has the recorded hits of each interval as ``counts`` and, if the capture was
+    sampled, the hits that they stand for as ``scaled``.
     """
     shown, left = last(profile.counts, options.top)
     yield _text(as_data(profile.summary, SCHEMA))[:-1] + ',"stacks":['
@@ -39,7 +39,7 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
 
 
 def _stacks(counts: Sequence[Count], addresses: bool) -> Iterator[str]:
-    """Yield the stacks, commas between; of a million frames, few differ."""
+    """Yield the stacks with commas between, the text of each distinct frame made once."""
     known: dict[Frame, str] = {}
     for start in range(0, len(counts), _STACKS):
         texts = []

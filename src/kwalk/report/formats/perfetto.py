@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A Perfetto trace, gzipped, for https://ui.perfetto.dev: calls and stacks over time.
+"""Perfetto trace, gzipped, for https://ui.perfetto.dev: hits and stacks over time.
 
-Each row of the timeline is a stack sample that weighs as many calls, in a thread for each group:
-the UI draws a flame graph of what is selected, any span of time, at first all of it. Counter tracks
-show calls per second. Needs Perfetto 58 or newer, which has ``StackSample``.
+Each row of the timeline is a stack sample, weighted by its hits, in a thread for each group: the UI
+draws a flame graph of the selected span of time. Counter tracks show hits per second. It takes
+Perfetto 58 or newer, which has ``StackSample``.
 
 Field numbers are those of https://github.com/google/perfetto/tree/main/protos/perfetto/trace.
 """
@@ -23,7 +23,7 @@ from kwalk.report.scaled_timeline import Spread, spread
 from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import cut
 
-# What a sample takes is nearly the same each time: the lowest level packs it well.
+# Samples are all but equal: the lowest level compresses them well.
 _LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -49,8 +49,8 @@ def _pieces(profile: ProfileData, found: Spread, title: str) -> Iterator[bytes]:
 
 
 def _head(profile: ProfileData) -> bytes:
-    """Return packets about the trace: its clock, its kernel, its ledger as attributes."""
-    clocks = [message(1, number(1, 6), number(2, 0))]  # BUILTIN_CLOCK_BOOTTIME, which times are of
+    """Return the packets of the clock, the kernel, and the ledger as attributes of the trace."""
+    clocks = [message(1, number(1, 6), number(2, 0))]  # BUILTIN_CLOCK_BOOTTIME, of all timestamps
     if began := headings.started_ns(profile):
         clocks.append(message(1, number(1, 1), number(2, began)))  # BUILTIN_CLOCK_REALTIME
     facts = {key: str(profile.facts.get(key, "")) for key in ("kernel_version", "machine")}
@@ -70,7 +70,7 @@ def _head(profile: ProfileData) -> bytes:
 
 
 def _begin(profile: ProfileData, interned: Interned) -> bytes:
-    """Return the packet that samples build on: names, frames and stacks, and what is counted."""
+    """Return the packet that samples refer to: names, frames and stacks, and the unit."""
     counted = message(2, text(2, profile.summary.unit), number(3, 9))  # UNIT_COUNT
     defaults = message(59, message(100, text(1, "kwalk"), counted))
     return packet(
@@ -79,9 +79,9 @@ def _begin(profile: ProfileData, interned: Interned) -> bytes:
 
 
 def _samples(found: Spread, stubs: list[bytes]) -> Iterator[bytes]:
-    """Yield the samples of each interval, at its beginning.
+    """Yield the samples of each interval, with its start as their timestamp.
 
-    There can be a million: of a packet, only its weight and its lengths are made anew.
+    There can be a million, so packets are put together from parts that were encoded before.
     """
     small = [tag(11, 0) + varint(value) for value in range(1 << 14)]
     sample = tag(135, 2)
@@ -93,7 +93,7 @@ def _samples(found: Spread, stubs: list[bytes]) -> Iterator[bytes]:
             yield b"".join(pieces)
             pieces.clear()
             last = interval
-            # By the length of a sample's fields, all of its packet that comes before them.
+            # Length of a sample's fields -> the packet's bytes before them.
             begin = number(8, round(found.starts[interval] * 1e9))
             begin += number(10, SEQUENCE) + number(13, NEEDS_STATE) + sample
             heads = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A gzipped profile.proto, for ``pprof`` (``go tool pprof``), Perfetto and others.
+"""Gzipped profile.proto, for ``pprof`` (``go tool pprof``), Perfetto and others.
 
 Field numbers are those of https://github.com/google/pprof/blob/main/proto/profile.proto.
 """
@@ -19,16 +19,16 @@ from kwalk.report.top_n import cut
 from kwalk.support.printable import plain
 
 KERNEL = "[kernel.kallsyms]"
-# A whole profile's bytes are few; higher levels take longer than all the rest.
+# Profiles are small; a higher level would take longer than all the rest.
 _LEVEL = 6
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     """Yield the profile.
 
-    Its sample type is the summary's unit; where not every call was taken, how many were is a second
-    one (``taken``). Groups, ``truncated`` and ``fallback`` are labels of the samples. The ledger,
-    the kernel and the command line are comments (``pprof -comments``).
+    The sample type is the summary's unit; if the capture was sampled, the recorded hits are a
+    second one (``taken``). Groups, ``truncated`` and ``fallback`` are labels of the samples. The
+    ledger, the kernel and the command line are comments (``pprof -comments``).
     """
     scaled = any(count.scaled is not None for count in profile)
     shown = cut(profile, options.top)
@@ -47,7 +47,7 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     parts += [number(13, strings.index(line)) for line in lines]
     parts.append(number(14, strings.index(profile.summary.unit)))
     parts += [text(6, string) for string in strings.all]
-    # No time in the header: equal profiles are equal files.
+    # No timestamp in the header: equal profiles make equal files.
     yield gzip.compress(b"".join(parts), _LEVEL, mtime=0)
 
 
@@ -60,23 +60,23 @@ def _value_type(strings: _Strings, name: str) -> bytes:
 
 
 class _Strings:
-    """The table of strings; the first one is the empty one."""
+    """String table of profile.proto; string 0 is empty."""
 
     def __init__(self) -> None:
         self._index = {"": 0}
 
     def index(self, string: str) -> int:
-        """Return where a string is."""
+        """Return the index of a string, which is added if it is new."""
         return self._index.setdefault(plain(string), len(self._index))
 
     @property
     def all(self) -> Sequence[str]:
-        """All of them, in order."""
+        """Strings by their index."""
         return list(self._index)
 
 
 class _Tables:
-    """Locations, functions and mappings, by what makes them one; ids are counted from 1."""
+    """Tables of distinct locations, functions and mappings; ids count from 1."""
 
     def __init__(self, profile: ProfileData, strings: _Strings) -> None:
         self._text = profile.facts.get("text") or 0
@@ -90,8 +90,8 @@ class _Tables:
     def locations(self, stack: Stack) -> list[int]:
         """Return the ids of a stack's locations, innermost first.
 
-        A frame and the functions inlined into it are one; what lies beyond a stack that was cut off
-        is one without an address.
+        A frame shares its location with the functions inlined into it. A truncated stack ends with
+        a location ``[truncated]`` without an address.
         """
         found = []
         inlined: list[Frame] = []
@@ -122,14 +122,14 @@ class _Tables:
     def _line(self, frame: Frame) -> bytes:
         file, _, line = frame.source.rpartition(":")
         self._sources |= bool(file)
-        # That it was inlined is told by the location.
+        # Several lines in a location mean inlining, so the name need not say so.
         name = function_name(frame._replace(inlined=False), source=False)
         key = name, frame.name or name, file
         function = self._functions.setdefault(key, len(self._functions) + 1)
         return message(4, number(1, function), *([number(2, int(line))] if file else []))
 
     def _mapping(self, frame: Frame) -> int:
-        """Return the id of what a frame's code belongs to; the kernel's is 1."""
+        """Return the id of the mapping of a frame's module; 1 for vmlinux."""
         if not self._mappings:
             self._mappings[""] = 1, [self._text] if self._text else []
         made, addresses = self._mappings.setdefault(frame.module, (len(self._mappings) + 1, []))
@@ -137,12 +137,12 @@ class _Tables:
         return made
 
     def parts(self) -> Iterator[bytes]:
-        """Yield the tables' fields of the profile."""
+        """Yield the fields of the mapping, location and function tables."""
         for module, (made, addresses) in self._mappings.items():
-            # Where it lies is known only as far as it was met.
+            # The extent of a module is unknown: take the lowest and highest address met.
             start, end = min(addresses, default=0), max(addresses, default=0)
             name = f"[{module}]" if module else KERNEL
-            # It has all names that there are: nobody is to look for more.
+            # has_functions: tools need not symbolize it.
             flags = [number(7, 1)]
             if self._sources and not module:
                 flags += [number(field, 1) for field in (8, 9, 10)]
@@ -156,7 +156,7 @@ class _Tables:
 
 
 def _labels(count: Count, strings: _Strings) -> Iterator[bytes]:
-    """Yield a sample's labels: texts, none of them empty, since pprof drops what is 0 or ""."""
+    """Yield the labels of a sample, as non-empty strings, since pprof drops 0 and ""."""
     pairs = list(_group(count.group)) if count.group else []
     pairs += [(name, "yes") for name in ("truncated", "fallback") if getattr(count.stack, name)]
     for key, value in pairs:

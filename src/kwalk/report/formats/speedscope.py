@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""JSON for https://www.speedscope.app: all stacks as one profile, then one for each group."""
+"""JSON for https://www.speedscope.app: a profile of all stacks, then one for each group."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
-    """Yield the file's JSON; ``options.title`` stands before what was traced.
+    """Yield the file's JSON.
 
-    Hits = recorded + lost is the name of the file and of its first profile, which speedscope shows;
-    the whole ledger is in ``kwalk``, which it passes over. A profile's stacks are in the order of
-    their names, so that its "Time Order" is one of names.
+    The file and its first profile are named after the title and hits = recorded + lost, which
+    speedscope shows; the whole ledger is in ``kwalk``, which it ignores. Stacks are sorted by name,
+    so "Time Order" is the order of names.
     """
     shown = cut(profile, options.top)
     table = _Table()
@@ -49,7 +49,7 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
 
 
 class _Table:
-    """The functions of all stacks, by number."""
+    """Table of the functions of all stacks (``shared.frames``)."""
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
@@ -57,7 +57,7 @@ class _Table:
         self._samples: dict[Stack, list[int]] = {}
 
     def sample(self, stack: Stack) -> list[int]:
-        """Return a stack as numbers of functions, root first."""
+        """Return a stack as indices of functions, root first."""
         found = self._samples.get(stack)
         if found is None:
             found = [self._frame(frame) for frame in stack.frames]
@@ -79,12 +79,12 @@ class _Table:
         return known
 
     def names(self, sample: list[int]) -> list[str]:
-        """Return what stacks are sorted by."""
+        """Return the names of a sample's functions, the sort key of samples."""
         return [self.frames[number]["name"] for number in sample]
 
 
 def _sampled(name: str, counts: Iterable[Count], table: _Table) -> dict[str, Any]:
-    """Return a profile; equal stacks, of several groups, are one."""
+    """Return a profile; equal stacks of several groups are merged."""
     weights: dict[tuple[int, ...], float] = {}
     for count in counts:
         key = tuple(table.sample(count.stack))

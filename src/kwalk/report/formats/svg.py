@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A flame graph as a still picture, in SVG."""
+"""Flame graph as a still picture (SVG)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks as blocks of text, the hottest last, and the summary at the end."""
+"""Stacks as blocks of text, the hottest last, then the summary."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The calling-context tree for a terminal, and the summary at the end."""
+"""Call tree for a terminal, then the summary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN = "ending here"
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the lines of the tree, then the summary.
 
-    Shares are of all calls that were recorded, whatever is shown.
+    Shares are of all recorded hits, hidden or not.
     """
     room = Room[Count]()
     top = build(profile.counts, options.callers, room)
@@ -36,7 +36,7 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
 
 
 def stacks(nodes: Iterable[CallNode]) -> int:
-    """Return how many stacks, by the names of their functions, lead to these nodes or beyond."""
+    """Return the number of stacks (distinct by names) that end at these nodes or below."""
     number, waiting = 0, list(nodes)
     while waiting:
         node = waiting.pop()
@@ -46,11 +46,11 @@ def stacks(nodes: Iterable[CallNode]) -> int:
 
 
 class _Drawing:
-    """A tree of calls, with what its columns are."""
+    """Lines of a call tree, with the widths of its columns."""
 
     def __init__(self, profile: ProfileData, options: ReportOptions, top: CallNode) -> None:
         self._top = top
-        self._whole = profile.calls  # of what there was no room for, too
+        self._whole = profile.calls  # stacks beyond the limit of frames included
         self._unit = profile.summary.unit
         self._options = options
         self._paint = Paint(options.color)
@@ -67,7 +67,7 @@ class _Drawing:
         self._blank = " " * (self._width + self._own * self._inner + SHARE + 2 + BAR + 1)
 
     def lines(self) -> Iterator[str]:
-        """Yield all of it."""
+        """Yield the title, the head, the rows, and a line about hidden branches."""
         if self._options.title:
             yield self._paint(self._options.title, "bold") + "\n\n"
         yield self._head()
@@ -80,7 +80,7 @@ class _Drawing:
             yield self._paint(self._left_out(hidden), "dim") + "\n\n"
 
     def _matters(self, hidden: list[CallNode]) -> bool:
-        """Whether the shares that are shown become another without these."""
+        """Return whether hidden branches are large enough to change the shares shown."""
         return sum(node.total for node in hidden) >= 0.0005 * self._whole
 
     def _head(self) -> str:
@@ -108,10 +108,7 @@ class _Drawing:
         return fitted(lead, name, self._options.width - len(self._blank))
 
     def _tells(self, line: Line[CallNode], node: CallNode) -> bool:
-        """Whether the numbers of a line say more than those above it.
-
-        In a chain from which rare branches part at every other frame, they would not.
-        """
+        """Return whether a line needs numbers: not if they repeat those above in the same chain."""
         number, share = round(node.total), f"{100 * node.total / self._whole:.1f}"
         same = line.above is not None and self._told[1] == share
         if same and (not node.own or (self._told[0] == number and not node.children)):
@@ -133,7 +130,7 @@ class _Drawing:
         return self._paint(bar(share, BAR), style)
 
     def _left_out(self, hidden: list[CallNode]) -> str:
-        """Say how much was summed up, and by which option."""
+        """Return a line about the hidden stacks, and the option that hides them."""
         calls = sum(node.total for node in hidden)
         why = f"in branches with less than {100 * self._least:g} %; --min 0 shows them"
         if self._options.top:
@@ -145,9 +142,9 @@ class _Drawing:
 
 
 def _wanted(top: CallNode, options: ReportOptions, limit: float) -> Callable[[CallNode], bool]:
-    """Return what says of a branch whether it is drawn.
+    """Return the predicate for branches that get lines of their own.
 
-    :param limit: Calls of the smallest one.
+    :param limit: Least number of hits of such a branch.
     """
     if options.top is None:
         return lambda node: node.total >= limit

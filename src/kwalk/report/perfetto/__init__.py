@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The parts of a Perfetto trace."""
+"""Parts of a Perfetto trace: packets, interned data, tracks."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What samples name by number: groups, stacks, their frames, and the names of these."""
+"""Interned data of a Perfetto trace: names, frames, stacks and tasks that samples refer to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _KIND_KERNEL = 2
 
 
 class Interned:
-    """Numbers what a profile holds, from 1.
+    """Interned data of a profile; ids count from 1.
 
-    :ivar groups: The groups, each with the id of its thread.
-    :ivar stubs: For each count, the fields of its samples but their weight.
+    :ivar groups: Id of the thread that stands for each group.
+    :ivar stubs: Encoded fields of each count's samples, except the weight.
     """
 
     def __init__(self, profile: ProfileData) -> None:
@@ -36,7 +36,7 @@ class Interned:
         ]
 
     def _task(self, group: Group | None) -> int:
-        """Return the number of a group's task; 1 is for what has no group."""
+        """Return the id of a group's task; 1 for no group."""
         if group is None:
             return 1
         return self.groups.setdefault(group, TID + len(self.groups)) - TID + 2
@@ -53,7 +53,7 @@ class Interned:
         return known
 
     def _frame(self, frame: Frame) -> bytes:
-        """Return the field by which a stack names one of its frames."""
+        """Return the field of a stack that refers to a frame, which is interned if it is new."""
         known = self._frames.get(frame)
         if known is not None:
             return known
@@ -73,7 +73,7 @@ class Interned:
         return known
 
     def parts(self) -> Iterator[bytes]:
-        """Yield the fields of the message that holds all of it."""
+        """Yield the fields of the ``InternedData`` message."""
         for field, table in ((5, self._names), (17, self._modules), (18, self._files)):
             for name, index in table.items():
                 yield message(field, number(1, index), text(2, name))

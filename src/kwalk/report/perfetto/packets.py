@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What all packets of a trace have in common."""
+"""Packets of a Perfetto trace."""
 
 from __future__ import annotations
 
 from kwalk.report.protobuf import message
 
-# One sequence of packets, by one writer.
+# trusted_packet_sequence_id: a single writer.
 SEQUENCE = 1
-# Values of sequence_flags: the state that samples need begins here; it is needed.
+# Values of sequence_flags: SEQ_INCREMENTAL_STATE_CLEARED, SEQ_NEEDS_INCREMENTAL_STATE.
 CLEARED, NEEDS_STATE = 1, 2
 
 

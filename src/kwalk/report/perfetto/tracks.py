@@ -14,18 +14,18 @@ from kwalk.report.protobuf import double, message, number, text
 from kwalk.report.scaled_timeline import Spread
 from kwalk.report.top_n import LEFT_OUT
 
-# Ids of what is shown as a process with threads, of which none is one; 0 would be the idle task.
+# Ids of a made-up process, and of its first thread; 0 would be the idle task.
 PID, TID = 1, 2
-# Ids of tracks: the process's, the ledger's; those of counters and threads follow.
+# Ids of tracks: process, ledger, first counter, first thread.
 _PROCESS, _LEDGER, _COUNTERS, _THREADS = 1, 2, 10, 1000
-# So many functions, or callers of the one that was traced, have a counter.
+# Most functions, or callers of a single traced function, with a counter of their own.
 MOST_COUNTERS = 12
 
 
 def tracks(profile: ProfileData, title: str, groups: Mapping[Group, int]) -> Iterator[bytes]:
-    """Yield the descriptors of the process and of the threads."""
+    """Yield the descriptors of the process and of a thread for each group."""
     name = title or f"kwalk {profile.summary.function}"
-    # Its children are ordered by their ranks.
+    # child_ordering: EXPLICIT, by sibling_order_rank.
     yield _track(_PROCESS, message(3, number(1, PID), text(6, name)), number(11, 3))
     for group, thread in groups.items():
         what = message(4, number(1, PID), number(2, thread), text(5, str(group)))
@@ -37,15 +37,15 @@ def _track(uuid: int, *fields: bytes) -> bytes:
 
 
 def _event(seconds: float, uuid: int, kind: int, *fields: bytes) -> bytes:
-    """Return an event; kinds: 1 a slice begins, 2 it ends, 4 a counter has a value."""
+    """Return a track event; kinds: 1 slice begin, 2 slice end, 4 counter value."""
     event = message(11, number(9, kind), number(11, uuid), *fields)
     return packet(number(8, round(seconds * 1e9)), number(10, SEQUENCE), event)
 
 
 def ledger(profile: ProfileData, found: Spread) -> Iterator[bytes]:
-    """Yield a slice over all of the time: its name says hits = recorded + lost, its arguments all.
+    """Yield a slice over the whole time, named after hits = recorded + lost.
 
-    They are numbers by cause, and the lines of the summary.
+    Its arguments are the ledger's numbers by cause, and the lines of the summary.
     """
     lines = headings.lines(profile)
     notes = [_text(f"line {index:02}", line) for index, line in enumerate(lines, 1)]
@@ -68,20 +68,20 @@ def ledger(profile: ProfileData, found: Spread) -> Iterator[bytes]:
 
 
 def _number(name: str, value: int) -> bytes:
-    """Return an entry of an argument that is a dictionary."""
+    """Return an entry of a dictionary argument."""
     return message(11, text(10, name), number(4, value))
 
 
 def _text(name: str, value: str) -> bytes:
-    """Return an argument of an event."""
+    """Return a string argument of an event."""
     return message(4, text(10, name), text(6, value))
 
 
 def counters(profile: ProfileData, found: Spread) -> Iterator[bytes]:
-    """Yield counters of calls per second: all of them, then those of the hottest functions.
+    """Yield counters of hits per second: of all hits, then of the hottest functions.
 
-    Where several functions were traced, theirs; else those of the direct callers. None where time
-    was not recorded.
+    These are the traced functions if there are several, else the direct callers. Without a timeline
+    there are no counters.
     """
     if found.ends[-1] <= 0:
         return
@@ -106,7 +106,7 @@ def counters(profile: ProfileData, found: Spread) -> Iterator[bytes]:
 
 
 def _functions(profile: ProfileData) -> list[str]:
-    """Return whose counter each count's calls go to; "" for none."""
+    """Return the name of the counter that each count adds to; "" for none."""
     stacks = [
         [frame for frame in count.stack.frames if not frame.inlined and frame.name != LEFT_OUT]
         for count in profile
