@@ -293,7 +293,7 @@ def test_what_is_no_file_any_more_is_not_replaced(
         os.mkfifo(path)
 
     monkeypatch.setattr(files, "replay", slow)
-    with pytest.raises(kwalk.KwalkError, match="it is no file any more"):
+    with pytest.raises(kwalk.KwalkError, match="it is not a regular file any more"):
         profile(Count(A, 5)).save(path)
     assert path.is_fifo()
     assert os.listdir(tmp_path) == ["a.rec"]
