@@ -17,7 +17,7 @@ from engine import SYMBOLS
 from kwalk.bench import own
 from kwalk.bench import workload as workloads
 from kwalk.bench.results import Outcome, WorkloadRun
-from kwalk.bench.tool import NotHere
+from kwalk.bench.tool import ToolUnavailable
 from kwalk.bench.workload import Workload
 from kwalk.cli.main import main
 from kwalk.errors import NotSupported
@@ -216,7 +216,7 @@ def test_a_metric_of_ones_own_is_compared(run: Run) -> None:
     ("words", "what"),
     [
         (("--methods=manuel",), "there is no method 'manuel'"),
-        (("--methods=none",), "--methods 'none' names no way to trace"),
+        (("--methods=none",), "--methods 'none' has no method besides none"),
         (("--methods=perf", "--mode=stream"), "the method perf does not go with --mode stream"),
         (("--requests=5",), "--requests is for the default workload only"),
     ],
@@ -420,7 +420,7 @@ def test_a_workload_that_fails_before_anything_was_measured_is_just_an_error(
 
 def test_a_method_that_is_not_here_is_a_note_and_no_error(run: Run, load: list[Workload]) -> None:
     def fails() -> None:
-        raise NotHere("no BTF")
+        raise ToolUnavailable("no BTF")
 
     Tool.at_end["helper"] = fails
     code, out, _ = run(main, "bench", "--runs=2", "ip_rcv", *OWN)
@@ -433,7 +433,7 @@ def test_where_no_method_is_here_that_is_an_error(
     run: Run, load: list[Workload], tmp_path: Path
 ) -> None:
     def fails() -> None:
-        raise NotHere("no BTF")
+        raise ToolUnavailable("no BTF")
 
     Tool.at_end |= {"helper": fails, "manual": fails}
     page = tmp_path / "page.html"

@@ -206,7 +206,7 @@ def test_a_metric_that_finds_no_number_says_so(pattern: str) -> None:
         metrics.read("ops=fast", 1.0, Metric("", "", pattern))
     what, hint = str(failed.value).splitlines()
     assert what.startswith("the metric's regular expression found 'ops=")
-    assert what.endswith(", which is no number")
+    assert what.endswith(", which is not a number")
     assert "first group" in hint
 
 
@@ -275,7 +275,7 @@ def test_whatever_a_workload_prints_is_a_sample_or_a_message(text: str) -> None:
 
 @pytest.mark.parametrize("number", ["-5", "-0.1", "nan", "inf", "1e999", "-inf"])
 def test_a_throughput_below_nothing_or_beyond_all_is_refused(number: str) -> None:
-    with pytest.raises(KwalkError, match="which is no number"):
+    with pytest.raises(KwalkError, match="which is not a number"):
         metrics.read(f"ops={number}", 1.0, Metric("", "", r"ops=(\S+)"))
 
 
