@@ -328,7 +328,7 @@ def test_a_device_that_is_full_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "hint"),
     [
-        (errno.ENOENT, "Make the folder first, or give a file in one that is there."),
+        (errno.ENOENT, "Make the folder first, or give a file in an existing one."),
         (errno.EACCES, "Give a file where you may write."),
         (errno.EROFS, "Give a file where you may write."),
         (errno.EDQUOT, "Give a file where there is room."),
@@ -467,7 +467,7 @@ def test_limit_of_file_sizes_is_named_by_a_recorder(tmp_path: Path, output: str)
         )
     done = limited(10_000, code)
     told = done.stdout if output == "file" else done.stderr
-    assert "files of this process may have 10,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in told
+    assert "this process's files are limited to 10,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in told
     assert "Raise that limit" in told
     assert path.stat().st_size == 10_000
     found = kwalk.open(path)
