@@ -20,7 +20,7 @@ from kwalk import __version__
 from kwalk.bench import closing, own, workload
 from kwalk.bench.experiment import Experiment
 from kwalk.bench.results import Outcome
-from kwalk.bench.tool import NotHere, Tool
+from kwalk.bench.tool import Tool, ToolUnavailable
 from kwalk.report.bench import text as bench
 
 COLUMNS, LINES = 80, 24
@@ -41,7 +41,7 @@ class Top:
         self._thread.start()
         while b"ledger: " not in self._said:
             if not self._thread.is_alive():
-                raise NotHere(self._said.decode(errors="replace"))
+                raise ToolUnavailable(self._said.decode(errors="replace"))
             time.sleep(0.05)
         self.attach_seconds = time.monotonic() - started
 
@@ -68,7 +68,7 @@ class Top:
         self._pid = 0
         told = closing.from_text(self._said.decode(errors="replace"))
         if not told:
-            raise NotHere("it said nothing in the end")
+            raise ToolUnavailable("it said nothing in the end")
         return Outcome(told.hits, told.lost, told.fallback)
 
     def kill(self) -> None:

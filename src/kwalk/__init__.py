@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """kwalk: show the kernel call stacks that lead to a kernel function.
 
-What is public here is listed in ``__all__``; docs/library.md shows how to use it. Modules are
-loaded when something of theirs is asked for.
+The public names are those in ``__all__``; docs/library.md shows how to use them. The first access
+to a name imports its module.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Entry points of the scripts; ``python -m kwalk`` is ``kwalk``.
 
-Imports are inside of them: what is imported takes long enough for Ctrl-C to come meanwhile. The
-installed scripts (scripts/) have seen to that before they import this.
+They import the rest only after Ctrl-C is handled, as imports take long enough for it to arrive. The
+installed scripts (scripts/) handle it even before they import this module.
 """
 
 import os
@@ -16,7 +16,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _quiet() -> None:
-    """Let Ctrl-C end what is not in ``cli.main.guarded``, without a traceback."""
+    """Make Ctrl-C end code outside of ``cli.main.guarded`` without a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The structs that BPF programs and user space share: the mirror of ``bpf/kwalk.h``.
+"""Structs and constants shared with the BPF programs: the mirror of ``bpf/kwalk.h``.
 
 A test compares every field's name, offset and size with the object's BTF.
 """
@@ -14,7 +14,7 @@ MAX_FRAMES = 127
 CONFIG_SECTION = ".rodata.config"
 DIGITS_SECTION = ".rodata.digits"
 CONTROL_SECTION = ".data.control"
-# Only there where a filter asks for them.
+# These sections exist only with a filter that uses them.
 GATES_SECTION = ".bss.gates"
 PROCESSES_SECTION = ".bss.processes"
 THREADS_SECTION = ".bss.threads"
@@ -24,7 +24,7 @@ TASKS = 1 << 22
 
 
 class Method(enum.IntFlag):
-    """``enum kw_method``: how the stack is found."""
+    """``enum kw_method``: way to get the stack, by the helper bpf_get_stackid() or kwalk's walk."""
 
     HELPER = 1
     MANUAL = 2
@@ -32,7 +32,7 @@ class Method(enum.IntFlag):
 
 
 class Unwinder(enum.IntEnum):
-    """``enum kw_unwinder``: what the kernel was built to unwind its own stacks with."""
+    """``enum kw_unwinder``: the kernel's own unwinder (CONFIG_UNWINDER_*)."""
 
     NONE = 0
     FRAME_POINTER = 1
@@ -40,7 +40,7 @@ class Unwinder(enum.IntEnum):
 
 
 class Place(enum.IntEnum):
-    """``enum kw_place``: where in the function the probe is."""
+    """``enum kw_place``: position of the probe in the function."""
 
     ENTRY = 0
     INSIDE = 1
@@ -50,12 +50,12 @@ class Place(enum.IntEnum):
 
     @property
     def is_event(self) -> bool:
-        """In no function of the user's choice."""
+        """Whether the probe is an event (tracepoint or sample), not in a function of the user's."""
         return self >= Place.TRACEPOINT
 
 
 class Start(enum.IntEnum):
-    """``enum kw_start``: how far the prologue has run where a kprobe inside a function is."""
+    """``enum kw_start``: progress of the function's prologue at a kprobe inside a function."""
 
     UNKNOWN = 0
     BARE = 1
@@ -64,7 +64,7 @@ class Start(enum.IntEnum):
 
 
 class Output(enum.IntEnum):
-    """``enum kw_output``: what becomes of a stack."""
+    """``enum kw_output``: output of a stack, as a count in the tree or a record in the ring."""
 
     COUNT = 0
     EVENT = 1
@@ -73,7 +73,7 @@ class Output(enum.IntEnum):
 
 
 class NodeKind(enum.IntEnum):
-    """``enum kw_kind``: what a node of the tree is."""
+    """``enum kw_kind``: kind of a node in the calling-context tree."""
 
     NONE = 0
     PLAIN = 1
@@ -93,7 +93,7 @@ class NodeKind(enum.IntEnum):
 
 
 class Source(enum.IntEnum):
-    """``enum kw_source``: where the rule of a node comes from."""
+    """``enum kw_source``: origin of a node's unwind rule; decides how long the rule holds."""
 
     IMAGE = 0
     MODULE = 1
@@ -102,7 +102,7 @@ class Source(enum.IntEnum):
 
 
 class Per(enum.IntEnum):
-    """``enum kw_per``: what the events of a stack are told apart by, too."""
+    """``enum kw_per``: second key to aggregate by, besides the stack."""
 
     NOTHING = 0
     PID = 1
@@ -113,7 +113,7 @@ class Per(enum.IntEnum):
 
 
 class Filtered(enum.IntFlag):
-    """``KW_FILTER_*``: what is asked about a call."""
+    """``KW_FILTER_*``: filters of hits; a hit must pass every one that is set."""
 
     CPU = 1 << 0
     PROCESS = 1 << 1
@@ -135,10 +135,11 @@ JUMPED = 1 << 7
 
 
 class Layout:
-    """A C struct.
+    """Layout of a C struct.
 
-    :param name: Its name in ``kwalk.h``.
-    :param fields: Its members in order, each as ``name:code`` with a code of ``struct``.
+    :param name: The struct's name in ``kwalk.h``.
+    :param fields: Members in order, separated by spaces: ``name:code``, with a code of the module
+        ``struct``.
     """
 
     def __init__(self, name: str, fields: str) -> None:
@@ -150,7 +151,7 @@ class Layout:
         self.size = self.struct.size
 
     def pack(self, values: Mapping[str, int | bytes]) -> bytes:
-        """Return the struct's bytes; members that are not given are zero."""
+        """Return the struct's bytes; missing members are zero."""
         blank: dict[str, int | bytes] = {
             name: b"" if code.endswith("s") else 0
             for name, code in zip(self.fields, self.codes, strict=True)
@@ -161,7 +162,7 @@ class Layout:
         return self.struct.pack(*(blank | dict(values)).values())
 
     def unpack(self, data: bytes) -> dict[str, int]:
-        """Return the members by name; those of type ``char[]`` stay bytes."""
+        """Return the members by name; ``char[]`` members are bytes."""
         return dict(zip(self.fields, self.struct.unpack_from(data), strict=True))
 
 

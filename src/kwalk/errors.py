@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""Errors that end a command with one clear message; only ``main`` prints them."""
+"""Errors that end a command with one message; only ``main`` prints them."""
 
 import errno
 
-# Why ValueError: a null byte, or a character that the file system's encoding lacks. Python's own
-# words for it differ from version to version.
+# Message for open()'s ValueError (a null byte, or a character that the file system's encoding
+# lacks): Python's own differs between versions.
 NO_NAME = "no file can have that name"
 
 
 class KwalkError(Exception):
-    """Something failed at run time (exit code 1).
+    """Failure at run time (exit code 1).
 
-    :param what: What failed and why, one sentence without a final full stop.
-    :param hint: What to do next, a whole sentence.
+    :param what: One sentence on the failure and its cause, without a final full stop.
+    :param hint: A whole sentence on the next step.
     """
 
     exit_code = 1
@@ -27,16 +27,15 @@ class KwalkError(Exception):
 
 
 class UsageError(KwalkError):
-    """Something is asked for that cannot be, by a command line or a program (exit code 2)."""
+    """Invalid request, by a command line or a program (exit code 2)."""
 
     exit_code = 2
 
 
 class OutputError(KwalkError):
-    """What is written to takes no more, for another reason than a reader that has gone.
+    """Write error on an output, other than that its reader has gone.
 
-    :param error: The reason.
-    :param path: Of the file; "" is standard output.
+    :param path: Path of the file; "" for standard output.
     """
 
     def __init__(self, error: OSError, path: str = "") -> None:
@@ -53,22 +52,22 @@ class OutputError(KwalkError):
 
 
 def _too_large(reason: str) -> tuple[str, str]:
-    """Return why a file cannot grow, and what to do: by the process's limit, else the system's."""
+    """Return reason and hint for EFBIG: the process's limit, or else the file system's."""
     import resource
 
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if most == resource.RLIM_INFINITY:
         return reason, "The file system holds no larger files: give a file on another one."
     return (
-        f"{reason}: files of this process may have {most:,} bytes (RLIMIT_FSIZE, `ulimit -f`)",
+        f"{reason}: this process's files are limited to {most:,} bytes (RLIMIT_FSIZE, `ulimit -f`)",
         "Raise that limit, `ulimit -f unlimited`, in the shell or service that starts kwalk.",
     )
 
 
 def _elsewhere(error: OSError) -> str:
-    """Return what to do where a file cannot be written."""
+    """Return the hint for a file that cannot be written."""
     if error.errno == errno.ENOENT:
-        return "Make the folder first, or give a file in one that is there."
+        return "Make the folder first, or give a file in an existing one."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "Give a file where you may write."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -77,4 +76,4 @@ def _elsewhere(error: OSError) -> str:
 
 
 class NotSupported(KwalkError):
-    """This machine or kernel does not offer what is needed (exit code 1)."""
+    """This machine or kernel lacks a necessary feature (exit code 1)."""

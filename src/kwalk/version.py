@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
-"""kwalk's version, for all who print or record it; the packaging reads it from here."""
+"""kwalk's version, also read by the packaging."""
 
 __version__ = "0.1.0"

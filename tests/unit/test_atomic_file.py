@@ -279,7 +279,7 @@ def test_pipe_that_has_come_meanwhile_is_left_alone(tmp_path: Path) -> None:
         path.unlink()
         os.mkfifo(path)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with pytest.raises(OutputError, match="it is no file any more"):
+        with pytest.raises(OutputError, match="it is not a regular file any more"):
             file.finish()
         os.close(fd)
     assert path.is_fifo()

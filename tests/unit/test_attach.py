@@ -213,7 +213,7 @@ class Btf:
         self.names = names
         self.chosen: dict[str, str | None] = {}
 
-    def choose(self, wanted: dict[str, str | None]) -> None:
+    def set_autoload(self, wanted: dict[str, str | None]) -> None:
         for name in filter(None, wanted.values()):
             if name not in self.names:
                 raise LibbpfError(f"no function {name}", errno.ESRCH)

@@ -17,7 +17,7 @@ from engine import SYMBOLS
 from kwalk.bench import own
 from kwalk.bench import workload as workloads
 from kwalk.bench.results import Outcome, WorkloadRun
-from kwalk.bench.tool import NotHere
+from kwalk.bench.tool import ToolUnavailable
 from kwalk.bench.workload import Workload
 from kwalk.cli.main import main
 from kwalk.errors import NotSupported
@@ -216,7 +216,7 @@ def test_metric_option_is_compared(run: Run) -> None:
     ("words", "what"),
     [
         (("--methods=manuel",), "there is no method 'manuel'"),
-        (("--methods=none",), "--methods 'none' names no way to trace"),
+        (("--methods=none",), "--methods 'none' has no method besides none"),
         (("--methods=perf", "--mode=stream"), "the method perf does not go with --mode stream"),
         (("--requests=5",), "--requests is for the default workload only"),
     ],
@@ -414,7 +414,7 @@ def test_workload_failure_in_the_first_runs_prints_no_results(
 
 def test_unavailable_method_is_a_note(run: Run, load: list[Workload]) -> None:
     def fails() -> None:
-        raise NotHere("no BTF")
+        raise ToolUnavailable("no BTF")
 
     Tool.at_end["helper"] = fails
     code, out, _ = run(main, "bench", "--runs=2", "ip_rcv", *OWN)
@@ -427,7 +427,7 @@ def test_unavailable_methods_only_are_an_error(
     run: Run, load: list[Workload], tmp_path: Path
 ) -> None:
     def fails() -> None:
-        raise NotHere("no BTF")
+        raise ToolUnavailable("no BTF")
 
     Tool.at_end |= {"helper": fails, "manual": fails}
     page = tmp_path / "page.html"

@@ -14,7 +14,7 @@ from kwalk.bench import experiment as experiments
 from kwalk.bench import workload as workloads
 from kwalk.bench.experiment import Experiment
 from kwalk.bench.results import Outcome, Results, WorkloadRun
-from kwalk.bench.tool import NotHere
+from kwalk.bench.tool import ToolUnavailable
 from kwalk.bench.workload import Workload
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.libbpf import LibbpfError, stats
@@ -205,7 +205,7 @@ def test_results_say_what_was_measured_and_where(
 
 
 def test_missing_tool_is_told_once_and_not_retried(machine: Machine) -> None:
-    missing = Fake(machine, "A", [NotHere("A is not installed")])
+    missing = Fake(machine, "A", [ToolUnavailable("A is not installed")])
     experiment, said = made(machine, (), missing, Fake(machine, "B"))
     experiment.run(3)
     assert machine.loads == ["none", *["none", "B"] * 3, "B"]
@@ -218,7 +218,7 @@ def test_missing_tool_is_told_once_and_not_retried(machine: Machine) -> None:
 
 
 def test_tool_that_gives_up_later_keeps_its_runs_and_the_reason(machine: Machine) -> None:
-    failing = Fake(machine, "A", finishes=[None, NotHere("it did not end")])
+    failing = Fake(machine, "A", finishes=[None, ToolUnavailable("it did not end")])
     experiment, _ = made(machine, (), failing, Fake(machine, "B"))
     experiment.run(3)
     assert machine.loads == ["none", *["none", "A", "B"] * 2, "none", "B", "B"]
@@ -302,7 +302,7 @@ def test_tool_without_bpf_programs_has_no_cost(
 
 
 def test_tool_that_fails_to_reattach_has_no_cost(machine: Machine) -> None:
-    once = Fake(machine, "A", [None, None, NotHere("busy")])
+    once = Fake(machine, "A", [None, None, ToolUnavailable("busy")])
     results = results_with(machine, once, Fake(machine, "B"))
     assert [row.cost_ns for row in results.rows] == [None, 400]
     assert [row.not_run for row in results.rows] == ["", ""]

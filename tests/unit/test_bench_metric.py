@@ -206,7 +206,7 @@ def test_metric_match_without_a_number_is_an_error(pattern: str) -> None:
         metrics.read("ops=fast", 1.0, Metric("", "", pattern))
     what, hint = str(failed.value).splitlines()
     assert what.startswith("the metric's regular expression found 'ops=")
-    assert what.endswith(", which is no number")
+    assert what.endswith(", which is not a number")
     assert "first group" in hint
 
 
@@ -275,7 +275,7 @@ def test_any_output_is_a_sample_or_a_message(text: str) -> None:
 
 @pytest.mark.parametrize("number", ["-5", "-0.1", "nan", "inf", "1e999", "-inf"])
 def test_negative_and_infinite_throughput_are_refused(number: str) -> None:
-    with pytest.raises(KwalkError, match="which is no number"):
+    with pytest.raises(KwalkError, match="which is not a number"):
         metrics.read(f"ops={number}", 1.0, Metric("", "", r"ops=(\S+)"))
 
 

@@ -13,7 +13,7 @@ from programs import PROGRAM, temporary
 
 from kwalk.bench import ftrace, methods, peers, tool
 from kwalk.bench.results import Outcome
-from kwalk.bench.tool import NotHere
+from kwalk.bench.tool import ToolUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def saw(made: tool.Tool) -> Outcome:
 
 @pytest.mark.parametrize("name", ["bpftrace", "bcc", "perf"])
 def test_tool_not_installed_is_reported(name: str, fake: Fake, tracing: Path) -> None:
-    with pytest.raises(NotHere, match=r"^(stackcount|bpftrace|perf) is not installed$"):
+    with pytest.raises(ToolUnavailable, match=r"^(stackcount|bpftrace|perf) is not installed$"):
         methods.find(name, "ip_rcv", "count", "auto").start()
     assert (tracing / "kprobe_events").read_text() == ""
 
@@ -106,7 +106,7 @@ def test_bpftrace_lost_events_count_as_calls(fake: Fake) -> None:
 
 def test_bpftrace_that_fails_is_not_here_in_its_own_words(fake: Fake) -> None:
     fake("bpftrace", "say('ERROR: bpftrace needs root\\n', sys.stderr); sys.exit(1)")
-    with pytest.raises(NotHere, match=r"^ERROR: bpftrace needs root$"):
+    with pytest.raises(ToolUnavailable, match=r"^ERROR: bpftrace needs root$"):
         peers.Bpftrace("ip_rcv", prints=False).start()
 
 
@@ -116,7 +116,7 @@ def test_tool_is_unavailable_where_attachment_cannot_be_seen(
 ) -> None:
     fake(name, "wait()")
     (tracing / "enabled_functions").unlink()  # a kernel without ftrace's function hooks
-    with pytest.raises(NotHere):
+    with pytest.raises(ToolUnavailable):
         methods.find(name, "ip_rcv", "count", "auto").start()
     events = (tracing / "kprobe_events").read_text()
     assert events.count("p:") == events.count("-:")  # what was made is taken away again
@@ -141,7 +141,7 @@ def test_bcc_where_nothing_was_called_has_counted_none(fake: Fake) -> None:
 
 def test_bcc_that_failed_is_not_here(fake: Fake) -> None:
     fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('failed\\n', sys.stderr)")
-    with pytest.raises(NotHere, match=r"^failed$"):
+    with pytest.raises(ToolUnavailable, match=r"^failed$"):
         saw(peers.Bcc("ip_rcv"))
 
 
@@ -178,7 +178,7 @@ def test_perf_says_what_it_recorded_and_ftrace_how_often_it_was_called(
 
 def test_perf_that_fails_leaves_no_event_behind(fake: Fake, tracing: Path) -> None:
     fake("perf", "say('No permission\\n', sys.stderr); sys.exit(255)")
-    with pytest.raises(NotHere, match=r"^No permission$"):
+    with pytest.raises(ToolUnavailable, match=r"^No permission$"):
         ftrace.Perf("ip_rcv").start()
     event = f"kwalk_bench/hit_{os.getpid()}"
     assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
@@ -213,13 +213,13 @@ def test_ftraces_histogram_is_read_and_taken_away(tracing: Path) -> None:
 @pytest.mark.parametrize(
     ("lacks", "words"),
     [
-        ("kprobe_events", "ftrace takes no kprobe event: No such file or directory"),
+        ("kprobe_events", "ftrace refuses the kprobe event: No such file or directory"),
         ("events", "this kernel has no hist triggers by stack"),
     ],
 )
 def test_ftrace_that_cannot_do_it_is_not_here(tracing: Path, lacks: str, words: str) -> None:
     (tracing / lacks).rename(tracing / "gone")
-    with pytest.raises(NotHere, match=f"^{words}$"):
+    with pytest.raises(ToolUnavailable, match=f"^{words}$"):
         ftrace.Ftrace("ip_rcv").start()
     if lacks == "events":
         assert (tracing / "kprobe_events").read_text().splitlines()[-1].startswith("-:")

@@ -18,7 +18,7 @@ from kwalk import __version__
 from kwalk.api.profile import Profile
 from kwalk.bench import closing, methods, own, tool
 from kwalk.bench.results import Outcome
-from kwalk.bench.tool import NotHere, Process
+from kwalk.bench.tool import Process, ToolUnavailable
 from kwalk.cli import published
 from kwalk.cli.parsers import build_parser
 from kwalk.errors import UsageError
@@ -110,13 +110,13 @@ def test_tool_cpu_time_includes_all_threads() -> None:
     [
         ("say('x\\n'); say('\\nno BTF\\nhint\\n', sys.stderr); sys.exit(1)", "no BTF"),
         ("say('usage: x\\nmore\\n'); sys.exit(1)", "usage: x"),
-        ("", "it ended without a word"),
+        ("", "it ended without a message"),
     ],
 )
 def test_tool_that_ends_before_attaching_is_reported_in_its_own_words(
     body: str, words: str
 ) -> None:
-    with pytest.raises(NotHere) as reason:
+    with pytest.raises(ToolUnavailable) as reason:
         Process(python(body), attached, read)
     assert str(reason.value) == words
 
@@ -129,7 +129,7 @@ def test_tool_that_never_attaches_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         return False
 
     monkeypatch.setattr(tool, "ATTACH_SECONDS", 0.1)
-    with pytest.raises(NotHere, match="it had not attached after 0 seconds"):
+    with pytest.raises(ToolUnavailable, match="it had not attached after 0 seconds"):
         Process(python("wait()"), never, read)
     assert gone(seen[0])
 
@@ -153,7 +153,7 @@ def test_tool_that_ignores_sigint_is_killed(
     process = Process(python(stubborn), attached, read)
     monkeypatch.setattr(tool, "END_SECONDS", 0.1)
     try:
-        with pytest.raises(NotHere, match="it did not end within 0 seconds of Ctrl-C"):
+        with pytest.raises(ToolUnavailable, match="it did not end within 0 seconds of Ctrl-C"):
             process.finish()
         assert not gone(process)
     finally:
@@ -265,7 +265,7 @@ def test_kwalk_outcome_tells_how_much_was_printed_in_time(
     text = summary.as_text(told(hits=4, recorded=3, lost={"ring_full": 1}))
     event = "ip_rcv\na\n\n"
     assert finished(kwalks(text, event * 2, event)) == Outcome(4, 1, 0, shown=2)
-    with pytest.raises(NotHere, match="it says 3 stacks, and has not printed as many"):
+    with pytest.raises(ToolUnavailable, match="it recorded 3 stacks, but printed 2"):
         finished(kwalks(text, event, event))
 
 
@@ -275,7 +275,7 @@ def test_kwalk_that_fails_while_it_traces_says_why(
 ) -> None:
     monkeypatch.setattr(own, "CATCH_UP_SECONDS", 0.1)
     error = "kwalk: the output cannot be written: No space left on device\n  Hint.\n"
-    with pytest.raises(NotHere) as reason:
+    with pytest.raises(ToolUnavailable) as reason:
         finished(kwalks(error, prints=prints))
     assert "No space left on device" in str(reason.value)
 
@@ -283,7 +283,7 @@ def test_kwalk_that_fails_while_it_traces_says_why(
 def test_kwalk_that_may_not_trace_says_why() -> None:
     error = "kwalk: tracing needs CAP_BPF, which this process lacks\n  Run it as root (sudo).\n"
     words = python(f"say({error!r}, sys.stderr); sys.exit(1)")[1:]
-    with pytest.raises(NotHere, match="tracing needs CAP_BPF"):
+    with pytest.raises(ToolUnavailable, match="tracing needs CAP_BPF"):
         finished(own.Kwalk("manual", words, prints=False))
 
 

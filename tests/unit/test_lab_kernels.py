@@ -109,7 +109,7 @@ def test_unwinder_comes_from_the_configuration(
 
 
 def test_missing_frame_pointer_kernel_says_where_to_put_it() -> None:
-    with pytest.raises(KwalkError, match="in no folder that KWALK_KERNELS names") as caught:
+    with pytest.raises(KwalkError, match="neither in the folder of KWALK_KERNELS") as caught:
         kernels.find("fp")
     assert "KWALK_KERNELS" in caught.value.hint
     assert kernels.cached("fp") is None
@@ -180,7 +180,7 @@ def test_current_folder_offers_no_kernels(
     fill(place / "strangers" / where)
     (place / "strangers" / "below").mkdir(exist_ok=True)
     monkeypatch.chdir(place / "strangers" / "below")
-    with pytest.raises(KwalkError, match="in no folder"):
+    with pytest.raises(KwalkError, match="neither in the folder"):
         kernels.find("fp")
 
 
@@ -191,7 +191,7 @@ def test_installed_kwalk_looks_beside_no_project(
     (place / "lib/python3/site-packages/kwalk/lab").mkdir(parents=True)
     file = place / "lib/python3/site-packages/kwalk/lab/offered.py"
     monkeypatch.setattr(offered, "__file__", str(file))
-    with pytest.raises(KwalkError, match="in no folder"):
+    with pytest.raises(KwalkError, match="neither in the folder"):
         kernels.find("fp")
 
 
@@ -219,14 +219,14 @@ def test_copy_is_not_used_once_its_files_are_gone(place: Path, depmod: Path) -> 
     kernels.find("fp")
     (place / "shared" / "kernels" / "vmlinuz-6.1-fp").unlink()
     assert kernels.cached("fp") is None
-    with pytest.raises(KwalkError, match="in no folder"):
+    with pytest.raises(KwalkError, match="neither in the folder"):
         kernels.find("fp")
 
 
 def test_image_without_its_modules_is_not_taken(place: Path, depmod: Path) -> None:
     fill(place / "shared" / "kernels")
     (place / "shared" / "kernels" / "modules-6.1-fp.tar.gz").unlink()
-    with pytest.raises(KwalkError, match="in no folder"):
+    with pytest.raises(KwalkError, match="neither in the folder"):
         kernels.find("fp")
 
 
@@ -261,7 +261,7 @@ def test_archive_that_leads_outside_is_refused(place: Path, depmod: Path, name: 
     folder = place / "shared" / "kernels"
     fill(folder)
     pack(folder, "6.1-fp", "gz", tarfile.TarInfo(name))
-    with pytest.raises(KwalkError, match="which lies outside of it"):
+    with pytest.raises(KwalkError, match="a path outside of it"):
         kernels.find("fp")
     assert not list(place.rglob("out"))
     assert not Path("/tmp/kwalk-test-out").exists()

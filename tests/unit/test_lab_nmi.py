@@ -235,7 +235,7 @@ def test_host_that_does_not_answer(
     port: Callable[[Reply], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nmi, "_TRIES", 5)
-    with pytest.raises(KwalkError, match=r"asked for an NMI .*: the host does not answer"):
+    with pytest.raises(KwalkError, match=r"requested through .*: the host does not answer"):
         nmi.inject()
 
 

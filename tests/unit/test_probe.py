@@ -63,13 +63,13 @@ class KernelMap:
     def resize(self, **sizes: int) -> None:
         self._kernel.sizes[self._name] = sizes
 
-    def share(self) -> None:
+    def set_mmapable(self) -> None:
         self._kernel.sizes[self._name] = {"shared": 1}
 
-    def leave_out(self) -> None:
-        self._kernel.sizes[self._name] = {"left_out": 1}
+    def set_autocreate(self, autocreate: bool) -> None:
+        self._kernel.sizes[self._name] = {"autocreate": autocreate}
 
-    def preset(self, data: bytes) -> None:
+    def set_initial_value(self, data: bytes) -> None:
         if self._name == CONFIG_SECTION:
             self._kernel.config.append(CONFIG.unpack(data))
         else:
@@ -117,7 +117,7 @@ class Kernel:
         """A new BPF object."""
         self.open += 1
         return SimpleNamespace(
-            choose=lambda wanted: None,
+            set_autoload=lambda wanted: None,
             load=lambda: None,
             map=lambda name: KernelMap(self, name),
             run=lambda name, context: (0, FACTS.pack(self.facts)),

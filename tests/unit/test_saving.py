@@ -293,7 +293,7 @@ def test_save_does_not_replace_what_is_no_file_any_more(
         os.mkfifo(path)
 
     monkeypatch.setattr(files, "replay", slow)
-    with pytest.raises(kwalk.KwalkError, match="it is no file any more"):
+    with pytest.raises(kwalk.KwalkError, match="it is not a regular file any more"):
         profile(Count(A, 5)).save(path)
     assert path.is_fifo()
     assert os.listdir(tmp_path) == ["a.rec"]
@@ -328,7 +328,7 @@ def test_save_into_a_full_device_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "hint"),
     [
-        (errno.ENOENT, "Make the folder first, or give a file in one that is there."),
+        (errno.ENOENT, "Make the folder first, or give a file in an existing one."),
         (errno.EACCES, "Give a file where you may write."),
         (errno.EROFS, "Give a file where you may write."),
         (errno.EDQUOT, "Give a file where there is room."),
@@ -467,7 +467,7 @@ def test_limit_of_file_sizes_is_named_by_a_recorder(tmp_path: Path, output: str)
         )
     done = limited(10_000, code)
     told = done.stdout if output == "file" else done.stderr
-    assert "files of this process may have 10,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in told
+    assert "this process's files are limited to 10,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in told
     assert "Raise that limit" in told
     assert path.stat().st_size == 10_000
     found = kwalk.open(path)

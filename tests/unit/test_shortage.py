@@ -173,7 +173,10 @@ def test_sample_rate_above_the_sysctl_names_it(
     rate.write_text("500\n")
     with pytest.raises(LibbpfError) as caught:
         perf.open_cpu_clock(0, 4000)
-    assert "kernel.perf_event_max_sample_rate is 500, less than the 4,000" in caught.value.hint
+    assert (
+        "kernel.perf_event_max_sample_rate is 500, less than the requested 4,000"
+        in caught.value.hint
+    )
     rate.write_text("4000\n")
     with pytest.raises(LibbpfError) as caught:
         perf.open_cpu_clock(0, 4000)

@@ -156,7 +156,7 @@ def test_filter_shows_how_many_stacks_it_leaves() -> None:
     type_in(model, "enter")
     assert "filter: sock" in drawn(model)[0]
     type_in(model, "/", *"none", "enter")
-    assert "no stack has such a function; Esc shows all of them" in drawn(model)
+    assert "no stack matches the filter; Esc clears it" in drawn(model)
 
 
 def test_frozen_view_says_so() -> None:

@@ -79,7 +79,7 @@ def test_top_is_watched_saved_and_left(reads: int, tmp_path: Path) -> None:
         screen.press("\x1b")
         screen.until(lambda: "0 vfs_read+0x0" not in screen.text, 60)
         screen.press("g")
-        screen.shows("stacks, those of every pid together", 60)
+        screen.shows("stacks, summed over every pid", 60)
         screen.until(lambda: re.search(r"ledger: (\d+,)+\d+ calls", screen.text), 120)
         screen.press("q")
         assert screen.ends(60) == 0, screen.text

@@ -75,7 +75,7 @@ def empty() -> dict[str, int]:
     found = {}
     for way in ("kprobe", "fentry"):
         with Object(image) as obj:
-            obj.choose({f"empty_{way}": FUNCTION if way == "fentry" else None})
+            obj.set_autoload({f"empty_{way}": FUNCTION if way == "fentry" else None})
             obj.load()
             if way == "fentry":
                 obj.attach_trace("empty_fentry", FUNCTION)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What kwalk says of a run in the end, read back: its JSON, or the sentence where there is none."""
+"""Parser of the ledger that ends kwalk's output, from its JSON or its text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _HEAD = re.compile(
 _FALLBACK = re.compile(r"^  fallback: ([\d,]+) ", re.MULTILINE)
 
 
-class Closing(NamedTuple):
-    """The ledger of a run; calls that were not wanted are not among those that it lost."""
+class FinalLedger(NamedTuple):
+    """Ledger of a run; ``lost`` excludes hits that were not wanted."""
 
     hits: int
     recorded: int
@@ -22,21 +22,21 @@ class Closing(NamedTuple):
     fallback: int = 0
 
 
-def from_json(text: str) -> Closing | None:
-    """Read the last line of ``--format json``; None if that is no summary."""
+def from_json(text: str) -> FinalLedger | None:
+    """Parse the last line of ``--format json``; return None if it is not a summary."""
     try:
         ledger = json.loads(text[text.rstrip().rfind("\n") + 1 :])["ledger"]
     except (ValueError, KeyError, TypeError):
         return None
     lost = sum(ledger["lost"].values())
-    return Closing(ledger["hits"], ledger["recorded"], lost, ledger["fallback"])
+    return FinalLedger(ledger["hits"], ledger["recorded"], lost, ledger["fallback"])
 
 
-def from_text(text: str) -> Closing | None:
-    """Read what ``report.summary.as_text`` has written; None if it is not there."""
+def from_text(text: str) -> FinalLedger | None:
+    """Find and parse the text of ``report.summary.as_text``; return None if there is none."""
     head = _HEAD.search(text)
     if not head:
         return None
     fallback = _FALLBACK.search(text)
     numbers = [*head.groups(), *(fallback.groups() if fallback else ())]
-    return Closing(*(int(number.replace(",", "")) for number in numbers))
+    return FinalLedger(*(int(number.replace(",", "")) for number in numbers))

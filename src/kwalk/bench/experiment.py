@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The experiment: the workload without tracing and by each method in turn, round after round."""
+"""Benchmark: rounds of the workload, each without tracing and then under each method in turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kwalk.bench import workload as workloads
 from kwalk.bench.results import MethodResult, Results, Run, rate_text
-from kwalk.bench.tool import NotHere, Tool
+from kwalk.bench.tool import Tool, ToolUnavailable
 from kwalk.bench.workload import Workload
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
@@ -20,12 +20,12 @@ _COMMAND_LINE = Path("/proc/cmdline")
 
 
 class Experiment:
-    """Measures; ``results`` holds what there is, also after an interruption.
+    """Benchmark run; ``results`` is valid at any time, also after an interruption.
 
-    Methods take turns, so that a machine that gets slower or faster favours none of them, and
-    each run is compared with the one without tracing of its own round.
+    Methods take turns, so that a drift of the machine's speed favours none of them, and each run is
+    compared with the untraced run of its own round.
 
-    :param say: Is told of every run.
+    :param say: Receives a line for every run.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Experiment:
         )
 
     def run(self, runs: int) -> None:
-        """Do so many rounds, then one run of each method for the cost of its programs.
+        """Do ``runs`` rounds, then one run of each method to measure its BPF programs.
 
-        :raises KwalkError: if the workload can't be run.
+        :raises KwalkError: if the workload cannot be run.
         """
         results = self.results
         self._say("warm-up")
@@ -71,7 +71,7 @@ class Experiment:
                 continue
             try:
                 run = self._measure(tool, base.rate)
-            except NotHere as reason:
+            except ToolUnavailable as reason:
                 row.not_run = str(reason)
                 self._say(f"{number} {tool.name}: not run: {reason}")
                 continue
@@ -95,7 +95,7 @@ class Experiment:
         return Run(sample, change, running.attach_seconds, spent, outcome)
 
     def _cost(self, tool: Tool) -> int | None:
-        """Return what the method's BPF programs take for one event; None if that is unknown."""
+        """Return the nanoseconds that a method's BPF programs take per event; None if unknown."""
         try:
             before = stats.programs()
             running = tool.start()
@@ -105,6 +105,6 @@ class Experiment:
                     found = stats.per_event(before, stats.programs())
             finally:
                 running.kill()
-        except (NotHere, KwalkError):
-            return None  # all else of it has been measured
+        except (ToolUnavailable, KwalkError):
+            return None  # the method's runs remain valid
         return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ftrace, and what is built on its kprobe events: its hist trigger, and perf."""
+"""Tools on ftrace's kprobe events: the hist trigger, and perf."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kwalk.bench.results import Outcome
-from kwalk.bench.tool import NotHere, Process, Running, find, said
+from kwalk.bench.tool import Process, Running, ToolUnavailable, find, output_of
 
 TRACING = Path("/sys/kernel/tracing")
 _HIST_ENTRIES = 8192
 
 
 def traced(function: str) -> str:
-    """Return ftrace's line about a function: "" where nothing is attached to it.
+    """Return a function's line of ``enabled_functions``; "" if nothing is attached to it.
 
-    :raises NotHere: if ftrace does not say.
+    :raises ToolUnavailable: if the file cannot be read.
     """
     try:
         lines = (TRACING / "enabled_functions").read_text(errors="replace").splitlines()
     except OSError as error:
-        raise NotHere(f"ftrace does not say what is attached: {error.strerror}") from None
+        raise ToolUnavailable(
+            f"ftrace's enabled_functions cannot be read: {error.strerror}"
+        ) from None
     return next((line for line in lines if line.split()[0] == function), "")
 
 
 class Attached:
-    """Tells when something more is attached to a function than when this was made.
+    """Predicate: since its creation something has been attached to a function.
 
-    bpftrace says so before it has, and perf never does.
+    Needed because bpftrace reports the attachment too early, and perf never does.
     """
 
     def __init__(self, function: str) -> None:
@@ -40,12 +42,12 @@ class Attached:
         self._before = traced(function)
 
     def __call__(self, _: Process) -> bool:
-        """Return whether it is by now."""
+        """Return whether the function's line has changed and is not empty."""
         return traced(self._function) not in ("", self._before)
 
 
 class KprobeEvent:
-    """A kprobe event of ftrace's, as perf and the hist trigger use it."""
+    """ftrace kprobe event, for perf and the hist trigger."""
 
     def __init__(self, function: str) -> None:
         self._name = f"kwalk_bench/hit_{os.getpid()}"
@@ -54,21 +56,21 @@ class KprobeEvent:
 
     @property
     def perf_name(self) -> str:
-        """Its name for perf."""
+        """The event's name in perf's syntax."""
         return self._name.replace("/", ":")
 
     def hits(self) -> int:
-        """Return how often the function was called while it was on."""
+        """Return the calls of the function while the event was enabled."""
         rows = map(str.split, (TRACING / "kprobe_profile").read_text(errors="replace").splitlines())
         return next(int(row[1]) for row in rows if row[0] == self._name.partition("/")[2])
 
     def remove(self) -> None:
-        """Take it away; it must be off."""
+        """Delete the event, which must be disabled."""
         self._define(f"-:{self._name}")
 
     @staticmethod
     def _define(text: str) -> None:
-        # Appended, since opening the file otherwise clears every event there is.
+        # O_APPEND and not O_TRUNC, which would delete every event of the system.
         try:
             fd = os.open(TRACING / "kprobe_events", os.O_WRONLY | os.O_APPEND)
             try:
@@ -76,11 +78,11 @@ class KprobeEvent:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise NotHere(f"ftrace takes no kprobe event: {error.strerror}") from None
+            raise ToolUnavailable(f"ftrace refuses the kprobe event: {error.strerror}") from None
 
 
 class _Hist:
-    """A hist trigger that is on."""
+    """Active hist trigger."""
 
     def __init__(self, function: str) -> None:
         started = time.monotonic()
@@ -94,15 +96,15 @@ class _Hist:
                 continue
         else:
             self._event.remove()
-            raise NotHere("this kernel has no hist triggers by stack")
+            raise ToolUnavailable("this kernel has no hist triggers by stack")
         self.attach_seconds = time.monotonic() - started
 
     def cpu_seconds(self) -> float:
-        """It has no process."""
+        """Return 0: the trigger has no process."""
         return 0.0
 
     def finish(self) -> Outcome:
-        """As in ``Running``."""
+        """See ``Running.finish``."""
         assert self._event
         text = (self._event.folder / "hist").read_text(errors="replace")
         self.kill()
@@ -112,7 +114,7 @@ class _Hist:
         return Outcome(hits, dropped)
 
     def kill(self) -> None:
-        """As in ``Running``."""
+        """See ``Running.kill``."""
         if self._event:
             self._trigger.write_text(f"!hist:keys={self._key}:size={_HIST_ENTRIES}\n")
             self._event.remove()
@@ -128,16 +130,16 @@ class Ftrace:
         self._function = function
 
     def start(self) -> Running:
-        """As in ``Tool``."""
+        """See ``Tool.start``."""
         return _Hist(self._function)
 
     def version(self) -> str:
-        """As in ``Tool``."""
+        """See ``Tool.version``."""
         return "ftrace's hist trigger, of the kernel"
 
 
 class _PerfProcess(Process):
-    """perf record, which has to be told what to record before, and asked what it lost after."""
+    """``perf record``; needs the event before it starts, and ``perf report`` to count losses."""
 
     def __init__(self, function: str) -> None:
         self._event: KprobeEvent | None = None
@@ -151,13 +153,13 @@ class _PerfProcess(Process):
     def _samples(self, _: Process) -> Outcome:
         assert self._event
         hits = self._event.hits()
-        stats_text = said("perf", "report", "--stats", "-i", self._data)
-        # It counts the times that it lost samples, not the samples.
+        stats_text = output_of("perf", "report", "--stats", "-i", self._data)
+        # perf's own number of losses counts the occasions, not the samples.
         found = re.search(r"SAMPLE events: +(\d+)", stats_text)
         return Outcome(hits, hits - int(found[1] if found else 0))
 
     def kill(self) -> None:
-        """As in ``Running``."""
+        """See ``Running.kill``."""
         super().kill()
         if self._event:
             self._data_folder.cleanup()
@@ -166,7 +168,7 @@ class _PerfProcess(Process):
 
 
 class Perf:
-    """perf record -g on a kprobe event."""
+    """``perf record -g`` on a kprobe event."""
 
     name = "perf"
 
@@ -174,9 +176,9 @@ class Perf:
         self._function = function
 
     def start(self) -> Process:
-        """As in ``Tool``."""
+        """See ``Tool.start``."""
         return _PerfProcess(self._function)
 
     def version(self) -> str:
-        """As in ``Tool``."""
-        return said("perf", "--version").replace("version ", "")
+        """See ``Tool.version``."""
+        return output_of("perf", "--version").replace("version ", "")

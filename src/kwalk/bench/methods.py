@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The names of methods, as ``kwalk bench --methods`` takes them."""
+"""Method names of ``kwalk bench --methods``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OWN = {"kwalk": "auto", "manual": "manual", "helper": "helper"}
 ATTACHES = ("kprobe", "fentry")
 OTHERS = ("bpftrace", "bcc", "ftrace", "perf", "test-manual", "test-helper")
 DEFAULT = "none,helper,manual"
-# They only count.
+# Tools that cannot print each event.
 _COUNT_ONLY: dict[str, Callable[[str], Tool]] = {
     "bcc": peers.Bcc,
     "ftrace": ftrace.Ftrace,
@@ -23,11 +23,11 @@ _COUNT_ONLY: dict[str, Callable[[str], Tool]] = {
 
 
 def find(name: str, function: str, mode: str, attach: str) -> Tool:
-    """Return the way to trace that a name stands for.
+    """Return the tool with a method name.
 
     :param mode: ``count`` or ``stream``.
-    :param attach: How kwalk attaches where the name does not say it.
-    :raises UsageError: if there is none of that name, or not in this mode.
+    :param attach: kwalk's way of attaching, if the name does not give one.
+    :raises UsageError: if there is no such method, or not in this mode.
     """
     method, _, by = name.partition(":")
     if method in OWN and (not by or by in ATTACHES):
@@ -41,7 +41,7 @@ def find(name: str, function: str, mode: str, attach: str) -> Tool:
     if name in OTHERS:
         raise UsageError(
             f"the method {name} does not go with --mode {mode}",
-            "Those that print each event are kwalk's, bpftrace, test-manual and test-helper.",
+            "Methods that print each event: kwalk's, bpftrace, test-manual and test-helper.",
         )
     raise UsageError(
         f"there is no method {name!r}",
@@ -51,15 +51,15 @@ def find(name: str, function: str, mode: str, attach: str) -> Tool:
 
 
 def find_all(names: str, function: str, mode: str, attach: str) -> list[Tool]:
-    """Return the ways to trace of a list of names with commas; ``none`` is always measured.
+    """Return the tools of a comma-separated list of method names, ``none`` excluded.
 
-    :raises UsageError: as ``find``, or if no other one is named, or one twice.
+    :raises UsageError: see ``find``; also if the list has only ``none``, or a name twice.
     """
     words = [name.strip() for name in names.split(",") if name.strip()]
     chosen = [name for name in words if name != NONE]
     if not chosen or len(set(chosen)) < len(chosen):
         raise UsageError(
-            f"--methods {names!r} names no way to trace, or one of them twice",
+            f"--methods {names!r} has no method besides none, or one of them twice",
             f"Example: --methods {DEFAULT}",
         )
     return [find(name, function, mode, attach) for name in chosen]

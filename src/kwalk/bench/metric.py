@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Find a workload's throughput, and its latencies, in what it printed."""
+"""Parser of the throughput and latencies in a workload's output."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SCALE = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
 def number(text: str) -> float:
-    """Return a number that is not below 0.
+    """Parse a finite number >= 0, with or without commas.
 
-    :raises ValueError: if the text is none: ``1.2.3``, ``nan``, ``-5``.
+    :raises ValueError: for ``1.2.3``, ``nan``, ``-5``.
     """
     value = float(text.replace(",", ""))
     if not 0 <= value < math.inf:
@@ -28,10 +28,11 @@ def number(text: str) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a program reports its throughput; several values of one run are averaged.
+    """Throughput as a program prints it; several values in one run are averaged.
 
-    :ivar program: That prints it; "" where the user gave the pattern.
-    :ivar pattern: Its first group is the number, the second, if there is one, its k or M.
+    :ivar program: The program; "" for a pattern from the user.
+    :ivar pattern: Regular expression. Group 1 is the number, an optional group 2 its suffix, such
+        as k or M.
     """
 
     program: str
@@ -39,7 +40,7 @@ class Metric:
     pattern: str
 
     def find(self, text: str) -> float | None:
-        """Return the throughput, or None if there is none in the text."""
+        """Return the throughput in a text, or None."""
         values = []
         for match in re.finditer(self.pattern, text, re.MULTILINE):
             groups = match.groups()
@@ -52,11 +53,11 @@ class Metric:
                 values.append(value)
             except ValueError:
                 if self.program:
-                    continue  # not the program's line after all
+                    continue  # another line that happens to match
                 raise KwalkError(
                     f"the metric's regular expression found {match.group()!r:.200}, "
-                    "which is no number",
-                    "Put the number, from 0 on, and nothing else, into its first group.",
+                    "which is not a number",
+                    "Make its first group match the number alone; it must not be negative.",
                 ) from None
         return statistics.mean(values) if values else None
 
@@ -72,37 +73,38 @@ KNOWN = [
 ]
 WALL = Metric("", "runs/s", "")
 
-# redis-benchmark's "99.900% <= 5.511 milliseconds (cumulative count 19990)", and what versions
-# before 6 print, with a space before the percentage's end; wrk --latency's "99%   1.20ms".
+# redis-benchmark's "99.900% <= 5.511 milliseconds (cumulative count 19990)", before version 6 with
+# a space ahead of the percent sign; wrk --latency's "99%   1.20ms".
 _LATENCY = re.compile(r"^\s*([\d.]+)\s?% <= ([\d.]+) milliseconds", re.MULTILINE)
 _WRK_LATENCY = re.compile(r"^\s+(\d+(?:\.\d+)?)%\s+([\d.]+)(us|ms|s)$", re.MULTILINE)
 _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def latencies(text: str) -> dict[float, float]:
-    """Return the milliseconds within which so many percent were answered; {} if it tells none."""
-    # redis-benchmark from 6 on prints the same once more, from the other side.
+    """Return latencies: percent of the requests -> milliseconds within which they were answered."""
+    # From version 6 on, redis-benchmark repeats them under this heading, inverted.
     text = text.partition("Cumulative distribution of latencies")[0]
     rows = [(share, time, "ms") for share, time in _LATENCY.findall(text)]
     if not rows and "Latency Distribution" in text:
         rows = _WRK_LATENCY.findall(text)
     found = {}
     for share, time, unit in rows:
-        with suppress(ValueError):  # not the program's line after all
+        with suppress(ValueError):  # another line that happens to match
             found[number(share)] = number(time) * _MILLISECONDS[unit]
     known = (item for item in found.items() if item[0] <= 100 and item[1] < math.inf)
     return dict(sorted(known))
 
 
 def recognize(text: str) -> Metric:
-    """Return the metric of a program that is known by its output; ``WALL`` if none is."""
+    """Return the known metric that a program's output contains; ``WALL`` if there is none."""
     return next((metric for metric in KNOWN if metric.find(text) is not None), WALL)
 
 
 def read(text: str, seconds: float, metric: Metric) -> WorkloadRun:
-    """Return what one run of the workload came to.
+    """Return the result of one run of the workload.
 
-    :param seconds: How long it took, for ``WALL``.
+    :param text: The workload's output.
+    :param seconds: Duration of the run.
     :raises KwalkError: if the output lacks the metric.
     """
     if metric is WALL:
@@ -110,7 +112,7 @@ def read(text: str, seconds: float, metric: Metric) -> WorkloadRun:
     rate = metric.find(text)
     if not rate:
         what = f"does not match {metric.pattern!r}" if not metric.program else "has none this time"
-        what = what if rate is None else "says 0"
+        what = what if rate is None else "reports 0"
         last = (text.strip().splitlines() or ["it printed nothing"])[-1]
         raise KwalkError(
             f"no throughput can be found in the workload's output: it {what}",

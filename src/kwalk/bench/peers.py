@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Other BPF tools that get the stacks which lead to a function, each as its users run it."""
+"""Other BPF tools that collect the stacks leading to a function, with their usual options."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 from kwalk.bench.ftrace import Attached
 from kwalk.bench.own import CATCH_UP_SECONDS
 from kwalk.bench.results import Outcome
-from kwalk.bench.tool import NotHere, Process, find, said
+from kwalk.bench.tool import Process, ToolUnavailable, find, output_of
 
 
 class Bpftrace:
-    """bpftrace by kprobe: counting by stack, or printing each."""
+    """bpftrace by kprobe: aggregates by stack, or prints each event."""
 
     name = "bpftrace"
 
@@ -21,15 +21,15 @@ class Bpftrace:
         self._prints = prints
 
     def start(self) -> Process:
-        """As in ``Tool``."""
+        """See ``Tool.start``."""
         action = 'printf("%s\\n", kstack);' if self._prints else "@[kstack] = count();"
         words = [find(self.name), "-e", f"kprobe:{self._function} {{ {action} }}"]
         settle = CATCH_UP_SECONDS if self._prints else 0.0
         return Process(words, Attached(self._function), self._read, settle)
 
     def version(self) -> str:
-        """As in ``Tool``."""
-        return said(self.name, "--version")
+        """See ``Tool.version``."""
+        return output_of(self.name, "--version")
 
     def _read(self, process: Process) -> Outcome:
         text = process.out()
@@ -51,16 +51,16 @@ class Bcc:
         self._function = function
 
     def start(self) -> Process:
-        """As in ``Tool``."""
+        """See ``Tool.start``."""
         words = [find("stackcount-bpfcc", "stackcount"), self._function]
         return Process(words, lambda process: "Tracing" in process.out(), self._read)
 
     def version(self) -> str:
-        """As in ``Tool``."""
-        return "bcc " + said("dpkg-query", "-W", "-f", "${Version}", "bpfcc-tools")
+        """See ``Tool.version``."""
+        return "bcc " + output_of("dpkg-query", "-W", "-f", "${Version}", "bpfcc-tools")
 
     def _read(self, process: Process) -> Outcome:
         counts = re.findall(r"^    (\d+)$", process.out(), re.MULTILINE)
         if "Detaching" not in process.out():
-            raise NotHere(process.last_words())
+            raise ToolUnavailable(process.last_words())
         return Outcome(sum(map(int, counts)), None)

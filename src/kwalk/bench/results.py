@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an experiment found: plain data that reports read."""
+"""Results of a benchmark, as plain data for reports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from kwalk.bench.statistics import interval, verdict
 class WorkloadRun:
     """One run of the workload.
 
-    :ivar rate: In the metric's unit; more is better.
-    :ivar seconds: How long it ran.
-    :ivar latency: Milliseconds within which so many percent were done, where it is reported.
+    :ivar rate: Throughput in the metric's unit; more is better.
+    :ivar seconds: Duration.
+    :ivar latency: Percent of the requests -> milliseconds within which they were answered; {} if
+        the workload does not report it.
     """
 
     rate: float
@@ -26,10 +27,10 @@ class WorkloadRun:
 
 @dataclass
 class Outcome:
-    """What a tool says it saw in one run; None where it does not say.
+    """Event counts of one run, as the tool reports them; None if it does not.
 
-    :ivar events: Calls that it knows of, those that it lost included.
-    :ivar shown: Events that were printed two seconds after the load.
+    :ivar events: Calls of the traced function, including the lost ones.
+    :ivar shown: Events printed within two seconds after the load; None if it prints none.
     """
 
     events: int
@@ -42,9 +43,9 @@ class Outcome:
 class Run:
     """One run of the workload under a method.
 
-    :ivar change: Of the rate, in percent of the run without tracing in the same round.
+    :ivar change: Change of the rate in percent of the untraced run in the same round.
     :ivar attach_seconds: From the tool's start until it was attached.
-    :ivar reader_seconds: CPU time of the tool's process while the load ran.
+    :ivar reader_seconds: CPU time of the tool's process during the load.
     """
 
     sample: WorkloadRun
@@ -56,10 +57,10 @@ class Run:
 
 @dataclass
 class MethodResult:
-    """A method, and all that was measured of it.
+    """Measurements of one method.
 
-    :ivar cost_ns: Of its BPF programs for one event; None where there are none.
-    :ivar not_run: Why it was not measured, or "".
+    :ivar cost_ns: Nanoseconds of its BPF programs per event; None if unknown, or if it has none.
+    :ivar not_run: The reason why it was not measured, or "".
     """
 
     name: str
@@ -71,12 +72,12 @@ class MethodResult:
 
 @dataclass
 class Figures:
-    """A row in numbers: medians over its runs.
+    """Medians over a method's runs.
 
-    :ivar interval: Of the change, 95 % sure (bootstrap).
-    :ivar verdict: How far the change can be trusted, or "".
-    :ivar reader_share: Of one CPU, what the tool's process took while the load ran.
-    :ivar latency: As in ``WorkloadRun``.
+    :ivar interval: 95 % bootstrap confidence interval of the change, in percent.
+    :ivar verdict: Remark on how reliable the change is, or "".
+    :ivar reader_share: CPU time of the tool's process during the load, as a share of one CPU.
+    :ivar latency: See ``WorkloadRun``.
     """
 
     rate: float
@@ -89,23 +90,23 @@ class Figures:
 
 
 def rate_text(rate: float) -> str:
-    """Return a rate, small ones with more digits."""
+    """Format a rate; below 1,000 with four significant digits."""
     return f"{rate:,.4g}" if rate < 1000 else f"{rate:,.0f}"
 
 
 def middle(latencies: Sequence[dict[float, float]]) -> dict[float, float]:
-    """Return the median of the latencies of several runs, for the shares that all report."""
+    """Return the median latencies of several runs, for the percentages that all runs report."""
     shares = set.intersection(*map(set, latencies)) if latencies else set()
     return {share: statistics.median(each[share] for each in latencies) for share in sorted(shares)}
 
 
 def within(latency: dict[float, float], share: float) -> float | None:
-    """Return the milliseconds within which at least ``share`` percent were answered."""
+    """Return the milliseconds within which at least ``share`` percent were answered, or None."""
     return next((ms for known, ms in latency.items() if known >= share), None)
 
 
 def figures(row: MethodResult) -> Figures | None:
-    """Return a row's medians; None if it has not run."""
+    """Return a method's medians; None if it has no run."""
     runs = row.runs
     if not runs:
         return None
@@ -123,13 +124,13 @@ def figures(row: MethodResult) -> Figures | None:
 
 @dataclass
 class Results:
-    """An experiment: the same workload, without tracing and by each method in turn.
+    """Results of one benchmark: the same workload, without tracing and under each method.
 
-    :ivar metric: What the rate is, such as ``requests/s``.
-    :ivar clock: ``time``; ``instructions`` where one nanosecond is one instruction (the lab's
+    :ivar metric: Unit of the rate, such as ``requests/s``.
+    :ivar clock: ``time``, or ``instructions`` if one nanosecond is one instruction (the lab's
         ``--icount``).
-    :ivar base: The runs without tracing.
-    :ivar stopped: Why it ended early, or "".
+    :ivar base: The untraced runs.
+    :ivar stopped: The reason for an early end, or "".
     """
 
     function: str

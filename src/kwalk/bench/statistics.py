@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Medians and how sure they are: the percentile bootstrap (Efron, 1979)."""
+"""Confidence intervals of medians: the percentile bootstrap (Efron, 1979)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ RESAMPLES = 2000
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Return the bootstrap interval of the median; the same for the same values.
+    """Return the bootstrap interval of the median; equal values give equal intervals.
 
-    :param level: How sure: 0.95 for 95 %.
+    :param level: Confidence level, 0.95 for 95 %.
     """
     if len(values) == 1:
         return values[0], values[0]
-    choose = random.Random(len(values))  # not for secrets: to be repeatable
+    choose = random.Random(len(values))  # seeded, to be repeatable
     medians = sorted(
         statistics.median(choose.choices(values, k=len(values))) for _ in range(RESAMPLES)
     )
@@ -26,7 +26,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 
 def verdict(values: Sequence[float]) -> str:
-    """Say how far a median change can be trusted, in a few words; "" if there is nothing to say."""
+    """Return a short remark on how reliable a median change is, or ""."""
     if len(values) == 1:
         return "one run: no interval"
     if len(set(values)) == 1:

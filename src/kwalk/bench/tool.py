@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A tool that is attached while the workload runs: start it, end it, read what it printed."""
+"""Tracing tools to benchmark: start them, stop them, parse their output."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ END_SECONDS = 60.0
 POLL_SECONDS = 0.02
 
 
-class NotHere(Exception):
-    """This tool can't be measured on this machine; the text says why."""
+class ToolUnavailable(Exception):
+    """The tool cannot be measured on this machine; the message gives the reason."""
 
 
-def said(*words: str) -> str:
-    """Return what a command prints on both outputs; "" if there is no such command."""
+def output_of(*words: str) -> str:
+    """Return a command's stdout and stderr; "" if there is no such command."""
     try:
         result = subprocess.run(words, capture_output=True, text=True, check=False)
     except OSError:
@@ -34,18 +34,18 @@ def said(*words: str) -> str:
 
 
 def find(*names: str) -> str:
-    """Return the path of a program, by the first of its names that is there.
+    """Return the path of a program, by the first of its names that is installed.
 
-    :raises NotHere: if none is.
+    :raises ToolUnavailable: if it is not installed.
     """
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        raise NotHere(f"{names[-1]} is not installed")
+        raise ToolUnavailable(f"{names[-1]} is not installed")
     return path
 
 
 class Running(Protocol):
-    """An attached tool.
+    """Attached tool.
 
     :ivar attach_seconds: From its start until it was attached.
     """
@@ -53,12 +53,12 @@ class Running(Protocol):
     attach_seconds: float
 
     def cpu_seconds(self) -> float:
-        """Return what its process has used of the CPU so far."""
+        """Return the CPU time that its process has used so far."""
 
     def finish(self) -> Outcome:
-        """Detach and return what it saw.
+        """Detach and return the event counts.
 
-        :raises NotHere: if that can't be told.
+        :raises ToolUnavailable: if they cannot be determined.
         """
 
     def kill(self) -> None:
@@ -66,9 +66,9 @@ class Running(Protocol):
 
 
 class Tool(Protocol):
-    """A way to trace a function.
+    """Tool that traces one function.
 
-    :ivar name: As it is named in the table.
+    :ivar name: Method name in the table of results.
     """
 
     name: str
@@ -76,20 +76,20 @@ class Tool(Protocol):
     def start(self) -> Running:
         """Attach.
 
-        :raises NotHere: if it can't be.
+        :raises ToolUnavailable: if that fails.
         """
 
     def version(self) -> str:
-        """Return name and version of the program."""
+        """Return the program's name and version."""
 
 
 class Process:
-    """A tool that is a program of its own, its outputs in files.
+    """Tool that runs as a process, with its outputs in files.
 
-    :param attached: Tells from both outputs whether it is attached by now.
-    :param read: Makes what it saw of both outputs; it may raise NotHere.
-    :param settle: Seconds that it gets after the load, before it is ended.
-    :ivar early: What it had printed then.
+    :param attached: Decides from the outputs whether it is attached.
+    :param read: Parses the outputs; may raise ToolUnavailable.
+    :param settle: Seconds that it gets after the load, before Ctrl-C.
+    :ivar early: Its stdout at the end of these seconds.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Process:
         self.early = ""
         started = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            # A session of its own: Ctrl-C in the terminal is for the bench to deal with.
+            # Own session: the benchmark handles Ctrl-C on the terminal.
             self.process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -118,9 +118,9 @@ class Process:
         try:
             while not attached(self):
                 if self.process.poll() is not None:
-                    raise NotHere(self.last_words())
+                    raise ToolUnavailable(self.last_words())
                 if time.monotonic() > started + ATTACH_SECONDS:
-                    raise NotHere(f"it had not attached after {ATTACH_SECONDS:.0f} seconds")
+                    raise ToolUnavailable(f"it had not attached after {ATTACH_SECONDS:.0f} seconds")
                 time.sleep(POLL_SECONDS)
         except BaseException:
             self.kill()
@@ -128,21 +128,21 @@ class Process:
         self.attach_seconds = time.monotonic() - started
 
     def out(self) -> str:
-        """Return what it has printed."""
+        """Return its stdout so far."""
         return self._out.read_text(errors="replace")
 
     def err(self) -> str:
-        """Return what it has printed on standard error."""
+        """Return its stderr so far."""
         return self._err.read_text(errors="replace")
 
     def last_words(self) -> str:
-        """Return the first line of why it ended; that it was attached is no reason."""
+        """Return the first line that may explain its end: of stderr, else of stdout."""
         lines = self.err().strip().splitlines() or self.out().strip().splitlines()
         lines = [line for line in lines if "Ctrl-C ends" not in line] or lines
-        return lines[0] if lines else "it ended without a word"
+        return lines[0] if lines else "it ended without a message"
 
     def cpu_seconds(self) -> float:
-        """As in ``Running``: all of its threads, from /proc/PID/task/TID/schedstat."""
+        """Return the CPU time of all of its threads (/proc/PID/task/TID/schedstat)."""
         nanoseconds = 0
         for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
             try:
@@ -152,7 +152,7 @@ class Process:
         return nanoseconds / 1e9
 
     def finish(self) -> Outcome:
-        """As in ``Running``: Ctrl-C, then its output."""
+        """Send Ctrl-C and parse the outputs; see ``Running.finish``."""
         if self._settle:
             time.sleep(self._settle)
             self.early = self.out()
@@ -160,11 +160,13 @@ class Process:
         try:
             self.process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            raise NotHere(f"it did not end within {END_SECONDS:.0f} seconds of Ctrl-C") from None
+            raise ToolUnavailable(
+                f"it did not end within {END_SECONDS:.0f} seconds of Ctrl-C"
+            ) from None
         return self._read(self)
 
     def kill(self) -> None:
-        """As in ``Running``."""
+        """Kill the process and delete its outputs; see ``Running.kill``."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

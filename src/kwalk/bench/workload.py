@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The load that is put on the traced function: redis, or any command."""
+"""Load on the traced function: redis, or any command."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _START_SECONDS = 30.0
 
 
 class Workload:
-    """A command that is run again and again.
+    """Command that is run repeatedly.
 
-    :param words: The command; what it prints on both outputs is searched for the metric.
-    :param metric: A regular expression, or ``auto``: by what the program prints.
+    :param words: The command; its stdout and stderr are searched for the metric.
+    :param metric: Regular expression, or ``auto`` to recognize the program by its output.
     """
 
     def __init__(self, words: Sequence[str], metric: str = AUTO) -> None:
@@ -44,22 +44,22 @@ class Workload:
 
     @property
     def text(self) -> str:
-        """The command as one would type it."""
+        """The command in shell syntax."""
         return shlex.join(self.words)
 
     @property
     def unit(self) -> str:
-        """What the rate is measured in; known once it has run."""
+        """Unit of the rate; known after the first run."""
         return (self._metric.unit if self._metric else "") or "metric"
 
     def run(self) -> WorkloadRun:
         """Run it once.
 
-        :raises KwalkError: if it can't be started, fails, ends at once, or prints no metric.
+        :raises KwalkError: if it cannot be started, fails, ends too soon, or prints no metric.
         """
         started = time.monotonic()
         try:
-            code, said = _output(self.words)
+            code, output = _output(self.words)
         except OSError as error:
             limit = shortage.processes() if error.errno == EAGAIN else ""
             raise KwalkError(
@@ -68,7 +68,7 @@ class Workload:
             ) from None
         seconds = time.monotonic() - started
         # Programs that draw their progress end lines with \r.
-        text = said.decode(errors="replace").replace("\r", "\n")
+        text = output.decode(errors="replace").replace("\r", "\n")
         if code:
             last = (text.strip().splitlines() or ["it printed nothing"])[-1]
             end = "exit code" if code > 0 else "signal"
@@ -87,9 +87,9 @@ class Workload:
 
 
 def check_metric(pattern: str) -> str:
-    """Return a metric as given on the command line.
+    """Check the argument of ``--metric`` and return it.
 
-    :raises BadPattern: if it is no regular expression.
+    :raises BadPattern: if it is not a valid regular expression.
     """
     if pattern != AUTO:
         compiled(pattern, re.MULTILINE)
@@ -97,10 +97,9 @@ def check_metric(pattern: str) -> str:
 
 
 def _output(words: Sequence[str]) -> tuple[int, bytes]:
-    """Run a command, and return its exit code and what it printed.
+    """Run a command in a session of its own; return its exit code and output.
 
-    Where that is interrupted, it is killed with all that it has started. Ctrl-C on a terminal is
-    for us to deal with.
+    An interruption kills its whole process group. The benchmark handles Ctrl-C on the terminal.
     """
     process = subprocess.Popen(
         words,
@@ -119,14 +118,14 @@ def _output(words: Sequence[str]) -> tuple[int, bytes]:
     with process:
         assert process.stdout
         try:
-            said = process.stdout.read()
+            output = process.stdout.read()
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
         finally:
             guard.dismiss()
-    return process.returncode, said
+    return process.returncode, output
 
 
 def _free_port() -> int:
@@ -146,21 +145,21 @@ def _answers(port: int) -> bool:
 
 @contextmanager
 def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
-    """``redis-benchmark -t set`` on a private server, which is gone afterwards.
+    """Workload ``redis-benchmark -t set`` on a private server, which ends with the block.
 
     :raises KwalkError: if redis is not installed, or its server does not start.
     """
     missing = [tool for tool in ("redis-server", "redis-benchmark") if not shutil.which(tool)]
     if missing:
         raise NotSupported(
-            f"{' and '.join(missing)} cannot be found, which the default workload needs",
+            f"{' and '.join(missing)} cannot be found: the default workload needs redis",
             "Install redis (Debian: redis-server, redis-tools), or name a workload of your own: "
             "kwalk bench FUNC -- COMMAND",
         )
     port = _free_port()
     words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
     words += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
-    server = subprocess.Popen(  # a session of its own: Ctrl-C is for us to deal with
+    server = subprocess.Popen(  # own session: the benchmark handles Ctrl-C on the terminal
         words,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -173,10 +172,10 @@ def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
             if server.poll() is not None or time.monotonic() > deadline:
                 server.kill()
                 assert server.stdout
-                said = server.stdout.read().decode(errors="replace").strip().splitlines()
+                lines = server.stdout.read().decode(errors="replace").strip().splitlines()
                 raise KwalkError(
                     "redis-server does not start",
-                    f"Its last line was: {said[-1] if said else 'it printed nothing'}",
+                    f"Its last line was: {lines[-1] if lines else 'it printed nothing'}",
                 )
             time.sleep(0.05)
         load = ["redis-benchmark", "-p", str(port), "-t", "set", "-n", str(requests)]
@@ -189,7 +188,7 @@ def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
 
 
 def redis_version() -> str:
-    """Which redis it is; "" if there is none."""
+    """Return redis's version; "" if it is not installed."""
     if not shutil.which("redis-server"):
         return ""
     words = ["redis-server", "--version"]

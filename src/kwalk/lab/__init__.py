@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The lab: throw-away virtual machines in which everything that traces runs."""
+"""Lab: throw-away virtual machines for everything that traces."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The folder that keeps kernels and start images, safe against parallel processes."""
+"""Cache folder for kernels and initramfs images, safe for parallel processes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kwalk.errors import KwalkError
 
 
 def folder(*parts: str) -> Path:
-    """Return a folder of the cache, made if need be.
+    """Return a folder of the cache, creating it if necessary.
 
-    ``$KWALK_CACHE`` comes first, then ``$XDG_CACHE_HOME/kwalk``, then ``~/.cache/kwalk``; the
-    home folder of the password database serves where ``HOME`` is not set.
+    The cache is ``$KWALK_CACHE``, else ``$XDG_CACHE_HOME/kwalk``, else ``~/.cache/kwalk``. Without
+    ``HOME`` the home folder is taken from the password database.
 
     :param parts: Names below the cache folder.
-    :raises KwalkError: The folder cannot be made.
+    :raises KwalkError: if the folder cannot be made.
     """
     if own := os.environ.get("KWALK_CACHE"):
         base = Path(own).absolute()
@@ -44,9 +44,9 @@ def folder(*parts: str) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path`` against other processes; wait for it if need be.
+    """Hold the lock of ``path`` against other processes; wait for it if necessary.
 
-    :param path: What is to be changed; the lock is a file beside it, which stays.
+    :param path: The file or folder to change. The lock is a file beside it, which stays.
     """
     with open(path.with_name(f".{path.name}.lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -55,10 +55,10 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def building(target: Path) -> Iterator[Path]:
-    """Give a scratch folder that becomes ``target`` when the block ends without an error.
+    """Yield a scratch folder that is renamed to ``target`` if the block ends without an error.
 
-    An interrupted build leaves nothing that a later run could take for a finished one. The
-    caller holds the lock of ``target``, so what an earlier, killed process left can be removed.
+    So an interrupted build never looks finished. The caller holds the lock of ``target``; scratch
+    folders of killed processes are removed first.
     """
     for stale in target.parent.glob(f".{target.name}.*"):
         if stale.is_dir():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Write archives in the format that the kernel unpacks as its first root file system.
+"""Writer of cpio archives for the initramfs.
 
-The format is "newc" of Documentation/driver-api/early-userspace/buffer-format.rst.
+Format: "newc" of Documentation/driver-api/early-userspace/buffer-format.rst.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ FILE = stat.S_IFREG | 0o644
 
 @dataclass(frozen=True)
 class Entry:
-    """One file or folder.
+    """File or folder in an archive.
 
-    :ivar name: Its path, without a leading slash.
+    :ivar name: Path without a leading slash.
     :ivar mode: File type and permissions, as in ``st_mode``.
-    :ivar data: What a file holds.
+    :ivar data: Contents of a file.
     """
 
     name: str
@@ -44,9 +44,9 @@ def _member(number: int, entry: Entry) -> bytes:
 
 
 def archive(entries: Iterable[Entry]) -> bytes:
-    """Return an archive of ``entries``, in their order; folders must come before their files.
+    """Return an archive of ``entries`` in the given order; folders must precede their files.
 
-    Archives may be written one after the other: the kernel unpacks them all.
+    Archives may be concatenated: the kernel unpacks them all.
     """
     members = [_member(number, entry) for number, entry in enumerate(entries, start=1)]
     return _padded(b"".join([*members, _member(0, Entry("TRAILER!!!", 0))]), 512)

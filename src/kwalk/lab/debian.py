@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Packages of any suite of Debian, or of a kin, through the machine's own apt; none is installed.
+"""Download of packages from any suite of Debian or Ubuntu by the machine's apt, without installing.
 
-apt runs with private lists, archives and sources below the cache folder, but reads the
-machine's apt.conf, so that proxies and mirrors are those the machine is set up for.
+apt runs with private lists, archives and sources below the cache folder, but reads the machine's
+apt.conf for its proxies and mirrors.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ _FOLLOWED = re.compile(r"linux-(image|binary|modules|base-[0-9])")
 
 
 def archive_uri(targets: str) -> str:
-    """Choose the Debian archive among the machine's package sources.
+    """Return the URI of the Debian archive among the machine's package sources.
 
-    :param targets: What ``apt-get indextargets`` printed: address, origin, label and component,
-        with ``|`` between them.
-    :return: The archive's address.
-    :raises KwalkError: No source is Debian's own.
+    :param targets: Output of ``apt-get indextargets``: URI, origin, label and component, separated
+        by ``|``.
+    :raises KwalkError: if no source is Debian's own.
     """
     for line in targets.splitlines():
         uri, _, rest = line.partition("|")
@@ -48,7 +47,7 @@ def archive_uri(targets: str) -> str:
 
 
 def parse_stanza(text: str) -> dict[str, str]:
-    """Return the fields of the first stanza that ``apt-cache show`` printed."""
+    """Return the fields of the first stanza in the output of ``apt-cache show``."""
     fields: dict[str, str] = {}
     for line in text.strip().splitlines():
         if not line:
@@ -60,9 +59,9 @@ def parse_stanza(text: str) -> dict[str, str]:
 
 
 def kernel_dependencies(depends: str) -> list[str]:
-    """Return the packages of a ``Depends`` field that hold a part of the kernel itself.
+    """Return the packages of a ``Depends`` field that contain a part of the kernel itself.
 
-    initramfs-tools and the like only matter to an installed kernel.
+    Others, such as initramfs-tools, matter to an installed kernel only.
     """
     return [name for name in _names(depends) if _FOLLOWED.match(name)]
 
@@ -73,11 +72,10 @@ def _names(depends: str) -> list[str]:
 
 @dataclass(frozen=True)
 class PackageArchive:
-    """An archive of packages.
+    """Package archive.
 
-    :ivar title: Whose it is, such as ``Debian``.
-    :ivar uri: Its address.
-    :ivar keyring: Whose signature its index must have; None: of any that this machine trusts.
+    :ivar title: Name in messages, such as ``Debian``.
+    :ivar keyring: Keys that must have signed the index; None accepts all keys that apt trusts.
     """
 
     title: str
@@ -86,9 +84,9 @@ class PackageArchive:
 
 
 def machines_own() -> PackageArchive:
-    """Return the Debian archive that this machine is set up for.
+    """Return the Debian archive among this machine's package sources.
 
-    :raises KwalkError: There is none.
+    :raises KwalkError: if there is none.
     """
     what = "apt cannot list this machine's package sources"
     words = ["apt-get", "indextargets", "--format", _TARGET, "Created-By: Packages"]
@@ -97,11 +95,10 @@ def machines_own() -> PackageArchive:
 
 
 class Suite:
-    """One suite of an archive with an index of its packages.
+    """One suite of an archive, with its package index.
 
-    :param name: Its code name, such as ``trixie``.
-    :param root: The folder that apt works in.
-    :param source: The archive.
+    :param name: Code name, such as ``trixie``.
+    :param root: apt's private folder.
     """
 
     def __init__(self, name: str, root: Path, source: PackageArchive) -> None:
@@ -110,9 +107,9 @@ class Suite:
         self.source = source
 
     def update(self) -> None:
-        """Write the private sources and read the suite's index.
+        """Write the private sources.list and download the suite's index.
 
-        :raises KwalkError: The archive cannot be reached, or its signature is not good.
+        :raises KwalkError: if the archive cannot be reached, or its signature is not valid.
         """
         for part in ("state/lists/partial", "cache/archives/partial"):
             (self.root / part).mkdir(parents=True, exist_ok=True)
@@ -124,10 +121,10 @@ class Suite:
         self._apt("apt-get", "update", "--error-on=any")
 
     def kernel_packages(self, start: str) -> dict[str, str]:
-        """Return the names and versions of the packages that make up a kernel.
+        """Return the packages that make up a kernel: name -> version.
 
-        :param start: The package to begin at; what it depends on is followed.
-        :raises KwalkError: The suite lacks one of them.
+        :param start: The package to begin at; its dependencies are followed.
+        :raises KwalkError: if the suite lacks one of them.
         """
         versions: dict[str, str] = {}
         waiting = [start]
@@ -141,9 +138,9 @@ class Suite:
         return versions
 
     def dependencies(self, package: str) -> list[str]:
-        """Return the names of what a package depends on; of alternatives the first.
+        """Return the names of a package's dependencies, the first of alternatives.
 
-        :raises KwalkError: The suite lacks the package.
+        :raises KwalkError: if the suite lacks the package.
         """
         return _names(self._fields(package).get("Depends", ""))
 
@@ -153,7 +150,7 @@ class Suite:
     def unpack(self, packages: Sequence[str], target: Path) -> None:
         """Download packages and unpack their files below ``target``.
 
-        :raises KwalkError: A download failed, or the disk is full.
+        :raises KwalkError: if a download or dpkg fails, as on a full disk.
         """
         with tempfile.TemporaryDirectory(prefix="download.", dir=self.root) as folder:
             self._apt("apt-get", "download", *packages, cwd=Path(folder))
@@ -169,7 +166,7 @@ class Suite:
             "Dir::Etc::sourceparts": "-",
             "Dir::Etc::preferences": "-",
             "Dir::Etc::preferencesparts": "-",
-            # The lists lie below a home folder that apt's own user may not enter.
+            # The user _apt may have no access to the cache, which is below a home folder.
             "APT::Sandbox::User": "root",
             "APT::Architecture": "amd64",
             "APT::Architectures": "amd64",
@@ -184,11 +181,11 @@ class Suite:
 
 @contextmanager
 def suite(name: str, source: Callable[[], PackageArchive] = machines_own) -> Iterator[Suite]:
-    """Give a suite with a fresh index; no other process uses its folder meanwhile.
+    """Yield a suite with a fresh index, locked against other processes.
 
     :param name: The suite's code name.
-    :param source: Gives the archive that it is of.
-    :raises KwalkError: The index cannot be had.
+    :param source: Returns the suite's archive.
+    :raises KwalkError: if the index cannot be downloaded.
     """
     root = cache.folder("apt", name)
     with cache.locked(root):
@@ -199,7 +196,7 @@ def suite(name: str, source: Callable[[], PackageArchive] = machines_own) -> Ite
 
 
 def _checked(words: list[str], what: str, cwd: Path | None = None) -> str:
-    """Run a tool of Debian's packaging and return its stdout."""
+    """Run apt or dpkg and return its stdout."""
     pipe = subprocess.PIPE
     try:
         process = subprocess.Popen(
@@ -215,7 +212,7 @@ def _checked(words: list[str], what: str, cwd: Path | None = None) -> str:
         try:
             stdout, stderr = process.communicate()
         except BaseException:
-            # dpkg's own children would go on writing where we are about to remove.
+            # dpkg's children would go on writing into folders that are removed next.
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The folder of ``--out``: what the guest leaves there becomes plain files of this user.
+"""Conversion of the guest's files in the folder of ``--out`` to plain files of this user.
 
-While the machine runs, QEMU keeps owners, modes and kinds of files as attributes (its security
-model ``mapped-xattr``): a file has mode 0600 here, and a link or a device is a file, too. So what
-root of the guest makes is never set-uid on the host, somebody else's, or a way out of the folder.
+While the machine runs, QEMU keeps owner, mode and type of each file as extended attributes
+(security model ``mapped-xattr``). On the host a file has mode 0600, and links and devices are
+regular files. So the guest's root cannot create a set-uid file, another user's file, or a link out
+of the folder.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _NAMED = 5
 
 
 def check(folder: Path) -> None:
-    """Make sure that QEMU can keep attributes there.
+    """Check that the folder is writable and its file system has ``user.*`` attributes, for QEMU.
 
-    :raises KwalkError: It cannot, or nothing can be written there.
+    :raises KwalkError: if not.
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -37,17 +38,17 @@ def check(folder: Path) -> None:
     except OSError as error:
         if error.errno == errno.ENOTSUP:
             raise KwalkError(
-                f"the file system of {folder} keeps no attributes of files (user.*), where owners "
-                "and modes of the guest's files go",
-                "Give --out a folder on another one, such as ext4, XFS or Btrfs.",
+                f"the file system of {folder} keeps no attributes of files (user.*), which QEMU "
+                "needs for the owners and modes of the guest's files",
+                "Give --out a folder on another file system, such as ext4, XFS or Btrfs.",
             ) from error
         raise KwalkError(f"nothing can be written to {folder}: {error.strerror}") from error
 
 
 def settle(folder: Path) -> None:
-    """Make plain files of what a guest has left, and say on stderr what cannot be one.
+    """Convert a guest's files to plain ones; name on stderr those that cannot be converted.
 
-    Modes keep what the umask leaves of their nine permission bits; owners are not kept. Links stay
+    Each file gets the guest's nine permission bits, less the umask, but not its owner. Links stay
     if they cannot lead out of the folder; devices, FIFOs and sockets are removed.
     """
     left_out = list(_settled(folder))
@@ -58,25 +59,25 @@ def settle(folder: Path) -> None:
 
 
 def stays_inside(target: str, depth: int) -> bool:
-    """Tell whether a link cannot lead out of a folder, whatever other such links are there.
+    """Return whether a symlink cannot lead out of a folder, together with other such links.
 
-    :param target: What it holds.
-    :param depth: How many folders down it is.
+    :param target: The link's target.
+    :param depth: Number of folders between the link and the top folder.
     """
     parts = PurePosixPath(target).parts
     up = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
-    # Behind a name ".." may be the parent of what some link leads to.
+    # After a name, which may be another link, ".." can be the parent of any folder.
     return bool(parts) and target[0] != "/" and up <= depth and ".." not in parts[up:]
 
 
 def _settled(folder: Path) -> Iterator[str]:
     umask = os.umask(0)
     os.umask(umask)
-    for below in reversed(_folders(folder)):  # what is in a folder before its own mode
+    for below in reversed(_folders(folder)):  # a folder's contents before its own mode
         try:
             at = os.open(folder / below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
-            yield f"what is in {plain(str(below))} ({error.strerror})"
+            yield f"contents of {plain(str(below))} ({error.strerror})"
             continue
         try:
             if not below.parts:
@@ -89,20 +90,20 @@ def _settled(folder: Path) -> Iterator[str]:
 
 
 def _folders(top: Path) -> list[PurePosixPath]:
-    """Return all folders, each before those in it."""
+    """Return all folders, parents before children."""
     found = [PurePosixPath()]
     for below in found:
         try:
             with os.scandir(top / below) as entries:
                 inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError:  # not this user's, or too far down: told when it is opened
+        except OSError:  # another user's, or too deep; _settled() reports it
             continue
         found += [below / name for name in inner]
     return found
 
 
 def _settle(name: str, at: int, depth: int, allowed: int) -> str:
-    """Settle one entry of the folder ``at``; return why it was removed, or nothing."""
+    """Convert one entry of the folder ``at``; return the reason if it was removed, else ""."""
     with _opened(name, at) as fd:
         mode = None if fd is None else _mapped(fd)
         if fd is None or mode is None:
@@ -114,7 +115,7 @@ def _settle(name: str, at: int, depth: int, allowed: int) -> str:
                 return "a link that leads outside"
             os.symlink(target, name, dir_fd=at)
         elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-            # What a folder of the host has besides is the host's, as in a group's shared folder.
+            # A folder keeps the host's set-gid and sticky bits, as in a group's shared folder.
             own = os.fstat(fd).st_mode
             os.fchmod(fd, (mode & allowed) | (own & 0o7000 if stat.S_ISDIR(own) else 0))
         else:
@@ -125,7 +126,7 @@ def _settle(name: str, at: int, depth: int, allowed: int) -> str:
 
 @contextmanager
 def _opened(name: str, at: int) -> Iterator[int | None]:
-    """Open a file or folder; gives None for all else, and for what is not this user's to read."""
+    """Open a file or folder; yields None for other types, and if this user may not read it."""
     kinds = (stat.S_ISREG, stat.S_ISDIR)
     try:
         there = os.stat(name, dir_fd=at, follow_symlinks=False)
@@ -143,7 +144,7 @@ def _opened(name: str, at: int) -> Iterator[int | None]:
 
 
 def _mapped(fd: int) -> int | None:
-    """Take the guest's attributes off a file, and return the mode among them."""
+    """Remove the guest's attributes from a file; return the mode among them, or None."""
     try:
         names = [name for name in os.listxattr(fd) if name.startswith(_PREFIX)]
         mode = os.getxattr(fd, _MODE) if _MODE in names else None

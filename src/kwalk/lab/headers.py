@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Headers of a kernel, for tools that compile on the machine that they trace, such as bcc."""
+"""Kernel headers for tools that compile on the traced machine, such as bcc."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from kwalk.errors import KwalkError
 from kwalk.lab import cache, debian, kernels
 from kwalk.lab.progress import step
 
-# No package has headers of the kernel with frame pointers; these are of the same series.
+# No package has headers of the frame-pointer kernel; these are from the same series.
 _LIKE = {kernels.FRAME_POINTER: "debian-13"}
 _PARTS = ("arch", "include")
 
 
 def find(name: str) -> Path:
-    """Return the folder with a kernel's headers, fetched into the cache if it is not there yet.
+    """Return the folder of a kernel's headers, fetching them into the cache if necessary.
 
-    It is one tree, as ``BCC_KERNEL_SOURCE`` wants it, with nothing but ``arch`` and ``include``.
+    One tree for ``BCC_KERNEL_SOURCE``, with ``arch`` and ``include`` only.
 
     :param name: One of ``kernels.SUITES``, or ``kernels.FRAME_POINTER``.
-    :raises KwalkError: They cannot be had.
+    :raises KwalkError: if the headers are not available.
     """
     name = _LIKE.get(name, name)
     release = kernels.find(name).release
@@ -36,12 +36,12 @@ def find(name: str) -> Path:
 
 
 def _fetch(suite: debian.Suite, package: str, root: Path) -> None:
-    """Make one tree of what Debian has in two: of this architecture, and common to all."""
+    """Merge Debian's two packages, headers of the architecture and common ones, into one tree."""
     common = [name for name in suite.dependencies(package) if re.fullmatch(r".+-common", name)]
     if not common:
         raise KwalkError(
-            f"{package} depends on no package of headers that are common to all architectures",
-            "Without them nothing can be compiled. Has Debian changed its packages?",
+            f"{package} does not depend on a package of headers common to all architectures",
+            "Nothing can be compiled without them. Has Debian changed its packages?",
         )
     with tempfile.TemporaryDirectory(prefix="headers.", dir=suite.root) as folder:
         with step(f"downloading {', '.join([package, *common])}"):

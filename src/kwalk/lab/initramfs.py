@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The guest's first root: busybox, the init script, a few modules, and the job to run."""
+"""Initramfs of the guest: busybox, the init script, a few modules, and the command to run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHECKSUM = hashlib.sha256().digest_size
 
 
 def is_static(path: Path) -> bool:
-    """Tell whether a 64-bit little-endian ELF program runs without a dynamic loader."""
+    """Return whether a file is a static 64-bit little-endian ELF program."""
     data = path.read_bytes()
     if data[:6] != b"\x7fELF\x02\x01":
         return False
@@ -34,9 +34,9 @@ def is_static(path: Path) -> bool:
 
 
 def busybox() -> Path:
-    """Return a static busybox: the machine's own, or Debian's in the cache.
+    """Return a static busybox: the machine's own, or else Debian's in the cache.
 
-    :raises KwalkError: There is none, and it cannot be fetched.
+    :raises KwalkError: if there is none and it cannot be fetched.
     """
     if (own := shutil.which("busybox")) and is_static(Path(own)):
         return Path(own)
@@ -58,9 +58,9 @@ def busybox() -> Path:
 
 
 def base(kernel: Kernel) -> bytes:
-    """Return the part of the initramfs that every run of ``kernel`` shares, from the cache.
+    """Return the part of the initramfs that is the same in every run of ``kernel``, cached.
 
-    There a checksum comes first, since with a damaged archive a machine just does not start.
+    In the cache it follows a checksum: with a damaged archive a machine fails without a message.
     """
     tools = busybox()
     script = files("kwalk.lab").joinpath("guest-init.sh").read_bytes()
@@ -114,15 +114,15 @@ def _module_files(folder: Path) -> list[Path]:
 def job(
     command: Sequence[str], env: Mapping[str, str], cwd: Path, settings: Mapping[str, str]
 ) -> bytes:
-    """Return the archive that tells the guest what to run; it follows :func:`base`.
+    """Return the archive with the guest's command; append it to :func:`base`.
 
     :param command: The command and its arguments.
-    :param env: Its whole environment.
-    :param cwd: Its current folder, an absolute path.
+    :param env: The command's whole environment.
+    :param cwd: The command's working directory, an absolute path.
     :param settings: Shell variables for the init script.
     """
     words = [*(f"{name}={value}" for name, value in env.items()), *command]
-    # The machine's own env looks the command up, since busybox would prefer its own applets.
+    # Run by the machine's env(1): busybox would prefer its own applets to programs in PATH.
     script = f"cd {shlex.quote(str(cwd))} || exit 126\nexec /usr/bin/env -i {shlex.join(words)}\n"
     variables = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
     return cpio.archive(

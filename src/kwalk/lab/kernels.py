@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernels that the lab can boot: their names, where they come from, what they hold."""
+"""Kernels that the lab can boot: names, sources, files."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ UBUNTU = {"ubuntu-24.04": "noble", "ubuntu-26.04": "resolute"}
 FRAME_POINTER = "fp"
 NAMES = (*SUITES, *UBUNTU, FRAME_POINTER)
 
-# The packages that depend on a suite's current kernel.
+# Metapackages that depend on a suite's current kernel.
 _START = "linux-image-amd64"
 _UBUNTU_START = "linux-image-generic"
 _VERSION_AT = 0x20E  # boot protocol header: where the bzImage keeps its version, less 0x200
-# It becomes a part of paths.
+# Strict, because the release becomes a part of paths.
 _RELEASE = re.compile(r"[0-9A-Za-z][\w.+~-]{0,127}", re.ASCII)
 _UNWINDERS = {"ORC": "orc", "FRAME_POINTER": "frame pointer"}
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that can be booted.
+    """Bootable kernel.
 
-    :ivar name: As the user gave it.
-    :ivar release: What ``uname -r`` prints.
+    :ivar name: The user's name of it.
+    :ivar release: Output of ``uname -r``.
     :ivar image: The bzImage.
-    :ivar modules: Its ``lib/modules/<release>`` folder, None where all that is needed is built in.
-    :ivar config: Its configuration, None where unknown.
+    :ivar modules: Its ``lib/modules/<release>`` folder; None if all necessary drivers are built in.
+    :ivar config: Its build configuration; None if unknown.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Kernel:
 
     @property
     def unwinder(self) -> str:
-        """How the kernel unwinds its stacks: ``orc``, ``frame pointer``, or ``-`` if unknown."""
+        """The kernel's own unwinder: ``orc``, ``frame pointer``, or ``-`` if unknown."""
         text = self.config.read_text(encoding="ascii", errors="replace") if self.config else ""
         lines = set(text.splitlines())
         chosen = (_UNWINDERS[key] for key in _UNWINDERS if f"CONFIG_UNWINDER_{key}=y" in lines)
@@ -63,9 +63,9 @@ class Kernel:
 
 
 def image_release(image: Path) -> str:
-    """Return the release that a bzImage says it is (Documentation/arch/x86/boot.rst).
+    """Return the release in a bzImage's header (Documentation/arch/x86/boot.rst).
 
-    :raises UsageError: The file is not a bzImage.
+    :raises UsageError: if the file is not a bzImage.
     """
     try:
         with image.open("rb") as file:
@@ -80,12 +80,12 @@ def image_release(image: Path) -> str:
 
 
 def find(name: str, modules: Path | None = None) -> Kernel:
-    """Return the kernel of that name, fetched into the cache if it is not there yet.
+    """Return a kernel, fetching it into the cache if necessary.
 
     :param name: One of :data:`NAMES`, or the path of a bzImage.
-    :param modules: The ``lib/modules`` folder that belongs to an image given by its path.
-    :raises UsageError: The name is not known.
-    :raises KwalkError: The kernel cannot be had.
+    :param modules: The ``lib/modules`` folder of an image given by its path.
+    :raises UsageError: if the name is not known.
+    :raises KwalkError: if the kernel is not available.
     """
     if name in NAMES:
         return cached(name) or fetch(name)
@@ -100,16 +100,16 @@ def find(name: str, modules: Path | None = None) -> Kernel:
 
 
 def cached(name: str) -> Kernel | None:
-    """Return a named kernel if the cache holds it whole.
+    """Return a named kernel if the cache has all of it, else None.
 
-    Of one that a folder offers, the copy must be of the files that are there now.
+    A copy from a folder of kernels counts only if the folder's files have not changed since.
     """
     root = _place(name)
     return _read(name, root) if root else None
 
 
 def _place(name: str) -> Path | None:
-    """Return the cache's folder for a named kernel; None if it can only come from a folder."""
+    """Return a named kernel's folder in the cache; None if no source has the kernel."""
     folder = cache.folder("kernels")
     if offer := offered.find(name):
         return folder / f"{name}-{offer.stamp()}"
@@ -117,7 +117,7 @@ def _place(name: str) -> Path | None:
 
 
 def _read(name: str, root: Path) -> Kernel | None:
-    """Return the kernel below ``root``; None where it is missing or damaged."""
+    """Return the kernel below ``root``; None if it is missing or damaged."""
     try:
         facts = json.loads((root / "kernel.json").read_text(encoding="utf-8"))
         release, image, modules = (str(facts[key]) for key in ("release", "image", "modules"))
@@ -130,7 +130,7 @@ def _read(name: str, root: Path) -> Kernel | None:
         inside = all(path.resolve(strict=True).is_relative_to(root.resolve()) for path in parts)
     except (OSError, ValueError, RuntimeError):
         return None
-    # depmod has been there if this file is.
+    # modules.dep: depmod has run.
     whole = inside and kernel.image.is_file() and (root / modules / "modules.dep").is_file()
     return kernel if whole and _RELEASE.fullmatch(release) else None
 
@@ -138,12 +138,12 @@ def _read(name: str, root: Path) -> Kernel | None:
 def fetch(name: str) -> Kernel:
     """Put a named kernel into the cache, unless another process just did.
 
-    :raises KwalkError: It cannot be had.
+    :raises KwalkError: if it is not available.
     """
     target = _place(name)
     if target is None:
         raise KwalkError(
-            "the kernel with frame pointers is in no folder that KWALK_KERNELS names, nor in "
+            "the kernel with frame pointers is neither in the folder of KWALK_KERNELS nor in "
             "shared/kernels beside the project's source",
             offered.hint(name),
         )
@@ -164,12 +164,12 @@ def fetch(name: str) -> Kernel:
 
 
 def expected_unwinder(name: str) -> str:
-    """Say how a named kernel that is not in the cache is known to unwind its stacks."""
+    """Return the unwinder that a named kernel is known to have, without fetching the kernel."""
     return _UNWINDERS["ORC" if name in SUITES else "FRAME_POINTER"]
 
 
 def source(name: str) -> str:
-    """Say in a few words where a named kernel comes from."""
+    """Return a short description of a named kernel's source."""
     if offer := offered.find(name):
         return str(offer.image.parent)
     if name in UBUNTU:
@@ -178,7 +178,7 @@ def source(name: str) -> str:
 
 
 def _fill(name: str, root: Path) -> dict[str, str]:
-    """Put a kernel's files below ``root``, and return its packages if it has come in such."""
+    """Put a kernel's files below ``root``; return its packages (name -> version), if any."""
     if offer := offered.find(name):
         offer.copy(root)
         return {}
@@ -203,7 +203,10 @@ def _from_packages(
 
 
 def _inspect(name: str, root: Path) -> dict[str, str | None]:
-    """Index the modules of an unpacked kernel and return its parts, as paths below ``root``."""
+    """Index the modules of an unpacked kernel; return the contents of its kernel.json.
+
+    The paths in it are relative to ``root``.
+    """
     images = [*root.glob("boot/vmlinuz-*"), *root.glob("**/modules/*/vmlinuz")]
     folders = [path.parent for path in root.glob("**/lib/modules/*/modules.builtin")]
     if len(images) != 1 or len(folders) != 1:
@@ -231,7 +234,7 @@ def _inspect(name: str, root: Path) -> dict[str, str | None]:
 
 
 def _modules_near(image: Path, release: str, given: Path | None) -> Path | None:
-    """Find the modules of an image that was given by its path."""
+    """Return the modules folder of an image given by its path; None if there is none near it."""
     starts = [given] if given else [image.parent, image.parent.parent, image.parent / "modules"]
     for start in starts:
         for place in (start, start / release, start / "lib/modules" / release):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Whether KVM works on this machine: asked once by booting with it, then remembered.
+"""Verdict whether KVM works on this machine, from the first boot with it; kept in the cache.
 
-``/dev/kvm`` can exist, and even create a machine, yet never get past the boot loader.
+``/dev/kvm`` can exist, and even create a machine that never gets past the boot loader.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ ANSWER_TIMEOUT = 15.0
 
 
 def worth_a_try() -> bool:
-    """Tell whether to boot with KVM: it may work here and has not failed before."""
+    """Return whether to try KVM: the CPU may have it and it has not failed before."""
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     return qemu.kvm_possible(cpuinfo) and not _verdict().with_suffix(".fails").exists()
 
 
 def remember(works: bool) -> None:
-    """Keep the verdict of a boot. One success outweighs later failures of other causes."""
+    """Store the verdict of a boot. After one success, failures are taken to have other causes."""
     name = _verdict()
     if works:
         name.with_suffix(".works").touch()
@@ -33,6 +33,6 @@ def remember(works: bool) -> None:
 
 
 def _verdict() -> Path:
-    """Name the verdict's file after the machine: a home folder may be shared by several."""
+    """Return the verdict's path, named after the machine: machines may share a home folder."""
     facts = (platform.node(), os.uname().release, os.uname().version)
     return cache.folder("kvm") / hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Boot a virtual machine, run one command in it, bring back its output and exit code."""
+"""One command in a new virtual machine: boot, run, return output and exit code."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _CAP_FSETID = 4
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """How to run a command in the lab.
+    """Options of a run in the lab.
 
     :ivar kernel: A name of :data:`kwalk.lab.kernels.NAMES`, or the path of a kernel image.
-    :ivar modules: The modules of a kernel given by its path; None looks near it.
-    :ivar cpus: Virtual CPUs; one where ``icount`` is set.
-    :ivar memory: As QEMU takes it, such as ``2G``.
+    :ivar modules: Modules folder of a kernel given by its path; None searches near it.
+    :ivar cpus: Number of virtual CPUs; one if ``icount`` is set.
+    :ivar memory: Memory in QEMU's syntax, such as ``2G``.
     :ivar icount: Let the guest's clock count executed instructions (1 ns each).
-    :ivar parallel: Without KVM, emulate each virtual CPU in a host thread of its own.
-    :ivar timeout: Seconds that the command may take, None for no limit.
-    :ivar out: A folder, writable from the guest at the same path; made if need be.
-    :ivar append: More kernel arguments.
+    :ivar parallel: Without KVM, emulate each virtual CPU in its own host thread.
+    :ivar timeout: Limit of the command's run time in seconds; None for no limit.
+    :ivar out: Folder that the guest can write to at the same path; created if necessary.
+    :ivar append: Additional kernel arguments.
     :ivar verbose: Show the guest's console on stderr.
-    :ivar env: The command's environment; None is this process's own.
-    :ivar cwd: The command's folder; None is this process's own.
+    :ivar env: The command's environment; None for this process's own.
+    :ivar cwd: The command's working directory; None for this process's own.
     """
 
     kernel: str = kernels.DEFAULT
@@ -64,17 +64,16 @@ def run(
     stdout: BinaryIO | None = None,
     stderr: BinaryIO | None = None,
 ) -> int:
-    """Run a command in a new virtual machine. Its stdin is empty.
+    """Run a command, with an empty stdin, in a new virtual machine.
 
-    The command finds ``KWALK_LAB`` in its environment, set to the kernel's name, and
-    ``KWALK_LAB_CLOCK``: ``time``, or ``instructions`` where a nanosecond is one instruction.
-    Whatever it leaves running ends with it.
+    Its environment has ``KWALK_LAB``, the kernel's name, and ``KWALK_LAB_CLOCK``: ``time``, or
+    ``instructions`` if a nanosecond is one instruction. Processes that it leaves are killed.
 
     :param command: The command and its arguments.
-    :param stdout: Takes the command's stdout as it comes; this process's own by default.
-    :param stderr: The same for stderr.
-    :return: The command's exit code, 128 + N where signal N ended it.
-    :raises KwalkError: The machine cannot be started, panics, hangs, or overruns its time.
+    :param stdout: Receives the command's stdout as it comes; by default this process's own.
+    :param stderr: Likewise for stderr.
+    :return: The command's exit code; 128 + N if signal N ended it.
+    :raises KwalkError: if the machine cannot be started, panics, hangs, or exceeds its time.
     """
     if not shutil.which(qemu.PROGRAM):
         raise NotSupported(
@@ -110,7 +109,7 @@ def _boot(
     stderr: PatientWriter,
     use_kvm: bool = False,
 ) -> int:
-    """Start one machine, pass the command's output on, and return its exit code."""
+    """Run the command in one machine, forward its output, and return its exit code."""
     token = secrets.token_hex(16)
     shares = _shares(options, kernel)
     settings = {
@@ -145,7 +144,7 @@ def _boot(
         words = qemu.command_line(machine)
         process = stack.enter_context(_started(words, [image, *fds.values()]))
         for _, theirs in pairs.values():
-            theirs.close()  # QEMU has its own now; only so does its end show
+            theirs.close()  # QEMU has its own copy; EOF comes when only that is closed
         watch = Watch(
             {name: ours for name, (ours, _) in pairs.items()},
             token.encode(),
@@ -158,7 +157,7 @@ def _boot(
 
 
 def _shares(options: MachineOptions, kernel: kernels.Kernel) -> dict[str, Path]:
-    """Return the folders of the host that the guest sees, by their 9p tags."""
+    """Return the host folders that the guest mounts: 9p tag -> folder."""
     shares = {"root": Path("/")}
     if kernel.modules:
         shares["modules"] = kernel.modules
@@ -190,7 +189,7 @@ def _environment(options: MachineOptions) -> dict[str, str]:
 
 
 def _in_memory(data: bytes) -> int:
-    """Return the descriptor of a file without a name: nothing to remove, however we end."""
+    """Return a memfd with the data, which needs no removal however this process ends."""
     fd = os.memfd_create("initramfs")
     with open(fd, "wb", closefd=False) as file:
         file.write(data)
@@ -199,13 +198,13 @@ def _in_memory(data: bytes) -> int:
 
 @contextmanager
 def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start QEMU, and make sure that it is gone afterwards, whatever happens."""
+    """Start QEMU, and kill it at the end of the block in any case."""
     libc = ctypes.CDLL(None, use_errno=True)
     bind = ends_with_us()
 
     def prepare() -> None:
         bind()
-        # As anybody else's, root's writes to a set-uid file are to take that bit away.
+        # So that root's writes to a set-uid file clear that bit, like any user's.
         libc.prctl(_PR_CAPBSET_DROP, _CAP_FSETID)
 
     process = subprocess.Popen(
@@ -214,7 +213,7 @@ def _started(words: list[str], fds: list[int]) -> Iterator[subprocess.Popen[byte
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         pass_fds=fds,
-        # Ctrl-C on a terminal is for us; we end QEMU when we have what we want.
+        # Ctrl-C on the terminal must not reach QEMU, which is killed below.
         start_new_session=True,
         preexec_fn=prepare,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel modules that the guest needs before it has a file system, in loading order."""
+"""Kernel modules that the guest needs before it has a file system, in loading order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kwalk.errors import KwalkError
 
-#: What the guest needs to reach its ports and the machine's files.
+#: Drivers of the guest's ports, and the file systems of its root.
 WANTED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 
 
@@ -22,13 +22,13 @@ def name_of(path: str) -> str:
 
 
 def in_order(dep: str, builtin: str, wanted: Iterable[str]) -> list[str]:
-    """Return the files to load, every module after those that it depends on.
+    """Return the module files to load, each after its dependencies.
 
-    :param dep: The text of ``modules.dep``.
-    :param builtin: The text of ``modules.builtin``; what it lists needs no loading.
+    :param dep: Text of ``modules.dep``.
+    :param builtin: Text of ``modules.builtin``; modules in it need no loading.
     :param wanted: Names of modules.
-    :return: Paths as ``modules.dep`` has them.
-    :raises KwalkError: The kernel has no such module.
+    :return: Paths in the form of ``modules.dep``.
+    :raises KwalkError: if the kernel has no such module.
     """
     files: dict[str, str] = {}
     needs: dict[str, list[str]] = {}
@@ -40,7 +40,7 @@ def in_order(dep: str, builtin: str, wanted: Iterable[str]) -> list[str]:
     order: list[str] = []
 
     seen: set[str] = set()
-    # A stack of its own, with "add it now" marked: a damaged file may name modules in a circle.
+    # Iterative depth-first search (name, dependencies done): a damaged file may have cycles.
     waiting = [(name, False) for name in reversed(list(wanted))]
     while waiting:
         name, complete = waiting.pop()
@@ -59,9 +59,9 @@ def in_order(dep: str, builtin: str, wanted: Iterable[str]) -> list[str]:
 
 
 def load(path: Path) -> bytes:
-    """Return a module as the kernel's insmod wants it, uncompressed.
+    """Return a module's uncompressed contents, for insmod.
 
-    :raises KwalkError: The module cannot be read or its compression is not known.
+    :raises KwalkError: if the module cannot be read or decompressed, or is empty.
     """
     try:
         data = _uncompressed(path)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""NMIs for the guest: its requests on one side, QEMU's monitor (QMP) on the other.
+"""Injection of NMIs at the guest's request, through QEMU's monitor (QMP).
 
-The guest writes lines to its port ``monitor``, and gets a line for each::
+The guest writes lines to its port ``monitor`` and reads one answer for each::
 
     nmi           ok
     nmi TAG       TAG ok
     nmi TAG       TAG failed WHY
 
-The tag, any word, lets a reader tell its own answer from one that somebody else left unread.
-QMP is lines of JSON, described in QEMU's ``docs/interop/qmp-spec``.
+The tag is any word. By it a reader recognizes its own answer among those that other programs left
+unread. QMP is lines of JSON, described in QEMU's ``docs/interop/qmp-spec``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LONGEST_TAG = 64
 
 
 class Monitor:
-    """Does what the guest asks for. It never blocks, and never raises for a monitor that fails.
+    """Executor of the guest's requests. It never blocks, and reports QMP errors to the guest.
 
-    :param qmp: Connected to QEMU's monitor.
-    :param port: The host's end of the guest's port ``monitor``.
+    :param qmp: Socket connected to QEMU's monitor.
+    :param port: Host end of the guest's port ``monitor``.
     """
 
     def __init__(self, qmp: socket.socket, port: socket.socket) -> None:
@@ -35,14 +35,14 @@ class Monitor:
         self._port = port
         self._from_qemu = LineSplitter()
         self._from_guest = LineSplitter()
-        # Whom each command's answer is for, None: nobody. QEMU answers in the commands' order.
+        # Tag of each pending command, None for kwalk's own. QEMU answers in order.
         self._waiting: deque[str | None] = deque()
-        self._lost = ""
-        # QEMU reads it when it is there, and sends a greeting that nothing here depends on.
+        self._failure = ""
+        # Sent before QEMU's greeting, which is not waited for.
         self._execute("qmp_capabilities", None)
 
     def feed_guest(self, data: bytes) -> None:
-        """Take what the guest wrote to its port."""
+        """Process data that the guest wrote to its port."""
         for line in self._from_guest.feed(data):
             word, *more = line.decode("ascii", "replace").split() or [""]
             tag = more[0][:_LONGEST_TAG] if more else ""
@@ -52,9 +52,9 @@ class Monitor:
                 self._answer(tag, "failed the host knows no such request")
 
     def feed_qemu(self, data: bytes) -> None:
-        """Take what QEMU's monitor wrote."""
+        """Process data from QEMU's monitor."""
         for line in self._from_qemu.feed(data):
-            if self._lost or not line.strip():
+            if self._failure or not line.strip():
                 continue
             try:
                 message = json.loads(line)
@@ -64,13 +64,13 @@ class Monitor:
                 self.give_up("QEMU's monitor does not speak JSON")
             elif "return" in message or "error" in message:
                 self._answered(message.get("error"))
-            # All else is the greeting or an event.
+            # Other messages: the greeting, or an event.
 
     def give_up(self, why: str) -> None:
-        """Give the monitor up: whoever waits for an answer, or asks from now on, is told why."""
-        self._lost = self._lost or why
+        """Stop using QEMU's monitor; fail all pending and future requests with this reason."""
+        self._failure = self._failure or why
         while self._waiting:
-            self._answer(self._waiting.popleft(), f"failed {self._lost}")
+            self._answer(self._waiting.popleft(), f"failed {self._failure}")
 
     def _answered(self, error: object) -> None:
         tag = self._waiting.popleft() if self._waiting else None
@@ -81,12 +81,12 @@ class Monitor:
             self._answer(tag, f"failed QEMU says: {why}")
 
     def _execute(self, command: str, tag: str | None) -> None:
-        if self._lost:
-            self._answer(tag, f"failed {self._lost}")
+        if self._failure:
+            self._answer(tag, f"failed {self._failure}")
             return
         line = json.dumps({"execute": command}).encode() + b"\n"
         try:
-            # A local socket takes so short a message as a whole or not at all.
+            # A local socket takes a message this short as a whole or not at all.
             self._qmp.send(line, socket.MSG_DONTWAIT)
         except BlockingIOError:
             self._answer(tag, "failed QEMU's monitor does not keep up")
@@ -100,6 +100,6 @@ class Monitor:
         if tag is None:
             return
         line = " ".join(f"{tag} {text}".split()) + "\n"
-        # It fails for a guest that has read none of hundreds of answers, or that is gone.
+        # Fails if the guest has left hundreds of answers unread, or has ended.
         with contextlib.suppress(OSError):
             self._port.send(line.encode(), socket.MSG_DONTWAIT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""For programs in the lab: have the host inject NMIs into the machine that they run in."""
+"""NMIs for programs in the lab: requests to the host to inject one into this machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PORTS = Path("/sys/class/virtio-ports")
 _DEVICES = Path("/dev")
 _NAME = "monitor"
 
-# With --icount the guest's clock jumps over the time in which all sleep: 10 s of it can be less
-# than the host needs for an answer. So a time-out is a number of tries, each of which is work.
+# With --icount the guest's clock skips idle time: 10 s of it can be shorter than the host needs to
+# answer. So the time-out is a number of tries, each of which executes instructions.
 _TRIES = 5000
 _PAUSE = 0.002
 
@@ -26,16 +26,15 @@ _Result = TypeVar("_Result")
 
 
 def inject(count: int = 1, interval: float = 0.0) -> None:
-    """Have NMIs injected into this virtual machine, one after the other.
+    """Have the host inject NMIs into this virtual machine, one after the other.
 
-    Returns when QEMU has injected the last one. Linux lets CPU 0 only have them, unless it was
-    booted with ``apic_extnmi=all``; where this runs on another CPU, CPU 0 may handle it a moment
-    later.
+    Returns when QEMU has injected the last one. Linux delivers them to CPU 0 only, unless booted
+    with ``apic_extnmi=all``; if the caller runs on another CPU, CPU 0 may handle it a moment later.
 
-    :param count: How many.
+    :param count: Number of NMIs.
     :param interval: Seconds of the guest's clock between two.
-    :raises NotSupported: This is not inside the lab.
-    :raises KwalkError: The port cannot be used, or the host has not injected one.
+    :raises NotSupported: if this is not inside the lab.
+    :raises KwalkError: if the port cannot be used, or the host did not inject one.
     """
     device = _device()
     for number in range(count):
@@ -45,18 +44,18 @@ def inject(count: int = 1, interval: float = 0.0) -> None:
             _inject_one(device)
         except OSError as error:
             raise KwalkError(
-                f"the host cannot be asked for an NMI through {device}: {error.strerror}",
-                "The port is root's, and of one program at a time.",
+                f"no NMI can be requested through {device}: {error.strerror}",
+                "Only root can use the port, and only one program at a time.",
             ) from error
 
 
 def _device() -> Path:
-    """Return the device of the port; without udev only sysfs tells which it is."""
+    """Return the port's device, found by its name in sysfs since the guest has no udev."""
     for entry in sorted(_PORTS.glob("*/name")):
         try:
             name = entry.read_text(encoding="utf-8").strip()
         except OSError:
-            continue  # a port whose name has not arrived
+            continue  # a port that has no name yet
         if name == _NAME:
             return _DEVICES / entry.parent.name
     raise NotSupported(
@@ -66,7 +65,7 @@ def _device() -> Path:
 
 
 def _inject_one(device: Path) -> None:
-    """Ask for one NMI and wait for the answer. The port is closed again for others to use."""
+    """Request one NMI and wait for the answer; then close the port for other programs."""
     tag = secrets.token_hex(8)
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY
     fd = _patiently(lambda: os.open(device, flags), "another program keeps it open")
@@ -79,9 +78,9 @@ def _inject_one(device: Path) -> None:
                 raise OSError(errno.EPIPE, "the host has closed it")
             *lines, text = (text + data).split(b"\n")
             for line in lines:
-                whose, _, answer = line.decode("ascii", "replace").partition(" ")
-                if whose != tag:
-                    continue  # of a program that did not wait for it
+                answered, _, answer = line.decode("ascii", "replace").partition(" ")
+                if answered != tag:
+                    continue  # an answer that another program did not read
                 if answer != "ok":
                     why = answer.removeprefix("failed ")
                     raise KwalkError(f"the host did not inject the NMI: {why}")
@@ -91,9 +90,10 @@ def _inject_one(device: Path) -> None:
 
 
 def _patiently(action: Callable[[], _Result], otherwise: str) -> _Result:
-    """Return what ``action`` returns once it does not have to wait any more.
+    """Repeat ``action`` while it fails with EAGAIN or EBUSY; return its result.
 
-    :raises TimeoutError: It still has to; ``otherwise`` says why.
+    :param otherwise: Message of the TimeoutError.
+    :raises TimeoutError: after ``_TRIES`` tries.
     """
     for _ in range(_TRIES):
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernels that are files in a folder: in the one that KWALK_KERNELS names, or the project's."""
+"""Kernels as files in the folder of KWALK_KERNELS, or in the project's own folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from kwalk.errors import KwalkError
 from kwalk.lab.progress import step
 
-#: Name in the lab -> what its image is called there.
+#: Kernel name -> glob pattern of its image.
 PATTERNS = {
     "fp": "vmlinuz-*-fp",
     "ubuntu-24.04": "vmlinuz-6.8.0-*-generic",
@@ -31,8 +31,8 @@ class Offer:
     """A kernel's files in a folder.
 
     :ivar image: ``vmlinuz-<release>``.
-    :ivar archive: ``modules-<release>.tar.gz`` or ``.tar.xz``; it unpacks to ``<release>/``.
-    :ivar config: ``config-<release>``, None if it is not there.
+    :ivar archive: ``modules-<release>.tar.gz`` or ``.tar.xz``; unpacks to ``<release>/``.
+    :ivar config: ``config-<release>``; None if missing.
     """
 
     image: Path
@@ -40,7 +40,7 @@ class Offer:
     config: Path | None
 
     def stamp(self) -> str:
-        """Return a word that changes when one of the files does: a copy of them is kept by it."""
+        """Return a hash of the files' metadata, as the cache key of their copy."""
         digest = hashlib.sha256()
         for path in (self.image, self.archive, *([self.config] if self.config else [])):
             status = path.stat()
@@ -49,9 +49,9 @@ class Offer:
         return digest.hexdigest()[:16]
 
     def copy(self, root: Path) -> None:
-        """Put the files below ``root``, as ``boot`` and ``lib/modules``.
+        """Copy the files below ``root``, to ``boot`` and ``lib/modules``.
 
-        :raises KwalkError: The archive is damaged, or holds what no folder of modules does.
+        :raises KwalkError: if the archive is damaged, or has paths outside of it.
         """
         (root / "boot").mkdir()
         with step(f"copying {self.image.name} from {self.image.parent}"):
@@ -62,7 +62,7 @@ class Offer:
 
 
 def find(name: str) -> Offer | None:
-    """Return the files of a named kernel, those of KWALK_KERNELS first; None if there are none."""
+    """Return a named kernel's files; KWALK_KERNELS takes precedence. None if there are none."""
     if name not in PATTERNS:
         return None
     for folder in _folders():
@@ -76,14 +76,14 @@ def find(name: str) -> Offer | None:
 
 
 def hint(name: str) -> str:
-    """Say how to offer a named kernel."""
+    """Return a hint how to provide a named kernel."""
     image = PATTERNS[name]
     archive = image.replace("vmlinuz", "modules")
     return f"Set KWALK_KERNELS to the folder that holds {image} and {archive}.tar.gz or .tar.xz."
 
 
 def _folders() -> Iterator[Path]:
-    """Yield where to look; never near the current folder, which may be anybody's."""
+    """Yield the folders to search; never below the working directory, which is not trusted."""
     if own := os.environ.get("KWALK_KERNELS"):
         yield Path(own).absolute()
     source = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack files and folders; links, such as those to a kernel's source, are left out."""
+    """Unpack files and folders, but not links, such as those to a kernel's source."""
     target.mkdir(parents=True)
     try:
         with tarfile.open(archive) as tar:
@@ -101,8 +101,8 @@ def _unpack(archive: Path, target: Path) -> None:
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts:
                     raise KwalkError(
-                        f"{archive} holds {member.name!r}, which lies outside of it",
-                        "It is no archive of kernel modules: make it anew.",
+                        f"{archive} contains {member.name!r}, a path outside of it",
+                        "It is not an archive of kernel modules: make it anew.",
                     )
                 if member.isdir():
                     (target / name).mkdir(parents=True, exist_ok=True)

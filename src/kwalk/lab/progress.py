@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tell on stderr what takes its time: a moving line on a terminal, plain lines elsewhere."""
+"""Progress of slow steps on stderr: a spinner on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def step(text: str) -> Iterator[None]:
     """Show ``text`` while the block runs.
 
-    :param text: What is being done, without a full stop.
+    :param text: The step, without a full stop.
     """
     if not sys.stderr.isatty():
         print(f"kwalk lab: {text}", file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The QEMU command line of one machine. Nothing here starts a process."""
+"""QEMU's command line for one machine; starts no process."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAM = "qemu-system-x86_64"
-# The virtio-serial ports of the guest, and all sockets that a machine wants.
+# The guest's virtio-serial ports, and all sockets of a machine.
 PORTS = ("stdout", "stderr", "control", "monitor")
 SOCKETS = ("console", "qmp", *PORTS)
 
-# A CPU model without Meltdown, whose page-table switches TCG is slow at, and without the vector
-# units that it has to emulate piece by piece; with what x86-64-v2 programs need.
+# A CPU that is not vulnerable to Meltdown, as TCG is slow at page-table switches, and without AVX,
+# as TCG emulates vector units piece by piece; with the features of x86-64-v2.
 _TCG_CPU = "Opteron_G3,+ssse3,+sse4.1,+sse4.2,+rdrand,+rdseed"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the virtual machine is made of.
+    """Configuration of a virtual machine.
 
-    :ivar image: The kernel.
-    :ivar initramfs: Its first root.
-    :ivar shares: 9p tag -> folder of the host.
-    :ivar writable: The tags of ``shares`` that the guest may write to.
-    :ivar ports: Each of :data:`SOCKETS` -> connected socket.
-    :ivar memory: As QEMU takes it, such as ``2G``.
-    :ivar parallel: Emulate each virtual CPU in a host thread of its own.
+    :ivar image: Kernel image.
+    :ivar shares: 9p tag -> host folder.
+    :ivar writable: Tags of ``shares`` that the guest may write to.
+    :ivar ports: Each of :data:`SOCKETS` -> file descriptor of a connected socket.
+    :ivar memory: Memory in QEMU's syntax, such as ``2G``.
+    :ivar parallel: Emulate each virtual CPU in its own host thread.
     """
 
     image: Path
@@ -45,20 +44,20 @@ class Machine:
 
 
 def kvm_possible(cpuinfo: str, device: str = "/dev/kvm") -> bool:
-    """Tell whether KVM is worth a try; only a boot shows whether it works.
+    """Return whether KVM may work; only a boot shows whether it does.
 
-    :param cpuinfo: The text of ``/proc/cpuinfo``.
+    :param cpuinfo: Text of ``/proc/cpuinfo``.
     """
     flags = {word for line in cpuinfo.splitlines() if line[:5] == "flags" for word in line.split()}
     return bool(flags & {"vmx", "svm"}) and os.access(device, os.W_OK)
 
 
 def kernel_arguments(machine: Machine) -> str:
-    """Return the kernel's command line; the user's own words come last and win."""
+    """Return the kernel's command line; the user's own words come last and take precedence."""
     words = ["console=ttyS0", "quiet", "panic=-1", "random.trust_cpu=on"]
     if not machine.kvm:
-        # The kernel waits for ticks by counting loops, and panics without any: an emulator that
-        # gets no turn on a busy machine looks like a broken timer. KVM's guests leave it out, too.
+        # The kernel's timer check counts loops and panics if no tick comes, as when a busy host
+        # does not schedule the emulator. Guests on KVM skip the check as well.
         words.append("no_timer_check")
     if machine.icount:
         words.append("mitigations=off")
@@ -66,7 +65,7 @@ def kernel_arguments(machine: Machine) -> str:
 
 
 def command_line(machine: Machine) -> list[str]:
-    """Return the words that start ``machine``."""
+    """Return the arguments that start ``machine``, the program first."""
     if machine.icount:
         accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
     elif machine.kvm:
@@ -89,11 +88,11 @@ def command_line(machine: Machine) -> list[str]:
         words += ["-chardev", f"socket,id={name},fd={machine.ports[name]}"]
         words += ["-device", f"virtserialport,bus=ports.0,chardev={name},name={name}"]
     for tag, path in machine.shares.items():
-        # Root of the guest is not to make what it likes on the host: see kwalk.lab.handed.
+        # Restricts the guest's root on the host's file system: see kwalk.lab.handed.
         writable = tag in machine.writable
         model = "mapped-xattr" if writable else "none,readonly=on"
         options = f"local,id={tag},security_model={model},multidevs=remap"
-        # A comma ends a value; QEMU takes two for one.
+        # A comma ends a value; a double comma stands for one.
         words += ["-fsdev", f"{options},path={str(path).replace(',', ',,')}"]
         words += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
     return words

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What comes out of the guest's ports, made whole again on the host."""
+"""Parsers of the data from the guest's ports."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _EXIT_CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
 class LineSplitter:
-    """Makes lines of pieces. A line that is too long loses its beginning.
+    """Incremental splitter of data into lines. A line that is too long loses its beginning.
 
-    :param longest: Bytes of a line that are kept.
+    :param longest: Maximum length of a line in bytes.
     """
 
     def __init__(self, longest: int = _LONGEST) -> None:
@@ -26,7 +26,7 @@ class LineSplitter:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take a piece, and return the lines that it ends."""
+        """Add data and return the lines that it completes."""
         *ends, rest = data.split(b"\n")
         lines = []
         for end in ends:
@@ -34,22 +34,23 @@ class LineSplitter:
             lines.append(bytes(self._rest[-self._longest :]))
             self._rest.clear()
         self._rest += rest
-        # Now and then: each byte is moved a few times at most, however small the pieces are.
+        # At twice the length only, so that each byte is moved a few times at most.
         if len(self._rest) > 2 * self._longest:
             del self._rest[: -self._longest]
         return lines
 
     @property
     def rest(self) -> bytes:
-        """The line that has not ended yet."""
+        """The incomplete last line."""
         return bytes(self._rest[-self._longest :])
 
 
 class GuestOutput:
-    """Passes a stream on, byte for byte, up to the token that ends it.
+    """Forwarder of a byte stream, up to the token that ends it.
 
-    :param token: What the guest writes after the last byte.
-    :param write: Takes each piece.
+    :param token: Written by the guest after the last byte.
+    :param write: Receives the data.
+    :ivar ended: The token has arrived.
     """
 
     def __init__(self, token: bytes, write: Callable[[bytes], object]) -> None:
@@ -59,7 +60,7 @@ class GuestOutput:
         self.ended = False
 
     def feed(self, data: bytes) -> None:
-        """Take what the port gave; hold back only what may be the token's beginning."""
+        """Forward data from the port, except a tail that may be the token's beginning."""
         data = self._held + data
         if data.endswith(self._token):
             self.ended = True
@@ -74,17 +75,17 @@ class GuestOutput:
             self._write(data)
 
     def finish(self) -> None:
-        """Pass on what was held back: the machine ended before it wrote the token."""
+        """Forward the rest; call it if the machine ended without writing the token."""
         if self._held:
             self._write(self._held)
             self._held = b""
 
 
 class Control:
-    """The control port: when the command starts and how it ends.
+    """Parser of the control port: the command's start and end.
 
     :ivar ready: The command has been started.
-    :ivar code: The command's exit code once it has ended.
+    :ivar code: The command's exit code; None until it has ended.
     """
 
     def __init__(self) -> None:
@@ -93,10 +94,10 @@ class Control:
         self._lines = LineSplitter()
 
     def feed(self, data: bytes) -> None:
-        """Take what the port gave.
+        """Process data from the port.
 
-        :raises KwalkError: The guest reports an end that is none: whatever runs there as root can
-            write to this port.
+        :raises KwalkError: if an exit code is invalid: any program of the guest's root can write
+            to this port.
         """
         for line in self._lines.feed(data):
             word, _, value = line.decode("ascii", "replace").partition(" ")
@@ -112,9 +113,9 @@ class Control:
 
 
 class ConsoleLog:
-    """The last lines of the guest's console, for the message when it fails.
+    """Last lines of the guest's console, for the message when it fails.
 
-    :param write: Takes each piece as well, for a user who wants to see it.
+    :param write: Receives the data as well, with ``--verbose``.
     """
 
     def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
@@ -123,13 +124,13 @@ class ConsoleLog:
         self._lines = LineSplitter(_LONGEST_OF_CONSOLE)
 
     def feed(self, data: bytes) -> None:
-        """Take what the port gave."""
+        """Process data from the console."""
         if self._write:
             self._write(data)
         self._kept.extend(self._lines.feed(data))
 
     def lines(self) -> list[str]:
-        """Return the lines kept, without control characters and empty ones."""
+        """Return the last lines, without control characters and empty lines."""
         texts = (line.decode("utf-8", "replace") for line in (*self._kept, self._lines.rest))
         printed = (plain(text, instead="").rstrip() for text in texts)
         return [text for text in printed if text]

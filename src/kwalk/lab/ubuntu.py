@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ubuntu's archive, by way of Debian's packages: debootstrap knows where it is, ubuntu-keyring
-whose signature to ask for."""
+"""Ubuntu's archive: its URI from Debian's package debootstrap, its keys from ubuntu-keyring."""
 
 from __future__ import annotations
 
@@ -16,22 +15,22 @@ from kwalk.lab.progress import step
 _FROM = "trixie"
 _PACKAGES = ("debootstrap", "ubuntu-keyring")
 _SCRIPTS = "usr/share/debootstrap/scripts"
-# What the scripts of newer suites are links to.
+# The scripts of newer suites are links to this one.
 _COMMON_SCRIPT = "gutsy"
 _KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
-# debootstrap reads its script in the same way; all it would call there but this is left undone.
+# Sources the suite's script like debootstrap, with this function as the only one that works.
 _ASK = 'exec 3>&1 >/dev/null 2>&1; default_mirror() { echo "$1" >&3; }; . "$0"; exit 0'
 
 
 def mirror(script: Path, suite: str) -> str:
-    """Return the address that debootstrap would take a suite of Ubuntu from.
+    """Return debootstrap's default mirror for a suite of Ubuntu.
 
     :param script: debootstrap's script for the suite.
-    :raises KwalkError: The script names none.
+    :raises KwalkError: if the script names none.
     """
     done = subprocess.run(
         ["/bin/sh", "-c", _ASK, str(script)],
-        # No program: where there is a curl, the script asks some site which suites are old by now.
+        # No PATH: with curl the script would ask a web site which suites are archived.
         env={"PATH": "/nonexistent", "ARCH": "amd64", "SUITE": suite},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -49,10 +48,10 @@ def mirror(script: Path, suite: str) -> str:
 
 @contextmanager
 def suite(name: str) -> Iterator[debian.Suite]:
-    """Give a suite of Ubuntu with a fresh index, as :func:`kwalk.lab.debian.suite` does.
+    """Yield a suite of Ubuntu with a fresh index, see :func:`kwalk.lab.debian.suite`.
 
     :param name: The suite's code name.
-    :raises KwalkError: The index cannot be had.
+    :raises KwalkError: if the index cannot be downloaded.
     """
     tools = _tools()
     scripts = tools / _SCRIPTS
@@ -63,7 +62,7 @@ def suite(name: str) -> Iterator[debian.Suite]:
 
 
 def _tools() -> Path:
-    """Return the folder with both packages' files, which the cache keeps."""
+    """Return the cached folder with both packages' files."""
     target = cache.folder() / "ubuntu-archive"
     with cache.locked(target):
         if not (target / _KEYRING).exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Watch a machine's ports until its command has ended, or say what went wrong."""
+"""Event loop on a machine's ports, until its command has ended or the machine has failed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from kwalk.lab.monitor import Monitor
 from kwalk.lab.streams import ConsoleLog, Control, GuestOutput
 from kwalk.lab.writer import PatientWriter
 
-#: Seconds that a guest may take from QEMU's start to the command's.
+#: Limit in seconds from QEMU's start to the command's.
 BOOT_TIMEOUT = 120.0
 _DRAIN_TIMEOUT = 20.0
-# Seconds for what has been said so far, before a message tells why there is no more.
+# Seconds to write pending output before an error is reported.
 _LAST_WORDS = 1.0
 _TAIL_LINES = 15
 _PIECE = 1 << 16
@@ -30,12 +30,12 @@ class BootError(KwalkError):
 
 
 class Watch:
-    """Reads the ports of one machine, and injects the NMIs that its guest asks for.
+    """Reader of one machine's ports; also injects the NMIs that the guest requests.
 
-    :param ports: The host's end of each of :data:`kwalk.lab.qemu.SOCKETS`.
-    :param token: What the guest writes after the command's last byte.
-    :param stdout: Takes the command's stdout.
-    :param stderr: Takes its stderr.
+    :param ports: Host end of each of :data:`kwalk.lab.qemu.SOCKETS`.
+    :param token: Written by the guest after the command's last byte.
+    :param stdout: Receives the command's stdout.
+    :param stderr: Receives the command's stderr.
     :param verbose: Write the guest's console to ``stderr``, too.
     """
 
@@ -69,7 +69,7 @@ class Watch:
             self._selector.register(port, selectors.EVENT_READ, sink)
         for writer in (stdout, stderr):
             self._selector.register(writer.wake, selectors.EVENT_READ, writer)
-        # Ports that are not read as long as what comes from them cannot be passed on.
+        # Ports that are not read while their writer is full.
         self._paused: set[socket.socket] = set()
         self._open = set(self._sinks)
 
@@ -79,13 +79,13 @@ class Watch:
         timeout: float | None = None,
         boot_timeout: float = BOOT_TIMEOUT,
     ) -> int:
-        """Pass the output on and return the command's exit code.
+        """Forward the output and return the command's exit code.
 
-        :param timeout: Seconds that the command may take, whether its output is read or not. Once
-            it has ended, a reader has all the time that it takes.
-        :param boot_timeout: Seconds that the machine may take to start it.
-        :raises BootError: The command never started.
-        :raises KwalkError: It did, but did not come to its end.
+        :param timeout: Limit of the command's run time in seconds, including time that it waits
+            for a reader. After its end there is no limit on readers.
+        :param boot_timeout: Limit in seconds until the command starts.
+        :raises BootError: if the command did not start.
+        :raises KwalkError: if it started but did not end.
         """
         with self._selector:
             try:
@@ -103,13 +103,13 @@ class Watch:
         return self._control.code
 
     def _pass_on(self, timeout: float | None, boot_timeout: float) -> None:
-        """Read until all is here, all ports are closed, or time is up."""
+        """Read until the output is complete, all ports are closed, or the time is up."""
         start = time.monotonic()
         ready: float | None = None
         heard = start
         while self._open and not self._complete:
             if self._control.code is not None:
-                # It is for the machine to keep, not for whoever reads the output.
+                # The deadline is the machine's: a stalled reader of the output does not count.
                 deadline = _NEVER if self._paused else heard + _DRAIN_TIMEOUT
             elif ready is not None:
                 deadline = ready + timeout if timeout else _NEVER
@@ -117,7 +117,7 @@ class Watch:
                 deadline = start + boot_timeout
             wait = None if deadline == _NEVER else max(deadline - time.monotonic(), 0)
             events = self._selector.select(wait)
-            # Asked even when there is something to read: a command may write without end.
+            # Checked even when there is data: a command may write without end.
             if time.monotonic() >= deadline:
                 raise self._overrun(timeout, boot_timeout)
             ended = self._control.code is not None
@@ -137,7 +137,7 @@ class Watch:
             writer.drain(seconds)
 
     def _resume(self, writer: PatientWriter) -> None:
-        """Read again from what had to wait for a writer."""
+        """Resume reading the ports that were paused for a full writer."""
         writer.wake.recv(_PIECE)
         writer.check()
         for port in [port for port in self._paused if self._writers[port] is writer]:

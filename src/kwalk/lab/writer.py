@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writing to a stream that may stall, without waiting for it."""
+"""Writes to a stream that may stall, without blocking the caller."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typing import BinaryIO
 
 from kwalk.errors import OutputError
 
-_ROOM = 1 << 20  # bytes that may wait to be written
+_ROOM = 1 << 20  # bytes pending
 _PIECE = 1 << 16
 
 
 class PatientWriter:
-    """Passes bytes on to a stream; a thread of its own waits where nobody reads them.
+    """Writer to a stream through a thread, which waits if nobody reads.
 
-    A stream that is no file, such as one of ``io``, is written to at once.
-
-    :param stream: Where it all goes.
+    A stream without a descriptor, such as ``io.BytesIO``, is written directly.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -32,7 +30,7 @@ class PatientWriter:
         self._error: OSError | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
-        #: Readable when there may be room again, or an error.
+        #: Becomes readable when there may be room again, or after an error.
         self.wake, self._woken = socket.socketpair()
         try:
             self._fd = stream.fileno()
@@ -43,10 +41,10 @@ class PatientWriter:
             self._error = error
 
     def write(self, data: bytes) -> None:
-        """Take bytes, however many.
+        """Queue bytes without a limit.
 
-        :raises BrokenPipeError: Nobody reads the stream any more.
-        :raises OutputError: It takes no more for another reason.
+        :raises BrokenPipeError: if the stream's reader has gone.
+        :raises OutputError: if writing failed for another reason.
         """
         self.check()
         if self._fd < 0:
@@ -61,12 +59,12 @@ class PatientWriter:
             self._waiting += data
             self._ready.notify_all()
         if self._thread is None:
-            # A daemon: one that waits for a reader must not keep the process from ending.
+            # A daemon thread does not keep the process alive while it waits for a reader.
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
     def check(self) -> None:
-        """Raise what went wrong meanwhile, as :meth:`write` does."""
+        """Raise the thread's error, if there is one; see :meth:`write`."""
         if isinstance(self._error, BrokenPipeError):
             raise self._error
         if self._error:
@@ -74,18 +72,18 @@ class PatientWriter:
 
     @property
     def full(self) -> bool:
-        """Whether so much waits that no more should be given to it."""
+        """Whether the queue is full: write no more until ``wake`` is readable."""
         return len(self._waiting) >= _ROOM and not self._error
 
     def drain(self, seconds: float | None = None) -> None:
-        """Wait until all has been written.
+        """Wait until everything is written.
 
-        :param seconds: The longest to wait; None for no limit.
+        :param seconds: Maximum time to wait; None for no limit.
         """
         end = None if seconds is None else time.monotonic() + seconds
         with self._ready:
             while self._waiting and not self._error:
-                # Not for ever at a time, so that Ctrl-C gets its turn.
+                # In short waits, so that Ctrl-C is handled.
                 wait = 0.5 if end is None else min(end - time.monotonic(), 0.5)
                 if wait <= 0:
                     return
@@ -93,7 +91,7 @@ class PatientWriter:
         self.check()
 
     def close(self) -> None:
-        """Give the thread up; what still waits is not written."""
+        """Stop the thread; pending bytes are not written."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -118,7 +116,7 @@ class PatientWriter:
                 del self._waiting[:done]
                 self._ready.notify_all()
                 if not self._closed and (self._error or full > self.full):
-                    with contextlib.suppress(BlockingIOError):  # others are there to be read
+                    with contextlib.suppress(BlockingIOError):  # wake is readable anyway
                         self._woken.send(b"\0", socket.MSG_DONTWAIT)
             if self._error:
                 return

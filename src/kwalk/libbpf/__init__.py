@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""libbpf through cffi's out-of-line ABI mode: no compiler and no header at run time."""
+"""libbpf bindings in cffi's out-of-line ABI mode: no compiler or header needed at run time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _INSTALL = "Install libbpf 1.0 or newer (Debian and Ubuntu: libbpf1, Fedora and 
 
 
 class LibbpfError(KwalkError):
-    """A call of libbpf failed.
+    """Failed libbpf call.
 
-    :param what: What was attempted.
-    :param errno: The error, a positive number.
-    :param log: The verifier's log, where there is one.
-    :ivar hint: The limit that was met, where the error comes from one.
+    :param what: The failed operation.
+    :param errno: Positive error number.
+    :param log: The verifier's log; "" if there is none.
+    :ivar hint: The resource limit behind the error, if there is one.
     """
 
     def __init__(self, what: str, errno: int, log: str = "") -> None:
@@ -31,23 +31,23 @@ class LibbpfError(KwalkError):
         self.log = log
 
     def after(self, attached: int, places: int) -> LibbpfError:
-        """Return this error, saying how many of several places had been attached to by then."""
+        """Add to the message how many of several functions were attached, and return the error."""
         if places > 1:
             self.what += f", with {attached:,} of {places:,} functions attached to"
         return self
 
     @property
     def is_shortage(self) -> bool:
-        """Whether the machine has no more of something.
+        """Whether a resource limit of the machine caused the error.
 
-        ENOSPC with a log is the verifier's own: its log did not fit (kernel/bpf/verifier.c).
+        ENOSPC with a log is the verifier's: its log did not fit (kernel/bpf/verifier.c).
         """
         return self.errno in shortage.SHORT and not (self.log and self.errno == ENOSPC)
 
 
 @cache
 def lib() -> Any:
-    """Return the loaded library, silenced; its errors are raised by ``check`` instead.
+    """Return the loaded library; its own messages are off, ``check`` raises its errors.
 
     :raises NotSupported: if it is missing or older than ``OLDEST``.
     """
@@ -80,21 +80,21 @@ def _check_shortage(error: BaseException) -> None:
 
 @cache
 def ffi() -> Any:
-    """Return the cffi object that goes with ``lib()``."""
+    """Return the cffi FFI object of ``lib()``."""
     from kwalk.libbpf._abi import ffi as made
 
     return made
 
 
 def check(result: int, what: str) -> int:
-    """Return a call's result; raise LibbpfError where it is negative (-errno)."""
+    """Return a call's result; raise LibbpfError if it is negative (-errno)."""
     if result < 0:
         raise LibbpfError(what, -result)
     return result
 
 
 def check_pointer(pointer: Any, what: str) -> Any:
-    """Return a call's pointer; raise LibbpfError from errno where it is NULL."""
+    """Return a call's pointer; raise LibbpfError from errno if it is NULL."""
     if pointer == ffi().NULL:
         raise LibbpfError(what, ffi().errno or 22)
     return pointer

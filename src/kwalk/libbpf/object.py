@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A BPF object file: open, size its maps, set its constants, load, attach, close."""
+"""BPF objects (``struct bpf_object``): open, size maps, set constants, load, attach, close."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BPF_F_MMAPABLE = 1 << 10
 
 
 class Map:
-    """A map of a loaded object, accessed with plain bytes."""
+    """BPF map of an object; keys and values are bytes."""
 
     def __init__(self, handle: Any, name: str) -> None:
         self._handle = handle
@@ -28,11 +28,11 @@ class Map:
 
     @property
     def fd(self) -> int:
-        """File descriptor; valid once the object is loaded."""
+        """File descriptor, valid once the object is loaded."""
         return int(lib().bpf_map__fd(self._handle))
 
     def resize(self, max_entries: int | None = None, value_size: int | None = None) -> None:
-        """Set the number of entries or the size of a value in bytes, before loading."""
+        """Set the number of entries, or the value size in bytes. Call before loading."""
         if max_entries is not None:
             check(
                 lib().bpf_map__set_max_entries(self._handle, max_entries),
@@ -44,24 +44,28 @@ class Map:
                 f"cannot give map {self.name} values of {value_size} bytes",
             )
 
-    def leave_out(self) -> None:
-        """Make no such map, before loading; no code that uses it may be reached."""
-        result = lib().bpf_map__set_autocreate(self._handle, False)
-        check(result, f"cannot do without map {self.name}")
+    def set_autocreate(self, autocreate: bool) -> None:
+        """Set whether loading creates the map. Call before loading.
 
-    def share(self) -> None:
-        """Let it be mapped into memory, before loading."""
+        Without the map, code that uses it must be dead to the verifier.
+        """
+        result = lib().bpf_map__set_autocreate(self._handle, autocreate)
+        check(result, f"cannot set autocreate of map {self.name}")
+
+    def set_mmapable(self) -> None:
+        """Set BPF_F_MMAPABLE, so that user space can mmap() the map. Call before loading."""
         result = lib().bpf_map__set_map_flags(self._handle, BPF_F_MMAPABLE)
-        check(result, f"cannot make map {self.name} one to be mapped")
+        check(result, f"cannot make map {self.name} mmapable")
 
-    def preset(self, data: bytes) -> None:
-        """Set the initial contents of a global-data map, before loading."""
+    def set_initial_value(self, data: bytes) -> None:
+        """Set the initial contents of a global-data map. Call before loading."""
         size = ffi().new("size_t *")
         start = lib().bpf_map__initial_value(self._handle, size)
-        ffi().memmove(check_pointer(start, f"map {self.name} has no memory"), data, len(data))
+        check_pointer(start, f"map {self.name} has no initial value")
+        ffi().memmove(start, data, len(data))
 
     def lookup(self, key: bytes, size: int) -> bytes | None:
-        """Return the ``size`` bytes stored under ``key``, or None."""
+        """Return the value of ``key``, ``size`` bytes, or None if there is none."""
         value = ffi().new("char[]", size)
         result = lib().bpf_map_lookup_elem(self.fd, key, value)
         if result == -2:
@@ -70,17 +74,17 @@ class Map:
         return bytes(ffi().buffer(value, size))
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Store ``value`` under ``key``."""
+        """Set the value of ``key``."""
         check(lib().bpf_map_update_elem(self.fd, key, value, 0), f"cannot write map {self.name}")
 
     def delete(self, key: bytes) -> None:
-        """Remove ``key``; it is no error if it is gone already."""
+        """Remove ``key``; a missing key is not an error."""
         result = lib().bpf_map_delete_elem(self.fd, key)
         if result != -2:
             check(result, f"cannot delete from map {self.name}")
 
     def each_key(self, size: int = 4) -> Iterator[bytes]:
-        """Iterate over keys of ``size`` bytes; the current one may be deleted meanwhile."""
+        """Iterate over the keys, of ``size`` bytes; the caller may delete the current one."""
         key, following = ffi().NULL, ffi().new("char[]", size)
         while lib().bpf_map_get_next_key(self.fd, key, following) == 0:
             found = bytes(ffi().buffer(following))
@@ -89,9 +93,9 @@ class Map:
 
 
 class Object:
-    """One BPF object; use it in a ``with`` so that nothing stays in the kernel.
+    """BPF object. Use it in a ``with``, which detaches and unloads everything.
 
-    :param image: The ELF file's bytes.
+    :param image: Contents of the ELF file.
     :raises LibbpfError: from every method, with the verifier's log after a failed load.
     """
 
@@ -99,7 +103,7 @@ class Object:
         self._image = ffi().new("char[]", image)
         self._logs: dict[str, Any] = {}
         self._links: list[Any] = []
-        self._aside: list[Any] = []
+        self._auxiliary: list[Any] = []
         self._samples: dict[int, tuple[Any, int]] = {}
         self._handle = check_pointer(
             lib().bpf_object__open_mem(self._image, len(image), ffi().NULL),
@@ -119,12 +123,15 @@ class Object:
         )
 
     def map(self, name: str) -> Map:
-        """Return the map ``name``; global data is in ``.rodata`` and ``.bss``."""
+        """Return a map by name. Sections of global data, such as ``.rodata``, are maps too."""
         handle = lib().bpf_object__find_map_by_name(self._handle, name.encode())
         return Map(check_pointer(handle, f"kwalk's BPF object has no map {name}"), name)
 
-    def choose(self, wanted: dict[str, str | None]) -> None:
-        """Load only the programs in ``wanted``: name -> function that fentry attaches to."""
+    def set_autoload(self, wanted: dict[str, str | None]) -> None:
+        """Load only the programs in ``wanted``. Call before loading.
+
+        :param wanted: Program name -> function to attach to by fentry; None for other programs.
+        """
         program = lib().bpf_object__next_program(self._handle, ffi().NULL)
         while program != ffi().NULL:
             lib().bpf_program__set_autoload(program, False)
@@ -132,18 +139,18 @@ class Object:
         for name, target in wanted.items():
             program = self._program(name)
             lib().bpf_program__set_autoload(program, True)
-            # Memory that is not touched before there is something to be written.
+            # mmap(): pages are allocated only if the verifier writes a log.
             self._logs[name] = ffi().from_buffer("char[]", mmap.mmap(-1, LOG_SIZE))
             lib().bpf_program__set_log_buf(program, self._logs[name], LOG_SIZE)
             if target is not None:
-                self._aim(program, target)
+                self._set_attach_target(program, target)
         if lacks("CAP_SYS_ADMIN"):
-            self._skip_modules(next(iter(wanted)))
+            self._skip_module_btfs(next(iter(wanted)))
 
-    def _aim(self, program: Any, function: str) -> None:
-        """Have a program attached to a function by fentry.
+    def _set_attach_target(self, program: Any, function: str) -> None:
+        """Set the fentry target of a program.
 
-        :raises LibbpfError: if libbpf does not find that in the kernel's BTF.
+        :raises LibbpfError: if libbpf does not find the function in the kernel's BTF.
         """
         result = lib().bpf_program__set_attach_target(program, 0, function.encode())
         if result < 0:
@@ -154,17 +161,17 @@ class Object:
             error.hint = error.hint or hint
             raise error
 
-    def _skip_modules(self, name: str) -> None:
-        """Have libbpf look for types in vmlinux's BTF only, not in modules'.
+    def _skip_module_btfs(self, name: str) -> None:
+        """Make libbpf search types in vmlinux's BTF only, not in the modules'.
 
-        To list those takes CAP_SYS_ADMIN. Without it libbpf 1.1 fails on every weak symbol that
-        vmlinux lacks, but it lists them no more than once (load_module_btfs() in src/libbpf.c):
-        now, for a function that is nowhere.
+        Listing module BTFs takes CAP_SYS_ADMIN. Without it libbpf 1.1 fails on every weak symbol
+        that vmlinux lacks; but it lists them only once (load_module_btfs() in src/libbpf.c). The
+        lookup of a function that does not exist uses up this one attempt.
         """
         lib().bpf_program__set_attach_target(self._program(name), 0, b"no function")
 
     def load(self) -> None:
-        """Load maps and chosen programs into the kernel."""
+        """Load the maps and the selected programs into the kernel."""
         result = lib().bpf_object__load(self._handle)
         if result < 0:
             log = "".join(ffi().string(buffer).decode() for buffer in self._logs.values())
@@ -175,11 +182,11 @@ class Object:
         self._logs.clear()
 
     def program_fd(self, name: str) -> int:
-        """Return the file descriptor of a loaded program."""
+        """Return a loaded program's file descriptor."""
         return int(check(lib().bpf_program__fd(self._program(name)), f"program {name}"))
 
     def program_info(self, name: str) -> bytes:
-        """Return the kernel's ``struct bpf_prog_info`` (as much of it as this kernel fills)."""
+        """Return a program's ``struct bpf_prog_info``, as long as this kernel's version of it."""
         return object_info(self.program_fd(name), 256)
 
     def attach_kprobe(
@@ -191,11 +198,12 @@ class Object:
         label: str = "",
         cookie: int = 0,
     ) -> None:
-        """Attach a program by kprobe at ``function`` + ``offset`` bytes, or to its returns.
+        """Attach a program by kprobe at ``function`` + ``offset`` bytes, or by kretprobe.
 
-        :param function: Its name, or its address, which several of one name differ by.
-        :param label: What errors call it.
-        :param cookie: What ``bpf_get_attach_cookie()`` answers.
+        :param function: Name, or address if several functions share a name.
+        :param returns: Use a kretprobe.
+        :param label: The function's name in errors.
+        :param cookie: Value that ``bpf_get_attach_cookie()`` returns in the program.
         """
         opts = ffi().new("struct bpf_kprobe_opts *")
         opts.sz = ffi().sizeof("struct bpf_kprobe_opts")
@@ -211,7 +219,7 @@ class Object:
         self._links.append(check_pointer(link, f"cannot attach a kprobe to {what}"))
 
     def attach_kprobes(self, name: str, addresses: Sequence[int], returns: bool = False) -> None:
-        """Attach a program to the entries or returns of many functions at once (kprobe.multi)."""
+        """Attach a program to the entries or returns of many functions by one kprobe.multi link."""
         opts = ffi().new("struct bpf_kprobe_multi_opts *")
         opts.sz = ffi().sizeof("struct bpf_kprobe_multi_opts")
         array = ffi().new("unsigned long[]", list(addresses))
@@ -221,12 +229,12 @@ class Object:
         self._links.append(check_pointer(link, what))
 
     def attach_trace(self, name: str, function: str) -> None:
-        """Attach a fentry program to the target given to ``choose``."""
+        """Attach a fentry program to the target given to ``set_autoload``."""
         link = lib().bpf_program__attach_trace(self._program(name))
         self._links.append(check_pointer(link, f"cannot attach fentry to {function}"))
 
     def attach_tracepoint(self, name: str, category: str, event: str) -> None:
-        """Attach a program to a tracepoint; without a category to what lies under it (raw)."""
+        """Attach a program to a tracepoint; an empty category means a raw tracepoint."""
         program = self._program(name)
         if category:
             link = lib().bpf_program__attach_tracepoint(program, category.encode(), event.encode())
@@ -235,20 +243,23 @@ class Object:
         self._links.append(check_pointer(link, f"cannot attach to tracepoint {event}"))
 
     def attach_samples(self, name: str, cpus: Iterable[int], frequency: int) -> None:
-        """Attach a program to so many samples a second of each CPU that is online."""
-        gone: LibbpfError | None = None
+        """Attach a program to a CPU clock of ``frequency`` Hz on each CPU that is online.
+
+        :raises LibbpfError: on any error but ENODEV (offline), or if no CPU is online.
+        """
+        offline: LibbpfError | None = None
         for cpu in cpus:
             try:
                 self.attach_sample(name, cpu, frequency)
             except LibbpfError as error:
                 if error.errno != ENODEV:
                     raise
-                gone = error
-        if gone and not self._samples:
-            raise gone
+                offline = error
+        if offline and not self._samples:
+            raise offline
 
     def attach_sample(self, name: str, cpu: int, frequency: int) -> None:
-        """Attach a program to samples of one CPU, in place of those that it had."""
+        """Attach a program to a new clock on one CPU, replacing the CPU's previous one."""
         from kwalk.libbpf.perf import open_cpu_clock
 
         self.detach_sample(cpu)
@@ -259,15 +270,15 @@ class Object:
         self._samples[cpu] = check_pointer(link, f"cannot attach to samples of CPU {cpu}"), fd
 
     def detach_sample(self, cpu: int) -> None:
-        """Take no more samples of a CPU."""
+        """Remove a CPU's clock."""
         if cpu in self._samples:
             lib().bpf_link__destroy(self._samples.pop(cpu)[0])
 
     def sample_clocks(self) -> dict[int, int]:
-        """Return for each sampled CPU how long that has been, in nanoseconds.
+        """Return the sampled nanoseconds of each CPU.
 
-        It stands still once the CPU has gone, also when the CPU is back: the kernel does not put
-        the event back (perf_event_exit_cpu() in kernel/events/core.c).
+        The value stops when the CPU goes offline, and stays so when it comes back: the kernel does
+        not restore the event (perf_event_exit_cpu() in kernel/events/core.c).
         """
         found = {}
         for cpu, (_, fd) in self._samples.items():
@@ -278,25 +289,25 @@ class Object:
         return found
 
     def iterate(self, name: str) -> bytes:
-        """Return all that an iterator program writes."""
+        """Run an iterator program (bpf_iter) and return its output."""
         link = lib().bpf_program__attach_iter(self._program(name), ffi().NULL)
-        self._aside.append(check_pointer(link, f"cannot attach {name}"))
+        self._auxiliary.append(check_pointer(link, f"cannot attach {name}"))
         fd = check(lib().bpf_iter_create(lib().bpf_link__fd(link)), f"cannot run {name}")
         with open(fd, "rb", buffering=0) as file:
             return file.read()
 
-    def attach_aside(self, name: str) -> None:
-        """Attach a program to the tracepoint that its section names; it counts no hits."""
+    def attach_auxiliary(self, name: str) -> None:
+        """Attach a program that counts no hits to the tracepoint that its section names."""
         link = lib().bpf_program__attach_trace(self._program(name))
-        self._aside.append(check_pointer(link, f"cannot attach {name} to its tracepoint"))
+        self._auxiliary.append(check_pointer(link, f"cannot attach {name} to its tracepoint"))
 
     def link_infos(self) -> Iterator[bytes]:
-        """Yield ``struct bpf_link_info`` of each link (as much as this kernel fills)."""
+        """Yield ``struct bpf_link_info`` of each probe's link, as long as this kernel's version."""
         for link in self._links:
             yield object_info(lib().bpf_link__fd(link), 128)
 
     def run(self, name: str, context: bytes) -> tuple[int, bytes]:
-        """Run a loaded ``syscall`` program once; return its result and the context after it."""
+        """Run a loaded ``syscall`` program once; return its result and its context afterwards."""
         data = ffi().new("char[]", context)
         opts = ffi().new("struct bpf_test_run_opts *")
         opts.sz = ffi().sizeof("struct bpf_test_run_opts")
@@ -308,15 +319,15 @@ class Object:
         return code, bytes(ffi().buffer(data, len(context)))
 
     def detach(self) -> None:
-        """Remove every probe; programs and maps stay until ``close``."""
-        for links in (self._links, self._aside):
+        """Destroy every link; programs and maps stay until ``close``."""
+        for links in (self._links, self._auxiliary):
             while links:
                 lib().bpf_link__destroy(links.pop())
         for cpu in list(self._samples):
             self.detach_sample(cpu)
 
     def close(self) -> None:
-        """Detach and free everything; further calls do nothing."""
+        """Detach and unload everything; further calls do nothing."""
         self.detach()
         if self._handle is not None:
             lib().bpf_object__close(self._handle)
@@ -324,7 +335,7 @@ class Object:
 
 
 def object_info(fd: int, size: int) -> bytes:
-    """Return the info struct of a program, map or link, at most ``size`` bytes."""
+    """Return the kernel's info struct of a program, map or link fd, at most ``size`` bytes."""
     info = ffi().new("char[]", size)
     length = ffi().new("__u32 *", size)
     check(lib().bpf_obj_get_info_by_fd(fd, info, length), "cannot read an object's info")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Perf events that a program can be attached to."""
+"""CPU-clock perf events to attach BPF programs to."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _CLOSE_ON_EXEC = 1 << 3
 
 
 def open_cpu_clock(cpu: int, frequency: int) -> int:
-    """Return a new perf event that comes ``frequency`` times a second while ``cpu`` runs.
+    """Open a CPU-clock perf event; return its file descriptor.
 
+    :param frequency: Samples per second.
     :raises LibbpfError: if the kernel refuses it.
     """
     any_task = -1
@@ -31,10 +32,10 @@ def open_cpu_clock(cpu: int, frequency: int) -> int:
         number = ctypes.get_errno()
         error = LibbpfError(f"cannot open a perf event on CPU {cpu}", number)
         # perf_event_open() in kernel/events/core.c
-        if number == errno.EINVAL and frequency > (most := _most_samples()):
+        if number == errno.EINVAL and frequency > (most := _max_sample_rate()):
             error.hint = (
                 f"The sysctl kernel.perf_event_max_sample_rate is {most:,}, less than the "
-                f"{frequency:,} that are wanted: the kernel lowers it where interrupts take long. "
+                f"requested {frequency:,}: the kernel lowers it when interrupts take long. "
                 f"Sample less often, or: sysctl kernel.perf_event_max_sample_rate={frequency}."
             )
         raise error
@@ -42,10 +43,10 @@ def open_cpu_clock(cpu: int, frequency: int) -> int:
 
 
 def refuses_all() -> bool:
-    """Whether the kernel leaves this process no perf event, not even of itself in user space.
+    """Return whether the kernel denies this process even events on itself in user space.
 
-    That is a patch of distributions', for values of kernel.perf_event_paranoid that others do not
-    have.
+    Only kernels with a distribution's patch do, for values of kernel.perf_event_paranoid that
+    mainline does not have.
     """
     this_task, any_cpu = 0, -1
     fd = _open_clock(this_task, any_cpu, 0, _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR)
@@ -56,7 +57,7 @@ def refuses_all() -> bool:
 
 
 def _open_clock(task: int, cpu: int, period: int, flags: int) -> int:
-    """Return the file descriptor of a new event, or -1: errno is in ``ctypes.get_errno()``."""
+    """Return the file descriptor of a new event, or -1 with errno in ``ctypes.get_errno()``."""
     attr = struct.pack(
         "<IIQQQQQ", _TYPE_SOFTWARE, _ATTR_BYTES, _CPU_CLOCK, period, 0, 0, flags
     ).ljust(_ATTR_BYTES, b"\0")
@@ -65,8 +66,8 @@ def _open_clock(task: int, cpu: int, period: int, flags: int) -> int:
     return int(libc.syscall(number, attr, task, cpu, no_group, ctypes.c_ulong(_CLOSE_ON_EXEC)))
 
 
-def _most_samples() -> int:
+def _max_sample_rate() -> int:
     try:
         return int(_MAX_RATE.read_text())
     except (OSError, ValueError):
-        return 1 << 31  # as if there were no limit
+        return 1 << 31  # unknown: no limit

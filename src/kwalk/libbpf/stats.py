@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What BPF programs cost, as the kernel accounts for it (``kernel.bpf_stats_enabled``)."""
+"""Run time of BPF programs from the kernel's statistics (``kernel.bpf_stats_enabled``)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _RUN_TIME = 0  # enum bpf_stats_type
 # include/uapi/linux/bpf.h: run_time_ns and run_cnt of struct bpf_prog_info
 _COST = 192
 
+# Program id -> run time in nanoseconds, runs.
 Costs = dict[int, tuple[int, int]]
 
 
 @contextmanager
 def measured() -> Iterator[None]:
-    """Have the kernel measure each run of every program, which costs a little itself.
+    """Enable the kernel's run-time statistics, which add a little to the cost of each run.
 
-    :raises LibbpfError: if the kernel does not let us.
+    :raises LibbpfError: if the kernel refuses.
     """
     fd = check(lib().bpf_enable_stats(_RUN_TIME), "the kernel does not measure BPF programs")
     try:
@@ -32,19 +33,19 @@ def measured() -> Iterator[None]:
 
 
 def ids() -> Iterator[int]:
-    """Iterate over the ids of the loaded programs; who may not see them sees none."""
+    """Iterate over the ids of all loaded programs; yields none without CAP_SYS_ADMIN."""
     number = ffi().new("__u32 *")
     while lib().bpf_prog_get_next_id(number[0], number) == 0:
         yield int(number[0])
 
 
 def programs() -> Costs:
-    """Return each loaded program's time in nanoseconds and its runs, by id."""
+    """Return the run time and runs of every loaded program."""
     costs = {}
     for number in ids():
         fd = lib().bpf_prog_get_fd_by_id(number)
         if fd < 0:
-            continue  # unloaded meanwhile
+            continue  # unloaded since
         try:
             info = object_info(fd, _COST + 16)
         finally:
@@ -55,12 +56,15 @@ def programs() -> Costs:
 
 
 def of_program(info: bytes) -> tuple[int, int]:
-    """Return time in nanoseconds and runs, of a program's ``struct bpf_prog_info``."""
+    """Return run time in nanoseconds and runs from a ``struct bpf_prog_info``."""
     return struct.unpack_from("<QQ", info, _COST) if len(info) >= _COST + 16 else (0, 0)
 
 
 def per_event(before: Costs, after: Costs) -> int | None:
-    """Return the nanoseconds of one run of all programs that are new; None if none has run."""
+    """Return the nanoseconds per event of all new programs together; None if none has run.
+
+    The number of events is the runs of the new program that ran most often.
+    """
     new = [cost for number, cost in after.items() if number not in before]
     runs = max((runs for _, runs in new), default=0)
     return round(sum(time for time, _ in new) / runs) if runs else None

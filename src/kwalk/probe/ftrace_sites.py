@@ -109,7 +109,7 @@ def read(symbols: Kallsyms, image: Callable[[], bytes]) -> Traceable:
     """
     try:
         with Object(image()) as obj:
-            obj.choose({PROGRAM: None})
+            obj.set_autoload({PROGRAM: None})
             obj.load()
             return in_memory(obj, symbols)
     except KwalkError:

@@ -107,11 +107,13 @@ def load(
         if fentry:
             _choose(obj, wanted, PROGRAMS[way], names_for_trampolines(target, symbols))
         else:
-            obj.choose(wanted)
+            obj.set_autoload(wanted)
         config = config_of(target, symbols, options, method, fentry, many)
-        obj.map(CONFIG_SECTION).preset(CONFIG.pack({**config, **options.filters.config()}))
+        obj.map(CONFIG_SECTION).set_initial_value(
+            CONFIG.pack({**config, **options.filters.config()})
+        )
         if options.output == Output.EVENT:
-            obj.map(DIGITS_SECTION).preset(digits())
+            obj.map(DIGITS_SECTION).set_initial_value(digits())
         sizes = _resize(obj, options, method, config)
         try:
             obj.load()
@@ -136,7 +138,7 @@ def load(
             tree.sample(options.chance)
         gates = _set_filters(obj, options)
         for name in following:
-            obj.attach_aside(name)
+            obj.attach_auxiliary(name)
         return Loaded(obj, tree, gates, config, control, facts, notes)
     except BaseException:
         if tree:
@@ -153,7 +155,7 @@ def _choose(obj: Object, wanted: dict[str, str | None], program: str, names: Seq
     refused: list[LibbpfError] = []
     for name in names:
         try:
-            obj.choose(wanted | {program: name})
+            obj.set_autoload(wanted | {program: name})
         except LibbpfError as error:
             refused.append(error)
         else:
@@ -210,7 +212,7 @@ def _resize(
         (PLACES_SECTION, filters.netns or filters.cgroups),
     ):
         map_ = obj.map(name)
-        map_.share() if needed else map_.leave_out()
+        map_.set_mmapable() if needed else map_.set_autocreate(False)
     obj.map("counted").resize(max_entries=2 * entries if counting else 1)
     stacks = (1 if counting else 2) * entries * 8 * depth
     return {

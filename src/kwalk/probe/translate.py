@@ -91,9 +91,9 @@ def _ask(tasks: bool) -> Here:
 
     threads, processes = {}, {}
     with Object(image()) as obj:
-        obj.choose(dict.fromkeys((PROGRAM, *([TASKS_PROGRAM] if tasks else []))))
+        obj.set_autoload(dict.fromkeys((PROGRAM, *([TASKS_PROGRAM] if tasks else []))))
         for name in (GATES_SECTION, PROCESSES_SECTION, THREADS_SECTION, PLACES_SECTION):
-            obj.map(name).leave_out()
+            obj.map(name).set_autocreate(False)
         obj.load()
         found = HERE.unpack(obj.run(PROGRAM, HERE.pack({}))[1])
         for number, pid, tgid, _ in TASK.struct.iter_unpack(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Ground floor: text, terminals, files, processes. Nothing here knows of kernels or stacks."""
+"""Helpers for text, terminals, files and processes; independent of kernels and stacks."""

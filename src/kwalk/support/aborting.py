@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The end of this process on the spot, as a second Ctrl-C asks for: the kernel detaches."""
+"""Immediate process exit, for a second Ctrl-C. The kernel detaches the probes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-_LAST: list[Callable[[], object]] = []
+_cleanups: list[Callable[[], object]] = []
 
 
 @contextmanager
 def at_abort(act: Callable[[], object]) -> Iterator[None]:
-    """Have ``abort`` call this, while in a ``with``: what the kernel does not put in order.
+    """Register a cleanup for ``abort``, for state that the kernel does not restore.
 
-    :param act: Neither waits nor prints.
+    It stays registered until the ``with`` block ends.
+
+    :param act: Must neither wait nor print; exceptions are ignored.
     """
-    _LAST.append(act)
+    _cleanups.append(act)
     try:
         yield
     finally:
-        _LAST.remove(act)
+        _cleanups.remove(act)
 
 
 def abort(code: int) -> None:
-    """Exit with this code, at once."""
-    for act in reversed(_LAST):
+    """Run the registered cleanups, newest first, and exit with ``code``."""
+    for act in reversed(_cleanups):
         with suppress(Exception):
             act()
     os._exit(code)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Write a file as the kernel allows it: all at once or not at all, where that can be had."""
+"""Atomic replacement of files, with overwriting as the fallback."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import IO
 
 from kwalk.errors import NO_NAME, OutputError
 from kwalk.support.stdio import encoded
-from kwalk.support.temp_file import Aside
+from kwalk.support.temp_file import TempFile
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 _ACL = "system.posix_acl_access"
-# How much is kept in memory of what cannot be written aside.
+# Bytes buffered in memory, before a spool file, if no temporary file can be made in the folder.
 _MEMORY = 64 << 20
-# A file cannot be put in place for these reasons, but may be written nevertheless.
-_NOT_SO = (
+# Errors of link() and rename() after which overwriting the file may still succeed.
+_OVERWRITE_AFTER = (
     errno.EEXIST, errno.ENOENT, errno.EPERM, errno.EACCES, errno.EBUSY, errno.EXDEV,
     errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS,
 )  # fmt: skip
@@ -27,30 +27,30 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Replacement:
-    """A file that is written out of sight until ``place`` or ``finish`` puts it in place.
+    """File contents that stay invisible until ``place`` or ``finish`` puts them at the path.
 
-    Use it in a ``with``: what was not put in place leaves no trace. Whether the file may be written
-    is for open(2) to say, of the path as it was given.
+    Use it in a ``with``: contents that were not placed leave no trace. open(2) on the path as given
+    decides whether it may be written.
 
-    - A name that nobody has is given to the new file when it is complete.
-    - A regular file of one's own is replaced by a new one, which has its group and its mode.
-    - Any other regular file (behind a link, of another user, with an ACL, in a folder where no file
-      can be made) is overwritten once it is known what with.
-    - What is no regular file (a device, a pipe) is written as it comes.
+    - No file at the path: a new file gets the name once it is complete.
+    - A regular file of this user: a new file replaces it and has the same group and mode.
+    - Any other regular file (reached by a symlink, another user's, with an ACL, in a folder where
+      no file can be made): overwritten once the contents are complete.
+    - A device or a pipe: written directly.
 
-    :param private: Nobody else may read it: mode 0600, or less where a file that is replaced or
-        overwritten had less. Another user's file keeps its mode.
-    :raises OutputError: from all that writes, ``__enter__`` included.
+    :param private: Let only this user read the file: mode 0600, or less if the replaced or
+        overwritten file had less. Another user's file keeps its mode.
+    :raises OutputError: from every method that writes, ``__enter__`` included.
     """
 
     def __init__(self, path: str | os.PathLike[str], private: bool = False) -> None:
         self._path = os.fspath(path)
         self._private = private
-        self._file: IO[bytes] = BytesIO()  # until it is open
-        self._aside: Aside | None = None
-        # The regular file that was there; as long as it is open no other has its inode number.
-        self._there = -1
-        self._made = False  # by opening it
+        self._file: IO[bytes] = BytesIO()  # placeholder until _open()
+        self._temp: TempFile | None = None
+        # The regular file at the path; kept open so that its inode number is not reused.
+        self._old_fd = -1
+        self._created = False  # opening the path created that file
         self._placed = False
 
     def __enter__(self) -> Replacement:
@@ -66,18 +66,18 @@ class Replacement:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # finished, or not wanted any more
+        with suppress(OSError):  # the contents are placed, or no longer needed
             self._file.close()
-        if self._aside:
-            self._aside.close()
-        if self._there >= 0:
-            if self._made:
-                _remove_empty(self._path, os.fstat(self._there))
-            os.close(self._there)
+        if self._temp:
+            self._temp.close()
+        if self._old_fd >= 0:
+            if self._created:
+                _remove_empty(self._path, os.fstat(self._old_fd))
+            os.close(self._old_fd)
 
     @property
     def fd(self) -> int:
-        """The descriptor of what is written as it comes; -1 of a file that is put in place."""
+        """Descriptor of the file at the path; -1 until the contents are placed."""
         return self._file.fileno() if self._placed else -1
 
     @property
@@ -88,55 +88,55 @@ class Replacement:
         try:
             os.lstat(self._path)
         except FileNotFoundError:
-            if os.path.basename(self._path) and self._open_aside(None):
+            if os.path.basename(self._path) and self._open_temp(None):
                 return
-        leads_nowhere = not os.path.exists(self._path)
+        dangling = not os.path.exists(self._path)
         fd = os.open(self._path, _FLAGS, self._mode)
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             self._file = os.fdopen(fd, "wb")
             self._placed = True
             return
-        self._there, self._made = fd, leads_nowhere
+        self._old_fd, self._created = fd, dangling
         replaceable = found.st_uid == os.geteuid() and not _has_acl(fd)
-        if not (replaceable and self._open_aside(found)):
+        if not (replaceable and self._open_temp(found)):
             from tempfile import SpooledTemporaryFile
 
             self._file = SpooledTemporaryFile(_MEMORY)  # noqa: SIM115 (__exit__ closes it)
 
-    def _open_aside(self, old: os.stat_result | None) -> bool:
-        """Make the file that takes its place; return False if that cannot be.
+    def _open_temp(self, old: os.stat_result | None) -> bool:
+        """Create the temporary file; return False if the folder does not allow one.
 
-        :param old: The file that was opened; None if there is none.
+        :param old: The file at the path; None if there is none.
         """
-        aside = Aside(self._path)
+        temp = TempFile(self._path)
         try:
-            aside.open(self._mode)
+            temp.open(self._mode)
             if old:
-                fd = aside.file.fileno()
+                fd = temp.file.fileno()
                 os.fchown(fd, -1, old.st_gid)
                 os.fchmod(fd, old.st_mode & (0o600 if self._private else 0o777))
         except OSError:
-            aside.close()
+            temp.close()
             return False
-        self._aside, self._file = aside, aside.file
+        self._temp, self._file = temp, temp.file
         return True
 
     def make_private(self) -> None:
-        """Let nobody else read it, as ``private`` does; before it is put in place."""
+        """Set ``private`` late, but before the contents are placed."""
         self._private = True
-        if self._aside:
-            _narrow(self._aside.file.fileno())
+        if self._temp:
+            _restrict(self._temp.file.fileno())
 
     def write(self, piece: str | bytes) -> None:
-        """Write what comes next."""
+        """Append bytes, or text as UTF-8."""
         try:
             self._file.write(piece if isinstance(piece, bytes) else encoded(piece))
         except OSError as error:
             raise OutputError(error, self._path) from error
 
     def place(self) -> int:
-        """Put what was written in place; return the file, to which more can be written."""
+        """Put the contents at the path; return a descriptor that takes further writes."""
         try:
             self._file.flush()
             if not self._placed:
@@ -147,7 +147,7 @@ class Replacement:
         return self._file.fileno()
 
     def finish(self) -> None:
-        """Put it in place: this was all."""
+        """Put the contents at the path and close the file."""
         self.place()
         try:
             self._file.close()
@@ -155,18 +155,18 @@ class Replacement:
             raise OutputError(error, self._path) from error
 
     def _put(self) -> None:
-        if self._aside:
+        if self._temp:
             try:
-                self._aside.put(None if self._there < 0 else os.fstat(self._there))
+                self._temp.put(None if self._old_fd < 0 else os.fstat(self._old_fd))
                 return
             except OSError as error:
-                if error.errno not in _NOT_SO:
+                if error.errno not in _OVERWRITE_AFTER:
                     raise
         self._overwrite()
 
-    def _opened_again(self) -> IO[bytes]:
+    def _reopened(self) -> IO[bytes]:
         try:
-            # If it is a pipe by now, maybe nobody reads from it.
+            # A pipe without a reader may have taken the file's place.
             fd = os.open(self._path, _FLAGS | os.O_NONBLOCK, self._mode)
         except OSError as error:
             if error.errno != errno.ENXIO:
@@ -175,20 +175,20 @@ class Replacement:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return os.fdopen(fd, "wb")
             os.close(fd)
-        raise FileExistsError(errno.EEXIST, "it is no file any more")
+        raise FileExistsError(errno.EEXIST, "it is not a regular file any more")
 
     def _overwrite(self) -> None:
-        """Write what there is into the file that the path leads to."""
+        """Overwrite the file at the path with the contents so far."""
         from shutil import copyfileobj
 
-        target = self._opened_again()
+        target = self._reopened()
         try:
             found = os.fstat(target.fileno())
             _reserve(target.fileno(), self._file.tell(), found.st_size)
             if self._private and found.st_uid == os.geteuid():
-                _narrow(target.fileno())
+                _restrict(target.fileno())
             target.truncate(0)
-            self._made = False
+            self._created = False
             self._file.seek(0)
             copyfileobj(self._file, target, 1 << 20)
             target.flush()
@@ -200,31 +200,31 @@ class Replacement:
         self._file = target
 
 
-def _narrow(fd: int) -> None:
+def _restrict(fd: int) -> None:
     os.fchmod(fd, os.fstat(fd).st_mode & 0o600)
 
 
 def _has_acl(fd: int) -> bool:
-    with suppress(OSError):  # this file system has none
+    with suppress(OSError):  # the file system has no ACLs
         return _ACL in os.listxattr(fd)
     return False
 
 
 def _reserve(fd: int, size: int, old_size: int) -> None:
-    """Have room for a file's new contents while the old ones are there.
+    """Allocate room for a file's new contents before the old ones are truncated.
 
-    :raises OSError: if there is none.
+    :raises OSError: if there is not enough.
     """
     try:
         os.posix_fallocate(fd, 0, size)
     except OSError as error:
-        if error.errno in _NO_ROOM:  # else the file system cannot tell
+        if error.errno in _NO_ROOM:  # other errors: the file system does not support fallocate
             os.ftruncate(fd, old_size)
             raise
 
 
 def _remove_empty(path: str, made: os.stat_result) -> None:
-    """Remove a file that was made, by a link that led to none or without."""
+    """Remove the file ``made`` if it is still empty; the path may reach it by a symlink."""
     with suppress(OSError):
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:

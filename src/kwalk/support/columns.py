@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whole columns at once: what is done to each event in Python costs the traced machine most."""
+"""Operations on whole columns: per-event Python code is the largest cost on the traced machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Item_co = TypeVar("_Item_co", covariant=True)
 
 
 class _Table(Protocol[_Key_contra, _Item_co]):
-    """A dictionary, or a list of which keys are the indices."""
+    """A dictionary, or a list with its indices as keys."""
 
     def __getitem__(self, key: _Key_contra, /) -> _Item_co: ...
 
@@ -23,7 +23,7 @@ class _Table(Protocol[_Key_contra, _Item_co]):
 def look_up(table: _Table[_Key, _Item], keys: Sequence[_Key]) -> tuple[_Item, ...]:
     """Return ``table[key]`` for every key, at half the cost of a loop.
 
-    :raises LookupError: if one is not there.
+    :raises LookupError: if a key is missing.
     """
     if len(keys) > 1:
         found: tuple[_Item, ...] = itemgetter(*keys)(table)
@@ -32,7 +32,7 @@ def look_up(table: _Table[_Key, _Item], keys: Sequence[_Key]) -> tuple[_Item, ..
 
 
 def interleave(*columns: Sequence[_Item]) -> list[_Item]:
-    """Return the first items of all columns, then the second ones, and so on."""
+    """Return the first items of all columns, then the second items, and so on."""
     items = list(chain.from_iterable(columns))
     for index, column in enumerate(columns):
         items[index :: len(columns)] = column

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Write to pipes that nobody empties, and to stopped terminals, without being held up.
+"""Writes that do not block on a full pipe or a stopped terminal.
 
-O_NONBLOCK belongs to the open file, which other processes share, so it is never set on a descriptor
-that was passed to kwalk: pipes and terminals are opened once more through /proc/self/fd.
+O_NONBLOCK belongs to the open file description, which other processes share, so kwalk never sets it
+on an inherited descriptor: it reopens pipes and terminals through /proc/self/fd.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-# Without a reader's taking anything for so long, output that is still to come is given up, once
-# there is a reason to end.
+# Seconds without progress after which pending output is dropped, once kwalk has a reason to end.
 STALLED_SECONDS = 1.0
-_LOOK_SECONDS = 0.1
-_PTMX = os.makedev(5, 2)  # opened again, it is another terminal
+_POLL_SECONDS = 0.1
+_PTMX = os.makedev(5, 2)  # reopening it makes a new terminal
 
 Patience = Callable[[float], bool]
-"""Whether to go on writing, told for how many seconds nothing has been taken."""
+"""Decides whether to go on writing; takes the seconds since the last progress."""
 
 
 def endless(stalled: float) -> bool:
-    """Wait for as long as it takes."""
+    """Patience without a limit."""
     return True
 
 
 class Outlet:
-    """Writes to a descriptor as much as it takes, for as long as the caller wants to wait.
+    """Writer to a descriptor that may stall; the caller's ``Patience`` ends the wait.
 
-    Files are written as they are. Where a pipe or terminal cannot be opened again (it is somebody
-    else's), and to sockets, the size of a write keeps it from blocking (pipe(7), PIPE_BUF).
+    Files are written directly. On sockets, and on pipes or terminals that cannot be reopened
+    (another user's), a write has at most PIPE_BUF bytes so that it does not block (pipe(7)).
 
-    :param fd: Stays the caller's.
-    :ivar written: Bytes so far.
+    :param fd: Remains owned by the caller.
+    :ivar written: Bytes written so far.
     """
 
     def __init__(self, fd: int) -> None:
@@ -60,15 +59,15 @@ class Outlet:
         self.close()
 
     def close(self) -> None:
-        """Free what was opened."""
+        """Close the reopened descriptor."""
         if self._own >= 0:
             os.close(self._own)
             self._own = -1
 
     def write(self, data: bytes | memoryview, patience: Patience = endless) -> int:
-        """Write, and return how many bytes were taken before patience ended.
+        """Write until all is taken or patience ends; return the number of bytes taken.
 
-        :raises OSError: if no more can be written; ``written`` counts what was.
+        :raises OSError: if the descriptor fails; ``written`` includes the bytes before that.
         """
         rest = memoryview(data)
         before = self.written
@@ -85,8 +84,8 @@ class Outlet:
         return self.written - before
 
     def _take(self, rest: memoryview) -> int:
-        """Write what there is room for, if there is some within a moment."""
-        if not self._poll.poll(_LOOK_SECONDS * 1000):
+        """Wait for room, at most ``_POLL_SECONDS``, and write as much as fits."""
+        if not self._poll.poll(_POLL_SECONDS * 1000):
             return 0
         try:
             if self._own >= 0:

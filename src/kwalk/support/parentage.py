@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes that kwalk starts end with it, even where it is killed."""
+"""Child processes that are killed when kwalk ends, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def ends_with_us() -> Callable[[], None]:
-    """Return what a new process calls before it becomes another program (``preexec_fn``).
+    """Return a ``preexec_fn`` that has the kernel kill the child with its parent.
 
-    The kernel kills it when the thread ends that started it, not only the process (prctl(2)): so
-    nothing is asked of it in any thread but the first.
+    PR_SET_PDEATHSIG fires when the parent *thread* ends, not only the process (prctl(2)), so the
+    function does nothing when called outside the main thread.
     """
     if threading.get_native_id() != os.getpid():
         return lambda: None
@@ -27,20 +27,21 @@ def ends_with_us() -> Callable[[], None]:
 
     def bind() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before this was asked for
+        if os.getppid() != parent:  # it ended before prctl()
             os._exit(1)
 
     return bind
 
 
 class Killer:
-    """A process that kills others should this one end before ``dismiss``, whichever thread began.
+    """Helper process that kills a child if this process ends before ``dismiss``.
 
-    What the kernel kills by itself is one process, and not what that has started.
+    PR_SET_PDEATHSIG covers one process without its descendants, and only in the main thread. This
+    works in any thread.
 
-    :param pid: Of a child that is not waited for before ``dismiss``: its number stays its own.
-    :param group: Kill the process group of this number.
-    :raises OSError: if a limit of the machine is met.
+    :param pid: A child that is not reaped before ``dismiss``, so that its pid is not reused.
+    :param group: Kill the process group ``pid``.
+    :raises OSError: if a limit on processes or descriptors is reached.
     """
 
     def __init__(self, pid: int, group: bool) -> None:
@@ -56,9 +57,9 @@ class Killer:
             os.close(ours)
 
     def dismiss(self) -> None:
-        """End it; may be called again."""
+        """Kill the helper process; further calls do nothing."""
         if self._pid:
-            with suppress(ProcessLookupError):  # code that waits for any process has
+            with suppress(ProcessLookupError):  # reaped by code that waits for any child
                 os.kill(self._pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
@@ -66,7 +67,7 @@ class Killer:
 
 
 def _watch(parent: int, pid: int, group: bool) -> None:
-    """Wait for the parent's end, out of reach of a terminal's signals, holding nobody's files."""
+    """Wait for the parent to end, then kill; ignores terminal signals, keeps no inherited files."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

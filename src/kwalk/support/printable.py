@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Text for people, without what a terminal would obey: control, escape and bidi characters."""
+"""Sanitizing of text for terminals: no control, escape or bidi characters."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from contextlib import AbstractContextManager, redirect_stderr
 from typing import IO, Any
 
-# What is printed without a second look: most text is ASCII.
+# Fast path: most text is ASCII.
 _HARMLESS = re.compile(r"[\n\t -~]*")
-# A style (Select Graphic Rendition), as ``report.paint`` sets it.
+# An SGR (Select Graphic Rendition) sequence: colours and the like.
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def plain(text: str, instead: str = "?", kept: str = "") -> str:
-    """Return text that stays on its line: without characters that cannot be printed.
+    """Return text with its unprintable characters replaced, line feeds included.
 
-    :param instead: What stands for each of them.
-    :param kept: Those that may stay.
+    :param instead: The replacement of each.
+    :param kept: Unprintable characters to keep.
     """
     if text.isprintable():
         return text
@@ -26,9 +26,9 @@ def plain(text: str, instead: str = "?", kept: str = "") -> str:
 
 
 def plain_lines(text: str, styles: bool = False) -> str:
-    """Return text whose characters can all be printed, but for line feeds and tabs.
+    """Return text with its unprintable characters replaced, except line feeds and tabs.
 
-    :param styles: Leave colours as they are: what comes from elsewhere has been through ``plain``.
+    :param styles: Keep SGR sequences; foreign parts of the text must have passed ``plain`` already.
     """
     if _HARMLESS.fullmatch(text):
         return text
@@ -41,18 +41,18 @@ def plain_lines(text: str, styles: bool = False) -> str:
 
 
 class CleanStream:
-    """A text stream that prints only what ``plain_lines`` leaves; all else is the stream's own."""
+    """Text stream that sanitizes its output with ``plain_lines``; wraps another stream."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text, cleaned."""
+        """Write sanitized text."""
         self._stream.write(plain_lines(text))
         return len(text)
 
     def writelines(self, texts: Any) -> None:
-        """Write texts, cleaned."""
+        """Write sanitized texts."""
         for text in texts:
             self.write(text)
 
@@ -61,6 +61,6 @@ class CleanStream:
 
 
 def clean_stderr() -> AbstractContextManager[Any]:
-    """Return a context in which all that is printed on ``sys.stderr`` is cleaned."""
+    """Return a context manager that sanitizes everything printed to ``sys.stderr``."""
     stream: Any = sys.stderr
     return redirect_stderr(stream if isinstance(stream, CleanStream) else CleanStream(stream))

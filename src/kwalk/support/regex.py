@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Regular expressions that users give."""
+"""Compilation of users' regular expressions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import warnings
 
 
 class BadPattern(ValueError):
-    """A text that is no regular expression; its own text says why."""
+    """Invalid regular expression; the message gives the reason."""
 
 
 def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
-    """Return a regular expression.
+    """Compile a user's regular expression.
 
-    Python's module re searches by backtracking: an expression can take time that grows
-    exponentially with the length of a name. Those that one gives oneself are not limited; Ctrl-C
-    ends a search.
+    Python's ``re`` backtracks: matching can take time exponential in the length of a name. Users
+    are not protected against their own expressions; Ctrl-C ends a search.
 
-    :raises BadPattern: if it is none, or more than Python can compile.
+    :raises BadPattern: if it is invalid, or exceeds what Python can compile.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "[[a]" will mean something else some day
+            warnings.simplefilter("ignore")  # FutureWarning for "[[a]"
             return re.compile(text, flags)
     except re.error as error:
         raise BadPattern(str(error)) from None
@@ -31,4 +30,4 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     except RecursionError:
         raise BadPattern("it is nested too deeply") from None
     except MemoryError:
-        raise BadPattern("it takes more memory than there is") from None
+        raise BadPattern("it needs more memory than is available") from None

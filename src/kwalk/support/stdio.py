@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Standard output, without Python's buffer between: what has been written has been written."""
+"""Unbuffered standard output: written text has reached the kernel when the function returns."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from kwalk.support.printable import plain_lines
 
 
 def open_streams() -> None:
-    """Open what a shell has closed (``>&-``): else the next file would be taken for it.
+    """Open /dev/null for each standard stream that the shell closed (``>&-``).
 
-    Standard output can't be written then, as before; what goes to the others goes nowhere.
+    Otherwise the next file to be opened would get its descriptor. Standard output remains
+    unwritable; writes to standard error are discarded.
     """
     for number in range(3):
         try:
@@ -27,7 +28,7 @@ def open_streams() -> None:
         except OSError:
             flags = os.O_RDONLY if number == 1 else os.O_RDWR
             os.set_inheritable(os.open(os.devnull, flags), True)  # takes the lowest number
-    # Python has none for those that were closed; print() would turn from one to the other.
+    # Python sets closed streams to None, and print(file=None) writes to sys.stdout.
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -35,19 +36,19 @@ def open_streams() -> None:
 
 
 def check_stdout() -> None:
-    """See to it that standard output can be written, before time is spent on what goes there.
+    """Check that standard output is writable, before time is spent on its contents.
 
-    :raises OutputError: if it was closed.
+    :raises OutputError: if the shell closed it.
     """
     import fcntl
 
-    with suppress(UnsupportedOperation):  # something else stands in for it, within a program
+    with suppress(UnsupportedOperation):  # replaced by a stream without a descriptor
         if fcntl.fcntl(sys.stdout.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OutputError(OSError(errno.EBADF, os.strerror(errno.EBADF)))
 
 
 class _Notices(RawIOBase):
-    """Standard error, where a notice that nobody takes changes nothing else."""
+    """Raw standard error that drops a notice if nobody reads it in time."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -55,38 +56,38 @@ class _Notices(RawIOBase):
         self._patience = STALLED_SECONDS
 
     def fileno(self) -> int:
-        """Return the descriptor."""
+        """See ``IOBase.fileno``."""
         return self._fd
 
     def writable(self) -> bool:
-        """As in ``IOBase``."""
+        """See ``IOBase.writable``."""
         return True
 
     def isatty(self) -> bool:
-        """As in ``IOBase``."""
+        """See ``IOBase.isatty``."""
         return os.isatty(self._fd)
 
     def write(self, data: Any) -> int:
-        """Write what is taken in time; of the rest nobody hears."""
+        """Write the bytes that are taken in time and drop the rest."""
         size = len(data)
         with suppress(OSError):
             taken = self._outlet.write(bytes(data), lambda stalled: stalled < self._patience)
-            # Who has stalled once is not waited for again.
+            # After one stall, never wait again.
             self._patience = STALLED_SECONDS if taken == size else 0.0
         return size
 
     def close(self) -> None:
-        """As in ``IOBase``; the descriptor stays."""
+        """See ``IOBase.close``; the descriptor stays open."""
         if not self.closed:
             self._outlet.close()
         super().close()
 
 
 def notices(stream: TextIO) -> TextIO:
-    """Return a stream to use in place of standard error: writing to it never fails, nor hangs."""
+    """Return a replacement for standard error whose writes never fail or hang."""
     try:
         fd = stream.fileno()
-    except (UnsupportedOperation, ValueError):  # something else stands in for it
+    except (UnsupportedOperation, ValueError):  # no descriptor, or closed
         return stream
     raw: Any = _Notices(fd)
     return TextIOWrapper(
@@ -98,9 +99,9 @@ def notices(stream: TextIO) -> TextIO:
 
 
 def settle(stream: TextIO) -> None:
-    """Write what is left in a stream's buffer.
+    """Flush a stream's buffer.
 
-    Where that can't be, what follows, as Python's own flush at exit, goes nowhere.
+    On failure the stream goes to /dev/null, so that Python's flush at exit does not fail again.
     """
     try:
         stream.flush()
@@ -109,41 +110,41 @@ def settle(stream: TextIO) -> None:
 
 
 def close(stream: TextIO) -> None:
-    """Let what is written to a stream from now on go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Redirect a stream's descriptor to /dev/null."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def encoded(text: str) -> bytes:
-    """Return text as UTF-8; what is none of it, as in names of files, becomes a question mark."""
+    """Encode text as UTF-8; lone surrogates, as in undecodable file names, become ``?``."""
     return text.encode(errors="replace")
 
 
 def write(text: str) -> bool:
-    """Write text for people (or JSON) to standard output at once, cleaned; as ``write_pieces``."""
+    """Write text for people, or JSON, to standard output, sanitized; see ``write_pieces``."""
     return write_pieces([encoded(plain_lines(text, styles=True))])
 
 
 def write_pieces(pieces: Sequence[bytes]) -> bool:
-    """Write all of them to standard output; return False if nobody reads it any more.
+    """Write all pieces to standard output; return False if the reader has gone.
 
-    It takes as long as the reader does: for what is attached to nothing.
+    Blocks as long as the reader does, so no probe may be attached meanwhile.
 
-    :raises OutputError: if it cannot be written for another reason.
+    :raises OutputError: on any other error.
     """
-    # One copy of many pieces; writev() would have the kernel take each by itself, at a higher cost.
+    # Joined: writev() of many small pieces costs the kernel more than the copy.
     rest = memoryview(b"".join(pieces))
     try:
         fd = sys.stdout.fileno()
-    except UnsupportedOperation:  # something else stands in for it, within a program
+    except UnsupportedOperation:  # replaced by a stream without a descriptor
         sys.stdout.write(bytes(rest).decode())
         return True
     try:
         while rest:
             try:
                 rest = rest[os.write(fd, rest) :]
-            except BlockingIOError:  # a process that shares it has set O_NONBLOCK
+            except BlockingIOError:  # another process set O_NONBLOCK on the shared description
                 with Outlet(fd) as outlet:
                     rest = rest[outlet.write(rest) :]
     except BrokenPipeError:
@@ -156,10 +157,10 @@ def write_pieces(pieces: Sequence[bytes]) -> bool:
 
 
 class Printer:
-    """Standard output of what goes on meanwhile: a reader that takes nothing does not hold it up.
+    """Standard output while probes are attached: a stalled reader does not block kwalk.
 
     :ivar open: Whether more can be written.
-    :ivar failed: Why not, if that is an error; a reader may leave.
+    :ivar failed: The error that ended the output; None if the reader left.
     """
 
     def __init__(self) -> None:
@@ -168,12 +169,12 @@ class Printer:
         self._rest = b""
 
     def put(self, data: bytes | memoryview, patience: Patience) -> int:
-        """Write; return how many bytes were taken, by when patience or the reader has gone."""
+        """Write; return the bytes taken before patience ended or the output failed."""
         if not self.open:
             return 0
         try:
             outlet = Outlet(sys.stdout.fileno())
-        except UnsupportedOperation:  # something else stands in for it, within a program
+        except UnsupportedOperation:  # replaced by a stream without a descriptor
             sys.stdout.write(bytes(data).decode())
             return len(data)
         with outlet:
@@ -186,22 +187,22 @@ class Printer:
             return outlet.written
 
     def write(self, text: str, patience: Patience) -> bool:
-        """Write text that makes sense as a whole, cleaned; return whether all of it was taken.
+        """Write a whole unit of text, sanitized; return whether all of it was taken.
 
-        What was not is kept for the next ``write``.
+        The remainder is kept for the next ``write``.
         """
         data = self._rest + encoded(plain_lines(text, styles=True))
         self._rest = data[self.put(data, patience) :]
         return self.open and not self._rest
 
     def complete(self, text: str, patience: Patience) -> bool:
-        """As ``write``; where not all of it is taken, nothing is written any more."""
+        """Write like ``write``, but end the output if not all of the text is taken."""
         whole = self.write(text, patience)
         if not whole:
             self.end()
         return whole
 
     def end(self) -> None:
-        """Write no more."""
+        """End the output; further writes are ignored."""
         self.open = False
         close(sys.stdout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A new file that takes its name, or the place of an older file, once it is complete."""
+"""Temporary file that gets its name, or replaces an older file, once it is complete."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, BinaryIO
 
-# The alias of a file that is not complete.
+# Name of an incomplete file on a file system without O_TMPFILE.
 _ALIAS = re.compile(r"\.kwalk-[0-9a-f]{16}\.new")
 _FLAGS = os.O_RDWR | os.O_CLOEXEC
 
 
-class Aside:
-    """A file in the folder of a path, without a name until ``put`` gives it that of the path.
+class TempFile:
+    """Unnamed file (O_TMPFILE) in the folder of a path; ``put`` gives it the path's name.
 
-    Where the file system has no files without a name (O_TMPFILE), it has an alias meanwhile, which
-    ``close`` removes, and so do SIGTERM and SIGHUP where they end the process. The file is locked
-    (flock) as long as it is open: nobody holds what a killed process has left, and the next
-    ``open`` in the folder clears it.
+    On a file system without O_TMPFILE it has an alias, which ``close`` removes, and so do SIGTERM
+    and SIGHUP if their default action would end the process. The file is locked (flock) while it
+    is open: an alias without a lock belongs to a killed process, and the next ``open`` in the
+    folder removes it.
 
-    :param path: Of the file that is to be; it ends in a name.
-    :ivar file: To be written and read.
+    :param path: Path of the finished file; must end in a name.
+    :ivar file: The open file, readable and writable.
     """
 
     file: BinaryIO
@@ -39,13 +39,13 @@ class Aside:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def open(self, mode: int) -> None:
-        """Make the file; where that fails nothing is left of it.
+        """Create the file; a failure leaves nothing behind.
 
-        :param mode: As for ``os.open``.
+        :param mode: Permission bits before the umask, see ``os.open``.
         :raises OSError: if no file can be made in this folder.
         """
         try:
-            # The "." has the kernel follow a link as within the path itself, not as at its end.
+            # The "." makes the kernel follow a link as an inner, not as the last, part of the path.
             folder = os.path.join(self._parent or ".", ".")
             self._folder = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             _clear(self._folder)
@@ -55,7 +55,7 @@ class Aside:
             raise
 
     def _make(self, mode: int) -> int:
-        with suppress(OSError):  # if it is for another reason, a file with a name fails as well
+        with suppress(OSError):  # not only EOPNOTSUPP: any other error recurs for a named file
             return _locked(os.open(".", _FLAGS | os.O_TMPFILE, mode, dir_fd=self._folder))
         while True:
             self._choose_alias()
@@ -63,12 +63,12 @@ class Aside:
             fd = _locked(os.open(self._alias, flags, mode, dir_fd=self._folder))
             if os.fstat(fd).st_nlink:
                 return fd
-            os.close(fd)  # somebody cleared it before it was locked
+            os.close(fd)  # another process removed it before it was locked
 
     def replaces(self, old: os.stat_result | None) -> bool:
-        """Whether this has the name in the folder: this very file, and not through a link.
+        """Return whether the name still belongs to ``old`` itself, not to a link to it.
 
-        :param old: None: nothing has the name.
+        :param old: None checks that the name is unused.
         """
         try:
             now = os.lstat(self._name, dir_fd=self._folder)
@@ -77,10 +77,10 @@ class Aside:
         return old is not None and os.path.samestat(now, old)
 
     def put(self, old: os.stat_result | None) -> None:
-        """Give the file its name, all at once.
+        """Give the file its final name atomically.
 
-        :param old: What has that name; None if nothing has.
-        :raises FileExistsError: if something else has it by now.
+        :param old: The file that has the name now; None if it is unused.
+        :raises FileExistsError: if another file has the name.
         """
         self.file.flush()
         if old is None and not self._alias:
@@ -88,9 +88,9 @@ class Aside:
             return
         if not self._alias:
             self._choose_alias()
-            self._link(self._alias)  # a link replaces nothing, but a rename does
+            self._link(self._alias)  # link() cannot replace a file, rename() can
         if not self.replaces(old):
-            raise FileExistsError(errno.EEXIST, "something else has taken its place")
+            raise FileExistsError(errno.EEXIST, "another file has taken its place")
         os.replace(self._alias, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         self._alias = ""
 
@@ -98,7 +98,7 @@ class Aside:
         os.link(f"/proc/self/fd/{self.file.fileno()}", name, dst_dir_fd=self._folder)
 
     def close(self) -> None:
-        """Close the file; without a name it is gone."""
+        """Close the file; it disappears unless ``put`` named it."""
         if hasattr(self, "file"):
             with suppress(OSError):
                 self.file.close()
@@ -112,10 +112,10 @@ class Aside:
             self._folder = -1
 
     def _choose_alias(self) -> None:
-        """Choose the name to have meanwhile; signals that end the process remove it."""
+        """Choose an alias, and have SIGTERM and SIGHUP remove it."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
-                with suppress(ValueError):  # signals are handled in the main thread only
+                with suppress(ValueError):  # only the main thread can set handlers
                     self._handlers[number] = signal.signal(number, self._end)
         self._alias = f".kwalk-{os.urandom(8).hex()}.new"
 
@@ -132,21 +132,21 @@ class Aside:
 
 
 def _locked(fd: int) -> int:
-    with suppress(OSError):  # this file system has no locks: then nobody clears anything in it
+    with suppress(OSError):  # without flock() here, _clear_one() removes nothing either
         fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
 
 
 def _clear(folder: int) -> None:
-    """Remove what killed processes of this user have left in a folder."""
-    with suppress(OSError):  # it may not be listed
+    """Remove the aliases that killed processes of this user left in a folder."""
+    with suppress(OSError):  # the folder may not be readable
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
         try:
             names = [name for name in os.listdir(fd) if _ALIAS.fullmatch(name)]
         finally:
             os.close(fd)
         for name in names:
-            with suppress(OSError):  # somebody else's, held, or gone
+            with suppress(OSError):  # another user's, locked, or gone
                 _clear_one(name, folder)
 
 
@@ -157,7 +157,7 @@ def _clear_one(name: str, folder: int) -> None:
     fd = os.open(name, flags, dir_fd=folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Before it was locked here, it may have been put in place.
+        # put() may have named it before it was locked here.
         found = os.fstat(fd)
         if _is_ours(found) and os.path.samestat(found, os.lstat(name, dir_fd=folder)):
             os.unlink(name, dir_fd=folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Words of messages."""
+"""Numbers and nouns in messages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def plural(number: int, noun: str) -> str:
 def counted(number: float | str, units: str) -> str:
     """Return ``1 call``, ``2 calls``, ``2.5 calls``.
 
-    :param number: Or its text, as it is to be shown.
-    :param units: As ``Summary.unit`` has them, such as ``calls``.
+    :param number: A number, or its formatted text.
+    :param units: Plural, as in ``Summary.unit``: ``calls``.
     """
     if not isinstance(number, str):
         number = f"{round(number):,}" if number == round(number) else f"{number:,.1f}"
@@ -23,10 +23,10 @@ def counted(number: float | str, units: str) -> str:
 
 
 def one_of(units: str) -> str:
-    """Return what one of them is: ``call``, ``call + event``, ``call/s``."""
+    """Return the singular of ``units``: ``call``, ``call + event``, ``call/s``."""
     return re.sub(r"(^|\+ )(\w+)s\b", r"\1\2", units)
 
 
 def form(number: int, one: str, more: str) -> str:
-    """Return the form of a word that goes with this number: ``is`` or ``are``."""
+    """Return the form of a word that agrees with the number: ``is`` or ``are``."""
     return one if number == 1 else more

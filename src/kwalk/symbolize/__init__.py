@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""From addresses to names."""
+"""Symbolization: from addresses to names and source lines."""

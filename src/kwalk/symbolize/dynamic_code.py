@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Code that comes and goes, by name: modules, BPF programs, trampolines.
+"""Symbols of code that is loaded and unloaded: modules, BPF programs, trampolines.
 
-One address can be one module's code now and another's a moment later. A frame that was walked tells
-which one it was (``kw_code_at()`` in ``text.bpf.h``), and has the name that this code had, or
-none. Of an address alone nobody knows that: what is there now goes before what was there, and where
-both are known the address is one of ``moved``.
+An address can belong to one module now and to another a moment later. The manual walk stores the
+code id of each frame (``kw_code_at()`` in ``bpf/unwind/text.bpf.h``), and such a frame gets that code's
+symbol or none. If only the address is known, code that is loaded now takes precedence over unloaded
+code, and if there are both, the address is recorded in ``moved``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _HASHED = 64  # KW_NAME_WORDS * 8
 
 
 def code_of_module(module: Module) -> int:
-    """Return what frames of it say that they are of; 0 if it is not known."""
+    """Return the code id of a module's frames (``Stack.codes``); 0 if unknown."""
     return module.number and Source.MODULE << 32 | module.number & 0xFFFFFFFF
 
 
 def code_of_program(name: str) -> int:
-    """Return what frames of a BPF program or trampoline of this name say: ``kw_code_at()``."""
+    """Return the code id of a BPF program or trampoline by its name; mirrors ``kw_code_at()``."""
     text = name.encode()[:_HASHED].ljust(_HASHED, b"\0")
     value = 0
     for at in range(0, _HASHED, 8):
@@ -40,10 +40,10 @@ def _page_end(address: int) -> int:
 
 
 class _Code:
-    """Symbols of one load of a module, or all places of BPF programs of one name."""
+    """Symbols of one load of a module, or of all BPF programs of one name."""
 
     def __init__(self, symbols: list[Symbol], module: Module | None = None) -> None:
-        # Stable: of symbols at one address the first in the table stays first.
+        # A stable sort: of several symbols at one address, the table's first stays first.
         self.symbols = sorted(dict.fromkeys(symbols), key=lambda symbol: symbol.address)
         self.module = module
 
@@ -52,7 +52,7 @@ class _Code:
         return [symbol.address for symbol in self.symbols]
 
     def lookup(self, place: int) -> Symbol | None:
-        """Return the symbol that ``place`` lies in."""
+        """Return the symbol that contains an address, or None."""
         if self.module and not self.module.holds(place):
             return None
         index = bisect.bisect_right(self._addresses, place) - 1
@@ -61,16 +61,16 @@ class _Code:
         return self.symbols[bisect.bisect_left(self._addresses, self._addresses[index])]
 
     def near(self, place: int) -> Symbol | None:
-        """Return the symbol, unless it is far behind the last one: nobody says where that ends."""
+        """Return the symbol, or None beyond the page of the last one, whose size is unknown."""
         end = _page_end(self._addresses[-1]) if self._addresses else 0
         return self.lookup(place) if place < end else None
 
 
-class Passing:
-    """What the tables that were read one after another say of such code.
+class DynamicSymbols:
+    """Symbols of dynamic code, from successive reads of kallsyms.
 
-    :param first: The table of when tracing began.
-    :ivar moved: Addresses that have been code of one and then of another.
+    :param first: The table at the start of tracing.
+    :ivar moved: Addresses that two codes have used: address -> old symbol, current symbol.
     """
 
     def __init__(self, first: Kallsyms) -> None:
@@ -82,11 +82,11 @@ class Passing:
 
     @property
     def modules(self) -> tuple[Module, ...]:
-        """Those of the newest table."""
+        """Modules of the newest table."""
         return self._now.modules
 
     def renew(self, now: Kallsyms) -> None:
-        """Take note of a newer table."""
+        """Add a newer table."""
         self._now = now
         self._ends.clear()
         self._learn(now)
@@ -110,9 +110,9 @@ class Passing:
             self._codes[code] = _Code([*(before.symbols if before else ()), *symbols])
 
     def lookup(self, place: int, code: int) -> Symbol | None:
-        """Return the symbol of an address.
+        """Return the symbol of an address, or None.
 
-        :param code: Which code it was; 0 if nobody knows.
+        :param code: Code id of the frame; 0 if unknown.
         """
         if code:
             known = self._codes.get(code)
@@ -126,7 +126,7 @@ class Passing:
         return max(now, gone, key=lambda symbol: symbol.address)
 
     def _is_near(self, symbol: Symbol, place: int) -> bool:
-        """Whether a place is not far behind the last symbol of the module of now that it is in."""
+        """Return whether ``place`` is at most in the page of its loaded module's last symbol."""
         if symbol.module not in self._ends:
             ends = (s.address for s in self._now.others if s.module == symbol.module)
             self._ends[symbol.module] = _page_end(max(ends))
@@ -141,12 +141,12 @@ class Passing:
         return symbol if own is None or own.holds(place) else None
 
     def _gone(self, place: int) -> Symbol | None:
-        """Return the symbol of what lay there last before what lies there now."""
+        """Return the symbol of the code that was unloaded last at an address, or None."""
         there = set(map(code_of_module, self.modules))
         for code, known in reversed(self._codes.items()):
             if known.module and code not in there and (symbol := known.near(place)):
                 return symbol
         before = self._in(self._first, place)
         if before and any(m.name == before.module for m in self._first.modules):
-            return None  # it is one of those above, or still there
+            return None  # still loaded, or handled by the loop above
         return before

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""File, line and inlined functions of a profile's frames, from the kernel's debug information."""
+"""Source lines and inlined functions of a profile's frames, from vmlinux's debug information."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from kwalk.support.text import form, plural
 from kwalk.symbolize.vmlinux import SourceLocation, places, symbols
 
 TEXT = "_text"
-# Where the kernel's tree begins, in the path of a file that every kernel has code of.
+# Root of the kernel's source tree, in the path of a file that every kernel is built from.
 _TREE = re.compile(r"(.*?/|)arch/[^/]+/(?:entry|kernel|mm|lib)/")
 
-# What the note begins with that tells how many addresses have lines.
+# Prefix of the note that says how many addresses have source lines.
 NOTE = "source lines: "
 
 
 def add_lines(profile: ProfileData, path: str) -> ProfileData:
-    """Return the profile with the source of each frame that debug information knows.
+    """Return the profile with the source line of each frame that debug information covers.
 
-    What was inlined becomes frames of their own, ahead of the frame whose code it is in. Modules
-    and BPF programs have their code elsewhere; their frames stay as they are.
+    Inlined functions become frames ahead of the function that contains their code. Frames of
+    modules and BPF programs, which are not in vmlinux, do not change.
 
-    :param path: The kernel's ELF file, of the very build that was recorded.
-    :raises KwalkError: if it is another kernel's, has no debug information, or there is no program
-        to read it.
+    :param path: vmlinux, the ELF file of the recorded build.
+    :raises KwalkError: if the file is another kernel's, has no debug information, or no program
+        to read it is installed.
     """
     recorded = profile.facts.get("text") or 0
     if not recorded and any(part.get("text") for part in profile.facts.get("merged", ())):
         raise KwalkError(
-            "this is merged of several boots, and the kernel lay elsewhere in each",
-            "Ask for the lines of one recording at a time, or merge recordings of one boot.",
+            "this profile merges several boots, each with the kernel at its own address",
+            "Add lines to one recording at a time, or merge recordings of one boot.",
         )
     frames = {frame for count in profile for frame in count.stack.frames if _is_kernel(frame)}
     found = symbols(path, {TEXT} | {frame.name for frame in frames})
     if not recorded or TEXT not in found:
         whose = path if recorded else "the recording"
         raise KwalkError(
-            f"{whose} does not say where the kernel's code begins ({TEXT})",
-            "Recordings of an ELF kernel on x86-64 say it; record again with this kwalk."
+            f"{whose} lacks the start address of the kernel's code ({TEXT})",
+            "Recordings of an ELF kernel on x86-64 have it: record again with this kwalk."
             if not recorded
-            else "Give the vmlinux of the kernel that was recorded.",
+            else "Give the vmlinux of the recorded kernel.",
         )
     shift = min(found[TEXT]) - recorded
     _check(path, frames, found, shift, profile)
-    # At a tracepoint, the first address of a stack is a return address as well.
+    # At a tracepoint, the innermost address of a stack is a return address as well.
     called = profile.summary.unit == "events"
     wanted = {
         _place(frame, index == 0 and not called)
@@ -67,7 +67,7 @@ def add_lines(profile: ProfileData, path: str) -> ProfileData:
             stacks[count.stack] = _with_lines(count.stack, rows, names, shift, called)
     known = sum(any(place.source for place in row) for row in rows.values())
     addresses = form(len(wanted), "address", "addresses")
-    note = f"{NOTE}of {known:,} of {len(wanted):,} {addresses} in the kernel, from {path}"
+    note = f"{NOTE}{known:,} of {len(wanted):,} kernel {addresses}, from {path}"
     return replace(
         profile,
         counts=[replace(count, stack=stacks[count.stack]) for count in profile],
@@ -80,10 +80,10 @@ def _is_kernel(frame: Frame) -> bool:
 
 
 def _place(frame: Frame, innermost: bool) -> int:
-    """Return the address of the instruction that a frame is at.
+    """Return the address of a frame's current instruction.
 
-    A return address stands behind its call: see ``Symbolizer``. The innermost frame's address is
-    that of what was traced, or interrupted.
+    A return address points behind its call, see ``Symbolizer``; the innermost frame's address is
+    the traced or interrupted instruction itself.
     """
     return frame.address if innermost or not frame.offset else frame.address - 1
 
@@ -91,16 +91,15 @@ def _place(frame: Frame, innermost: bool) -> int:
 def _check(
     path: str, frames: Iterable[Frame], found: dict[str, set[int]], shift: int, profile: ProfileData
 ) -> None:
-    """Compare where functions lie.
+    """Check that the recorded functions have the same addresses in the file.
 
-    :raises KwalkError: if one is elsewhere in the file than in the recording, or most are not
-        there.
+    :raises KwalkError: if one has another address, or most are missing.
     """
     expected = {(frame.name, frame.address - frame.offset + shift) for frame in frames}
     missing = [name for name, _ in expected if name not in found]
     wrong = [(name, at) for name, at in sorted(expected) if name in found and at not in found[name]]
     release = profile.facts.get("kernel") or profile.summary.kernel
-    hint = f"Give the vmlinux of the very build that was recorded: {release}"
+    hint = f"Give the vmlinux of the recorded build: {release}"
     if version := profile.facts.get("kernel_version"):
         hint += f", {version}"
     told = plural(len(expected), "recorded function")
@@ -123,10 +122,10 @@ def _check(
 
 
 def _relative(sources: Iterable[str]) -> dict[str, str]:
-    """Return each source as it is shown: from the top of the kernel's tree, where that is seen."""
+    """Return each source's displayed path, relative to the kernel's tree if its root is known."""
     known = {source: os.path.normpath(source) for source in sources if source}
     trees = {match[1] for source in known.values() if (match := _TREE.match(source))}
-    # A build's own folder may lie below the tree of the sources.
+    # The build folder may be below the source tree: longest root first.
     tops = sorted(trees - {""}, key=len, reverse=True)
     return {
         source: next((path.removeprefix(top) for top in tops if path.startswith(top)), path)
@@ -153,7 +152,7 @@ def _with_lines(
 
 
 def _inlined(frame: Frame, row: Iterable[SourceLocation], names: dict[str, str]) -> Iterator[Frame]:
-    """Yield a frame for each inlined function; at its first instruction a function is in none."""
+    """Yield a frame per inlined function; none at a function's first instruction (offset 0)."""
     if frame.offset:
         for place in row:
             source = names[place.source]

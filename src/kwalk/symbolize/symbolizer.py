@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Name the frames of a stack."""
+"""Names of a stack's frames."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.model.stack import Frame, Stack, also_called
 from kwalk.support.text import plural
-from kwalk.symbolize.dynamic_code import Passing
+from kwalk.symbolize.dynamic_code import DynamicSymbols
 
-# Reading the table takes tens of milliseconds; asking which modules there are, less than one.
+# Minimum seconds between two reads of kallsyms, which take tens of milliseconds, and between two
+# checks for changed modules, which take less than one.
 READ_SECONDS = 2.0
 LOOK_SECONDS = 0.5
-_MOST_TIME = 0.1  # of the reader's time, for codes that no table has shown yet
+_MAX_READ_SHARE = 0.1  # of the reader's time, for reads of kallsyms due to unknown code ids
 
 
 class Symbolizer:
-    """Names addresses once and remembers them.
+    """Symbolizer of addresses, with a cache of frames.
 
-    A return address stands behind its call, which may be the last instruction of a function
-    that never gets back; so the symbol is that of the byte before it, as in sprint_backtrace()
-    of kernel/kallsyms.c, while the offset is that of the address itself. An address right behind a
-    function's padding (``__pfx_...``), which calls nothing, is that of an instruction that was
-    interrupted: the function's first.
+    A return address points behind its call, which may be the last instruction of a function that
+    never returns. So the symbol is looked up at the byte before it, as in sprint_backtrace() of
+    kernel/kallsyms.c; the offset is the address's own. If that byte is in a function's padding
+    (``__pfx_...``), which contains no call, the address is an interrupted instruction: the
+    function's first.
 
-    Modules and BPF programs come and go: for their addresses the table is read again when they have
-    changed, and ``Passing`` tells what lay there when. A name that may be another one at the next
-    look is not remembered.
+    Modules and BPF programs come and go: their symbols are read again when they have changed, and
+    ``DynamicSymbols`` decides which code an address belonged to. A name that may differ at the next
+    look-up is cached for ``LOOK_SECONDS`` only.
 
-    :param called: A stack's first address is a return address, too.
-    :param read: Reads the table of now; None where the one given is all there is.
-    :param entries: Frames of traced functions by address, named as they were asked for.
+    :param symbols: kallsyms at the start of tracing.
+    :param called: A stack's innermost address is a return address, too.
+    :param read: Reads the current kallsyms; None if ``symbols`` is the only table.
+    :param entries: Frames of traced functions by address, with the names that the user gave.
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Symbolizer:
         self._also: dict[Frame, list[str]] = {}
 
     @cached_property
-    def _passing(self) -> Passing:
-        return Passing(self._symbols)
+    def _dynamic(self) -> DynamicSymbols:
+        return DynamicSymbols(self._symbols)
 
     def frames(self, stack: Stack) -> list[Frame]:
         """Return the stack's frames, the traced function first."""
@@ -82,7 +84,7 @@ class Symbolizer:
     def frame(self, address: int, code: int = 0) -> Frame:
         """Return the frame of a return address.
 
-        :param code: Which of the codes that come and go it was (``Stack.codes``).
+        :param code: The frame's code id (``Stack.codes``); 0 if unknown.
         """
         frame = self._frames.get((address, code))
         if frame is None and not code and time.monotonic() < self._looked_at + LOOK_SECONDS:
@@ -96,12 +98,12 @@ class Symbolizer:
         return frame
 
     def look_again(self) -> None:
-        """Let names that were not known be looked for once more: the last time."""
+        """Allow another look-up of unknown names at once, for the last stacks of a capture."""
         self._sought.clear()
         self._looked_at = -math.inf
 
     def also(self, stack: Stack) -> list[Sequence[str]]:
-        """Return for each frame of a stack the other names of its function."""
+        """Return the other names of each frame's function."""
         return [self._others(frame) for frame in self.frames(stack)]
 
     def _others(self, frame: Frame) -> list[str]:
@@ -114,20 +116,20 @@ class Symbolizer:
 
     @property
     def moved(self) -> list[str]:
-        """What to say of addresses that were one code and then another."""
-        if "_passing" not in vars(self) or not self._passing.moved:
+        """Notes for the summary on addresses that two codes have used."""
+        if "_dynamic" not in vars(self) or not self._dynamic.moved:
             return []
-        pairs = {(old.module, new.module) for old, new in self._passing.moved.values()}
+        pairs = {(old.module, new.module) for old, new in self._dynamic.moved.values()}
         told = "; ".join(f"first [{old}], then [{new}]" for old, new in sorted(pairs))
-        addresses = plural(len(self._passing.moved), "place")
+        addresses = plural(len(self._dynamic.moved), "place")
         return [
-            f"{addresses} held code of one module or program and then of another ({told}): frames "
-            "there that the kernel's unwinder found are named after the latter"
+            f"{addresses} held code of two modules or programs in turn ({told}): frames there that "
+            "the kernel's unwinder found are named after the later one"
         ]
 
     def _name(self, address: int, place: int, code: int) -> tuple[Frame, bool]:
-        """Return a frame, and whether this is its name for good."""
-        if address == NO_ADDRESS:  # there was no room to keep which function it was
+        """Return a frame, and whether its name is final."""
+        if address == NO_ADDRESS:  # the tree had no room to store which function it was
             return Frame("[unknown]", 0, "", 0), True
         symbol = self._lookup(place, code)
         if symbol and symbol.name.startswith("__pfx_"):
@@ -140,13 +142,13 @@ class Symbolizer:
     def _lookup(self, place: int, code: int) -> Symbol | None:
         if not code and (own := self._symbols.lookup(place)) and not own.module:
             return own
-        found = self._passing.lookup(place, code)
+        found = self._dynamic.lookup(place, code)
         if not (found and code) and self._renew(bool(found), code):
-            found = self._passing.lookup(place, code)
+            found = self._dynamic.lookup(place, code)
         return found
 
     def _renew(self, known: bool, code: int) -> bool:
-        """Read the table of now if it may say something else; return whether it was read."""
+        """Read kallsyms again if it may have changed; return whether it was read."""
         now = time.monotonic()
         new = bool(code) and code not in self._sought
         if self._read is None or not (new or now > self._looked_at + LOOK_SECONDS):
@@ -158,7 +160,7 @@ class Symbolizer:
             self._loaded = modules.read()
         if self._loaded != before or self._read_at == -math.inf:
             return self._read_table()
-        pace = self._read_took / _MOST_TIME if new else math.inf
+        pace = self._read_took / _MAX_READ_SHARE if new else math.inf
         if known or now < self._read_at + min(READ_SECONDS, pace):
             return False
         return self._read_table()
@@ -167,7 +169,7 @@ class Symbolizer:
         assert self._read
         began = time.monotonic()
         with suppress(KwalkError):
-            self._passing.renew(self._read())
+            self._dynamic.renew(self._read())
         self._for_now.clear()
         self._read_at = time.monotonic()
         self._read_took = self._read_at - began

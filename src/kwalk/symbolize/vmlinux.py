@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What binutils or LLVM tell of a kernel's file: where its symbols lie, and lines of its source."""
+"""Symbols and source lines of vmlinux, read by the tools of binutils or LLVM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHERE = (
     "It is the kernel's ELF file with debug information, not the compressed vmlinuz: on Debian "
     "/usr/lib/debug/boot/vmlinux-RELEASE of the package linux-image-RELEASE-dbg."
 )
-# By their order: the first one that is installed. Both print as addr2line does.
+# In order of preference. Both print in the format of addr2line.
 _NM = ("nm", "llvm-nm")
 _LOOKUP = {
     "llvm-symbolizer": ("--output-style=GNU", "--addresses", "--functions=linkage", "--inlines"),
@@ -28,16 +28,16 @@ _LINE = re.compile(r"(.+):([1-9][0-9]*)( \(discriminator [0-9]+\))?")
 
 
 class SourceLocation(NamedTuple):
-    """A function, and the line of it; "" for ``source`` (``file:line``) where that is unknown."""
+    """Function and source line. ``source`` is ``file:line``; "" if unknown."""
 
     function: str
     source: str
 
 
 def symbols(path: str, names: Collection[str]) -> dict[str, set[int]]:
-    """Return the addresses in the file of each of these symbols that it has.
+    """Return the addresses of each named symbol that the file has.
 
-    :raises KwalkError: if it is no ELF file, or has no symbols at all.
+    :raises KwalkError: if it is not an ELF file, or has no symbols at all.
     """
     try:
         with open(path, "rb") as file:
@@ -45,7 +45,7 @@ def symbols(path: str, names: Collection[str]) -> dict[str, set[int]]:
     except OSError as error:
         raise KwalkError(f"{path} cannot be read: {error.strerror}", _WHERE) from error
     if magic != b"\x7fELF":
-        raise KwalkError(f"{path} is no ELF file", _WHERE)
+        raise KwalkError(f"{path} is not an ELF file", _WHERE)
     found: dict[str, set[int]] = {}
     tool, _ = _installed(_NM)
     any_symbol = False
@@ -61,9 +61,9 @@ def symbols(path: str, names: Collection[str]) -> dict[str, set[int]]:
 
 
 def places(path: str, addresses: Iterable[int]) -> dict[int, list[SourceLocation]]:
-    """Return for each address where it is in the source: the innermost inlined function first.
+    """Return the source locations of each address, the innermost inlined function first.
 
-    The last one is the function that the code belongs to. All of them are looked up in one run.
+    The last location is in the function that contains the code. One run looks up all addresses.
 
     :raises KwalkError: if the file has no debug information about any of them.
     """
@@ -80,7 +80,7 @@ def places(path: str, addresses: Iterable[int]) -> dict[int, list[SourceLocation
 
 
 def _parsed(lines: Iterable[str]) -> dict[int, list[SourceLocation]]:
-    """Read an address, then a function and its line, as often as there is one."""
+    """Parse addr2line's output: an address, followed by pairs of function and line."""
     found: dict[int, list[SourceLocation]] = {}
     row: list[SourceLocation] = []
     function = ""
@@ -101,12 +101,12 @@ def _parsed(lines: Iterable[str]) -> dict[int, list[SourceLocation]]:
 
 
 def _plain(path: str) -> str:
-    """Return a path that no program takes for an option, or for a file of options (``@FILE``)."""
+    """Return a path that no program mistakes for an option or a response file (``@FILE``)."""
     return path if os.path.isabs(path) else os.path.join(os.curdir, path)
 
 
 def _installed(names: Iterable[str]) -> tuple[str, str]:
-    """Return the path of the first of these programs that is installed, and its name."""
+    """Return path and name of the first of these programs that is installed."""
     for name in names:
         if path := shutil.which(name):
             return path, name
@@ -117,7 +117,7 @@ def _installed(names: Iterable[str]) -> tuple[str, str]:
 
 
 def _run(command: Sequence[str], path: str, text: str = "") -> list[str]:
-    """Return the lines that a program prints.
+    """Run a program and return the lines of its output.
 
     :raises KwalkError: if it fails.
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The live view of ``kwalk top``: what it knows, what keys do to it, and how it is drawn."""
+"""Live view of ``kwalk top``: model, keys, drawing, terminal."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What keys do to the live view."""
+"""Key bindings of the live view."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ INTERVALS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 @dataclass(frozen=True)
 class Request:
-    """What a key asks of whoever runs the view.
+    """Request of a key to the caller of ``press``.
 
-    :ivar save: Write a recording to this file; "" is to quit.
+    :ivar save: Write a recording to this file; "" means quit.
     """
 
     save: str = ""
 
 
 def press(model: Model, key: str) -> Request | None:
-    """Take a key: its character, or its name such as ``up``, ``enter``, ``esc``."""
+    """Handle a key; return a request for the caller, or None.
+
+    :param key: A character, or a name such as ``up``, ``enter``, ``esc``.
+    """
     model.said = ""
     if model.prompt:
         return _answer(model, model.prompt, key)
@@ -53,18 +56,18 @@ def _answer(model: Model, prompt: Prompt, key: str) -> Request | None:
 
 
 def _move(model: Model, rows: int) -> None:
-    """Select another row, so many further down."""
+    """Move the selection down by ``rows``."""
     shown = model.rows()
     if not shown:
         return
     at = min(max(model.cursor + rows, 0), len(shown) - 1)
-    # At the top nothing in particular is selected: it stays there when rows change places.
+    # On the first row no stack is pinned: the selection stays on top when the order changes.
     model.chosen = shown[at].key if at or model.opened else None
     model.scroll = 0
 
 
 def _turn(model: Model, pages: int) -> None:
-    """Page through the opened stack, or else through the rows."""
+    """Scroll the opened stack, or else the rows, by pages."""
     if model.opened:
         model.scroll = max(0, model.scroll + pages)
     else:
@@ -72,14 +75,14 @@ def _turn(model: Model, pages: int) -> None:
 
 
 def _open(model: Model) -> None:
-    """Show the frames of the selected stack, or no more."""
+    """Open or close the selected stack."""
     row = model.selected
     if row and row.stack is None and not model.opened:
         model.say("a group has no frames of its own: g shows its stacks")
         return
     model.opened = not model.opened and row is not None
     model.scroll = 0
-    # What was opened stays so, wherever it moves to.
+    # Pinned, so that the same stack stays open when the order changes.
     model.chosen = row.key if row else None
 
 
@@ -92,18 +95,18 @@ def _sort(model: Model) -> None:
 
 def _group(model: Model) -> None:
     if not model.per:
-        model.say("nothing to group by: kwalk top FUNC --per pid (or comm, cpu, cgroup) has it")
+        model.say("nothing to group by: start kwalk top with --per pid (or comm, cpu, cgroup)")
         return
     ways = list(Grouping)
     model.grouping = ways[(ways.index(model.grouping) + 1) % len(ways)]
     model.opened, model.chosen = False, None
     model.rearrange()
-    said = {
+    texts = {
         Grouping.BOTH: f"each stack of each {model.per}",
-        Grouping.STACKS: f"stacks, those of every {model.per} together",
-        Grouping.GROUPS: f"each {model.per}, all of its stacks together",
+        Grouping.STACKS: f"stacks, summed over every {model.per}",
+        Grouping.GROUPS: f"each {model.per}, summed over its stacks",
     }
-    model.say(said[model.grouping])
+    model.say(texts[model.grouping])
 
 
 def _filter(model: Model) -> None:
@@ -116,7 +119,7 @@ def _save(model: Model) -> None:
 
 
 def _back(model: Model) -> None:
-    """Close the opened stack, or else show all rows again."""
+    """Close the opened stack, or else clear the filter."""
     if model.opened:
         model.opened = False
     else:
@@ -126,7 +129,7 @@ def _back(model: Model) -> None:
 
 def _freeze(model: Model) -> None:
     model.frozen = not model.frozen
-    model.say("frozen; counting goes on" if model.frozen else "goes on")
+    model.say("frozen; counting continues" if model.frozen else "resumed")
 
 
 def _pace(model: Model, longer: bool) -> None:

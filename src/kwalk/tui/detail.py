@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The opened stack of the live view, and its help."""
+"""Opened stack and help page of the live view."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from kwalk.tui.rows import StackRow
 
 _HELP = (
     ("up down j k", "select a stack; Home, End, PgUp, PgDn too"),
-    ("Enter", "open it, all of its frames (PgUp, PgDn scroll); Esc closes"),
+    ("Enter", "open it to see all frames (PgUp, PgDn scroll); Esc closes"),
     ("s", "sort by rate, by total, by the names of the callers"),
     ("g", "each stack of each group; stacks only; groups only (with --per)"),
-    ("/", "only stacks with a function that this regular expression finds"),
+    ("/", "show only stacks with a function matching a regular expression"),
     ("Esc", "close the stack, or clear the filter"),
-    ("p, space", "freeze the view; counting goes on"),
+    ("p, space", "freeze the view; counting continues"),
     ("+ -", "longer or shorter intervals"),
-    ("w", "save what was counted so far, for kwalk report"),
+    ("w", "save the counts so far, for kwalk report"),
     ("q, Ctrl-C", "quit, with the hottest stacks and the summary"),
 )
 _ABOUT = (
-    "rate: calls a second in the last interval, not smoothed; share: of these.",
-    "Bars: rates of the last intervals, the highest of the line a whole block.",
-    "What all stacks shown begin and end with is in the second line, not in theirs.",
-    "Ledger: calls = stacks + lost; recursion and missed kprobes come at the end.",
-    "Cost: estimated; a share of the CPU time that the machine used.",
+    "rate: calls per second in the last interval, not smoothed; share: percent of all rates.",
+    "Bars: rates of the last intervals, scaled to the highest of the line.",
+    "The second line has the frames common to all stacks shown; their own lines omit them.",
+    "Ledger: calls = stacks + lost; recursion and missed kprobes are added at the end.",
+    "Cost: estimated share of the CPU time that the machine used.",
 )
 
 
 def draw(model: Model, row: StackRow, width: int, room: int, look: Look) -> list[Line]:
-    """Return the frames of a row's stack under a line about it, in columns if that is needed."""
+    """Return a row's opened stack: a title line, then the frames, in columns if necessary."""
     if not row.stack or room < 2:
         return []
     names = [
@@ -64,7 +64,7 @@ def draw(model: Model, row: StackRow, width: int, room: int, look: Look) -> list
 
 
 def help_lines(model: Model, width: int) -> list[Line]:
-    """Return what keys do, what the columns are, and what else there is to know of this capture."""
+    """Return the help page: keys, columns, and the notes of this capture."""
     lines: list[Line] = [[("title", "kwalk top: keys")], []]
     lines += [[("key", f"  {key:<12}"), ("", text)] for key, text in _HELP]
     lines += [[], *([("dim", f"  {text}")] for text in _ABOUT)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The last lines of the live view: the ledger, what tracing costs, keys or what was said."""
+"""Footer of the live view: ledger, overhead, and the keys or a message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kwalk.support.text import counted, plural
 from kwalk.tui.look import Line, Look
 from kwalk.tui.model import Model, TracingCost
 
-# An interval is so much longer than it should be: there was too much to look at.
+# An interval longer than this multiple of the chosen one is reported: drawing was too slow.
 LATE = 1.5
 _KEYS = (
     ("q", "quit"),
@@ -24,7 +24,7 @@ _KEYS = (
 
 
 def draw(model: Model, look: Look) -> list[Line]:
-    """Return the lines, the last one of which changes with what is asked or said."""
+    """Return the footer; its last line is a prompt, a message, or the keys."""
     lines = [*ledger(model), how(model, look)]
     if model.sampling:
         lines.append([("dim", model.sampling)])
@@ -32,7 +32,7 @@ def draw(model: Model, look: Look) -> list[Line]:
 
 
 def ledger(model: Model) -> list[Line]:
-    """Return where every hit went, and a line of its losses, if there are any."""
+    """Return the ledger's line and, if any cause has hits, a line of causes."""
     if not model.summary:
         return [[("dim", "nothing has been read yet")]]
     found = model.summary.ledger
@@ -40,7 +40,7 @@ def ledger(model: Model) -> list[Line]:
     rest, _, end = sum_text(found).rpartition(" + ")
     head: Line = [("", f"ledger: {counted(found.hits, model.unit)} = {rest}")]
     head.append(("warn" if lost else "", f" + {end}"))
-    # Counts were read before hits, while calls went on.
+    # Hits are read after the counts, while calls continue.
     head += [("", f" + {found.balance:,} under way")] if found.balance else []
     parts = []
     for cause, number in sorted(found.causes.items(), key=lambda item: -item[1]):
@@ -51,7 +51,7 @@ def ledger(model: Model) -> list[Line]:
 
 
 def how(model: Model, look: Look) -> Line:
-    """Return by which means, how often, and what that costs."""
+    """Return the line of method, interval and overhead."""
     line: Line = []
     if model.summary:
         line.append(("dim", f"{model.summary.method} by {model.summary.attach}{look.between}"))
@@ -64,14 +64,15 @@ def how(model: Model, look: Look) -> Line:
 
 
 def cost_text(cost: TracingCost) -> str:
-    """Return what tracing costs, in words."""
+    """Format the overhead of the BPF programs and of kwalk's process."""
     programs = "?" if cost.programs is None else f"{100 * cost.programs:.1f}%"
     return f"programs {programs} + kwalk {100 * cost.reader:.1f}% of CPU time"
 
 
 def _last(model: Model, look: Look) -> Line:
     if model.prompt:
-        hint = "Enter keeps it, Esc clears it" if model.prompt.filters else "Enter saves, Esc not"
+        filters = model.prompt.filters
+        hint = "Enter keeps it, Esc clears it" if filters else "Enter saves, Esc cancels"
         return [
             ("strong", f"{model.prompt.question}: "),
             ("selected" if model.prompt.fresh and model.prompt.text else "", model.prompt.text),

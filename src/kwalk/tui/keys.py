@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Bytes of a terminal as keys."""
+"""Decoder of a terminal's input."""
 
 from __future__ import annotations
 
 import codecs
 
-# What terminals send in place of characters: xterm's, and the Linux console's.
+# Escape sequences, without ESC, of xterm and the Linux console.
 _SEQUENCES = {
     "[A": "up", "OA": "up", "[B": "down", "OB": "down", "[C": "right", "OC": "right",
     "[D": "left", "OD": "left", "[H": "home", "OH": "home", "[1~": "home", "[7~": "home",
@@ -21,7 +21,7 @@ ESC = "\x1b"
 
 
 class Decoder:
-    """Turns bytes into keys, as they come: a character, or the name of a key."""
+    """Incremental decoder from bytes to keys: characters, or names of keys."""
 
     def __init__(self) -> None:
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
@@ -29,11 +29,11 @@ class Decoder:
 
     @property
     def waits(self) -> bool:
-        """What came last may be the beginning of more."""
+        """Whether the last bytes may begin a longer sequence."""
         return bool(self._held)
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the keys that are complete."""
+        """Decode bytes and return the keys that they complete."""
         keys = []
         for char in self._text.decode(data):
             held = self._held + char
@@ -55,6 +55,6 @@ class Decoder:
         return keys
 
     def rest(self) -> list[str]:
-        """Return the key that was held back, after it has become clear that no more comes."""
+        """Return the key of an incomplete sequence, once no more bytes follow: ``esc`` or none."""
         held, self._held = self._held, ""
         return ["esc"] if held == ESC else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks in a line each: of those that are shown together, what tells them apart."""
+"""One-line labels for stacks that are shown together, made of the frames that differ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _Path = tuple[_Element, ...]
 
 
 class Marks(NamedTuple):
-    """The characters to draw with.
+    """Separators of functions.
 
     :ivar called_by: Between a function and its caller.
-    :ivar gap: In place of functions for which there is no room.
-    :ivar rest: Where the part of the stack stands that the lines show.
+    :ivar gap: In place of functions that do not fit.
+    :ivar rest: In the common frames, in place of the part that the labels show.
     """
 
     called_by: str
@@ -33,10 +33,10 @@ class Marks(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Lines of stacks that are shown together.
+    """Labels of stacks that are shown together.
 
-    :ivar lines: One of each stack, in their order.
-    :ivar common: What all of the stacks have in common; "" where that is nothing.
+    :ivar lines: One label per stack, in the order of the stacks.
+    :ivar common: The frames common to all stacks, at either end; "" if there are none.
     """
 
     lines: list[str]
@@ -44,7 +44,7 @@ class Labels(NamedTuple):
 
 
 def path_of(stack: Stack) -> _Path:
-    """Return the frames, the traced function first, and what else there is to say of them."""
+    """Return the frames, the traced function first, and marks for truncation and fallback."""
     marks = [TRUNCATED] * stack.truncated + [FALLBACK] * stack.fallback
     return (*stack.frames, *marks)
 
@@ -54,12 +54,12 @@ def _name(element: _Element) -> str:
 
 
 def _common(paths: Sequence[_Path]) -> int:
-    """Return how many elements all of them begin with."""
+    """Return the length of the paths' common beginning."""
     return sum(1 for _ in takewhile(lambda row: len(set(row)) == 1, zip(*paths, strict=False)))
 
 
 def _branches(paths: Iterable[_Path]) -> list[dict[int, str]]:
-    """Return for each path where it parts from others, and a name that tells it from theirs."""
+    """Return each path's branch points: index -> a name that differs from the other branches'."""
     nodes: dict[tuple[int, _Element], int] = {}
     children: dict[int, list[_Element | None]] = {}
     ways = []
@@ -72,7 +72,7 @@ def _branches(paths: Iterable[_Path]) -> list[dict[int, str]]:
                 nodes[step] = len(nodes) + 1
                 children.setdefault(node, []).append(element)
             node = nodes[step]
-        children.setdefault(node, []).append(None)  # one that ends here
+        children.setdefault(node, []).append(None)  # a path that ends here
         ways.append((path, way))
     found = []
     for path, way in ways:
@@ -88,9 +88,9 @@ def _branches(paths: Iterable[_Path]) -> list[dict[int, str]]:
 
 
 def fit(names: Sequence[str], order: Iterable[int], width: int, marks: Marks) -> str:
-    """Return as many of the names as there is room for, in their order.
+    """Join as many names as fit into ``width``, in the order of ``names``.
 
-    :param order: Which ones come first if there is no room for all.
+    :param order: Indices of the names by priority.
     """
     chosen: list[int] = []
     text = ""
@@ -115,12 +115,12 @@ def _joined(names: Sequence[str], chosen: Sequence[int], marks: Marks) -> str:
 
 
 def labels(stacks: Sequence[Stack], width: int, common_width: int, marks: Marks) -> Labels:
-    """Return a line of each stack, without what all of them begin and end with.
+    """Return a label per stack, without the frames that all stacks begin and end with.
 
-    Where two functions of the same name would stand in the same place, their offsets are shown.
+    Different frames of one function at the same position are shown with their offsets.
 
-    :param width: Characters of a line; a single name may be longer.
-    :param common_width: Of what they have in common.
+    :param width: Characters of a label; a single name may be longer.
+    :param common_width: Characters of the common frames.
     """
     paths = [path_of(stack) for stack in stacks]
     if len(set(paths)) < 2:
@@ -144,7 +144,7 @@ def labels(stacks: Sequence[Stack], width: int, common_width: int, marks: Marks)
         lines.append(fit(names, dict.fromkeys(order), width, marks) or NOTHING)
         middles.append((names, order))
     for same in _repeated(lines):
-        # Where there is no room for all that tells them from others, tell them from each other.
+        # No room for all differences: show those between the stacks with this same label.
         for index, parts in zip(same, _branches([paths[at] for at in same]), strict=True):
             names, order = middles[index]
             first = [at - inner for at in parts if 0 <= at - inner < len(names)]
@@ -155,7 +155,7 @@ def labels(stacks: Sequence[Stack], width: int, common_width: int, marks: Marks)
 
 
 def _repeated(lines: Sequence[str]) -> list[list[int]]:
-    """Return the indices of lines that are the same, of each such line."""
+    """Return the indices of each line that occurs more than once."""
     places: dict[str, list[int]] = {}
     for at, line in enumerate(lines):
         places.setdefault(line, []).append(at)
@@ -163,7 +163,7 @@ def _repeated(lines: Sequence[str]) -> list[list[int]]:
 
 
 def shorten(name: str, width: int, marks: Marks) -> str:
-    """Return a name with its middle left out: its end says as much as its beginning."""
+    """Shorten a name in its middle: the end is as informative as the beginning."""
     cut = marks.gap.strip()
     if len(name) <= width:
         return name
@@ -172,11 +172,11 @@ def shorten(name: str, width: int, marks: Marks) -> str:
 
 
 def _shared(path: _Path, inner: int, outer: int, width: int, marks: Marks) -> str:
-    """Return what stacks begin and end with, as far as there is room."""
+    """Return the common frames at either end, as many as fit."""
     names = [_name(element) for element in path[:inner]]
     names += [marks.rest, *(_name(element) for element in path[len(path) - outer :])]
     if len(names) == 1:
         return ""
-    # What lies next to the part that lines show says most, besides the traced function.
+    # By priority: the mark, the traced function, then the frames nearest to the labels' part.
     order = sorted(range(len(names)), key=lambda at: (abs(at - inner), at))
     return fit(names, dict.fromkeys([inner, 0, *order]), width, marks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``kwalk top`` prints where it can't draw: a block of lines for each interval."""
+"""Output of ``kwalk top`` without a terminal to draw on: a block of lines per interval."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from kwalk.tui.numbers import length, short, whole
 
 
 def block(model: Model, width: int, look: Look, at: float) -> str:
-    """Return the hottest stacks of the last interval, a line each, and the ledger of now.
+    """Return the hottest stacks of the last interval, a line each, and the current ledger.
 
-    :param at: When the interval ended, in seconds since 1970.
+    :param at: End of the interval, in seconds since 1970.
     """
     about = "about " if model.about else ""
     rows = [row for row in model.rows() if row.rate]
@@ -33,7 +33,7 @@ def block(model: Model, width: int, look: Look, at: float) -> str:
     for row in rows:
         group = f"{plain(str(row.group))}: " if row.group else ""
         name = names[row.stack] if row.stack else ""
-        # Scaled calls are estimates: of all together there may be no more than before.
+        # Scaled calls are estimates: their sum may not have grown although a row's did.
         share = f"{100 * row.rate / model.rate:.1f}%" if model.rate else ""
         lines.append(f"{short(row.rate):>6}/s {share:>6} {whole(row.calls):>9}  {group}{name}")
     lines += ["  " + text_of(line) for line in footer.ledger(model)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kwalk.tui.labels import Marks
 
 Span = tuple[str, str]
-"""The name of a style, and text."""
+"""Style name and text."""
 Line = list[Span]
 
 _SGR = {
@@ -28,9 +28,9 @@ _SGR = {
 
 
 class Look(NamedTuple):
-    """The characters to draw with.
+    """Character set to draw with.
 
-    :ivar bars: From nothing to the highest.
+    :ivar bars: Bars from empty to full.
     """
 
     marks: Marks
@@ -44,12 +44,12 @@ class Look(NamedTuple):
 
 UNICODE = Look(Marks(" ← ", " … ", "⋯"), " ▁▂▃▄▅▆▇█", "…", "─", "▾", "▸", " · ")
 ASCII = Look(Marks(" < ", " .. ", "***"), " .:-=+*#@", "~", "-", "v", ">", "; ")
-# The characters of our own, each of which takes one column.
+# kwalk's own characters, each one column wide.
 _NARROW = dict.fromkeys(map(ord, "←…⋯▁▂▃▄▅▆▇█─▾▸·▏"), "x")
 
 
 def cells(text: str) -> int:
-    """Return how many columns the text takes."""
+    """Return the width of a text in columns."""
     if text.isascii() or text.translate(_NARROW).isascii():
         return len(text)
     from rich.cells import cell_len
@@ -58,7 +58,7 @@ def cells(text: str) -> int:
 
 
 def pad(text: str, width: int, cut: str) -> str:
-    """Return the text in exactly so many columns."""
+    """Pad or cut a text to exactly ``width`` columns."""
     size = cells(text)
     if size == width:
         return text
@@ -72,7 +72,7 @@ def pad(text: str, width: int, cut: str) -> str:
 
 
 def cut(line: Line, width: int, mark: str) -> Line:
-    """Return as much of the line as there is room for."""
+    """Cut a line to at most ``width`` columns."""
     fitted: Line = []
     left = width
     for style, text in line:
@@ -85,22 +85,22 @@ def cut(line: Line, width: int, mark: str) -> Line:
 
 
 def text_of(line: Line) -> str:
-    """Return the line without its styles."""
+    """Return a line's text without styles."""
     return "".join(text for _, text in line)
 
 
 def paint(line: Line, colors: bool) -> str:
-    """Return the line as a terminal takes it."""
+    """Return a line as text, with SGR sequences if ``colors`` is set."""
     if not colors:
         return text_of(line)
     return "".join(f"\x1b[{_SGR[style]}m{text}\x1b[m" if style else text for style, text in line)
 
 
 def bars(values: Sequence[float], look: Look) -> str:
-    """Return a character for each value; the highest of them is a whole block."""
+    """Return a bar character per value, scaled to the highest value."""
     most = max(values, default=0.0)
     if not most:
         return look.bars[0] * len(values)
     top = len(look.bars) - 1
-    # What is not nothing is seen to be there.
+    # Rounded up: every value above 0 is visible.
     return "".join(look.bars[-int(-value * top // most)] for value in values)

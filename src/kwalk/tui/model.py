@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the live view knows and what keys do to it; no clock, no terminal, no kernel."""
+"""Model of the live view: rows, order, filter, selection. It knows no clock, terminal or kernel."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from kwalk.model.ledger import Summary
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.report.calltree import function_name
 from kwalk.tui.prompt import Prompt, pattern_of
-from kwalk.tui.rows import KEPT, Book, Key, StackRow
+from kwalk.tui.rows import KEPT, Key, RowTable, StackRow
 
 SAID_INTERVALS = 5
 PAGE = 10
 
 
 class Order(Enum):
-    """By what rows are sorted."""
+    """Sort key of the rows."""
 
     RATE = "rate"
     TOTAL = "total"
@@ -27,7 +27,7 @@ class Order(Enum):
 
 
 class Grouping(Enum):
-    """What a row is."""
+    """Key that rows aggregate by."""
 
     BOTH = "stacks and groups"
     STACKS = "stacks"
@@ -43,9 +43,10 @@ _KEYS: dict[Grouping, Callable[[Stack | None, Group | None], Key]] = {
 
 @dataclass(frozen=True)
 class TracingCost:
-    """What tracing cost of late, as shares of the CPU time that the machine used.
+    """Overhead in the last intervals, as shares of the CPU time that the machine used.
 
-    :ivar programs: None where the kernel does not tell.
+    :ivar programs: Share of the BPF programs; None if the kernel does not measure it.
+    :ivar reader: Share of kwalk's process.
     """
 
     programs: float | None
@@ -53,19 +54,21 @@ class TracingCost:
 
 
 class Model:
-    """State of the view.
+    """Model of the live view.
 
-    :param function: What is traced.
-    :param unit: What is counted.
-    :param per: What ``--per`` names; "" where groups are not told apart.
-    :param top: Show so many rows at most.
-    :ivar name_for_file: What a recording is called if the user does not name it.
-    :ivar seconds: Since tracing began, when it was last looked at.
-    :ivar length: Of the last interval, in seconds.
-    :ivar summary: As it was then; None before.
-    :ivar chosen: The selected row, where it is not simply the first.
-    :ivar first: The row at the top of the list.
-    :ivar scroll: Of the opened stack, frames that lie above what is shown.
+    :param function: Name of the traced function.
+    :param unit: Unit of the counts, see ``Summary.unit``.
+    :param per: Argument of ``--per``; "" without.
+    :param top: Maximum number of rows to show; None for no limit.
+    :param interval: Seconds between two updates.
+    :ivar name_for_file: Default name of a recording.
+    :ivar seconds: Time from the start of tracing to the last update, in seconds.
+    :ivar length: Length of the last interval, in seconds.
+    :ivar about: Counts are estimates, scaled up from samples.
+    :ivar summary: Summary at the last update; None before the first.
+    :ivar chosen: Key of the pinned row; None: the selection stays on the first row.
+    :ivar first: Index of the row at the top of the screen.
+    :ivar scroll: Lines of the opened stack above the visible ones.
     """
 
     def __init__(
@@ -75,8 +78,8 @@ class Model:
         self.interval = interval
         self.name_for_file = "kwalk-top.rec"
         self.grouping = Grouping.BOTH if per else Grouping.STACKS
-        self._whole = Book(_KEYS[self.grouping])
-        self._books = {self.grouping: self._whole}
+        self._whole = RowTable(_KEYS[self.grouping])
+        self._tables = {self.grouping: self._whole}
         self.tick, self.seconds, self.length = 0, 0.0, 0.0
         self.calls, self.rate = 0.0, 0.0
         self.rates: deque[float] = deque(maxlen=KEPT)
@@ -98,17 +101,17 @@ class Model:
     def feed(
         self, counts: list[Count], length: float, summary: Summary, cost: TracingCost | None = None
     ) -> None:
-        """Take what was counted so far.
+        """Update the model with all counts since the start of tracing.
 
-        :param length: Seconds since the last time.
+        :param length: Seconds since the last update.
         """
         self.tick += 1
         self.seconds += length
         self.length = length
         self.summary, self.cost = summary, cost
         self.about = any(count.scaled is not None for count in counts)
-        for book in self._books.values():
-            book.feed(counts, self.tick, length)
+        for table in self._tables.values():
+            table.feed(counts, self.tick, length)
         calls = sum(count.calls for count in counts)
         self.rate = max(0.0, (calls - self.calls) / length)
         self.calls = calls
@@ -118,32 +121,32 @@ class Model:
         self._shown = None
 
     def say(self, text: str) -> None:
-        """Show a line for some intervals, or until the next key."""
+        """Show a message for some intervals, or until the next key."""
         self.said, self._said_until = text, self.tick + SAID_INTERVALS
 
     def tell_sampling(self, text: str) -> None:
-        """Show how a budget is kept."""
+        """Set the footer's line on sampling (``--budget``)."""
         self.sampling = text
 
     @property
-    def _book(self) -> Book:
-        if self.grouping not in self._books:
-            self._books[self.grouping] = self._whole.regrouped(_KEYS[self.grouping])
-        return self._books[self.grouping]
+    def _table(self) -> RowTable:
+        if self.grouping not in self._tables:
+            self._tables[self.grouping] = self._whole.regrouped(_KEYS[self.grouping])
+        return self._tables[self.grouping]
 
     @property
     def total_rows(self) -> int:
-        """How many there are, shown or not."""
-        return len(self._book)
+        """Number of rows, hidden ones included."""
+        return len(self._table)
 
     def rearrange(self) -> None:
-        """Choose and sort the rows anew: order, grouping, filter or prompt have changed."""
+        """Filter and sort the rows anew; call it after order, grouping, filter or prompt change."""
         self._shown = None
 
     def rows(self) -> list[StackRow]:
-        """Return the rows to be shown, in order."""
+        """Return the filtered and sorted rows, at most ``top``."""
         if self._shown is None:
-            found = [row for row in self._book.rows if self._wanted(row)]
+            found = [row for row in self._table.rows if self._wanted(row)]
             if self.order == Order.RATE:
                 found.sort(key=lambda row: (-row.rate, -row.calls))
             elif self.order == Order.TOTAL:
@@ -164,21 +167,21 @@ class Model:
 
     @property
     def cursor(self) -> int:
-        """The index of the selected row; the first, unless another one was chosen."""
-        wanted = self._book.get(self.chosen)
+        """Index of the selected row: the pinned one if it is shown, else the first."""
+        wanted = self._table.get(self.chosen)
         rows = self.rows()
         return rows.index(wanted) if wanted in rows else 0
 
     @property
     def selected(self) -> StackRow | None:
-        """The selected row."""
+        """The selected row; None if there are no rows."""
         rows = self.rows()
         return rows[self.cursor] if rows else None
 
     def look(self, page: int) -> None:
-        """Have the selected row among those that are shown.
+        """Scroll the list so that the selected row is visible.
 
-        :param page: Rows that there is room for.
+        :param page: Number of rows that fit on the screen.
         """
         self.page = max(page, 1)
         cursor = self.cursor

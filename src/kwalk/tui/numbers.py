@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers in few columns."""
+"""Compact formats of numbers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def short(value: float, exact_below: float = 1e5) -> str:
-    """Return a number in six columns or fewer: ``0``, ``7.5``, ``15,901``, ``195k``, ``1.23M``.
+    """Format a number in six columns or fewer: ``0``, ``7.5``, ``15,901``, ``195k``, ``1.23M``.
 
-    :param exact_below: Whole numbers below this are told to the last digit.
+    :param exact_below: Whole numbers below this keep all digits.
     """
     if value < 99.95 and value != int(value):
         return f"{value:.1f}"
     if round(value) < exact_below:
         return f"{value:,.0f}"
-    # What would be rounded up to 1000 is 1 of the next unit.
+    # 999.5 and more would be rounded to 1000: use the next unit.
     unit, letter = next(pair for pair in _UNITS if value >= 0.9995 * pair[0])
     shown = value / unit
     digits = 2 if shown < 9.995 else 1 if shown < 99.95 else 0
@@ -23,12 +23,12 @@ def short(value: float, exact_below: float = 1e5) -> str:
 
 
 def whole(value: float) -> str:
-    """Return a number of calls in nine columns or fewer, to the last digit below ten millions."""
+    """Format a number of calls in nine columns or fewer, with all digits below ten million."""
     return short(round(value), 1e7)
 
 
 def length(seconds: float) -> str:
-    """Return ``12 s``, ``3:05``, ``1:02:03``."""
+    """Format a duration: ``12 s``, ``3:05``, ``1:02:03``."""
     minutes, left = divmod(int(seconds), 60)
     if not minutes:
         return f"{left} s"

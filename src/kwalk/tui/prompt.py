@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A line that the user types."""
+"""Input line of the live view."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kwalk.support.regex import BadPattern, compiled
 
 @dataclass
 class Prompt:
-    """A question with the answer so far.
+    """Input line with the text so far.
 
-    :ivar fresh: Nothing was typed yet: the first character replaces the proposal.
-    :ivar filters: It is what functions are to be called; else the name of a file.
+    :ivar fresh: No key was pressed yet: the first character replaces the proposed text.
+    :ivar filters: The text filters rows by function name; otherwise it is the name of a file.
     """
 
     question: str
@@ -24,7 +24,7 @@ class Prompt:
     fresh: bool = True
 
     def press(self, key: str) -> None:
-        """Take a key that neither ends nor leaves it."""
+        """Handle an editing key."""
         if key == "backspace":
             self.text = self.text[:-1]
         elif key == "clear":
@@ -36,7 +36,7 @@ class Prompt:
 
 @lru_cache
 def pattern_of(text: str) -> re.Pattern[str]:
-    """Return a regular expression, or what finds the text itself if it is none."""
+    """Compile a regular expression; an invalid one matches its own text literally."""
     try:
         return compiled(text)
     except BadPattern:

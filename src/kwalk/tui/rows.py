@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was counted, line by line, with the rates of the last intervals."""
+"""Rows of the live view: counts and the rates of the last intervals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ Key = tuple[Stack | None, Group | None]
 
 @dataclass(slots=True, eq=False)
 class StackRow:
-    """A stack, perhaps of one group; or a group with all of its stacks.
+    """Counts of a stack, of a stack in one group, or of a group over all stacks.
 
-    :ivar count: Calls that were taken.
-    :ivar calls: What these stand for.
-    :ivar rate: Calls a second in the last interval; not smoothed.
-    :ivar recent: (number of the interval, rate), only of those in which it was called.
+    :ivar stack: None for a group over all stacks.
+    :ivar group: None for a stack over all groups.
+    :ivar count: Recorded calls.
+    :ivar calls: Recorded calls, scaled up by sampling.
+    :ivar rate: Calls per second in the last interval, not smoothed.
+    :ivar recent: (interval number, rate) of the last intervals with calls.
     """
 
     stack: Stack | None
@@ -32,14 +34,14 @@ class StackRow:
 
     @property
     def key(self) -> Key:
-        """What it is of."""
+        """The key that the row aggregates by."""
         return self.stack, self.group
 
     def rates(self, now: int, number: int, each: int = 1) -> list[float]:
-        """Return the highest rates of the last intervals, that of interval ``now`` last.
+        """Return the rates of the last intervals, oldest first, up to interval ``now``.
 
-        :param number: Of rates.
-        :param each: Of how many intervals each one is.
+        :param number: Length of the result.
+        :param each: Intervals per value, which is the highest of their rates.
         """
         values = [0.0] * number
         last = now // each
@@ -52,10 +54,10 @@ class StackRow:
         return values
 
 
-class Book:
-    """All rows of one way to group.
+class RowTable:
+    """All rows of one grouping.
 
-    :param key: Tells which row a count belongs to.
+    :param key: Returns the key of the row that a count belongs to.
     """
 
     def __init__(self, key: Callable[[Stack | None, Group | None], Key]) -> None:
@@ -68,11 +70,11 @@ class Book:
 
     @property
     def rows(self) -> Iterable[StackRow]:
-        """In the order in which they were met."""
+        """Rows in the order of their first counts."""
         return self._rows.values()
 
     def get(self, key: Key | None) -> StackRow | None:
-        """Return a row."""
+        """Return the row of a key, or None."""
         return self._rows.get(key) if key else None
 
     def _row(self, key: Key) -> StackRow:
@@ -82,10 +84,10 @@ class Book:
         return row
 
     def feed(self, counts: Iterable[Count], tick: int, seconds: float) -> None:
-        """Take what was counted so far.
+        """Update the rows with all counts since the start of tracing.
 
-        :param tick: The number of the interval that ends now.
-        :param seconds: Its length.
+        :param tick: Number of the interval that ends now.
+        :param seconds: Length of this interval.
         """
         sums: dict[Key, tuple[int, float]] = {}
         key_of = self._key
@@ -101,16 +103,16 @@ class Book:
             row = self._row(key)
             if calls == row.calls:
                 continue
-            # What a sample stands for is estimated anew each time, and may become less.
+            # Scaled calls are estimated anew each time, and may decrease.
             row.rate = max(0.0, (calls - row.calls) / seconds)
             row.count, row.calls = number, calls
             if row.rate:
                 row.recent.append((tick, row.rate))
                 self._active.append(row)
 
-    def regrouped(self, key: Callable[[Stack | None, Group | None], Key]) -> Book:
-        """Return a book with the same calls, past ones included, in other rows."""
-        other = Book(key)
+    def regrouped(self, key: Callable[[Stack | None, Group | None], Key]) -> RowTable:
+        """Return a table with the same calls and past rates, aggregated by another key."""
+        other = RowTable(key)
         recent: defaultdict[Key, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
         for row in self.rows:
             target = other._row(key(row.stack, row.group))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A terminal that is drawn on as a whole and read key by key; it is left as it was found."""
+"""Full-screen terminal with keyboard input; its state is restored at the end."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from kwalk.support.aborting import at_abort
 from kwalk.support.outlet import STALLED_SECONDS, Outlet, Patience, endless
 from kwalk.tui.keys import Decoder
 
-# Another buffer, so that what was on the screen comes back; no cursor.
+# The alternate screen, so that the old contents come back; no cursor.
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[2J"
 _LEAVE = "\x1b[m\x1b[?25h\x1b[?1049l"
-# What a terminal at the other end of a slow line may take between the bytes of one key.
+# Maximum gap between the bytes of one key, on a slow line.
 _ESC_SECONDS = 0.05
 _SMALLEST = 20, 5
 
 
 class Terminal:
-    """Takes the terminal over in a ``with``, and gives it back however that ends.
+    """Full-screen terminal, used in a ``with``, which restores it however the block ends.
 
-    Rich's Live is not used: it takes some 10 ms of CPU time to draw a screen, of which nearly all
-    lines are those of before; that is more than all of the rest that is done in an interval.
+    Rich's Live is not used: it takes some 10 ms of CPU time per screen, although nearly all lines
+    are unchanged. That is more than the rest of an interval's work.
 
-    :param fd: Of a terminal; to write to.
-    :param patience: How long to wait for a terminal that is stopped.
-    :ivar keyboard: To poll; -1 if there is nothing to read keys from.
-    :ivar gone: No key will come any more.
-    :raises OutputError: from all that writes.
+    :param fd: The terminal to write to.
+    :param patience: Limits the wait for a stopped terminal.
+    :ivar keyboard: Descriptor to poll for keys; -1 if there is no keyboard.
+    :ivar gone: The keyboard has reached end of file.
+    :raises OutputError: from every method that writes.
     """
 
     def __init__(self, fd: int, patience: Patience = endless) -> None:
@@ -96,11 +96,11 @@ class Terminal:
 
     def _give_back(self, patience: float = STALLED_SECONDS) -> None:
         try:
-            with suppress(OSError):  # it may have gone
+            with suppress(OSError):  # the terminal may be closed
                 self._outlet.write(_LEAVE.encode(), lambda stalled: stalled < patience)
         finally:
             if self._mode:
-                with suppress(termios.error):  # not drained before: it may be stopped
+                with suppress(termios.error):  # TCSANOW: a stopped terminal cannot be drained
                     termios.tcsetattr(self.keyboard, termios.TCSANOW, self._mode)
                 self._mode = []
 
@@ -108,7 +108,7 @@ class Terminal:
         self._give_back(0.0)
 
     def heed(self) -> bool:
-        """Do what signals asked for: stop for Ctrl-Z, and go on; return whether to draw anew."""
+        """Handle pending signals: stop on Ctrl-Z, note a new size; return whether to redraw all."""
         if self._suspended:
             self._suspended = False
             self._give_back()
@@ -121,22 +121,22 @@ class Terminal:
         return anew
 
     def forget(self) -> None:
-        """Take nothing for granted of what the screen shows."""
+        """Clear the screen, so that the next ``draw`` writes every line."""
         self._drawn = []
         self._write("\x1b[2J")
 
     def size(self) -> tuple[int, int]:
-        """Return columns and lines."""
+        """Return columns and lines, 80 x 24 if unknown."""
         try:
             width, height = os.get_terminal_size(self._fd)
         except OSError:
             width = height = 0
-        # Nobody said how large it is: so serial lines do.
+        # A serial line reports 0 x 0.
         width, height = width or 80, height or 24
         return max(width, _SMALLEST[0]), max(height, _SMALLEST[1])
 
     def keys(self) -> list[str]:
-        """Return the keys that were pressed since the last time; do not wait for any."""
+        """Return the keys pressed since the last call; does not wait for one."""
         found: list[str] = []
         while (
             self.keyboard >= 0
@@ -155,11 +155,11 @@ class Terminal:
         return bool(select.select([self.keyboard], [], [], seconds)[0])
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Show the lines; those that are there already cost nothing."""
+        """Show the lines; writes only those that have changed."""
         parts = []
         for at, line in enumerate(lines):
             if at >= len(self._drawn) or self._drawn[at] != line:
-                # Erased first: at the right edge, erasing behind would take the last character.
+                # Erase before: after a full line, erasing would remove its last character.
                 parts.append(f"\x1b[{at + 1};1H\x1b[2K{line}")
         self._drawn = list(lines)
         if parts:
@@ -173,7 +173,7 @@ class Terminal:
 
 
 def _keyboard() -> int:
-    """Return a descriptor of the terminal to read keys from, or -1."""
+    """Open the terminal to read keys from; return its descriptor, or -1."""
     try:
         if sys.stdin is not None and os.isatty(sys.stdin.fileno()):
             return os.dup(sys.stdin.fileno())

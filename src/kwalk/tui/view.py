@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The live view as lines: what is traced, a line a stack, the opened stack, the footer."""
+"""Screen of the live view: title, a line per stack, the opened stack, the footer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from kwalk.tui.model import Grouping, Model, Order
 from kwalk.tui.numbers import length, short, whole
 from kwalk.tui.rows import KEPT, StackRow
 
-# Where there is little room, each bar is of two intervals.
+# Below this width a bar covers two intervals, and there are fewer bars.
 NARROW = 100
 NARROW_BARS = 10
 MOST_GROUP = 20
-# Of an opened stack, rows that stay in sight.
+# Rows that stay visible beside an opened stack.
 LEAST_ROWS = 3
-# So many times the stacks in sight have their lines made together with theirs.
+# Labels are made for at most this multiple of the visible stacks.
 MORE = 3
 _NUMBERS = 6 + 1 + 6 + 1 + 9 + 1
 
 
 class View:
-    """Draws a model; remembers the lines of stacks, as long as they are shown."""
+    """Drawing of a model, with a cache of the labels of stacks."""
 
     def __init__(self, look: Look) -> None:
         self._look = look
@@ -46,7 +46,7 @@ class View:
         else:
             top, body = self._list(model, width, room)
         body = [*body[:room], *([] for _ in range(room - len(body)))]
-        # Where there is next to no room, what is on top counts most.
+        # On a very small screen the top lines take precedence.
         return [cut(line, width, look.cut) for line in [*top, *body, *below][:height]]
 
     def _list(self, model: Model, width: int, room: int) -> tuple[list[Line], list[Line]]:
@@ -60,7 +60,7 @@ class View:
         number = NARROW_BARS if width < NARROW else min(width // 4, KEPT)
         groups = 0
         if model.grouping == Grouping.BOTH:
-            # It never gets narrower again: nor do the stacks beside it change then.
+            # The column never narrows again, so that the labels beside it stay the same.
             widest = max((cells(_group(row)) for row in shown), default=0)
             groups = self._groups = max(min(MOST_GROUP, widest) + 1, self._groups)
         left = width - 2 - _NUMBERS - number - 1 - groups
@@ -77,10 +77,10 @@ class View:
         return [self._title(model, width), common, head], body + pane
 
     def _label(self, shown: set[Stack], width: int, common: int) -> None:
-        """Have a line of each stack.
+        """Update ``_made`` so that every visible stack has a label.
 
-        Those made last stay as they are, even where some of their stacks have gone out of sight:
-        lines that change whenever rows change places cannot be read, and cost much.
+        Labels stay the same although some stacks are no longer visible: labels that change with
+        every new order are hard to read, and expensive.
         """
         same = self._widths == (width, common)
         known = self._made.keys() if same else set()
@@ -120,7 +120,7 @@ class View:
             f"  {title('rate/s', Order.RATE):>6} {'share':>6} {title('total', Order.TOTAL):>9} "
             f"{span:<{number}} "
         )
-        # The mark takes a column more than there is for the rate.
+        # With the mark, the title is a column wider than the rates.
         text = text.replace("rate/s" + self._look.sorted + " ", "rate/s" + self._look.sorted, 1)
         text += pad(model.per, groups - 1, self._look.cut) + " " if groups else ""
         shown = min(model.page, len(model.rows()) - model.first)
@@ -162,7 +162,7 @@ def _group(row: StackRow) -> str:
 
 def _why_empty(model: Model) -> str:
     if model.total_rows:
-        return "no stack has such a function; Esc shows all of them"
+        return "no stack matches the filter; Esc clears it"
     if not model.tick:
         return f"the first interval ends in {model.interval:g} s"
     return f"nothing has called {plain(model.function)} yet"

@@ -108,9 +108,6 @@ def _ledger(comparison: Comparison) -> Iterator[dict[str, Any]]:
         "truncated: stacks that go on below their last frame": [
             ledger.truncated for ledger in ledgers
         ],
-        "stacks by the kernel's unwinder in place of the walk": [
-            ledger.fallback for ledger in ledgers
-        ],
         "fallback: stacks from the kernel's unwinder": [ledger.fallback for ledger in ledgers],
         "unexplained (a bug of kwalk; please report it)": [ledger.balance for ledger in ledgers],
     }
