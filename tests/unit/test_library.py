@@ -18,6 +18,7 @@ from planted import FUNC, A, B, record
 
 import kwalk
 from kwalk.abi import DIFFERS, Method, Output, Per
+from kwalk.api import live
 from kwalk.api import trace as api_trace
 from kwalk.engine import budget
 from kwalk.model.ledger import Ledger
@@ -163,8 +164,8 @@ def test_a_command_that_fails_is_told_and_one_that_runs_on_is_ended(engine: Engi
     assert any("exit code 1" in note for note in trace.snapshot().summary.notes)
     with kwalk.trace("ip_rcv", command=["sleep", "1000"]) as trace:
         assert not trace.wait(0)
-        assert trace._child
-        pid = trace._child.pid
+        assert trace._session.child
+        pid = trace._session.child.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -217,8 +218,8 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[budget.Budg
 
     costs = (10_000, 0, 5_000_000, 500_000_000, 0)
     monkeypatch.setattr(budget, "read", read)
-    for name in ("STEP_SECONDS", "engine.session.STEP_SECONDS"):
-        monkeypatch.setattr(f"kwalk.{'engine.budget.' * ('.' not in name)}{name}", 0.02)
+    monkeypatch.setattr(budget, "STEP_SECONDS", 0.02)
+    monkeypatch.setattr(live, "TEND_SECONDS", 0.01)
     return readings
 
 
@@ -332,7 +333,7 @@ def test_the_helper_streams_as_well(engine: Engine) -> None:
 def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[filter_names.Wanted] = []
 
-    def filters(self: filter_names.Wanted, child: int | None) -> Filters:
+    def filters(self: filter_names.Wanted) -> Filters:
         seen.append(self)
         return Filters()
 

@@ -74,10 +74,9 @@ class Choices(TypedDict, total=False):
     frequency: int | None
 
 
-def probe_options(choices: Choices, output: Output, child: int | None = None) -> ProbeOptions:
-    """Return the choices for the engine.
+def probe_options(choices: Choices, output: Output) -> ProbeOptions:
+    """Return the choices for the engine; a session adds the process of ``command`` to the filters.
 
-    :param child: A process that is to be traced as well, and that is known to be there.
     :raises TypeError: if one has a name that there is not, as of any keyword.
     :raises UsageError: if one is out of bounds, or names what is not there.
     """
@@ -102,7 +101,7 @@ def probe_options(choices: Choices, output: Output, child: int | None = None) ->
         frequency=None if frequency is None else _number(limits.FREQUENCY, choices),
         through=validate.expression("from_caller", choices.get("from_caller")),
         until=validate.glob("until", choices.get("until")),
-        filters=_wanted(choices, child).filters(child),
+        filters=_wanted(choices).filters(),
     )
 
 
@@ -127,7 +126,7 @@ def _chance(choices: Choices) -> float | None:
     return FIRST_CHANCE
 
 
-def _wanted(choices: Choices, child: int | None) -> Wanted:
+def _wanted(choices: Choices) -> Wanted:
     def each(name: str, *kinds: type) -> tuple[Any, ...]:
         if (given := choices.get(name)) is None:
             return ()
@@ -151,7 +150,7 @@ def _wanted(choices: Choices, child: int | None) -> Wanted:
     command = choices.get("command")
     if command is not None and not validate.several("command", command, str):
         raise UsageError("command is empty", "Give a program and its arguments.")
-    if wanted.follow and not (wanted.pids or child or command):
+    if wanted.follow and not (wanted.pids or command):
         raise UsageError(
             "follow wants processes to follow", "Give their numbers, or a command to run."
         )
