@@ -210,7 +210,7 @@ def test_the_command_draws_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture
         with pytest.raises(SystemExit) as end:
             main([*command, f"--min={wrong}"])
         assert end.value.code == 2
-        assert "is not a percentage from 0 to 100" in capfdbinary.readouterr().err.decode()
+        assert "is not from 0 % to 100 %" in capfdbinary.readouterr().err.decode()
 
 
 def test_of_a_deep_tree_each_name_is_to_be_seen() -> None:

@@ -17,6 +17,7 @@ from kwalk.model.ledger import Summary
 from kwalk.model.stack import Stack
 from kwalk.options import validate
 from kwalk.options.keywords import Choices, probe_options
+from kwalk.options.validate import named
 
 TEND_SECONDS = 0.25
 
@@ -53,9 +54,9 @@ class Live:
 
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
         several = [functions] if isinstance(functions, str) else functions
-        self._functions = validate.several("functions", several, str)
+        self._functions = named("functions", validate.several(str), several)
         if (command := choices.get("command")) is not None:
-            choices["command"] = list(validate.several("command", command, str))
+            choices["command"] = list(named("command", validate.several(str), command))
         self._options = probe_options(choices, self._output)
         if bool(self._functions) == bool(self._options.frequency):
             raise UsageError(
