@@ -13,8 +13,9 @@ from engine import Engine, words
 from planted import FUNC, A, B, C, record
 
 from kwalk.abi import DIFFERS, FALLBACK, TRUNCATED, Method, Output
-from kwalk.cli import published, running
+from kwalk.cli import published
 from kwalk.cli.main import main
+from kwalk.cli.stopper import Stopper
 
 Run = Callable[..., tuple[int, str, str]]
 Main = Callable[[list[str]], int]
@@ -34,7 +35,7 @@ PER_EVENT = pytest.mark.parametrize(
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands end by themselves: as if Ctrl-C had been pressed when they were attached."""
     stopped = property(lambda self: True, lambda self, value: None)
-    monkeypatch.setattr(running.Stopper, "stopped", stopped, raising=False)
+    monkeypatch.setattr(Stopper, "stopped", stopped, raising=False)
 
 
 @PER_EVENT

@@ -19,8 +19,8 @@ from engine import Engine, words
 from planted import FUNC, A, B, C
 
 from kwalk.abi import DIFFERS, FALLBACK, NO_ID, Method, Output, Unwinder
-from kwalk.cli import running
 from kwalk.cli.main import main
+from kwalk.cli.stopper import Stopper
 from kwalk.engine.capture import Capture
 from kwalk.libbpf import LibbpfError, stats
 from kwalk.model.stack import Frame
@@ -195,13 +195,13 @@ def test_strict_looks_at_both_sides(engine: Engine, run: Run) -> None:
 def test_ctrl_c_ends_with_what_there_is(
     runs: Runs, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait = running.Stopper.wait
+    wait = Stopper.wait
 
-    def interrupt(self: running.Stopper, seconds: float) -> None:
+    def interrupt(self: Stopper, seconds: float) -> None:
         signal.raise_signal(signal.SIGINT)
         wait(self, seconds)
 
-    monkeypatch.setattr(running.Stopper, "wait", interrupt)
+    monkeypatch.setattr(Stopper, "wait", interrupt)
     code, out, _ = run(main, "compare", "ip_rcv", "--duration=60")
     assert code == 0
     assert [o.method for o in runs.found] == [Method.BOTH]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import session_of
 
 from kwalk.api.profile import Profile
-from kwalk.cli import counting
-from kwalk.cli.running import Finished
+from kwalk.cli import counting, tracing
+from kwalk.cli.tracing import Finished
 from kwalk.errors import OutputError
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Count, Group, Stack
@@ -75,7 +76,7 @@ class World:
         self.probe = SimpleNamespace(functions=1)
 
     def wait(self, seconds: float) -> None:
-        assert 0 < seconds <= 1
+        assert 0 <= seconds <= 1
         self.now += seconds
         self.stopped = self.now >= self.stop_at
 
@@ -137,15 +138,16 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(
-        counting, "time", SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
-    )
+    clock = SimpleNamespace(monotonic=lambda: world.now, time=lambda: world.now)
+    for module in (counting, tracing):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(counting, "Printer", lambda: world)
     return world
 
 
 def run(world: Any, duration: float | None = None, interval: float | None = None) -> None:
-    assert counting.run(world, world, world, duration, interval) == Finished(world.told)
+    session = session_of(world, world)
+    assert counting.run(session, world, duration, interval) == Finished(world.told)
     (total,) = world.ends
     assert sum(count.count for count in total) == 11 * (int(world.now * 1000) - 100_000)
 
@@ -172,7 +174,7 @@ def test_intervals_are_printed_before_the_total(world: World) -> None:
 
 def test_duration_begins_when_the_probe_was_attached(world: World) -> None:
     world.now += 2
-    counting.run(world, world, world, 3, 1)  # type: ignore[arg-type]
+    counting.run(session_of(world, world), world, 3, 1)  # type: ignore[arg-type]
     assert world.now == pytest.approx(103)
     assert [length for _, length in world.intervals] == [2, 1]
 
@@ -184,7 +186,7 @@ def test_full_output_ends_counting_with_the_summary(
     world: Any, interval: float | None, lasts: int, texts: list[str]
 ) -> None:
     world.full, world.lasts = True, lasts
-    finished = counting.run(world, world, world, 9.5, interval)
+    finished = counting.run(session_of(world, world), world, 9.5, interval)
     assert finished.summary is world.told
     assert finished.failed
     assert world.detached

@@ -51,7 +51,7 @@ def mount(machine: Path, root: str = "/") -> None:
     )
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, *words: str, child: int | None = None) -> Filters:
+def chosen(monkeypatch: pytest.MonkeyPatch, *words: str) -> Filters:
     """What these words of a command line come to."""
     seen: list[argparse.Namespace] = []
 
@@ -61,7 +61,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, *words: str, child: int | None = Non
 
     monkeypatch.setattr(count.command, "run", run)
     assert main(["ip_rcv", *words]) == 0
-    return probe_options(trace_options.choices(seen[0]), Output.COUNT, child).filters
+    return probe_options(trace_options.choices(seen[0]), Output.COUNT).filters
 
 
 def test_filter_options_become_filters(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +78,11 @@ def test_filter_options_become_filters(machine: Path, monkeypatch: pytest.Monkey
         "--follow",
     ]
     words[-2] = str(machine / "cgroup")
-    found = chosen(monkeypatch, *words, child=99)
+    found = chosen(monkeypatch, *words)
     blue = (machine / "netns/blue").stat().st_ino
     inner, top = (machine / "cgroup/a/b").stat().st_ino, (machine / "cgroup").stat().st_ino
     assert found == Filters(
-        pids=(10, 12, 10, 99),
+        pids=(10, 12, 10),
         tids=(11,),
         comms=("redis-server", "curl"),
         cpus=(0, 2, 3),
@@ -187,7 +187,6 @@ def test_numbers_of_tasks_are_refused_with_another_namespaces_proc(
     for words in (["--pid=10"], ["--tid=11"]):
         with pytest.raises(UsageError, match="/proc belongs to another PID namespace"):
             chosen(monkeypatch, *words)
-    assert chosen(monkeypatch, child=9).pids == (9,)
 
 
 def test_missing_cgroup2_mount_is_told(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

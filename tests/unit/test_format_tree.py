@@ -212,7 +212,7 @@ def test_report_command_draws_the_tree(
         with pytest.raises(SystemExit) as end:
             main([*command, f"--min={wrong}"])
         assert end.value.code == 2
-        assert "is not a percentage from 0 to 100" in capfdbinary.readouterr().err.decode()
+        assert "is not from 0 % to 100 %" in capfdbinary.readouterr().err.decode()
 
 
 def test_deep_tree_shows_every_name() -> None:

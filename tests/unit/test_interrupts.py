@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kwalk.cli import running
+from kwalk.cli import stopper as stoppers
 from kwalk.engine.traced_command import Child
 from kwalk.support import aborting
 from waiting import wait_for
@@ -99,11 +99,11 @@ def test_second_ctrl_c_ends_the_process_after_its_last_acts() -> None:
     read, end = os.pipe()
     pid = os.fork()
     if not pid:
-        with running.Stopper() as stopper, aborting.at_abort(lambda: os.write(end, b"last")):
+        with stoppers.Stopper() as stopper, aborting.at_abort(lambda: os.write(end, b"last")):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)  # as timeout(1) does
             assert stopper.stopped
-            time.sleep(running._ONE_SIGNAL_SECONDS + 0.1)
+            time.sleep(stoppers._ONE_SIGNAL_SECONDS + 0.1)
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGINT)
         os._exit(99)
@@ -115,12 +115,12 @@ def test_second_ctrl_c_ends_the_process_after_its_last_acts() -> None:
 
 
 def test_hang_up_stops_as_sigterm_does_unless_it_is_ignored() -> None:
-    with running.Stopper() as stopper:
+    with stoppers.Stopper() as stopper:
         os.kill(os.getpid(), signal.SIGHUP)
         assert (stopper.stopped, stopper.interrupted) == (True, True)
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with running.Stopper() as stopper:
+        with stoppers.Stopper() as stopper:
             os.kill(os.getpid(), signal.SIGHUP)
             assert not stopper.stopped
     finally:

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk import errors
 from kwalk.abi import Method, Output, Per
 from kwalk.cli import published, trace_options, values
 from kwalk.cli.commands import count, stream
 from kwalk.cli.main import main
 from kwalk.cli.parsers import spell_out
 from kwalk.options import limits
-from kwalk.options.keywords import FIRST_CHANCE, METHODS, probe_options
+from kwalk.options.keywords import FIRST_CHANCE, METHODS, Choices, probe_options
 from kwalk.transport import context_tree
 
 UsageError = Callable[..., str]
@@ -59,14 +61,14 @@ def test_count_option_with_a_bad_value_is_named(
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
-        ("--nodes", "0", "'0' is not a whole number above 0"),
-        ("--nodes", "8388609", "8388609 is not from 1 to 8388608"),
+        ("--nodes", "0", "'0' is not a whole number from 1 to 8,388,608"),
+        ("--nodes", "8388609", "'8388609' is not a whole number from 1 to 8,388,608"),
         ("--duration", "nan", "'nan' is not a number of seconds above 0"),
-        ("--depth", "1", "1 is not from 2 to 127"),
-        ("--budget", "0", "'0' is not a percentage such as 2%"),
-        ("--budget", "100%", "'100%' is not a percentage such as 2%"),
-        ("--budget", "nan", "'nan' is not a percentage such as 2%"),
-        ("--budget", "little", "'little' is not a percentage such as 2%"),
+        ("--depth", "1", "'1' is not a whole number from 2 to 127"),
+        ("--budget", "0", "'0' is not between 0 % and 100 %"),
+        ("--budget", "100%", "'100%' is not between 0 % and 100 %"),
+        ("--budget", "nan", "'nan' is not between 0 % and 100 %"),
+        ("--budget", "little", "'little' is not between 0 % and 100 %"),
         ("--verify", "2/3", "'2/3' is not of the form 1/N"),
         ("--method", "best", "invalid choice: 'best'"),
     ],
@@ -94,13 +96,13 @@ def test_options_that_commands_share_are_checked_in_each(
         ("--duration", "0", "'0' is not a number of seconds above 0"),
         ("--duration", "-0.5", "'-0.5' is not a number of seconds above 0"),
         ("--duration", "soon", "'soon' is not a number of seconds above 0"),
-        ("--depth", "1", "1 is not from 2 to 127"),
-        ("--depth", "128", "128 is not from 2 to 127"),
-        ("--depth", "-3", "'-3' is not a whole number above 0"),
-        ("--ring", "3", "3 is not a power of two from 1 to 1024 (MiB)"),
-        ("--ring", "2048", "2048 is not a power of two from 1 to 1024 (MiB)"),
-        ("--ring", "0", "'0' is not a whole number above 0"),
-        ("--stack-entries", "many", "'many' is not a whole number above 0"),
+        ("--depth", "1", "'1' is not a whole number from 2 to 127"),
+        ("--depth", "128", "'128' is not a whole number from 2 to 127"),
+        ("--depth", "-3", "'-3' is not a whole number from 2 to 127"),
+        ("--ring", "3", "'3' is not a power of two from 1 to 1,024 (MiB)"),
+        ("--ring", "2048", "'2048' is not a power of two from 1 to 1,024 (MiB)"),
+        ("--ring", "0", "'0' is not a power of two from 1 to 1,024 (MiB)"),
+        ("--stack-entries", "many", "'many' is not a whole number from 1 to 1,048,576"),
         pytest.param(
             *("--stack-entries", "4294967296", "4294967296"),
         ),
@@ -108,11 +110,11 @@ def test_options_that_commands_share_are_checked_in_each(
         ("--verify", "", "'' is not of the form 1/N"),
         ("--verify", "2/3", "'2/3' is not of the form 1/N"),
         ("--verify", "1/", "'1/' is not of the form 1/N"),
-        ("--verify", "1/0", "'1/0' is not of the form 1/N"),
+        ("--verify", "1/0", "'1/0' is not a whole number from 1 to 1,073,741,824"),
         ("--verify", "1/-5", "'1/-5' is not of the form 1/N"),
         ("--verify", "1/2/3", "'1/2/3' is not of the form 1/N"),
         ("--verify", "0.01", "'0.01' is not of the form 1/N"),
-        ("--verify", "1/1073741825", "'1/1073741825' is not of the form 1/N"),
+        ("--verify", "1/1073741825", "is not a whole number from 1 to 1,073,741,824"),
         ("--verify", "ip_rcv", "'ip_rcv' is not of the form 1/N"),
         ("--method", "best", "invalid choice: 'best'"),
         ("--attach", "usdt", "invalid choice: 'usdt'"),
@@ -125,6 +127,31 @@ def test_stream_option_with_a_bad_value_is_named(
     line = usage_error(main, "stream", "ip_rcv", f"{option}={value}")
     assert line.startswith(f"kwalk stream: error: argument {option}: ")
     assert complaint in line
+
+
+@pytest.mark.parametrize(
+    ("word", "choices"),
+    [
+        ("--depth=128", {"depth": 128}),
+        ("--nodes=0", {"nodes": 0}),
+        ("--stack-entries=x", {"stack_entries": "x"}),
+        ("--freq=10001", {"frequency": 10001}),
+        ("--ring=3", {"ring_mib": 3}),
+        ("--sample=1/0", {"sample": 0}),
+        ("--budget=100%", {"budget": 1.0}),
+        ("--from-caller=(", {"from_caller": "("}),
+        ("--pid=4294967296", {"pids": [4294967296]}),
+    ],
+)
+def test_library_and_command_line_say_the_same_of_a_value(
+    usage_error: UsageError, word: str, choices: Choices
+) -> None:
+    with pytest.raises(errors.UsageError) as caught:
+        probe_options(choices, Output.EVENT)
+    fault = re.split(r"(?= is | has )", caught.value.what, maxsplit=1)[1]
+    line = usage_error(main, "stream", "ip_rcv", word)
+    option, _, value = word.partition("=")
+    assert line == f"kwalk stream: error: argument {option}: {value!r}{fault}"
 
 
 def test_values_at_the_edges_are_taken(parsed: list[argparse.Namespace]) -> None:

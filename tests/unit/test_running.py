@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import session_of
 
-from kwalk.cli import running
+from kwalk.cli import stopper as stoppers
+from kwalk.cli import streaming
 from kwalk.errors import OutputError
 from kwalk.model.event import Batch, Call, Who
 from kwalk.model.ledger import Ledger, Summary
@@ -142,8 +144,8 @@ def streamed(
     source: Any = Source(reads)
     stopper: Any = Stopper(max(len(reads) - 1, 0) if waits is None else waits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "Printer", lambda: output)
-        summary, failed = running.run(source, stopper, Numbers(), count)
+        patch.setattr(streaming, "Printer", lambda: output)
+        summary, failed = streaming.run(session_of(source, stopper), Numbers(), count)
     return source, summary.ledger, failed
 
 
@@ -216,9 +218,9 @@ def test_stalled_reader_does_not_keep_the_probe_attached() -> None:
     stopper: Any = Stopper(5)
     with pytest.MonkeyPatch.context() as patch:
         output = Slow()
-        patch.setattr(running, "Printer", lambda: output)
-        summary, failed = running.run(source, stopper, Numbers())
-    assert detached == [3]  # told to stop at the fifth look
+        patch.setattr(streaming, "Printer", lambda: output)
+        summary, failed = streaming.run(session_of(source, stopper), Numbers())
+    assert detached == [4]  # told to stop at the fifth look
     assert output.data.split()[-2:] == [b"12", b"end"]
     assert (summary.ledger.recorded, summary.ledger.lost, failed) == (13, {}, None)
 
@@ -230,16 +232,16 @@ def test_duration_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     stopper: Any = Stopper(1000)
 
     def wait(seconds: float) -> None:
-        assert 0 <= seconds <= running.POLL_SECONDS
+        assert 0 <= seconds <= streaming.POLL_SECONDS
         clock[0] += seconds
 
     stopper.wait = wait
     output = Output()
-    monkeypatch.setattr(running, "Printer", lambda: output)
+    monkeypatch.setattr(streaming, "Printer", lambda: output)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    summary, failed = running.run(source, stopper, Numbers(), duration=0.25)
+    summary, failed = streaming.run(session_of(source, stopper), Numbers(), duration=0.25)
     assert clock[0] == pytest.approx(100.25)
-    assert summary.ledger.recorded == 4  # after 0.1, 0.2 and 0.25 s, and after detaching
+    assert summary.ledger.recorded == 4  # at once, after 0.1 and 0.2 s, and after detaching
     assert source.looks == 3
     assert failed is None
 
@@ -252,13 +254,13 @@ def ended() -> int:
 
 
 def test_processes_that_end_while_kwalk_attaches_have_ended() -> None:
-    with running.Stopper() as stopper:
+    with stoppers.Stopper() as stopper:
         stopper.until([])  # nobody's end was to be waited for
         assert not stopper.stopped
         stopper.until([ended(), os.getpid()])
         stopper.wait(0)
         assert not stopper.stopped
-    with running.Stopper() as stopper:
+    with stoppers.Stopper() as stopper:
         stopper.until([ended(), ended()])
         assert stopper.stopped
         assert not stopper.interrupted

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 import forked
+from kwalk.api import live
 from kwalk.bench.workload import Workload
-from kwalk.engine import session
 from kwalk.engine.traced_command import Child
 from kwalk.errors import KwalkError
 from kwalk.kernel import shortage
@@ -228,6 +228,6 @@ def test_thread_that_cannot_be_started_names_the_process_limits(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(Shortage) as caught:
-        session._start(threading.Thread())
+        live._start(threading.Thread())
     assert "can't start new thread" in caught.value.what
     assert "kernel.threads-max is " in caught.value.hint

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from planted import FUNC, A, B, C, D
 
 from kwalk.abi import Method, Output
-from kwalk.cli import running
 from kwalk.cli.main import main
+from kwalk.cli.stopper import Stopper
 from kwalk.engine.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.event import Batch, Call
@@ -145,7 +145,7 @@ def test_ledger_counts_other_callers(engine: Engine) -> None:
 
 def test_events_are_chosen_alike(engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = property(lambda self: True, lambda self, value: None)
-    monkeypatch.setattr(running.Stopper, "stopped", stopped, raising=False)
+    monkeypatch.setattr(Stopper, "stopped", stopped, raising=False)
     engine.count(4)
     engine.ring = [[engine.walked(A, B), engine.walked(D), engine.walked(A, C), engine.walked(D)]]
     words = ("--method=manual", "--from-caller=^a$", "--until=[ab]", "--format=json")

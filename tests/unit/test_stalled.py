@@ -164,7 +164,7 @@ def test_second_ctrl_c_ends_a_command_at_once(
     engine: Engine, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (events if words[0] == "stream" else stacks)(engine)
-    monkeypatch.setattr("kwalk.cli.running.STALLED_SECONDS", 1000.0)
+    monkeypatch.setattr("kwalk.cli.stopper.STALLED_SECONDS", 1000.0)
     with stalled() as end:
         command = Command(tmp_path / "err", words, end)
         time.sleep(0.4)

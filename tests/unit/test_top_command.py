@@ -17,8 +17,8 @@ from planted import A, B, C
 
 from kwalk.abi import Method
 from kwalk.api.profile import open as load
-from kwalk.cli import running
 from kwalk.cli.main import main
+from kwalk.cli.stopper import Stopper
 from kwalk.errors import OutputError
 from screen import LEAVES, Screen
 
@@ -172,7 +172,7 @@ def test_ctrl_backslash_does_not_leave_a_broken_terminal() -> None:
 def test_keys_and_the_size_of_the_terminal_are_heeded_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kwalk.cli.watching.LOOK_SECONDS", 600)
+    monkeypatch.setattr("kwalk.cli.tracing.LOOK_SECONDS", 600)
     with top("--interval=600", size=(120, 30)) as screen:
         screen.shows("the first interval ends in 600 s")
         screen.press("s")
@@ -341,7 +341,7 @@ def test_end_before_the_first_interval_prints_the_total(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = property(lambda self: True, lambda self, value: None)
-    monkeypatch.setattr(running.Stopper, "stopped", stopped, raising=False)
+    monkeypatch.setattr(Stopper, "stopped", stopped, raising=False)
     code, out, err = run(main, "top", "ip_rcv")
     assert code == 0
     assert "---" not in out

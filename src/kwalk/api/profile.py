@@ -11,6 +11,7 @@ from kwalk.model import merge as merging
 from kwalk.model.narrow import between, narrow
 from kwalk.model.profile import ProfileData
 from kwalk.options import validate
+from kwalk.options.validate import named
 from kwalk.recording import files
 
 
@@ -45,10 +46,11 @@ class Profile(ProfileData):
         :param seconds: From when to when, since the capture began.
         :raises UsageError: if a choice is none, or there is no such time.
         """
-        through = validate.expression("from_caller", from_caller)
-        wanted = validate.expression("group", group)
-        outermost, apart = validate.glob("until", until), validate.truth("apart", apart)
-        times = validate.span("seconds", seconds)
+        through = named("from_caller", validate.expression, from_caller)
+        wanted = named("group", validate.expression, group)
+        outermost = named("until", validate.glob, until)
+        apart = named("apart", validate.truth, apart)
+        times = named("seconds", validate.span, seconds)
         return narrow(between(self, *times) if times else self, through, outermost, wanted, apart)
 
     def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:

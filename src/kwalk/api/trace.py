@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import Unpack
 
 from kwalk.abi import Output
+from kwalk.api.live import Live
 from kwalk.api.profile import Profile
 from kwalk.engine.capture import Capture
-from kwalk.engine.session import Live, name_frames
 from kwalk.errors import UsageError
 from kwalk.model.event import Batch, Event
 from kwalk.model.ledger import Summary
@@ -48,18 +48,18 @@ class Trace(Live):
         with self._guard:
             if self._last is None:
                 capture = self._open()
-                self._detach(capture)
+                self._session.detach()
                 self._last = self._profile(capture)
             return self._last
 
-    def _finish(self, capture: Capture) -> Summary:
+    def _finish(self) -> Summary:
         return self.stop().summary
 
     def _profile(self, capture: Capture) -> Profile:
         counts = capture.counts()
         seconds = capture.seconds
-        summary = self._summary_of(capture)
-        if not self._stopped:
+        summary = self._summary()
+        if not capture.stopped:
             # Calls go on while the stacks are read. What came since is not of this snapshot.
             summary.ledger.close("after_snapshot")
         told = capture.facts([self._call])
@@ -73,7 +73,7 @@ class Stream(Live):
     """
 
     _output = Output.EVENT
-    _summary: Summary | None = None
+    _last: Summary | None = None
 
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
         super().__init__(name, functions, choices)
@@ -99,13 +99,13 @@ class Stream(Live):
         left = math.inf if count is None else count
         while left > 0 and time.monotonic() < end:
             capture = self._open()
-            stopped = self._stopped  # before a look at what there is: the budget may end it now
+            stopped = capture.stopped  # before a look at what there is: the budget may end it now
             if self._ready(capture):
                 left -= 1
-                yield self._take(capture)
+                yield self._take()
             elif stopped:
                 return
-            elif self._child and self._child.wait(0):
+            elif self._session.child and self._session.child.wait(0):
                 self.stop()
             else:
                 time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
@@ -117,13 +117,13 @@ class Stream(Live):
                 self._batches.extend(batch for batch in capture.batches() if len(batch))
         return bool(self._batches)
 
-    def _take(self, capture: Capture) -> Event:
+    def _take(self) -> Event:
         batch, at = self._batches[0], self._taken
         call = batch.calls[at]
         assert call.who, "asked for with the time"
         if not call.stack.frames:
             with self._guard:
-                name_frames(capture, call.stack)
+                self._name_frames(call.stack)
         self._taken += 1
         if self._taken == len(batch):
             self._batches.popleft()
@@ -133,24 +133,26 @@ class Stream(Live):
     def stop(self) -> None:
         """Detach; what has come can still be taken."""
         with self._guard:
-            self._detach(self._open())
+            self._open()
+            self._session.detach()
 
     @property
     def summary(self) -> Summary:
         """How it was traced, and where each call went; known once tracing has ended."""
-        if not self._summary:
+        if not self._last:
             raise UsageError(
                 "the ledger is closed only when tracing has ended", "Ask for it behind the with."
             )
-        return self._summary
+        return self._last
 
-    def _finish(self, capture: Capture) -> Summary:
-        self._detach(capture)
+    def _finish(self) -> Summary:
+        capture = self._session.capture
+        self._session.detach()
         while self._ready(capture):
             capture.drop(self._batches.popleft().part(self._taken), "not_taken")
             self._taken = 0
-        self._summary = self._summary_of(capture)
-        return self._summary
+        self._last = self._summary()
+        return self._last
 
 
 def trace(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Trace:

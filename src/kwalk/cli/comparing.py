@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from kwalk.abi import Method, Output
-from kwalk.cli.running import POLL_SECONDS
-from kwalk.cli.tracing import Session, tracing
+from kwalk.cli.streaming import POLL_SECONDS
+from kwalk.cli.tracing import tracing
 from kwalk.engine.capture import Capture
 from kwalk.errors import NotSupported
 from kwalk.libbpf import LibbpfError, stats
@@ -54,18 +54,6 @@ def _both(options: ProbeOptions) -> ProbeOptions:
     return options._replace(method=Method.BOTH)
 
 
-def _wait(session: Session, seconds: float | None, take: Callable[[float], None]) -> None:
-    """Sleep until it is time to stop.
-
-    :param take: Is called ten times a second, with the time at which to stop.
-    """
-    end = math.inf if seconds is None else session.capture.started + seconds
-    while not session.stopper.stopped and (left := end - time.monotonic()) > 0:
-        session.stopper.wait(min(left, POLL_SECONDS))
-        session.capture.look()
-        take(end)
-
-
 def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
     """Return the comparison without costs, and whether to go on."""
     pairs: Counter[Pair] = Counter()
@@ -73,19 +61,20 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
         capture = session.capture
 
         def take(until: float = math.inf) -> None:
-            """Take what has come; what is left at that time is there the next time."""
+            """Take the events that have come; those left at that time come the next time."""
             for _, walked, helper, cause in capture.pairs():
                 pairs[Pair(helper, walked, cause)] += 1
                 if time.monotonic() > until:
                     break
 
-        _wait(session, args.duration, take)
-        capture.stop()
+        end = session.end(args.duration)
+        for _ in session.looks(end, lambda now: now + POLL_SECONDS):
+            take(end)
+        session.detach()
         # What was left, one of the helper's maps, then the other.
         for _ in range(3):
             take()
-        summary = capture.summary()
-        session.conclude(summary)
+        summary = session.conclude()
         manual, helper = capture.ledgers()
         verify = summary.verify
         shown = {stack for pair in pairs for stack in (pair.helper, pair.manual) if stack}
@@ -121,11 +110,11 @@ def _cost(
     try:
         with stats.measured(), tracing(args, Output.COUNT, refine=_alone(method)) as session:
             capture = session.capture
-            _wait(session, args.duration, lambda until: None)
-            capture.stop()
+            for _ in session.looks(session.end(args.duration), lambda now: math.inf):
+                pass
+            session.detach()
             time_ns, runs = stats.of_program(capture.probe.obj.program_info(capture.probe.program))
-            summary = capture.summary()
-            session.conclude(summary)
+            summary = session.conclude()
             notes += [note for note in summary.notes if note not in notes]
             # Those that were refused or left alone cost something, too, but are no events.
             left = summary.ledger.not_wanted

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from kwalk.cli import values
 from kwalk.errors import UsageError
 
 # The formats that a file of each ending may hold; the first one is what is meant by the ending.
@@ -88,11 +89,9 @@ def promises_report(path: str) -> bool:
 
 
 def _checked(path: str, wanted: str, what: str) -> str:
-    if not path:
-        raise argparse.ArgumentTypeError("a file cannot have an empty name")
     if promises_report(path) and wanted not in ENDINGS[ending(path)]:
         raise argparse.ArgumentTypeError(f"{path} is no name for {what}")
-    return path
+    return values.file_name(path)
 
 
 def _usual(name: str) -> str:

@@ -55,7 +55,7 @@ def load_part(name: str, args: argparse.Namespace) -> ProfileData:
         from kwalk.model.narrow import narrow
         from kwalk.options.validate import glob
 
-        until = glob("until", args.until)
+        until = glob(args.until)
         return narrow(profile, args.from_caller, until, args.group, not args.no_groups)
     return profile
 

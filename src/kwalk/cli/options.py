@@ -112,6 +112,7 @@ SHAPE = several(
     ),
     option(
         "--until",
+        type=values.name_pattern,
         metavar="NAME",
         help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
     ),

@@ -15,11 +15,13 @@ from kwalk.cli.parsers import spell_out
 from kwalk.options.keywords import Choices, probe_options
 from kwalk.support.stdio import check_stdout
 
+PROG = "bpf_get_stack_test"
+
 
 def build_parser() -> Parser:
     """Return the parser of ``bpf_get_stack_test``."""
     parser = Parser(
-        prog="bpf_get_stack_test",
+        prog=PROG,
         description="Print the kernel stack of every call of a kernel function, one symbol name "
         "a line, until Ctrl-C.",
     )
@@ -38,19 +40,19 @@ def chosen_by(args: argparse.Namespace) -> Choices:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from kwalk.cli.running import Stopper, announce, run
-    from kwalk.engine.capture import Capture
+    from kwalk.cli.streaming import run
+    from kwalk.cli.tracing import TracingSession
     from kwalk.report.stream import NamesStream
 
     check_stdout()
-    chosen = probe_options(chosen_by(args), Output.BRIEF)
-    with Stopper() as stopper, Capture(args.helper or args.manual, chosen) as capture:
-        announce("bpf_get_stack_test", capture)
-        finished = run(capture, stopper, NamesStream(capture.symbolizer))
-    return finished.conclude(capture.symbolizer, args.strict)
+    chosen = chosen_by(args)
+    options = probe_options(chosen, Output.BRIEF)
+    with TracingSession([args.helper or args.manual], options, chosen, prog=PROG) as session:
+        finished = run(session, NamesStream(session.capture.symbolizer))
+    return finished.conclude(session.capture.symbolizer, args.strict)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
     words = spell_out(sys.argv[1:] if argv is None else argv)
-    return guarded("bpf_get_stack_test", lambda: _run(build_parser().parse(words)))
+    return guarded(PROG, lambda: _run(build_parser().parse(words)))

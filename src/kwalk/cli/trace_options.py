@@ -124,7 +124,7 @@ FILTERS = section(
     _filter("--netns", values.words, "netns", "NAME",
             "calls by tasks in these network namespaces: a name of `ip netns`, a path such as "
             "/proc/1/ns/net, or an inode number"),
-    _filter("--cpu", values.ranges, "cpus", "LIST", "calls on these CPUs, such as 0-3,5"),
+    _filter("--cpu", values.cpus, "cpus", "LIST", "calls on these CPUs, such as 0-3,5"),
     option(
         "--follow",
         action="store_true",

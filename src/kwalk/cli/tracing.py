@@ -1,85 +1,182 @@
 # SPDX-License-Identifier: MIT
-"""From a command line to a capture that has begun: what is traced, whose calls, until when."""
+"""Sessions of the command line: signals, the terminal's notices, the loop of every command."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kwalk.abi import Output
 from kwalk.cli import trace_options
-from kwalk.cli.running import MANY, Stopper, announce, say_detaching, tell
+from kwalk.cli.stopper import Stopper
 from kwalk.engine.capture import Capture
-from kwalk.errors import UsageError
-from kwalk.options.keywords import probe_options
+from kwalk.engine.session import Session
+from kwalk.errors import OutputError, UsageError
+from kwalk.options.keywords import Choices, probe_options
 from kwalk.options.probe import ProbeOptions
-from kwalk.support.aborting import at_abort
+from kwalk.probe.probe import selection_notes
 from kwalk.support.stdio import check_stdout
+from kwalk.support.text import plural
 
-if TYPE_CHECKING:  # what is not needed before something is traced, or by few
-    from kwalk.engine.budget import Budget
-    from kwalk.engine.traced_command import Child
+if TYPE_CHECKING:  # not needed before the probe is attached
     from kwalk.model.ledger import Summary
+    from kwalk.symbolize.symbolizer import Symbolizer
 
 SAY_SECONDS = 2.0
+LOOK_SECONDS = 0.5
+# Detaching from fewer takes no time that a user would notice.
+MANY = 100
 
 
-class Session(NamedTuple):
-    """What a command works with.
+class TracingSession(Session):
+    """A session that a user runs at a terminal, and ends by a signal.
 
-    :ivar budget: What to keep to, if that was asked for.
+    :param choices: How to trace; ``budget`` is its own, the rest is in ``options``.
+    :param prog: What notices begin with.
+    :param check: Called once attached; raises if the probe will not do.
+    :param written: Descriptor whose reader's end ends tracing, as ``Stopper`` takes it.
+    :ivar say: Takes each notice while tracing goes on.
     """
 
-    stopper: Stopper
-    capture: Capture
-    budget: Budget | None
-    child: Child | None
+    def __init__(
+        self,
+        functions: list[str],
+        options: ProbeOptions,
+        choices: Choices,
+        *,
+        prog: str = "kwalk",
+        command_output: int | None = None,
+        check: Callable[[Capture], None] = lambda capture: None,
+        written: int | None = None,
+    ) -> None:
+        super().__init__(
+            functions,
+            options,
+            command=choices.get("command") or (),
+            command_output=command_output,
+            budget=choices.get("budget"),
+        )
+        self.stopper = Stopper(written)
+        self.say: Callable[[str], object] = tell
+        self._choices = choices
+        self._prog = prog
+        self._check = check
 
-    def conclude(self, summary: Summary) -> None:
-        """Write into the summary what only this knows."""
-        if self.budget:
-            self.budget.report(summary)
-        if self.child and (note := self.child.note()):
-            summary.notes.append(note)
+    def __enter__(self) -> Self:
+        self.stopper.__enter__()
+        try:
+            self._say_at = time.monotonic() + SAY_SECONDS
+            return super().__enter__()
+        except BaseException:
+            self.stopper.__exit__()
+            raise
 
+    def __exit__(self, *error: object) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self.stopper.__exit__()
 
-class _Progress:
-    """Says how far attaching has come, where it takes long, and lets Ctrl-C end it."""
-
-    def __init__(self, stopper: Stopper) -> None:
-        self._stopper = stopper
-        self._say_at = time.monotonic() + SAY_SECONDS
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._stopper.interrupted:
+    def attaching(self, done: int, total: int) -> None:
+        """Say how far attaching has come, where it takes long, and let Ctrl-C end it."""
+        if self.stopper.interrupted:
             if done >= MANY:
-                say_detaching(done)
+                _say_detaching(done)
             raise KeyboardInterrupt
         if time.monotonic() >= self._say_at:
             self._say_at += SAY_SECONDS
             how = f"attached to {done:,} of" if done else "attaching to"
             tell(f"{how} {total:,}")
 
+    def attached(self) -> None:
+        """Say so, and what will end it; stop when the traced processes have ended."""
+        self._check(self.capture)
+        if self.child:
+            self.stopper.until([self.child.pid])
+            ends = f"until {self._command[0]} ends"
+        else:
+            if not self._choices.get("follow"):
+                self.stopper.until(self._choices.get("pids", ()))
+            ends = "Ctrl-C ends"
+        probe = self.capture.probe
+        method = str(probe.method.name).lower()
+        number = f": {plural(probe.functions, 'function')}" if probe.functions > 1 else ""
+        label = f"tracing {probe.selection.label}{number} ({method} by {probe.attach})"
+        for text in [f"{label}; {ends}", *probe.notes, *selection_notes(probe)]:
+            tell(text, self._prog)
 
-@contextmanager
+    def detaching(self) -> None:
+        """Say so where it takes long."""
+        if self.capture.probe.functions >= MANY:
+            _say_detaching(self.capture.probe.functions)
+
+    def notice(self, text: str) -> None:
+        """Say it on stderr, or where ``say`` puts it."""
+        self.say(text)
+
+    def end(self, duration: float | None) -> float:
+        """Return when to stop (CLOCK_MONOTONIC, seconds), counted from when it was attached."""
+        return math.inf if duration is None else self.capture.started + duration
+
+    def looks(self, end: float, due: Callable[[float], float]) -> Iterator[float]:
+        """Yield the time of each look at the capture, the first at once, until told to stop.
+
+        Between two looks this sleeps and tends the session. All times are of CLOCK_MONOTONIC, in
+        seconds.
+
+        :param due: Returns the time of the next look from that of the last; it comes
+            ``LOOK_SECONDS`` later at most.
+        """
+        stopper = self.stopper
+        while not stopper.stopped and (now := time.monotonic()) < end:
+            yield now
+            until = min(end, due(now), now + LOOK_SECONDS)
+            stopper.wait(max(0.0, until - time.monotonic()))
+            if not self.tend():
+                return
+
+
+class Finished(NamedTuple):
+    """What came of a session.
+
+    :ivar failed: Why standard output took no more, if that ended it.
+    """
+
+    summary: Summary
+    failed: OutputError | None = None
+
+    def conclude(self, symbolizer: Symbolizer, strict: bool) -> int:
+        """Print the summary on stderr, and return the exit code.
+
+        :param strict: See ``report.summary.exit_code``.
+        :raises OutputError: ``failed``.
+        """
+        from kwalk.report import summary as summaries
+
+        sys.stderr.write(summaries.as_text(self.summary, symbolizer))
+        if self.failed:
+            raise self.failed
+        return summaries.exit_code(self.summary, strict)
+
+
 def tracing(
     args: argparse.Namespace,
     output: Output,
     check: Callable[[Capture], None] = lambda capture: None,
-    workload_output: int | None = None,
+    command_output: int | None = None,
     refine: Callable[[ProbeOptions], ProbeOptions] = lambda options: options,
     written: int | None = None,
-) -> Iterator[Session]:
-    """Attach, and let the user's command run, if there is one.
+) -> TracingSession:
+    """Return the session that a command line asks for, to be entered.
 
-    :param check: Looks at what has been attached, and raises if it won't do.
-    :param workload_output: See ``Child``.
-    :param refine: What the command itself chooses.
-    :param written: See ``Stopper``.
-    :raises KwalkError: if that cannot be.
+    :param args: With the options of ``trace_options``, and ``workload``.
+    :param refine: Returns the options with what the command itself chooses.
+    :param written: As of ``TracingSession``; None is standard output, which is checked.
+    :raises UsageError: if an option cannot be.
     """
     if written is None:
         check_stdout()
@@ -89,28 +186,22 @@ def tracing(
             "Give a kernel function, a pattern, a tracepoint (t:sched:sched_switch), or --freq 99.",
         )
     choices = trace_options.choices(args)
-    with ExitStack() as stack:
-        stopper = stack.enter_context(Stopper(written))
-        child = None
-        if args.workload:
-            from kwalk.engine.traced_command import Child
+    if args.workload:
+        choices["command"] = args.workload
+    return TracingSession(
+        args.functions,
+        refine(probe_options(choices, output)),
+        choices,
+        command_output=command_output,
+        check=check,
+        written=written,
+    )
 
-            child = stack.enter_context(Child(args.workload, workload_output))
-            stack.enter_context(at_abort(child.kill))
-        chosen = refine(probe_options(choices, output, child.pid if child else None))
-        capture = stack.enter_context(Capture(args.functions, chosen, _Progress(stopper)))
-        check(capture)
-        if child:
-            stopper.until([child.pid])
-            announce("kwalk", capture, f"until {args.workload[0]} ends")
-            child.go()
-        else:
-            if not args.follow:
-                stopper.until(args.pids)
-            announce("kwalk", capture)
-        budget = None
-        if share := choices.get("budget"):
-            from kwalk.engine.budget import Budget
 
-            budget = Budget(capture, share, tell)
-        yield Session(stopper, capture, budget, child)
+def _say_detaching(number: int) -> None:
+    tell(f"detaching from {number:,} functions; Ctrl-C leaves that to the kernel")
+
+
+def tell(text: str, prog: str = "kwalk") -> None:
+    """Print a notice on stderr, at once."""
+    print(f"{prog}: {text}", file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Types of options: a text to a value that has been checked."""
+"""Types of options: parse a word of the command line, and have ``options.validate`` check it."""
 
 from __future__ import annotations
 
@@ -7,130 +7,76 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
-from kwalk.options import limits
+from kwalk.options import limits, validate
 from kwalk.options.limits import Limit
-from kwalk.support.regex import BadPattern, compiled
+from kwalk.options.validate import BadValue
 
 Type = Callable[[str], object]
-# 30 years: clocks and timers of the system take no more than some hundred.
-LONGEST = 1_000_000_000
+_Value = TypeVar("_Value")
+# More digits than any limit has.
+_DIGITS = 20
 
 
-def span(text: str) -> tuple[float, float]:
-    """Two times in seconds, such as ``10-20``; ``10-`` is from then on."""
-    first, dash, last = text.partition("-")
-    start, end = _number(first), _number(last) if last else math.inf
-    if not dash or not 0 <= start < end:
-        raise argparse.ArgumentTypeError(f"{text!r} are not seconds such as 10-20, or 10-")
-    return start, end
+def checked(
+    parse: Callable[[str], object], check: Callable[[object], _Value]
+) -> Callable[[str], _Value]:
+    """Return the type that parses a word and checks the result.
+
+    argparse puts the option's name in front of what it raises.
+    """
+
+    def convert(text: str) -> _Value:
+        try:
+            return check(parse(text))
+        except BadValue as bad:
+            raise argparse.ArgumentTypeError(f"{validate.shown(text)} {bad.fault}") from None
+
+    return convert
 
 
-def positive_int(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def output(text: str) -> str | None:
-    """The path of a file; None is standard output."""
-    if not text:
-        raise argparse.ArgumentTypeError("a file cannot have an empty name")
-    return None if text == "-" else text
-
-
-def within(limit: Limit) -> Callable[[str], int]:
-    """Return the type of the numbers that a limit allows."""
-
-    def number(text: str) -> int:
-        value = positive_int(text)
-        if value not in limit:
-            raise argparse.ArgumentTypeError(f"{text} is not from {limit.least} to {limit.most}")
-        return value
-
-    return number
-
-
-def ring_mib(text: str) -> int:
-    """A size in MiB that is a power of two."""
-    value = positive_int(text)
-    limit = limits.RING_MIB
-    if value not in limit or not limits.is_power_of_two(value):
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a power of two from {limit.least} to {limit.most} (MiB)"
-        )
-    return value
-
-
-def one_in(text: str) -> int:
-    """``1/N``, or ``1`` for every one; returns N."""
-    whole, slash, number = text.partition("/")
-    fits = number.isdecimal() and int(number) in limits.SAMPLE
-    if whole != "1" or (slash and not fits):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 1/N, such as 1/100")
-    return int(number or "1")
-
-
-def seconds(text: str) -> float:
-    """A time above 0 in seconds."""
-    value = _number(text)
-    if not 0 < value <= LONGEST:
-        raise argparse.ArgumentTypeError(
-            f"{text!r:.200} is not a number of seconds above 0, up to {LONGEST:,}"
-        )
-    return value
-
-
-def percent(text: str) -> float:
-    """A share such as ``2%`` or ``2``, as a number below 1."""
-    value = _number(text.removesuffix("%"))
-    if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 2%")
-    return value / 100
-
-
-def share(text: str) -> float:
-    """A percentage from 0 to 100, as a number up to 1."""
-    value = _number(text.removesuffix("%"))
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
-    return value / 100
+def _whole(text: str) -> object:
+    """Return the number, or the text if it is none."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else text
 
 
 def _number(text: str) -> float:
-    """Return the number, NaN if it is none."""
+    """Return the number, or NaN."""
     try:
         return float(text)
     except ValueError:
         return math.nan
 
 
-def expression(text: str) -> re.Pattern[str]:
-    """A regular expression."""
-    try:
-        return compiled(text)
-    except BadPattern as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r:.99} is no regular expression: {error}"
-        ) from None
+def _share(text: str) -> float:
+    """Return ``2%`` or ``2`` as 0.02, or NaN."""
+    return _number(text.removesuffix("%")) / 100
 
 
-def numbers(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
-    words = text.split(",")
-    if not all(word.isdecimal() and len(word) < 10 for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or several with commas")
-    return [int(word) for word in words]
+def _span(text: str) -> object:
+    """Return the times of ``10-20``; ``10-`` ends at infinity."""
+    first, dash, last = text.partition("-")
+    return (_number(first), _number(last) if last else math.inf) if dash else text
 
 
-def ranges(text: str) -> list[int]:
-    """Numbers of CPUs and ranges of them: ``0-3,5``."""
+def _one_in(text: str) -> object:
+    """Return N of ``1/N``, 1 of ``1``."""
+    if text == "1":
+        return 1
+    whole, _, number = text.partition("/")
+    if whole != "1" or not number.isdecimal():
+        raise BadValue("is not of the form 1/N, such as 1/100", "")
+    return _whole(number)
+
+
+def _cpus(text: str) -> list[int]:
+    """Return the CPUs of ``0-3,5``."""
     found: list[int] = []
     for word in text.split(","):
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word, re.ASCII)
         if not match:
-            raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-3,5")
+            raise BadValue("is not of the form 0-3,5", "")
         low, high = int(match[1]), int(match[2] or match[1])
         if low > high:
             raise argparse.ArgumentTypeError(f"{word} has no CPU in it: {high}-{low} has")
@@ -139,5 +85,40 @@ def ranges(text: str) -> list[int]:
 
 
 def words(text: str) -> list[str]:
-    """Words with commas between them."""
+    """Return words with commas between them."""
     return text.split(",")
+
+
+def file_name(text: str) -> str:
+    """Return the path of a file."""
+    if not text:
+        raise argparse.ArgumentTypeError("a file cannot have an empty name")
+    return text
+
+
+def output(text: str) -> str | None:
+    """Return the path of a file; None is standard output."""
+    return None if text == "-" else file_name(text)
+
+
+def within(limit: Limit) -> Callable[[str], int]:
+    """Return the type of whole numbers within a limit."""
+    return checked(_whole, validate.within(limit))
+
+
+positive_int = checked(_whole, validate.positive)
+ring_mib = checked(_whole, validate.ring_mib)
+one_in = checked(_one_in, validate.within(limits.SAMPLE))
+seconds = checked(_number, validate.seconds)
+percent = checked(_share, validate.share)
+share = checked(_share, validate.least_share)
+span = checked(_span, validate.span)
+expression = checked(str, validate.expression)
+numbers = checked(lambda text: [_whole(word) for word in text.split(",")], validate.several(int))
+cpus = checked(_cpus, validate.several(int))
+
+
+def name_pattern(text: str) -> str:
+    """Return a name with ``*`` in it as it is, once it is known to be one."""
+    checked(str, validate.glob)(text)
+    return text

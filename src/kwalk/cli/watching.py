@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from kwalk.cli.cost import Meter
 from kwalk.cli.extensions import promises_report
 from kwalk.cli.recorder import Recorder
-from kwalk.cli.running import tend
-from kwalk.cli.tracing import Session
+from kwalk.cli.tracing import TracingSession
 from kwalk.errors import KwalkError
 from kwalk.support.outlet import Patience
 from kwalk.support.stdio import Printer
@@ -24,7 +23,6 @@ from kwalk.tui.model import Model
 from kwalk.tui.terminal import Terminal
 from kwalk.tui.view import View
 
-LOOK_SECONDS = 0.5
 # Of a CPU, what looking may take: with thousands of stacks, intervals become longer instead.
 MOST_CPU = 0.2
 
@@ -98,7 +96,7 @@ class Watcher:
 
     def __init__(
         self,
-        session: Session,
+        session: TracingSession,
         model: Model,
         meter: Meter,
         facts: dict[str, Any],
@@ -115,33 +113,31 @@ class Watcher:
         :raises OutputError: from what shows it.
         """
         session, model = self._session, self._model
-        stopper, budget = session.stopper, session.budget
-        last = self._started
-        end = math.inf if duration is None else self._started + duration
-        anew, rested = True, last
-        while not stopper.stopped and (now := time.monotonic()) < end:
+        session.say = model.say
+        last = rested = self._started
+        anew = True
+
+        def due(now: float) -> float:
+            return math.inf if model.frozen else max(last + model.interval, rested)
+
+        for now in session.looks(session.end(duration), due):
             for key in face.pressed():
                 anew = True
                 request = press(model, key)
                 if request and not request.save:
                     return
                 self._heed(request)
-            due = math.inf if model.frozen else max(last + model.interval, rested)
-            if now >= due:
-                spent = time.process_time()
+            spent = time.process_time()
+            fed = now >= due(now)
+            if fed:
                 self._feed(now - last)
-                if not face.show(model, True):
-                    return
-                last, anew = now, False
-                spent = time.process_time() - spent
-                rested = time.monotonic() + spent * (1 / MOST_CPU - 1)
-                continue
+                last, anew = now, True
             if not face.show(model, anew):
                 return
             anew = False
-            stopper.wait(max(0.0, min(due, end, now + LOOK_SECONDS) - time.monotonic()))
-            if not tend(session.capture, budget, model.say):
-                return
+            if fed:
+                spent = time.process_time() - spent
+                rested = time.monotonic() + spent * (1 / MOST_CPU - 1)
 
     def _feed(self, seconds: float) -> None:
         capture = self._session.capture

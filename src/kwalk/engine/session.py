@@ -1,197 +1,141 @@
 # SPDX-License-Identifier: MIT
-"""A capture in the hands of Python code: from the beginning of a ``with`` to its end.
+"""A session: one capture with the command, the budget and the summary around it.
 
-Its budget is kept by a thread, while the code does something else; one thread at a time is let at
-the capture.
+The command line (``cli/tracing.py``) and the library (``api/live.py``) trace by this class alone.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from kwalk.abi import Output
-from kwalk.engine.budget import STEP_SECONDS, Budget
 from kwalk.engine.capture import Capture
-from kwalk.engine.traced_command import Child
-from kwalk.errors import UsageError
-from kwalk.model.ledger import Summary
-from kwalk.model.stack import Stack
-from kwalk.options import validate
-from kwalk.options.keywords import Choices, probe_options
+from kwalk.options.probe import ProbeOptions
+from kwalk.support.aborting import at_abort
+
+if TYPE_CHECKING:  # not needed before the probe is attached, or by few
+    from kwalk.engine.budget import Budget
+    from kwalk.engine.traced_command import Child
+    from kwalk.model.ledger import Summary
+    from kwalk.model.profile import ProfileData
 
 
-class CaptureLock:
-    """Lets in one thread at a time, which may come in again.
+class Session:
+    """Traces while in a ``with``; a subclass overrides the methods that do nothing here.
 
-    :ivar spent_ns: CPU time that was spent inside, in nanoseconds.
+    ``__enter__`` starts the command, which waits, attaches, and lets the command go. ``__exit__``
+    detaches and ends a command that still runs.
+
+    :param functions: As ``Capture`` takes them.
+    :param options: How to trace. The filters get the command's process, too.
+    :param command: Program and arguments to run and trace; empty for none.
+    :param command_output: Descriptor for the command's output, as ``Child`` takes it.
+    :param budget: Share of the used CPU time that tracing may take; None for no limit.
+    :param spent: Returns the CPU time of reading in nanoseconds, as ``Budget`` takes it.
+    :ivar capture: Set once attached.
+    :raises KwalkError: from ``__enter__``, if it cannot be traced.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._depth = 0
-        self._began = 0
-        self.spent_ns = 0
+    capture: Capture
+    child: Child | None = None
+    budget: Budget | None = None
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._depth += 1
-        if self._depth == 1:
-            self._began = time.thread_time_ns()
-
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self.spent_ns += time.thread_time_ns() - self._began
-        self._lock.release()
-
-
-class Live:
-    """Traces from ``__enter__`` to ``stop`` or ``__exit__``."""
-
-    _output: Output
-
-    def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
-        several = [functions] if isinstance(functions, str) else functions
-        self._functions = validate.several("functions", several, str)
-        if (command := choices.get("command")) is not None:
-            choices["command"] = list(validate.several("command", command, str))
-        self._options = probe_options(choices, self._output)
-        if bool(self._functions) == bool(self._options.frequency):
-            raise UsageError(
-                "either functions are traced or samples are taken, and one of them is needed",
-                f'Say kwalk.{name}("ip_rcv"), or kwalk.{name}(frequency=99).',
-            )
-        self._command = choices.get("command")
-        self._share = choices.get("budget")
-        self._call = _call(name, self._functions, choices)
-        self._capture: Capture | None = None
-        self._child: Child | None = None
-        self._budget: Budget | None = None
-        self._guard = CaptureLock()
-        self._over = threading.Event()
+    def __init__(
+        self,
+        functions: Sequence[str],
+        options: ProbeOptions,
+        *,
+        command: Sequence[str] = (),
+        command_output: int | None = None,
+        budget: float | None = None,
+        spent: Callable[[], int] | None = None,
+    ) -> None:
+        self._functions = list(functions)
+        self._options = options
+        self._command = command
+        self._command_output = command_output
+        self._share = budget
+        self._spent = spent
         self._held = ExitStack()
-        self._entered = False
-        self._stopped = False
 
     def __enter__(self) -> Self:
-        if self._entered:
-            raise UsageError("this has been traced already", "Make a new one for each with.")
         with ExitStack() as held:
             options = self._options
             if self._command:
-                self._child = held.enter_context(Child(self._command))
-                pids = *options.filters.pids, self._child.pid
+                from kwalk.engine.traced_command import Child
+
+                self.child = held.enter_context(Child(self._command, self._command_output))
+                held.enter_context(at_abort(self.child.kill))
+                pids = *options.filters.pids, self.child.pid
                 options = options._replace(filters=options.filters._replace(pids=pids))
-            capture = held.enter_context(Capture(list(self._functions), options))
-            if self._child:
-                self._child.go()
+            capture = Capture(self._functions, options, self.attaching)
+            self.capture = held.enter_context(capture)
+            self.attached()
+            if self.child:
+                self.child.go()
             if self._share:
-                self._budget = Budget(capture, self._share, spent=lambda: self._guard.spent_ns)
-            if self._share or capture.changeable:
-                keeper = threading.Thread(target=self._keep, args=(capture, self._budget))
-                keeper.daemon = True
-                _start(keeper)
-                held.callback(keeper.join)
-                held.callback(self._over.set)
+                from kwalk.engine.budget import Budget
+
+                self.budget = Budget(self.capture, self._share, self.notice, self._spent)
             self._held = held.pop_all()
-            self._entered = True
-            self._capture = capture
         return self
 
-    def __exit__(self, *_: object) -> None:
-        assert self._capture
-        with self._held:
-            self._over.set()
-            with self._guard:
-                try:
-                    summary = self._finish(self._capture)
-                    if self._child and (note := self._child.note()):
-                        summary.notes.append(note)
-                finally:
-                    self._capture = None
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
-    def _keep(self, capture: Capture, budget: Budget | None) -> None:
-        """Look after it until it is over; a budget that can't be kept ends tracing."""
-        while not self._over.wait(STEP_SECONDS / 2):
-            with self._guard:
-                if self._over.is_set() or self._stopped:
-                    return
-                capture.look()
-                if budget and not budget.tend():
-                    self._detach(capture)
-                    return
+    def attaching(self, done: int, total: int) -> None:
+        """Progress of attaching to many functions; an exception from here ends it."""
 
-    def _finish(self, capture: Capture) -> Summary:
-        """Take what there is, now that this is its end; return its summary."""
-        raise NotImplementedError
+    def attached(self) -> None:
+        """The probe is attached, and the command waits to run."""
 
-    def _open(self) -> Capture:
-        if not self._capture:
-            raise UsageError(
-                "nothing is being traced" if self._entered else "tracing has not begun",
-                "Use what kwalk.trace() and kwalk.stream() return in a with statement.",
-            )
-        return self._capture
+    def detaching(self) -> None:
+        """The probe is about to be detached."""
 
-    def _detach(self, capture: Capture) -> None:
-        if not self._stopped:
-            self._stopped = True
-        capture.stop()
+    def notice(self, text: str) -> None:
+        """A line for the user, while tracing goes on."""
 
-    def _summary_of(self, capture: Capture) -> Summary:
-        """Return the summary as it is now, the frames of its differences named."""
-        summary = capture.summary()
-        if self._budget:
-            self._budget.report(summary)
-        for difference in summary.verify.differences if summary.verify else ():
-            for stack in difference:
-                name_frames(capture, stack)
+    def tend(self) -> bool:
+        """Follow changes around the probe and adjust the sampling chance.
+
+        Call it twice a second or more often while tracing.
+
+        :return: False if the budget cannot be kept.
+        """
+        self.capture.look()
+        for text in self.capture.news():
+            self.notice(text)
+        return self.budget is None or self.budget.tend()
+
+    def detach(self) -> None:
+        """Detach the probe and wait for programs that still run; does nothing the second time."""
+        if not self.capture.stopped:
+            self.detaching()
+        self.capture.stop()
+
+    def summary(self) -> Summary:
+        """Return the summary so far, the budget's share included."""
+        summary = self.capture.summary()
+        if self.budget:
+            self.budget.report(summary)
         return summary
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Sleep until the command that was given has ended; return whether it has.
+    def conclude(self) -> Summary:
+        """Return the final summary, once detached and read to the end."""
+        summary = self.summary()
+        self.note_command(summary)
+        return summary
 
-        :param seconds: At most so long; None for as long as it takes.
-        :raises UsageError: if no command was given, or ``seconds`` is no number.
-        """
-        self._open()
-        if not isinstance(seconds, int | float | None):
-            raise UsageError(f"{seconds!r} is no number of seconds", "Give one, or None.")
-        if not self._child:
-            raise UsageError("there is no command to wait for", "Give one: command=[...].")
-        return self._child.wait(seconds)
+    def note_command(self, summary: Summary) -> None:
+        """Add to a final summary how the command ended, unless it succeeded."""
+        if self.child and (note := self.child.note()):
+            summary.notes.append(note)
 
-    @property
-    def method(self) -> str:
-        """``manual`` or ``helper``: what ``auto`` has become."""
-        return str(self._open().probe.method.name).lower()
+    def finish(self) -> ProfileData:
+        """Detach; return all counts with the final summary (``Output.COUNT``)."""
+        from kwalk.model.profile import ProfileData
 
-    @property
-    def attach(self) -> str:
-        """How the kernel calls the program."""
-        return self._open().probe.attach
-
-
-def _start(thread: threading.Thread) -> None:
-    try:
-        thread.start()
-    except RuntimeError as error:  # all that Python says of EAGAIN
-        from kwalk.kernel.shortage import Shortage, processes
-
-        raise Shortage(f"kwalk cannot start a thread: {error}", processes()) from None
-
-
-def name_frames(capture: Capture, stack: Stack) -> None:
-    """Name the frames of a stack, if that has not been done."""
-    if not stack.frames:
-        stack.frames = tuple(capture.symbolizer.frames(stack))
-
-
-def _call(name: str, functions: Sequence[str], choices: Choices) -> str:
-    given: list[str] = [repr(function) for function in functions]
-    given += [f"{key}={value!r}" for key, value in choices.items()]
-    return f"kwalk.{name}({', '.join(given)})"
+        self.detach()
+        counts = self.capture.counts()
+        return ProfileData(counts, self.conclude())

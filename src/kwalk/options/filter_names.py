@@ -36,10 +36,9 @@ class Wanted(NamedTuple):
     cgroups: Sequence[str] = ()
     follow: bool = False
 
-    def filters(self, child: int | None = None) -> Filters:
+    def filters(self) -> Filters:
         """Return the filters.
 
-        :param child: One more process, of which it is known that it is there.
         :raises UsageError: if something that is named is not there.
         """
         self._check_number()
@@ -59,7 +58,7 @@ class Wanted(NamedTuple):
             if not 0 <= cpu <= last:
                 raise UsageError(f"there is no CPU {cpu}", f"This machine's are 0-{last}.")
         return Filters(
-            pids=(*self.pids, *([child] if child else [])),
+            pids=tuple(self.pids),
             tids=tuple(self.tids),
             comms=tuple(map(_comm, self.comms)),
             cpus=tuple(self.cpus),

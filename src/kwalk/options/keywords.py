@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypedDict, TypeVar
 
 from kwalk.abi import Method, Output, Per
 from kwalk.errors import UsageError
@@ -14,7 +14,9 @@ from kwalk.options import limits, validate
 from kwalk.options.filter_names import Wanted
 from kwalk.options.limits import Limit
 from kwalk.options.probe import ProbeOptions
+from kwalk.options.validate import named
 
+_Item = TypeVar("_Item")
 METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
 ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
 PER: dict[str | None, Per] = {
@@ -74,35 +76,36 @@ class Choices(TypedDict, total=False):
     frequency: int | None
 
 
-def probe_options(choices: Choices, output: Output, child: int | None = None) -> ProbeOptions:
-    """Return the choices for the engine.
+def probe_options(choices: Choices, output: Output) -> ProbeOptions:
+    """Return the choices for the engine; a session adds the process of ``command`` to the filters.
 
-    :param child: A process that is to be traced as well, and that is known to be there.
     :raises TypeError: if one has a name that there is not, as of any keyword.
     :raises UsageError: if one is out of bounds, or names what is not there.
     """
     for name in choices:
         if name not in Choices.__annotations__:
             raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
-    ring = _number(limits.RING_MIB, choices)
-    if not limits.is_power_of_two(ring):
-        raise UsageError(f"ring_mib={ring} is no power of two", "Give 8, 16, 32, ...")
+
+    def chosen(name: str, check: Callable[[object], _Item], default: object = None) -> _Item:
+        return named(name, check, choices.get(name, default))
+
+    ring = chosen("ring_mib", validate.ring_mib, limits.RING_MIB.default)
     frequency = choices.get("frequency")
     return ProbeOptions(
-        method=validate.one_of("method", choices.get("method", "auto"), METHODS),
-        attach=validate.one_of("attach", choices.get("attach", "auto"), {a: a for a in ATTACHES}),
+        method=chosen("method", validate.one_of(METHODS), "auto"),
+        attach=chosen("attach", validate.one_of({way: way for way in ATTACHES}), "auto"),
         depth=_number(limits.DEPTH, choices),
         ring_bytes=ring << 20,
         stack_entries=_number(limits.STACK_ENTRIES, choices),
         output=output,
         nodes=_number(limits.NODES, choices),
-        per=validate.one_of("per", choices.get("per"), PER),
-        verify=validate.number(limits.VERIFY, choices.get("verify", 0), truth=True),
+        per=chosen("per", validate.one_of(PER)),
+        verify=chosen("verify", validate.within(limits.VERIFY, truth=True), 0),
         chance=_chance(choices),
         frequency=None if frequency is None else _number(limits.FREQUENCY, choices),
-        through=validate.expression("from_caller", choices.get("from_caller")),
-        until=validate.glob("until", choices.get("until")),
-        filters=_wanted(choices, child).filters(child),
+        through=chosen("from_caller", validate.expression),
+        until=chosen("until", validate.glob),
+        filters=_wanted(choices).filters(),
     )
 
 
@@ -111,14 +114,14 @@ def _names() -> list[str]:
 
 
 def _number(limit: Limit, choices: Choices) -> int:
-    return validate.number(limit, choices.get(limit.name, limit.default))
+    return named(limit.name, validate.within(limit), choices.get(limit.name, limit.default))
 
 
 def _chance(choices: Choices) -> float | None:
     sample, budget = _number(limits.SAMPLE, choices), choices.get("budget")
     if budget is None:
         return 1 / sample if sample > 1 else None
-    validate.share("budget", budget)
+    named("budget", validate.share, budget)
     if "sample" in choices:
         raise UsageError(
             "sample does not go with budget",
@@ -127,11 +130,11 @@ def _chance(choices: Choices) -> float | None:
     return FIRST_CHANCE
 
 
-def _wanted(choices: Choices, child: int | None) -> Wanted:
+def _wanted(choices: Choices) -> Wanted:
     def each(name: str, *kinds: type) -> tuple[Any, ...]:
         if (given := choices.get(name)) is None:
             return ()
-        found: tuple[Any, ...] = validate.several(name, given, *kinds)
+        found: tuple[Any, ...] = named(name, validate.several(*kinds), given)
         if not found:
             raise UsageError(
                 f"{name} is given, but empty",
@@ -146,12 +149,12 @@ def _wanted(choices: Choices, child: int | None) -> Wanted:
         cpus=each("cpus", int),
         netns=tuple(map(_path, each("netns", str, int, os.PathLike))),
         cgroups=tuple(map(_path, each("cgroups", str, os.PathLike))),
-        follow=validate.truth("follow", choices.get("follow", False)),
+        follow=named("follow", validate.truth, choices.get("follow", False)),
     )
     command = choices.get("command")
-    if command is not None and not validate.several("command", command, str):
+    if command is not None and not named("command", validate.several(str), command):
         raise UsageError("command is empty", "Give a program and its arguments.")
-    if wanted.follow and not (wanted.pids or child or command):
+    if wanted.follow and not (wanted.pids or command):
         raise UsageError(
             "follow wants processes to follow", "Give their numbers, or a command to run."
         )

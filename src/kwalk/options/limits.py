@@ -43,6 +43,7 @@ RING_MIB = Limit("ring_mib", 1, 1 << 10, 16)
 FREQUENCY = Limit("frequency", 1, 10_000, 0)
 SAMPLE = Limit("sample", 1, 1 << 30, 1)
 VERIFY = Limit("verify", 0, 1 << 30, 0)
+LAB_CPUS = Limit("cpus", 1, 999, min(2, os.cpu_count() or 1))
 
 
 def is_power_of_two(value: int) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kwalk.cli import options, screen, values
 from kwalk.cli.options import option
 from kwalk.errors import KwalkError, UsageError
+from kwalk.options.validate import no_expression
 from kwalk.support.regex import BadPattern
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ _REQUESTS = 100_000
 def _metric(text: str) -> str:
     from kwalk.bench.workload import check_metric
 
-    try:
-        return check_metric(text)
-    except BadPattern as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r:.99} is no regular expression: {error}"
-        ) from None
+    def check(value: object) -> str:
+        try:
+            return check_metric(str(value))
+        except BadPattern as error:
+            raise no_expression(error) from None
+
+    return values.checked(str, check)(text)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -78,15 +78,7 @@ class CountCommand:
                 report = count.Json(addresses, args.top)
             else:
                 report = count.CountText(addresses, args.top, capture.unit)
-            finished = run(
-                capture,
-                session.stopper,
-                report,
-                args.duration,
-                args.interval,
-                session.budget,
-                session.conclude,
-            )
+            finished = run(session, report, args.duration, args.interval)
         return finished.conclude(capture.symbolizer, args.strict)
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import signal
 import threading
@@ -16,6 +15,7 @@ from types import FrameType
 from kwalk.cli import values
 from kwalk.errors import UsageError
 from kwalk.lab import kernels
+from kwalk.options import limits
 from kwalk.support.stdio import write
 
 _LEAST_MEMORY = 256  # MiB; with less, Debian's kernels do not get as far as the command
@@ -28,13 +28,6 @@ def memory_size(text: str) -> str:
     if text.endswith("M") and int(text[:-1]) < _LEAST_MEMORY:
         raise argparse.ArgumentTypeError(f"{text} is too little: at least {_LEAST_MEMORY}M")
     return text
-
-
-def cpu_count(text: str) -> int:
-    """Parse a ``--cpus``."""
-    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs")
-    return int(text)
 
 
 class LabCommand:
@@ -97,8 +90,8 @@ class LabCommand:
         add(
             "--cpus",
             metavar="N",
-            type=cpu_count,
-            default=min(2, os.cpu_count() or 1),
+            type=values.within(limits.LAB_CPUS),
+            default=limits.LAB_CPUS.default,
             help="virtual CPUs (default: %(default)s)",
         )
         add(

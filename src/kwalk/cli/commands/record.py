@@ -37,14 +37,11 @@ class RecordCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Record until told to stop; the summary goes to stderr."""
-        import math
         import time
-        from functools import partial
 
-        from kwalk.cli.counting import finish, intervals
+        from kwalk.cli.counting import intervals
         from kwalk.cli.recorder import Recorder
-        from kwalk.cli.running import Finished, tend
-        from kwalk.cli.tracing import tracing
+        from kwalk.cli.tracing import Finished, tracing
         from kwalk.errors import OutputError
 
         with (
@@ -54,18 +51,16 @@ class RecordCommand:
             capture, stopper = session.capture, session.stopper
             failed: OutputError | None = None
             step = SECOND if capture.readable else None
-            started = capture.started
-            end = math.inf if args.duration is None else started + args.duration
+            end = session.end(args.duration)
             recorder.patience = lambda stalled: stopper.goes_on(end)
             try:
                 recorder.begin(capture.facts(args.words), capture.summary())
-                keep = partial(tend, capture, session.budget)
-                for _ in intervals(stopper, args.duration, step, keep, started):
+                for _ in intervals(session, args.duration, step):
                     counts = capture.counts()
-                    recorder.tick(counts, time.monotonic() - started, capture.summary())
+                    recorder.tick(counts, time.monotonic() - capture.started, capture.summary())
             except OutputError as error:
                 failed = error
-            profile = finish(capture, session.conclude)
+            profile = session.finish()
             counts, summary = profile.counts, profile.summary
             recorder.patience = stopper.patient
             if not failed:

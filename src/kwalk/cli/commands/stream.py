@@ -33,7 +33,7 @@ class StreamCommand:
 
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""
-        from kwalk.cli.running import run
+        from kwalk.cli.streaming import run
         from kwalk.cli.tracing import tracing
         from kwalk.report import stream
 
@@ -41,15 +41,7 @@ class StreamCommand:
             form = stream.JsonLines if args.format == "json" else stream.TextStream
             symbolizer = session.capture.symbolizer
             report = form(symbolizer, addresses=options.addresses(args))
-            finished = run(
-                session.capture,
-                session.stopper,
-                report,
-                args.count,
-                args.duration,
-                session.budget,
-                session.conclude,
-            )
+            finished = run(session, report, args.count, args.duration)
         return finished.conclude(symbolizer, args.strict)
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from kwalk.support.stdio import Printer
 from kwalk.support.text import plural
 
 if TYPE_CHECKING:
-    from kwalk.cli.tracing import Session
+    from kwalk.cli.tracing import TracingSession
     from kwalk.model.profile import ProfileData
 
 # How many stacks are printed at the end, and in lines for each interval.
@@ -57,9 +56,8 @@ class TopCommand:
         """Show what is counted until told to stop; then as ``kwalk count`` ends."""
         import tempfile
 
-        from kwalk.cli.counting import finish, lose
-        from kwalk.cli.running import Finished
-        from kwalk.cli.tracing import tracing
+        from kwalk.cli.counting import lose
+        from kwalk.cli.tracing import Finished, tracing
         from kwalk.engine.capture import Capture
 
         screen = os.isatty(sys.stdout.fileno()) and os.environ.get("TERM", "dumb") != "dumb"
@@ -76,7 +74,7 @@ class TopCommand:
                 _watch(session, args, printer, screen, saved)
             except OutputError as error:
                 failed = error
-            profile = finish(session.capture, session.conclude)
+            profile = session.finish()
             text = _end(profile, args.top or (LAST if screen else TOP), said)
             if failed or not printer.complete(text, session.stopper.patient):
                 lose(profile, profile.counts)
@@ -88,7 +86,11 @@ class TopCommand:
 
 
 def _watch(
-    session: Session, args: argparse.Namespace, printer: Printer, screen: bool, saved: list[str]
+    session: TracingSession,
+    args: argparse.Namespace,
+    printer: Printer,
+    screen: bool,
+    saved: list[str],
 ) -> None:
     """Show what is counted until told to stop.
 
@@ -98,6 +100,7 @@ def _watch(
     """
     from kwalk.cli.cost import Meter
     from kwalk.cli.screen import colors, width
+    from kwalk.cli.tracing import tell
     from kwalk.cli.watching import LineView, Screen, Watcher
     from kwalk.tui.look import ASCII, UNICODE
     from kwalk.tui.model import Model
@@ -107,7 +110,7 @@ def _watch(
     probe = capture.probe
     look = UNICODE if _speaks_unicode() else ASCII
     top = args.top or (None if screen else TOP)
-    end = math.inf if args.duration is None else capture.started + args.duration
+    end = session.end(args.duration)
 
     def patience(stalled: float) -> bool:
         return session.stopper.goes_on(end)
@@ -116,14 +119,14 @@ def _watch(
     with ExitStack() as stack:
         meter = stack.enter_context(Meter(capture))
         watcher = Watcher(session, model, meter, capture.facts(args.words), saved)
+        if budget:
+            budget.say = model.tell_sampling if screen else tell
         if not screen:
             watcher.run(LineView(printer, width(40), look, patience), args.duration)
             return
         terminal = stack.enter_context(Terminal(sys.stdout.fileno(), patience))
         if terminal.keyboard >= 0:
             session.stopper.listen(terminal.keyboard)
-        if budget:
-            budget.say = model.tell_sampling
         watcher.run(Screen(terminal, look, colors()), args.duration)
 
 
