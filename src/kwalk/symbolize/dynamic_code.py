@@ -2,9 +2,9 @@
 """Symbols of code that is loaded and unloaded: modules, BPF programs, trampolines.
 
 An address can belong to one module now and to another a moment later. The manual walk stores the
-code id of each frame (``kw_code_at()`` in ``bpf/unwind/text.bpf.h``), and such a frame gets that code's
-symbol or none. If only the address is known, code that is loaded now takes precedence over unloaded
-code, and if there are both, the address is recorded in ``moved``.
+code id of each frame (``kw_code_at()`` in ``bpf/unwind/text.bpf.h``), and such a frame gets that
+code's symbol or none. If only the address is known, code that is loaded now takes precedence over
+unloaded code, and if there are both, the address is recorded in ``moved``.
 """
 
 from __future__ import annotations
