@@ -22,7 +22,7 @@ from kwalk.symbolize.dynamic_code import DynamicSymbols
 # checks for changed modules, which take less than one.
 READ_SECONDS = 2.0
 LOOK_SECONDS = 0.5
-_MAX_READ_SHARE = 0.1  # of the reader's time, for reads of kallsyms due to unknown code ids
+_MAX_READ_SHARE = 0.1  # limit on reads of kallsyms for unknown code ids, by the reader's time
 
 
 class Symbolizer:
