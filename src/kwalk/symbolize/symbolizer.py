@@ -28,7 +28,7 @@ _MAX_READ_SHARE = 0.1  # limit on reads of kallsyms for unknown code ids, by the
 class Symbolizer:
     """Symbolizer of addresses, with a cache of frames.
 
-    A return address points behind its call, which may be the last instruction of a function that
+    A return address points after its call, which may be the last instruction of a function that
     never returns. So the symbol is looked up at the byte before it, as in sprint_backtrace() of
     kernel/kallsyms.c; the offset is the address's own. If that byte is in a function's padding
     (``__pfx_...``), which contains no call, the address is an interrupted instruction: the
