@@ -46,8 +46,8 @@ def test_banned_phrase_is_found_and_plain_text_is_not(hit: str, other: str) -> N
 
 
 def test_every_banned_pattern_has_an_example() -> None:
-    advices = {advice for hit, _ in EXAMPLES for _, advice in banned(hit)}
-    assert advices == set(BANNED.values())
+    found = {advice for hit, _ in EXAMPLES for _, advice in banned(hit)}
+    assert found == set(BANNED.values())
 
 
 @pytest.mark.parametrize("word", ["What", "Whose", "Those", "Of", "As"])
