@@ -487,7 +487,7 @@ def test_limit_of_file_sizes_is_named_by_reports(tmp_path: Path, words: str) -> 
     )
     done = limited(1000, code)
     assert done.returncode == 1
-    assert "may have 1,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in done.stderr
+    assert "are limited to 1,000 bytes (RLIMIT_FSIZE, `ulimit -f`)" in done.stderr
     assert old.read_text() == "before"
     assert os.listdir(tmp_path) == ["old.html"]
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What tracing costs a workload: ways to trace, workloads, an experiment, its results."""
+"""Benchmark of tracing methods: the overhead on a workload."""

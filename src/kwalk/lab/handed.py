@@ -22,7 +22,7 @@ from kwalk.errors import KwalkError
 from kwalk.support.printable import plain
 
 _PREFIX = "user.virtfs."
-_MODE = "user.virtfs.mode"  # as in st_mode, little-endian
+_MODE = "user.virtfs.mode"  # st_mode, little-endian
 _LONGEST_TARGET = 4096
 _NAMED = 5
 
@@ -46,7 +46,7 @@ def check(folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Convert a guest's files to plain ones; name on stderr those that cannot be converted.
+    """Convert a guest's files to plain ones; name the others on stderr.
 
     Each file gets the guest's nine permission bits, less the umask, but not its owner. Links stay
     if they cannot lead out of the folder; devices, FIFOs and sockets are removed.

@@ -7,8 +7,8 @@ The guest writes lines to its port ``monitor`` and reads one answer for each::
     nmi TAG       TAG ok
     nmi TAG       TAG failed WHY
 
-The tag is any word. By it a reader recognizes its own answer among those that other programs left
-unread. QMP is lines of JSON, described in QEMU's ``docs/interop/qmp-spec``.
+The tag is any word. By it a reader recognizes its own answer among answers that other programs
+left unread. QMP is lines of JSON, described in QEMU's ``docs/interop/qmp-spec``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-/* What kwalk uses of libbpf >= 1.0, for cffi. A test compiles it against the real headers. */
+/* libbpf >= 1.0 as far as kwalk uses it, for cffi. A test compiles it with the real headers. */
 typedef unsigned int __u32;
 typedef int __s32;
 typedef unsigned long long __u64;

@@ -82,7 +82,7 @@ def _is_kernel(frame: Frame) -> bool:
 def _place(frame: Frame, innermost: bool) -> int:
     """Return the address of a frame's current instruction.
 
-    A return address points behind its call, see ``Symbolizer``; the innermost frame's address is
+    A return address points after its call, see ``Symbolizer``; the innermost frame's address is
     the traced or interrupted instruction itself.
     """
     return frame.address if innermost or not frame.offset else frame.address - 1

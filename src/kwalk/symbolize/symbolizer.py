@@ -22,13 +22,13 @@ from kwalk.symbolize.dynamic_code import DynamicSymbols
 # checks for changed modules, which take less than one.
 READ_SECONDS = 2.0
 LOOK_SECONDS = 0.5
-_MAX_READ_SHARE = 0.1  # of the reader's time, for reads of kallsyms due to unknown code ids
+_MAX_READ_SHARE = 0.1  # limit on reads of kallsyms for unknown code ids, by the reader's time
 
 
 class Symbolizer:
     """Symbolizer of addresses, with a cache of frames.
 
-    A return address points behind its call, which may be the last instruction of a function that
+    A return address points after its call, which may be the last instruction of a function that
     never returns. So the symbol is looked up at the byte before it, as in sprint_backtrace() of
     kernel/kallsyms.c; the offset is the address's own. If that byte is in a function's padding
     (``__pfx_...``), which contains no call, the address is an interrupted instruction: the

@@ -155,7 +155,7 @@ class Terminal:
         return bool(select.select([self.keyboard], [], [], seconds)[0])
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Show the lines; writes only those that have changed."""
+        """Show the lines; writes only changed ones."""
         parts = []
         for at, line in enumerate(lines):
             if at >= len(self._drawn) or self._drawn[at] != line:
