@@ -56,6 +56,7 @@ class Header:
     :ivar timelines: Pairs of a label and bars, for each recording that has them.
     :ivar unit: What is drawn, such as ``calls``.
     :ivar counted: What the timelines are of; "" where that is the unit.
+    :ivar machine: ``uname -m`` where it was recorded; "" if that is not known.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Header:
     timelines: Sequence[tuple[str, Sequence[Bar]]] = ()
     unit: str = "calls"
     counted: str = ""
+    machine: str = ""
 
 
 def of_calltree(
@@ -133,6 +135,7 @@ def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | Non
         ledger=lines + shown(profile, options)[1] + room.told(calltree.calls_of, found.unit),
         timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
+        machine=headings.told(profile, "machine"),
     )
 
 

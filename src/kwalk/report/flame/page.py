@@ -37,7 +37,7 @@ def page(
         that have less, and one can switch to the widths of before, to see what is gone.
     :param callers: What is shown first: the traced function with its callers below it.
     """
-    table = _Table()
+    table = _Table(header.machine)
     data = [
         {"group": table.index(name, "group") if name else 0, "nodes": table.nodes(tree, change)}
         for name, tree in trees.items()
@@ -85,7 +85,8 @@ class _Table:
     :ivar kinds: What kinds of frames there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, machine: str) -> None:
+        self._machine = machine
         self.names: list[str] = []
         self.looks: list[int] = []
         self.kinds: set[str] = set()
@@ -96,7 +97,7 @@ class _Table:
         """Return the number of a name."""
         found = self._known.get((name, kind))
         if found is None:
-            asked, kind = kind, kind or colors.kind_of(name)
+            asked, kind = kind, kind or colors.kind_of(name, self._machine)
             found = self._known.get((name, kind), len(self.names))
             self._known[name, asked] = self._known[name, kind] = found
         if found == len(self.names):
