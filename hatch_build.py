@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
+# For each architecture, as `uname -m` prints it, the name of its folder below bpf/arch.
 ARCHES = {"x86_64": "x86"}
-
 
 PACKAGES = "Install clang 14 or newer, llvm and libbpf's headers (Debian: clang llvm libbpf-dev)."
 
@@ -29,9 +29,7 @@ def give_up(why: str, hint: str) -> NoReturn:
 
 
 def build_bpf(machine: str) -> Path:
-    """Compile ``bpf/kwalk.bpf.c`` for ``machine`` and return the object's path."""
-    if machine not in ARCHES:
-        give_up(f"there is no BPF object for {machine} yet", "It runs on x86_64.")
+    """Compile ``bpf/kwalk.bpf.c`` for an architecture, on any machine; return the object's path."""
     if not shutil.which("clang"):
         give_up("clang is not on this machine", PACKAGES)
     target = ROOT / "src" / "kwalk" / "probe" / f"kwalk.{machine}.bpf.o"
@@ -74,11 +72,11 @@ class BuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what git does not hold."""
-        machine = platform.machine()
-        build_bpf(machine)
-        # No code of Python's depends on the machine, but the BPF object does.
+        for machine in ARCHES:
+            build_bpf(machine)
+        # The BPF objects are for Linux, of which pip knows no tag but those of one architecture.
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-linux_{machine}"
+        build_data["tag"] = f"py3-none-linux_{platform.machine()}"
         build_ffi()
         self._man = tempfile.TemporaryDirectory()
         for page in build_man(Path(self._man.name)):
@@ -90,6 +88,6 @@ class BuildHook(BuildHookInterface[Any]):
 
 
 if __name__ == "__main__":
-    print(build_bpf(platform.machine()))
+    print(*map(build_bpf, ARCHES), sep="\n")
     print(build_ffi())
     print(*build_man(ROOT / "build" / "man"), sep="\n")

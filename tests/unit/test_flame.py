@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import given
 from recorded import frame, profile, profiles, reread, stack, written
 
 from kwalk.api.profile import Profile
+from kwalk.arch import ARCHITECTURES
+from kwalk.arch.x86_64 import X86_64
 from kwalk.cli.main import main
 from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Group
@@ -149,6 +153,23 @@ def test_groups_come_the_hottest_first() -> None:
 )
 def test_kinds_of_frames(name: str, kind: str) -> None:
     assert looks.kind_of(name) == kind
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "other", "unheard_of", ""])
+@pytest.mark.parametrize("name", ["svg", "flamegraph"])
+def test_entry_code_is_that_of_the_machine_that_was_recorded(
+    name: str, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = X86_64._replace(name="other", entry_code=re.compile("el0_svc"))
+    monkeypatch.setitem(ARCHITECTURES, "other", other)
+    reader = os.uname_result(("Linux", "host", "7.1.0", "#1", "other"))
+    monkeypatch.setattr(os, "uname", lambda: reader)
+    own = "el0_svc" if machine == "other" else "do_syscall_64"
+    for entry in ("el0_svc", "do_syscall_64"):
+        found = profile(Count(stack("ip_rcv", entry), 1))
+        found.facts["machine"] = machine
+        text = "".join(map(str, renderer(name)(found, OPTIONS)))
+        assert (looks.KINDS["entry"].what in text) == (entry == own)
 
 
 def test_legend_names_the_kinds_that_occur() -> None:

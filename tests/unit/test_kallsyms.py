@@ -46,6 +46,7 @@ def tables(draw: st.DrawFn) -> list[Symbol]:
 
 def naive_lookup(table: list[Symbol], address: int) -> Symbol | None:
     best = None
+    table = [symbol for symbol in table if not (symbol.module and symbol.name.startswith("$"))]
     if address >= next((symbol.address for symbol in table if symbol.name == "_end"), 1 << 64):
         table = [symbol for symbol in table if symbol.module]
     for symbol in table:
@@ -63,6 +64,22 @@ def test_lookup_is_the_first_symbol_at_the_nearest_address_below(
     drawn = data.draw(st.lists(st.integers(0, TOP), max_size=5))
     for address in [0, TOP, *drawn, *(at for at in near if at >= 0)]:
         assert kallsyms.lookup(address) == naive_lookup(table, address)
+
+
+def test_mapping_symbols_name_nothing() -> None:
+    lines = [
+        "ffff9dcb60000000 T _text", "ffff9dcb61000000 T _end",
+        "ffff9dcb65f64498 t $x\t[overlay]", "ffff9dcb65f64498 t ovl_exit\t[overlay]",
+        "ffff9dcb65f644a0 t $d.3\t[overlay]", "ffff9dcb65f64500 t ovl_open\t[overlay]",
+    ]  # fmt: skip
+    kallsyms = Kallsyms("".join(f"{line}\n" for line in lines).encode())
+    assert kallsyms.lookup(0xFFFF9DCB65F64498) == Symbol(0xFFFF9DCB65F64498, "ovl_exit", "overlay")
+    assert kallsyms.lookup(0xFFFF9DCB65F644A4) == Symbol(0xFFFF9DCB65F64498, "ovl_exit", "overlay")
+    assert kallsyms.functions() == {"_text", "_end", "ovl_exit", "ovl_open"}
+    assert [found.name for found in kallsyms.functions_of(module="overlay")] == [
+        "ovl_exit", "ovl_open",
+    ]  # fmt: skip
+    assert not list(kallsyms.functions_of("$"))
 
 
 @given(tables())

@@ -7,11 +7,11 @@ import struct
 
 import pytest
 
+from kwalk.arch import UnknownFormat
 from kwalk.arch.x86_64.orc import (
     SINCE_7_1,
     UNTIL_7_0,
     OrcFormat,
-    UnknownFormat,
     find_format,
     read_format,
 )

@@ -25,6 +25,7 @@ from kwalk.abi import (
     Start,
     Unwinder,
 )
+from kwalk.arch import here
 from kwalk.errors import KwalkError, UsageError
 from kwalk.kernel import features, switches
 from kwalk.kernel.kallsyms import Kallsyms
@@ -304,7 +305,7 @@ def test_verify_without_a_walk_is_a_note(opened: Open, kernel: Kernel) -> None:
 
 def test_control_is_written_before_attaching(opened: Open, kernel: Kernel) -> None:
     found = opened(INSIDE)
-    assert found.control == {"start": Start.FRAME, "stack_size": setting.STACK_SIZE}
+    assert found.control == {"start": Start.FRAME, "stack_size": here().stack_size}
     assert kernel.control == [CONTROL.unpack(CONTROL.pack(found.control))]
     assert kernel.order == [CONTROL_SECTION, "nodes_used", "attach"]
 

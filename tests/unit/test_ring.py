@@ -8,7 +8,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.abi import BRIEF_BYTES, EVENT
+from kwalk.arch import here
 from kwalk.transport.ring import CHUNK, HEADER, PAGE, Ring
 
 # include/uapi/linux/bpf.h: BPF_RINGBUF_BUSY_BIT
@@ -159,6 +160,27 @@ def test_record_being_written_ends_the_batch(kernel: Kernel, ring: Ring) -> None
     assert kernel.consumer == busy
     kernel.commit(busy)
     assert read(ring) == [payload(2), payload(3)]
+
+
+def test_positions_are_acquired_and_released(
+    kernel: Kernel, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def note(barrier: str) -> Callable[[], None]:
+        return lambda: seen.append((barrier, kernel.consumer))
+
+    ordered = here()._replace(acquire=note("acquire"), release=note("release"))
+    monkeypatch.setattr(ring, "_arch", ordered)
+    kernel.put(payload(1))
+    begun = kernel.consumer
+    batch = ring.batch(RECORD)
+    next(batch)
+    # The producer's position, then the lengths of records.
+    assert seen == [("acquire", begun)] * 2
+    kernel.put(payload(2))
+    assert not list(batch)
+    assert seen[2:] == [("release", begun), ("release", kernel.consumer)]
 
 
 def test_complete_batch_waits_for_records_being_written(kernel: Kernel, ring: Ring) -> None:

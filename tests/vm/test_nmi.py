@@ -16,7 +16,7 @@ from verified import must_agree, names, verified
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.lab.nmi import inject
-from kwalk.probe.config import nmi_entry
+from kwalk.probe.config import extent
 from kwalk.report import summary as reports
 
 TRIES = 5  # where an NMI hits is chance: a CPU that spins in user mode has its timer to serve, too
@@ -71,7 +71,7 @@ def test_walks_from_inside_an_nmi(
     mode: str, attach: str, symbols: Kallsyms, frame_pointers: bool
 ) -> None:
     must_be_traceable()
-    start, end = nmi_entry(symbols)
+    start, end = extent(symbols, "nmi")
     low, high = symbols.address("__entry_text_start"), symbols.address("__entry_text_end")
     in_entry = range(low, high).__contains__
     for _ in range(TRIES):

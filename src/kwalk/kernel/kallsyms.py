@@ -78,7 +78,7 @@ class Kallsyms:
     @cached_property
     def _others(self) -> tuple[list[Symbol], list[int]]:
         """What lies outside of vmlinux, and the addresses, in order."""
-        rest = _parse(self._rest()) if self._rest else ()
+        rest = _functions_and_data(self._rest()) if self._rest else ()
         # Stable: of symbols at one address the first in the table stays first.
         others = sorted([*self.own, *rest], key=lambda symbol: symbol.address)
         return others, [symbol.address for symbol in others]
@@ -86,7 +86,7 @@ class Kallsyms:
     @cached_property
     def own(self) -> list[Symbol]:
         """What lies outside of vmlinux, but for what ``rest`` reads."""
-        return list(_parse(self._text[self._end :]))
+        return list(_functions_and_data(self._text[self._end :]))
 
     @property
     def others(self) -> list[Symbol]:
@@ -164,7 +164,7 @@ class Kallsyms:
 
     def functions(self) -> set[str]:
         """Return the names of all functions (symbols of type t, T, w or W)."""
-        names = re.findall(rb"^[0-9a-f]{16} [tTwW] ([^\t\n]+)", self._text, re.MULTILINE)
+        names = re.findall(rb"^[0-9a-f]{16} [tTwW] ([^$\t\n][^\t\n]*)", self._text, re.MULTILINE)
         return {name.decode(errors="replace") for name in names}
 
     def functions_of(self, prefix: str = "", module: str | None = None) -> Iterator[Symbol]:
@@ -172,7 +172,8 @@ class Kallsyms:
 
         :param module: Those of this module only.
         """
-        pattern = re.compile(rb" [tTwW] %s[^\t\n]*" % re.escape(prefix.encode(errors="replace")))
+        name = re.escape(prefix.encode(errors="replace"))
+        pattern = re.compile(rb" [tTwW] (?!\$)%s[^\t\n]*" % name)
         for match in pattern.finditer(self._text, self._end if module else 0):
             symbol = self._line(match.start() - 16)
             if module is None or symbol.module == module:
@@ -252,6 +253,14 @@ def _how_to_see() -> str:
     if capabilities.lacks("CAP_SYSLOG"):
         return "This process lacks CAP_SYSLOG: run as root (sudo)."
     return f"The sysctl kernel.kptr_restrict is {level}: a policy of this machine may forbid it."
+
+
+def _functions_and_data(text: bytes) -> Iterator[Symbol]:
+    """Parse lines, but for mapping symbols: is_mapping_symbol() in include/linux/module_symbol.h.
+
+    Modules of arm and RISC-V have them (``$x``, ``$d``) at the addresses of functions.
+    """
+    return (symbol for symbol in _parse(text) if not symbol.name.startswith("$"))
 
 
 def _parse(text: bytes) -> Iterator[Symbol]:

@@ -9,9 +9,9 @@ import os
 import struct
 from pathlib import Path
 
+from kwalk.arch import here
 from kwalk.libbpf import LibbpfError
 
-_PERF_EVENT_OPEN = {"x86_64": 298}  # arch/x86/entry/syscalls/syscall_64.tbl
 # include/uapi/linux/perf_event.h: struct perf_event_attr
 _TYPE_SOFTWARE, _CPU_CLOCK = 1, 0
 _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR, _FREQ = 1 << 5, 1 << 6, 1 << 10
@@ -62,7 +62,7 @@ def _open_clock(task: int, cpu: int, period: int, flags: int) -> int:
         "<IIQQQQQ", _TYPE_SOFTWARE, _ATTR_BYTES, _CPU_CLOCK, period, 0, 0, flags
     ).ljust(_ATTR_BYTES, b"\0")
     libc = ctypes.CDLL(None, use_errno=True)
-    number, no_group = _PERF_EVENT_OPEN[os.uname().machine], -1
+    number, no_group = here().perf_event_open, -1
     return int(libc.syscall(number, attr, task, cpu, no_group, ctypes.c_ulong(_CLOSE_ON_EXEC)))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from kwalk.abi import NO_ADDRESS, Method, Output, Place
+from kwalk.arch import here
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
@@ -22,15 +23,13 @@ CALLS = 3
 FREQUENCY = 99
 _POLL_SECONDS = 0.005
 _NODES, _STACKS = 1024, 64
-# Offsets of the instruction after the call of ftrace, without and with endbr64 before it.
-_BEHIND_FTRACE = (5, 9)
 
 Call = Callable[[], object]
 # System calls without an effect; several, so that one is left if the user traces another.
 _FUNCTIONS: dict[str, Call] = {
-    "__x64_sys_getpgid": lambda: os.getpgid(0),
-    "__x64_sys_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
-    "__x64_sys_sched_get_priority_max": lambda: os.sched_get_priority_max(os.SCHED_OTHER),
+    "sys_getpgid": lambda: os.getpgid(0),
+    "sys_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
+    "sys_sched_get_priority_max": lambda: os.sched_get_priority_max(os.SCHED_OTHER),
 }
 _EVENTS: dict[str, Call] = {
     "sched:sched_switch": lambda: time.sleep(0.001),
@@ -123,9 +122,12 @@ def _candidates(
             if name not in avoid:
                 yield Target(name, NO_ADDRESS, "", event=place), call
         return
-    for name, call in _FUNCTIONS.items():
+    arch = here()
+    behind_ftrace = [site + arch.ftrace_call_bytes for site in arch.ftrace_sites]
+    for function, call in _FUNCTIONS.items():
+        name = arch.syscall_prefix + function
         address = symbols.address(name)
         if not address or name in avoid:
             continue
-        for offset in _BEHIND_FTRACE if place == Place.INSIDE else (0,):
+        for offset in behind_ftrace if place == Place.INSIDE else (0,):
             yield Target(name, address, "", offset, returns=place == Place.RETURN), call

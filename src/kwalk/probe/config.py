@@ -7,12 +7,13 @@ it takes ``kw_facts``, a program of the loaded object, to know it.
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from kwalk.abi import DIGITS, FACTS, MAX_FRAMES, Method, Output, Per, Unwinder
-from kwalk.arch.x86_64 import orc, prologue
+from kwalk.arch import UnknownFormat, here
 from kwalk.errors import KwalkError
 from kwalk.kernel.capabilities import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
@@ -25,9 +26,8 @@ from kwalk.transport.counters import possible_cpus
 FACTS_PROGRAM = "kw_facts"
 # With --method auto: the first hits of each CPU, whose walks are verified.
 SELF_CHECK_EVENTS = 64
-PAGE = 4096
 _LOOKS = 5
-STACK_SIZE = 4 * PAGE  # arch/x86/include/asm/page_64_types.h: THREAD_SIZE
+_LONGEST_ENTRY = 4096  # bytes of a function of entry code
 
 
 class CannotWalk(KwalkError):
@@ -75,10 +75,10 @@ def config(
     :param many: The program serves several functions: each hit brings its own address.
     """
     cpus = possible_cpus()
-    rethook = symbols.address("arch_rethook_trampoline")
-    graph_return = symbols.address("return_to_handler")
-    nmi_start, nmi_end = nmi_entry(symbols)
-    hooks = [address for address in (rethook, graph_return) if address]
+    arch = here()
+    own = {member: symbols.address(name) for member, name in arch.symbols.items()}
+    hooks = [address for address in (own["rethook"], own["graph_return"]) if address]
+    marker, padding = arch.stack_padding
     return {
         "func": 0 if many else target.traced,
         "text_start": symbols.address("_stext"),
@@ -86,27 +86,15 @@ def config(
         "init_start": symbols.address("_sinittext"),
         "init_end": symbols.address("_einittext"),
         "image_end": symbols.address("_end") or symbols.address("_etext"),
-        "orc_ip": symbols.address("__start_orc_unwind_ip"),
-        "orc": symbols.address("__start_orc_unwind"),
-        "orc_entries": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind"),
-        "orc_lookup": symbols.address("orc_lookup"),
-        "orc_lookups": _words(symbols, "orc_lookup", "orc_lookup_end"),
-        "rethook": rethook,
-        "graph_return": graph_return,
+        **own,
+        **{member: _words(symbols, *ends) for member, ends in arch.words.items()},
         "hook_first": min(hooks, default=0),
         "hook_span": max(hooks, default=0) - min(hooks, default=0),
         "mod_tree": symbols.address("mod_tree"),
         "bpf_tree": symbols.address("bpf_tree"),
         "ftrace_ops_list": symbols.address("ftrace_ops_list"),
         "ftrace_list_end": symbols.address("ftrace_list_end"),
-        "ftrace_caller": symbols.address("ftrace_caller"),
-        "ftrace_regs_caller": symbols.address("ftrace_regs_caller"),
-        "entry_start": symbols.address("__entry_text_start"),
-        "entry_end": symbols.address("__entry_text_end"),
-        "nmi_start": nmi_start,
-        "nmi_end": nmi_end,
-        **_extent(symbols, "__switch_to_asm", "switch_asm"),
-        **_extent(symbols, "__switch_to", "switch"),
+        **_extents(symbols),
         "insn_slots": symbols.address("kprobe_insn_slots"),
         "optinsn_slots": symbols.address("kprobe_optinsn_slots"),
         "midnight_ns": _midnight_ns(),
@@ -117,8 +105,7 @@ def config(
         "max_frames": options.depth,
         "verify": options.verify,
         "self_check": 0 if options.method else SELF_CHECK_EVENTS,
-        # TOP_OF_KERNEL_STACK_PADDING in arch/x86/include/asm/thread_info.h
-        "stack_padding": 16 if symbols.address("asm_fred_entrypoint_user") else 0,
+        "stack_padding": padding if symbols.address(marker) else 0,
         "kernel_frames": min(unwinder_frames(), MAX_FRAMES),
         "output": int(_output(options)),
         "per": int(_per(options)),
@@ -168,27 +155,26 @@ def digits() -> bytes:
     return b"".join(b"%03d\0" % number for number in range(1000)).ljust(4 * DIGITS, b"\0")
 
 
-def nmi_entry(symbols: Kallsyms) -> tuple[int, int]:
-    """Return start and end address of the NMI entry code; zeros if kallsyms lacks it.
-
-    asm_exc_nmi in arch/x86/entry/entry_64.S is one function, but its labels are symbols, too:
-    the last one, end_repeat_nmi, is where exc_nmi() is called.
-    """
-    start = symbols.address("asm_exc_nmi")
-    last = symbols.address("end_repeat_nmi") or start
-    return (start, _end(symbols, last)) if start else (0, 0)
+def extent(symbols: Kallsyms, name: str) -> tuple[int, int]:
+    """Return start and end of an extent of ``Architecture.extents``; zeros if kallsyms lacks it."""
+    function, label = here().extents[name]
+    start = symbols.address(function)
+    last = label and symbols.address(label)
+    return (start, _end(symbols, last or start)) if start else (0, 0)
 
 
 def _end(symbols: Kallsyms, start: int) -> int:
     """Return the end address of the symbol at ``start``, padding to 16 bytes included."""
-    end = symbols.above(start) + 15 & -16  # functions are aligned to 16 bytes
-    return end if start < end < start + PAGE else start
+    end = symbols.above(start) + 15 & -16  # as functions are aligned
+    return end if start < end < start + _LONGEST_ENTRY else start
 
 
-def _extent(symbols: Kallsyms, function: str, name: str) -> dict[str, int]:
-    """Return the members ``<name>_start`` and ``<name>_end``; zeros if kallsyms lacks it."""
-    start = symbols.address(function)
-    return {f"{name}_start": start, f"{name}_end": _end(symbols, start) if start else 0}
+def _extents(symbols: Kallsyms) -> dict[str, int]:
+    """Return the members ``<name>_start`` and ``<name>_end`` of every extent."""
+    members: dict[str, int] = {}
+    for name in here().extents:
+        members[f"{name}_start"], members[f"{name}_end"] = extent(symbols, name)
+    return members
 
 
 def _words(symbols: Kallsyms, first: str, end: str) -> int:
@@ -203,9 +189,7 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
     :raises LibbpfError: if the kernel does not run it.
     """
     asked = {
-        "orc_fp_entry": symbols.address("orc_fp_entry"),
-        "orc_null_entry": symbols.address("null_orc_entry"),
-        "orc_header": symbols.address("__start_orc_header"),
+        **{member: symbols.address(name) for member, name in here().fact_symbols.items()},
         "function": target.address,
         "traced": target.traced,
         "kprobes_disarmed": symbols.address("kprobes_all_disarmed"),
@@ -224,7 +208,7 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
         traced,
         Unwinder(found["unwinder"]),
         bool(found["counts_missed"]),
-        found["stack_pages"] * PAGE or STACK_SIZE,
+        found["stack_pages"] * mmap.PAGESIZE or here().stack_size,
         bool(found["disarmed"]),
     )
 
@@ -239,20 +223,19 @@ def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
         raise CannotWalk("this kernel has neither ORC tables nor frame pointers")
     if found.unwinder == Unwinder.FRAME_POINTER:
         within = _within(target, symbols)
-        start = prologue.start(found.function, found.traced, target.offset, within)
+        start = here().start(found.function, found.traced, target.offset, within)
         return {"stack_size": found.stack_size, "start": start}
-    for name in ("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"):
+    for name in here().table_symbols:
         if not symbols.address(name):
             raise CannotWalk(f"this kernel's ORC tables can't be found (no symbol {name})")
     try:
-        registers = orc.find_format(found.fp_entry, found.null_entry, found.header)
-    except orc.UnknownFormat as error:
+        tables = here().find_tables(found.fp_entry, found.null_entry, found.header)
+    except UnknownFormat as error:
         raise CannotWalk(f"this kernel's ORC tables are in an unknown format ({error})") from None
     return {
         "stack_size": found.stack_size,
-        "orc_reg_sp": registers.reg_sp,
-        "orc_reg_prev_sp": registers.reg_prev_sp,
-        "orc_last": _words(symbols, "__start_orc_unwind_ip", "__start_orc_unwind") - 1,
+        **tables,
+        "orc_last": _words(symbols, *here().words["orc_entries"]) - 1,
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwalk.abi import Method, Place, Unwinder
+from kwalk.arch import here
 from kwalk.errors import KwalkError
 from kwalk.kernel import capabilities, features
 from kwalk.kernel.kallsyms import Kallsyms
@@ -266,10 +267,6 @@ def _try_function(result: Survey, target: Target, symbols: Kallsyms) -> None:
 
 
 def _unwinder_by_symbols(symbols: Kallsyms) -> str:
-    return UNWINDERS[
-        Unwinder.ORC
-        if symbols.address("__start_orc_unwind")
-        else Unwinder.FRAME_POINTER
-        if symbols.address("update_stack_state")
-        else Unwinder.NONE
-    ]
+    known = here().unwinder_symbols.items()
+    found = (unwinder for unwinder, name in known if symbols.address(name))
+    return UNWINDERS[next(found, Unwinder.NONE)]

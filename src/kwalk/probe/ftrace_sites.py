@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kwalk.abi import CALLS, CALLS_BYTES
+from kwalk.arch import here
 from kwalk.errors import KwalkError
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.libbpf.object import Object
@@ -17,8 +18,6 @@ from kwalk.probe.target import Target
 PROGRAM = "kw_calls"
 TRACING = Path("/sys/kernel/tracing")
 NOTRACE = "it is notrace, or compiled without a place for ftrace"
-# endbr64 stands before the call of ftrace (arch/x86/include/asm/ibt.h: ENDBR_INSN_SIZE).
-BEFORE_FTRACE = (0, 4)
 
 
 class Traceable:
@@ -47,7 +46,7 @@ class Traceable:
     def why_not(self, target: Target) -> str:
         """Return why a function can't be traced; "" if it can, or if that is unknown."""
         if self._places is not None:
-            able = any(target.address + more in self._places for more in BEFORE_FTRACE)
+            able = any(target.address + more in self._places for more in here().ftrace_sites)
         elif self._lines is not None:
             module = f" [{target.module}]" if target.module else ""
             names = self._names(target) if self._names else [target.name]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from kwalk.abi import (
     Place,
     Start,
 )
+from kwalk.arch import here
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
@@ -74,15 +74,15 @@ class Loaded(NamedTuple):
 def image() -> bytes:
     """Return the BPF object for this machine's architecture.
 
-    :raises NotSupported: if kwalk was built without one.
+    :raises NotSupported: if there is none for it, or kwalk was built without it.
     """
-    name = f"kwalk.{os.uname().machine}.bpf.o"
+    name = f"kwalk.{here().name}.bpf.o"
     try:
         return Path(__file__).with_name(name).read_bytes()
     except FileNotFoundError:
         raise NotSupported(
-            f"kwalk has no BPF program for {os.uname().machine}",
-            "x86_64 is supported so far; from a source tree, `make venv` builds it.",
+            f"kwalk was installed without its BPF programs ({name})",
+            "Install it anew; in a source tree, `make venv` builds them.",
         ) from None
 
 

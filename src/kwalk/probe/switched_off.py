@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from kwalk.abi import Place
+from kwalk.arch import here
 from kwalk.kernel import switches
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.probe import ftrace_sites
 from kwalk.probe.config import Facts
-from kwalk.probe.ftrace_sites import BEFORE_FTRACE
 from kwalk.probe.load import image
 from kwalk.probe.selection import Selection
 
@@ -26,7 +26,7 @@ def off(way: str, selection: Selection, symbols: Kallsyms) -> SwitchedOff | None
         return switches.samples(int(name))
     if selection.place == Place.TRACEPOINT:
         return switches.tracepoint(name)
-    if way in ONE_BY_ONE and selection.targets[0].offset > max(BEFORE_FTRACE):
+    if way in ONE_BY_ONE and selection.targets[0].offset > max(here().ftrace_sites):
         return None
     found = switches.ftrace()
     if found and way in ONE_BY_ONE and not on_ftrace(selection, symbols):

@@ -6,6 +6,9 @@ over the mapped pages takes all that is there. All records are of one size and n
 so a run of them is a table. The layout is kernel/bpf/ringbuf.c's: a
 consumer page (ours to write), a producer page, then the data, mapped twice in a row so that
 a record never wraps.
+
+The protocol is the kernel's: what it writes before it publishes a position or a length (it releases
+both) is seen by whoever acquires these first, and space is given back with a release.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from __future__ import annotations
 import mmap
 import time
 from collections.abc import Iterator
+
+from kwalk.arch import here
 
 PAGE = mmap.PAGESIZE
 HEADER = 8
@@ -30,8 +35,8 @@ class Ring:
         self._size = size
         self._own = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._shared = mmap.mmap(fd, PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
-        # Items of these views are read and written by one 64-bit (32-bit) move each, and
-        # x86 keeps loads and stores of one thread in order, which is all the protocol wants.
+        self._arch = here()
+        # Items of these views are read and written by one 64-bit (32-bit) move each.
         self._consumer = memoryview(self._own).cast("Q")
         self._producer = memoryview(self._shared)[:PAGE].cast("Q")
         self._data = memoryview(self._shared)[PAGE:]
@@ -47,9 +52,11 @@ class Ring:
         :param complete: Wait for records that are still being written, so that every record
             reserved before the call is read. They take their writers microseconds.
         """
+        acquire, release = self._arch.acquire, self._arch.release
         step = size + HEADER
         position = self._consumer[0]
         stop = self._producer[0]
+        acquire()
         try:
             while position < stop:
                 start = position & (self._size - 1)
@@ -60,14 +67,17 @@ class Ring:
                     number = next(i for i, length in enumerate(lengths) if length != size)
                     end = start + number * step
                 if number:
+                    acquire()
                     position += number * step
                     yield self._data[start:end]
+                    release()
                     self._consumer[0] = position
                 elif complete:
                     time.sleep(0.0002)
                 else:
                     break
         finally:
+            release()
             self._consumer[0] = position
 
     def close(self) -> None:

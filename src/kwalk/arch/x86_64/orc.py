@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kwalk.arch.architecture import UnknownFormat
+
 
 class OrcFormat(NamedTuple):
     """Register numbers of ``struct orc_entry``."""
@@ -28,10 +30,6 @@ KNOWN_HASHES = {
     "fe5d32bf581bd63b2ca9a5c65ba5a625eab3fe24": UNTIL_7_0,
     "137c36ad7627c4dd55932176bb0ecdbd5041fc82": SINCE_7_1,
 }
-
-
-class UnknownFormat(Exception):
-    """The tables are not in a format that kwalk can read; the text says how so."""
 
 
 def read_format(fp_entry: int, null_entry: int) -> OrcFormat:
@@ -63,3 +61,9 @@ def find_format(fp_entry: int, null_entry: int, header: bytes) -> OrcFormat:
     if found not in KNOWN_FORMATS or (named and named != found):
         raise UnknownFormat(f"register numbers SP={found.reg_sp}, previous SP={found.reg_prev_sp}")
     return found
+
+
+def find_tables(fp_entry: int, null_entry: int, header: bytes) -> dict[str, int]:
+    """Return ``find_format``'s register numbers as members of ``struct kw_control``."""
+    registers = find_format(fp_entry, null_entry, header)
+    return {"orc_reg_sp": registers.reg_sp, "orc_reg_prev_sp": registers.reg_prev_sp}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kwalk.report import headings
 from kwalk.report.ansi import Paint
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff, DiffNode
@@ -56,6 +57,7 @@ def _header(diff: Diff, options: ReportOptions, room: Room[Change]) -> Header:
         ],
         unit=diff.unit,
         counted=diff.after.profile.summary.unit,
+        machine=headings.told(diff.after.profile, "machine"),
     )
 
 

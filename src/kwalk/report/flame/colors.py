@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import colorsys
-import re
 import zlib
 from typing import NamedTuple
 
+from kwalk.arch import of_recording
 from kwalk.report.calltree import TRUNCATED
 
 SHADES = 4
@@ -35,17 +35,13 @@ KINDS = {
 # Least ratio between before and after for each step of colour.
 STEPS = (1.02, 1.1, 1.25, 1.5, 2.0)
 
-# Where the kernel is entered on x86, and what dispatches interrupts: arch/x86/entry,
-# arch/x86/include/asm/idtentry.h (asm_*, exc_*, sysvec_*), kernel/softirq.c, kernel/entry.
-_ENTRY = re.compile(
-    r"entry_|asm_|exc_|sysvec_|common_interrupt|do_syscall_|do_int80|__do_fast_syscall"
-    r"|(x64|ia32)_sys_call|ret_from_fork|secondary_startup|irqentry_|(__)?irq_(enter|exit)"
-    r"|handle_softirqs|(__)?do_softirq|run_ksoftirqd|default_do_nmi|end_repeat_nmi"
-)
 
+def kind_of(name: str, machine: str = "") -> str:
+    """Return the key of ``KINDS`` for a frame.
 
-def kind_of(name: str) -> str:
-    """Return the key of ``KINDS`` for a frame's name as ``calltree.function_name`` makes it."""
+    :param name: Name of the frame, made by ``calltree.function_name``.
+    :param machine: ``uname -m`` of the recorded machine; "" if unknown.
+    """
     if name == TRUNCATED:
         return "truncated"
     if name.endswith(" [bpf]"):
@@ -54,7 +50,7 @@ def kind_of(name: str) -> str:
         return "module"
     if not name or name.startswith("0x"):
         return "unknown"
-    return "entry" if _ENTRY.match(name) else "vmlinux"
+    return "entry" if of_recording(machine).entry_code.match(name) else "vmlinux"
 
 
 def shade(name: str) -> int:

@@ -56,6 +56,7 @@ class Header:
     :ivar timelines: Pairs of label and bars, one for each recording with a timeline.
     :ivar unit: Unit of the widths, such as ``calls``.
     :ivar counted: Unit of the timelines; "" if it is ``unit``.
+    :ivar machine: ``uname -m`` of the recorded machine; "" if unknown.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Header:
     timelines: Sequence[tuple[str, Sequence[Bar]]] = ()
     unit: str = "calls"
     counted: str = ""
+    machine: str = ""
 
 
 def of_calltree(
@@ -130,6 +132,7 @@ def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | Non
         ledger=lines + shown(profile, options)[1] + room.told(calltree.calls_of, found.unit),
         timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
+        machine=headings.told(profile, "machine"),
     )
 
 

@@ -37,7 +37,7 @@ def page(
         button to switch to the widths of ``before``, which shows frames that are gone.
     :param callers: Begin with the inverted tree: the traced function, its callers below it.
     """
-    table = _Table()
+    table = _Table(header.machine)
     data = [
         {"group": table.index(name, "group") if name else 0, "nodes": table.nodes(tree, change)}
         for name, tree in trees.items()
@@ -90,7 +90,8 @@ class _Table:
     :ivar kinds: Kinds of frames in use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, machine: str) -> None:
+        self._machine = machine
         self.names: list[str] = []
         self.looks: list[int] = []
         self.kinds: set[str] = set()
@@ -101,7 +102,7 @@ class _Table:
         """Return the index of a name, which is added if it is new."""
         found = self._known.get((name, kind))
         if found is None:
-            asked, kind = kind, kind or colors.kind_of(name)
+            asked, kind = kind, kind or colors.kind_of(name, self._machine)
             found = self._known.get((name, kind), len(self.names))
             self._known[name, asked] = self._known[name, kind] = found
         if found == len(self.names):

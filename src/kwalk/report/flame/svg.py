@@ -39,7 +39,7 @@ def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterat
     :param tree: Tree to draw; the caller builds it inverted for ``callers``.
     :param callers: Draw the root at the top (icicle graph), not at the bottom.
     """
-    frames = _Frames(tree)
+    frames = _Frames(tree, header.machine)
     caption = _caption(header, frames, tree)
     legend = _legend(frames.kinds)
     top = _EDGE + _TITLE + 6 + (_CAPTION + 4) * len(caption) + 12
@@ -62,7 +62,7 @@ def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterat
             share = f"{100 * node.total / tree.total:.1f} %"
             title = f"{node.name}: {counted(node.total, header.unit)}, {share}"
             yield _frame(
-                node.name, title, f"{_kind(node)}{colors.shade(node.name)}", left, width, y
+                node.name, title, f"{frames.kind(node)}{colors.shade(node.name)}", left, width, y
             )
         else:
             title = f"all: {counted(node.total, header.unit)}"
@@ -86,7 +86,8 @@ class _Frames:
     :ivar narrowest: Lower bound of the widths drawn, in pixels.
     """
 
-    def __init__(self, tree: FlameNode) -> None:
+    def __init__(self, tree: FlameNode, machine: str) -> None:
+        self._machine = machine
         self.drawn: list[tuple[FlameNode, float, float, int]] = []
         self.left_out = 0
         self.narrowest = LEAST
@@ -107,7 +108,11 @@ class _Frames:
                 left += child.total * scale
         self._keep_widest()
         self.rows = 1 + max(row for *_, row in self.drawn)
-        self.kinds = {_kind(node) for node, _, _, row in self.drawn if row}
+        self.kinds = {self.kind(node) for node, _, _, row in self.drawn if row}
+
+    def kind(self, node: FlameNode) -> str:
+        """Return the kind of a frame, a key of ``colors.KINDS``."""
+        return node.kind or colors.kind_of(node.name, self._machine)
 
     def _keep_widest(self) -> None:
         """Keep the ``MOST_DRAWN`` widest frames; among equals, those nearer to the root."""
@@ -125,10 +130,6 @@ def _size(node: FlameNode) -> int:
         size += 1
         waiting += waiting.pop().children
     return size
-
-
-def _kind(node: FlameNode) -> str:
-    return node.kind or colors.kind_of(node.name)
 
 
 def _frame(name: str, title: str, kind: str, left: float, width: float, y: int) -> str:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""The members of an architecture: a guide to porting user space."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from kwalk.abi import Start, Unwinder
+
+
+class UnknownFormat(Exception):
+    """Unwind tables in a format that kwalk cannot read; the text says what was found."""
+
+
+class Architecture(NamedTuple):
+    """Everything that differs from one architecture to the next.
+
+    Symbols are kernel symbols, looked up in kallsyms; a kernel may lack any of them. ``kw_config``,
+    ``kw_control`` and ``kw_facts`` are structs of ``bpf/kwalk.h``.
+
+    :ivar name: As ``uname -m`` prints it.
+    :ivar stack_size: Bytes of a task's kernel stack (``THREAD_SIZE``), where the kernel's own
+        ``vm_struct`` does not tell.
+    :ivar stack_padding: A symbol, and the bytes between a task's user registers and the end of its
+        stack on kernels that have the symbol (``TOP_OF_KERNEL_STACK_PADDING``).
+    :ivar symbols: Members of ``kw_config`` that are the address of a symbol, and which; among them
+        ``rethook`` and ``graph_return``.
+    :ivar words: Members of ``kw_config`` that count 32-bit words between two symbols.
+    :ivar extents: Prefixes of ``kw_config``'s members ``<prefix>_start`` and ``<prefix>_end``: the
+        function's symbol, and a label in it, if any, from which on its end is looked for.
+    :ivar fact_symbols: Members of ``kw_facts`` that are the address of a symbol.
+    :ivar table_symbols: Symbols that walking by unwind tables (ORC) cannot do without.
+    :ivar unwinder_symbols: A symbol that only kernels with this unwinder have.
+    :ivar find_tables: Unwind tables' format, as members of ``kw_control``, from ``kw_facts``'s
+        ``fp_entry``, ``null_entry`` and ``header``. Raises ``UnknownFormat``.
+    :ivar start: Where the return address is at an instruction of a function, on kernels with frame
+        pointers: from the function's first bytes, the bytes at the instruction, its offset, and
+        whether a byte, by its offset, belongs to the function (None: to nothing that has a name).
+    :ivar ftrace_sites: Offsets in a function at which ftrace can have its call.
+    :ivar ftrace_call_bytes: Length of that call.
+    :ivar syscall_prefix: What the kernel's functions of system calls begin with.
+    :ivar perf_event_open: Number of the system call (``asm/unistd.h``).
+    :ivar entry_code: Matches names of functions that enter the kernel or dispatch interrupts, at
+        the beginning of a name.
+    :ivar acquire: Orders loads before the call before loads and stores behind it.
+    :ivar release: Orders loads and stores before the call before stores behind it.
+    """
+
+    name: str
+    stack_size: int
+    stack_padding: tuple[str, int]
+    symbols: Mapping[str, str]
+    words: Mapping[str, tuple[str, str]]
+    extents: Mapping[str, tuple[str, str]]
+    fact_symbols: Mapping[str, str]
+    table_symbols: tuple[str, ...]
+    unwinder_symbols: Mapping[Unwinder, str]
+    find_tables: Callable[[int, int, bytes], dict[str, int]]
+    start: Callable[[bytes, bytes, int, Callable[[int], bool | None]], Start]
+    ftrace_sites: tuple[int, ...]
+    ftrace_call_bytes: int
+    syscall_prefix: str
+    perf_event_open: int
+    entry_code: re.Pattern[str]
+    acquire: Callable[[], None]
+    release: Callable[[], None]
