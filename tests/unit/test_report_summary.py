@@ -144,7 +144,8 @@ def test_text_of_a_single_call_has_no_plural() -> None:
     assert as_text(found) == (
         "ip_rcv: 1 sample = 1 stack + 0 lost  (manual by fentry, 6.12.107)\n"
         "  truncated: 1 stack goes on below its last frame\n"
-        "  budget: 2 %; tracing cost about 0.1 % of the CPU time used; 1 call for each one recorded\n"
+        "  budget: 2 %; tracing cost about 0.1 % of the CPU time used; 1 call for each one "
+        "recorded\n"
         "  tree: full, 4 of 4 nodes used; 1 stack was cut short; a larger --nodes helps\n"
         "  fallback: 1 stack comes from the kernel's unwinder\n"
     )
