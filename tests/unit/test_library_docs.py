@@ -39,7 +39,7 @@ def test_examples_of_the_page_are_all_run() -> None:
 
 
 def test_page_names_every_choice_and_no_other() -> None:
-    table = PAGE.read_text().split("## Choices")[1].split("## Profiles")[0]
+    table = PAGE.read_text().split("## Options")[1].split("## Profiles")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {span.split("=")[0] for row in rows for span in re.findall("`(.+?)`", row)}
     assert named == set(Choices.__annotations__)
