@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from kwalk.cli import completing
-from kwalk.cli.parsers import COMMANDS, command_parser
+from kwalk.cli.parsers import COMMANDS, command_line
 from kwalk.kernel import cgroups, tracefs
 from kwalk.options import filter_names
 from screen import Screen
@@ -229,10 +229,10 @@ def test_every_command_and_option_is_offered(tmp_path: Path) -> None:
     assert set(COMMANDS) == bash_says(tmp_path, "kwalk ")
     for name in COMMANDS:
         options = {
-            option
-            for action in command_parser(name)._actions
-            for option in action.option_strings
-            if option.startswith("--")
+            spelling
+            for option in command_line(name).each()
+            for spelling in option.spellings
+            if spelling.startswith("--")
         }
         assert options == bash_says(tmp_path, f"kwalk {name} --"), name
 

@@ -365,9 +365,10 @@ def test_every_choice_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_choices_it_is_as_on_the_command_line() -> None:
     from kwalk.cli import trace_options
-    from kwalk.cli.parsers import build_parser
+    from kwalk.cli.parser import parse
+    from kwalk.cli.parsers import command_line
 
-    args = build_parser("stream").parse_args(["stream", "ip_rcv"])
+    args = parse(command_line("stream"), ["ip_rcv"])
     assert probe_options({}, Output.EVENT) == probe_options(
         trace_options.choices(args), Output.EVENT
     )
