@@ -286,4 +286,4 @@ def test_an_answer_imports_nothing_that_takes_long(tmp_path: Path) -> None:
 def test_no_script_for_another_shell(usage_error: Callable[..., str]) -> None:
     from kwalk.cli.main import main
 
-    assert "invalid choice: 'tcsh'" in usage_error(main, "completion", "tcsh")
+    assert "'tcsh' is not one of " in usage_error(main, "completion", "tcsh")

@@ -102,9 +102,10 @@ def first_words(prefix: str) -> Candidates:
 
 
 def _completer(option: Option) -> Callable[..., Candidates] | None:
-    """Return the completer of an option's values; None where argparse's choices do, or nothing."""
-    if any(option.choices.values()):
-        return lambda **_: option.choices
+    """Return the completer of an option's values; None where there is none."""
+    if option.choices:
+        texts = {word: text or option.help for word, text in option.choices.items()}
+        return lambda **_: texts
     return _COMPLETERS.get(option.complete)
 
 

@@ -7,7 +7,7 @@ Options are taken in full only, and a command's own parser says what is wrong.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
@@ -83,7 +83,7 @@ def build(
         else:
             declare(parser.add_argument_group(item.title, item.text), flat(item.options))
     if line.children:
-        parser.add_argument("child", metavar=line.child, choices=tuple(line.children))
+        parser.add_argument("child", metavar=line.child, type=_one_of(line.children))
     parser.formatter_class = form
     return parser
 
@@ -108,8 +108,20 @@ def _how(option: Option, help_text: Callable[[], str]) -> dict[str, Any]:
         how["action"] = "extend"
     if option.nargs:
         how["nargs"] = option.nargs
-    how["type"] = option.type if option.is_argument else _behind_equals(option.type)
-    return {**how, "metavar": option.metavar or None, "choices": tuple(option.choices) or None}
+    convert = _one_of(option.choices) if option.choices else option.type
+    how["type"] = convert if option.is_argument else _behind_equals(convert)
+    return {**how, "metavar": option.metavar or f"{{{','.join(option.choices)}}}"}
+
+
+def _one_of(known: Collection[str]) -> Callable[[str], str]:
+    """Return the type of a word of a choice."""
+
+    def convert(text: str) -> str:
+        from kwalk.cli.values import word_of
+
+        return word_of(known)(text)
+
+    return convert
 
 
 def _behind_equals(convert: Callable[[str], object]) -> Callable[[str], object]:
