@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""What the parsers say of each command: for the reference and the man pages."""
+"""Pages about the commands, from their options: for the reference and the man pages."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
-from kwalk.cli.parsers import COMMANDS, build_parser, command_parser
-from kwalk.cli.published import build_parser as published
+from kwalk.cli import options, published
+from kwalk.cli.options import CommandLine
+from kwalk.cli.parser import build
+from kwalk.cli.parsers import COMMANDS, command_line, kwalk
 
 _WIDE = 10_000
 
@@ -70,67 +73,45 @@ class Page:
 
 def pages() -> list[Page]:
     """Return one for each command, in the order of ``kwalk --help``."""
-    found = [_page(command_parser(name), summary) for name, summary in COMMANDS.items()]
-    return [*found, _page(published(), "print the kernel stacks of a function by symbol names")]
+    return [_page(line) for line in (*map(command_line, COMMANDS), published.LINE)]
 
 
 def top() -> Page:
     """Return that of ``kwalk`` itself; its children have nothing but a summary."""
-    parser = build_parser(None)
-    page = _page(parser, "show the kernel call stacks that lead to a kernel function")
+    page = _page(
+        kwalk()._replace(summary="show the kernel call stacks that lead to a kernel function")
+    )
     page.usage = "kwalk [-h] [--version] COMMAND ..."
     return page
 
 
-def _page(parser: argparse.ArgumentParser, summary: str) -> Page:
+def _page(line: CommandLine) -> Page:
     sections = []
-    children = []
-    for group in parser._action_groups:
-        options = []
-        for action in group._group_actions:
-            if isinstance(action, argparse._SubParsersAction):
-                children = _children(action)
-            elif action.help is not argparse.SUPPRESS:
-                options.append(_option(parser, action))
-        if options:
-            sections.append(Section(group.title or "", group.description or "", options))
+    for section in line.sections():
+        shown = [_option(option) for option in options.flat(section.options)]
+        if shown:
+            sections.append(Section(section.title, section.text, shown))
     return Page(
-        parser.prog,
-        summary,
-        _usage(parser),
-        parser.description or summary,
+        line.prog,
+        line.summary,
+        _usage(line),
+        line.description or line.summary,
         sections,
-        parser.epilog or "",
-        children,
+        line.epilog,
+        [_page(child) for child in line.children.values()],
     )
 
 
-def _children(action: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[Page]:
-    texts = {choice.dest: choice.help or "" for choice in action._get_subactions()}
-    return [_page(parser, texts[name]) for name, parser in action.choices.items()]
+def _usage(line: CommandLine) -> str:
+    parser = build(line)
+    parser.formatter_class = partial(argparse.HelpFormatter, width=_WIDE)
+    return parser.format_usage().removeprefix("usage: ").strip()
 
 
-def _usage(parser: argparse.ArgumentParser) -> str:
-    form = argparse.HelpFormatter(parser.prog, width=_WIDE)
-    groups = parser._mutually_exclusive_groups
-    form.add_usage(parser.usage, parser._actions, groups, prefix="")
-    return form.format_help().strip()
-
-
-def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
-    form = argparse.HelpFormatter(parser.prog, width=_WIDE)
-    text = ""
-    if action.help:
-        text = form._expand_help(action)
-    elif action.choices is not None and action.metavar:
-        text = ", ".join(map(str, action.choices))
-    if action.option_strings:
-        value = "" if action.nargs == 0 else form._format_args(action, action.dest.upper())
-        names = tuple(action.option_strings)
-    else:
-        names, value = (), form._format_args(action, action.dest)
-    default = action.default
-    shown = isinstance(default, str | int | float) and default and default is not argparse.SUPPRESS
-    if shown and value and not isinstance(default, bool) and "default" not in text:
+def _option(option: options.Option) -> Option:
+    text = option.help or (", ".join(option.choices) if option.metavar else "")
+    default = option.default
+    shown = isinstance(default, str | int | float) and default and not isinstance(default, bool)
+    if shown and option.value and "default" not in text:
         text = f"{text} (default: {default})".lstrip()
-    return Option(names, value, text)
+    return Option(option.spellings, option.value, text)

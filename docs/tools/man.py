@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Man pages of all commands, from the parsers: ``python docs/tools/man.py FOLDER``."""
+"""Man pages of all commands, from their options: ``python docs/tools/man.py FOLDER``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pages of the reference, in MyST's Markdown, from the parsers."""
+"""Pages of the reference, in MyST's Markdown, from the commands' options."""
 
 from __future__ import annotations
 

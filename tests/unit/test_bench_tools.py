@@ -20,7 +20,8 @@ from kwalk.bench import closing, methods, own, tool
 from kwalk.bench.results import Outcome
 from kwalk.bench.tool import Process, ToolUnavailable
 from kwalk.cli import published
-from kwalk.cli.parsers import build_parser
+from kwalk.cli.parser import parse
+from kwalk.cli.parsers import command_line
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.report import summary
@@ -175,8 +176,9 @@ def test_kwalk_is_run_by_a_command_line_that_it_takes(
     made = own.kwalk("ip_rcv", command, "helper", "kprobe", "helper:kprobe")
     interpreter, dash, module, *words = words_of(monkeypatch, made)
     assert (interpreter, dash, module) == (sys.executable, "-m", "kwalk")
-    args = build_parser(command).parse_args(words)
-    assert (args.name, args.functions) == (command, ["ip_rcv"])
+    assert words[0] == command
+    args = parse(command_line(command), words[1:])
+    assert args.functions == ["ip_rcv"]
     assert (args.method, args.attach) == ("helper", "kprobe")
     assert args.format == ("json" if command == "count" else "text")
     assert made.version() == f"kwalk {__version__}"
@@ -190,7 +192,7 @@ def test_published_tool_is_run_by_a_command_line_it_accepts(
     assert made.name == f"test-{method}"
     interpreter, dash, code, *words = words_of(monkeypatch, made)
     assert (interpreter, dash) == (sys.executable, "-c")
-    args = vars(published.build_parser().parse_args(words))
+    args = vars(parse(published.LINE, words))
     assert args[method] == "ip_rcv"
     monkeypatch.setattr(published, "main", lambda: 7)
     with pytest.raises(SystemExit) as stop:
@@ -297,8 +299,8 @@ def test_method_name_may_give_the_way_to_attach(
     assert made.name == method + by
     assert isinstance(made, own.Kwalk)
     words = words_of(monkeypatch, made)[3:]
-    args = build_parser(mode).parse_args(words)
-    assert args.name == mode
+    assert words[0] == mode
+    args = parse(command_line(mode), words[1:])
     assert args.method == ("auto" if method == "kwalk" else method)
     assert args.attach == (by[1:] or "auto")
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from kwalk.cli import completing
-from kwalk.cli.parsers import COMMANDS, command_parser
+from kwalk.cli.parsers import COMMANDS, command_line
 from kwalk.kernel import cgroups, tracefs
 from kwalk.options import filter_names
 from screen import Screen
@@ -229,10 +229,10 @@ def test_completion_offers_every_command_and_option(tmp_path: Path) -> None:
     assert set(COMMANDS) == bash_says(tmp_path, "kwalk ")
     for name in COMMANDS:
         options = {
-            option
-            for action in command_parser(name)._actions
-            for option in action.option_strings
-            if option.startswith("--")
+            spelling
+            for option in command_line(name).each()
+            for spelling in option.spellings
+            if spelling.startswith("--")
         }
         assert options == bash_says(tmp_path, f"kwalk {name} --"), name
 
@@ -286,4 +286,4 @@ def test_completion_imports_no_slow_modules(tmp_path: Path) -> None:
 def test_unknown_shell_is_a_usage_error(usage_error: Callable[..., str]) -> None:
     from kwalk.cli.main import main
 
-    assert "invalid choice: 'tcsh'" in usage_error(main, "completion", "tcsh")
+    assert "'tcsh' is not one of " in usage_error(main, "completion", "tcsh")

@@ -363,9 +363,10 @@ def test_choices_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_default_choices_are_those_of_the_command_line() -> None:
     from kwalk.cli import trace_options
-    from kwalk.cli.parsers import build_parser
+    from kwalk.cli.parser import parse
+    from kwalk.cli.parsers import command_line
 
-    args = build_parser("stream").parse_args(["stream", "ip_rcv"])
+    args = parse(command_line("stream"), ["ip_rcv"])
     assert probe_options({}, Output.EVENT) == probe_options(
         trace_options.choices(args), Output.EVENT
     )

@@ -372,15 +372,10 @@ def test_output_that_cannot_be_written_is_one_message(
 
 
 def test_top_has_the_options_of_count() -> None:
-    import argparse
+    from kwalk.cli.parsers import command_line
 
-    from kwalk.cli.commands import count
-    from kwalk.cli.commands import top as tops
-
-    def flags(command: object) -> set[str]:
-        parser = argparse.ArgumentParser()
-        command.add_arguments(parser)  # type: ignore[attr-defined]
-        return {flag for action in parser._actions for flag in action.option_strings}
+    def flags(name: str) -> set[str]:
+        return {flag for option in command_line(name).each() for flag in option.spellings}
 
     own = {"--format", "--addr", "--no-addr", "--per-pid"}
-    assert flags(count.command) - flags(tops.command) == own
+    assert flags("count") - flags("top") == own

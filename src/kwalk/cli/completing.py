@@ -14,30 +14,31 @@ from argcomplete.completers import DirectoriesCompleter, FilesCompleter, Suppres
 from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
 
-from kwalk.cli import parsers, values
+from kwalk.cli import parsers
+from kwalk.cli.options import CommandLine, Complete, Kind, Option
+from kwalk.cli.parser import build
 from kwalk.kernel import tracefs
 from kwalk.support.printable import plain
 
 PROC = "/proc"
 Candidates = Iterable[str] | Mapping[str, str]
-# Of arguments that are text as it comes: no name of a file.
-_NO_FILES = {"TEXT", "ARGS", "A,B", "NAME", "COMMAND"}
 
 
 def answer() -> None:
     """Write what may come next where the script reads it, and end the process."""
     point = int(os.environ["COMP_POINT"])
-    line, parser = parsed(os.environ["COMP_LINE"][:point])
-    os.environ |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
-    for each in _with_children(parser):
-        for action in each._actions:
-            if completer := _completer(action):
-                action.completer = completer  # type: ignore[attr-defined]
+    text, line = parsed(os.environ["COMP_LINE"][:point])
+    os.environ |= {"COMP_LINE": text, "COMP_POINT": str(len(text))}
+
+    def declared(option: Option, action: argparse.Action) -> None:
+        if completer := _completer(option):
+            action.completer = completer  # type: ignore[attr-defined]
+
     # Options at once only where nothing but a name that nobody can guess may come.
-    always = "long" if _first_metavar(parser) in ("FUNC", "PATTERN") else False
+    first = next((option.complete for option in line.each() if option.is_argument), None)
     _Finder()(
-        parser,
-        always_complete_options=always,
+        build(line, declared),
+        always_complete_options="long" if first is Complete.TARGETS else False,
         default_completer=SuppressCompleter(),
     )
 
@@ -50,88 +51,62 @@ class _Finder(CompletionFinder):
         return [each for each in dict.fromkeys(completions) if plain(each) == each]
 
 
-def parsed(line: str) -> tuple[str, argparse.ArgumentParser]:
-    """Return the line, as argparse is to see it, and the parser for it.
+def parsed(text: str) -> tuple[str, CommandLine]:
+    """Return a command line as its command's parser is to see it, and that command.
 
-    :param line: As far as the cursor.
+    :param text: As far as the cursor.
     """
     # As parsers.spell_out(): --verify takes a value only where a number follows.
-    line = re.sub(r"( --verify)(?=\s+(?!\d))", r"\1=1", line)
-    head, dashes, workload = line.partition(" -- ")
+    text = re.sub(r"( --verify)(?=\s+(?!\d))", r"\1=1", text)
+    head, dashes, workload = text.partition(" -- ")
     if dashes:
-        return f"{head.split()[0]} {workload}", _workload_parser()
-    _, word, _, words, _ = split_line(line)
+        return f"{head.split()[0]} {workload}", _WORKLOAD
+    _, word, _, words, _ = split_line(text)
     name = parsers.named(words[1:])
     if name in parsers.COMMANDS:
-        return line, parsers.build_parser(name)
+        return _descended(_without(text, name), parsers.command_line(name))
     if name is None and len(words) == 1 and not word.startswith("-"):
-        return line, _command_parser()
-    parser = parsers.command_parser(parsers.DEFAULT)
-    parser.add_argument("--version", action="version", version="", help="show kwalk's version")
-    return line, parser
+        return text, _FIRST
+    line = parsers.command_line(parsers.DEFAULT)
+    version = Option(("--version",), "show kwalk's version", kind=Kind.FLAG)
+    return text, line._replace(options=(*line.options, version))
 
 
-def _command_parser() -> argparse.ArgumentParser:
-    """Of the first word: a command, or a function for the command that may be left out."""
-    parser = argparse.ArgumentParser(add_help=False)
-    action = parser.add_argument("word", metavar="WORD")
-
-    def words(prefix: str, **_: object) -> Candidates:
-        # Functions would drown the commands.
-        commands = {
-            name: text for name, text in parsers.COMMANDS.items() if name.startswith(prefix)
-        }
-        return commands or dict.fromkeys(targets(prefix), "kernel function")
-
-    action.completer = words  # type: ignore[attr-defined]
-    return parser
+def _descended(text: str, line: CommandLine) -> tuple[str, CommandLine]:
+    """Go on to the child of a command, where the text names one."""
+    _, _, _, words, _ = split_line(text)
+    name = next((word for word in words[1:] if not word.startswith("-")), "")
+    if name not in line.children:
+        argument = Option(("child",), choices={n: c.summary for n, c in line.children.items()})
+        more = (argument,) if line.children else ()
+        return text, line._replace(options=(*line.options, *more), children={}, usage="")
+    return _without(text, name), line.children[name]
 
 
-def _workload_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER)
-    return parser
+def _without(text: str, name: str) -> str:
+    """Return a command line without the name of the command, where that comes first."""
+    return re.sub(rf"^(\s*\S+\s+){re.escape(name)}(?=\s)", r"\1", text)
 
 
-def _with_children(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    children = [
-        child
-        for action in parser._actions
-        if isinstance(action, argparse._SubParsersAction)
-        for each in action.choices.values()
-        for child in _with_children(each)
-    ]
-    return [parser, *children]
+_FIRST = CommandLine("kwalk", options=(Option(("word",), complete=Complete.WORDS),), helps=False)
+_WORKLOAD = CommandLine(
+    "kwalk", options=(Option(("words",), complete=Complete.PROGRAMS, nargs="..."),), helps=False
+)
 
 
-def _first_metavar(parser: argparse.ArgumentParser) -> object:
-    """Of the first argument of the command, which is the only one of the parsers that has any."""
-    for each in reversed(_with_children(parser)):
-        for action in each._get_positional_actions():
-            if not isinstance(action, argparse._SubParsersAction):
-                return action.metavar
-    return None
+def first_words(prefix: str) -> Candidates:
+    """Return commands, or functions for the command that may be left out."""
+    # Functions would drown the commands.
+    commands = {name: text for name, text in parsers.COMMANDS.items() if name.startswith(prefix)}
+    return commands or dict.fromkeys(targets(prefix), "kernel function")
 
 
-def _completer(action: argparse.Action) -> Callable[..., Candidates] | None:
-    """Return what completes an argument's value; None where its choices do, or nothing does."""
-    if hasattr(action, "completer") or action.choices is not None or action.nargs == 0:
-        return None
-    if action.metavar in ("FUNC", "PATTERN"):
-        return lambda prefix, **_: targets(prefix)
-    if action.metavar in ("PID", "TID"):
-        return lambda prefix, **_: processes()
-    if action.metavar == "COMMAND":
-        return programs
-    if action.dest in _SEVERAL:
-        return _with_commas(_SEVERAL[action.dest])
-    if "--kernel" in action.option_strings:
-        return lambda prefix, **_: [*_kernels(), *FilesCompleter()(prefix)]
-    if action.metavar == "DIR":
-        return DirectoriesCompleter()
-    if action.type in (None, Path, values.output) and action.metavar not in _NO_FILES:
-        return FilesCompleter()
-    return None
+def _completer(option: Option) -> Callable[..., Candidates] | None:
+    """Return the completer of an option's values; None where there is none."""
+    if option.choices:
+        texts = {word: text or option.help for word, text in option.choices.items()}
+        return lambda **_: texts
+    return _COMPLETERS.get(option.complete)
 
 
 def targets(prefix: str) -> list[str]:
@@ -191,14 +166,6 @@ def _folders(path: Path, folders: bool = True) -> list[str]:
         return []
 
 
-_SEVERAL: dict[str, Callable[[str], Iterable[str]]] = {
-    "methods": methods,
-    "netns": namespaces,
-    "cgroups": groups,
-    "comms": lambda prefix: sorted(set(processes().values())),
-}
-
-
 def _with_commas(find: Callable[[str], Iterable[str]]) -> Callable[..., Candidates]:
     """Return what completes the last of several values with commas between them."""
 
@@ -224,3 +191,18 @@ def _kernels() -> tuple[str, ...]:
     from kwalk.lab import kernels
 
     return tuple(kernels.NAMES)
+
+
+_COMPLETERS: dict[Complete, Callable[..., Candidates]] = {
+    Complete.FILES: FilesCompleter(),
+    Complete.FOLDERS: DirectoriesCompleter(),
+    Complete.TARGETS: lambda prefix, **_: targets(prefix),
+    Complete.TASKS: lambda prefix, **_: processes(),
+    Complete.TASK_NAMES: _with_commas(lambda prefix: sorted(set(processes().values()))),
+    Complete.CGROUPS: _with_commas(groups),
+    Complete.NETNS: _with_commas(namespaces),
+    Complete.PROGRAMS: programs,
+    Complete.KERNELS: lambda prefix, **_: [*_kernels(), *FilesCompleter()(prefix)],
+    Complete.METHODS: _with_commas(methods),
+    Complete.WORDS: lambda prefix, **_: first_words(prefix),
+}

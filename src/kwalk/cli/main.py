@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from kwalk.cli.parsers import COMMANDS, DEFAULT, OWN, build_parser, command_parser, named, spell_out
+from kwalk.cli import parsers
+from kwalk.cli.parser import build, parse
+from kwalk.cli.parsers import COMMANDS, DEFAULT, OWN, named, spell_out
 from kwalk.errors import KwalkError, OutputError
 from kwalk.support.aborting import abort
 from kwalk.support.printable import clean_stderr
@@ -141,23 +143,30 @@ def _main(argv: Sequence[str] | None) -> int:
     if words[:1] == ["help"]:  # a function of that name: kwalk count help
         words = [*words[1:], "--help"]
         if words[0] not in (*COMMANDS, "--help"):
-            build_parser(None).error(f"there is no command {words[0]}; see kwalk --help")
+            build(parsers.kwalk()).error(f"there is no command {words[0]}; see kwalk --help")
     rest: list[str] = []
     name = named(words)
     taken_for = name if name not in COMMANDS else None
     if taken_for or (not name and words and words[0] not in OWN):
         name, words = DEFAULT, [DEFAULT, *words]
     elif name and name != words[0]:
-        command_parser(name).error(f"options come behind the command: kwalk {name} {words[0]}")
+        build(parsers.command_line(name)).error(
+            f"options come behind the command: kwalk {name} {words[0]}"
+        )
     end = words.index("--") if name in WITH_WORKLOAD and "--" in words else len(words)
     if any(not word.startswith("-") for word in words[1:end]):  # else it is argparse's own --
         words, rest = words[:end], words[end + 1 :]
 
     def run() -> int:
-        args = build_parser(name).parse(words)
+        if name is None:
+            parse(parsers.kwalk(), words)  # it has options only that end it here
+        assert name
+        command = parsers.command(name)
+        args = parse(parsers.command_line(name), words[1:])
+        args.name = name
         args.workload = rest
         args.words = ["kwalk", *words, *(["--", *rest] if rest else [])]
-        return int(args.run(args))
+        return command.run(args)
 
     code = guarded("kwalk", run)
     if taken_for and code == USAGE:

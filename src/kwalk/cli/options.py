@@ -1,172 +1,185 @@
 # SPDX-License-Identifier: MIT
-"""Options that several commands share, each declared once; ``add`` gives them to a parser."""
+"""Command lines as data: commands, their options and arguments.
+
+``parser.py`` makes an argparse parser of a command. Completion, the man pages and the reference
+read this data, not the parser.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from typing import Any
-
-from kwalk.cli import extensions, values
-from kwalk.options.keywords import PER
-
-RECORDING = "kwalk.rec"
-Group = Callable[[argparse._ActionsContainer], object]
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
 
 
-def add(parser: argparse._ActionsContainer, *groups: Group) -> None:
-    """Declare options, in this order."""
-    for group in groups:
-        group(parser)
+class Kind(Enum):
+    """How often, and with what, an option is given."""
+
+    VALUE = "one value, or of an argument as many as ``nargs`` says"
+    VALUES = "values, which add up when it is given again"
+    FLAG = "no value: True where it is given"
+    SWITCH = "no value: True for --NAME, False for --no-NAME"
+    CONSTANT = "no value: ``const`` where it is given"
+    HELP = "no value: print the help and exit"
+    VERSION = "no value: print the version and exit"
 
 
-def option(*names: str, **how: Any) -> Group:
-    """Return an option, or an argument, as ``add_argument`` takes it."""
-    return lambda parser: parser.add_argument(*names, **how)
+class Complete(Enum):
+    """Source of the values that a shell offers."""
+
+    NOTHING = 0
+    FILES = 1
+    FOLDERS = 2
+    TARGETS = 3
+    TASKS = 4
+    TASK_NAMES = 5
+    CGROUPS = 6
+    NETNS = 7
+    PROGRAMS = 8
+    KERNELS = 9
+    METHODS = 10
+    WORDS = 11
 
 
-def several(*groups: Group) -> Group:
-    """Return options that belong together."""
-    return lambda parser: add(parser, *groups)
+class Option(NamedTuple):
+    """An option, or an argument.
 
-
-def section(title: str, text: str, *groups: Group) -> Group:
-    """Return options that ``--help`` shows under a title of their own."""
-    return lambda parser: add(parser.add_argument_group(title, text), *groups)
-
-
-def top(text: str) -> Group:
-    """Return how many are to be shown.
-
-    :param text: Of what, and what is shown otherwise.
+    :ivar names: Spellings, such as ``-o`` and ``--output``; of an argument its ``dest`` alone.
+    :ivar metavar: Stands for the value in ``--help``; "" for the choices.
+    :ivar type: Converts a word, or raises ``argparse.ArgumentTypeError``.
+    :ivar choices: Words that are taken, each with its meaning, or "".
+    :ivar dest: Attribute that holds the value; "" derives it from ``names`` as argparse does.
+    :ivar nargs: Of an argument: ``?``, ``*`` or ``+`` values, ``...`` for all the rest; "" for
+        exactly one.
     """
-    return option("--top", type=values.positive_int, metavar="N", help=text)
+
+    names: tuple[str, ...]
+    help: str = ""
+    metavar: str = ""
+    type: Callable[[str], object] = str
+    default: object = None
+    choices: Mapping[str, str] = {}
+    kind: Kind = Kind.VALUE
+    complete: Complete = Complete.NOTHING
+    dest: str = ""
+    nargs: str = ""
+    const: object = None
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is given by its place."""
+        return not self.names[0].startswith("-")
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value follows its name."""
+        return not self.is_argument and self.kind in (Kind.VALUE, Kind.VALUES)
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Names to type, ``--no-NAME`` of a switch among them; of an argument none."""
+        if self.is_argument:
+            return ()
+        more = [f"--no-{name[2:]}" for name in self.names if self.kind is Kind.SWITCH]
+        return (*self.names, *more)
+
+    @property
+    def value(self) -> str:
+        """The value as usage lines show it: ``N``, ``{text,json}``, ``[FILE ...]``, or ""."""
+        if not (self.is_argument or self.takes_value):
+            return ""
+        one = self.metavar or f"{{{','.join(self.choices)}}}"
+        return {"?": f"[{one}]", "*": f"[{one} ...]", "+": f"{one} [{one} ...]"}.get(
+            self.nargs, one
+        )
 
 
-def formats(by_ending: bool = False, /, **texts: str) -> Group:
-    """Return the choice of a format; the first one is the default.
+class Section(NamedTuple):
+    """Options that ``--help`` shows under a title of their own."""
 
-    :param by_ending: None is, for ``endings.choose_format``.
-    :param texts: What each is, in a few words, by its name.
+    title: str
+    text: str
+    options: tuple[Item, ...]
+
+
+class OneOf(NamedTuple):
+    """Options of which exactly one is given."""
+
+    options: tuple[Option, ...]
+
+
+Item = Option | Section | OneOf
+HELP = Option(("-h", "--help"), "show this help message and exit", kind=Kind.HELP)
+
+
+class CommandLine(NamedTuple):
+    """A command, as far as parsing is concerned.
+
+    :ivar prog: As it is typed: ``kwalk lab run``.
+    :ivar summary: A line that lists of commands show.
+    :ivar description: Stands above the options in ``--help``.
+    :ivar usage: Follows ``prog`` in the usage; "" derives it from the options.
+    :ivar epilog: Stands below the options.
+    :ivar literal: The epilog's lines stay as they are.
+    :ivar children: Commands of this one by their names; it takes one of them.
+    :ivar child: Stands for such a name: ``ACTION``.
+    :ivar helps: It has ``--help``.
     """
-    what = "; ".join(f"{name}: {text}" for name, text in texts.items())
-    if by_ending:
-        what += f" (default: by the ending of OUT's name, or {next(iter(texts))})"
 
-    def add_format(parser: argparse._ActionsContainer) -> None:
-        default = None if by_ending else next(iter(texts))
-        added = parser.add_argument("--format", choices=tuple(texts), default=default, help=what)
-        # For shells that show what each value means.
-        added.completer = lambda **_: texts  # type: ignore[attr-defined]
+    prog: str
+    summary: str = ""
+    description: str = ""
+    options: tuple[Item, ...] = ()
+    usage: str = ""
+    epilog: str = ""
+    literal: bool = False
+    children: Mapping[str, CommandLine] = {}
+    child: str = ""
+    helps: bool = True
 
-    return add_format
+    def each(self) -> Iterator[Option]:
+        """Yield all options and arguments, ``--help`` first."""
+        yield from flat(self.items)
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The options with ``--help``."""
+        return (HELP, *self.options) if self.helps else self.options
 
-def duration(text: str = "stop after S seconds") -> Group:
-    """Return how long it goes on."""
-    return option("--duration", type=values.seconds, metavar="S", help=text)
-
-
-def page(text: str) -> Group:
-    """Return the file of a page that is written as well."""
-    return option(
-        "--html",
-        type=extensions.check_page,
-        metavar="FILE",
-        help=f"write {text}, too; it needs no network",
-    )
-
-
-DURATION = duration()
-PER_WHAT = option(
-    "--per",
-    choices=[name for name in PER if name],
-    help="count each process, name of a task, CPU or cgroup apart; in softirqs and "
-    "interrupts the task is the one that happened to run",
-)
-ADDRESSES = option(
-    "--addr",
-    action=argparse.BooleanOptionalAction,
-    help="show the address of each frame (default: in JSON only)",
-)
-OUTPUT = option(
-    "-o",
-    "--output",
-    type=values.output,
-    metavar="OUT",
-    help="write to this file (default, or -: standard output)",
-)
-ONE_RECORDING = option(
-    "recording",
-    nargs="?",
-    default=RECORDING,
-    metavar="FILE",
-    help="a recording, or - for standard input (default: %(default)s)",
-)
-SHAPE = several(
-    option(
-        "--from-caller",
-        type=values.expression,
-        metavar="REGEX",
-        help="only stacks that come through a function whose name this finds",
-    ),
-    option(
-        "--until",
-        type=values.name_pattern,
-        metavar="NAME",
-        help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
-    ),
-)
-RECORDINGS = option(
-    "recordings",
-    nargs="*",
-    default=[RECORDING],
-    metavar="FILE",
-    help=f"recordings, - for standard input; several are added up (default: {RECORDING})",
-)
-NARROWED = several(
-    option(
-        "--seconds",
-        type=values.span,
-        metavar="A-B",
-        help="only the intervals, of about a second, whose middle lies between these seconds of a "
-        "recording; A-: to its end",
-    ),
-    SHAPE,
-    option(
-        "--group",
-        type=values.expression,
-        metavar="REGEX",
-        help="only groups (of --per) in whose name, as it is shown, this finds something",
-    ),
-    option(
-        "--no-groups",
-        action="store_true",
-        help="add up what was counted apart by --per: each stack once",
-    ),
-)
-TREES = several(
-    option(
-        "--callers",
-        action="store_true",
-        help="trees, flame graphs, folded lines: begin at the traced function, callers below it",
-    ),
-    option(
-        "--min",
-        type=values.share,
-        metavar="PERCENT",
-        help="trees: sum up branches with a smaller share of all calls "
-        "(default: 0.5; with --top: 0)",
-    ),
-    option(
-        "--title",
-        default="",
-        metavar="TEXT",
-        help="what stands above the report, or before its name",
-    ),
-)
+    def sections(self) -> Iterator[Section]:
+        """Yield arguments, options, and the sections that have titles of their own."""
+        plain = [
+            option
+            for item in self.items
+            if not isinstance(item, Section)
+            for option in flat((item,))
+        ]
+        arguments = tuple(option for option in plain if option.is_argument)
+        yield Section("positional arguments", "", arguments)
+        rest = tuple(option for option in plain if not option.is_argument)
+        yield Section("options", "", rest)
+        yield from (item for item in self.options if isinstance(item, Section))
 
 
-def addresses(args: argparse.Namespace) -> bool:
-    """Whether addresses are to be shown."""
-    return bool(args.format == "json" if args.addr is None else args.addr)
+def flat(items: tuple[Item, ...]) -> Iterator[Option]:
+    """Yield the options of sections and alternatives, one by one."""
+    for item in items:
+        if isinstance(item, Option):
+            yield item
+        else:
+            yield from flat(item.options)
+
+
+def option(*names: str, help: str = "", **fields: Any) -> Option:
+    """Return an option, or an argument, of these names."""
+    return Option(names, help, **fields)
+
+
+def flag(name: str, help: str) -> Option:
+    """Return an option without a value, which is False where it is not given."""
+    return Option((name,), help, default=False, kind=Kind.FLAG)
+
+
+def words(*names: str) -> dict[str, str]:
+    """Return choices that need no explanation."""
+    return dict.fromkeys(names, "")

@@ -1,97 +1,220 @@
 # SPDX-License-Identifier: MIT
-"""Parsers of command lines: argparse's, less ready to guess, and clearer about what they refuse."""
+"""Parsers of command lines: argparse by its public API, made of ``options.CommandLine``.
+
+Options are taken in full only, and a command's own parser says what is wrong.
+"""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
+from kwalk.cli.options import CommandLine, Kind, OneOf, Option, flat
 from kwalk.support.stdio import write
+from kwalk.version import __version__
 
+# argparse tries to format each option as it is declared. Any width will do for that; to find out
+# the terminal's it imports shutil, and a good deal more.
 _TRIED_WIDTH = 80
+# "--" as the value of an option: argparse would drop it. No word of a command line holds this.
+_DASHES = "\0"
+
+Declared = Callable[[Option, argparse.Action], object]
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that takes options in full only; those of its commands do as well."""
+class _Container(Protocol):
+    """A parser, or a group of its options."""
 
-    def __init__(self, **how: Any) -> None:
-        self._shown = False
-        super().__init__(**{"allow_abbrev": False, **how})
+    def add_argument(self, *names: str, **how: Any) -> argparse.Action: ...
 
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Return what the words mean, or end the process with what is wrong with them.
 
-        What is not known is told by the command that was called, not by ``kwalk`` itself.
-        """
-        found, unknown = self.parse_known_args(words)
-        called = _called(self, found) if unknown else self
-        if unknown and not _take(called, found, unknown):
-            called.error(f"unrecognized arguments: {' '.join(unknown)}; see {called.prog} --help")
-        return found
+class _Print(argparse.Action):
+    """Prints a text and exits; a text that cannot be written is an error."""
 
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Return the value of an argument; ``--`` behind ``=`` is one, which argparse drops."""
-        if arg_strings == ["--"] and action.option_strings:
-            value = self._get_value(action, "--")
-            self._check_value(action, value)
-            return value
-        return super()._get_values(action, arg_strings)
+    def __init__(self, *, text: Callable[[], str], **how: Any) -> None:
+        super().__init__(nargs=0, default=argparse.SUPPRESS, **how)
+        self.text = text
 
-    def format_help(self) -> str:
-        """Return the help, as wide as the terminal."""
-        self._shown = True
-        return super().format_help()
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """Print it."""
+        write(self.text())
+        parser.exit()
+        raise AssertionError
 
-    def format_usage(self) -> str:
-        """Return the usage, as wide as the terminal."""
-        self._shown = True
-        return super().format_usage()
 
-    def _get_formatter(self) -> argparse.HelpFormatter:
-        """Return what formats help; to try each option as it is declared, any width will do.
+def build(
+    line: CommandLine, declared: Declared = lambda option, action: None
+) -> argparse.ArgumentParser:
+    """Return the parser of a command.
 
-        To find out the terminal's, argparse imports shutil, and that a good deal more.
-        """
-        width = None if self._shown else _TRIED_WIDTH
-        return self.formatter_class(prog=self.prog, width=width)  # type: ignore[call-arg]
+    :param declared: Called with each option and argparse's action for it.
+    """
+    form = argparse.RawDescriptionHelpFormatter if line.literal else argparse.HelpFormatter
+    parser = argparse.ArgumentParser(
+        prog=line.prog,
+        usage=f"{line.prog} {line.usage}" if line.usage else None,
+        description=line.description or None,
+        epilog=line.epilog or None,
+        formatter_class=partial(form, width=_TRIED_WIDTH),
+        allow_abbrev=False,
+        add_help=False,
+    )
 
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Print; help that cannot be written is an error."""
-        if file is sys.stdout:
-            write(message)
+    def declare(container: _Container, items: Iterable[Option]) -> None:
+        for option in items:
+            declared(option, container.add_argument(*option.names, **_how(option, help_text)))
+
+    def help_text() -> str:
+        return index(line) if line.children else parser.format_help()
+
+    for item in line.items:
+        if isinstance(item, Option):
+            declare(parser, [item])
+        elif isinstance(item, OneOf):
+            declare(parser.add_mutually_exclusive_group(required=True), item.options)
         else:
-            super()._print_message(message, file)
-
-    def first_argument(self, words: Sequence[str]) -> str | None:
-        """Return the first word that is neither an option nor the value of one."""
-        valued = {
-            name for action in self._actions if action.nargs != 0 for name in action.option_strings
-        }
-        rest = iter(words)
-        for word in rest:
-            if not word.startswith("-"):
-                return word
-            if word in valued:
-                next(rest, None)
-        return None
+            declare(parser.add_argument_group(item.title, item.text), flat(item.options))
+    if line.children:
+        parser.add_argument("child", metavar=line.child, type=_one_of(line.children))
+    parser.formatter_class = form
+    return parser
 
 
-def _take(parser: argparse.ArgumentParser, found: argparse.Namespace, words: Sequence[str]) -> bool:
+def _how(option: Option, help_text: Callable[[], str]) -> dict[str, Any]:
+    """Return an option as ``add_argument`` takes it."""
+    how: dict[str, Any] = {"help": option.help.replace("%", "%%") or None}
+    if option.dest:
+        how["dest"] = option.dest
+    if option.kind is Kind.HELP:
+        return {**how, "action": _Print, "text": help_text}
+    if option.kind is Kind.VERSION:
+        return {**how, "action": _Print, "text": lambda: f"kwalk {__version__}\n"}
+    how["default"] = option.default
+    if option.kind is Kind.FLAG:
+        return {**how, "action": "store_true"}
+    if option.kind is Kind.SWITCH:
+        return {**how, "action": argparse.BooleanOptionalAction}
+    if option.kind is Kind.CONSTANT:
+        return {**how, "action": "store_const", "const": option.const}
+    if option.kind is Kind.VALUES:
+        how["action"] = "extend"
+    if option.nargs:
+        how["nargs"] = option.nargs
+    convert = _one_of(option.choices) if option.choices else option.type
+    how["type"] = convert if option.is_argument else _behind_equals(convert)
+    return {**how, "metavar": option.metavar or f"{{{','.join(option.choices)}}}"}
+
+
+def _one_of(known: Collection[str]) -> Callable[[str], str]:
+    """Return the type of a word of a choice."""
+
+    def convert(text: str) -> str:
+        from kwalk.cli.values import word_of
+
+        return word_of(known)(text)
+
+    return convert
+
+
+def _behind_equals(convert: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: convert("--" if text == _DASHES else text)
+
+
+def parse(line: CommandLine, words: Sequence[str]) -> argparse.Namespace:
+    """Return what the words behind a command mean, or end the process with what is wrong.
+
+    ``kwalk lab run``: the child's name is found first, and its own parser takes the rest.
+    """
+    unknown: list[str] = []
+    child = None
+    if line.children:
+        at = next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))
+        found, unknown = build(line).parse_known_args(words[: at + 1])
+        child, words = found.child, words[at + 1 :]
+        line = line.children[child]
+    parser = build(line)
+    found, more = parser.parse_known_args(list(_guarded(line, words)))
+    unknown += more
+    if unknown and not _take(line, found, unknown):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}; see {line.prog} --help")
+    if child:
+        found.action = child
+    return found
+
+
+def _guarded(line: CommandLine, words: Iterable[str]) -> Iterator[str]:
+    """Yield the words, but for ``--`` behind an option and ``=``."""
+    valued = {name for option in line.each() if option.takes_value for name in option.names}
+    for word in words:
+        name, equals, value = word.partition("=")
+        yield f"{name}={_DASHES}" if equals and value == "--" and name in valued else word
+
+
+def _take(line: CommandLine, found: argparse.Namespace, words: Sequence[str]) -> bool:
     """Take words behind an option for files like those before it; return whether they can be."""
     if any(word.startswith("-") for word in words):
         return False
-    for action in parser._get_positional_actions():
-        if action.metavar == "FILE" and action.nargs == "*":
-            setattr(found, action.dest, [*getattr(found, action.dest), *words])
+    for option in line.each():
+        if option.is_argument and option.metavar == "FILE" and option.nargs == "*":
+            (name,) = option.names
+            setattr(found, name, [*getattr(found, name), *words])
             return True
     return False
 
 
-def _called(parser: argparse.ArgumentParser, found: argparse.Namespace) -> argparse.ArgumentParser:
-    """Return the parser of the command, or of its command, that words were for."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction) and getattr(found, action.dest):
-            return _called(action.choices[getattr(found, action.dest)], found)
-    return parser
+def first_argument(line: CommandLine, words: Sequence[str]) -> str | None:
+    """Return the first word that is neither an option nor the value of one."""
+    valued = {name for option in line.each() if option.takes_value for name in option.names}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            return word
+        if word in valued:
+            next(rest, None)
+    return None
+
+
+def index(line: CommandLine) -> str:
+    """Return the help of a command that takes one of its children, as wide as the terminal.
+
+    It is laid out as argparse does it for subparsers.
+    """
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns - 2
+    children = [(4, name, child.summary) for name, child in line.children.items()]
+    options = [(2, ", ".join(option.names), option.help) for option in line.each()]
+    widest = max(indent + len(name) for indent, name, _ in [*children, *options]) + 2
+    column = min(widest, 24, max(width - 20, 4))
+
+    def filled(text: str) -> str:
+        return textwrap.fill(text, max(width, 11))
+
+    def rows(found: list[tuple[int, str, str]]) -> Iterator[str]:
+        for indent, name, text in found:
+            first, *more = textwrap.wrap(text, max(width - column, 11))
+            head = f"{'':{indent}}{name}"
+            if len(head) > column - 2:
+                yield head
+                more, first, head = [first, *more], "", ""
+            if first:
+                yield f"{head:{column}}{first}"
+            yield from (f"{'':{column}}{rest}" for rest in more)
+
+    parts = [
+        f"usage: {line.prog} {line.usage}",
+        filled(line.description),
+        "\n".join(["positional arguments:", f"  {line.child}", *rows(children)]),
+        "\n".join(["options:", *rows(options)]),
+        filled(line.epilog) if line.epilog else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

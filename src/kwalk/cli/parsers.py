@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""The parser of a command line: its command is known before the rest of it is parsed."""
+"""The commands, and the one that a command line names: it is known before the rest is parsed."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 from collections.abc import Sequence
+from typing import Protocol
 
-from kwalk.cli.parser import Parser
-from kwalk.version import __version__
+from kwalk.cli.options import CommandLine, Kind, Option
+from kwalk.cli.parser import first_argument
 
-# name -> (one line of help); the module kwalk.commands.<name> is imported only when it is run.
+# name -> summary; the module kwalk.cli.commands.<name> is imported only when it is run.
 COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
     "stream": "print every call of a kernel function with the stack that led to it",
@@ -28,41 +29,45 @@ COMMANDS = {
 }
 
 DEFAULT = "count"
+VERSION = Option(("-V", "--version"), "show program's version number and exit", kind=Kind.VERSION)
 # Options of kwalk itself.
-OWN = ("-h", "--help", "-V", "--version")
+OWN = ("-h", "--help", *VERSION.names)
 
 
-def build_parser(name: str | None) -> Parser:
-    """Return the parser of ``kwalk``, with the options of command ``name`` only.
-
-    :param name: The command that is to be run, or None where only the names are needed.
-    """
-    parser = Parser(
+def kwalk() -> CommandLine:
+    """Return ``kwalk`` itself, with the names of its commands."""
+    return CommandLine(
         prog="kwalk",
-        usage="kwalk FUNC... [options]\n       kwalk COMMAND [options]",
+        usage="FUNC... [options]\n       kwalk COMMAND [options]",
         description="Show the kernel call stacks that lead to a kernel function.",
+        options=(VERSION,),
         epilog="`kwalk ip_rcv` counts until Ctrl-C. `kwalk COMMAND --help` says more of a command.",
+        children={name: CommandLine(f"kwalk {name}", text) for name, text in COMMANDS.items()},
+        child="COMMAND",
     )
-    parser.add_argument("-V", "--version", action="version", version=f"kwalk {__version__}")
-    subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", required=True, prog="kwalk")
-    for command, text in COMMANDS.items():
-        sub = subparsers.add_parser(command, help=text, description=text[0].upper() + text[1:])
-        if command == name:
-            module = importlib.import_module(f"kwalk.cli.commands.{command}")
-            module.command.add_arguments(sub)
-            sub.set_defaults(run=module.command.run)
-    return parser
 
 
-def command_parser(name: str) -> Parser:
-    """Return the parser of a command alone, as it is within ``build_parser``."""
-    found = next(
-        action.choices[name]
-        for action in build_parser(name)._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    assert isinstance(found, Parser)
+class Command(Protocol):
+    """A module of ``kwalk.cli.commands`` has one, called ``command``."""
+
+    @property
+    def line(self) -> CommandLine:
+        """Options; summary and description are those of ``COMMANDS``."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work; return the exit code, or raise KwalkError."""
+
+
+def command(name: str) -> Command:
+    """Import a command's module; return the command."""
+    found: Command = importlib.import_module(f"kwalk.cli.commands.{name}").command
     return found
+
+
+def command_line(name: str) -> CommandLine:
+    """Return a command's options; its module is imported."""
+    text = COMMANDS[name]
+    return command(name).line._replace(summary=text, description=text[0].upper() + text[1:])
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
@@ -86,4 +91,4 @@ def named(words: Sequence[str]) -> str | None:
     if not words[0].startswith("-"):
         return words[0]
     # Options of a function alone, whose values may have the names of commands.
-    return command_parser(DEFAULT).first_argument(words)
+    return first_argument(command_line(DEFAULT), words)

@@ -8,28 +8,42 @@ import sys
 from collections.abc import Sequence
 
 from kwalk.abi import Output
-from kwalk.cli import options, trace_options
+from kwalk.cli import trace_options
 from kwalk.cli.main import guarded
-from kwalk.cli.parser import Parser
+from kwalk.cli.options import CommandLine, Complete, OneOf, option
+from kwalk.cli.parser import parse
 from kwalk.cli.parsers import spell_out
 from kwalk.options.keywords import Choices, probe_options
 from kwalk.support.stdio import check_stdout
 
 PROG = "bpf_get_stack_test"
-
-
-def build_parser() -> Parser:
-    """Return the parser of ``bpf_get_stack_test``."""
-    parser = Parser(
-        prog=PROG,
-        description="Print the kernel stack of every call of a kernel function, one symbol name "
-        "a line, until Ctrl-C.",
-    )
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--helper", metavar="FUNC", help="take stacks with bpf_get_stackid()")
-    group.add_argument("--manual", metavar="FUNC", help="walk the stack in the BPF program")
-    options.add(parser, trace_options.PROBE, trace_options.VERIFY, trace_options.RING)
-    return parser
+LINE = CommandLine(
+    PROG,
+    summary="print the kernel stacks of a function by symbol names",
+    description="Print the kernel stack of every call of a kernel function, one symbol name "
+    "a line, until Ctrl-C.",
+    options=(
+        OneOf(
+            (
+                option(
+                    "--helper",
+                    metavar="FUNC",
+                    complete=Complete.TARGETS,
+                    help="take stacks with bpf_get_stackid()",
+                ),
+                option(
+                    "--manual",
+                    metavar="FUNC",
+                    complete=Complete.TARGETS,
+                    help="walk the stack in the BPF program",
+                ),
+            )
+        ),
+        *trace_options.PROBE,
+        trace_options.VERIFY,
+        trace_options.RING,
+    ),
+)
 
 
 def chosen_by(args: argparse.Namespace) -> Choices:
@@ -55,4 +69,4 @@ def _run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``bpf_get_stack_test`` script."""
     words = spell_out(sys.argv[1:] if argv is None else argv)
-    return guarded(PROG, lambda: _run(build_parser().parse(words)))
+    return guarded(PROG, lambda: _run(parse(LINE, words)))

@@ -10,15 +10,17 @@ import argparse
 from typing import cast
 
 from kwalk.cli import values
-from kwalk.cli.options import SHAPE, Group, option, section, several
+from kwalk.cli.options import Complete, Kind, Option, Section, flag, option, words
+from kwalk.cli.shared_options import SHAPE
 from kwalk.options import limits
 from kwalk.options.keywords import ATTACHES, METHODS, Choices
 
-TARGET = several(
+TARGET = (
     option(
         "functions",
         nargs="*",
         metavar="FUNC",
+        complete=Complete.TARGETS,
         help="kernel function, such as ip_rcv; FUNC+0x1f for an instruction inside it, "
         "r:FUNC for its return, MODULE:FUNC for one of a module, 'tcp_*' or '/^ip6?_rcv$/' for all "
         "that match (`kwalk functions` lists them); t:sched:sched_switch for a tracepoint",
@@ -33,15 +35,15 @@ TARGET = several(
 )
 METHOD = option(
     "--method",
-    choices=tuple(METHODS),
+    choices=words(*METHODS),
     default="auto",
     help="manual walks the stack in BPF; helper asks the kernel (bpf_get_stackid); "
     "auto is manual where the kernel allows it",
 )
-PROBE = several(
+PROBE = (
     option(
         "--attach",
-        choices=ATTACHES,
+        choices=words(*ATTACHES),
         default="auto",
         help="way of attaching; auto takes the cheapest that the kernel lets us have: fentry for "
         "one function, kprobe.multi for many. For r:FUNC these mean fexit and kretprobes",
@@ -51,7 +53,8 @@ PROBE = several(
         type=values.within(limits.DEPTH),
         default=limits.DEPTH.default,
         metavar="N",
-        help="most frames of a stack; deeper ones are marked truncated (default: %(default)s)",
+        help="most frames of a stack; deeper ones are marked truncated "
+        f"(default: {limits.DEPTH.default})",
     ),
     option(
         "--nodes",
@@ -67,11 +70,10 @@ PROBE = several(
         type=values.within(limits.STACK_ENTRIES),
         default=limits.STACK_ENTRIES.default,
         metavar="N",
-        help="helper: stacks that each of its stack maps can hold (default: %(default)s)",
+        help="helper: stacks that each of its stack maps can hold "
+        f"(default: {limits.STACK_ENTRIES.default})",
     ),
-    option(
-        "--strict", action="store_true", help="exit code 1 if any call was lost, whatever the cause"
-    ),
+    flag("--strict", "exit code 1 if any call was lost, whatever the cause"),
 )
 VERIFY = option(
     "--verify",
@@ -87,7 +89,7 @@ RING = option(
     type=values.ring_mib,
     default=limits.RING_MIB.default,
     metavar="MIB",
-    help="size of the ring buffer between kernel and kwalk (default: %(default)s)",
+    help=f"size of the ring buffer between kernel and kwalk (default: {limits.RING_MIB.default})",
 )
 BUDGET = option(
     "--budget",
@@ -104,32 +106,33 @@ _ABOUT_FILTERS = (
 )
 
 
-def _filter(name: str, kind: values.Type, choice: str, metavar: str, text: str) -> Group:
+def _filter(
+    name: str,
+    parse: values.Type,
+    choice: str,
+    metavar: str,
+    text: str,
+    complete: Complete = Complete.NOTHING,
+) -> Option:
     """Return an option that may be given again, with more values."""
-    return option(
-        name, dest=choice, type=kind, action="extend", default=[], metavar=metavar, help=text
+    return Option(
+        (name,), text, metavar, parse, [], kind=Kind.VALUES, complete=complete, dest=choice
     )
 
 
-FILTERS = section(
-    "filters (in the kernel)",
-    _ABOUT_FILTERS,
+_FILTERS = (
     _filter("--pid", values.numbers, "pids", "PID",
-            "calls by these processes; ends when they have ended"),
-    _filter("--tid", values.numbers, "tids", "TID", "calls by these threads"),
+            "calls by these processes; ends when they have ended", Complete.TASKS),
+    _filter("--tid", values.numbers, "tids", "TID", "calls by these threads", Complete.TASKS),
     _filter("--comm", values.words, "comms", "NAME",
-            "calls by tasks of these names (of threads, 15 bytes at most)"),
+            "calls by tasks of these names (of threads, 15 bytes at most)", Complete.TASK_NAMES),
     _filter("--cgroup", values.words, "cgroups", "PATH",
-            "calls by tasks in these cgroups (version 2), or below them"),
+            "calls by tasks in these cgroups (version 2), or below them", Complete.CGROUPS),
     _filter("--netns", values.words, "netns", "NAME",
             "calls by tasks in these network namespaces: a name of `ip netns`, a path such as "
-            "/proc/1/ns/net, or an inode number"),
+            "/proc/1/ns/net, or an inode number", Complete.NETNS),
     _filter("--cpu", values.cpus, "cpus", "LIST", "calls on these CPUs, such as 0-3,5"),
-    option(
-        "--follow",
-        action="store_true",
-        help="with --pid or a command: calls by the processes that these start, too",
-    ),
+    flag("--follow", "with --pid or a command: calls by the processes that these start, too"),
     option(
         "--sample",
         type=values.one_in,
@@ -137,16 +140,14 @@ FILTERS = section(
         help="a random one in N of the calls that are wanted; those left alone are counted",
     ),
 )  # fmt: skip
+FILTERS = Section("filters (in the kernel)", _ABOUT_FILTERS, _FILTERS)
 
 
 # What commands have in common that trace by any method; what they show is their own.
-TRACING = (PROBE, VERIFY, BUDGET, SHAPE, FILTERS)
-
-
-def takes_command(parser: argparse.ArgumentParser) -> None:
-    """Say that a command of the user's may follow."""
-    parser.usage = f"{parser.prog} [options] FUNC... [-- COMMAND...]"
-    parser.epilog = "-- COMMAND: run this, trace its calls only, and end with it."
+TRACING = (*PROBE, VERIFY, BUDGET, *SHAPE, FILTERS)
+# Of commands behind which a command of the user's may follow.
+USAGE = "[options] FUNC... [-- COMMAND...]"
+EPILOG = "-- COMMAND: run this, trace its calls only, and end with it."
 
 
 def choices(args: argparse.Namespace) -> Choices:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from kwalk.options import limits, validate
@@ -104,6 +104,11 @@ def output(text: str) -> str | None:
 def within(limit: Limit) -> Callable[[str], int]:
     """Return the type of whole numbers within a limit."""
     return checked(_whole, validate.within(limit))
+
+
+def word_of(known: Iterable[str]) -> Callable[[str], str]:
+    """Return the type of a word of a choice."""
+    return checked(str, validate.one_of({word: word for word in known}))
 
 
 positive_int = checked(_whole, validate.positive)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands: each module parses its arguments and decides; reports draw.
+"""The commands: each module declares its options as data, parses nothing, and decides.
 
-What ``kwalk.cli.main`` runs is called ``command`` in each: ``add_arguments(parser)`` declares its
-options, ``run(args)`` does the work and returns the exit code, or raises KwalkError.
+``command`` in each is a ``cli.parsers.Command``. Reports draw.
 """

@@ -9,8 +9,9 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.cli import options, screen, values
-from kwalk.cli.options import option
+from kwalk.bench import methods
+from kwalk.cli import screen, shared_options, values
+from kwalk.cli.options import CommandLine, Complete, option, words
 from kwalk.errors import KwalkError, UsageError
 from kwalk.options.validate import no_expression
 from kwalk.support.regex import BadPattern
@@ -43,29 +44,33 @@ def _interrupt(number: int, frame: object) -> None:
 class BenchCommand:
     """See ``kwalk bench --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        from kwalk.bench.methods import ATTACHES, DEFAULT, OTHERS, OWN
-
-        options.add(
-            parser,
-            option("function", metavar="FUNC", help="kernel function, such as ip_rcv"),
+    line = CommandLine(
+        "kwalk bench",
+        options=(
+            option(
+                "function",
+                metavar="FUNC",
+                complete=Complete.TARGETS,
+                help="kernel function, such as ip_rcv",
+            ),
             option(
                 "--methods",
-                default=DEFAULT,
+                default=methods.DEFAULT,
                 metavar="A,B",
-                help=f"what to compare with no tracing: {', '.join(OWN)} (also as NAME:kprobe and "
-                f"NAME:fentry), {', '.join(OTHERS)} (default: %(default)s)",
+                complete=Complete.METHODS,
+                help=f"what to compare with no tracing: {', '.join(methods.OWN)} (also as "
+                f"NAME:kprobe and NAME:fentry), {', '.join(methods.OTHERS)} "
+                f"(default: {methods.DEFAULT})",
             ),
             option(
                 "--attach",
-                choices=("auto", *ATTACHES),
+                choices=words("auto", *methods.ATTACHES),
                 default="auto",
                 help="how kwalk attaches (default: auto)",
             ),
             option(
                 "--mode",
-                choices=("count", "stream"),
+                choices=words("count", "stream"),
                 default="count",
                 help="count stacks in the kernel, or print each event to a file (default: count)",
             ),
@@ -74,7 +79,7 @@ class BenchCommand:
                 type=values.positive_int,
                 default=5,
                 metavar="N",
-                help="rounds, each of which runs every method once (default: %(default)s)",
+                help="rounds, each of which runs every method once (default: 5)",
             ),
             option(
                 "--metric",
@@ -88,21 +93,19 @@ class BenchCommand:
             option(
                 "--requests",
                 type=values.positive_int,
-                default=None,
                 metavar="N",
                 help=f"of the default workload, in each run (default: {_REQUESTS})",
             ),
-            options.formats(text="a table", json="one JSON object, with every run"),
-            options.page("a page with pictures"),
-        )
-        parser.usage = "kwalk bench FUNC [option ...] [-- COMMAND ...]"
-        parser.epilog = (
-            "COMMAND is the workload: redis-benchmark -t set on a private redis-server by default."
-        )
+            shared_options.formats(text="a table", json="one JSON object, with every run"),
+            shared_options.page("a page with pictures"),
+        ),
+        usage="FUNC [option ...] [-- COMMAND ...]",
+        epilog="COMMAND is the workload: redis-benchmark -t set on a private redis-server by "
+        "default.",
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Measure, then print what was found; so, too, when it ends early."""
-        from kwalk.bench.methods import find_all
         from kwalk.kernel import switches
         from kwalk.kernel.capabilities import check_access
         from kwalk.kernel.kallsyms import Kallsyms
@@ -111,7 +114,7 @@ class BenchCommand:
         from kwalk.support.stdio import check_stdout
 
         check_stdout()
-        tools = find_all(args.methods, args.function, args.mode, args.attach)
+        tools = methods.find_all(args.methods, args.function, args.mode, args.attach)
         if args.workload and args.requests:
             raise UsageError(
                 "--requests is for the default workload only",

@@ -8,7 +8,8 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from kwalk.cli import options, screen, trace_options
+from kwalk.cli import screen, shared_options, trace_options
+from kwalk.cli.options import CommandLine, Kind, option
 
 if TYPE_CHECKING:
     from kwalk.model.comparison import Comparison
@@ -19,42 +20,40 @@ SECONDS = 3.0
 class CompareCommand:
     """See ``kwalk compare --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            trace_options.TARGET,
-            options.duration(
+    line = CommandLine(
+        "kwalk compare",
+        options=(
+            *trace_options.TARGET,
+            shared_options.duration(
                 "how long each run lasts: the one by both methods, and one of each by itself for "
                 f"what it costs (default: {SECONDS:g}, or until COMMAND ends)"
             ),
-            options.option(
+            option(
                 "--cost",
-                action=argparse.BooleanOptionalAction,
+                kind=Kind.SWITCH,
                 default=True,
                 help="measure what each method costs, too (default: yes)",
             ),
-            options.top(
+            shared_options.top(
                 "pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
                 "in the page, all in JSON)"
             ),
-            options.formats(
+            shared_options.formats(
                 text="both stacks of a call side by side, then what each method lost and costs",
                 json="one JSON object",
             ),
-            options.ADDRESSES,
-            options.page("a page"),
+            shared_options.ADDRESSES,
+            shared_options.page("a page"),
             trace_options.RING,
-            trace_options.PROBE,
+            *trace_options.PROBE,
             trace_options.VERIFY,
-            options.SHAPE,
+            *shared_options.SHAPE,
             trace_options.FILTERS,
-        )
-        trace_options.takes_command(parser)
-        parser.epilog = (
-            "-- COMMAND: run this and trace its calls only: once by both methods, and once by each "
-            "for its cost (unless --no-cost)."
-        )
+        ),
+        usage=trace_options.USAGE,
+        epilog="-- COMMAND: run this and trace its calls only: once by both methods, and once by "
+        "each for its cost (unless --no-cost).",
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
@@ -89,7 +88,7 @@ def _print(comparison: Comparison, args: argparse.Namespace) -> None:
 
     from kwalk.support.stdio import write
 
-    addresses = options.addresses(args)
+    addresses = shared_options.addresses(args)
     if args.format == "json":
         from kwalk.report.compare.json_ import as_data
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from kwalk.cli.options import CommandLine, option, words
+
 SHELLS = ("bash", "zsh", "fish")
 _HOW = """\
 In ~/.bashrc:                    eval "$(kwalk completion bash)"
@@ -23,11 +25,12 @@ kernel lists: what ftrace can trace, where that can be read (root), else /proc/k
 class CompletionCommand:
     """See ``kwalk completion --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
-        parser.epilog = _HOW
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    line = CommandLine(
+        "kwalk completion",
+        options=(option("shell", metavar="SHELL", choices=words(*SHELLS), help=", ".join(SHELLS)),),
+        epilog=_HOW,
+        literal=True,
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the script."""

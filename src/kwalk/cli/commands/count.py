@@ -6,44 +6,46 @@ from __future__ import annotations
 import argparse
 
 from kwalk.abi import Output
-from kwalk.cli import options, trace_options, values
+from kwalk.cli import shared_options, trace_options, values
+from kwalk.cli.options import CommandLine, Kind, option
 from kwalk.errors import UsageError
 
 
 class CountCommand:
     """See ``kwalk count --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            trace_options.TARGET,
+    line = CommandLine(
+        "kwalk count",
+        options=(
+            *trace_options.TARGET,
             trace_options.METHOD,
-            options.DURATION,
-            options.option(
+            shared_options.DURATION,
+            option(
                 "--interval",
                 type=values.seconds,
                 metavar="S",
                 help="print what was counted every S seconds as well",
             ),
-            options.top("print the N hottest stacks only"),
-            options.PER_WHAT,
-            options.option(
+            shared_options.top("print the N hottest stacks only"),
+            shared_options.PER_WHAT,
+            option(
                 "--per-pid",
-                action="store_const",
+                kind=Kind.CONSTANT,
                 dest="per",
                 const="pid",
                 help="the same as --per pid",
             ),
-            options.formats(
+            shared_options.formats(
                 text="stacks with their counts, the hottest last",
                 json="a JSON object a line, one for each interval, then all",
                 folded="a line a stack, root first, for flame graph tools",
             ),
-            options.ADDRESSES,
+            shared_options.ADDRESSES,
             *trace_options.TRACING,
-        )
-        trace_options.takes_command(parser)
+        ),
+        usage=trace_options.USAGE,
+        epilog=trace_options.EPILOG,
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Count until told to stop, then print the stacks; the summary goes to stderr."""
@@ -70,7 +72,7 @@ class CountCommand:
             from kwalk.report import count
 
             capture = session.capture
-            addresses = options.addresses(args)
+            addresses = shared_options.addresses(args)
             report: count.CountReport
             if args.format == "folded":
                 report = count.Folded(args.top)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.cli import options
-from kwalk.cli.options import option
+from kwalk.cli import shared_options
+from kwalk.cli.options import CommandLine, Complete, flag, option
 from kwalk.errors import UsageError
 from kwalk.report.formats import PICTURE, TREE, Format
 
@@ -37,29 +37,35 @@ BY = {
 class DiffCommand:
     """See ``kwalk diff --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            option("before", metavar="BEFORE", help="a recording, or - for standard input"),
-            option("after", metavar="AFTER", help="the recording to compare it with"),
-            options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
-            options.OUTPUT,
+    line = CommandLine(
+        "kwalk diff",
+        options=(
+            option(
+                "before",
+                metavar="BEFORE",
+                complete=Complete.FILES,
+                help="a recording, or - for standard input",
+            ),
+            option(
+                "after",
+                metavar="AFTER",
+                complete=Complete.FILES,
+                help="the recording to compare it with",
+            ),
+            shared_options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
+            shared_options.OUTPUT,
             option(
                 "--by",
-                choices=tuple(BY),
+                choices=BY,
                 help="; ".join(f"{name}: {text}" for name, text in BY.items())
                 + " (default: rate where both recordings say how long they took, else share)",
             ),
-            option(
-                "--all",
-                action="store_true",
-                help="show also what changed by no more than chance explains",
-            ),
-            options.top("show the N largest changes only"),
-            options.TREES,
-            options.NARROWED,
-        )
+            flag("--all", "show also what changed by no more than chance explains"),
+            shared_options.top("show the N largest changes only"),
+            *shared_options.TREES,
+            *shared_options.NARROWED,
+        ),
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the difference; where it goes to a file, the warnings go to stderr as well."""

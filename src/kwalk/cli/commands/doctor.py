@@ -5,26 +5,29 @@ from __future__ import annotations
 
 import argparse
 
-from kwalk.cli import options
+from kwalk.cli import shared_options
+from kwalk.cli.options import CommandLine, Complete, option
 
 
 class DoctorCommand:
     """See ``kwalk doctor --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        parser.add_argument(
-            "function",
-            metavar="FUNC",
-            nargs="?",
-            help="see whether this kernel function can be attached to, too",
-        )
-        parser.epilog = (
-            "Each way of attaching is tried on a system call that kwalk makes. Exit code: 0 if "
-            "functions can be traced, 3 if only something else can (samples, tracepoints), 1 if "
-            "nothing can."
-        )
-        options.add(parser, options.formats(text="line by line", json="one JSON object"))
+    line = CommandLine(
+        "kwalk doctor",
+        options=(
+            option(
+                "function",
+                metavar="FUNC",
+                nargs="?",
+                complete=Complete.TARGETS,
+                help="see whether this kernel function can be attached to, too",
+            ),
+            shared_options.formats(text="line by line", json="one JSON object"),
+        ),
+        epilog="Each way of attaching is tried on a system call that kwalk makes. Exit code: 0 if "
+        "functions can be traced, 3 if only something else can (samples, tracepoints), 1 if "
+        "nothing can.",
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the findings; the exit code is ``Survey.exit_code``."""

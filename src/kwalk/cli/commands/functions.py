@@ -6,21 +6,27 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.cli import options
+from kwalk.cli import shared_options
+from kwalk.cli.options import CommandLine, Complete, option
 
 
 class FunctionsCommand:
     """See ``kwalk functions --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        parser.add_argument(
-            "patterns",
-            nargs="+",
-            metavar="PATTERN",
-            help="a name, or 'tcp_*', 'overlay:ovl_*', '/^ip6?_rcv$/': as FUNC of `kwalk count`",
-        )
-        options.add(parser, options.formats(text="a line a function", json="one JSON object"))
+    line = CommandLine(
+        "kwalk functions",
+        options=(
+            option(
+                "patterns",
+                nargs="+",
+                metavar="PATTERN",
+                complete=Complete.TARGETS,
+                help="a name, or 'tcp_*', 'overlay:ovl_*', '/^ip6?_rcv$/': as FUNC of "
+                "`kwalk count`",
+            ),
+            shared_options.formats(text="a line a function", json="one JSON object"),
+        ),
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print them in the order of their addresses; how many there are goes to stderr."""

@@ -6,19 +6,20 @@ from __future__ import annotations
 import argparse
 import json
 
-from kwalk.cli import options
+from kwalk.cli import shared_options
+from kwalk.cli.options import CommandLine
 
 
 class InfoCommand:
     """See ``kwalk info --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            options.ONE_RECORDING,
-            options.formats(text="line by line", json="one JSON object"),
-        )
+    line = CommandLine(
+        "kwalk info",
+        options=(
+            shared_options.ONE_RECORDING,
+            shared_options.formats(text="line by line", json="one JSON object"),
+        ),
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Print it."""

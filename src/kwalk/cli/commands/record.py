@@ -7,7 +7,8 @@ import argparse
 import sys
 
 from kwalk.abi import Output
-from kwalk.cli import extensions, options, trace_options
+from kwalk.cli import extensions, shared_options, trace_options
+from kwalk.cli.options import CommandLine, Complete, option
 
 SECOND = 1.0
 
@@ -15,25 +16,27 @@ SECOND = 1.0
 class RecordCommand:
     """See ``kwalk record --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            trace_options.TARGET,
+    line = CommandLine(
+        "kwalk record",
+        options=(
+            *trace_options.TARGET,
             trace_options.METHOD,
-            options.option(
+            option(
                 "-o",
                 "--output",
                 type=extensions.check_recording,
-                default=options.RECORDING,
+                default=shared_options.RECORDING,
                 metavar="FILE",
-                help="where to; - is standard output (default: %(default)s)",
+                complete=Complete.FILES,
+                help=f"where to; - is standard output (default: {shared_options.RECORDING})",
             ),
-            options.DURATION,
-            options.PER_WHAT,
+            shared_options.DURATION,
+            shared_options.PER_WHAT,
             *trace_options.TRACING,
-        )
-        trace_options.takes_command(parser)
+        ),
+        usage=trace_options.USAGE,
+        epilog=trace_options.EPILOG,
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Record until told to stop; the summary goes to stderr."""

@@ -6,31 +6,33 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kwalk.cli import options
+from kwalk.cli import shared_options
+from kwalk.cli.options import CommandLine, Complete, option
 from kwalk.report.formats import FORMATS
 
 
 class ReportCommand:
     """See ``kwalk report --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            options.RECORDINGS,
-            options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
-            options.OUTPUT,
-            options.top("show the N hottest stacks only"),
-            options.ADDRESSES,
-            options.TREES,
-            options.NARROWED,
-            options.option(
+    line = CommandLine(
+        "kwalk report",
+        options=(
+            shared_options.RECORDINGS,
+            shared_options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
+            shared_options.OUTPUT,
+            shared_options.top("show the N hottest stacks only"),
+            shared_options.ADDRESSES,
+            *shared_options.TREES,
+            *shared_options.NARROWED,
+            option(
                 "--lines",
                 metavar="VMLINUX",
+                complete=Complete.FILES,
                 help="show file, line and inlined functions, from this ELF file of the recorded "
                 "kernel with debug information (needs binutils or llvm)",
             ),
-        )
+        ),
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Write the report; where that tells no losses, or goes to a file, stderr tells them."""

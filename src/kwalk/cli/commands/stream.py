@@ -6,30 +6,30 @@ from __future__ import annotations
 import argparse
 
 from kwalk.abi import Output
-from kwalk.cli import options, trace_options, values
+from kwalk.cli import shared_options, trace_options, values
+from kwalk.cli.options import CommandLine, option
 
 
 class StreamCommand:
     """See ``kwalk stream --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            trace_options.TARGET,
+    line = CommandLine(
+        "kwalk stream",
+        options=(
+            *trace_options.TARGET,
             trace_options.METHOD,
-            options.option(
-                "--count", type=values.positive_int, metavar="N", help="stop after N events"
-            ),
-            options.DURATION,
-            options.formats(
+            option("--count", type=values.positive_int, metavar="N", help="stop after N events"),
+            shared_options.DURATION,
+            shared_options.formats(
                 text="a block of lines a call", json="a JSON object a line, the ledger last"
             ),
-            options.ADDRESSES,
+            shared_options.ADDRESSES,
             trace_options.RING,
             *trace_options.TRACING,
-        )
-        trace_options.takes_command(parser)
+        ),
+        usage=trace_options.USAGE,
+        epilog=trace_options.EPILOG,
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Stream until told to stop; the summary goes to stderr."""
@@ -40,7 +40,7 @@ class StreamCommand:
         with tracing(args, Output.EVENT) as session:
             form = stream.JsonLines if args.format == "json" else stream.TextStream
             symbolizer = session.capture.symbolizer
-            report = form(symbolizer, addresses=options.addresses(args))
+            report = form(symbolizer, addresses=shared_options.addresses(args))
             finished = run(session, report, args.count, args.duration)
         return finished.conclude(symbolizer, args.strict)
 

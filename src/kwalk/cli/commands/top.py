@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
 from kwalk.abi import Output
-from kwalk.cli import options, trace_options, values
+from kwalk.cli import shared_options, trace_options, values
+from kwalk.cli.options import CommandLine, option
 from kwalk.errors import OutputError
 from kwalk.support.stdio import Printer
 from kwalk.support.text import plural
@@ -29,28 +30,29 @@ KEPT_BYTES = 4096
 class TopCommand:
     """See ``kwalk top --help``."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
-        options.add(
-            parser,
-            trace_options.TARGET,
+    line = CommandLine(
+        "kwalk top",
+        options=(
+            *trace_options.TARGET,
             trace_options.METHOD,
-            options.option(
+            option(
                 "--interval",
                 type=values.seconds,
                 default=1.0,
                 metavar="S",
                 help="look every S seconds (default: 1)",
             ),
-            options.DURATION,
-            options.top(
+            shared_options.DURATION,
+            shared_options.top(
                 "show the N hottest stacks only, at the end as well (where standard output is no "
                 f"terminal: {TOP}; at the end: {LAST})"
             ),
-            options.PER_WHAT,
+            shared_options.PER_WHAT,
             *trace_options.TRACING,
-        )
-        trace_options.takes_command(parser)
+        ),
+        usage=trace_options.USAGE,
+        epilog=trace_options.EPILOG,
+    )
 
     def run(self, args: argparse.Namespace) -> int:
         """Show what is counted until told to stop; then as ``kwalk count`` ends."""

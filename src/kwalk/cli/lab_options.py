@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""Options of ``kwalk lab``, by its actions."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from kwalk.cli import values
+from kwalk.cli.options import CommandLine, Complete, flag, option, words
+from kwalk.lab import kernels
+from kwalk.options import limits
+
+_LEAST_MEMORY = 256  # MiB; with less, Debian's kernels do not get as far as the command
+
+
+def memory_size(text: str) -> str:
+    """Check a ``--memory`` such as ``512M`` or ``2G``; QEMU takes it as it is."""
+    if not re.fullmatch(r"[1-9][0-9]*[MG]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
+    if text.endswith("M") and int(text[:-1]) < _LEAST_MEMORY:
+        raise argparse.ArgumentTypeError(f"{text} is too little: at least {_LEAST_MEMORY}M")
+    return text
+
+
+_RUN = CommandLine(
+    "kwalk lab run",
+    "run a command in a virtual machine",
+    "Boot a kernel on this machine's own files, run COMMAND as root with an empty stdin, and exit "
+    "with its exit code. What it writes is thrown away, except in the folder of --out.",
+    options=(
+        option(
+            "--kernel",
+            metavar="NAME",
+            default=kernels.DEFAULT,
+            complete=Complete.KERNELS,
+            help=f"{', '.join(kernels.NAMES)}, or the path of a vmlinuz "
+            f"(default: {kernels.DEFAULT})",
+        ),
+        option(
+            "--modules",
+            metavar="DIR",
+            type=Path,
+            complete=Complete.FOLDERS,
+            help="modules of a kernel given by its path",
+        ),
+        option(
+            "--cpus",
+            metavar="N",
+            type=values.within(limits.LAB_CPUS),
+            default=limits.LAB_CPUS.default,
+            help=f"virtual CPUs (default: {limits.LAB_CPUS.default})",
+        ),
+        option(
+            "--memory",
+            metavar="SIZE",
+            type=memory_size,
+            default="2G",
+            help="such as 512M or 2G (default: 2G)",
+        ),
+        flag("--icount", "let the guest's clock count instructions: one CPU, repeatable figures"),
+        flag(
+            "--parallel",
+            "where there is no KVM: emulate each virtual CPU in a host thread of its own; "
+            "quicker, but a kernel that attaches a probe under load may panic then",
+        ),
+        option(
+            "--timeout",
+            metavar="S",
+            type=values.seconds,
+            help="end the command S seconds after its start",
+        ),
+        option(
+            "--out",
+            metavar="DIR",
+            type=Path,
+            complete=Complete.FOLDERS,
+            help="a folder whose changes are kept",
+        ),
+        option("--append", metavar="ARGS", default="", help="more arguments for the kernel"),
+        flag("--verbose", "show the guest's console on stderr"),
+        option(
+            "argv",
+            metavar="COMMAND",
+            nargs="+",
+            complete=Complete.PROGRAMS,
+            help="the command and its arguments",
+        ),
+    ),
+    usage="[OPTIONS] -- COMMAND...",
+)
+_KERNELS = CommandLine("kwalk lab kernels", "list the kernels that can be had")
+_FETCH = CommandLine(
+    "kwalk lab fetch",
+    "put kernels into the cache without booting",
+    options=(option("names", metavar="NAME", nargs="+", choices=words(*kernels.NAMES)),),
+)
+_HEADERS = CommandLine(
+    "kwalk lab headers",
+    "print the folder of a kernel's headers, for tools that compile",
+    "Put the headers of a kernel into the cache, unless they are there, and print their folder. "
+    "bcc takes it from BCC_KERNEL_SOURCE.",
+    options=(option("of", metavar="NAME", choices=words(*kernels.SUITES, kernels.FRAME_POINTER)),),
+)
+_NMI = CommandLine(
+    "kwalk lab nmi",
+    "inside the lab: have NMIs injected into its virtual machine",
+    "In a virtual machine of `kwalk lab run`, have the host inject NMIs into it, and end when the "
+    "last one is injected. Linux lets CPU 0 only have them, unless it was booted with --append "
+    "apic_extnmi=all.",
+    options=(
+        option(
+            "--count",
+            metavar="N",
+            type=values.positive_int,
+            default=1,
+            help="how many, one after the other (default: 1)",
+        ),
+        option(
+            "--interval",
+            metavar="S",
+            type=values.seconds,
+            default=0.0,
+            help="seconds of the machine's clock between two (default: none)",
+        ),
+    ),
+)
+LINE = CommandLine(
+    "kwalk lab",
+    usage="[-h] ACTION ...",
+    children={
+        "run": _RUN,
+        "kernels": _KERNELS,
+        "fetch": _FETCH,
+        "headers": _HEADERS,
+        "nmi": _NMI,
+    },
+    child="ACTION",
+)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+import argparse
+
+from kwalk.cli import extensions, values
+from kwalk.cli.options import Complete, Kind, Option, flag, option, words
+from kwalk.options.keywords import PER
+
+RECORDING = "kwalk.rec"
+
+
+def top(text: str) -> Option:
+    """Return how many are to be shown.
+
+    :param text: Of what, and what is shown otherwise.
+    """
+    return option("--top", type=values.positive_int, metavar="N", help=text)
+
+
+def formats(by_ending: bool = False, /, **texts: str) -> Option:
+    """Return the choice of a format; the first one is the default.
+
+    :param by_ending: None is, for ``endings.choose_format``.
+    :param texts: What each is, in a few words, by its name.
+    """
+    what = "; ".join(f"{name}: {text}" for name, text in texts.items())
+    if by_ending:
+        what += f" (default: by the ending of OUT's name, or {next(iter(texts))})"
+    default = None if by_ending else next(iter(texts))
+    return option("--format", choices=texts, default=default, help=what)
+
+
+def duration(text: str = "stop after S seconds") -> Option:
+    """Return how long it goes on."""
+    return option("--duration", type=values.seconds, metavar="S", help=text)
+
+
+def page(text: str) -> Option:
+    """Return the file of a page that is written as well."""
+    return option(
+        "--html",
+        type=extensions.check_page,
+        metavar="FILE",
+        complete=Complete.FILES,
+        help=f"write {text}, too; it needs no network",
+    )
+
+
+DURATION = duration()
+PER_WHAT = option(
+    "--per",
+    choices=words(*filter(None, PER)),
+    help="count each process, name of a task, CPU or cgroup apart; in softirqs and "
+    "interrupts the task is the one that happened to run",
+)
+ADDRESSES = option(
+    "--addr",
+    kind=Kind.SWITCH,
+    help="show the address of each frame (default: in JSON only)",
+)
+OUTPUT = option(
+    "-o",
+    "--output",
+    type=values.output,
+    metavar="OUT",
+    complete=Complete.FILES,
+    help="write to this file (default, or -: standard output)",
+)
+ONE_RECORDING = option(
+    "recording",
+    nargs="?",
+    default=RECORDING,
+    metavar="FILE",
+    complete=Complete.FILES,
+    help=f"a recording, or - for standard input (default: {RECORDING})",
+)
+SHAPE = (
+    option(
+        "--from-caller",
+        type=values.expression,
+        metavar="REGEX",
+        help="only stacks that come through a function whose name this finds",
+    ),
+    option(
+        "--until",
+        type=values.name_pattern,
+        metavar="NAME",
+        help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
+    ),
+)
+RECORDINGS = option(
+    "recordings",
+    nargs="*",
+    default=[RECORDING],
+    metavar="FILE",
+    complete=Complete.FILES,
+    help=f"recordings, - for standard input; several are added up (default: {RECORDING})",
+)
+NARROWED = (
+    option(
+        "--seconds",
+        type=values.span,
+        metavar="A-B",
+        help="only the intervals, of about a second, whose middle lies between these seconds of a "
+        "recording; A-: to its end",
+    ),
+    *SHAPE,
+    option(
+        "--group",
+        type=values.expression,
+        metavar="REGEX",
+        help="only groups (of --per) in whose name, as it is shown, this finds something",
+    ),
+    flag("--no-groups", "add up what was counted apart by --per: each stack once"),
+)
+TREES = (
+    flag(
+        "--callers",
+        "trees, flame graphs, folded lines: begin at the traced function, callers below it",
+    ),
+    option(
+        "--min",
+        type=values.share,
+        metavar="PERCENT",
+        help="trees: sum up branches with a smaller share of all calls "
+        "(default: 0.5; with --top: 0)",
+    ),
+    option(
+        "--title",
+        default="",
+        metavar="TEXT",
+        help="what stands above the report, or before its name",
+    ),
+)
+
+
+def addresses(args: argparse.Namespace) -> bool:
+    """Whether addresses are to be shown."""
+    return bool(args.format == "json" if args.addr is None else args.addr)
