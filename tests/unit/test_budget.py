@@ -72,6 +72,13 @@ def test_cost_settles_just_under_the_budget(taken_ns: float, reader_ns: float) -
     assert min(costs[-10:]) > min(0.013, 0.99 * whole)
 
 
+def test_chance_aims_below_the_budget() -> None:
+    hits, taken, each, busy = 10_000, 1_000, 5_000, SECOND
+    now = BudgetReading(hits, hits - taken, 4_000 * taken, busy, 1_000 * taken)
+    chance = step(START, now, 1.0, 0.02, 0.0).chance
+    assert chance * hits * each == pytest.approx(AIM * 0.02 * busy)
+
+
 def test_chance_becomes_one_where_all_calls_fit() -> None:
     machine, chance = Machine(100, 10_000), FIRST_CHANCE
     for _ in range(10):

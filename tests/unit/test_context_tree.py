@@ -159,6 +159,16 @@ def test_sampling_chance_is_written_to_node_0(planted: Planted, chance: float) -
     assert planted.tree.node(0).ip == NO_ADDRESS
 
 
+@pytest.mark.parametrize(
+    ("chance", "below"), [(0.25, (1 << 30) - 1), (0.5, (1 << 31) - 1), (1.0, (1 << 32) - 1)]
+)
+def test_sampling_chance_is_the_highest_random_number_taken(
+    planted: Planted, chance: float, below: int
+) -> None:
+    planted.tree.sample(chance)  # kw_sampled_out() in bpf/tree.bpf.h skips what is above
+    assert struct.unpack_from("<I", planted.memory, _RULE)[0] == below
+
+
 def test_calls_left_alone_are_hits_that_the_second_root_counts(planted: Planted) -> None:
     planted.hit(1000, cpu=0)
     planted.hit(1 << 40, cpu=1)

@@ -26,6 +26,13 @@ def test_possible_cpus_with_a_hole_leave_room_for_every_value() -> None:
     assert counters.possible_cpus("0,2-5\n") >= 5
 
 
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0\n", [0]), ("0-3\n", [0, 1, 2, 3]), ("0,2-3,7\n", [0, 2, 3, 7])]
+)
+def test_online_cpus_as_sysfs_writes_them(text: str, cpus: list[int]) -> None:
+    assert counters.online_cpus(text) == cpus
+
+
 def test_counters_are_the_sums_of_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"checked": 5, "pool_full": 3, "lost_ring_full": 2}, {"checked": 7, "pool_full": 7}, {}]
     values = b"".join(map(COUNTERS.pack, rows))

@@ -317,6 +317,17 @@ def test_names_cpus_and_cgroups_are_told_apart(
     assert plain(counted(method=Method.HELPER, per=per)[0]) == [((FUNC, A), 4, group)]
 
 
+def test_cgroup_keeps_the_path_that_it_was_shown_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {7: "/old"}
+    monkeypatch.setattr(cgroups, "paths", lambda: dict(found))
+    groups = Groups(Per.CGROUP)
+    assert groups.group(0, number(7)) == Group("cgroup", 7, "/old")
+    found |= {7: "/renamed", 8: "/new"}
+    groups.begin()
+    assert groups.group(0, number(8)) == Group("cgroup", 8, "/new")
+    assert groups.group(0, number(7)) == Group("cgroup", 7, "/old")
+
+
 def test_helper_stack_of_a_jumped_function_uses_the_caller_in_the_tree(engine: Engine) -> None:
     engine.stacks = {5: words(D, C, A, B)}
     caller = engine.planted.child(engine.planted.root(), A, NodeKind.KERNEL)

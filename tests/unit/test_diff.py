@@ -137,6 +137,17 @@ def test_functions_without_a_symbol_are_one_unknown() -> None:
     assert diff.stacks[0].tallies[1].count == 10
 
 
+def test_tree_has_the_net_change_of_stacks_beyond_chance_only() -> None:
+    steady, rising, falling = (stack("ip_rcv", name, "main") for name in ("a", "b", "c"))
+    before = profile(Count(steady, 1000), Count(rising, 1000), Count(falling, 1000))
+    after = profile(Count(steady, 1010), Count(rising, 3000), Count(falling, 500))
+    (main,) = compare(before, after, By.COUNT).tree().children.values()
+    assert (main.before, main.total) == (3000, 4510)
+    assert (main.net, main.moved, main.changed) == (1500, 2500, 2)
+    found = {name: (node.net, node.moved) for name, node in main.children.items()}
+    assert found == {"a": (0, 0), "b": (2000, 2000), "c": (-500, 500)}
+
+
 def test_groups_are_matched_by_name_where_both_have_the_same_kind() -> None:
     found = stack("ip_rcv", "a")
     before = profile(Count(found, 5, Group("pid", 7, "redis")))

@@ -14,7 +14,7 @@ from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.modules import Module
 from kwalk.model.stack import Stack
-from kwalk.symbolize.dynamic_code import code_of_module, code_of_program
+from kwalk.symbolize.dynamic_code import Passing, code_of_module, code_of_program
 from kwalk.symbolize.symbolizer import Symbolizer
 
 PLACE = 0xFFFFFFFFC0000000
@@ -74,6 +74,15 @@ def test_gone_module_keeps_what_nobody_else_has_taken(monkeypatch: pytest.Monkey
     assert symbolizer.frame(PLACE + 8)[:3] == ("old", 8, "kwold")
     assert symbolizer.frame(PLACE - 0x1000 + 8)[:3] == ("stays_one", 8, "stays")
     assert symbolizer.moved == []
+
+
+def test_place_of_several_gone_modules_has_the_name_of_the_last() -> None:
+    passing = Passing(BEFORE)
+    passing.renew(NOW)
+    passing.renew(table())
+    found = passing.lookup(PLACE + 8, 0)
+    assert found
+    assert (found.name, found.module) == ("new_big", "kwnew")
 
 
 def test_walked_frame_has_the_name_of_the_code_that_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,6 +239,18 @@ def test_tasks_are_put_where_the_program_looks_for_them() -> None:
     assert {n for n in range(TASKS) if words[n // 64] and words[n // 64] >> (n & 63) & 1} == numbers
 
 
+def test_tasks_of_one_byte_of_the_set_leave_each_other_in() -> None:
+    fd = os.memfd_create("set")
+    os.truncate(fd, TASKS // 8)
+    handle: Any = SimpleNamespace(fd=fd)
+    put_tasks(handle, [8, 10])
+    put_tasks(handle, [9])
+    assert os.pread(fd, 2, 0) == b"\0\x07"
+    drop_tasks(handle, [9])
+    assert os.pread(fd, 2, 0) == b"\0\x05"
+    os.close(fd)
+
+
 def test_gates_count_what_they_refused_and_can_be_shut() -> None:
     fd = os.memfd_create("gates")
     os.truncate(fd, GATES * GATE.size)

@@ -225,3 +225,12 @@ def test_deep_tree_shows_every_name() -> None:
     assert max(map(len, lines)) <= 80
     for name in names:
         assert any(name[:19] in line for line in lines), name
+
+
+def test_calls_of_stacks_with_equal_names_end_at_one_node() -> None:
+    one, other = stack("ip_rcv", "a"), stack("ip_rcv", "a")
+    top = build([Count(one, 2), Count(other, 3), Count(stack("ip_rcv", "b", "a"), 4)])
+    (outer,) = top.children.values()
+    assert (outer.total, outer.own) == (9, 0)
+    leaf = outer.children["ip_rcv"]
+    assert (leaf.total, leaf.own) == (5, 5)

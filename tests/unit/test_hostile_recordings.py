@@ -465,6 +465,14 @@ def test_merged_fact_without_parts_can_be_merged() -> None:
     assert sum(count.count for count in found + found) == 20
 
 
+def test_names_of_functions_modules_and_groups_weigh_by_their_length() -> None:
+    long = "x" * size_limits.LONG_NAME
+    frames = [Frame(name, 0, module, 1) for name, module in (("f", ""), ("f", long), (long, long))]
+    assert list(map(size_limits.weight_of_frame, frames)) == [1, 2, 3]
+    groups = [None, Group("comm", 0, ""), Group("cgroup", 7, 2 * long)]
+    assert list(map(size_limits.weight_of_group, groups)) == [1, 1, 3]
+
+
 def test_recording_without_counts_can_be_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     begun = block(b"TICK", struct.pack("<dI", 0.0, 0)) + block(b"LEDG", as_json(hostile.summary()))

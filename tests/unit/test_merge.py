@@ -233,6 +233,12 @@ def test_alike_nothing_is_told_of_it() -> None:
     assert (merged.summary.function, merged.summary.method) == ("ip_rcv", "manual")
 
 
+@pytest.mark.parametrize("seconds", [(1, 1), (2, 1), (-1, 1), (1,), "12", (1, "2")])
+def test_narrow_refuses_seconds_that_are_no_span(seconds: Any) -> None:
+    with pytest.raises(UsageError, match="are not two times"):
+        reread(written([[Count(A, 1)], [Count(A, 3)]])).narrow(seconds=seconds)
+
+
 def test_merge_notes_different_kinds_of_groups() -> None:
     merged = profile(Count(A, 1, Group("cpu", 1, ""))) + profile(Count(A, 1))
     assert merged.summary.notes == ["merged: different kinds of groups: cpu, none"]
@@ -271,6 +277,13 @@ def test_merge_shares_no_mutable_data_with_its_parts(number: int) -> None:
     verify.differences.clear()
     merged.facts["cpus"] = 99
     assert repr([(p.summary, p.facts) for p in given_profiles]) == repr(before)
+
+
+def test_merge_keeps_the_tree_use_that_is_the_fullest_by_share() -> None:
+    small, large = profile(Count(A, 1)), profile(Count(A, 1))
+    small.summary.tree, large.summary.tree = TreeUse(9, 10, 1), TreeUse(50, 1000, 2)
+    assert kwalk.merge(small, large).summary.tree == TreeUse(9, 10, 3)
+    assert kwalk.merge(large, small).summary.tree == TreeUse(9, 10, 3)
 
 
 def test_merge_of_nothing_is_a_usage_error() -> None:

@@ -109,6 +109,23 @@ def test_outlet_gives_a_full_pipe_up_and_leaves_its_flags_alone() -> None:
         os.fstat(end)
 
 
+def test_outlet_is_stalled_only_since_something_was_taken_last() -> None:
+    reader, writer = os.pipe()
+    told: list[float] = []
+
+    def patience(stalled: float) -> bool:
+        told.append(stalled)
+        os.read(reader, 1 << 20)
+        return True
+
+    with Outlet(writer) as outlet:
+        assert outlet.write(bytes(1_000_000), patience) == 1_000_000
+    assert len(told) > 2
+    assert set(told) == {0.0}
+    os.close(reader)
+    os.close(writer)
+
+
 @pytest.mark.timeout(20)
 def test_outlet_is_not_held_up_by_a_stopped_terminal() -> None:
     ours, theirs = terminal()

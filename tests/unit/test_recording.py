@@ -22,7 +22,7 @@ from kwalk.model.ledger import Difference, Sampling, TreeUse, Verify
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.agreement import UNMATCHED
-from kwalk.recording.blocks import MAGIC, MAX_BYTES, BlockKind, pack
+from kwalk.recording.blocks import MAGIC, MAX_BYTES, BlockKind, blocks, pack
 from kwalk.recording.broken import BrokenRecording
 from kwalk.recording.reader import read
 from kwalk.recording.writer import RecordingWriter
@@ -131,7 +131,7 @@ def test_10000_damaged_files_give_a_message_or_a_beginning() -> None:
     assert time.monotonic() - started < 100
 
 
-ONE = array("I", [9999])
+ZERO, ONE = array("I", [0]), array("I", [9999])
 GOOD = written(TICKS[:1], end=False)
 
 
@@ -146,6 +146,7 @@ GOOD = written(TICKS[:1], end=False)
         (BlockKind.KEYS, codec.pack_columns(ONE, ONE, ONE)),
         (BlockKind.TICK, b""),
         (BlockKind.TICK, codec.SECONDS.pack(2) + codec.pack_columns(ONE, array("q", [1]))),
+        (BlockKind.TICK, codec.SECONDS.pack(2) + codec.pack_columns(ZERO, array("q", [-1]))),
         (BlockKind.LEDGER, b"[]"),
         (BlockKind.LEDGER, b'{"ledger":{"hits":"many"}}'),
         (BlockKind.GROUPS, b"[[]]"),
@@ -170,6 +171,17 @@ def test_decompression_bomb_takes_no_memory() -> None:
     tracemalloc.stop()
     assert "it unpacks to more than its size allows" in profile.summary.notes[-1]
     assert peak < 2.5 * MAX_BYTES
+
+
+def test_blocks_are_read_from_a_file_that_gives_a_few_bytes_at_a_time() -> None:
+    class Trickle(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size or 0, 3))
+
+    data = written(TICKS)[len(MAGIC) :]
+    found = list(blocks(Trickle(data)))
+    assert found == list(blocks(io.BytesIO(data)))
+    assert found[-1] == (BlockKind.END, b"")
 
 
 def test_concatenated_recording_is_told() -> None:

@@ -163,6 +163,11 @@ def test_interval_head_has_its_length_calls_and_rate() -> None:
     assert CountText(False, 1).interval([], 1.0, NOON) == "--- 12:00:30: 0 calls in 1.0 s, 0/s\n\n"
 
 
+def test_interval_head_of_sampled_counts_has_the_scaled_rate() -> None:
+    head = CountText(False, None).interval(SCALED, 2.0, NOON).splitlines()[0]
+    assert head == "--- 12:00:30: about 2,000 calls (105 taken) in 2.0 s, 1,000/s"
+
+
 def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:
     summary = Summary("ip_rcv", "manual", "fentry", "6.12.107", SUMMARY.ledger, ["a note"])
     summary.tree = TreeUse(2, 240, 1)

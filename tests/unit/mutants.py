@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""Break src/kwalk in many ways, one at a time: tests/unit must notice each of them.
+
+mutants.py [WORD]...    those whose module, text or tests have one of the words; all without
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+# A module, text that it has once, text in its place, and the test files that must fail.
+MUTANTS = [
+    ("decode/stacks", "frames[1:2] != [caller]", "frames[1:2] == [caller]", "stacks"),
+    ("decode/stacks", "cut or used >= full", "cut or used > full", "stacks"),
+    ("decode/contexts", "_CALLER_UNKNOWN else mark | _NOT_JUMPED", "_CALLER_UNKNOWN else mark",
+     "contexts"),
+    ("decode/counts", "weight * number // (node.ended + node.cut)", "weight", "counts"),
+    ("decode/counts", "count.count + (count.calls - count.count) * factor", "count.calls * factor",
+     "counts"),
+    ("decode/counts", "self._names.setdefault(group.number, group)", "group", "counts"),
+    ("decode/groups", "cgroups.paths() | self._paths", "self._paths | cgroups.paths()", "counts"),
+    ("decode/records", "== NO_NUMBER else self.pid", "== NO_NUMBER else self.tgid", "records"),
+    ("decode/unwound", "& SECOND_MAP) != bool(idle)", "& SECOND_MAP) == bool(idle)", "capture"),
+    ("decode/unwound", 'None, "stack_gone"', 'None, "no_entry_frame"', "capture"),
+    ("decode/walked", "if stack.truncated or stack.fallback:", "if stack.fallback:", "capture"),
+    ("decode/verify", ">= SHOWN", "> SHOWN", "decode_verify"),
+    ("model/merge", "[order[row] for row in rows]", "rows", "merge"),
+    ("model/merge", "start + end for end in more.ends", "end for end in more.ends", "merge"),
+    ("model/merge", "total.fallback += ledger.fallback", "total.fallback += ledger.truncated",
+     "merge"),
+    ("model/merge", "if len(known) == len(summaries) else None", "if known else None", "merge"),
+    ("model/merge", "tree.used / max(tree.size, 1)", "tree.used", "merge"),
+    ("model/narrow", "number / count.count", "1.0", "merge"),
+    ("model/narrow", "start <= sum(times) / 2 < end", "start <= times[0] < end", "merge"),
+    ("model/narrow", 'lose("other_groups"', 'lose("other_callers"', "merge"),
+    ("model/narrow", "time - begins[first]", "time - begins[0]", "merge"),
+    ("model/profile", "found[place].plus(count)", "count", "saving merge"),
+    ("model/profile", "if number < 0:", "if number < -1:", "saving merge"),
+    ("model/stack", "frame[:3] + frame[4:] if", "frame if", "merge"),
+    ("model/stack", "scaled = self.calls + other.calls", "scaled = self.calls", "stack"),
+    ("model/stack_filter", "self._names(stack)[1:])", "self._names(stack))", "stack_filter"),
+    ("model/stack_filter", "enumerate(every, 1)", "enumerate(every)", "stack_filter"),
+    ("model/stack_filter", "stack.truncated and end is None", "stack.truncated", "stack_filter"),
+    ("model/stack_filter", "unseen += count.count", "unseen += 1", "stack_filter"),
+    ("model/ledger", "self.fallback += number * stack.fallback",
+     "self.fallback += number * stack.truncated", "capture"),
+    ("model/ledger", "max(self.hits, self.recorded", "min(self.hits, self.recorded",
+     "foreign_ledgers"),
+    ("model/ledger", "if cause in NOT_WANTED", "if cause in NARROWED", "report_summary counts"),
+    ("model/comparison", "HELPER_LACKS if True in missed", "HELPER_LACKS if True not in missed",
+     "model_comparison"),
+    ("model/comparison", "manual.truncated and begin == end", "begin == end", "model_comparison"),
+    ("recording/reader", "self._totals[key] += number", "self._totals[key] = number", "recording"),
+    ("recording/reader", "min(columns[1]) < 0", "min(columns[1]) < -1", "recording"),
+    ("recording/writer", "count.count - self._before.get(key, 0)", "count.count", "recording"),
+    ("recording/writer", "not number and not scaled", "not number", "recording"),
+    ("recording/codec", "TRUNCATED, FALLBACK = 1, 2", "TRUNCATED, FALLBACK = 2, 1",
+     "recording_format"),
+    ("recording/codec", 'data["seconds"] = summary.seconds', 'data.setdefault("seconds", 0.0)',
+     "recording saving"),
+    ("recording/agreement", 'close("unmatched")', 'close("not_recorded")', "foreign_ledgers"),
+    ("recording/agreement", "(whole and found.balance)", "found.balance", "recording"),
+    ("recording/blocks", "size -= len(piece)", "size -= min(size, 1 << 20)", "recording"),
+    ("recording/replay", "sums[index] += number", "sums[index] = number", "saving"),
+    ("recording/size_limits", "(len(frame.name) + len(frame.module))", "len(frame.name)",
+     "hostile_recordings"),
+    ("recording/size_limits", "UNPACKED_EACH * (self._packed + packed)",
+     "UNPACKED_EACH * self._packed", "hostile_recordings saving"),
+    ("transport/context_tree", "index % PER_CPU > 1", "index % PER_CPU > 0", "context_tree"),
+    ("transport/context_tree", "& 0xFFFFFFFF) << 32", "& 0xFFFF) << 32", "context_tree"),
+    ("transport/context_tree", "round(chance * (1 << 32)) - 1", "round(chance * (1 << 32))",
+     "context_tree"),
+    ("transport/ring", "start:end]\n                    self._consumer[0] = position",
+     "start:end]", "ring"),
+    ("transport/counters", "int(end[-1]) + 1)", "int(end[-1]))", "counters"),
+    ("transport/counters", "_PERF_EVENT: 48, _KPROBE_MULTI: 32",
+     "_PERF_EVENT: 32, _KPROBE_MULTI: 48", "counters"),
+    ("transport/stack_maps", '["active_map"] = 1 - idle', '["active_map"] = idle', "stack_maps"),
+    ("transport/filter_maps", "bits[number // 8] |= 1", "bits[number // 8] = 1", "filters"),
+    ("probe/attach", "(many and not target.module) or", "many or", "attach"),
+    ("probe/attach", "sum(map(len, waiting)) - len(refused)", "sum(map(len, waiting))", "attach"),
+    ("probe/selection", "key=lambda target: target.address", "key=lambda target: target.name",
+     "selection"),
+    ("probe/selection", "targets.setdefault(target.traced, target)",
+     "targets[target.traced] = target", "selection"),
+    ("probe/target", "start <= symbol.address < end", "start <= symbol.address <= end", "target"),
+    ("probe/target", 'int(digits, 16 if digits.startswith("0x") else 10)', "int(digits, 16)",
+     "target"),
+    ("probe/diagnose", "not in (errno.EPERM, errno.EACCES)", "not in (errno.EPERM,)", "diagnose"),
+    ("probe/ftrace_sites", "BEFORE_FTRACE = (0, 4)", "BEFORE_FTRACE = (0,)", "ftrace_sites"),
+    ("options/validate", "0 <= start < end", "0 <= start <= end", "merge"),
+    ("options/validate", " or (isinstance(value, bool) and not truth)", "", "library"),
+    ("options/validate", "0 <= value < 1 << 32", "0 <= value <= 1 << 32", "library"),
+    ("options/validate", "not 0 < value < 1", "not 0 <= value < 1", "library"),
+    ("options/filters", "_COMM_BYTES = 16", "_COMM_BYTES = 15", "filters"),
+    ("options/keywords", "return 1 / sample", "return 1 - 1 / sample", "options library"),
+    ("report/diff/compare", "before.seconds and after.seconds else", "after.seconds else", "diff"),
+    ("report/diff/compare", "in dict.fromkeys(stack.names)", "in stack.names", "diff"),
+    ("report/diff/chance", "abs(off) - 0.5", "abs(off)", "chance"),
+    ("report/diff/change", "after - before if certain else 0", "after - before", "diff"),
+    ("report/flame/graph", "(-item[1].total, item[0])", "(item[1].total, item[0])", "flame"),
+    ("report/flame/bars", "self.number / (self.end - self.start)", "self.number / self.end",
+     "flame"),
+    ("report/formats/pprof", "[calls, count.count] if", "[count.count, calls] if", "format_pprof"),
+    ("report/formats/speedscope", "weights.get(key, 0) + count.calls", "count.calls",
+     "format_speedscope"),
+    ("report/formats/csv_", "{count.calls / total", "{count.count / total", "format_csv"),
+    ("report/formats/perfetto", "found.starts[interval] * 1e9", "found.ends[interval] * 1e9",
+     "format_perfetto"),
+    ("report/formats/tree", "self._whole = profile.calls", "self._whole = top.total",
+     "format_tree frame_limits"),
+    ("report/calltree", "(-node.total, node.name)", "(node.total, node.name)", "format_tree"),
+    ("report/calltree", "node.own += calls", "node.own = calls", "format_tree"),
+    ("report/count", "sums.get(line, 0) + calls", "calls", "report_count"),
+    ("report/count", "sum(count.calls for count in counts) / seconds",
+     "sum(count.count for count in counts) / seconds", "report_count"),
+    ("report/summary", ' - {"output_closed"}', "", "report_summary"),
+    ("report/summary", "verify and verify.every and verify.mismatches",
+     "verify and verify.mismatches", "report_summary"),
+    ("report/top_n", "range(len(merged), len(merged) + len(kept))", "range(len(kept))",
+     "format_perfetto"),
+    ("report/top_n", "sofar.plus(count)", "sofar", "formats format_csv"),
+    ("report/whole_numbers", "math.floor(total + _fraction(0.5))", "math.floor(total)",
+     "whole_numbers"),
+    ("report/scaled_timeline", "append(upto - given[index])", "append(upto)", "format_json"),
+    ("report/compare/text", "= helper.each / manual.each", "= manual.each / helper.each",
+     "report_compare"),
+    ("report/stream", "(who.tgid, who.pid)", "(who.pid, who.tgid)", "report_stream"),
+    ("report/frame_limits", "self._frames -= len(path) - there", "self._frames -= len(path)",
+     "frame_limits"),
+    ("report/outline", "key=lambda node: -weight(node)", "key=weight", "outline"),
+    ("symbolize/symbolizer", "self._name(address, address - 1, code)",
+     "self._name(address, address, code)", "symbolizer"),
+    ("symbolize/dynamic_code", "reversed(self._codes.items())", "self._codes.items()",
+     "dynamic_code"),
+    ("symbolize/lines", "not frame.offset else frame.address - 1",
+     "not frame.offset else frame.address", "lines"),
+    ("engine/budget", "AIM * budget * busy - floor", "budget * busy - floor", "budget"),
+    ("engine/budget", "system + irq + softirq)", "system + irq)", "budget"),
+    ("engine/budget", "hits * call_ns + taken_ns", "taken_ns", "budget"),
+    ("engine/reader", "ledger.hits += number", "pass", "capture"),
+    ("engine/reader", "out and self._ledger.recorded + out == tree.hits()", "out", "counts"),
+    ("kernel/kallsyms", "own.address > other.address", "own.address < other.address", "kallsyms"),
+    ("kernel/kallsyms", "bisect.bisect_left(addresses, addresses[index])", "index", "kallsyms"),
+    ("support/text", "one if number == 1", "one if number <= 1", "text"),
+    ("support/printable", 'text.replace("\\r\\n", "\\n")', "text", "printable"),
+    ("support/outlet", "moved = now if taken else moved", "moved = moved", "outlet"),
+    ("support/atomic_file", "0o600 if self._private else 0o777", "0o777", "atomic_file"),
+    ("tui/model", "(-row.rate, -row.calls)", "(row.rate, -row.calls)", "tui_model"),
+]  # fmt: skip
+
+
+def run(files: Iterable[str], folder: Path) -> str:
+    """Run test files on the code in ``folder``; return the first line of failure, "" for none."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    env = {
+        "PYTHONPATH": str(folder / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples"),
+    }
+    done = subprocess.run(
+        [*command, *(str(HERE / f"test_{file}.py") for file in files)],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode > 1:  # nothing was tested
+        raise SystemExit(done.stdout + done.stderr)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0] if failed else ""
+
+
+def failure(module: str, old: str, new: str, files: str, folder: Path) -> str:
+    """Return the line of the first test that fails with the mutant; "" if all pass."""
+    source = folder / "src" / "kwalk" / f"{module}.py"
+    text = source.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{module}: {text.count(old)} times: {old}"
+    source.write_text(text.replace(old, new), encoding="utf-8")
+    try:
+        return run(files.split(), folder)
+    finally:
+        source.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Try them; return how many live."""
+    words = sys.argv[1:]
+    chosen = [m for m in MUTANTS if not words or any(word in " ".join(m) for word in words)]
+    alive = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "src", folder / "src", ignore=ignored)
+        if why := run(sorted({file for m in chosen for file in m[3].split()}), folder):
+            raise SystemExit(f"without any mutant: {why}")
+        for module, old, new, files in chosen:
+            before, after = (" ".join(text.split()) for text in (old, new))
+            print(f"{module}: {before} -> {after or 'nothing'}", flush=True)
+            why = failure(module, old, new, files, folder)
+            alive += not why
+            print(f"  by {why[:110]}" if why else "  LIVES", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} mutants died")
+    return alive
+
+
+if __name__ == "__main__":
+    sys.exit(main())
