@@ -66,7 +66,7 @@ def traced(cpus: Sequence[int], method: Method) -> tuple[float, float]:
         summary = capture.summary()
     if summary.ledger.hits < 2 * RUNS * len(cpus) * EVENTS or summary.ledger.lost:
         raise SystemExit(
-            f"{summary.ledger.hits:,} hits, {summary.ledger.lost} lost: not what was called"
+            f"{summary.ledger.hits:,} hits, {summary.ledger.lost} lost: not the number of calls"
         )
     return found
 

@@ -14,7 +14,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._areas: list[tuple[int, bytearray]] = []
-        self._last = 0, bytearray()  # as requested
+        self._last = 0, bytearray()  # area of the last access
 
     def area(self, address: int, size: int) -> int:
         """Add an area of zeros; return its address."""

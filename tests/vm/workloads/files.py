@@ -13,7 +13,7 @@ from workloads.surroundings import SYSCALL, Burst, Surroundings, both, often, pa
 
 @contextlib.contextmanager
 def pipes() -> Iterator[Burst]:
-    """Write to a pipe and read what was written."""
+    """Write to a pipe and read it back."""
     reader, writer = os.pipe()
 
     def exchange() -> None:
