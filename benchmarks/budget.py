@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What ``kwalk stream --budget P%`` costs redis, and how near its scaled counts come to the truth.
+"""Overhead of ``kwalk stream --budget P%`` for redis, and the error of its scaled counts.
 
-Each round runs redis three times: not traced; with every call counted, by the command that ran when
-it came (redis's two directions); with calls taken under the budget. As root, where nothing else
-runs, such as in the lab, whose clock can count instructions:
+Each round runs redis three times: untraced; with every call counted by command (redis's two
+directions); with calls sampled under the budget. Run it as root on an idle machine, such as the
+lab, whose clock can count instructions:
 
     kwalk lab run --icount -- .venv/bin/python benchmarks/budget.py [P% [REQUESTS [RUNS]]]
 """
@@ -27,12 +27,12 @@ SIDES = ("redis-server", "redis-benchmark")
 
 
 class Seen(NamedTuple):
-    """What kwalk said of a run of redis.
+    """Results of kwalk for a run of redis.
 
     :ivar rate: Requests a second.
     :ivar hits: Calls of the function.
-    :ivar taken: Calls that it looked at, by the command that ran.
-    :ivar cost: A share: what it says of its own cost, where there is a budget.
+    :ivar taken: Recorded calls by command.
+    :ivar cost: Overhead that it reports with a budget, as a share of 1.
     """
 
     rate: float
@@ -41,17 +41,17 @@ class Seen(NamedTuple):
     cost: float
 
     def calls(self, side: str) -> float:
-        """Return how many calls of this side there were, as far as can be told."""
+        """Return the estimated calls of this direction."""
         return self.taken[side] * self.hits / self.taken.total()
 
     @property
     def ratio(self) -> float:
-        """Of the two directions."""
+        """Return the ratio of the two directions."""
         return self.taken[SIDES[0]] / self.taken[SIDES[1]]
 
 
 def by_stack(lines: list[dict[str, Any]]) -> Counter[str]:
-    """Read what ``kwalk count --per comm`` has written."""
+    """Parse the output of ``kwalk count --per comm``."""
     taken: Counter[str] = Counter()
     for stack in lines[-1]["stacks"]:
         taken[stack["comm"]] += stack["count"]
@@ -59,7 +59,7 @@ def by_stack(lines: list[dict[str, Any]]) -> Counter[str]:
 
 
 def by_event(lines: list[dict[str, Any]]) -> Counter[str]:
-    """Read what ``kwalk stream`` has written."""
+    """Parse the output of ``kwalk stream``."""
     return Counter(line["comm"] for line in lines[:-1])
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Events per second that each CPU gets through alone, and all at once, with a probe and without.
+"""Events per second of each CPU alone and of all at once, with and without a probe.
 
-Each CPU reads /dev/zero, a byte at a time, in a process of its own. Where nothing is shared between
-CPUs, all of them get through as many events as each alone, added up. By the time, so what else the
-machine does shows: compare with what is not traced. In the lab, on a machine with a core for each:
+Each CPU reads /dev/zero, a byte at a time, in a process of its own. If CPUs share nothing, all at
+once make as many events as each alone, added up. It measures time, which other work of the machine
+affects: compare with the untraced figures. In the lab, on a machine with a core for each:
 
     kwalk lab run --cpus 2 --parallel -- .venv/bin/python benchmarks/scaling.py
 """
@@ -27,7 +27,7 @@ RUNS = 2
 
 
 def seconds(cpus: Sequence[int]) -> float:
-    """Have each of these CPUs read so often, all at once; return how long that took."""
+    """Make each of these CPUs read so often, all at once; return the seconds taken."""
     command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", f"count={EVENTS}"]
     started = time.monotonic()
     processes = [
@@ -54,9 +54,9 @@ def rates(cpus: Sequence[int]) -> tuple[float, float]:
 
 
 def traced(cpus: Sequence[int], method: Method) -> tuple[float, float]:
-    """Return the same with every stack counted; each call must have been seen.
+    """Return the rates with every stack counted, checking that no call was lost.
 
-    :raises SystemExit: if one was not.
+    :raises SystemExit: if calls were lost.
     """
     options = ProbeOptions(method=method, output=Output.COUNT)
     with Capture(FUNCTION, options) as capture:
@@ -66,7 +66,7 @@ def traced(cpus: Sequence[int], method: Method) -> tuple[float, float]:
         summary = capture.summary()
     if summary.ledger.hits < 2 * RUNS * len(cpus) * EVENTS or summary.ledger.lost:
         raise SystemExit(
-            f"{summary.ledger.hits:,} hits, {summary.ledger.lost} lost: not what was called"
+            f"{summary.ledger.hits:,} hits, {summary.ledger.lost} lost: not the number of calls"
         )
     return found
 

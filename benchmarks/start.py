@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""CPU time from a command's start until its probe is attached, of kwalk and of bpftrace.
+"""CPU time from start until attached, of kwalk and of bpftrace.
 
-Run it in the lab, where the clock counts instructions and a kernel has just been booted:
+Run it in the lab, on a freshly booted kernel whose clock counts instructions:
 
     kwalk lab run --icount -- .venv/bin/python benchmarks/start.py ip_rcv
 """
@@ -24,12 +24,12 @@ RUNS = 3
 
 
 def listed(function: str, path: Path) -> bool:
-    """Whether a word of a list of the kernel's is this function."""
+    """Return whether a list of the kernel has this function as a word."""
     return any(function in line.replace("+", " ").split() for line in path.read_text().splitlines())
 
 
 def attached(function: str, pid: int) -> bool:
-    """Whether a process has attached to it; to look takes next to nothing."""
+    """Return whether a process has attached to a function, at next to no cost."""
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             if os.readlink(fd) == "anon_inode:bpf_link":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CPU time and memory of every report of the costliest recordings of 100 kB that the limits allow.
+"""CPU time and memory of all reports on the costliest recordings of 100 kB within the limits.
 
 ``python benchmarks/strangers.py [FOLDER]`` writes them into a folder and runs kwalk on each.
 """
@@ -39,7 +39,7 @@ def block(kind: bytes, contents: bytes, level: int = 9) -> bytes:
 
 
 def many(kind: bytes, item: bytes, begin: bytes = b"[", end: bytes = b"]") -> bytes:
-    """Return a block of as many items as there is room for."""
+    """Return a block with as many items as fit."""
     return block(kind, begin + b",".join([item] * (UNPACKED // (len(item) + 2))) + end)
 
 
@@ -59,12 +59,12 @@ def recording(
     extra: Sequence[bytes] = (),
     **told: Any,
 ) -> bytes:
-    """Return a recording, filled up to its size by what cannot be packed.
+    """Return a recording, filled up to its size with incompressible data.
 
-    :param keys: The node of each.
-    :param rows: Their keys; if there are none, one of each key.
+    :param keys: Node of each key.
+    :param rows: Keys of the rows; by default one row for each key.
     :param extra: Further blocks.
-    :param told: What the ledger's block says besides.
+    :param told: Further members of the ledger's block.
     """
     named = [[f"f{number}", 1, "", number + 1] for number in range(frames)]
     parents, of = ([pair[side] for pair in nodes] for side in (0, 1))
@@ -89,14 +89,14 @@ def recording(
 
 
 def apart(number: int, depth: int) -> bytes:
-    """Return stacks that share their inner frames, so that no two have a branch in common."""
+    """Return stacks that share their inner frames only, so that no two share a branch."""
     nodes = [(node, node) for node in range(depth - 1)]
     nodes += [(depth - 1, depth + other) for other in range(number)]
     return recording(depth + number, nodes, [depth + other for other in range(number)])
 
 
 def worst() -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of recordings: each has as much of one thing as it may."""
+    """Yield names and contents of recordings, each with the most of one thing that is allowed."""
     yield "apart-127", apart(6200, 127)
     yield "apart-1024", apart(820, 1024)
     chain = [(node, node) for node in range(1024)]
@@ -117,7 +117,7 @@ def worst() -> Iterator[tuple[str, bytes]]:
 
 
 def main(folder: Path) -> None:
-    """Measure them all."""
+    """Measure all of them."""
     other = folder / "other.rec"
     other.write_bytes(apart(819, 1023))
     for name, data in worst():
@@ -130,7 +130,7 @@ def main(folder: Path) -> None:
             f"diff {form}": ["diff", file, file, "--format", form]
             for form in ("text", "tree", "json", "flamegraph")
         }
-        # Nothing of one is in the other: twice as much to draw.
+        # The two have nothing in common: twice as much to draw.
         commands["diff others"] = ["diff", file, str(other), "--format", "flamegraph"]
         print(f"{name}: {len(data):,} bytes", flush=True)
         for command, words in commands.items():

@@ -24,7 +24,7 @@ Results = dict[str, dict[str, Any]]
 
 
 def cell(row: dict[str, Any] | None) -> str:
-    """Return change and cost of a row, and what it lost."""
+    """Return change, cost and losses of a row."""
     if row is None or "not_run" in row:
         return f"{NONE} | {NONE}"
     change = f"{row['change']:.1f} %".replace("-", "\N{MINUS SIGN}")
@@ -34,7 +34,7 @@ def cell(row: dict[str, Any] | None) -> str:
 
 
 def section(mode: str, results: Results) -> list[str]:
-    """Return the rows of a mode, two columns a kernel."""
+    """Return the rows of a mode, with two columns for each kernel."""
     methods = {
         kernel: {row["name"]: row for row in data["methods"]} for kernel, data in results.items()
     }
@@ -49,7 +49,7 @@ def section(mode: str, results: Results) -> list[str]:
 def table(found: dict[str, Results]) -> str:
     """Return the table of all modes.
 
-    :param found: By mode, then by kernel.
+    :param found: Results by mode, then by kernel.
     """
     first = found["count"]
     lines = [
@@ -76,7 +76,7 @@ def table(found: dict[str, Results]) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Bring the README up to date, or tell whether it is."""
+    """Update the README, or check that it is up to date."""
     kernels = [
         name
         for name in KERNELS

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Measure what ``kwalk top`` costs redis, at a terminal of 80x24, beside ``kwalk count``.
+"""Overhead of ``kwalk top`` for redis, at a terminal of 80x24, beside ``kwalk count``.
 
-As root, where nothing else runs, such as in the lab, whose clock can count instructions:
+Run it as root on an idle machine, such as the lab, whose clock can count instructions:
 
     kwalk lab run --icount --timeout 3000 -- python benchmarks/top.py [FUNC [REQUESTS [RUNS]]]
 """
@@ -27,7 +27,7 @@ COLUMNS, LINES = 80, 24
 
 
 class Top:
-    """``kwalk top`` at a terminal of its own; the other end is read by a thread, as it comes."""
+    """``kwalk top`` at a terminal of its own, whose output a thread reads."""
 
     def __init__(self, words: list[str]) -> None:
         started = time.monotonic()
@@ -56,12 +56,12 @@ class Top:
             self._said += data
 
     def cpu_seconds(self) -> float:
-        """As in ``Running``."""
+        """See ``Running``."""
         with open(f"/proc/{self._pid}/schedstat") as file:
             return int(file.read().split()[0]) / 1e9
 
     def finish(self) -> Outcome:
-        """As in ``Running``: q, then what it says."""
+        """Press q; return the output (see ``Running``)."""
         os.write(self._fd, b"q")
         self._thread.join(60)
         os.waitpid(self._pid, 0)
@@ -72,7 +72,7 @@ class Top:
         return Outcome(told.hits, told.lost, told.fallback)
 
     def kill(self) -> None:
-        """As in ``Running``."""
+        """See ``Running``."""
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -80,18 +80,18 @@ class Top:
 
 
 class TopTool:
-    """As ``kwalk.bench.tool.Tool``."""
+    """``kwalk top`` as a ``kwalk.bench.tool.Tool``."""
 
     def __init__(self, function: str, *words: str) -> None:
         self.name = " ".join(["top", *words])
         self._words = ["top", function, *words]
 
     def start(self) -> Top:
-        """As in ``Tool``."""
+        """See ``Tool``."""
         return Top(self._words)
 
     def version(self) -> str:
-        """As in ``Tool``."""
+        """See ``Tool``."""
         return f"kwalk {__version__}"
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The demo: the same path to ip_rcv, found by helper and by manual, side by side.
+"""Demo: the same path to ip_rcv, by helper and by manual, side by side.
 
-Boots a kernel with ORC tables and one with frame pointers in the lab, lets guest.py put a load on
-redis and run kwalk in each, and prints what comes back. The guests' clocks count instructions, so
-that what tracing costs is the same on every machine, however busy.
+It boots a kernel with ORC tables and one with frame pointers in the lab, runs guest.py in each,
+which puts redis under load and traces it, and prints the results. The guests' clocks count
+instructions, so the overhead is the same on every machine, however busy.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from kwalk.lab import kernels
 from kwalk.lab.kernels import Kernel
 
 GUEST = Path(__file__).with_name("guest.py")
-TOOLS = ("redis-server", "redis-benchmark")  # the guest runs on this machine's own files
-TIMEOUT = "300"  # seconds for a guest's work, many times what it takes on an idle machine
+TOOLS = ("redis-server", "redis-benchmark")  # the guest uses this machine's files
+TIMEOUT = "300"  # seconds for a guest's work, many times as long as on an idle machine
 START = time.monotonic()
 WIDTH = str(max(70, shutil.get_terminal_size((100, 24)).columns))
-Found = dict[str, str]  # what guest.py writes
+Found = dict[str, str]  # output of guest.py
 
 
 def say(text: str, kernel: str = "") -> None:
@@ -36,7 +36,7 @@ def say(text: str, kernel: str = "") -> None:
 
 
 def check_tools() -> None:
-    """Raise NotSupported where a program that the guest runs is missing."""
+    """Raise NotSupported if a program that the guest runs is missing."""
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         raise NotSupported(
@@ -46,7 +46,7 @@ def check_tools() -> None:
 
 
 def find_kernels() -> list[Kernel]:
-    """Return the kernels to boot; the one with frame pointers only where it can be had."""
+    """Return the kernels to boot; the one with frame pointers only if it is available."""
     found = [kernels.find(kernels.DEFAULT)]
     try:
         found.append(kernels.find(kernels.FRAME_POINTER))
@@ -56,7 +56,7 @@ def find_kernels() -> list[Kernel]:
 
 
 def start(kernel: Kernel, folder: Path) -> subprocess.Popen[str]:
-    """Boot a kernel and run guest.py on it; its result and its errors go to ``folder``."""
+    """Boot a kernel and run guest.py on it; result and errors go to ``folder``."""
     say(f"booting Linux {kernel.release}", kernel.name)
     out = folder / kernel.name
     out.mkdir()
@@ -68,9 +68,9 @@ def start(kernel: Kernel, folder: Path) -> subprocess.Popen[str]:
 
 
 def follow(kernel: Kernel, guest: subprocess.Popen[str], folder: Path) -> Found:
-    """Pass a guest's progress on until it ends; return what it found.
+    """Print a guest's progress until it ends; return its result.
 
-    :raises KwalkError: with the message of the lab, or of what it ran.
+    :raises KwalkError: with the message of the lab, or of the command in it.
     """
     assert guest.stdout is not None
     for line in guest.stdout:
@@ -105,7 +105,7 @@ def main() -> int:
     for kernel, result in zip(chosen, results, strict=True):
         print(f"\n{kernel.name}\n{len(kernel.name) * '='}\n\n{result['compare'].rstrip()}")
     for kernel, result in zip(chosen, results, strict=True):
-        print(f"\nWhat each method costs redis on {kernel.name}:\n\n{result['bench'].rstrip()}")
+        print(f"\nOverhead for redis on {kernel.name}:\n\n{result['bench'].rstrip()}")
     return 0
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The demo's part inside the virtual machine: load on redis, kwalk on it by both methods.
+"""Part of the demo inside the virtual machine: redis under load, traced by both methods.
 
-Usage: guest.py RESULT WIDTH. RESULT is a JSON file: under ``compare`` and ``bench`` what these
-commands of kwalk printed, the first one in so many columns.
+Usage: guest.py RESULT WIDTH. RESULT is a JSON file with the output of ``kwalk compare``, WIDTH
+columns wide, and of ``kwalk bench``, under the names of these commands.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ COMPARE = ["compare", FUNCTION, "--duration", "1", "--no-cost"]
 BENCH_SIZE = ["--runs", "1", "--requests", "5000"]
 PORT = "6379"
 BENCHMARK = ["redis-benchmark", "-h", "127.0.0.1", "-p", PORT, "-t", "set", "-q"]
-# There is one CPU, and kwalk has to start beside the load.
+# kwalk has to start beside the load, on one CPU.
 NICE = ["nice", "-n", "19"]
 
 
 def say(text: str) -> None:
-    """Tell the host how far we are."""
+    """Report progress to the host."""
     print(text, flush=True)
 
 
 def start_redis() -> subprocess.Popen[bytes]:
-    """Start a server on the loopback device that keeps nothing; return once it answers."""
+    """Start a server without persistence on the loopback device; return once it answers."""
     words = [*NICE, "redis-server", "--bind", "127.0.0.1", "--port", PORT, "--save", ""]
     server = subprocess.Popen(words, stdout=DEVNULL)
     while server.poll() is None:
@@ -43,7 +43,7 @@ def start_redis() -> subprocess.Popen[bytes]:
 
 
 def run_compare(width: str) -> str:
-    """Return what kwalk shows of a load that goes on all the while."""
+    """Return the output of ``kwalk compare`` during a continuous load."""
     words = [sys.executable, "-m", "kwalk", *COMPARE]
     benchmark = subprocess.Popen([*NICE, *BENCHMARK, "-l"], stdout=DEVNULL, stderr=DEVNULL)
     try:
@@ -59,7 +59,7 @@ def run_compare(width: str) -> str:
 
 
 def run_bench() -> str:
-    """Return the table of what each method costs redis."""
+    """Return the table of each method's overhead for redis."""
     words = [sys.executable, "-m", "kwalk", "bench", FUNCTION, *BENCH_SIZE]
     bench = subprocess.run(words, capture_output=True, text=True, check=False)
     if bench.returncode:
@@ -68,7 +68,7 @@ def run_bench() -> str:
 
 
 def main(result: Path, width: str) -> None:
-    """Do it all; the host prints it."""
+    """Run both; the host prints the results."""
     say("booted; starting redis-server")
     server = start_redis()
     say(f"kwalk {' '.join(COMPARE)}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel lets a user write: files of all kinds, of several users, in all kinds of folders.
+"""Files of all kinds and owners in all kinds of folders, and attempts of users to write them.
 
-For tests as root, which becomes another user in a fork.
+Tests run as root and become another user in a fork.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXT = "all of it"
 
 
 class Case(NamedTuple):
-    """A file in a folder, each with its owner and mode.
+    """A file in a folder, with the owner and mode of both.
 
     :ivar kind: ``file``, ``link`` to a file elsewhere, ``within``: a file behind a link to the
         folder, ``dangling``: a link to where none is, ``hard``: a file with two names, ``fifo``,
@@ -41,7 +41,7 @@ class Case(NamedTuple):
     folder_mode: int
 
     def make(self, top: Path) -> Path:
-        """Make it; return its path."""
+        """Create the file; return its path."""
         folder, away = top / "folder", top / "away"
         for path in (folder, away):
             path.mkdir(parents=True)
@@ -84,13 +84,13 @@ CASES = [
         (ROOT, NOBODY),
         (0o1777, 0o777, 0o755),
     )
-    # Nobody owns what is not there.
+    # An absent file has no owner.
     if kind != "absent" or (owner, mode) == (ROOT, 0o666)
 ]
 
 
 def shell(path: Path) -> str:
-    """Write as ``> path`` does; return why that cannot be, "" if it can."""
+    """Write as a shell's ``> path`` does; return the error, "" for success."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     except OSError as error:
@@ -101,7 +101,7 @@ def shell(path: Path) -> str:
 
 
 def report(path: Path) -> str:
-    """Write as reports are; like ``shell``."""
+    """Write as reports are written; return as ``shell`` does."""
     try:
         with Replacement(path) as file:
             file.write(TEXT)
@@ -112,7 +112,7 @@ def report(path: Path) -> str:
 
 
 def record(path: Path) -> str:
-    """Write as recordings are; like ``shell``."""
+    """Write as recordings are written; return as ``shell`` does."""
     try:
         with Recorder(str(path)) as recorder:
             recorder.begin({}, Summary("ip_rcv", "manual", "fentry", "6.1", Ledger()))
@@ -132,7 +132,7 @@ WAYS: dict[str, Callable[[Path], str]] = {"report": report, "record": record}
 
 
 def as_user(user: int, body: Callable[[], object]) -> object:
-    """Run a function in a fork that belongs to a user; return what it returned, by way of JSON."""
+    """Run a function as a user, in a fork; return its result, which passes as JSON."""
     with tempfile.TemporaryFile("w+") as result:
 
         def run() -> None:
@@ -148,7 +148,7 @@ def as_user(user: int, body: Callable[[], object]) -> object:
 
 
 def _is_fifo(path: Path) -> bool:
-    """Whether it is one, or a link to one that may be followed."""
+    """Return whether it is a FIFO, or a link to one that may be followed."""
     try:
         return path.is_fifo()
     except PermissionError:
@@ -158,7 +158,7 @@ def _is_fifo(path: Path) -> bool:
 def outcomes(
     way: Callable[[Path], str], cases: Iterable[Case], user: int, top: Path
 ) -> list[tuple[str, object]]:
-    """Write all of these files as a user; return for each why not, and what is there afterwards."""
+    """Write all of these files as a user; return the error and the resulting state of each."""
     paths = [case.make(top / str(number)) for number, case in enumerate(cases)]
     pipes = [os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in paths if _is_fifo(path)]
     reasons = as_user(user, lambda: [way(path) for path in paths])
@@ -169,7 +169,7 @@ def outcomes(
 
 
 def _state(path: Path) -> object:
-    """What is at a path: its kind, owner, mode; what it leads to; who else is in its folder."""
+    """Return the state of a path: kind, owner, mode, link target, other names in its folder."""
     folder = _followed(path.parent)
     names = sorted(os.listdir(folder)), sorted(os.listdir(path.parent.parent / "away"))
     path = folder / path.name
@@ -186,5 +186,5 @@ def _state(path: Path) -> object:
 
 
 def _followed(path: Path) -> Path:
-    """Return where a link leads that not even root may follow in some of these folders."""
+    """Return the target of a link that not even root may follow in some of these folders."""
     return path.parent / path.readlink() if path.is_symlink() else path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/capabilities.md: kernel x way of tracing, and the fewest capabilities that each takes."""
+"""Writer of docs/capabilities.md: the fewest capabilities for each way of tracing, by kernel."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Cells = dict[str, str]
 
 
 def read(lines: Iterable[str]) -> Cells:
-    """Return the cells that a run of the tests told of."""
+    """Return the cells in the output of a test run."""
     told = (line.strip().removeprefix(SIGN) for line in lines if line.startswith(SIGN))
     return dict(map(json.loads, told))
 
@@ -59,7 +59,7 @@ def page(kernels: Mapping[str, Cells]) -> str:
 
 
 def parse(text: str) -> dict[str, Cells]:
-    """Return the cells of each kernel that a page has."""
+    """Return the cells of a page, by kernel."""
     table = [line.strip("| \n").split(" | ") for line in text.splitlines() if line[:2] == "| "]
     head, *rows = table or [[]]
     return {
@@ -68,7 +68,7 @@ def parse(text: str) -> dict[str, Cells]:
 
 
 def differences(kernels: Mapping[str, Cells], text: str) -> list[str]:
-    """Return what the page says otherwise, of the kernels that ran.
+    """Return the cells of a page that differ from a run, for the kernels that ran.
 
     :param text: The page.
     """

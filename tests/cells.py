@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/matrix.md: kernel x way of attaching x method, as the tests found it."""
+"""Writer of docs/matrix.md: results by kernel, way of attaching and method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Cells = dict[tuple[str, str], str]
 
 
 def read(lines: Iterable[str]) -> Cells:
-    """Return the cells that a run of the tests told of."""
+    """Return the cells in the output of a test run."""
     told = (line.strip().removeprefix(SIGN) for line in lines if line.startswith(SIGN))
     return {(way, method): text for way, method, text in map(json.loads, told)}
 
@@ -39,7 +39,7 @@ def read(lines: Iterable[str]) -> Cells:
 def page(kernels: Mapping[str, Cells]) -> str:
     """Return the page.
 
-    :param kernels: The cells of each; one with only ``EVERY`` is the same all over.
+    :param kernels: Cells by kernel; one with only ``EVERY`` has the same in all of them.
     """
     rows = list(dict.fromkeys(key for cells in kernels.values() for key in cells))
     rows = [row for row in rows if row[0] != EVERY]
@@ -56,7 +56,7 @@ def page(kernels: Mapping[str, Cells]) -> str:
 
 
 def parse(text: str) -> dict[str, Cells]:
-    """Return the cells of each kernel that a page has."""
+    """Return the cells of a page, by kernel."""
     table = [line.strip("| \n").split(" | ") for line in text.splitlines() if line[:2] == "| "]
     head, *rows = table or [[]]
     columns: dict[str, Cells] = {kernel: {} for kernel in head[2:]}
@@ -67,7 +67,7 @@ def parse(text: str) -> dict[str, Cells]:
 
 
 def differences(kernels: Mapping[str, Cells], text: str) -> list[str]:
-    """Return what the page says otherwise, of the kernels that ran.
+    """Return the cells of a page that differ from a run, for the kernels that ran.
 
     :param text: The page.
     """

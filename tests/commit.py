@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commit that a log belongs to."""
+"""Commit of the checkout, for logs."""
 
 from __future__ import annotations
 

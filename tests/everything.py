@@ -2,7 +2,7 @@
 """Run the parts of ``make test-all``, one after the other.
 
 Usage: ``python tests/everything.py [PART...]``. Each part's output goes to
-``build/test-all/PART.log``, which begins with the commit; a line per part says what came of it.
+``build/test-all/PART.log``, which begins with the commit; a line for each part has the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOGS = ROOT / "build" / "test-all"
 _PYTEST = str(Path(sys.executable).with_name("pytest"))
 _MATRIX = [sys.executable, "tests/matrix.py"]
 _FRESH = "README's commands on a fresh root"
-# Part -> its command lines, and what it is.
+# Part -> its command lines, and a description.
 PARTS: dict[str, tuple[list[list[str]], str]] = {
     "test": ([["make", "test"]], "lint, unit tests, every kernel of the matrix"),
     "ubuntu-24.04": ([[*_MATRIX, "ubuntu-24.04-whole"]], "all of tests/vm on that kernel"),
@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[list[list[str]], str]] = {
 
 
 def run(part: str) -> bool:
-    """Run one part, and tell whether it passed."""
+    """Run one part; return whether it passed."""
     commands, _ = PARTS[part]
     log = LOGS / f"{part}.log"
     started = time.monotonic()

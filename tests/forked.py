@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Child processes that are forks of the test: Python and kwalk are loaded in them already."""
+"""Child processes forked from the test, which have Python and kwalk loaded already."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import NoReturn
 
 
 def finish(main: Callable[[], int | None]) -> NoReturn:
-    """Run a function in place of the rest of a child, and end it with the exit code returned.
+    """Run a function in a child and exit with the code that it returns.
 
-    Whatever happens, nothing of the test goes on in there.
+    Even after an exception the child does not go on with the test.
     """
     code = 99
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pipes that are full, and that nobody reads."""
+"""Full pipes without a reader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stalled() -> Iterator[int]:
-    """The end of a full pipe that writes to it would wait for."""
+    """Yield the write end of a full pipe: a write to it would block."""
     read, end = os.pipe()
     os.set_blocking(end, False)
     try:

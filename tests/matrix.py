@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Run the tests that trace on every kernel of the matrix, a few virtual machines at a time.
 
-Usage: ``python tests/matrix.py [--write] [JOB...]``. Says which kernels ran, and what was skipped
-and why. With --write only docs/matrix.md and docs/capabilities.md are made, from the tests that
-their cells come from; columns of kernels that do not run stay as they are.
+Usage: ``python tests/matrix.py [--write] [JOB...]``. It prints which kernels ran, and which were
+skipped and why. With --write it runs only the tests that fill the cells of docs/matrix.md and
+docs/capabilities.md, and writes these pages; columns of kernels that do not run stay unchanged.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ TIMEOUT_SECONDS = 3600
 # Tests on this kernel build modules for it: tests/vm/workloads/rebuilt.py.
 BUILDS_MODULES = "debian-12"
 NO_TESTS = pytest.ExitCode.NO_TESTS_COLLECTED
-# One more than CPUs: tests wait a good deal, for time to pass or a load to do something.
+# One more than CPUs, since tests spend much time waiting.
 PARALLEL = min(4, 1 + (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
 class Job:
-    """A kernel, and what runs on it."""
+    """A kernel, and the tests that run on it."""
 
     name: str
     kernel: str
@@ -48,12 +48,12 @@ class Job:
     icount: bool = False
     mark: str = ""
     test_seconds: int = 300
-    events: int = 0  # to compare in the longest test; 0: as many as it has by itself
+    events: int = 0  # stacks to compare in the longest test; 0 for its default
 
 
 @dataclass
 class Result:
-    """What came of a job; ``skipped`` says why it did not run, ``failures`` what pytest said."""
+    """Result of a job; ``skipped`` says why it did not run, ``failures`` is pytest's output."""
 
     job: Job
     release: str = "-"
@@ -68,10 +68,10 @@ class Result:
 
 CELLS = ("tests/vm/test_cells.py",)
 OLD = ("tests/vm_old",)
-# Of a further kernel of a kind that is tested in full: each way of attaching, and many stacks.
+# For a kernel whose kind is already tested in full: each way of attaching, and many stacks.
 SHORT = (*CELLS, "tests/vm/test_verify.py::test_every_stack_of_ip_rcv_is_the_kernels")
 JOBS = [
-    # The longest first: a few run at a time.
+    # The longest first, since several run at a time.
     Job("fp", "fp"),
     Job("debian-13", "debian-13"),
     Job("debian-sid", "debian-sid"),
@@ -93,23 +93,23 @@ MORE = [
 ]
 ANY = "long or not long"
 CAPABILITIES = ("tests/vm/test_capabilities.py",)
-# Which of a job's tests fill the cells of docs/matrix.md and docs/capabilities.md.
+# Tests of a job that fill the cells of docs/matrix.md and docs/capabilities.md.
 FILL = {("tests/vm",): (*CELLS, *CAPABILITIES), SHORT: CELLS, OLD: OLD}
 
 
 def run(job: Job, boots: int = 2) -> Result:
     """Boot the kernel and run its tests.
 
-    :param boots: How often to try: under emulation a kernel panics now and then before there is
-        anything of kwalk's in it. That is printed.
+    :param boots: Attempts to boot: under emulation a kernel now and then panics before kwalk is
+        started. That is printed.
     """
     started = time.monotonic()
     try:
         kernel = kernels.find(job.kernel)
-        if job.kernel == BUILDS_MODULES:  # what a guest needs, it finds in the cache
+        if job.kernel == BUILDS_MODULES:  # a guest takes its files from the cache
             headers.find(job.kernel)
     except KwalkError as error:
-        if job.kernel in offered.PATTERNS:  # not Debian's: not to be had everywhere
+        if job.kernel in offered.PATTERNS:  # not Debian's, so not available everywhere
             return Result(job, skipped=str(error))
         print(f"[{job.name}] {error}", flush=True)
         return Result(job, code=1)
@@ -210,7 +210,7 @@ def main(names: Sequence[str]) -> int:
     for line in capable.differences(granted, capable.PAGE.read_text()):
         print(line)
         failed += 1
-    for result in results:  # at the end, where they are found
+    for result in results:  # at the end, where they are seen
         for line in result.failures:
             print(f"{result.job.name:18} {line}")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

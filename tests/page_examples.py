@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples of docs/library.md."""
+"""Examples of docs/library.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Example(NamedTuple):
     """A block of Python.
 
     :ivar kind: ``tracing``, ``pandas``, or "".
-    :ivar prints: What the page says that it prints, if it says so.
+    :ivar prints: Expected output, if the page has it.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Example(NamedTuple):
 
 
 def examples(*kinds: str) -> list[Example]:
-    """Return those of some kinds."""
+    """Return the examples of these kinds."""
     text = PAGE.read_text()
     return [
         Example(match[1], match[2], match[3] or "", text.count("\n", 0, match.start()) + 1)
@@ -36,7 +36,7 @@ def examples(*kinds: str) -> list[Example]:
 
 
 def run(example: Example) -> None:
-    """Run it in the current folder."""
-    # As far down as it stands in the page, so that a traceback names its line there.
+    """Run the example in the current folder."""
+    # Padded with empty lines, so that a traceback has the line number of the page.
     code = "\n" * example.line + example.code
     exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})

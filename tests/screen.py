@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A program at a terminal of its own: what it shows and what it is told."""
+"""A program at a pseudo terminal: its screen and its input."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LEAVES = b"\x1b[?1049l"
 
 
 class Screen:
-    """Runs a function in a process of its own, with a terminal; use it in a ``with``.
+    """A process with a terminal of its own; use it in a ``with``.
 
-    :param main: Returns the exit code.
-    :param env: More variables of its environment; TERM is xterm.
-    :ivar raw: All that it wrote.
+    :param main: Function to run in the process; it returns the exit code.
+    :param env: Additional environment variables; TERM is xterm.
+    :ivar raw: All of its output.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class Screen:
         os.close(self._fd)
 
     def now(self) -> list[Any]:
-        """The terminal's mode."""
+        """Return the terminal's mode."""
         return termios.tcgetattr(self._fd)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Give it another size."""
+        """Resize the terminal."""
         self._screen.resize(lines, columns)
         self._size(columns, lines)
 
     def press(self, keys: str) -> None:
-        """Type."""
+        """Type keys."""
         os.write(self._fd, keys.encode())
 
     def hang_up(self) -> None:
-        """Take the terminal away, as when a connection breaks."""
+        """Hang the terminal up, as a broken connection does."""
         spare = os.open(os.devnull, os.O_RDONLY)
         os.dup2(spare, self._fd)
         os.close(spare)
@@ -96,18 +96,18 @@ class Screen:
 
     @property
     def lines(self) -> list[str]:
-        """What is shown."""
+        """Lines on the screen."""
         return [line.rstrip() for line in self._screen.display]
 
     @property
     def text(self) -> str:
-        """What is shown, as one text."""
+        """Screen as one text."""
         return "\n".join(self.lines)
 
     def until(self, shown: Callable[[], object], seconds: float = 30) -> None:
-        """Wait until something is shown.
+        """Wait for a condition on the screen.
 
-        :raises AssertionError: if it is not, with what is.
+        :raises AssertionError: with the screen, if it does not come true.
         """
 
         def seen() -> bool:
@@ -120,11 +120,11 @@ class Screen:
         assert wait_for(seen, seconds, 0), self.text
 
     def shows(self, text: str, seconds: float = 30) -> None:
-        """Wait for a text."""
+        """Wait until a text is on the screen."""
         self.until(lambda: text in self.text, seconds)
 
     def stops(self, seconds: float = 30) -> None:
-        """Wait until it has been stopped, as by Ctrl-Z."""
+        """Wait until the process is stopped, as by Ctrl-Z."""
         self._wait(os.WUNTRACED, seconds)
 
     def ends(self, seconds: float = 30) -> int:
@@ -146,8 +146,7 @@ class Screen:
 
 def _run(main: Callable[[], int], held: int, env: dict[str, str]) -> int:
     os.read(held, 1)
-    # New ones: pytest has put others in their place, and those of before may have been files,
-    # which a terminal is not.
+    # New streams: pytest has replaced the old ones, which may have been files.
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         file = open(fd, "w" if fd else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
         setattr(sys, name, file)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a run tells at its end: the cells of pages in docs/ that it filled, and where time went."""
+"""Terminal summary of a test run: cells for pages in docs/, and the slowest files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLOW_SECONDS = 5
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print them; ``tests/matrix.py`` reads the cells."""
+    """Print the summary, whose cells ``tests/matrix.py`` reads."""
     spent: defaultdict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Waiting for what comes some time: machines that run tests are shared and slow."""
+"""Waiting for conditions, since test machines are shared and slow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 30, pause: float = 0.1) -> T:
-    """Ask until the answer is true, or the time is up; return the last answer."""
+    """Poll until the answer is true or the time is up; return the last answer."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()) and time.monotonic() <= deadline:
         time.sleep(pause)

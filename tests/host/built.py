@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compile all of bpf/ into an object of this machine's, in several ways."""
+"""Builds of bpf/ as a shared object for this machine, by gcc and clang."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 _FLAGS = [
     *("-std=gnu11", "-g", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"),
-    # What is meant for BPF alone.
+    # Warnings about code that only the BPF target understands.
     *("-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-unknown-attributes"),
     "-Wno-parentheses",
 ]
@@ -23,14 +23,14 @@ _ASAN = "abort_on_error=1:detect_leaks=0:handle_segv=1"
 
 
 class Way(NamedTuple):
-    """How to compile."""
+    """Compiler, flags and runtime of a build."""
 
     compiler: str
     flags: tuple[str, ...]
-    runtime: str = ""  # library that must be in the process before all others
+    runtime: str = ""  # sanitizer's library, to be preloaded
 
     def runtime_path(self) -> str:
-        """Where the sanitizers' library is; empty where there are none."""
+        """Path of the sanitizer's library; "" without sanitizers."""
         if not self.runtime:
             return ""
         asked = [self.compiler, f"-print-file-name={self.runtime}"]
@@ -39,7 +39,7 @@ class Way(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether this machine has all that it takes."""
+        """Whether this machine has the sanitizer's library."""
         return not self.runtime or bool(self.runtime_path())
 
 
@@ -54,13 +54,13 @@ WAYS = {
 
 
 def build(name: str, folder: Path, bpf: Path = ROOT / "bpf") -> Path:
-    """Compile ``bpf`` by one of ``WAYS`` into a folder that is made anew; return the object."""
+    """Compile ``bpf`` by one of ``WAYS`` into an emptied folder; return the object."""
     way = WAYS[name]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     stand_in = HERE / "stand_in"
     command = [way.compiler, *way.flags, *_FLAGS, _ARCH, f"-I{stand_in}", f"-I{bpf}"]
-    # What stands in is not counted as covered.
+    # The stand-ins are built without coverage.
     helpers = [flag for flag in command if flag not in ("--coverage", "-shared")]
     subprocess.run(
         [*helpers, "-c", stand_in / "helpers.c", "-o", "helpers.o"], cwd=folder, check=True
@@ -73,7 +73,7 @@ def build(name: str, folder: Path, bpf: Path = ROOT / "bpf") -> Path:
 
 
 def environment(name: str, target: Path) -> dict[str, str]:
-    """The environment of a process that is to load the object."""
+    """Return the environment for a process that loads the object."""
     runtime = WAYS[name].runtime_path()
     extra = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": _ASAN} if runtime else {}
     return {**os.environ, **extra, "KWALK_HOST_OBJECT": str(target)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What code a kernel has: ORC tables, and its lists of modules, BPF programs, copies and slots."""
+"""ORC tables, and the kernel's lists of modules, BPF programs, ftrace copies and kprobe slots."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from x86.rules import Orc
 
 
 class Placed(NamedTuple):
-    """A module, or BPF code.
+    """A module, or a BPF program, at an address.
 
-    :ivar number: Of a module: its folder in sysfs.
+    :ivar number: Inode of the module's folder in sysfs.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Placed(NamedTuple):
 
 
 class CodeLists(Objects):
-    """A kernel's code, and how the kernel finds what an address is in.
+    """A kernel's code, and the lists by which the kernel classifies an address.
 
-    :param lookup: Whether kallsyms shows ``orc_lookup``.
+    :param lookup: kallsyms has ``orc_lookup``.
     """
 
     def __init__(self, layout: Layout, lookup: bool, without: frozenset[str]) -> None:
@@ -49,9 +49,9 @@ class CodeLists(Objects):
         self.init_text = Text(INIT_TEXT, 0x1000)
         self.modules: list[Placed] = []
         self.programs: list[Placed] = []
-        self.ops: list[tuple[int, int, Function]] = []  # start, size, what it is a copy of
+        self.ops: list[tuple[int, int, Function]] = []  # start, size, original
         self.slots: list[int] = []
-        self.part = "mem[0]" if layout.module_memory else "core_layout"  # that code is in
+        self.part = "mem[0]" if layout.module_memory else "core_layout"  # member with the code
         self._lookup = lookup
         self._tables = self.memory.area(TABLES, 0x20000)
         self.mod_tree = self.object("struct latch_tree_root")
@@ -60,7 +60,7 @@ class CodeLists(Objects):
         self.list_end = self.object("struct ftrace_ops")
 
     def _table(self, rows: Sequence[tuple[int, Orc]]) -> tuple[int, int]:
-        """Write an ORC table; return where its places and its rules are."""
+        """Write an ORC table; return the addresses of its ``orc_unwind_ip`` and ``orc_unwind``."""
         places = self._tables
         entries = places + 4 * len(rows) + FENCE & -8
         numbers = [address - places - 4 * number for number, (address, _) in enumerate(rows)]
@@ -70,7 +70,7 @@ class CodeLists(Objects):
         return places, entries
 
     def write_tables(self) -> None:
-        """Write the ORC tables and the lists of what code there is; nothing is added any more."""
+        """Write the ORC tables and all lists; code must not be added afterwards."""
         if not self.layout.frame_pointers:
             rows = self.text.table() + self.init_text.table()
             places, entries = self._table(rows)
@@ -85,7 +85,7 @@ class CodeLists(Objects):
         self._write_slots()
 
     def _write_lookup(self, rows: Sequence[tuple[int, Orc]]) -> None:
-        """orc_lookup, as unwind_init() fills it."""
+        """Write orc_lookup, as unwind_init() does."""
 
         starts = [address for address, _ in rows]
 
@@ -99,25 +99,25 @@ class CodeLists(Objects):
         self._tables += 4 * len(words) + FENCE & -8
 
     def add_module(self, name: str, number: int, size: int = 0x1000) -> Placed:
-        """A module without functions."""
+        """Add a module without functions."""
         start = MODULES + 0x10000 * len(self.modules)
         self.modules.append(Placed(name, Text(start, size), number))
         return self.modules[-1]
 
     def add_program(self, name: str, size: int = 0x200) -> Placed:
-        """A BPF program, or a trampoline of BPF's."""
+        """Add a BPF program or trampoline."""
         start = BPF + 0x1000 * len(self.programs)
         self.programs.append(Placed(name, Text(start, size)))
         return self.programs[-1]
 
     def add_trampoline(self, original: Function) -> int:
-        """A trampoline of ftrace's; return where it begins."""
+        """Add a trampoline of ftrace; return its address."""
         start = TRAMPOLINES + 0x1000 * len(self.ops)
         self.ops.append((start, original.size, original))
         return start
 
     def _write_module(self, module: Placed) -> None:
-        """struct module, and where its ORC is."""
+        """Write the struct module of a module, with its ORC table."""
         address = self.object("struct module")
         self.symbols[f"module {module.name}"] = address
         folder = self.object("struct kernfs_node", id=module.number | 7 << 32)
@@ -130,7 +130,7 @@ class CodeLists(Objects):
             self.memory.put_int(self.at(address, "struct module", "arch.num_orcs"), len(rows))
 
     def _module_node(self, module: Placed, part: str) -> tuple[int, int]:
-        """Fill in a part of a module; return its latch_tree_node, and where it begins."""
+        """Write an extent of a module; return its latch_tree_node and start address."""
         address = self.symbols[f"module {module.name}"]
         start = module.text.start
         sizes = {"size": module.text.size}
@@ -142,16 +142,16 @@ class CodeLists(Objects):
         return self.at(address, "struct module", f"{part}.mtn.node"), start
 
     def write_modules(self, phase: int = 0, *, loaded: Sequence[Placed] | None = None) -> None:
-        """The tree of modules, of whose two copies ``phase`` (its sequence number) tells which.
+        """Write the tree of modules into copy ``phase & 1``; ``phase`` is its sequence number.
 
-        The other copy is as it was: of no modules.
+        The other copy is unchanged, at first empty.
         """
         loaded = self.modules if loaded is None else loaded
         nodes = [self._module_node(module, self.part) for module in loaded]
         self._write_tree(self.mod_tree, nodes, phase)
 
     def write_programs(self, phase: int = 0, *, loaded: Sequence[Placed] | None = None) -> None:
-        """The same of BPF programs."""
+        """Write the tree of BPF programs, likewise."""
         nodes = []
         for program in self.programs if loaded is None else loaded:
             name = f"program {program.name}"
@@ -164,7 +164,7 @@ class CodeLists(Objects):
         self._write_tree(self.bpf_tree, nodes, phase)
 
     def _write_tree(self, root: int, nodes: Sequence[tuple[int, int]], phase: int) -> None:
-        """Copy ``phase & 1`` of a latched tree becomes a balanced one of the nodes."""
+        """Write a balanced tree of the nodes into copy ``phase & 1`` of a latch tree."""
         copy = phase & 1
         size = self.types.size("struct rb_node")
 
@@ -182,19 +182,19 @@ class CodeLists(Objects):
         self.memory.put_int(self.at(root, "struct latch_tree_root", "seq"), phase)
 
     def add_placed(self, module: Placed) -> None:
-        """One more module; it is not in the tree yet."""
+        """Add a module without entering it into the tree."""
         self.modules.append(module)
         self._write_module(module)
 
     def ruin_other_copy(self, root: int, phase: int) -> None:
-        """Leave in the copy that readers are not to use what would lead them astray."""
+        """Point the copy that readers must not use to garbage."""
         other = 1 - (phase & 1)
         self.memory.put_word(
             self.at(root, "struct latch_tree_root", f"tree[{other}]"), HEAP + HEAP_SIZE - 8
         )
 
     def _write_ops(self) -> None:
-        """ftrace_ops_list: first those without a trampoline."""
+        """Write ftrace_ops_list, the ops without a trampoline first."""
         first = self.list_end
         for start, size, original in reversed(self.ops):
             flags = 1 << 2 if original.start == self.symbols.get("ftrace_regs_caller") else 1 << 5
@@ -206,7 +206,7 @@ class CodeLists(Objects):
         self.memory.put_word(self.ops_list, first)
 
     def _write_slots(self) -> None:
-        """Pages of instruction slots, in the list of kprobe_insn_slots."""
+        """Write the pages of instruction slots in the list of kprobe_insn_slots."""
         for name, pages in (("insn_slots", self.slots), ("optinsn_slots", [])):
             cache = self.object("struct kprobe_insn_cache")
             head = previous = self.at(cache, "struct kprobe_insn_cache", "pages")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tests of bpf/ on this machine share. They need no kernel that traces, and no root."""
+"""Settings common to the tests of bpf/ on this machine; they need neither root nor tracing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 from built import ROOT, build
 from hypothesis import Phase, settings
 
-# The same examples each time: a change of the code decides, not chance. KWALK_HOST_EXPLORE=N
-# tries N others.
-# Most of an example is a seed: there is nothing to be made smaller.
+# The same examples each time, so that results change with the code only. KWALK_HOST_EXPLORE=N
+# tries N new ones. No shrinking: most of an example is a seed.
 _COMMON: dict[str, Any] = {
     "deadline": None,
     "database": None,
@@ -27,6 +26,6 @@ settings.load_profile("explore" if "KWALK_HOST_EXPLORE" in os.environ else "host
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Without ``run.py`` around it, by one way, without sanitizers."""
+    """Outside of ``run.py`` build with gcc, without sanitizers."""
     if "KWALK_HOST_OBJECT" not in os.environ:
         os.environ["KWALK_HOST_OBJECT"] = str(build("gcc", ROOT / "build" / "host" / "gcc"))

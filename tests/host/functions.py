@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Code of a kernel: functions, each with the rules of its instructions."""
+"""Functions of a kernel, with the ORC rules of their instructions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from x86.rules import UNDEFINED, Orc
 class Function(NamedTuple):
     """A function.
 
-    :ivar spans: From which byte on a rule holds.
+    :ivar spans: Pairs of a byte offset and the rule from there on.
     """
 
     start: int
@@ -25,12 +25,12 @@ class Function(NamedTuple):
         return self.start + self.size
 
     def rule(self, address: int) -> Orc:
-        """The rule of an instruction."""
+        """Return the rule at an address."""
         return max(span for span in self.spans if span[0] <= address - self.start)[1]
 
 
 class Text:
-    """Functions in a row, maybe with gaps between them, and the ORC table of these."""
+    """A text section: functions in a row, with or without gaps, and their ORC table."""
 
     def __init__(self, start: int, size: int) -> None:
         self.start, self.size = start, size
@@ -46,7 +46,7 @@ class Text:
         return self.start <= address < self.end
 
     def add(self, spans: Sequence[tuple[int, Orc]], size: int, gap: int = 0) -> Function:
-        """Add a function behind the last one."""
+        """Add a function after the last one."""
         function = Function(self._next + gap, size, tuple(spans))
         assert function.end <= self.end
         self.functions.append(function)
@@ -55,7 +55,7 @@ class Text:
         return function
 
     def table(self) -> list[tuple[int, Orc]]:
-        """The ORC table, by address; nothing is known of gaps."""
+        """Return the ORC table as (address, rule), with undefined rules for gaps."""
         if not self._rows:
             rows: list[tuple[int, Orc]] = []
             for function in self.functions:
@@ -67,7 +67,7 @@ class Text:
         return self._rows
 
     def rule(self, address: int) -> Orc:
-        """What the table says of an address: its last row at or below, else the first."""
+        """Look an address up in the table: its last row at or below, else the first."""
         rows = self.table()
         at = bisect.bisect_right(rows, address, key=lambda row: row[0])
         return rows[max(at - 1, 0)][1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A kernel to be walked: its code, its tasks, and what user space tells programs of it."""
+"""A synthetic kernel: its code and tasks, and the configuration of programs for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kwalk.transport import context_tree as tree
 
 
 class Kernel(CodeLists):
-    """What a program finds on a kernel of a layout."""
+    """Kernel memory of a layout, as programs read it."""
 
     def __init__(
         self, layout: Layout, *, lookup: bool = True, without: frozenset[str] = frozenset()
@@ -36,29 +36,29 @@ class Kernel(CodeLists):
             self.memory.area(stack, STACK_SIZE)
         self.task = self.object("struct task_struct", stack=TASK_STACK)
         self._tasks = 0
-        self.rethooked: dict[int, int] = {}  # by slot, the real address
+        self.rethooked: dict[int, int] = {}  # slot -> real address
         self.graphed: dict[int, int] = {}
 
     def new_task(self) -> int:
-        """A task with a stack of its own."""
+        """Make a task with a stack of its own."""
         self._tasks += 1
         stack = self.memory.area(TASK_STACK + 0x1000000 * self._tasks, STACK_SIZE)
         return self.object("struct task_struct", stack=stack)
 
     def number(self, task: int, level: int, numbers: Sequence[int], space: int) -> None:
-        """Give a task, a process of its own, its numbers in PID namespaces."""
+        """Give a single-threaded process its PIDs in the PID namespaces."""
         pid = self.pid(level, numbers, space)
         self.set(task, "struct task_struct", thread_pid=pid, group_leader=task)
 
     @staticmethod
     def space(level: int) -> int:
-        """A PID namespace at a level."""
+        """Return the address of the PID namespace at a level."""
         return HEAP + 8 * level
 
     def pid(self, level: int, numbers: Sequence[int], space: int) -> int:
-        """struct pid, with numbers from level 0 on.
+        """Write a struct pid, with its numbers from level 0 on.
 
-        :param space: The namespace at level 1.
+        :param space: Namespace at level 1.
         """
         size = self.types.size("struct upid")
         pid = self.allocate(self.types.size("struct pid") + 2 * size)
@@ -69,11 +69,11 @@ class Kernel(CodeLists):
             self.memory.put_int(self.at(upid, "struct upid", "nr"), numbers[each])
         return pid
 
-    # Return addresses that were replaced
+    # Replaced return addresses
 
     def rethook(self, slot: int, real: int) -> None:
-        """A kretprobe takes the return address at a slot for its own."""
-        if real != self.symbols["rethook"]:  # else another kretprobe has it already
+        """Replace the return address at a slot, as a kretprobe does."""
+        if real != self.symbols["rethook"]:  # else a kretprobe has replaced it already
             self.rethooked[slot] = real
         node = self.object("struct rethook_node", ret_addr=real, frame=slot)
         first = self.at(self.task, "struct task_struct", "rethooks")
@@ -83,9 +83,9 @@ class Kernel(CodeLists):
         self.memory.put_word(slot, self.symbols["rethook"])
 
     def graph(self, slot: int, real: int, extra: int = 0) -> None:
-        """The function graph tracer does.
+        """Replace the return address at a slot, as the function-graph tracer does.
 
-        :param extra: Words that a tracer keeps with the entry, since 6.11.
+        :param extra: Words of data that a tracer keeps with the entry, since 6.11.
         """
         if real != self.symbols["graph_return"]:
             self.graphed[slot] = real
@@ -101,7 +101,7 @@ class Kernel(CodeLists):
         if self.layout.graph_words:
             entry = base + 8 * index
             words = size // 8 + extra
-            # The word above an entry: how many words down it begins, and of which type it is.
+            # The word above an entry has its size in words and its type.
             self.memory.put_word(base + 8 * (index + words), words | 1 << 10)
             after = index + words + 1
         else:
@@ -111,7 +111,7 @@ class Kernel(CodeLists):
         self.memory.put_int(current, after)
 
     def config(self, cpus: int, nodes: int) -> dict[str, int]:
-        """struct kw_config, as ``probe/config.py`` makes it of this kernel's symbols."""
+        """Return ``struct kw_config`` as ``probe/config.py`` makes it, by this kernel's symbols."""
         known = self.symbols
         hooks = [known[name] for name in ("rethook", "graph_return") if known.get(name)]
         members = {
@@ -134,7 +134,7 @@ class Kernel(CodeLists):
         return members | {name: known[name] for name in named.split() if name in known}
 
     def control(self) -> dict[str, int]:
-        """struct kw_control."""
+        """Return ``struct kw_control``."""
         known = {"stack_size": self.stack_size}
         if self.layout.frame_pointers:
             return known

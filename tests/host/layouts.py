@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel's types as several kernels have them, abridged: what CO-RE would find in their BTF."""
+"""Layouts of the kernel's types in several kernels, abridged: their BTF, as CO-RE would see it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ struct bpf_link_info { int type; union { struct { int probe; union { struct { in
     unsigned long long missed; } kprobe; }; } perf_event; }; };
 """
 
-# arch/x86/include/asm/orc_types.h: the numbers of registers until 7.0, and since 7.1.
+# arch/x86/include/asm/orc_types.h: register numbers until 7.0, and since 7.1.
 _REGISTERS = ("undefined", "cfa", "dx", "di", "bp", "sp", "r10", "r13", "bp_deref", "sp_deref")
 UNTIL_7_0 = {name: number for number, name in enumerate(_REGISTERS)}
 SINCE_7_1 = {
@@ -103,13 +103,13 @@ _THREE_BITS = {"undefined": 0, "end": 1, "call": 2, "regs": 3, "partial": 4}
 
 
 class Layout(NamedTuple):
-    """The types of a kernel.
+    """Types of a kernel.
 
-    :ivar registers: What ``orc_entry`` calls registers.
-    :ivar frames: Its types of frames. Where ends of stacks have none, they have a bit.
-    :ivar signal: Whether it tells interrupted frames from others.
-    :ivar rdonly_cast: Whether programs may load directly.
-    :ivar padding: Bytes above a task's registers.
+    :ivar registers: Register name -> number in ``struct orc_entry``.
+    :ivar frames: Frame type -> number; without an ``end``, ends of stacks have a bit of their own.
+    :ivar signal: ``struct orc_entry`` has a ``signal`` bit for interrupted frames.
+    :ivar rdonly_cast: The kernel has ``bpf_rdonly_cast()``.
+    :ivar padding: Bytes between a task's registers and the top of its stack.
     """
 
     name: str
@@ -126,12 +126,12 @@ class Layout(NamedTuple):
 
     @property
     def graph_words(self) -> bool:
-        """Whether the shadow stack of the graph tracer is an array of words."""
+        """Whether the graph tracer's shadow stack is an array of words."""
         return _GRAPH_WORDS in self.types
 
     @property
     def module_memory(self) -> bool:
-        """Whether modules have their memory by kinds."""
+        """Whether struct module has an array of struct module_memory."""
         return _MODULE_MEMORY in self.types
 
 
@@ -176,11 +176,11 @@ ALL = ORC + FP
 
 
 class Types:
-    """Offsets and sizes of a layout's types."""
+    """Offsets and sizes of the types of a layout."""
 
     def __init__(self, types: str, without: frozenset[str] = frozenset()) -> None:
         self._ffi: Any = FFI()
-        # struct orc_entry is packed: 6 bytes, no more.
+        # struct orc_entry is packed: 6 bytes.
         entry = re.search(r"struct orc_entry \{.*?\};", types, re.S)
         self._ffi.cdef(types.replace(entry[0], "") if entry else types)
         if entry:
@@ -202,9 +202,9 @@ class Types:
         return int(self._ffi.sizeof(self._type(name)))
 
     def offset(self, name: str, path: str) -> int:
-        """Bytes from a type's start to a member such as ``mem[0].base``.
+        """Return the offset in bytes of a member such as ``mem[0].base``.
 
-        :raises KeyError: if there is none.
+        :raises KeyError: if the type has no such member.
         """
         known = self._offsets.get((name, path))
         if known is None:
@@ -226,7 +226,7 @@ class Types:
         return int(self._type(enum).relements[name])
 
     def bits(self, name: str, field: str) -> tuple[int, int]:
-        """Where a bit field begins, in bits from its type's start, and how many it has."""
+        """Return offset and width of a bit field, in bits."""
         found = dict(self._type(name).fields)[field]
         if found.bitsize < 0:
             return found.offset * 8, self._ffi.sizeof(found.type) * 8
@@ -235,17 +235,17 @@ class Types:
 
 @functools.cache
 def types(text: str, without: frozenset[str]) -> Types:
-    """The types of a layout, without some of its members and types; made once."""
+    """Return the memoized types of a layout, without some members and types."""
     return Types(text, without)
 
 
-# In bpf/ a variable of this name is of this type.
+# Type of a variable's name in bpf/.
 _VARIABLES = {"orc": "struct orc_entry"}
 OFFSET, EXISTS, TYPE_SIZE, TYPE_EXISTS, ENUM_VALUE, SHIFT, BITFIELD = range(7)
 
 
 def answer(known: Types, question: int, about: str) -> int:
-    """What CO-RE would make of a question of ``stand_in/bpf/bpf_core_read.h``."""
+    """Resolve a CO-RE relocation that ``stand_in/bpf/bpf_core_read.h`` asks for."""
     name, _, path = about.replace("->", ", ").partition(", ")
     name = _VARIABLES.get(name, name)
     try:
@@ -264,6 +264,6 @@ def answer(known: Types, question: int, about: str) -> int:
     return 1 if question == EXISTS else found
 
 
-# libbpf makes an instruction that must not be reached of what asks for something that is not there;
-# as an offset it leads to no memory.
+# For a missing member libbpf emits an instruction that must not be reached; as an offset, this
+# value leads to no memory.
 ABSENT = 0x7EADBEEF

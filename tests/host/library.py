@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The BPF code as a library of this process: its maps, and CPUs that it runs on."""
+"""The BPF code as a shared library: its maps, and the CPUs that run it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _lib: Any = None
 
 
 def library() -> Any:
-    """The object that ``built.py`` made."""
+    """Load the object that ``built.py`` made."""
     global _lib
     if _lib is None:
         _lib = ffi.dlopen(os.environ["KWALK_HOST_OBJECT"])
@@ -47,7 +47,7 @@ def library() -> Any:
 
 
 class Map:
-    """As ``kwalk.libbpf.object.Map``, on memory of this process."""
+    """Stand-in for ``kwalk.libbpf.object.Map``, in this process's memory."""
 
     def __init__(self, name: str, value_size: int, entries: int, cpus: int, file: bool) -> None:
         self.name, self.fd = name, -1
@@ -59,7 +59,7 @@ class Map:
         self.memory = library().host_map_make(name.encode(), value_size, entries, cpus, self.fd)
 
     def lookup(self, key: bytes, size: int) -> bytes | None:
-        """The value of an element."""
+        """Return the value of an element."""
         index = int.from_bytes(key, "little")
         if self.name == "counted":
             keys = list(self.each_key(len(key)))
@@ -75,7 +75,7 @@ class Map:
         return bytes(ffi.buffer(self.memory + at, size))
 
     def each_key(self, size: int) -> Iterator[bytes]:
-        """The keys of a hash of ``struct kw_counted``."""
+        """Yield the keys of a hash of ``struct kw_counted``."""
         row = size + COUNT.size * self._cpus
         for number in range(library().host_map_used(self.name.encode())):
             yield bytes(ffi.buffer(self.memory + number * row, size))
@@ -90,9 +90,9 @@ class Map:
 
 
 class Cpu:
-    """A CPU, and the task on it.
+    """A CPU with its current task.
 
-    :ivar state: ``struct host_cpu``; its members may be set.
+    :ivar state: ``struct host_cpu``, which tests may write.
     """
 
     def __init__(self, number: int, task: int) -> None:
@@ -110,6 +110,6 @@ class Cpu:
         self.state.comm = comm.ljust(16, b"\0")
 
     def unwinds(self, *frames: int, error: int = 0) -> None:
-        """What the kernel's own unwinder gives from now on."""
+        """Set the stack that the kernel's own unwinder returns from now on."""
         self.state.stack[0 : len(frames)] = list(frames)
         self.state.stacked = error or len(frames)

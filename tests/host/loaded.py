@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run the programs of bpf/ in this process, on a kernel that a test has built."""
+"""Runs of the programs of bpf/ in this process, on a synthetic kernel."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from kwalk.transport import context_tree as trees
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.ring import PAGE, Ring
 
-CONTEXT = 512  # bytes that each CPU has for a program's context
+CONTEXT = 512  # bytes of program context for each CPU
 _DIGITS = digits()
 _HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")]))
-_known: tuple[Types, Any] | None = None  # the layout that the library knows, and whom it asks
+_known: tuple[Types, Any] | None = None  # layout in use by the library, and its callback
 
 
 class Loaded(Outcome):
-    """The programs, loaded for a kernel.
+    """Programs loaded for a kernel.
 
     :param settings: Members of ``struct kw_config``.
     """
@@ -51,7 +51,7 @@ class Loaded(Outcome):
         self.kernel = kernel
         self.config: dict[str, int | bytes] = {**kernel.config(cpus, nodes), **settings}
         self.control = kernel.control()
-        self._tasks: list[Any] = []  # that a test has no more use for, but a program may
+        self._tasks: list[Any] = []  # kept alive for programs
         self._know_layout()
         self._know_memory()
         size = trees.size_for(nodes, cpus)
@@ -86,7 +86,7 @@ class Loaded(Outcome):
         global _known
         types = self.kernel.known
         if _known and _known[0] is types:
-            return  # what places in the code have been told still holds
+            return  # relocations in the code are still right
 
         def ask(question: int, about: Any) -> int:
             return answer(types, question, ffi.string(about).decode())
@@ -97,7 +97,7 @@ class Loaded(Outcome):
     def _know_memory(self) -> None:
         self._context = bytearray(4096)
         views = [(start, ffi.from_buffer(data)) for start, data in self.kernel.memory]
-        # A program's context is memory of this process, and the kernel's as well.
+        # A program's context is in this process's memory and in the kernel's.
         own = ffi.from_buffer(self._context)
         self.context_at = int(ffi.cast("uint64_t", own))
         views = sorted([*views, (self.context_at, own)], key=lambda view: view[0])
@@ -109,7 +109,7 @@ class Loaded(Outcome):
         self._lib.host_set_memory(self._ranges, len(views))
 
     def set_config(self, **members: int) -> None:
-        """Set members of ``struct kw_config``, which programs see from now on."""
+        """Set members of ``struct kw_config`` for later runs."""
         self.config |= members
         self.write("cfg", CONFIG.pack(self.config))
 
@@ -119,7 +119,7 @@ class Loaded(Outcome):
         self.write("control", CONTROL.pack(self.control))
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Unmap all memory."""
         self.tree.close()
         self.ring.close()
         self.close_files()
@@ -131,7 +131,7 @@ class Loaded(Outcome):
     def run(self, program: str, context: bytes | int = b"", cpu: int = 0) -> int:
         """Run a program once.
 
-        :param context: What it is given: bytes, or an address in the kernel's memory.
+        :param context: Its context: bytes, or an address in the kernel's memory.
         """
         if isinstance(context, int):
             at = context
@@ -145,12 +145,12 @@ class Loaded(Outcome):
         return int(self._lib.host_run(program.encode(), pointer, state))
 
     def answered(self, size: int) -> bytes:
-        """What a program left in its context, on the first CPU."""
+        """Return the context of the first CPU, which a program may have written."""
         return bytes(self._context[:size])
 
     @contextmanager
     def pause(self, at: int, do: Callable[[], None], cpu: int = 0) -> Iterator[None]:
-        """Have something done when a CPU's next run has come to its ``at``-th load or look-up."""
+        """Call ``do`` at the ``at``-th load or look-up of a CPU's next run."""
         state = self.cpus[cpu].state
         callback = ffi.callback("void(void)", do)
         self._lib.host_set_pause(callback)
@@ -161,21 +161,21 @@ class Loaded(Outcome):
             state.pause = NEVER
             self._lib.host_set_pause(ffi.NULL)
 
-    # Contexts of programs that are told of tasks
+    # Contexts that contain tasks
 
     def host_task(self, pid: int, tgid: int) -> Any:
-        """A ``struct task_struct`` that programs read directly."""
+        """Make a ``struct task_struct`` that programs read directly."""
         task = ffi.new("char[]", self._lib.host_task_bytes())
         self._tasks.append(task)
         self._lib.host_task(task, pid, tgid)
         return task
 
     def iterated(self, pid: int, tgid: int, numbers: int) -> bytes:
-        """The context of an iterator's program for a task.
+        """Write the context of a task iterator's program.
 
-        Programs read it directly, and by its address as the kernel's.
+        Programs read it directly, and as kernel memory by its address.
 
-        :param numbers: Its ``struct pid``.
+        :param numbers: Address of its ``struct pid``.
         """
         meta, task = self.context_at + 64, self.context_at + 128
         at = 128 + self.kernel.types.offset("struct task_struct", "thread_pid")
@@ -184,7 +184,7 @@ class Loaded(Outcome):
         return struct.pack("<QQ", meta, task)
 
     def pointers(self, *objects: Any) -> bytes:
-        """Their addresses, as a context."""
+        """Return a context of the objects' addresses."""
         return struct.pack(
             f"<{len(objects)}Q", *(int(ffi.cast("uint64_t", each)) for each in objects)
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A kernel's memory: areas of bytes, and nothing between them."""
+"""Memory of a synthetic kernel: areas of bytes, unmapped between them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _WORD = struct.Struct("<Q")
 
 
 class Memory:
-    """Areas by address; what the code of bpf/ and the reference unwinder read."""
+    """Areas by address, read by the code of bpf/ and by the reference unwinder."""
 
     def __init__(self) -> None:
         self._areas: list[tuple[int, bytearray]] = []
-        self._last = 0, bytearray()  # that was asked for
+        self._last = 0, bytearray()  # area of the last access
 
     def area(self, address: int, size: int) -> int:
         """Add an area of zeros; return its address."""
@@ -37,12 +37,12 @@ class Memory:
         return None
 
     def read(self, address: int, size: int) -> bytes | None:
-        """Return the bytes there, None if not all of them are memory."""
+        """Return bytes, None if not all of them are mapped."""
         found = self._find(address, size)
         return bytes(found[0][found[1] : found[1] + size]) if found else None
 
     def word(self, address: int) -> int:
-        """Return a 64-bit word; 0 where there is no memory."""
+        """Return a 64-bit word, 0 if it is not mapped."""
         data = self.read(address & (1 << 64) - 1, 8)
         return int(_WORD.unpack(data)[0]) if data else 0
 
@@ -57,5 +57,5 @@ class Memory:
         self.put(address, _WORD.pack(value & (1 << 64) - 1))
 
     def put_int(self, address: int, value: int) -> None:
-        """Write 32 bits."""
+        """Write a 32-bit word."""
         self.put(address, struct.pack("<I", value & 0xFFFFFFFF))

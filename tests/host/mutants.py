@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Break bpf/ in many ways, one at a time: tests/host must notice each of them.
+"""Mutation test: break bpf/ in many ways, one at a time; tests/host must notice each.
 
-mutants.py [WORD]...    those whose file or text has one of the words; all without
+mutants.py [WORD]...    try the mutants whose file or text has one of the words; all without
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from built import HERE, ROOT
 
-# The file below bpf/, what stands there once, and what stands there instead.
+# File below bpf/, text that occurs there once, replacement.
 MUTANTS = [
     ("arch/x86/step", "return sp <= old_sp && old_sp - sp < kw_stack_size();", "return false;"),
     ("unwind/state", "return s->signal ? s->ip : s->ip - 1;", "return s->ip;"),
@@ -109,7 +109,7 @@ MUTANTS = [
     ("trace/facts", "ask->from += ask->nr;", "ask->from = ask->nr;"),
 ]  # fmt: skip
 
-# Where a mutant is likely to be noticed, for a quick answer.
+# Tests that are likely to notice a mutant, to be run first.
 WHERE = {
     **dict.fromkeys(("arch/x86/step", "arch/x86/orc", "arch/x86/walk"), "walk starts"),
     **dict.fromkeys(("arch/x86/fp", "arch/x86/regs", "cct/fp", "unwind/state"), "walk starts"),
@@ -126,7 +126,7 @@ WHERE = {
 
 
 def survives(file: str, old: str, new: str, folder: Path) -> bool:
-    """Whether the tests pass all the same."""
+    """Return whether the tests still pass."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "bpf", folder / "bpf")
     source = folder / "bpf" / f"{file}.bpf.h"
@@ -155,7 +155,7 @@ def survives(file: str, old: str, new: str, folder: Path) -> bool:
 
 
 def main() -> int:
-    """Try them; return how many live."""
+    """Try the mutants; return how many survive."""
     words = sys.argv[1:]
     chosen = [m for m in MUTANTS if not words or any(word in " ".join(m) for word in words)]
     alive = 0

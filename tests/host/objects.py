@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a kernel's code, tables, objects and stacks are, and structures in its memory."""
+"""Addresses of a kernel's code, tables, objects and stacks, and structures in its memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ HEAP = 0xFFFF888100000000
 HEAP_SIZE = 0x20000
 STACK_SIZE = 0x4000
 TASK_STACK, IRQ_STACK, NMI_STACK = 0xFFFFC90000100000, 0xFFFFC90000200000, 0xFFFFFE0000010000
-FENCE = 64  # bytes behind a table that can be read, as on a kernel
+FENCE = 64  # readable bytes after a table, as on a kernel
 
 
 class Objects:
-    """A kernel's memory, with structures in it as the kernel's layout has them.
+    """A kernel's memory, with structures of its layout.
 
-    :param without: Members and types that programs do not find in this kernel's BTF.
+    :param without: Members and types that are missing in this kernel's BTF.
     """
 
     def __init__(self, layout: Layout, without: frozenset[str]) -> None:
@@ -37,23 +37,23 @@ class Objects:
         self._heap = self.memory.area(HEAP, HEAP_SIZE)
 
     def allocate(self, size: int) -> int:
-        """Return the address of that many bytes, which are 0."""
+        """Return the address of this many zero bytes."""
         address = self._heap
         self._heap += size + 15 & -16
         assert self._heap < HEAP + HEAP_SIZE - FENCE
         return address
 
     def object(self, name: str, **members: int) -> int:
-        """Make a structure, and set words of it."""
+        """Make a structure and set members of it."""
         address = self.allocate(self.types.size(name))
         self.set(address, name, **members)
         return address
 
     def at(self, address: int, name: str, path: str) -> int:
-        """The address of a member."""
+        """Return the address of a member."""
         return address + self.types.offset(name, path)
 
     def set(self, address: int, name: str, **members: int) -> None:
-        """Set words of a structure."""
+        """Set members of a structure, a word each."""
         for path, value in members.items():
             self.memory.put_word(self.at(address, name, path), value)

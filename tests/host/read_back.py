@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What programs left in their maps and variables, as user space reads it."""
+"""Maps and variables of the programs, read as user space does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")
 
 
 class Outcome:
-    """The maps of loaded programs, by the readers that kwalk has for them."""
+    """Maps of loaded programs, read by kwalk's own readers."""
 
     config: dict[str, int | bytes]
     maps: dict[str, Map]
@@ -37,7 +37,7 @@ class Outcome:
         self._files: list[int] = []
 
     def map(self, name: str) -> Any:
-        """As ``Object.map``."""
+        """Stand in for ``Object.map``."""
         if name == CONTROL_SECTION:
             return SimpleNamespace(update=lambda key, data: self.write("control", data))
         if name.startswith("barrier"):  # nothing runs while a test reads
@@ -45,39 +45,39 @@ class Outcome:
         return self.maps[name]
 
     def symbol(self, name: str) -> Any:
-        """A variable's memory."""
+        """Return the memory of a variable."""
         size = ffi.new("uint64_t *")
         at = self._lib.host_symbol(name.encode(), size, -1)
         return ffi.buffer(at, size[0])
 
     def write(self, name: str, data: bytes) -> None:
-        """Set a variable."""
+        """Write a variable."""
         self.symbol(name)[: len(data)] = data
 
     def beyond(self) -> bytes:
-        """The tree's memory behind the last node that may be used."""
+        """Return the tree's memory after the last node that may be used."""
         nodes, mask = (int(self.config[name]) for name in ("nodes", "node_mask"))
         size = mask + NODE_BYTES
         return (self.maps["tree"].lookup(bytes(4), size) or b"")[nodes * NODE_BYTES :]
 
     def close_files(self) -> None:
-        """Close what was mapped."""
+        """Close the files of mapped variables."""
         for fd in self._files:
             os.close(fd)
 
     def hits_of(self, cpu: int) -> int:
-        """How often a CPU's root was hit."""
+        """Return the hits of a CPU's root."""
         at = self.maps["tree"].memory + (1 + cpu) * trees.PER_CPU * NODE_BYTES
         return int.from_bytes(bytes(ffi.buffer(at + _HITS, 8)), "little")
 
     def counters(self) -> dict[str, int]:
-        """What is not 0 of the counters of all CPUs."""
+        """Return the sums over all CPUs of the counters that are not 0."""
         with patch("kwalk.transport.counters.possible_cpus", return_value=self._cpus):
             counted = Counters(self).read()  # type: ignore[arg-type]
         return {name: value for name, value in counted.items() if value}
 
     def records(self, size: int = 64) -> list[bytes]:
-        """What has come into the ring, each behind its header."""
+        """Return the records in the ring, each with its header in front."""
         step = size + 8
         return [
             bytes(view[at : at + step])
@@ -86,11 +86,11 @@ class Outcome:
         ]
 
     def own_gates(self) -> Gates:
-        """The gates, mapped as user space maps them."""
+        """Return the gates, mapped as in user space."""
         return Gates(self.mapped("gates"), self._cpus)
 
     def mapped(self, name: str) -> Any:
-        """A variable that user space maps, all zero."""
+        """Return a zeroed variable, mapped as in user space."""
         found = Map.__new__(Map)
         found.fd = os.memfd_create(name)
         self._files.append(found.fd)
@@ -100,7 +100,7 @@ class Outcome:
         return found
 
     def counted(self) -> dict[bytes, list[bytes]]:
-        """The helper's counts: for each key a value of each CPU."""
+        """Return the helper's counts: key -> values of all CPUs."""
         counted, size = self.maps["counted"], COUNT.size * self._cpus
         found = {}
         for key in counted.each_key(COUNTED.size):
@@ -109,19 +109,19 @@ class Outcome:
         return found
 
     def stack(self, second: bool, stack_id: int) -> list[int]:
-        """The addresses in a bucket of a stack map."""
+        """Return the addresses in a bucket of a stack map."""
         key = stack_id.to_bytes(4, "little")
         data = self.maps["stacks_b" if second else "stacks_a"].lookup(key, 127 * 8)
         return [word for word in struct.unpack("<127Q", data or bytes(127 * 8)) if word]
 
     def written(self) -> bytes:
-        """What ``bpf_seq_write()`` was given."""
+        """Return the bytes given to ``bpf_seq_write()``."""
         room = ffi.new("char[4096]")
         size = self._lib.host_take_written(room)
         return bytes(ffi.buffer(room, size))
 
     def numbers(self, name: str) -> set[int]:
-        """The tasks in a set."""
+        """Return the numbers of tasks in a filter's bit set."""
         bits = bytes(self.symbol(name))
         found = set()
         for match in re.finditer(rb"[^\0]", bits):

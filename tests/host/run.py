@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run the tests of bpf/ on this machine under each compiler's sanitizers; print what was covered.
+"""Run the tests of bpf/ under each compiler's sanitizers; print the coverage.
 
 run.py [--bpf FOLDER] [--way NAME]... [pytest's options]
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from built import HERE, ROOT, WAYS, build, environment
 
-LEAST = 85.0  # percent of the lines of bpf/
+LEAST = 85.0  # least coverage, in percent of the lines of bpf/
 SANITIZED = ("gcc-sanitized", "clang-sanitized")
 
 
 def covered(folder: Path, bpf: Path) -> dict[str, tuple[int, int]]:
-    """For each file below ``bpf`` how many lines ran, and how many there are."""
+    """Return covered and all lines of each file below ``bpf``."""
     (data,) = folder.glob("*.gcda")
     asked = ["gcov", "--json-format", "--stdout", str(data)]
     found = subprocess.run(asked, check=True, capture_output=True, text=True, cwd=folder).stdout
@@ -38,7 +38,7 @@ def covered(folder: Path, bpf: Path) -> dict[str, tuple[int, int]]:
 
 
 def report(folder: Path, bpf: Path) -> bool:
-    """Print the coverage; return whether it is enough."""
+    """Print the coverage; return whether it is sufficient."""
     rows = covered(folder, bpf)
     ran, all_lines = (sum(column) for column in zip(*rows.values(), strict=True))
     for name, (some, every) in rows.items():
@@ -49,7 +49,7 @@ def report(folder: Path, bpf: Path) -> bool:
 
 
 def main() -> int:
-    """Build and run each way; return 0 if all is well."""
+    """Build and run each way; return 0 if all pass."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bpf", type=Path, default=ROOT / "bpf")
     parser.add_argument("--way", action="append")

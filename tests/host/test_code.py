@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What code an address is in: modules, BPF programs, copies of ftrace's, slots of kprobes."""
+"""Classification of code addresses: modules, BPF programs, ftrace's copies, kprobe slots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 
 
 def stacks(loaded: Loaded) -> dict[Stack, int]:
-    """The stacks themselves: with the codes of their frames."""
+    """Return the stacks, with the codes of their frames."""
     reader = Reader(loaded)
     found: dict[Stack, int] = {}
     for offset, node in loaded.tree.counted():
@@ -35,7 +35,7 @@ def stacks(loaded: Loaded) -> dict[Stack, int]:
 
 
 def through(world: World, *bodies: object) -> Execution:
-    """FUNC is called by way of functions."""
+    """Return an execution that calls FUNC through these functions."""
     execution = world.begin()
     for body in bodies:
         execution.call(body)  # type: ignore[arg-type]

@@ -76,10 +76,10 @@ def test_tree_has_a_writer_on_each_cpu(layout: Layout, random: Random, at: int, 
         hit(0)
     found = Reader(loaded).counts()
     assert sum(found.values()) == expected.total() == loaded.tree.hits()
-    assert not any(loaded.beyond())  # nodes that are not there
+    assert not any(loaded.beyond())  # nodes that do not exist
     if nodes == 200:
         assert found == whole(world, expected)
-        # All can be found again: what is hit once more makes no node.
+        # All nodes are found again: another hit adds none.
         for _ in range(2):
             used = loaded.tree.used
             for cpu in (0, 1):
@@ -133,13 +133,13 @@ def test_tree_gives_its_last_node_to_one_cpu() -> None:
 
 
 def repeat(hit: Callable[[int], None], cpu: int) -> None:
-    """Three hits."""
+    """Hit the probe three times."""
     for _ in range(3):
         hit(cpu)
 
 
 def same_bucket(root: int, nodes: int, number: int) -> list[int]:
-    """Addresses whose nodes under a root are in one bucket of the table, the same for any root."""
+    """Return addresses whose nodes share a hash bucket, under any root."""
     mask = size_for(nodes, 2) - 1
     found: list[int] = []
     ip = 0xFFFFFFFF81001000

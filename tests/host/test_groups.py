@@ -59,7 +59,7 @@ def test_events_are_grouped_by_what_was_asked_for(layout: Layout, per: Per, rand
 
 
 def nameless(group: Group) -> Group:
-    """Without what is merely shown beside a number."""
+    """Return groups without the names shown beside their numbers."""
     return group if group.kind == "comm" else group._replace(name="")
 
 
@@ -76,7 +76,7 @@ def test_process_keeps_the_name_that_it_had_first() -> None:
 
 
 def colliding(number: int) -> list[int]:
-    """Numbers of cgroups that agree in those bits of a group's node that tell it from others."""
+    """Return cgroup numbers with the same hash bits in a group's node."""
     inverse = pow(K, -1, 1 << 64)
     return [((0x123456 << 40) + n) * inverse % (1 << 64) for n in range(1, number + 1)]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""User space's whole reading of what programs counted, and that planted trees are like theirs."""
+"""The counts of the programs as user space reads them, and planted trees of the unit tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Counted = dict[tuple[tuple[int, ...], Group | None], tuple[int, float | None]]
 
 
 def counts(loaded: Loaded, method: Method, per: Per) -> tuple[Counted, dict[str, int]]:
-    """What ``kwalk count`` would show, and what it says is lost."""
+    """Return the counts and losses that ``kwalk count`` would show."""
     reader = Reader(loaded, per)
     probe: Any = SimpleNamespace(
         method=method, tree=loaded.tree, config=loaded.config | {"sampled": loaded.sampled},
@@ -82,7 +82,7 @@ def test_counts_are_read_as_they_were_made(
 
 
 def shape(loaded: Any, offset: int) -> list[tuple[object, ...]]:
-    """A node, and those above it, as readers see them."""
+    """Return a node and its ancestors, as readers see them."""
     seen: list[tuple[object, ...]] = []
     told = (NodeKind.ROOT, NodeKind.KERNEL, NodeKind.GROUP, NodeKind.CUT, NodeKind.FUNCTION)
     while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of a hit: a record in the ring, or the helper's stack; and what is lost."""
+"""Results of hits: records in the ring, the helper's stacks, losses."""
 
 from __future__ import annotations
 

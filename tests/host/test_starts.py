@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the walk starts, for each way to attach and each place in FUNC."""
+"""Start of the walk, for each way of attaching and each place in FUNC."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_kprobe_inside_falls_back_where_the_prologue_is_not_known(layout: Layout
 
 
 def returned(world: World, execution: Execution) -> bytes:
-    """FUNC has returned: the registers that its caller goes on with."""
+    """Return the registers after FUNC's return, with which its caller goes on."""
     regs = {"ip": execution.callers[0], "sp": execution.sp + 8, "bp": execution.bp}
     return pack_regs(regs | {"cs": KERNEL_CS, "ax": 5})
 
@@ -149,7 +149,7 @@ def returned(world: World, execution: Execution) -> bytes:
 def test_kretprobe_starts_with_its_caller(layout: Layout, random: Random) -> None:
     world = World(layout, random)
     execution = world.stacked()
-    # The instruction behind the call is of a frame that is complete: as if it had been interrupted.
+    # After the call the caller's frame is complete, as if it had been interrupted there.
     assume(world.is_complete(execution.callers[0]))
     loaded = Loaded(world.kernel, func=world.func.start, place=Place.RETURN)
     for _ in range(2):
@@ -235,7 +235,7 @@ def test_tracepoint_starts_with_the_frame_of_its_program(
 ) -> None:
     world = World(layout, random)
     execution = world.stacked()
-    # The program's own frame: what called it is known by its return address.
+    # The program's own frame: its return address tells its caller.
     execution.push(execution.bp)
     frame = execution.sp
     loaded = Loaded(world.kernel, func=0, place=Place.TRACEPOINT)

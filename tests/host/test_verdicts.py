@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The walk compared with the kernel's own unwinder, and events that are left to that."""
+"""Verdicts of --verify, the walk against the kernel's unwinder; hits that fall back to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compared(world: World, **settings: int) -> Loaded:
 
 
 def flags(loaded: Loaded) -> list[int]:
-    """Those of all records."""
+    """Return the flags of all records."""
     return [int(EVENT.unpack(record[8:])["flags"]) for record in loaded.records()]
 
 

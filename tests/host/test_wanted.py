@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Filters: whose hits are walked, and that all others are counted as refused."""
+"""Filters: hits that pass are walked, all others are counted as filtered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_filters_must_all_hold(asked: int, wanted: Random) -> None:
     (hit,) = tasks(world, 1, 1)
     names = wanted.sample(NAMES, wanted.randint(1, 4))
     netnses = wanted.sample(NETNSES, wanted.randint(1, 2))
-    # Each at its level: that of a cgroup of another one's name is another one.
+    # Each at its level: a cgroup of the same name elsewhere is another one.
     levels = [wanted.randint(0, 3) for _ in range(wanted.randint(1, 3))]
     cgroups = [wanted.choice(CGROUPS) for _ in levels]
     processes, threads = wanted.sample(NUMBERS, 2), wanted.sample(NUMBERS, 3)
@@ -151,7 +151,7 @@ def test_follow_puts_what_a_wanted_process_starts_into_the_set(
     assert loaded.run("kw_fork", loaded.pointers(*tasks_)) == 0
     expected = {5} | ({tgid} if parent == 5 else set())
     assert loaded.numbers("processes") == expected
-    # It ends: its number may be given to another one. Threads of it that end change nothing.
+    # It ends, and its number may be reused. Threads of it that end change nothing.
     loaded.run("kw_free", loaded.pointers(loaded.host_task(9999, tgid)))
     assert loaded.numbers("processes") == expected
     loaded.run("kw_free", loaded.pointers(loaded.host_task(tgid, tgid)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernels with code in them, stacks of theirs, and what programs made of these."""
+"""Synthetic kernels with code and stacks, and the results of programs on them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from kwalk.decode.groups import Groups
 from kwalk.decode.stacks import StackTable
 from kwalk.model.stack import Group, Stack
 
-# Not hypothesis' own random module: each of its choices would cost more than a walk.
+# random.Random, since a choice of hypothesis' costs more than a walk.
 RANDOMS = st.builds(Random, st.integers(0, (1 << 32) - 1))
 
 
 class World:
     """A kernel with functions of every kind.
 
-    :ivar func: The one that is traced.
+    :ivar func: The traced function.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class World:
         self.kernel = kernel = Kernel(layout, lookup=lookup, without=without)
         text = kernel.text
         gap = random.choice((0, 0, 5, 300))
-        # What interrupts and system calls come in by.
+        # Entry code of interrupts and system calls.
         straight = layout.frame_pointers  # right below the registers: is_last_task_frame()
         room = 0 if straight else random.randint(0, 2)
         self.syscall = make(text, "entry", room=room, gap=gap)
@@ -75,7 +75,7 @@ class World:
         self.functions = [self._function(text, kinds) for _ in range(number)]
         if functions:
             self._special(odd or FRAME)
-        # It goes on on another stack; by ORC such a function has a frame of a fixed size.
+        # It switches stacks; by ORC such a function has a frame of a fixed size.
         self.switching = self._function(text, "bp" if layout.frame_pointers else "sp")
         self.func = self._function(text, kinds)
         self.init = self._function(kernel.init_text, kinds)
@@ -103,7 +103,7 @@ class World:
             for body in (self.ftrace, self.ftrace_regs)
         ]
         if layout.frame_pointers:
-            # There ftrace's trampolines make a frame, too.
+            # With frame pointers ftrace's trampolines make a frame, too.
             self.copies = [Body(copy.function, "bp", by=copy.by) for copy in self.copies]
         if plain:
             self.copies = []
@@ -113,7 +113,7 @@ class World:
         kernel.write_tables()
 
     def _special(self, odd: Orc) -> None:
-        """A function of each kind, and what is rare."""
+        """Add a function of each kind, and rare ones."""
         text = self.kernel.text
         self.framed = make(text, "bp", room=2)
         self.aligned = make(text, "aligned", room=2)
@@ -136,25 +136,25 @@ class World:
         )
 
     def any_function(self) -> Body:
-        """Of the kernel, of a module, of BPF, of ftrace, or freed after boot."""
+        """Choose a function of the kernel, a module, BPF or ftrace, or one freed after boot."""
         pools = [self.functions] * 4 + [self.modular, self.bpf, self.copies, [self.init]]
         return self.random.choice(self.random.choice([pool for pool in pools if pool]))
 
     def bp_is_free(self, execution: Execution) -> bool:
-        """Whether nobody needs BP as it is now: the last function has saved it."""
+        """Return whether BP may be overwritten, since the last function saved it."""
         caller = execution.callers[0]
         last = [b for b in self.functions if b.start < caller <= b.end]
         return bool(last) and last[0].kind == "sp" and last[0].saves
 
     def is_complete(self, address: int) -> bool:
-        """Whether an address is at a place where its function's frame is as at its calls."""
+        """Return whether its function's frame is complete at an address."""
         bodies = [*self.functions, *self.modular, self.init, *self.bpf, *self.copies]
         return any(
             b.start < address < (b.start + SWITCH if b.kind == "sp" else b.end) for b in bodies
         )
 
     def begin(self, task: int = 0) -> Execution:
-        """The outermost frame of a task."""
+        """Begin a task's stack with its outermost frame."""
         execution = Execution(self.kernel, self.random, task or self.kernel.task)
         if self.random.random() < 0.7:
             execution.from_user(self.syscall)
@@ -164,17 +164,17 @@ class World:
         return execution
 
     def go(self, execution: Execution, calls: int) -> None:
-        """Some calls further in."""
+        """Make some calls."""
         for _ in range(calls):
             execution.call(self.any_function())
 
     def stacked(self, calls: int = 6) -> Execution:
-        """A task's stack, maybe with an interrupt and an NMI on it; FUNC has just been called."""
+        """Return an execution up to the call of FUNC, maybe through an interrupt and an NMI."""
         random = self.random
         execution = self.begin()
         self.go(execution, random.randint(0, calls))
         kind = random.random()
-        if kind < 0.2:  # softirqs have a stack of their own as well
+        if kind < 0.2:  # softirqs run on a stack of their own, too
             execution.call(self.switching)
             execution.switch_stack()
             self.go(execution, random.randint(1, calls))
@@ -192,7 +192,7 @@ class World:
 
 
 def walked(world: World, execution: Execution) -> dict[tuple[tuple[int, ...], str], int]:
-    """What two hits of a kprobe on FUNC are counted as."""
+    """Return the counts after two hits of a kprobe on FUNC."""
     loaded = Loaded(world.kernel, func=world.func.start)
     for _ in range(2):
         loaded.run("kw_kprobe", execution.regs(world.func.start))
@@ -210,13 +210,13 @@ class Hit(NamedTuple):
     task: int
 
     def run(self, loaded: Loaded, cpu: int = 0, program: str = "kw_kprobe") -> None:
-        """FUNC's probe is hit."""
+        """Hit the probe on FUNC."""
         loaded.cpus[cpu].state.task = self.task
         loaded.run(program, self.regs, cpu)
 
 
 def tasks(world: World, number: int, calls: int = 3) -> list[Hit]:
-    """Tasks, each with a stack of its own."""
+    """Return tasks, each with a stack of its own."""
     found = []
     for _ in range(number):
         task = world.kernel.new_task()
@@ -228,7 +228,7 @@ def tasks(world: World, number: int, calls: int = 3) -> list[Hit]:
 
 
 def lost_hit(world: World) -> Hit:
-    """FUNC's caller's caller was replaced, and nobody knows by whom: the walk gives up."""
+    """Return a hit with a replaced return address in no list, so that the walk falls back."""
     task = world.kernel.new_task()
     execution = world.begin(task)
     slot = execution.call(world.functions[0])
@@ -238,7 +238,7 @@ def lost_hit(world: World) -> Hit:
 
 
 class Reader:
-    """User space's reading of what programs counted."""
+    """User space's view of the programs' counts."""
 
     def __init__(self, loaded: Loaded, per: Per = Per.NOTHING, **shape: bool) -> None:
         self.loaded = loaded
@@ -251,7 +251,7 @@ class Reader:
         self.contexts = Contexts(loaded.tree, table, self.groups_of)
 
     def counts(self) -> dict[tuple[tuple[int, ...], str], int]:
-        """How often each stack was counted, and how: whole, cut, or by the kernel (fallback)."""
+        """Return the counts by stack and by kind: whole, truncated, or fallback."""
         found: dict[tuple[tuple[int, ...], str], int] = {}
         for offset, node in self.loaded.tree.counted():
             for number, cut in ((node.ended, False), (node.cut, True)):
@@ -261,7 +261,7 @@ class Reader:
         return found
 
     def groups(self) -> dict[tuple[tuple[int, ...], Group | None], int]:
-        """The same, by groups."""
+        """Return the counts by group, too."""
         found: dict[tuple[tuple[int, ...], Group | None], int] = {}
         for offset, node in self.loaded.tree.counted():
             context = self.contexts.context(offset)
@@ -271,7 +271,7 @@ class Reader:
 
     @staticmethod
     def shown(stack: Stack | None) -> tuple[tuple[int, ...], str]:
-        """A stack's addresses, and how it came about."""
+        """Return a stack's addresses and kind."""
         if stack is None:
             return (), "gone"
         flags = [name for name in ("truncated", "fallback") if getattr(stack, name)]

@@ -78,7 +78,7 @@ def test_numbers_that_ps_does_not_have_are_not_shown(
     options: ProbeOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nested(monkeypatch, "pid", same=False)
-    with pytest.raises(UsageError, match="PIDs would differ from those of ps"):
+    with pytest.raises(UsageError, match="PIDs would differ from the output of ps"):
         translate.translate(options)
     counted = ProbeOptions(output=Output.COUNT, filters=Filters(pids=(3,)))
     assert translate.translate(counted).filters.pids == (1003,)

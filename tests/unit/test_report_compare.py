@@ -81,7 +81,7 @@ def test_text_has_the_hottest_pair_of_each_kind_and_the_losses(width: int) -> No
     assert "7,945 instructions each (by kprobe)" in as_text(ALL, 200)
     assert "-> The helper misses one_core in 14,847 calls, x in 5 calls." in text
     assert "-> Manual misses y in 5 calls." in text
-    assert "costs 5.6 times what it costs by manual" in text
+    assert "costs 5.6 times as much as by manual" in text
     assert "in a run of its own (helper on 10,410 calls, manual on 10,411 calls)" in text
 
 
@@ -102,7 +102,7 @@ def test_top_shows_more_and_says_what_it_leaves_out() -> None:
 def test_verdict_says_that_both_methods_agree() -> None:
     assert verdicts(comparison({SAME: 10}, "orc")) == [
         "Both methods agree on all 10 calls: the kernel unwinds by ORC, and so does manual.",
-        "A stack by the helper costs 5.6 times what it costs by manual.",
+        "A stack by the helper costs 5.6 times as much as by manual.",
     ]
     assert "unwinder: ORC;" in as_text(comparison({SAME: 10}, "orc"), 100)
     assert verdicts(comparison({SAME: 1}))[0] == "Both methods agree on the only call."
@@ -128,7 +128,7 @@ def test_costs_are_in_what_the_clock_counts() -> None:
     slow = Sides[MethodCost | None](MethodCost(100.0, 5, "kprobe"), MethodCost(150.0, 6, "fentry"))
     text = as_text(comparison({SAME: 1}, costs=slow, clock="time"), 200)
     assert "100 ns each (by kprobe)" in text
-    assert "A stack by manual costs 1.5 times what it costs by the helper." in text
+    assert "A stack by manual costs 1.5 times as much as by the helper." in text
     half = as_text(comparison({SAME: 1}, costs=Sides(None, COSTS.manual)), 200)
     assert "1,417 instructions each (by fentry)" in half
     assert "times" not in half

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel complains of while something is traced."""
+"""Warnings of the kernel's log during a test."""
 
 from __future__ import annotations
 
 import subprocess
 
-# An interrupt that came while its CPU went.
+# An interrupt on a CPU that was going offline.
 _OF_A_CPU_THAT_GOES = ("APIC: Stale IRR",)
-# A machine that stands still while its host has other things to do finds that time has passed,
-# and says so, whoever traces (kernel/time/hrtimer.c and clocksource.c, kernel/events/core.c,
-# kernel/workqueue.c, kernel/sched/rt.c).
+# A guest that its busy host does not run sees jumps in time, and warns of them with or without
+# tracing (kernel/time/hrtimer.c and clocksource.c, kernel/events/core.c, kernel/workqueue.c,
+# kernel/sched/rt.c).
 _OF_THE_CLOCK = (
     "hrtimer: interrupt took",
     "clocksource: ",
@@ -21,7 +21,7 @@ _NOT_MEANT = _OF_A_CPU_THAT_GOES + _OF_THE_CLOCK
 
 
 def forget() -> None:
-    """Look at what is said from now on only."""
+    """Ignore all messages so far."""
     subprocess.run(["dmesg", "-C"], check=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures for tests that trace; they run as root inside a virtual machine of the lab."""
+"""Fixtures for tests that trace, as root in a virtual machine of the lab."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["pytest_terminal_summary"]
 VENV = Path(sys.prefix) / "bin"
 TRACING = Path("/sys/kernel/tracing")
 STARTED: list[subprocess.Popen[str]] = []
-# For what does not depend on the kernel, and takes long.
+# For long tests that do not depend on the kernel.
 ONE_OF_EACH_UNWINDER = pytest.mark.skipif(
     os.environ.get("KWALK_LAB") in ("debian-12", "debian-sid"),
     reason="the same on every kernel: run on debian-13 and fp",
@@ -38,7 +38,7 @@ ONE_OF_EACH_UNWINDER = pytest.mark.skipif(
 
 
 def only_on(kernel: str) -> pytest.MarkDecorator:
-    """For what neither kernel nor unwinder changes: one of them will do, each its share."""
+    """Mark a test that depends on neither kernel nor unwinder, to run on this kernel only."""
     return pytest.mark.skipif(
         os.environ.get("KWALK_LAB") != kernel, reason=f"the same on every kernel: run on {kernel}"
     )
@@ -57,15 +57,15 @@ def symbols() -> Kallsyms:
 
 @pytest.fixture(scope="session")
 def frame_pointers(symbols: Kallsyms) -> bool:
-    """The kernel unwinds by frame pointers, so its own unwinder misses the direct caller."""
+    """Return whether the kernel unwinds by frame pointers, and so misses the direct caller."""
     return not symbols.address("__start_orc_unwind")
 
 
 @pytest.fixture
 def redis() -> Iterator[None]:
-    """redis-server under a redis-benchmark that does not end by itself.
+    """Run redis-server under a redis-benchmark without end.
 
-    At a low priority: under emulation it would slow kwalk's start down more than is worth it.
+    Both have a low priority, as they would slow kwalk's start down under emulation.
     """
     server = subprocess.Popen(
         ["nice", "-n", "15", "redis-server", "--save", "", "--port", "6379"],
@@ -88,9 +88,9 @@ def redis() -> Iterator[None]:
 
 @contextmanager
 def ftrace_probe(definition: str) -> Iterator[Path]:
-    """An enabled kprobe event of ftrace's own.
+    """Enable a kprobe event of ftrace.
 
-    :param definition: As ``kprobe_events`` takes it, such as ``p:kwtest/count vfs_read``.
+    :param definition: Line for ``kprobe_events``, such as ``p:kwtest/count vfs_read``.
     """
     name = definition.split()[0].partition(":")[2]
     events, enable = TRACING / "kprobe_events", TRACING / "events" / name / "enable"
@@ -104,7 +104,7 @@ def ftrace_probe(definition: str) -> Iterator[Path]:
 
 
 def _append(path: Path, text: str) -> None:
-    """Write without truncating, which would clear every event there is."""
+    """Append to a file of tracefs: truncating it would clear all events."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         os.write(fd, text.encode() + b"\n")
@@ -113,9 +113,9 @@ def _append(path: Path, text: str) -> None:
 
 
 def start(*words: str, **keywords: Any) -> subprocess.Popen[str]:
-    """Start a script of the virtual environment, such as ``kwalk``, or what an absolute path names.
+    """Start a script of the virtual environment, such as ``kwalk``, or an absolute path.
 
-    It is killed when the test has ended, should it still be there.
+    It is killed when the test ends, if it still runs.
     """
     pipe = subprocess.PIPE
     process: subprocess.Popen[str] = subprocess.Popen(
@@ -129,7 +129,7 @@ def start(*words: str, **keywords: Any) -> subprocess.Popen[str]:
 
 @pytest.fixture(autouse=True)
 def _none_stays() -> Iterator[None]:
-    """What a failed test has started does not disturb those that follow."""
+    """Kill processes that a failed test has left behind."""
     yield
     while STARTED:
         process = STARTED.pop()
@@ -144,12 +144,12 @@ def call(
     env: dict[str, str] | None = None,
     first: Callable[[], None] = lambda: None,
 ) -> tuple[int, str, str]:
-    """Run a command line to its end; return exit code, stdout and stderr.
+    """Run a command line of kwalk to its end; return exit code, stdout and stderr.
 
-    In a fork of this process, which has Python and kwalk loaded already: under emulation, starting
-    them anew takes longer than what is tested. ``start`` runs the real script.
+    It runs in a fork of this process, which has Python and kwalk loaded already: under emulation
+    loading them takes longer than the test. ``start`` runs the real script.
 
-    :param first: Is called in it, ahead of all else.
+    :param first: Function that the fork calls first.
     """
     main = published.main if words[0] == "bpf_get_stack_test" else cli.main
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -176,13 +176,13 @@ def call(
 
 
 def without_caller(manual: Event) -> tuple[int, ...]:
-    """The stack as a frame-pointer unwinder sees it from a function's entry."""
+    """Return the stack that a frame-pointer unwinder finds at a function's entry."""
     addresses = manual.stack.addresses
     return addresses[:1] + addresses[2:]
 
 
 def both(capture: Capture) -> Iterator[tuple[Event, Event | None]]:
-    """Yield manual's and the helper's view of each event; None where the helper has lost it."""
+    """Yield manual's and the helper's stack of each event; None if the helper lost it."""
     for record, walked, stack, _ in capture.pairs():
         if walked:
             helper = Event(record.time_ns, record.who(), stack) if stack else None
@@ -192,7 +192,7 @@ def both(capture: Capture) -> Iterator[tuple[Event, Event | None]]:
 def pairs(
     function: str, options: ProbeOptions, enough: Callable[[int], bool], seconds: float = 60
 ) -> tuple[list[tuple[Event, Event | None]], Summary]:
-    """Take manual and helper stacks of the same events until there are enough."""
+    """Return manual and helper stacks of the same events, as many as ``enough`` asks for."""
     found: list[tuple[Event, Event | None]] = []
     with Capture(function, options) as capture:
 

@@ -19,7 +19,7 @@ def _tcp(family: socket.AddressFamily, address: str) -> Pair:
         client = socket.create_connection(listener.getsockname()[:2])
         server, _ = listener.accept()
     for sock in (client, server):
-        # Acknowledge at once, in the softirq on top of whatever the sender was doing.
+        # Acknowledge at once, in the softirq on top of the sender.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
     return client, server
 
@@ -34,7 +34,7 @@ def _udp(family: socket.AddressFamily, address: str) -> Pair:
 
 
 def _refused(family: socket.AddressFamily, address: str) -> Pair:
-    """UDP to a port where nobody listens: an ICMP error comes back."""
+    """Send UDP to a closed port: an ICMP error comes back."""
     left, right = _udp(family, address)
     right.close()
     return left, socket.socket(family, socket.SOCK_DGRAM)
@@ -49,7 +49,7 @@ def _raw(family: socket.AddressFamily, address: str, protocol: int) -> Pair:
 
 def _packet(kind: socket.SocketKind) -> Pair:
     left, right = (socket.socket(socket.AF_PACKET, kind) for _ in range(2))
-    left.bind(("lo", 0x88B5))  # a protocol number for experiments: nobody else answers
+    left.bind(("lo", 0x88B5))  # a protocol number for experiments, otherwise unused
     right.bind(("lo", 0x88B5))
     return left, right
 
@@ -58,13 +58,13 @@ def _pairs() -> Iterator[Pair]:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
         yield socket.socketpair(socket.AF_UNIX, kind)
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with contextlib.suppress(OSError):  # no IPv6 on every kernel
+        with contextlib.suppress(OSError):  # not every kernel has IPv6
             yield _tcp(family, address)
             yield _udp(family, address)
             yield _refused(family, address)
             yield _raw(family, address, 253)
     for kind in (socket.SOCK_RAW, socket.SOCK_DGRAM):
-        with contextlib.suppress(OSError):  # a module, not everywhere
+        with contextlib.suppress(OSError):  # a module, not on every kernel
             yield _packet(kind)
 
 
@@ -118,7 +118,7 @@ def _netlink() -> None:
 
 
 def traffic() -> None:
-    """Send and receive once by every means."""
+    """Send and receive once by each kind of socket."""
     for left, right in _pairs():
         with left, right:
             for one, other in ((left, right), (right, left)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What cannot work is answered with one clear message and an exit code, never a traceback."""
+"""Errors: one clear message and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KPTR = Path("/proc/sys/kernel/kptr_restrict")
 
 
 def fails(code: int, *words: str, env: dict[str, str] | None = None) -> str:
-    """Run, expect the exit code, return the message."""
+    """Run kwalk, check the exit code, return the message."""
     got, out, err = call(*words, env=env)
     assert got == code, (out, err)
     assert "Traceback" not in err

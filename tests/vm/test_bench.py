@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""kwalk bench on a real kernel: what it measures, and what it leaves behind."""
+"""``kwalk bench`` on a real kernel: measurements, and cleaning up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUESTS = 1000
 
 
 def servers() -> list[str]:
-    """The redis servers that run."""
+    """Return the PIDs of running redis servers."""
     found = []
     for path in Path("/proc").glob("[0-9]*/comm"):
         try:

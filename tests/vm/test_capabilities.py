@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Users other than root: each way of tracing works with few capabilities, or names what it lacks.
+"""Users other than root: each way of tracing works with few capabilities, or names those missing.
 
-What is found fills docs/capabilities.md. Nobody follows kwalk's own words: starts without any
-capability, takes those that the refusal names, and tries again. Then each has to be needed.
+The results fill docs/capabilities.md. User nobody follows kwalk's messages: start without any
+capability, take those that the refusal names, and try again. Then each must be needed.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _NEW_USERS = 0x10000000  # CLONE_NEWUSER in include/uapi/linux/sched.h
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER, _BPF, _PERF = 38, 22, 2, 321, 298
 PARANOID, KPTR = capabilities.PARANOID, capabilities.KPTR
 SHORT = ("--duration", "0.05", "--format", "folded")
-# One that each kernel of the lab has, where it is one at all.
+# Modular, if at all, on each kernel of the lab.
 MODULE, FUNCTION = "overlay", "ovl_lookup"
 
 
 class Row(NamedTuple):
-    """A row of the table: a command line, and the sysctls under which it is tried."""
+    """A row of the table: a command line, and the sysctls to try it under."""
 
     words: tuple[str, ...]
     paranoid: int = 2
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 
 def count(*words: str, attach: str = "auto") -> tuple[str, ...]:
-    """Count by the helper, whose program the verifier is done with sooner."""
+    """Count by the helper, whose program the verifier checks faster."""
     return ("count", *words, "--method", "helper", "--attach", attach, *SHORT)
 
 
@@ -112,7 +112,7 @@ FOUND: dict[str, frozenset[str]] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def reachable() -> Iterator[None]:
-    """Nobody reads Python's files, wherever they are: a home folder may be shut."""
+    """Let user nobody read Python's files, which may be in a closed home folder."""
     modes = {}
     for start in (sys.base_prefix, sys.prefix, str(Path(__file__))):
         for folder in Path(start).resolve().parents:
@@ -126,7 +126,7 @@ def reachable() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(symbols: Kallsyms) -> None:
-    """Every name that is looked up is known to the forks."""
+    """Look names up once, so that forks have them cached."""
     symbols.lookup(1)
     for function, attach in (("vfs_read", "fentry"), ("r:vfs_read", "kprobe")):
         selection = choose([function], None, symbols)
@@ -134,7 +134,7 @@ def warm(symbols: Kallsyms) -> None:
 
 
 def become(names: Sequence[str]) -> None:
-    """Be nobody, with these capabilities."""
+    """Become user nobody with these capabilities."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_KEEP, 1, 0, 0, 0)
     os.setgroups([])
@@ -159,10 +159,10 @@ def sysctl(path: Path, value: int) -> Iterator[None]:
 
 
 def known(symbols: Kallsyms) -> None:
-    """Have the kernel's table read to its first lines only, which tell whether addresses show.
+    """Read only the first lines of kallsyms, which tell whether addresses show.
 
-    To write it takes the kernel seconds. Whether it shows addresses is decided where the file is
-    opened (kallsyms_open() in kernel/kallsyms.c).
+    The whole takes the kernel seconds. It decides about addresses when the file is opened
+    (kallsyms_open() in kernel/kallsyms.c).
     """
 
     def read(path: Path = PATH) -> Kallsyms:
@@ -176,7 +176,7 @@ def known(symbols: Kallsyms) -> None:
 def kwalk_as_nobody(
     words: Sequence[str], names: Sequence[str], symbols: Kallsyms
 ) -> tuple[int, str, str]:
-    """Run a command line as nobody; return the exit code and what was said."""
+    """Run a command line as nobody; return the exit code and the messages."""
 
     def first() -> None:
         become(names)
@@ -188,7 +188,7 @@ def kwalk_as_nobody(
 
 
 def fewest(row: Row, symbols: Kallsyms) -> frozenset[str]:
-    """Return the fewest capabilities with which a command line works, by what it says itself."""
+    """Return the fewest capabilities with which a command line works, by its own messages."""
     held: set[str] = set()
 
     def said(names: set[str]) -> str:
@@ -213,7 +213,7 @@ def fewest(row: Row, symbols: Kallsyms) -> frozenset[str]:
             else:
                 held.remove(name)
                 needless.add(name)
-    # Which CAP_SYS_ADMIN includes.
+    # Included in CAP_SYS_ADMIN.
     assert needless <= ({"CAP_BPF", "CAP_PERFMON"} if "CAP_SYS_ADMIN" in held else set())
     return frozenset(held)
 
@@ -272,13 +272,13 @@ def test_doctor_agrees_with_what_is_measured(
 
 
 def implied(names: Sequence[str] | frozenset[str]) -> set[str]:
-    """Return capabilities with those that they include."""
+    """Return capabilities together with those that they include."""
     return {*names, *(("CAP_BPF", "CAP_PERFMON") if "CAP_SYS_ADMIN" in names else ())}
 
 
 @only_on("debian-12")
 def test_three_capabilities_are_enough_from_a_shell(symbols: Kallsyms) -> None:
-    """As docs/capabilities.md says it: a new process, which reads all that a user's does."""
+    """A new process, as in docs/capabilities.md, which reads all that a user's does."""
     caps = "+bpf,+perfmon,+syslog"
     become_user = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"]
     words = [*become_user, "--inh-caps", caps, "--ambient-caps", caps, str(VENV / "kwalk")]
@@ -314,7 +314,7 @@ def test_command_that_may_not_be_started_names_the_limit_of_processes(
 
 
 def forbid(number: int, error: int) -> None:
-    """Have a system call fail, as a container's seccomp filter does."""
+    """Make a system call fail, as a container's seccomp filter does."""
     # include/uapi/linux/filter.h, seccomp.h: load the number, compare, return
     program = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error)]
     program.append((0x06, 0, 0, 0x7FFF0000))
@@ -370,7 +370,7 @@ def test_user_namespaces_root_is_told_so(symbols: Kallsyms) -> None:
 
 
 def unshare_users() -> None:
-    """Go to a user namespace, as root of it."""
+    """Enter a new user namespace as its root."""
     user, group = os.geteuid(), os.getegid()
     assert ctypes.CDLL(None, use_errno=True).unshare(_NEW_USERS) == 0
     maps = {"setgroups": "deny", "uid_map": f"0 {user} 1", "gid_map": f"0 {group} 1"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every way to attach, by each method: what docs/matrix.md says of it.
+"""Every way of attaching with each method: the cells of docs/matrix.md.
 
 ``tests/matrix.py`` puts the cells together.
 """
@@ -27,13 +27,13 @@ from waiting import wait_for
 
 ENOUGH = 300
 SYSTEM_CALL = "do_syscall_64"
-# Who calls the traced functions, in what this does.
+# Callers of the traced functions, in the work of this test.
 CALLERS = {
     "vfs_read": "ksys_read",
     "vfs_write": "ksys_write",
     "ip_rcv": "__netif_receive_skb_one_core",
 }
-# As users know it -> what is traced, and the option.
+# Name for users -> traced place and option.
 WAYS: dict[str, tuple[list[str], str]] = {
     "kprobe": (["vfs_read"], "kprobe"),
     "kprobe inside a function": (["ip_rcv"], "kprobe"),
@@ -46,20 +46,20 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "tracepoint": (["t:syscalls:sys_enter_read"], "auto"),
     "perf event": ([], "auto"),
 }
-# What the kernel's unwinder answers from some tracepoints of system calls: older kernels give it
-# the registers of user space (perf_call_bpf_enter() in kernel/trace/trace_syscalls.c).
+# Loss at some tracepoints of system calls: older kernels give the unwinder the registers of user
+# space (perf_call_bpf_enter() in kernel/trace/trace_syscalls.c).
 NOTHING_FOUND = "efault"
-# Where a kernel lacks a way: what kwalk says -> what the table does.
+# Message of kwalk if a kernel lacks a way -> cell of the table.
 REASONS = {"CONFIG_FPROBE": "no: it has no fprobe"}
 
 
 def work() -> None:
-    """Read often, and so much that samples meet it; and send as often."""
+    """Read often, enough to be sampled, and send as often."""
     fd = os.open("/dev/zero", os.O_RDONLY)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _ in range(50):
             os.read(fd, 1 << 18)
-            with contextlib.suppress(OSError):  # nobody listens
+            with contextlib.suppress(OSError):  # without a listener
                 sock.sendto(b"x", ("127.0.0.1", 9))
     os.close(fd)
 
@@ -67,7 +67,7 @@ def work() -> None:
 def taken(
     what: list[str], options: ProbeOptions, look: Callable[[Capture, Counter[Stack]], None]
 ) -> None:
-    """Trace this process's work until there are enough stacks."""
+    """Trace the work of this process until there are enough stacks."""
     with Capture(what, options) as capture:
         stacks: Counter[Stack] = Counter()
 
@@ -89,8 +89,8 @@ def taken(
 def test_cell(way: str, method: Method, record_property: Callable[[str, object], None]) -> None:
     what, attach = WAYS[way]
     if way.endswith("inside a function"):
-        # With frame pointers the walk wants to know how far the prologue has run, and the kernel's
-        # unwinder wants it to be over.
+        # With frame pointers the walk must know how far the prologue has run, and the kernel's
+        # unwinder needs it to be complete.
         place = instructions(what[0], 8)[0 if method == Method.MANUAL else -1]
         what = [f"{what[0]}+{place:#x}"]
     options = ProbeOptions(
@@ -108,7 +108,7 @@ def test_cell(way: str, method: Method, record_property: Callable[[str, object],
         assert summary.ledger.balance == 0
         found = [names(stack, symbolizer) for stack in stacks]
         in_calls = sum(SYSTEM_CALL in stack for stack in found)
-        # What is no function may happen in a page fault or an interrupt, too.
+        # Tracepoints and samples also occur in page faults and interrupts.
         assert in_calls == len(found) if way != "perf event" else in_calls > 0
         if not found:
             assert way == "tracepoint"

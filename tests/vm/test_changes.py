@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What goes and comes back while kwalk traces: CPUs, cgroups, network namespaces, processes."""
+"""CPUs, cgroups, network namespaces and processes that go and come back while kwalk traces."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def test_cpu_offline_for_an_instant_is_sampled_again(switch: Path) -> None:
 
 
 def perf_events(folder: Path) -> int:
-    """How many perf events a process has opened.
+    """Return the number of perf events that a process has open.
 
-    :param folder: Of its file descriptors.
+    :param folder: Folder of its file descriptors.
     """
     found = 0
     for fd in os.listdir(folder):
@@ -140,7 +140,7 @@ def looks(capture: Capture, seconds: float) -> None:
 
 
 def reads(number: int, cgroup: Path | None = None) -> None:
-    """A process that reads, in a cgroup if that is given."""
+    """Run a process that reads, in a cgroup if one is given."""
     script = "import sys\nif sys.argv[2:]: open(sys.argv[2], 'w').write('0')\n"
     script += "f = open('/dev/zero', 'rb', buffering=0)\n"
     script += "for _ in range(int(sys.argv[1])): f.read(1)\n"
@@ -202,7 +202,7 @@ def test_netns_recreated_under_its_name_is_traced_again() -> None:
 @only_on("debian-12")
 def test_cgroups_that_come_and_go_have_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CGROUPS
-    monkeypatch.setattr(groups, "MOST_CPU", 1.0)  # however long a look takes here
+    monkeypatch.setattr(groups, "MOST_CPU", 1.0)  # however long a poll takes here
     options = ProbeOptions(Method.MANUAL, output=Output.COUNT, per=Per.CGROUP)
     folder, later = CGROUPS.top / "kwshort", CGROUPS.top / "kwlater"
     with Capture("vfs_read", options) as capture:

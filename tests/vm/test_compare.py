@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk compare`` on a kernel of each kind: where both agree, and where the helper can't."""
+"""``kwalk compare`` on each kind of kernel: agreement, and frames that the helper misses."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_small_stack_map_loses_stacks_of_the_helper_only(redis: None) -> None:
     lost, manual = (data["sides"][side]["ledger"]["lost"] for side in ("helper", "manual"))
     assert lost["eexist"] > 0
     assert "eexist" not in manual
-    # A stack may be lost in other ways, too, now and then.
+    # Now and then a stack is lost by another cause, too.
     alone = sum(number for cause, number in lost.items() if cause not in manual)
     assert data["kinds"]["helper_lost"] == alone, lost
     assert code == 1, err

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks counted in the kernel: every call once, under the stack that it came by."""
+"""Stacks counted in the kernel: every call once, under its own stack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from waiting import wait_for
 
 
 def counts_of_traffic(options: ProbeOptions) -> tuple[list[Count], Summary, int]:
-    """Counts of ``FUNCTION`` under traffic, and the number of its calls by another counter."""
+    """Return counts of ``FUNCTION`` under traffic, and its calls by an independent counter."""
     with counted(FUNCTION) as independent, Capture(FUNCTION, options) as capture:
         traffic()
         time.sleep(SETTLE_SECONDS)
@@ -258,7 +258,7 @@ def test_budget_is_kept_by_skipping_calls(redis: None) -> None:
     found = json.loads(out)
     ledger, sampling = found["ledger"], found["sampling"]
     out_ = ledger["not_wanted"]["sampled_out"]
-    assert out_ > 0  # it begins with one call in a hundred
+    assert out_ > 0  # sampling begins with one call in a hundred
     assert ledger["recorded"] == sum(stack["count"] for stack in found["stacks"]) > 0
     without = [*ledger["lost"].values(), *ledger["not_wanted"].values()]
     assert ledger["hits"] == ledger["recorded"] + sum(without)
@@ -304,5 +304,5 @@ def test_calls_stand_for_as_many_as_were_left_alone_at_their_time(method: Method
     spread = 5 * (many * 0.98 / 0.02) ** 0.5
     others = 500  # do so, too, now and then
     assert abs(calls[False] - many) < spread + others
-    # All that is known is shared out by what was sampled, this part with the rest.
+    # The exact total is shared out in proportion to the sampled calls.
     assert few * (1 - spread / many) < calls[True] < few * (1 + spread / many) + others

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""All CPUs at once: kwalk's counts against ftrace's hist trigger, stack for stack.
+"""All CPUs at once: kwalk's counts against ftrace's hist trigger, by stack.
 
 The matrix runs this file on a machine with four CPUs.
 """
@@ -29,7 +29,7 @@ from kwalk.model.stack import Count
 from kwalk.options.probe import ProbeOptions
 from kwalk.symbolize.symbolizer import Symbolizer
 
-# Called by sockets only, from tasks and softirqs, by more than 100 stacks.
+# Called by sockets only, from tasks and softirqs, through more than 100 stacks.
 FUNCTION = "skb_release_data"
 ATTEMPTS = 3
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ READS = "fd = os.open('/dev/zero', os.O_RDONLY)\nwhile True: os.read(fd, 1)"
 
 @contextmanager
 def hammers() -> Iterator[list[subprocess.Popen[str]]]:
-    """A process on each CPU, which begins when a line is written to it."""
+    """Start a process on each CPU, which begins when a line is written to it."""
     pipe = subprocess.PIPE
     made = [
         subprocess.Popen(
@@ -72,7 +72,7 @@ def hammers() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def hit(processes: list[subprocess.Popen[str]]) -> None:
-    """Let all of them run at once, to their ends, and the network come to rest."""
+    """Run all of them at once to their ends, and let the network come to rest."""
     for process in processes:
         assert process.stdin
         process.stdin.write("\n")
@@ -84,7 +84,7 @@ def hit(processes: list[subprocess.Popen[str]]) -> None:
 
 @contextmanager
 def hist(function: str) -> Iterator[list[str]]:
-    """ftrace's hist trigger on a function, keyed by stack; the list holds its text in the end."""
+    """Set ftrace's hist trigger on a function, keyed by stack; finally its text is in the list."""
     text: list[str] = []
     with ftrace_probe(f"p:kwtest/hist {function}"):
         folder = TRACING / "events" / "kwtest" / "hist"
@@ -102,7 +102,7 @@ def hist(function: str) -> Iterator[list[str]]:
 
 
 def hist_stacks(text: str) -> Counter[tuple[str, ...]]:
-    """The stacks of a hist trigger with their counts, innermost frame first."""
+    """Parse the stacks of a hist trigger with their counts, innermost frame first."""
     stacks: Counter[tuple[str, ...]] = Counter()
     for block, number in re.findall(r"\{[^:]*:(.*?)\} hitcount: +(\d+)", text, re.DOTALL):
         frames = [line.split()[0].split("/")[0] for line in block.splitlines() if line.strip()]
@@ -111,20 +111,20 @@ def hist_stacks(text: str) -> Counter[tuple[str, ...]]:
 
 
 def calls(profile: str) -> int:
-    """How often ftrace's own probe was hit, those times included that it was not run."""
+    """Return the hits of ftrace's own probe, missed ones included."""
     rows = [line.split() for line in profile.splitlines()]
     return next(int(row[1]) + int(row[2]) for row in rows if row[0] == "hist")
 
 
 def from_function(frames: tuple[str, ...]) -> tuple[str, ...]:
-    """The callers of ``FUNCTION`` in a stack of ftrace's, which begins with ftrace's own frames."""
+    """Return the callers of ``FUNCTION`` in a stack of ftrace, without ftrace's own frames."""
     names = [frame.partition("+")[0] for frame in frames]
     return frames[names.index(FUNCTION) + 1 :]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What both counted; ``hist`` holds the trigger's text, ``calls`` what its probe was hit."""
+    """Counts of both; ``hist`` has the trigger's text, ``calls`` the hits of its probe."""
 
     counts: list[Count]
     summary: Summary
@@ -134,7 +134,7 @@ class Measured:
 
 
 def measure(options: ProbeOptions) -> Measured:
-    """Both of them attached before the traffic, and read after it."""
+    """Attach both, run the traffic, read both."""
     with hammers() as processes, hist(FUNCTION) as text, Capture(FUNCTION, options) as capture:
         hit(processes)
         capture.stop()
@@ -146,7 +146,7 @@ def measure(options: ProbeOptions) -> Measured:
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 def test_counts_are_those_of_ftrace(attach: str, frame_pointers: bool) -> None:
     options = ProbeOptions(Method.MANUAL, attach, output=Output.COUNT)
-    # The trigger drops calls while another CPU is adding the same stack: then it is no reference.
+    # The trigger drops calls while another CPU adds the same stack: then it can't be a reference.
     for _ in range(ATTEMPTS):
         measured = measure(options)
         dropped = re.findall(r"Dropped: (\d+)", measured.hist[0])[-1]
@@ -172,7 +172,7 @@ def test_counts_are_those_of_ftrace(attach: str, frame_pointers: bool) -> None:
     missing = 1 if frame_pointers and not any(theirs[stack[:kept]] for stack in ours) else 0
     cut: Counter[tuple[str, ...]] = Counter()
     for stack, number in ours.items():
-        # A stack that is shorter than what the trigger keeps is there as a whole.
+        # A stack shorter than the trigger's limit is complete.
         fits = [stack[missing:][:length] for length in range(kept, 0, -1)]
         match = next((s for s in fits if s in theirs), fits[0] if fits else ())
         cut[match] += number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Attached and detached a thousand times, a program leaves nothing behind."""
+"""Attaching and detaching a thousand times leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FUNCTION = "ip_rcv"
 
 
 def attached() -> str:
-    """What ftrace says of the function: "" where nothing is attached to it."""
+    """Return ftrace's line about the function; "" if nothing is attached to it."""
     lines = (TRACING / "enabled_functions").read_text().splitlines()
     return "".join(line for line in lines if line.split()[0] == FUNCTION)
 
 
 def kprobes() -> str:
-    """The kprobes that there are."""
+    """Return the list of kprobes."""
     path = Path("/sys/kernel/debug/kprobes/list")
     return path.read_text() if path.exists() else ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""However kwalk ends, no probe stays behind."""
+"""Ends of kwalk, none of which leaves a probe behind."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pytestmark = only_on("debian-12")
 
 
 def attached() -> bool:
-    """A BPF program of kwalk is loaded, or something is attached to ip_rcv."""
+    """Return whether a BPF program of kwalk is loaded, or anything attached to ip_rcv."""
     programs = subprocess.run(["bpftool", "prog", "show"], capture_output=True, check=True).stdout
     return b"kw_" in programs or any("ip_rcv" in p.read_text() for p in (ENABLED, KPROBES))
 
 
 def linked() -> bool:
-    """A BPF program is attached; it stays loaded for as long as what it counted is wanted."""
+    """Return whether a BPF program is attached; it stays loaded while its counts are read."""
     show = ["bpftool", "link", "show"]
     return bool(subprocess.run(show, capture_output=True, check=True).stdout.strip())
 
@@ -50,7 +50,7 @@ def _nothing_left() -> Iterator[None]:
 def test_signal_ends_with_a_summary(number: signal.Signals, attach: str, redis: None) -> None:
     process = start("kwalk", "stream", "ip_rcv", "--attach", attach)
     assert process.stdout is not None
-    first = process.stdout.readline()  # it is attached and prints
+    first = process.stdout.readline()  # attached and printing
     assert "cpu" in first
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
@@ -113,19 +113,19 @@ HITS = re.compile(
 
 
 def begun(process: subprocess.Popen[str]) -> str:
-    """Wait until it traces; return what it has said until then."""
+    """Wait until kwalk traces; return its messages until then."""
     assert process.stderr is not None
     fd, said = process.stderr.fileno(), ""
     while "Ctrl-C ends" not in said and " ends\n" not in said:
         assert select.select([fd], [], [], 60)[0], said
-        text = os.read(fd, 4096).decode()  # select() sees no line that Python has in a buffer
+        text = os.read(fd, 4096).decode()  # select() does not see lines in Python's buffer
         assert text, said
         said += text
     return said
 
 
 def ledger(text: str) -> tuple[int, int, int]:
-    """Hits, stacks and lost ones of a summary."""
+    """Return hits, stacks and losses of a summary."""
     found = HITS.search(text)
     assert found, text
     assert "unexplained" not in text
@@ -270,7 +270,7 @@ FUZZED = [
 ]
 
 
-# The script, but it tells when it begins: Python itself is not ready for signals before that.
+# The script, reporting its begin: before that Python itself is not ready for signals.
 BEGIN = """
 import os, sys
 from kwalk.__main__ import kwalk

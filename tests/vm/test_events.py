@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tracepoints and samples: walked from where they happen, frame for frame like the kernel's own."""
+"""Tracepoints and samples: walks that agree with the kernel's own, frame by frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kwalk.transport.counters import online_cpus
 pytestmark = only_on("debian-sid")
 SWITCH = "t:sched:sched_switch"
 _LIBC = ctypes.CDLL(None)
-_GETPPID = 110  # a system call that libc keeps no answer of
+_GETPPID = 110  # a system call whose result libc does not cache
 
 
 def test_every_stack_of_a_tracepoint_is_the_kernels(redis: None) -> None:
@@ -38,14 +38,14 @@ def test_every_sample_is_the_kernels(redis: None) -> None:
     assert summary.unit == "samples"
     found = {name for stack in stacks for name in names(stack, symbolizer)}
     assert {"do_syscall_64", "tcp_sendmsg", "do_idle"} & found
-    # An instruction that was interrupted, not one behind a call.
+    # An interrupted instruction, not one after a call.
     assert any(symbolizer.frames(stack)[0].offset for stack in stacks)
 
 
 def test_sample_in_unlisted_code_has_its_callers() -> None:
     with busy_filter() as burst:
         summary, stacks, symbolizer = verified([], "auto", 2000, burst, frequency=4999)
-    # In the filter's first instructions BP is still what its caller has in it.
+    # In the filter's first instructions BP is still its caller's.
     must_agree(summary, symbolizer, 0.01)
     assert not any(names(stack, symbolizer)[0] for stack in stacks if stack.fallback)
     nameless = [
@@ -88,7 +88,7 @@ def test_samples_come_as_often_as_asked_for(method: str, redis: None) -> None:
     ledger = data["ledger"]
     without = sum({**ledger["lost"], **ledger["not_wanted"]}.values())
     assert ledger["hits"] == ledger["recorded"] + without
-    # An emulated CPU that is busy is late with its timers, never early.
+    # Timers of a busy emulated CPU are late, never early.
     assert 100 < data["ledger"]["hits"] <= 99 * 8 * len(online_cpus())
     assert data["ledger"]["not_wanted"]["user_mode"] > 0
     assert "samples = " in err
@@ -103,7 +103,7 @@ def test_tracepoint_shows_no_frame_of_its_tracers(method: str, redis: None) -> N
     for event in map(json.loads, out.splitlines()[:-1]):
         found = [frame["name"] for frame in event["frames"]]
         assert found[0] in ("__schedule", "__sched_text_start")
-        # Tasks may well wait in a bpf() call; what called the program is another matter.
+        # Tasks may be in a bpf() call themselves; frames that called the program may not show.
         tracers = ("bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_prog_", "kw_")
         assert not any(name.startswith(tracers) for name in found), found
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files in folders where everybody may write, under all that the kernel has against their traps."""
+"""Files in world-writable folders, under all protections that the kernel has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FS = Path("/proc/sys/fs")
 
 @pytest.fixture(autouse=True)
 def settings() -> Iterator[None]:
-    """All protections that there are, as distributions set them."""
+    """Switch all protections on, as distributions do."""
     before = {name: (FS / name).read_text() for name in SETTINGS}
     for name, value in SETTINGS.items():
         (FS / name).write_text(str(value))
@@ -33,7 +33,7 @@ def settings() -> Iterator[None]:
 
 @pytest.fixture
 def top() -> Iterator[Path]:
-    """A folder that other users may enter."""
+    """Make a folder that other users may enter."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         Path(name).chmod(0o755)
         yield Path(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Only the calls that were asked for, against what the callers know that they did."""
+"""Filters, checked against the calls that the senders know they made."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from kwalk.symbolize.symbolizer import Symbolizer
 from waiting import wait_for
 
 pytestmark = only_on("debian-12")
-# Called by whoever sends, in a system call of its own.
+# Called by the sender, in its own system call.
 FUNCTION = "udp_sendmsg"
 CLONE_NEWNET = 0x40000000
 CGROUPS = Path("/sys/fs/cgroup")
@@ -50,10 +50,10 @@ def _loopback_up() -> None:
 
 
 class Sender:
-    """A process that sends as often as it is told to, from a place of its own.
+    """A process that sends as often as it is told to, in a cgroup, namespace and CPU of its own.
 
-    :param netns: In a network namespace of its own.
-    :ivar tid: Its second thread, which sends half as often.
+    :param netns: Enter a new network namespace.
+    :ivar tid: TID of its second thread, which sends half as often.
     """
 
     def __init__(self, comm: str, cpu: int, cgroup: Path, netns: bool = True) -> None:
@@ -98,7 +98,7 @@ class Sender:
             os.write(said, b".")
 
     def send(self, number: int) -> None:
-        """Have the first thread send ``number`` times, and the second half as often."""
+        """Make the first thread send ``number`` times, and the second half as often."""
         os.write(self._tell, f"{number:8}".encode())
         assert os.read(self._hear, 1) == b"."
 
@@ -112,7 +112,7 @@ class Sender:
 
 @pytest.fixture(scope="module")
 def cgroups() -> Iterator[tuple[Path, Path]]:
-    """Two cgroups, the second one level below another."""
+    """Make two cgroups, the second one level below another."""
     mounted = hierarchy()
     if not mounted:
         subprocess.run(["mount", "-t", "cgroup2", "none", CGROUPS], check=True)
@@ -136,7 +136,7 @@ def _removed(folder: Path) -> bool:
 
 @pytest.fixture
 def senders(cgroups: tuple[Path, Path]) -> Iterator[tuple[Sender, Sender]]:
-    """Two that differ in everything that a filter can ask about."""
+    """Start two senders that differ in everything that filters test."""
     one, two = Sender("sender-one", 0, cgroups[0]), Sender("sender-two", 1, cgroups[1])
     yield one, two
     one.end()
@@ -192,7 +192,7 @@ def test_filters_take_only_the_chosen_calls(
     taken, summary = traced(chosen, work, attach)
     ledger = summary.ledger
     lost = sum(ledger.lost.values())
-    wanted = 300  # of both threads: the second one was named like the first
+    wanted = 300  # of both threads: the second has the first one's name
     assert wanted - lost <= taken <= wanted, ledger
     assert ledger.not_wanted["filtered"] >= 450 - lost
     assert ledger.hits == taken + sum(ledger.causes.values())
@@ -347,7 +347,7 @@ def test_from_caller_and_until_narrow_the_stacks(senders: tuple[Sender, Sender])
 
 @contextlib.contextmanager
 def flooded() -> Iterator[list[int]]:
-    """Two processes on CPU 0 that send to themselves without end."""
+    """Run two processes on CPU 0 that send to themselves without end."""
 
     def flood() -> None:
         os.sched_setaffinity(0, {0})
@@ -382,7 +382,7 @@ def test_softirq_hit_has_the_task_that_was_running(by_daemon: bool) -> None:
     for count in counts:
         found = names(count.stack, symbolizer)
         seen.update(found)
-        # An interrupt can have the daemon receive outside of its own function, too.
+        # In an interrupt the daemon can receive outside of its own function, too.
         assert ("kthread" in found) == by_daemon
         assert ("__sys_sendto" in found) != by_daemon
     assert ("run_ksoftirqd" in seen) == by_daemon

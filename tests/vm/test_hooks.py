@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Return addresses that others replaced: the real ones stand in the stack."""
+"""Return addresses replaced by other tracers: stacks have the original ones."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Tracer = Callable[..., AbstractContextManager[None]]
 
 
 def hooks(symbols: Kallsyms) -> set[int]:
-    """What stands in place of a replaced return address: the trampolines' first byte.
+    """Return the values of replaced return addresses: the trampolines' first bytes.
 
-    Their code may well be in a stack, interrupted or calling the tracer; but not this address.
+    Their code can be in a stack, interrupted or calling the tracer, but not at this address.
     """
     return {symbols.address(name) for name in HOOKS}
 
@@ -45,8 +45,8 @@ def test_replaced_return_addresses(
 ) -> None:
     with tracer(*HOOKED):
         summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS)
-    # The kernel enters new trampolines into its tree when it comes to it; while it does, a walk
-    # through one is given to its unwinder.
+    # The kernel enters new trampolines into its tree some time later; meanwhile a walk through one
+    # falls back.
     must_agree(summary, symbolizer, 0.05 if tracer is fexit_programs else 0.0)
     assert summary.verify
     assert summary.verify.checked >= EVENTS * 0.95
@@ -55,7 +55,7 @@ def test_replaced_return_addresses(
     for stack in stacks:
         found = names(stack, symbolizer)
         assert not set(stack.addresses) & hooks(symbols)
-        # The function itself is hooked as well: its caller is the real one.
+        # The function itself is hooked, too; its caller must be the original one.
         assert found[1] == "__netif_receive_skb_one_core" or tracer is fexit_programs
         assert "__netif_receive_skb_one_core" in found
         if tracer is not fexit_programs:
@@ -64,9 +64,9 @@ def test_replaced_return_addresses(
         at = found.index("process_backlog")
         assert found[at + 1].startswith("bpf_trampoline_")
         if found[at + 2] == "process_backlog":
-            # Seen from the trampoline its prologue has not run: frame pointers miss its caller.
+            # In the trampoline its prologue has not run, so frame pointers miss its caller.
             assert found[at + 3] == ("net_rx_action" if frame_pointers else "__napi_poll")
-        else:  # newer kernels jump to such a trampoline: its caller is the function's
+        else:  # newer kernels jump to such a trampoline, whose caller is then the function's
             assert found[at + 2] == "__napi_poll"
         trampolines += 1
     assert trampolines == (len(stacks) if tracer is fexit_programs else 0)
@@ -88,7 +88,7 @@ def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms) -> None:
             assert found[1] == "__netif_receive_skb_one_core"
             assert found[found.index("process_backlog") + 1] == "__napi_poll"
             assert not set(stack.addresses) & hooks(symbols)
-    with graph_tracer("ip_rcv"):  # and a kretprobe of kwalk's own on top of it
+    with graph_tracer("ip_rcv"):  # and kwalk's own kretprobe on top of it
         summary, stacks, symbolizer = verified("r:ip_rcv", "kprobe", EVENTS // 4)
     must_agree(summary, symbolizer)
     assert {names(stack, symbolizer)[1] for stack in stacks} == {"__netif_receive_skb_one_core"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The symbol table that is kept for the next start, on a real kernel."""
+"""Cache of kallsyms for the next start, on a real kernel."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every call is accounted for, against a counter that is not kwalk's."""
+"""The ledger accounts for every call, against an independent counter."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from kwalk.model.event import Event
 from kwalk.model.ledger import Ledger
 from kwalk.options.probe import ProbeOptions
 
-# Called by sockets only, so that it is quiet while the test is.
+# Called by sockets only, so nothing else calls it during the test.
 FUNCTION = "skb_release_data"
 SETTLE_SECONDS = 1.5
-# Hits that the kernel did not run the program for, as it was running on that CPU already: a
-# packet can come in while a task is in the middle of it.
+# Share of hits that may be lost to recursion: a packet can come in while the program runs for a
+# task on that CPU.
 NEVER_RUN = {"recursion", "kprobe_missed"}
 
 
 @dataclass
 class Counted:
-    """What ftrace's own probe has counted.
+    """Counts of ftrace's own probe.
 
-    :ivar missed: Calls while another kprobe was being handled; all kprobes there miss them.
+    :ivar missed: Calls while another kprobe was running, which all kprobes there miss.
     """
 
     hits: int = 0
     missed: int = 0
 
     def calls(self, ledger: Ledger) -> int:
-        """Return how many of them a ledger is to account for."""
+        """Return the number of calls that a ledger must account for."""
         return self.hits + (0 if ledger.uncounted else self.missed)
 
 
 @contextmanager
 def counted(function: str) -> Iterator[Counted]:
-    """Count a function's calls with a kprobe event of ftrace; known when the block has ended."""
+    """Count a function's calls with a kprobe event of ftrace; counts are set after the block."""
     result = Counted()
     with ftrace_probe(f"p:kwtest/count {function}") as tracing:
         yield result

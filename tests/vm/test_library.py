@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The library on a kernel: the examples of docs/library.md, and snapshots under load."""
+"""The library on a real kernel: the examples of docs/library.md, and snapshots under load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = only_on("debian-13")
 
 @pytest.fixture
 def reader() -> Iterator[None]:
-    """This process reads /dev/zero all the time."""
+    """Read /dev/zero in this process all the time."""
     done = threading.Event()
 
     def read() -> None:
@@ -125,7 +125,7 @@ def test_budget_is_kept_while_the_code_sleeps(tmp_path: Path) -> None:
         assert ledger.balance == 0
         if "sampled_out" in ledger.not_wanted:
             assert profile.calls > ledger.recorded
-        else:  # detached: even to get into the program costs more than that
+        else:  # detached: even entering the program exceeds the budget
             assert any("detached" in note for note in profile.summary.notes)
 
 

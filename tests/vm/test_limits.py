@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Limits of the machine: raised where they can be, else named with their values and remedies."""
+"""Limits of the machine: raised if possible, else named with their values and remedies."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ RATE = Path("/proc/sys/kernel/perf_event_max_sample_rate")
 
 
 def limited(soft: int, hard: int, *words: str, timeout: float = 90) -> tuple[int, str]:
-    """Run with limits of open files; return the exit code and what was said."""
+    """Run with limits of open files; return the exit code and the messages."""
 
     def first() -> None:
-        os.closerange(3, 4096)  # what tests before this one have open counts as well
+        os.closerange(3, 4096)  # files that earlier tests have open count as well
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     code, _, err = call("kwalk", *words, *SHORTLY, first=first, timeout=timeout)
@@ -39,7 +39,7 @@ def limited(soft: int, hard: int, *words: str, timeout: float = 90) -> tuple[int
 
 
 def probes() -> list[str]:
-    """Kprobes that there are."""
+    """Return the number of kprobes."""
     return LIST.read_text().splitlines()
 
 
@@ -75,7 +75,7 @@ def test_files_that_run_out_end_attaching_and_what_was_attached_is_counted() -> 
     symbols = Kallsyms.read()
     able = ftrace_sites.read(symbols, image)
     found = {t.address for name in names for t in matching(name, symbols) if not able.why_not(t)}
-    most = 2 * len(found) + 4  # enough for kprobes, not for what else is open
+    most = 2 * len(found) + 4  # enough for the kprobes alone
     code, err = limited(most, most, "count", *names, "--attach", "kprobe")
     assert code == 1, err
     told = re.search(r"Too many open files \(errno 24\), with (\d+) of (\d+) functions", err)
@@ -97,7 +97,7 @@ def test_maps_that_memory_has_no_room_for_name_their_option() -> None:
 
 
 def limited_memory(limit: int) -> Callable[[], None]:
-    """Return what lets a process have so many bytes of address space more than it has."""
+    """Return a function that limits a process to so many more bytes of address space."""
 
     def first() -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -131,7 +131,7 @@ def test_locked_memory_is_no_limit() -> None:
 
 @contextmanager
 def cgroup(name: str, value: str) -> Iterator[Path]:
-    """A cgroup with a limit."""
+    """Make a cgroup with a limit."""
     (CGROUPS / "cgroup.subtree_control").write_text(f"+{name.partition('.')[0]}")
     folder = CGROUPS / "kwalk-limited"
     folder.mkdir()

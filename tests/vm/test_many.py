@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many functions at once: each call under its own function, every function that can be."""
+"""Many functions at once: each call under its own function, all traceable functions attached."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kwalk.probe.selection import matching
 from kwalk.symbolize.symbolizer import Symbolizer
 from waiting import wait_for
 
-# About ten thousand.
+# About ten thousand functions.
 MANY = ("*_get_*", "*_set_*", "*_read*", "*_write*", "*_init*", "vfs_*", "tcp_*", "udp_*", "ip_*")
 FUNCTIONS = ("vfs_read", "vfs_write", "ksys_read", "ksys_write")
 
@@ -32,7 +32,7 @@ def ways(symbols: Kallsyms) -> list[str]:
 
 
 def work(calls: int) -> None:
-    """Known numbers of calls: so many reads, twice as many writes."""
+    """Make known numbers of calls: ``number`` reads, twice as many writes."""
     zero, null = os.open("/dev/zero", os.O_RDONLY), os.open("/dev/null", os.O_WRONLY)
     for _ in range(calls):
         os.read(zero, 1)
@@ -72,7 +72,7 @@ def test_calls_are_counted_under_the_function_that_was_called(
     assert ledger.balance == 0
     missed = sum(ledger.lost.values())
     for function, number in zip(FUNCTIONS, (500, 1000, 500, 1000), strict=True):
-        # This process reads and writes a little on its own account, and calls may be missed.
+        # This process makes a few reads and writes besides, and calls may be missed.
         assert number - missed <= found[function] <= number + 60, (function, found, ledger)
 
 

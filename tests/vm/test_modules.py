@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Modules come and go under the walk: no rule of old code is used for new code."""
+"""Modules that come and go during walks: no rule of old code is used for new code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PADS = ("xt_mark", "nf_log_syslog", "xt_addrtype")
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 def test_module_reloaded_at_other_addresses(attach: str) -> None:
-    subprocess.run(["modprobe", "x_tables"], check=False)  # the pads' own needs stay
+    subprocess.run(["modprobe", "x_tables"], check=False)  # modules that the pads depend on stay
     places: set[int] = set()
     numbers = cycle(range(len(PADS) + 1))
 
@@ -33,12 +33,12 @@ def test_module_reloaded_at_other_addresses(attach: str) -> None:
 
     burst()
     summary, stacks, symbolizer = verified("consume_skb", attach, 5000, burst)
-    # While a module comes or goes its tree cannot be read: such an event is the kernel's.
+    # While a module comes or goes, the tree cannot be read: such a hit falls back.
     must_agree(summary, symbolizer, 0.01)
     assert summary.verify
     assert summary.verify.checked >= 5000
     assert len(places) >= 3, "dummy was loaded to the same address again and again"
-    # dummy_xmit is FUNC's caller; all that is known of those gone since is their addresses.
+    # dummy_xmit is FUNC's caller; frames of modules that are gone have only addresses.
     callers = {stack.addresses[1] for stack in stacks}
     seen = {place for place in places if any(0 <= caller - place < 8192 for caller in callers)}
     assert len(seen) >= 3

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""kwalk inside PID and cgroup namespaces: numbers and paths are the user's own."""
+"""kwalk inside PID and cgroup namespaces: PIDs and paths are the namespaces' own."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 def mount(kind: str, folder: Path) -> None:
     assert _LIBC.mount(b"none", b"/", None, PRIVATE, None) == 0
-    if kind == "cgroup2":  # all its mounts are of one superblock, which covers itself nowhere
+    if kind == "cgroup2":  # its mounts share one superblock, none on top of another
         assert _LIBC.umount2(os.fsencode(folder), DETACH) == 0
     assert _LIBC.mount(kind.encode(), os.fsencode(folder), kind.encode(), 0, None) == 0
 
 
 def inside(flags: int, body: Callable[[], Any], before: Callable[[], object] = lambda: None) -> Any:
-    """Run a function in new namespaces, as pid 1 where one of them is of that kind."""
+    """Run a function in new namespaces, as PID 1 if one is a PID namespace."""
     with tempfile.TemporaryFile("w+") as told:
 
         def first() -> None:
@@ -52,7 +52,7 @@ def inside(flags: int, body: Callable[[], Any], before: Callable[[], object] = l
 
 
 def reader() -> int:
-    """Start a process that reads by two threads, fifty times a second each; return its pid."""
+    """Start a process that reads in two threads, fifty times a second each; return its PID."""
     heard, said = os.pipe()
 
     def read() -> None:
@@ -73,7 +73,7 @@ def reader() -> int:
 
 
 def make_next(number: int) -> None:
-    """Have the next process of this PID namespace get a number."""
+    """Make the next process of this PID namespace get a given PID."""
     last = Path("/proc/sys/kernel/ns_last_pid")
     if last.exists():
         last.write_text(str(number - 1))
@@ -84,7 +84,7 @@ def make_next(number: int) -> None:
 
 @pytest.fixture
 def outside() -> Iterator[int]:
-    """A reader in the first namespace."""
+    """Run a reader in the initial namespace."""
     pid = reader()
     yield pid
     forked.kill(pid)
@@ -95,9 +95,9 @@ def objects(out: str) -> list[dict[str, Any]]:
 
 
 def in_pid_namespace(number: int, traced: Callable[[int, int], dict[str, Any]]) -> dict[str, Any]:
-    """Run kwalk in a PID namespace with a reader of this number, and one a namespace below.
+    """Run kwalk in a PID namespace with a reader of this PID, and another one a namespace below.
 
-    :param traced: Gets the readers' numbers there; what it returns is returned with them.
+    :param traced: Function of the readers' PIDs there; its result is returned with them.
     """
 
     def body() -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""NMIs: walks that one interrupts, and walks from inside one."""
+"""NMIs: walks interrupted by one, and walks from inside one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from kwalk.lab.nmi import inject
 from kwalk.probe.config import extent
 from kwalk.report import summary as reports
 
-TRIES = 5  # where an NMI hits is chance: a CPU that spins in user mode has its timer to serve, too
-# What an NMI that nobody asked for leads to: the kernel says so.
+TRIES = 5  # NMIs hit at random: a CPU that spins in user mode also serves its timer
+# Called for an NMI of unknown origin, which the kernel reports.
 IN_NMI = "vprintk_store"
 SPIN = {
     "user": "while True: pass",
@@ -31,14 +31,14 @@ SPIN = {
 
 
 def received() -> int:
-    """NMIs of all CPUs so far."""
+    """Return the number of NMIs on all CPUs so far."""
     (line,) = re.findall(r"^ *NMI:([ \d]+)", Path("/proc/interrupts").read_text(), re.MULTILINE)
     return sum(map(int, line.split()))
 
 
 @contextmanager
 def spinning(mode: str, number: int = 1) -> Iterator[None]:
-    """Keep CPU 0, the one that gets NMIs, in user or kernel mode, or between ``number`` tasks."""
+    """Keep CPU 0, which gets the NMIs, in user or kernel mode, or switching between tasks."""
     command = ["taskset", "-c", "0", sys.executable, "-c", SPIN[mode]]
     processes = [subprocess.Popen(command) for _ in range(number)]
     try:
@@ -50,7 +50,7 @@ def spinning(mode: str, number: int = 1) -> Iterator[None]:
 
 
 def must_be_traceable() -> None:
-    """Skip the test where the function that NMIs lead to cannot be traced."""
+    """Skip the test if the function that NMIs lead to cannot be traced."""
     if IN_NMI + "\n" not in (TRACING / "available_filter_functions").read_text():
         pytest.skip(f"this kernel's {IN_NMI} cannot be traced")
 
@@ -81,15 +81,15 @@ def test_walks_from_inside_an_nmi(
             )
         left = sum(number for stack, number in stacks.items() if stack.fallback)
         must_agree(summary, symbolizer, left / summary.ledger.recorded)
-        # On the way back to user space BP is user space's already: where frame pointers are all
-        # there is to go by, nobody can know more than the kernel does, whose stack ends there.
+        # On the way back to user space BP is user space's already. With frame pointers only, the
+        # walk can't know more than the kernel, whose stack ends there.
         for stack in stacks:
             assert not stack.fallback or (frame_pointers and in_entry(stack.addresses[-1]))
         inside = [
             (stack, found) for stack in stacks if "exc_nmi" in (found := names(stack, symbolizer))
         ]
         assert inside
-        # Where the handler returns to: that is how a kernel's stack which ends there is recognized.
+        # The handler's return address, by which a kernel's stack that ends there is recognized.
         assert all(start < s.addresses[found.index("exc_nmi") + 1] < end for s, found in inside)
         over = {"kernel" if f.index("exc_nmi") < len(f) - 2 else "user" for _, f in inside}
         if mode in over:
@@ -103,7 +103,7 @@ def test_walks_from_an_nmi_between_two_tasks(frame_pointers: bool) -> None:
     By frame pointers what it calls, having none of its own, does not show.
     """
     must_be_traceable()
-    for _ in range(2 * TRIES):  # it is a narrow place to be hit
+    for _ in range(2 * TRIES):  # few NMIs hit this narrow place
         with spinning("switch", 3):
             summary, stacks, symbolizer = verified(
                 IN_NMI, "kprobe", 2000, lambda: inject(10), seconds=30
@@ -119,7 +119,7 @@ def test_walks_from_an_nmi_between_two_tasks(frame_pointers: bool) -> None:
 
 
 def is_between_tasks(functions: list[str]) -> bool:
-    """Whether the NMI of a stack interrupted something that __switch_to() had called."""
+    """Return whether the NMI of a stack interrupted a callee of __switch_to()."""
     if not {"exc_nmi", "__switch_to"} <= set(functions):
         return False
     return functions.index("__switch_to") - functions.index("exc_nmi") > 2

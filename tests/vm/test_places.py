@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Probes at a function's return and inside it: the stack is that of the function's caller."""
+"""Probes at a function's return and inside it: the stack goes on with the function's caller."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_stacks_at_the_return_to_a_caller_that_calls_through_bp() -> None:
 
 
 def instructions(function: str, number: int) -> list[int]:
-    """Offsets of the first instructions that a kprobe can be put at, but for the first."""
+    """Return offsets of the first instructions that take a kprobe, the very first excluded."""
     found: list[int] = []
     offset = 4
     while len(found) < number:
@@ -75,8 +75,8 @@ def test_inside(redis: None, frame_pointers: bool) -> None:
         for stack in stacks:
             assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
             assert symbolizer.frames(stack)[0].offset == offset
-    # Behind a push of one byte the kernel's rule is another; frame pointers know no such thing,
-    # but lack the caller until the prologue has run.
+    # After a one-byte push ORC has another rule; frame pointers lack the caller until the prologue
+    # has run.
     pushes = any(b - a == 1 for a, b in pairwise([*offsets, behind]))
     assert (wrong > 0) == (pushes and not frame_pointers)
     assert (missing > 0) == frame_pointers
@@ -84,7 +84,7 @@ def test_inside(redis: None, frame_pointers: bool) -> None:
 
 @pytest.mark.parametrize("place", ["r:ip_rcv", "inside"])
 def test_helper_has_the_caller_too(place: str, redis: None) -> None:
-    # Late enough for the prologue to have run, so that frame pointers show the caller.
+    # After the prologue, where frame pointers show the caller.
     where = f"ip_rcv+{instructions('ip_rcv', 8)[-1]:#x}" if place == "inside" else place
     code, out, err = call(
         "kwalk", "stream", where, "--method", "helper", "--count", "200", "--format", "json"

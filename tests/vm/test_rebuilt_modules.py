@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Modules that are unloaded, built anew and loaded again: every name is that of the code there."""
+"""Modules that are unloaded, rebuilt and loaded again: every frame has the name of its code."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def nothing_stays() -> Iterator[None]:
 
 
 def names(frames: list[dict[str, Any]]) -> Names:
-    """Names of a stack's frames, with the modules that they are in."""
+    """Return the names of a stack's frames with their modules."""
     return tuple(f"{f['name']} [{f['module']}]" if f["module"] else f["name"] for f in frames)
 
 
 def counted(*words: str) -> tuple[Counter[Names], dict[str, Any]]:
-    """Count; return how often each stack was met, and the summary."""
+    """Count; return the number of hits by stack, and the summary."""
     code, out, err = call("kwalk", "count", "--format", "json", *words)
     assert code == 0, err
     data = json.loads(out.splitlines()[-1])
@@ -89,12 +89,12 @@ def test_rebuilt_module_has_the_names_of_its_own_functions(builder: Builder, rou
         (own,) = (module for module in modules.read() if module.name == "kwt")
         seen[own.name, own.start, own.size, own.state] += 1
         rebuilt.remove("kwt")
-    # What /proc/modules shows is the same for different builds.
+    # /proc/modules shows the same for different builds.
     assert seen.most_common(1)[0][1] > 1
 
 
 def alike(prefix: str) -> list[str]:
-    """Functions of a module that is laid out like any other of these, but for names."""
+    """Return functions of a module with the same layout as the others, but other names."""
     return [
         f"noinline int {prefix}_inner(int x) {{ sink += int_sqrt(x); return sink; }}",
         f"noinline int {prefix}_outer(int x) {{ {prefix}_inner(x); return sink++; }}",
@@ -168,7 +168,7 @@ def test_each_name_of_a_function_heads_the_stacks_that_it_was_asked_for() -> Non
     aliases = {name for f in functions for name in (f["name"], *f["aliases"])}
     twins = {"__ia32_sys_getpid", "__x64_sys_getpid"}
     assert twins <= aliases
-    getpid = ("--", "sh", "-c", "sh -c :; sh -c :")  # each asks for its number when it starts
+    getpid = ("--", "sh", "-c", "sh -c :; sh -c :")  # each reads the module's number at its start
     for name in sorted(twins):
         stacks, data = counted(name, *getpid)
         assert data["attach"] == "fentry", data
@@ -177,7 +177,7 @@ def test_each_name_of_a_function_heads_the_stacks_that_it_was_asked_for() -> Non
 
 
 def test_callers_are_found_by_each_of_their_names() -> None:
-    words = ("--", "sh", "-c", ":")  # it asks for its number when it starts
+    words = ("--", "sh", "-c", ":")  # it reads the module's number at its start
     for name in ("__x64_sys_getpid", "__ia32_sys_getpid"):
         through = ("--from-caller", f"^{name}$", "--until", name)
         stacks, data = counted("__task_pid_nr_ns", *through, *words)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Recordings of a running kernel: whole ones, killed ones, through pipes, of a command."""
+"""Recordings of a running kernel: complete, killed, through pipes, of a command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reads(number: int) -> None:
 
 
 def recorded(file: Path) -> int:
-    """Return how many calls a recording has until now, with those that are known to be lost."""
+    """Return the calls in a recording so far, including known losses."""
     ledger = load(str(file)).summary.ledger
     return ledger.recorded + sum(ledger.lost.values())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Manual and helper on the very same events: the kernel's own unwinder is the reference."""
+"""Manual and helper on the same hits: the kernel's own unwinder is the reference."""
 
 from __future__ import annotations
 

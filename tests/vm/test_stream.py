@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a stream tells of each call beside its stack: when it was, and whose."""
+"""Time and task of each call in a stream."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import start
 
-FUNCTION = "__x64_sys_getpriority"  # which nobody else calls
+FUNCTION = "__x64_sys_getpriority"  # called by nothing else
 CALLS = 5
-# Of the offset between the two clocks, which is taken once.
+# Error of the offset between the two clocks, which is measured once.
 SKEW = timedelta(milliseconds=2)
 
 
@@ -37,7 +37,7 @@ def test_each_call_has_its_time_of_day_and_its_task(method: str) -> None:
     clocks = re.findall(rf"^(\d\d:\d\d:\d\d\.\d{{6}})  {task}$", out, re.MULTILINE)
     assert len(clocks) == CALLS
     for clock, (before, after) in zip(clocks, times, strict=True):
-        # Of the day on which the call was made, unless that ended meanwhile.
+        # On the day of the call, unless that has ended meanwhile.
         day = before.date() if clock > "12" or before.hour < 12 else after.date()
         at = datetime.combine(day, datetime.strptime(clock, "%H:%M:%S.%f").time())
         assert before - SKEW <= at <= after + SKEW

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every stack compared with the kernel's, in every kind of surroundings that a stack can have.
+"""Every stack compared with the kernel's, for every kind of stack.
 
 SURROUNDINGS_VERBOSE=1 shows the most frequent stacks.
 """
@@ -22,7 +22,7 @@ ATTACH = {entry.name: ("kprobe", "fentry")[index % 2] for index, entry in enumer
 
 
 def function_of(entry: Surroundings, symbols: Kallsyms) -> str:
-    """The first of the entry's functions that this kernel has once."""
+    """Return the first of the entry's functions with an unambiguous name in this kernel."""
     for name in entry.functions:
         if len({symbol.address for symbol in symbols.find(name, code=True)}) == 1:
             return name

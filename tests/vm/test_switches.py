@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Switches of the kernel that keep attached probes from firing: told before, noticed behind."""
+"""Switches of the kernel that stop attached probes: reported before and after tracing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def switched(path: Path, to: str) -> Iterator[None]:
 
 
 def refused(*words: str) -> str:
-    """Run what is to be refused at run time, and return what is said."""
+    """Run a command that must be refused; return the message."""
     code, out, err = call("kwalk", *words)
     assert (code, out) == (1, ""), err
     assert "Traceback" not in err
@@ -53,7 +53,7 @@ def refused(*words: str) -> str:
 
 
 def hits(*words: str) -> int:
-    """Count for a moment, reading a file meanwhile, and return the number of hits."""
+    """Count for a moment while reading a file; return the number of hits."""
     code, out, err = call("kwalk", "count", *words, "--format", "json", *SHORT)
     assert code == 0, err
     found: int = json.loads(out.splitlines()[-1])["ledger"]["hits"]
@@ -130,7 +130,7 @@ def test_kprobes_switched_off_are_told_without_debugfs() -> None:
     ids=["nothing", "something"],
 )
 def test_switch_turned_off_meanwhile_is_told(words: list[str], said: str) -> None:
-    # Not ftrace's: to detach while it is off can make the kernel shut it down.
+    # Not by ftrace: detaching while it is off can make the kernel shut it down.
     process = start("kwalk", "count", *words)
     assert process.stderr
     assert "tracing" in process.stderr.readline()

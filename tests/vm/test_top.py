@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk top`` at a terminal, on a kernel whose functions are called meanwhile."""
+"""``kwalk top`` at a terminal, on a kernel under load."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEAD = re.compile(r"vfs_read: ([\d,]+) calls = ([\d,]+) stacks \+ ([\d,]+) lost"
 
 @pytest.fixture
 def reads() -> Iterator[int]:
-    """A process that calls vfs_read all the time, at a low priority."""
+    """Run a process that calls vfs_read all the time, at a low priority."""
     process = subprocess.Popen(["nice", "-n", "15", sys.executable, "-SE", "-c", READS])
     yield process.pid
     process.kill()
@@ -40,7 +40,7 @@ def reads() -> Iterator[int]:
 
 
 def top(*words: str) -> Screen:
-    """``kwalk top`` at a terminal of 80 columns and 24 lines."""
+    """Run ``kwalk top`` at a terminal of 80 columns and 24 lines."""
 
     def main() -> int:
         libbpf.lib.cache_clear()
@@ -60,7 +60,7 @@ def test_top_is_watched_saved_and_left(reads: int, tmp_path: Path) -> None:
     with top("vfs_read", "--per", "pid") as screen:
         screen.shows(f" ({reads})", 120)
         screen.shows("ksys_read", 60)
-        screen.press("/ksys_read\r")  # some of them are read by others
+        screen.press("/ksys_read\r")  # other processes read, too
         screen.shows("filter: ksys_read", 60)
         screen.press("s")
         screen.shows("total▾", 60)

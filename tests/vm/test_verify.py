@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every stack compared with the kernel's, and what happens when one differs."""
+"""``--verify``: every stack compared with the kernel's, and the reaction to a difference."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from kwalk.probe.target import find
 from kwalk.transport.counters import verified_insns
 from waiting import wait_for
 
-# Fewer on kernels of a kind that is tested in full on another.
+# Fewer on kernels whose kind is tested in full on another one.
 EVENTS = int(os.environ.get("KWALK_TEST_EVENTS", "20000"))
 INNER = ["ip_rcv", "__netif_receive_skb_one_core"]
 OUTER = ["process_backlog", "__napi_poll", "net_rx_action"]
-# The verifier gives up at a million; kernels differ in how well they prune.
+# The verifier's limit is a million; kernels differ in how well they prune.
 CEILING = 150_000
 
 
@@ -72,7 +72,7 @@ def test_stacks_through_a_function_that_aligns_its_stack(attach: str) -> None:
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The walk takes every address for data: each stack ends at the function."""
+    """Break the walk: it takes every address for data, so each stack ends at the function."""
     right = config_of
 
     def config(*args: object, **keywords: object) -> dict[str, int]:
@@ -132,7 +132,7 @@ def test_verify_one_in_n_is_a_random_choice(redis: None) -> None:
     assert summary.verify
     assert summary.verify.every == 10
     assert number >= 2000
-    # Binomial with p = 1/10: six standard deviations on either side.
+    # Binomial with p = 1/10: within six standard deviations.
     spread = 6 * (number * 0.09) ** 0.5
     assert abs(summary.verify.checked - number / 10) < spread
     assert summary.verify.mismatches == 0
@@ -140,7 +140,7 @@ def test_verify_one_in_n_is_a_random_choice(redis: None) -> None:
 
 @pytest.fixture
 def short() -> Iterator[int]:
-    """The kernel's unwinder gives BPF programs no more than 8 frames."""
+    """Limit the kernel's unwinder to 8 frames for BPF programs."""
     limit = Path("/proc/sys/kernel/perf_event_max_stack")
     before = limit.read_text()
 

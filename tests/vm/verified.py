@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Captures whose every event is compared with the kernel's own unwinder, and what others do to
-the functions on the way: kretprobes, the function-graph tracer, fexit programs."""
+"""Captures in which every hit is compared with the kernel's own unwinder; other tracers on the
+functions of a stack: kretprobes, the function-graph tracer, fexit programs.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ def verified(
 ) -> tuple[Summary, Counter[Stack], Symbolizer]:
     """Trace until ``number`` stacks have been compared, or time is up.
 
-    :param burst: Work that makes the function be called; done again and again.
-    :return: The summary, each stack with its count, and what names their frames.
+    :param burst: Work that calls the function; it is repeated.
+    :return: The summary, the stacks with their counts, and the symbolizer.
     """
     options = ProbeOptions(Method.MANUAL, attach, verify=every, frequency=frequency)
     stacks: Counter[Stack] = Counter()
@@ -56,7 +57,7 @@ def verified(
 def must_agree(summary: Summary, symbolizer: Symbolizer, fallback: float = 0.0) -> None:
     """Assert that every recorded stack is the kernel's, and that nothing is unaccounted for.
 
-    :param fallback: Largest share of stacks that the walk may leave to the kernel.
+    :param fallback: Largest share of stacks that may fall back.
     """
     text = reports.as_text(summary, symbolizer)
     assert summary.verify is not None
@@ -71,13 +72,13 @@ def must_agree(summary: Summary, symbolizer: Symbolizer, fallback: float = 0.0) 
 
 
 def names(stack: Stack, symbolizer: Symbolizer) -> list[str]:
-    """The functions of a stack, innermost first."""
+    """Return the functions of a stack, innermost first."""
     return [frame.name for frame in symbolizer.frames(stack)]
 
 
 @contextmanager
 def kretprobes(*functions: str) -> Iterator[None]:
-    """ftrace's own probes at the return of each function."""
+    """Set ftrace's own probes at the return of each function."""
     with ExitStack() as stack:
         for function in functions:
             stack.enter_context(ftrace_probe(f"r:kwtest/ret_{function} {function}"))
@@ -86,7 +87,7 @@ def kretprobes(*functions: str) -> Iterator[None]:
 
 @contextmanager
 def graph_tracer(*functions: str) -> Iterator[None]:
-    """The function-graph tracer on these functions."""
+    """Run the function-graph tracer on these functions."""
     chosen, tracer = TRACING / "set_ftrace_filter", TRACING / "current_tracer"
     chosen.write_text("\n".join(functions) + "\n")
     tracer.write_text("function_graph\n")
@@ -99,7 +100,7 @@ def graph_tracer(*functions: str) -> Iterator[None]:
 
 @contextmanager
 def fexit_programs(*functions: str) -> Iterator[None]:
-    """A BPF program at the return of each function; its trampoline calls the function."""
+    """Attach a BPF program to the return of each function, by a trampoline that calls it."""
     with ExitStack() as stack:
         for function in functions:
             stack.enter_context(Capture(f"r:{function}", ProbeOptions(Method.MANUAL, "fentry")))

@@ -44,7 +44,7 @@ _SYSCALL_EVENTS: dict[str, Call] = {
 class Trial(NamedTuple):
     """Result of a canary probe.
 
-    :ivar probe: Closed by now; its way of attaching, method and notes are still readable.
+    :ivar probe: Closed probe; its way of attaching, method and notes are still readable.
     :ivar fired: Runs of the program, at most ``calls``.
     :ivar calls: Calls that kwalk made of the function, or samples that it waited for.
     """

@@ -244,7 +244,7 @@ def _within(target: Target, symbols: Kallsyms) -> Callable[[int], bool | None]:
 
     The predicate answers None where no symbol is, or one of code made at run time (kprobe slots,
     ftrace trampolines). ``<name>.cold`` counts as the function's own: gcc moves unlikely code there
-    and jumps to and fro without changing the frame.
+    and jumps back and forth without changing the frame.
     """
     own = symbols.lookup(target.address)
     names = {target.name, own.name if own else ""}

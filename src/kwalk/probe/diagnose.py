@@ -95,8 +95,8 @@ def reason(way: str, error: LibbpfError) -> str:
     """Return why a way of attaching was refused: libbpf's error, and the missing permission."""
     if error.errno == errno.E2BIG and not error.log and way in _MOST_PROGRAMS:
         return (
-            f"{error.what}: the kernel's limit is {_MOST_PROGRAMS[way]} at one place, those of "
-            "other tools included (`bpftool link` lists them)"
+            f"{error.what}: the kernel's limit is {_MOST_PROGRAMS[way]} at one place, including "
+            "programs of other tools (`bpftool link` lists them)"
         )
     if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
         return error.what

@@ -51,7 +51,7 @@ class Loaded(NamedTuple):
     """A BPF object in the kernel, not attached yet.
 
     :ivar gates: Per-CPU counters of filtered hits.
-    :ivar config: Members of ``struct kw_config``, without those of the filters.
+    :ivar config: Members of ``struct kw_config``, except the filters' values.
     :ivar control: Members of ``struct kw_control`` as written at load; empty for the helper.
     :ivar notes: Sentences for the user.
     """
@@ -65,7 +65,7 @@ class Loaded(NamedTuple):
     notes: list[str]
 
     def close(self) -> None:
-        """Detach what is attached and free everything."""
+        """Detach the programs and free everything."""
         self.gates.close()
         self.tree.close()
         self.obj.close()

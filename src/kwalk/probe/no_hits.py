@@ -57,9 +57,9 @@ def modules(selection: Selection, folder: Path = MODULES) -> Modules:
 def look(probe: Probe, symbols: Kallsyms, before: Modules, hits: int) -> Found:
     """Check switches and modules after a trace; without a hit, fire a canary as well.
 
-    :param probe: The probe, detached by now.
+    :param probe: The probe, already detached.
     :param before: ``modules()`` when it was attached.
-    :param hits: Hits, including those that the kernel counted as missed.
+    :param hits: Hits, including misses that the kernel counted.
     """
     found = _switched_off(probe, symbols)
     why = found.what if found else _unloaded(before, modules(probe.selection))

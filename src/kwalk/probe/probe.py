@@ -46,7 +46,7 @@ class Probe(NamedTuple):
 
     :ivar attach: The way in use, one of ``attach.PROGRAMS``.
     :ivar refused: Places that the kernel did not let us attach to.
-    :ivar notes: Sentences for the user, such as why not by the method or way asked for.
+    :ivar notes: Sentences for the user, such as why not by the requested method or way.
     :ivar began: Start of attaching, in seconds of CLOCK_MONOTONIC. With many kprobes the first
         ones count hits from here on.
     :ivar attached: End of attaching, likewise.
@@ -81,7 +81,7 @@ class Probe(NamedTuple):
 
     @property
     def config(self) -> dict[str, int]:
-        """Members of ``struct kw_config``, without those of the filters."""
+        """Members of ``struct kw_config``, except the filters' values."""
         return self.loaded.config
 
     @property

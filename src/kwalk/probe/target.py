@@ -63,7 +63,7 @@ _TOP = 1 << 64
 
 
 class Spelling(NamedTuple):
-    """A user's word, taken apart; ``module`` is None if none is given."""
+    """Parts of a user's word; ``module`` None means any module."""
 
     returns: bool
     module: str | None

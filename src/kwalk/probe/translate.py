@@ -54,7 +54,8 @@ def translate(options: ProbeOptions) -> ProbeOptions:
     shows = options.output == Output.EVENT or options.per == Per.PID
     if in_pidns and shows and not same_proc():
         raise UsageError(
-            "/proc belongs to another PID namespace than kwalk: PIDs would differ from those of ps",
+            "/proc belongs to another PID namespace than kwalk: PIDs would differ from the output "
+            "of ps",
             OTHER_PROC,
         )
     filters = options.filters

@@ -33,7 +33,7 @@ def as_text(found: Sequence[Skipped], also: Also) -> str:
 
 
 def numbers(found: Sequence[Skipped], known: bool) -> str:
-    """Return a line with the number of functions, and of those that can be traced.
+    """Return a line with the numbers of all functions and of traceable ones.
 
     :param known: The kernel's list of traceable functions could be read.
     """

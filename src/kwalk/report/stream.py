@@ -52,7 +52,7 @@ class TextStream:
 
     def _call(self, call: Call) -> bytes:
         who = call.who
-        assert who, "asked for with the time"
+        assert who, "requested with the time"
         pid, tid = (NUMBERLESS if of is None else of for of in (who.tgid, who.pid))
         head = f" cpu {who.cpu}  pid {pid}  tid {tid}  {plain(who.comm)}\n"
         return head.encode() + self._stacks.text(call.stack)
@@ -106,7 +106,7 @@ class JsonLines:
 
     def _call(self, call: Call) -> bytes:
         who = call.who
-        assert who, "asked for with the time"
+        assert who, "requested with the time"
         data = {"cpu": who.cpu, "pid": who.tgid, "tid": who.pid, "comm": who.comm}
         head = json.dumps(data, separators=(",", ":"))
         return head[1:-1].encode() + b"," + self._stacks.text(call.stack)

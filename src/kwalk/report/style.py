@@ -11,7 +11,7 @@ LEAST = 0.005
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Options of a report; a format ignores those that it has no use for.
+    """Options of a report; a format ignores options that it has no use for.
 
     :ivar top: Show this many of the hottest stacks; None for all.
     :ivar addresses: Show addresses; None for the format's default.

@@ -18,7 +18,7 @@ def rows(profile: ProfileData) -> list[tuple[int, float, str | None, tuple[str, 
     """Return a row of ``COLUMNS`` for each stack and group, the rarest first.
 
     ``frames`` are names, the traced function first: ``function``, ``function [module]``, or the
-    address of a frame without a symbol. ``group`` is None without ``--per``.
+    address of a frame without a symbol. ``group`` is a text; without ``--per`` it is null (None).
     """
     return [
         (

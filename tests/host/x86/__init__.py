@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What is x86-64's: rules, how calls and interrupts use the stack, how the kernel unwinds it."""
+"""Parts for x86-64: ORC rules, stack use of calls and interrupts, reference unwinder."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Calls, interrupts and switches of stacks, as the processor and the kernel's entry code do them.
+"""Simulation of calls, interrupts and stack switches by the processor and the kernel's entry code.
 
-An execution begins at the outermost frame and goes inwards; what it leaves on the stacks is what a
-walk finds. ``addresses`` are the frames that were really there.
+An execution begins at the outermost frame and goes inwards, leaving stacks to be walked.
+``addresses`` are the true frames.
 """
 
 from __future__ import annotations
@@ -25,25 +25,24 @@ REGISTERS = (
     *("ax", "cx", "dx", "si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
 )
 _MASK = (1 << 64) - 1
-BODY = 32  # bytes of a function from which on its frame is complete
+BODY = 32  # offset from which on a function's frame is complete
 
 
 def pack_regs(values: dict[str, int]) -> bytes:
-    """struct pt_regs."""
+    """Return the bytes of a struct pt_regs."""
     return struct.pack("<21Q", *(values.get(name, 0) & _MASK for name in REGISTERS))
 
 
 @dataclass(frozen=True)
 class Body:
-    """A function and what it does to the stack.
+    """A function with its use of the stack.
 
-    :ivar kind: ``sp``: its frame is of a fixed size. ``bp``: it has a frame pointer. ``aligned``:
-        gcc aligned its stack. ``bare``: it has no frame at all. ``entry``: code that interrupts
-        and system calls come in by.
-    :ivar saves: BP is pushed, and then used for something else (``sp``).
-    :ivar above: Other registers that are pushed before it.
-    :ivar room: Words for local variables.
-    :ivar by: How far the function is from where its rules are: a copy.
+    :ivar kind: ``sp``: frame of a fixed size. ``bp``: frame pointer. ``aligned``: stack realigned
+        by gcc. ``bare``: no frame. ``entry``: entry code of interrupts and system calls.
+    :ivar saves: It pushes BP and then uses it as a general register (``sp``).
+    :ivar above: Number of registers pushed before BP.
+    :ivar room: Words of local variables.
+    :ivar by: For a copy, its distance from the original, which has the rules.
     """
 
     function: Function
@@ -63,11 +62,11 @@ class Body:
 
     @property
     def frame(self) -> int:
-        """Bytes from SP to the CFA, while it calls others (``sp``)."""
+        """Distance from SP to the CFA during calls, in bytes (``sp``)."""
         return 8 * (1 + self.above + self.saves + self.room)
 
 
-SWITCH = 48  # bytes of a function from which on it is on another stack
+SWITCH = 48  # offset from which on a function is on another stack
 
 
 def make(
@@ -81,7 +80,7 @@ def make(
     gap: int = 0,
     signal: bool = False,
 ) -> Body:
-    """Add a function to a text, with the rules that objtool would make for it."""
+    """Add a function to a text, with the rules that objtool would generate."""
     spans: list[tuple[int, Orc]] = [(0, ENTRY)]
     if kind == "sp":
         at = ("cfa", -8 * (above + 2)) if saves else ("undefined", 0)
@@ -97,7 +96,7 @@ def make(
     elif kind == "aligned":
         spans += [(5, Orc("call", "r10", 0)), (BODY, Orc("call", "bp_deref", -8, "bp", 0))]
     elif kind == "entry":
-        # The iret frame alone, then, more pushes later, all registers.
+        # Only the iret frame at first; all registers after more pushes.
         spans = [(0, Orc("partial", "sp", 0, signal=True))]
         spans.append((BODY, Orc("regs", "sp", 8 * room, signal=signal)))
     elif kind == "end":
@@ -110,11 +109,10 @@ def make(
 
 @dataclass
 class Execution:
-    """A CPU that runs kernel code.
+    """A CPU running kernel code.
 
-    :ivar addresses: Of the frames so far, the outermost first: where each goes on, or was
-        interrupted.
-    :ivar slots: Where on the stack each return address stands; 0 of an interrupted frame.
+    :ivar addresses: Return or interrupted address of each frame so far, the outermost first.
+    :ivar slots: Stack slot of each return address; 0 for an interrupted frame.
     """
 
     kernel: Kernel
@@ -134,11 +132,11 @@ class Execution:
         self._stale += [f.start + f.size // 2 for f in self.kernel.text.functions]
 
     def _word(self) -> int:
-        """What is left on a stack from earlier."""
+        """Return a stale word, as left on a stack by earlier calls."""
         return self.random.choice(self._stale)
 
     def push(self, word: int) -> int:
-        """Push a word; return where it is."""
+        """Push a word; return its address."""
         self.sp -= 8
         self.kernel.memory.put_word(self.sp, word)
         return self.sp
@@ -150,7 +148,7 @@ class Execution:
     # The outermost frame
 
     def from_user(self, entry: Body, cs: int = USER_CS) -> None:
-        """A system call, an exception or an interrupt, from user space."""
+        """Begin with a system call, exception or interrupt from user space."""
         self.sp = self._top - REGS
         regs = dict.fromkeys(REGISTERS, 0x7F0000001230) | {"cs": cs}
         self.kernel.memory.put(self.sp, pack_regs(regs))
@@ -159,26 +157,26 @@ class Execution:
         self.current = entry
 
     def from_thread(self, start: Body) -> None:
-        """A kernel thread."""
+        """Begin with a kernel thread."""
         self.from_user(start, KERNEL_CS)
         self.sp = self._top - REGS
         self.bp = 0
 
-    # Further in
+    # Inner frames
 
     def _return_address(self) -> int:
-        """Behind a call, in a part of the current function where its frame is complete."""
+        """Return an address after a call in the current function, where its frame is complete."""
         body = self.current
         assert body
         if self.switched:
             return body.start + self.random.randint(SWITCH + 5, body.function.size)
         last = SWITCH if body.kind == "sp" else body.function.size
         if body.by and last == body.function.size:
-            last -= 1  # what follows a call that is a copy's last byte is not the copy's
+            last -= 1  # the address after a call at a copy's very end is outside of the copy
         return body.start + self.random.randint(BODY + 5, last)
 
     def call(self, body: Body, prologue: bool = True) -> int:
-        """The current function calls another; return the slot of the return address."""
+        """Call another function; return the slot of the return address."""
         address = self._return_address()
         slot = self.push(address)
         self.addresses.append(address)
@@ -209,7 +207,7 @@ class Execution:
             self._room(body.room)
 
     def switch_stack(self) -> None:
-        """The current function goes on on the stack of interrupts: call_on_stack()."""
+        """Switch to the interrupt stack, as call_on_stack() does."""
         before = self.sp
         self.sp = IRQ_STACK + STACK_SIZE
         self.push(before)
@@ -223,10 +221,10 @@ class Execution:
         return regs
 
     def interrupt(self, entry: Body, at: int = 0, nmi: bool = False, **registers: int) -> int:
-        """Registers are saved, on the stack of NMIs or on this one; return where.
+        """Save registers on the NMI stack or on this one; return their address.
 
-        :param at: The instruction that was to run next; 0: any of those that call.
-        :param registers: What is in others.
+        :param at: Interrupted instruction; 0 for any one after a call.
+        :param registers: Values of other registers.
         """
         body = self.current
         assert body
@@ -243,7 +241,7 @@ class Execution:
         return place
 
     def interrupt_begins(self, entry: Body, at: int = 0) -> None:
-        """Only what the processor itself saves has been saved: ip, cs, flags, sp, ss."""
+        """Save only the iret frame, as the processor does: ip, cs, flags, sp, ss."""
         regs = self._interrupted(at or self._return_address() - 1)
         self.sp = (self.sp & -16) - 40
         self.kernel.memory.put(self.sp, pack_regs(regs)[128:])
@@ -253,18 +251,18 @@ class Execution:
 
     @property
     def callers(self) -> list[int]:
-        """The frames, from FUNC's caller outwards."""
+        """Return the frames from FUNC's caller outwards."""
         return self.addresses[::-1]
 
     def regs(self, ip: int) -> bytes:
-        """The registers that a probe is given."""
+        """Return the registers that a probe gets."""
         values = {name: self._word() for name in REGISTERS}
         return pack_regs(values | {"ip": ip, "sp": self.sp, "bp": self.bp, "cs": KERNEL_CS})
 
     def trampoline(self, func: int, arguments: int, shift: int = 0) -> int:
-        """FUNC has called a trampoline of BPF's; return where the program's context is.
+        """Call a BPF trampoline from FUNC; return the address of the program's context.
 
-        :param shift: 1 where the trampoline keeps a return value as well.
+        :param shift: 1 if the trampoline also saves a return value.
         """
         self.push(func + 9)
         self.push(self.bp)
@@ -276,7 +274,7 @@ class Execution:
         return context
 
     def jumped(self, arguments: int) -> int:
-        """FUNC has jumped to a trampoline, which keeps a value; return the program's context."""
+        """Jump from FUNC to a trampoline that saves a value; return the program's context."""
         self.push(self.bp)
         self._room(1 + arguments)
         context = self.sp

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A short unwinder, written from the kernel's: what is right.
+"""Reference unwinder, written from the kernel's: it defines the right result.
 
 unwind_next_frame() in arch/x86/kernel/unwind_orc.c and unwind_frame.c, unwind_recover_ret_addr() in
-arch/x86/include/asm/unwind.h, __kernel_text_address() in kernel/extable.c. It knows a kernel by
-its functions, not by its tables.
+arch/x86/include/asm/unwind.h, __kernel_text_address() in kernel/extable.c. It takes rules from the
+kernel's functions, not from its tables.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ LIMIT = 300
 
 
 class Unsure(Exception):
-    """The kernel's unwinder notices that something is wrong, and ends."""
+    """The kernel's unwinder stops with an error."""
 
 
 @dataclass
 class Unwinder:
-    """An unwinder's state: the frame that it is at.
+    """State of the unwinder: its current frame.
 
-    :ivar regs: Where registers of an interrupted frame were saved, or 0.
-    :ivar whole: All of them were.
-    :ivar before: Where whole ones were, if these are not.
+    :ivar regs: Address of the saved registers of an interrupted frame, or 0.
+    :ivar whole: All registers were saved there.
+    :ivar before: Address of the whole registers saved before, if these are partial.
     """
 
     kernel: Kernel
@@ -63,7 +63,7 @@ class Unwinder:
             yield placed.text
 
     def is_text(self, address: int) -> bool:
-        """__kernel_text_address()"""
+        """Do as __kernel_text_address()."""
         in_copy = any(start <= address < start + size for start, size, _ in self.kernel.ops)
         # "Ensure that we detect return addresses as part of the program, when the final
         # instruction is a call": bpf_tree_comp() in kernel/bpf/core.c.
@@ -71,7 +71,7 @@ class Unwinder:
         return in_copy or behind or any(address in text for text in self._texts())
 
     def _rule(self, address: int) -> Orc:
-        """orc_find()"""
+        """Do as orc_find()."""
         for text in (self.kernel.text, self.kernel.init_text):
             if address in text:
                 return text.rule(address)
@@ -84,13 +84,13 @@ class Unwinder:
         return FRAME if address else ENTRY
 
     def _recover(self, ip: int, slot: int) -> int:
-        """The return address that stood at a slot before it was replaced."""
+        """Return the original return address of a slot."""
         symbols = self.kernel.symbols
         lists = {
             symbols.get("graph_return"): self.kernel.graphed,
             symbols.get("rethook"): self.kernel.rethooked,
         }
-        while ip in lists:  # kernels undo one of two replacements; a walk both
+        while ip in lists:  # the kernel undoes one of two replacements, the walk both
             if slot not in lists[ip]:
                 raise Unsure("a return address is in no list")
             ip = lists[ip][slot]
@@ -100,7 +100,7 @@ class Unwinder:
         return bool(self.regs and self._register(self.regs, "cs") & 3)
 
     def step(self) -> bool:
-        """Go on to the next frame; False at the end of the stack."""
+        """Step to the next frame; return False at the end of the stack."""
         if self._user_mode():
             return False
         return self._step_fp() if self.kernel.layout.frame_pointers else self._step_orc()
@@ -173,9 +173,9 @@ class Unwinder:
 
 
 def stack(unwinder: Unwinder, limit: int = LIMIT) -> list[int]:
-    """The frames from the unwinder's on, as the kernel's perf_callchain_kernel() lists them.
+    """Return the frames from the current one on, like perf_callchain_kernel().
 
-    :raises Unsure: where the kernel's own unwinder would stop with an error.
+    :raises Unsure: if the kernel's own unwinder would stop with an error.
     """
     found: list[int] = []
     while len(found) < limit and unwinder.is_text(unwinder.ip):
@@ -186,7 +186,7 @@ def stack(unwinder: Unwinder, limit: int = LIMIT) -> list[int]:
 
 
 def from_entry(kernel: Kernel, sp: int, bp: int) -> Unwinder:
-    """At FUNC's first instruction: SP points at the return address."""
+    """Start at FUNC's first instruction, where SP points to the return address."""
     probe = Unwinder(kernel, 0, sp + 8, bp)
     probe.ip = probe._recover(kernel.memory.word(sp), sp)
     return probe

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ORC rules, and their six bytes on kernels of each layout (arch/x86/include/asm/orc_types.h)."""
+"""ORC rules, and their encoding in each layout (arch/x86/include/asm/orc_types.h)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from layouts import Layout
 
 
 class Orc(NamedTuple):
-    """How to leave a frame.
+    """An ORC rule: how to find a frame's caller.
 
     :ivar type: ``call``, ``regs``, ``partial``, ``end``, or ``undefined``.
-    :ivar sp: What the CFA is computed from: a register, ``sp_deref``, ``bp_deref``, ``undefined``.
-    :ivar bp: Where the caller's BP is: ``undefined`` (as it was), ``cfa``, or ``bp``.
-    :ivar signal: The frame that it leads to was interrupted. Before 6.3 all ``regs`` are.
+    :ivar sp: Base of the CFA: a register, ``sp_deref``, ``bp_deref``, ``undefined``.
+    :ivar bp: Base of the caller's BP: ``undefined`` (unchanged), ``cfa``, or ``bp``.
+    :ivar signal: The next frame was interrupted. Before 6.3 it is for all ``regs``.
     """
 
     type: str
@@ -26,7 +26,7 @@ class Orc(NamedTuple):
     signal: bool = False
 
     def encode(self, layout: Layout) -> bytes:
-        """Its bytes in a table."""
+        """Return its 6 bytes in a table."""
         sp, bp = layout.registers[self.sp], layout.registers[self.bp]
         three = len(layout.frames) == 5
         rest = 0

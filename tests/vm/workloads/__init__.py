@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Surroundings that a kernel stack can have, and loads that make them occur at once.
+"""Kinds of kernel stacks, and loads that produce them.
 
-Each entry names a function, a load under which it is called a thousand times within a few
-seconds even in an emulated machine, and what its stacks must look like to prove that they come
-from the surroundings meant.
+Each entry has a function, a load that calls it a thousand times within a few seconds even in an
+emulated machine, and a predicate which proves that its stacks are of the kind meant.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Functions that a running BPF program calls: its frames have no rule in any table."""
+"""Functions called by a running BPF program, whose frames have no rule in any table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kwalk.model.stack import Frame
 from workloads.running import libc, repeat
 from workloads.surroundings import SYSCALL, Burst, Surroundings, both, in_module, often, path
 
-_SIZE = 20000  # beyond 16 KiB a datagram gets pages, which a program reads by a helper
+_SIZE = 20000  # data beyond 16 KiB is in pages, which a program reads by a helper
 _PLACE = 18000
 _ALL_BYTES = 0x7FFFFFFF
 _LOAD_WORD = struct.pack("HBBI", 0x20, 0, 0, _PLACE)
@@ -25,7 +25,7 @@ _SYS_BPF, _PROG_LOAD, _TYPE_SOCKET_FILTER = 321, 5, 1
 
 
 def _turn_on() -> None:
-    """Compile programs and list them in /proc/kallsyms, where that is a choice."""
+    """Turn the JIT and its symbols in /proc/kallsyms on, if they can be switched."""
     for name in ("bpf_jit_enable", "bpf_jit_kallsyms"):
         with contextlib.suppress(OSError):
             Path("/proc/sys/net/core", name).write_text("1")
@@ -51,7 +51,7 @@ def filtered() -> Iterator[Burst]:
     code = (
         struct.pack("BBhi", 0xBF, 0x16, 0, 0)  # r6 = r1
         + struct.pack("BBhi", 0x20, 0, 0, _PLACE)  # r0 = word of the packet
-        + struct.pack("BBhi", 0xB7, 0, 0, _ALL_BYTES)  # r0 = how many bytes to keep
+        + struct.pack("BBhi", 0xB7, 0, 0, _ALL_BYTES)  # r0 = bytes to keep
         + struct.pack("BBhi", 0x95, 0, 0, 0)  # exit
     )
     code_buffer, license_buffer = ctypes.create_string_buffer(code), ctypes.c_char_p(b"GPL")
@@ -75,14 +75,14 @@ def filtered() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def filtered_classic() -> Iterator[Burst]:
-    """Send through a filter of classic BPF: the kernel compiles it, but names it nowhere."""
+    """Send through a classic BPF filter: the kernel compiles it, but gives it no symbol."""
     with _filtered_by(_LOAD_WORD) as burst:
         yield burst
 
 
 @contextlib.contextmanager
 def busy_filter() -> Iterator[Burst]:
-    """Send through one that divides a word of every packet some thousand times."""
+    """Send through a classic filter that divides a word of every packet some thousand times."""
     with _filtered_by(_LOAD_WORD + _DIVIDE * 4000) as burst:
         yield burst
 
@@ -98,7 +98,7 @@ def _filtered_by(code: bytes) -> Iterator[Burst]:
 
 
 def _through_nameless(stack: list[Frame]) -> bool:
-    """The kernel takes a program that it has no name for as the end of the stack."""
+    """Test for a stack that ends at a program without a symbol, as the kernel's does."""
     return len(stack) == 1 or (len(stack) > 2 and stack[2].name.startswith("sk_filter_trim_cap"))
 
 

@@ -13,7 +13,7 @@ from workloads.surroundings import SYSCALL, Burst, Surroundings, both, often, pa
 
 @contextlib.contextmanager
 def pipes() -> Iterator[Burst]:
-    """Write to a pipe and read what was written."""
+    """Write to a pipe and read it back."""
     reader, writer = os.pipe()
 
     def exchange() -> None:
@@ -29,7 +29,7 @@ def pipes() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def cold_reads() -> Iterator[Burst]:
-    """Send on a file of the root file system, which was just dropped from the page cache."""
+    """Send a file of the root file system that was just dropped from the page cache."""
     with open(__file__, "rb") as file, open("/dev/null", "wb") as null:
         fd, sink = file.fileno(), null.fileno()
 
@@ -42,7 +42,7 @@ def cold_reads() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def replaced() -> Iterator[Burst]:
-    """Put open files in the place of others, which end on the way back to user code."""
+    """Replace open files by others: the old ones are released on the way back to user code."""
     place = os.dup(0)
 
     def replace() -> None:

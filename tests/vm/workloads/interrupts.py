@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Interrupts, and what runs on their way out: over user code, kernel code, the idle task."""
+"""Interrupts and softirqs, over user code, kernel code and the idle task."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from workloads.surroundings import (
     path,
 )
 
-_SPIN = "4889f9 48ffc9 75fb c3"  # as many rounds as the argument says
-_SPIN_POLITELY = "4889f9 f390 48ffc9 75f9 c3"  # lets the other CPU have its turn, if emulated
+_SPIN = "4889f9 48ffc9 75fb c3"  # rounds: the argument
+_SPIN_POLITELY = "4889f9 f390 48ffc9 75f9 c3"  # an emulated CPU yields to the other one
 _SYS_MEMBARRIER, _PRIVATE_EXPEDITED, _REGISTER = 324, 8, 16
 
 
@@ -65,7 +65,7 @@ def _kernel_spinners() -> list[Callable[[], object]]:
 
 @contextlib.contextmanager
 def timeouts() -> Iterator[Burst]:
-    """Let receivers time out: the timer wheel wakes them."""
+    """Let receivers time out, to be woken by the timer wheel."""
     with children(_time_out) as burst:
         yield burst
 
@@ -78,7 +78,7 @@ def busy_timeouts() -> Iterator[Burst]:
 
 
 def _time_out() -> None:
-    """Wait for what does not come, in 16 threads."""
+    """Wait for data that does not come, in 16 threads."""
 
     def receive(sock: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -93,7 +93,7 @@ def _time_out() -> None:
 
 @contextlib.contextmanager
 def naps() -> Iterator[Burst]:
-    """Sleep shortly, on both CPUs, with little else to do: high-resolution timers."""
+    """Sleep briefly on both CPUs, otherwise idle: high-resolution timers."""
 
     def nap() -> None:
         time.sleep(0.0005)
@@ -105,7 +105,7 @@ def naps() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def barriers() -> Iterator[Burst]:
-    """Have one thread interrupt another on the other CPU by membarrier()."""
+    """Interrupt a thread on the other CPU by membarrier()."""
     spin = machine_code(_SPIN_POLITELY)
 
     def work() -> None:
@@ -121,7 +121,7 @@ def barriers() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def missing_files() -> Iterator[Burst]:
-    """Make the host's file server answer: look up names that nobody has asked for before."""
+    """Look up new names, so that the host's file server answers."""
     numbers = iter(range(1 << 30))
     place = f"/usr/include/no-{os.getpid()}-{time.monotonic_ns()}-"
 

@@ -18,14 +18,14 @@ _FAULT = "asm_exc_page_fault"
 
 def _area() -> mmap.mmap:
     area = mmap.mmap(-1, _BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without huge pages
+    with contextlib.suppress(OSError):  # for a kernel without huge pages
         area.madvise(mmap.MADV_NOHUGEPAGE)
     return area
 
 
 @contextlib.contextmanager
 def touches() -> Iterator[Burst]:
-    """Write to memory that has no pages yet."""
+    """Write to unmapped pages from user code."""
     area = _area()
     address = address_of(area)
 
@@ -38,7 +38,7 @@ def touches() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def kernel_touches() -> Iterator[Burst]:
-    """Have a system call write to memory that has no pages yet."""
+    """Write to unmapped pages from a system call."""
     area = _area()
     fd = os.open("/dev/zero", os.O_RDONLY)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Code of modules on the stack."""
+"""Functions of modules in stacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 @contextlib.contextmanager
 def dummy_device() -> Iterator[Burst]:
-    """Send packets by a network device whose driver, a module, throws them away."""
+    """Send packets by a network device whose driver, a module, drops them."""
     subprocess.run(["modprobe", "dummy", "numdummies=1"], check=True)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
         request = struct.pack("16sH14x", b"dummy0", 0)

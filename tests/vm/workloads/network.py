@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Traffic over the loopback device, whose receiving side is a softirq."""
+"""Traffic over the loopback device, which receives in a softirq."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workloads.surroundings import SYSCALL, Burst, Surroundings, often, path
 
 @contextlib.contextmanager
 def tcp() -> Iterator[Burst]:
-    """Send by TCP, and receive what was sent."""
+    """Send and receive by TCP."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         server, _ = listener.accept()

@@ -13,13 +13,13 @@ from workloads.programs import EXECUTES, FORKS, program
 from workloads.running import children, command, machine_code
 from workloads.surroundings import SYSCALL, Burst, Surroundings, both, often, path
 
-_BREAKPOINTS = "4889f9 cc 48ffc9 75fa c3"  # as many as the argument says
+_BREAKPOINTS = "4889f9 cc 48ffc9 75fa c3"  # number: the argument
 _OLD_CALLS = "4889f9 b89e000000 cd80 48ffc9 75f4 c3"  # sched_yield() by int 0x80
 
 
 @contextlib.contextmanager
 def forks() -> Iterator[Burst]:
-    """Fork a small process again and again; the children end at once."""
+    """Fork a small process repeatedly; the children exit at once."""
     with program(FORKS) as path, command([path]) as burst:
         yield burst
 
@@ -33,7 +33,7 @@ def executions() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def breakpoints() -> Iterator[Burst]:
-    """Meet breakpoints in user code; the signal's handler does nothing."""
+    """Hit breakpoints in user code; the signal handler does nothing."""
     run = machine_code(_BREAKPOINTS)
 
     def work() -> None:
@@ -47,7 +47,7 @@ def breakpoints() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def old_calls() -> Iterator[Burst]:
-    """Call the kernel as 32-bit programs do."""
+    """Call the kernel by int 0x80, as 32-bit programs do."""
     run = machine_code(_OLD_CALLS)
 
     def work() -> None:

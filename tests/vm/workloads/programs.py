@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Programs of a few bytes: what they do is system calls, hardly anything else.
+"""Programs of a few bytes, which do hardly anything but system calls.
 
-A shell takes tens of milliseconds for a command in an emulated machine, these one.
+In an emulated machine a shell takes tens of milliseconds for a command, these take one.
 """
 
 from __future__ import annotations

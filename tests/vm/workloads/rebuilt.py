@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Modules that are built here: one after another in the same place, with functions that moved.
+"""Modules built here, to be loaded one after another at the same address, with moved functions.
 
-Built by gcc and ld with no more of the kernel than its headers (``kwalk lab headers``). The table
-for the unwinder, which a whole build has objtool make, is written by hand: a frame pointer makes it
-simple. Only what is the same in every build needs the headers, which take gcc seconds.
+They are built by gcc and ld with the kernel's headers only (``kwalk lab headers``). The ORC table,
+made by objtool in a full build, is written by hand, which frame pointers make simple. Only the part
+that is the same in every build needs the headers, which take gcc seconds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from kwalk.errors import KwalkError
 from kwalk.lab import headers
 
-CALLS = 100  # of each function for one word written to ``parameters/go``
+CALLS = 100  # calls of each function for a word written to ``parameters/go``
 
-# What calls the functions of every build.
+# Caller of the functions, the same in every build.
 _SHELL = """
 #include <linux/module.h>
 #define INCLUDE_VERMAGIC
@@ -47,7 +47,7 @@ static volatile int sink;
 unsigned long int_sqrt(unsigned long x);
 #define noinline __attribute__((noinline))
 """
-# ORC of Linux 6.1 (struct orc_entry): at a function's entry the return address is at SP; behind the
+# ORC of Linux 6.1 (struct orc_entry): at a function's entry the return address is at SP; after the
 # call of ftrace, hence at all return addresses, there is a frame pointer.
 _ORC = """
 asm(".pushsection .orc_unwind_ip, \\"a\\"\\n.long NAME - ., NAME + 5 - .\\n.popsection\\n"
@@ -78,9 +78,9 @@ _UAPI = ("arch/x86/include/uapi", "arch/x86/include/generated/uapi", "include/ua
 
 
 def kernel_headers() -> Path | None:
-    """Return where the headers of debian-12 are; None if nobody has fetched them.
+    """Return the folder of debian-12's headers; None if they are not in the cache.
 
-    ``tests/matrix.py`` fetches them before it boots the kernel.
+    ``tests/matrix.py`` downloads them before it boots the kernel.
     """
     try:
         return headers.find("debian-12")
@@ -122,8 +122,8 @@ class Builder:
     def build(self, name: str, functions: Sequence[str], outermost: str) -> Path:
         """Return a module file.
 
-        :param functions: Their definitions, in the order in which they are to lie in memory.
-        :param outermost: The one that is called from outside.
+        :param functions: Definitions of functions, in the order of their addresses.
+        :param outermost: Name of the function that is called from outside.
         """
         source = _HEAD + "".join(f.split("{")[0].strip() + ";\n" for f in functions)
         names = [function.split("(")[0].split()[-1] for function in functions]
@@ -136,8 +136,9 @@ class Builder:
 
 
 def shuffled(seed: int) -> list[str]:
-    """Return the functions of one build of ``kwt``: ``kwt_outer`` calls ``kwt_mid`` and that
-    ``kwt_target``, which calls int_sqrt(); others lie between them."""
+    """Return the functions of a build of ``kwt``: ``kwt_outer`` calls ``kwt_mid``, that calls
+    ``kwt_target``, that calls int_sqrt(); others lie between them.
+    """
     order = random.Random(seed)
     functions = [
         "noinline int kwt_target(int x) { sink += int_sqrt(x); return sink; }",
@@ -162,5 +163,5 @@ def remove(name: str) -> None:
 
 
 def go(name: str) -> None:
-    """Have the module call its functions."""
+    """Make the module call its functions."""
     Path(f"/sys/module/{name}/parameters/{name}_go").write_text("1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The shapes that loads take: a repeated action, processes beside the test, threads in one."""
+"""Forms of loads: a repeated action, processes beside the test, threads in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def repeat(action: Callable[[], object], most: int = 1100) -> Burst:
-    """Return a burst that repeats ``action`` for a while, ``most`` times at most."""
+    """Return a burst that repeats ``action`` for some time, ``most`` times at most."""
 
     def burst() -> None:
         deadline = time.monotonic() + SECONDS
@@ -35,7 +35,7 @@ def repeat(action: Callable[[], object], most: int = 1100) -> Burst:
 
 @contextlib.contextmanager
 def children(*actions: Callable[[], object]) -> Iterator[Burst]:
-    """Repeat each action in a process of its own."""
+    """Yield a burst that lets each action repeat in a process of its own."""
     with contextlib.ExitStack() as stack:
         yield _resuming([stack.enter_context(_child(action)) for action in actions])
 
@@ -55,7 +55,7 @@ def _child(action: Callable[[], object]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def command(words: Sequence[str]) -> Iterator[Burst]:
-    """Run a command that does not end by itself."""
+    """Yield a burst that lets an endless command run."""
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
     try:
         yield _resuming([process.pid])
@@ -79,13 +79,13 @@ def _resuming(pids: list[int]) -> Burst:
         time.sleep(SECONDS)
         send(signal.SIGSTOP)
 
-    time.sleep(0.1)  # so that they have begun
+    time.sleep(0.1)  # until they have begun
     send(signal.SIGSTOP)
     return burst
 
 
 def in_threads(*actions: Callable[[], object]) -> Callable[[], None]:
-    """Return an action that repeats each of ``actions`` in a thread of its own, for ever."""
+    """Return an action that repeats each of ``actions`` forever, in threads."""
 
     def loop(action: Callable[[], object]) -> None:
         while True:
@@ -100,7 +100,7 @@ def in_threads(*actions: Callable[[], object]) -> Callable[[], None]:
 
 
 def pinned(cpu: int, action: Callable[[], object]) -> Callable[[], object]:
-    """Return ``action``, moving the thread that does it to a CPU."""
+    """Return ``action`` with its thread pinned to a CPU."""
 
     def run() -> object:
         if os.sched_getaffinity(0) != {cpu}:
@@ -111,7 +111,7 @@ def pinned(cpu: int, action: Callable[[], object]) -> Callable[[], object]:
 
 
 def machine_code(code: str) -> Callable[[int], int]:
-    """Make a function of x86-64 machine code, in hexadecimal; it runs without Python's lock."""
+    """Make a function of x86-64 machine code, in hexadecimal; it runs without the GIL."""
     data = bytes.fromhex(code)
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(data)
@@ -121,7 +121,7 @@ def machine_code(code: str) -> Callable[[int], int]:
 
 
 def address_of(area: mmap.mmap) -> int:
-    """Return where a mapping lies."""
+    """Return the address of a mapping."""
     return ctypes.addressof(ctypes.c_char.from_buffer(area))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Waking, waiting and switching, kernel threads and work items."""
+"""Wake-ups, waits and task switches, kernel threads and work items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workloads.surroundings import SYSCALL, Burst, Surroundings, often, path
 
 @contextlib.contextmanager
 def terminal() -> Iterator[Burst]:
-    """Write to a pseudo terminal, whose other side gets it by a work item."""
+    """Write to a pseudo terminal, which passes data on by a work item."""
     master, slave = os.openpty()
     tty.setraw(slave)
 
@@ -35,7 +35,7 @@ def terminal() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def migrations() -> Iterator[Burst]:
-    """Move a process from CPU to CPU."""
+    """Migrate a process between CPUs."""
 
     def move() -> None:
         os.sched_setaffinity(0, {0})
@@ -47,7 +47,7 @@ def migrations() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def handovers() -> Iterator[Burst]:
-    """Have two processes wake each other in turn."""
+    """Let two processes wake each other in turn."""
     left, right = socket.socketpair()
 
     def serve(sock: socket.socket) -> None:
@@ -63,7 +63,7 @@ def handovers() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def locks() -> Iterator[Burst]:
-    """Have two threads wait for each other's locks."""
+    """Let two threads wait for each other's locks."""
 
     def work() -> None:
         one, other = threading.Semaphore(0), threading.Semaphore(0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an entry of the list is, and the words that its predicate is made of."""
+"""Entry of the list of workloads, and the building blocks of its predicate."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def nothing_lacks() -> str:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A function, how to have it called, and how to tell that it was called as meant.
+    """A function, a load that calls it, and a predicate for the kind of stack meant.
 
-    :ivar name: Names the test.
-    :ivar functions: Names of the function; the first that the kernel has is traced.
-    :ivar load: Yields a burst: some tenths of a second of work, to be called again and again.
-        Whatever the load started is ended when the context is left.
-    :ivar holds: Whether stacks, one for each event, show the surroundings.
-    :ivar lacks: Says what this kernel lacks for it, "" if nothing.
-    :ivar brings_code: Whether the load adds symbols to the kernel's.
+    :ivar name: Name of the test.
+    :ivar functions: Names of the function; the first one that the kernel has is traced.
+    :ivar load: Yields a burst: some tenths of a second of work, to be called repeatedly. Leaving
+        the context ends all that the load started.
+    :ivar holds: Predicate on the stacks, one for each hit.
+    :ivar lacks: Returns the feature that this kernel lacks for it, "" if none.
+    :ivar brings_code: The load adds symbols to the kernel.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Surroundings:
 
 
 def path(*patterns: str, root: str = "") -> StackTest:
-    """Test for a stack with these functions in this order, innermost first, others between.
+    """Test for a stack that has these functions in this order, innermost first, with any between.
 
     :param patterns: Names, in which ``*`` stands for anything.
     :param root: The outermost frame.
@@ -75,10 +75,10 @@ def both(*tests: StackTest) -> StackTest:
 
 
 def often(*tests: StackTest, share: float = 0.1) -> Callable[[Sequence[list[Frame]]], bool]:
-    """Demand that each test holds for at least this share of the stacks."""
+    """Require each test to hold for at least this share of the stacks."""
 
     def holds(stacks: Sequence[list[Frame]]) -> bool:
-        numbers = Counter(map(id, stacks))  # equal stacks are mostly one object
+        numbers = Counter(map(id, stacks))  # equal stacks are mostly the same object
         distinct = {id(stack): stack for stack in stacks}
         least = max(1, share * len(stacks))
         return all(

@@ -119,8 +119,8 @@ def _cost_verdict(comparison: Comparison) -> list[str]:
         return []
     ratio = helper.each / manual.each
     if ratio >= 1:
-        return [f"A stack by the helper costs {ratio:.1f} times what it costs by manual."]
-    return [f"A stack by manual costs {1 / ratio:.1f} times what it costs by the helper."]
+        return [f"A stack by the helper costs {ratio:.1f} times as much as by manual."]
+    return [f"A stack by manual costs {1 / ratio:.1f} times as much as by the helper."]
 
 
 def cost_unit(comparison: Comparison) -> str:

@@ -44,7 +44,7 @@ def _changed(changes: list[Change], every: bool) -> list[Change]:
 
 
 def _functions(diff: Diff, options: ReportOptions, every: bool, paint: Paint) -> Iterator[str]:
-    """Yield a table of the functions that changed most; those of the same stacks share a line."""
+    """Yield a table of the most changed functions; functions of the same stacks share a line."""
     most = options.top or (None if every else FUNCTIONS)
     shown, left = last(_changed(diff.functions, every), most)
     if not shown:

@@ -100,7 +100,7 @@ def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str,
     for count in room.ordered(counts, calltree.frames_of, calltree.calls_of):
         name = str(count.group) if count.group else ""
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
-    # The groups share the limit; those of the hottest stacks come first.
+    # The groups share the limit; the group of the hottest stack comes first.
     built = {name: calltree.build(rows, room=room) for name, rows in groups.items()}
     found = {name: of_calltree(tree) for name, tree in built.items() if tree.total}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))

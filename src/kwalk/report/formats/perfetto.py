@@ -5,7 +5,7 @@ Each row of the timeline is a stack sample, weighted by its hits, in a thread fo
 draws a flame graph of the selected span of time. Counter tracks show hits per second. It takes
 Perfetto 58 or newer, which has ``StackSample``.
 
-Field numbers are those of https://github.com/google/perfetto/tree/main/protos/perfetto/trace.
+Field numbers are from https://github.com/google/perfetto/tree/main/protos/perfetto/trace.
 """
 
 from __future__ import annotations

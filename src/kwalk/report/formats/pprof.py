@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Gzipped profile.proto, for ``pprof`` (``go tool pprof``), Perfetto and others.
 
-Field numbers are those of https://github.com/google/pprof/blob/main/proto/profile.proto.
+Field numbers are from https://github.com/google/pprof/blob/main/proto/profile.proto.
 """
 
 from __future__ import annotations
