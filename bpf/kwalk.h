@@ -9,7 +9,7 @@
 
 #include "types.h"
 
-#define KW_MAX_FRAMES	127 /* as many as the kernel's perf_event_max_stack */
+#define KW_MAX_FRAMES	127 /* default of the sysctl kernel.perf_event_max_stack */
 #define KW_COMM_LEN	16
 #define KW_CLOCK_LEN	16
 #define KW_DIGITS	1024 /* entries of the table digits, a power of two */
@@ -35,7 +35,7 @@ enum kw_place {
 	KW_PLACE_ENTRY = 0,
 	KW_PLACE_INSIDE = 1, /* a kprobe at FUNC + offset */
 	KW_PLACE_RETURN = 2, /* kretprobe or fexit */
-	/* No function is traced, and the root of the tree is no frame: */
+	/* No function is traced, and the root of the tree is not a frame: */
 	KW_PLACE_TRACEPOINT = 3,
 	KW_PLACE_SAMPLE = 4, /* wherever a perf event interrupts */
 };
@@ -53,7 +53,7 @@ enum kw_output {
 	KW_OUTPUT_COUNT = 0,	/* count it in the node where it ends */
 	KW_OUTPUT_EVENT = 1,	/* send a record for each hit, struct kw_event */
 	KW_OUTPUT_BRIEF = 2,	/* send the record's first KW_BRIEF_BYTES: the stack alone */
-	KW_OUTPUT_NUMBERED = 3, /* as EVENT, with PIDs of the namespace cfg.pidns */
+	KW_OUTPUT_NUMBERED = 3, /* like EVENT, with PIDs of the namespace cfg.pidns */
 };
 
 /* Filter kinds (bitmask). A hit is traced only if it passes every kind that is set. */
@@ -82,7 +82,7 @@ enum kw_per {
 	KW_PER_COMM = 2,
 	KW_PER_CPU = 3,
 	KW_PER_CGROUP = 4,
-	KW_PER_NUMBER = 5, /* as PID, by the tgid in the namespace cfg.pidns */
+	KW_PER_NUMBER = 5, /* like PID, by the tgid in the namespace cfg.pidns */
 };
 
 /* PID of a task that has none in cfg.pidns; larger than every PID. */
@@ -199,7 +199,7 @@ enum kw_kind {
 	KW_NODE_ROOT = 10, /* FUNC, of walked stacks */
 	KW_NODE_KERNEL = 11,   /* a frame of the kernel's own unwinder */
 	KW_NODE_GROUP = 12,    /* no frame: the hits of its parent with one key of cfg.per */
-	KW_NODE_FUNCTION = 13, /* one of many FUNCs, under a root that is no frame */
+	KW_NODE_FUNCTION = 13, /* one of many FUNCs, under a root that is not a frame */
 	KW_NODE_ALIGNED = 14   /* next return address: below the CFA that a word near BP holds */
 };
 
@@ -237,10 +237,10 @@ struct kw_node {
 	__u64 cut;   /* hits whose stack is truncated here */
 	union {
 		struct {
-			__u32 sequence; /* of the latch tree of source, when the rule was read */
+			__u32 sequence; /* sequence count of source's latch tree with this rule */
 			__s32 bp_at;	/* saved BP, in bytes from this return address's slot */
 		};
-		__u64 hits; /* of a root: hits, or skipped hits (struct kw_cpu) */
+		__u64 hits; /* roots: hits, or skipped hits (struct kw_cpu) */
 	};
 	__u8 kind;   /* enum kw_kind */
 	__u8 source; /* enum kw_source */

@@ -86,7 +86,7 @@ struct kw_cpu {
 
 _Static_assert(sizeof(struct kw_cpu) <= KW_CPU_BYTES, "a CPU's part of the tree");
 
-/* Offset of this CPU's part; the first KW_CPU_BYTES are node 0, which is no frame. */
+/* Offset of this CPU's part; the first KW_CPU_BYTES begin with node 0. */
 static __always_inline __u32 kw_cpu_offset(void)
 {
 	return (1 + bpf_get_smp_processor_id()) * KW_CPU_BYTES;

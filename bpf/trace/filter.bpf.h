@@ -3,7 +3,7 @@
  * filter.bpf.h: filters of hits, by CPU, process, thread, comm, network namespace and cgroup.
  *
  * Filters test the current task and CPU. In softirqs and interrupts that is the interrupted task.
- * Filtered hits are counted per CPU. PIDs are those of the initial namespace.
+ * Filtered hits are counted per CPU. PIDs belong to the initial namespace.
  */
 #ifndef KWALK_FILTER_H
 #define KWALK_FILTER_H

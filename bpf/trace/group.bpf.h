@@ -11,7 +11,7 @@
 #include "trace/number.bpf.h"
 #include <bpf/bpf_helpers.h>
 
-#define KW_GROUP_BITS  0xffffff /* of a node's ip */
+#define KW_GROUP_BITS  0xffffff /* bits of a node's ip for the group */
 #define KW_GROUP_TRIES 4	/* probes for a free value of these bits, on a collision */
 
 /* Key of a group. */

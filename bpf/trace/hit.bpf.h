@@ -21,7 +21,7 @@
 
 /*
  * Fall back to the kernel's unwinder. Returns the node of its stack, 0 if it has none; *flags
- * become those of that stack.
+ * become the flags of that stack.
  */
 static __always_inline __u32 kw_fall_back(struct kw_scratch *sc, __u32 *flags)
 {

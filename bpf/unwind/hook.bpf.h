@@ -3,7 +3,7 @@
  * hook.bpf.h: recovery of return addresses that tracers replaced.
  *
  * kretprobes (rethook) and the function-graph tracer (fgraph, also fprobe from 6.14 on) replace a
- * return address by that of a trampoline. Lists of the task have the real address, and a cookie
+ * return address by a trampoline's. Lists of the task have the real address, and a cookie
  * (kw_hook_cookie()) to find it by.
  */
 #ifndef KWALK_HOOK_H
@@ -131,8 +131,8 @@ static __always_inline __u64 kw_graph_address(__u64 task, __u64 slot)
 
 /*
  * The real return address for ip, found by its cookie; 0 if it is in no list. The result is the
- * graph tracer's trampoline where a kretprobe replaced that, like that of unwind_recover_ret_addr()
- * in arch/x86/include/asm/unwind.h.
+ * graph tracer's trampoline where a kretprobe replaced that, as in unwind_recover_ret_addr() of
+ * arch/x86/include/asm/unwind.h.
  */
 __noinline __u64 kw_recover(__u64 ip, __u64 slot)
 {

@@ -30,7 +30,7 @@ struct kw_state {
 	__u64 earlier; /* regs is partial: the last complete struct pt_regs, or 0 */
 	__u32 signal;  /* ip is the next instruction to run, not a return address */
 	__u32 partial; /* only ip, cs, flags, sp and ss of regs are valid */
-	__u32 rule;    /* of the code at ip; set by kw_settle() */
+	__u32 rule;    /* rule of the code at ip; set by kw_settle() */
 	__u32 source;  /* enum kw_source of the rule; set by kw_settle() */
 	__u32 stacked; /* a return address was replaced twice, which the kernel does not undo */
 	__u32 code;    /* kw_code_at() of ip */

@@ -85,11 +85,11 @@ __noinline __u64 kw_in_bpf(__u64 ip)
 	return cfg.bpf_tree ? kw_tree_find(cfg.bpf_tree, &search) : 0;
 }
 
-#define KW_NAME_WORDS 8 /* of struct bpf_ksym.name, in the hash */
+#define KW_NAME_WORDS 8 /* words of struct bpf_ksym.name in the hash */
 
 /*
- * Identity of the module or BPF program that holds ip, which differs from that of earlier code at
- * the address; 0: unknown. User space computes the same (symbolize/dynamic_code.py).
+ * Identity of the module or BPF program that holds ip, which earlier code at the address did not
+ * have; 0: unknown. User space computes the same (symbolize/dynamic_code.py).
  *
  * Modules: the low half of kernfs_node.id of /sys/module/NAME (its st_ino), unique to each load.
  * BPF code: a hash of its name.
@@ -191,7 +191,7 @@ static long kw_slot_next(__u32 index, struct kw_slot_search *s)
 }
 
 /*
- * Whether ip may be in an instruction slot, where kprobes run what they replaced:
+ * Whether ip may be in an instruction slot, where kprobes run the instructions they replaced:
  * is_kprobe_insn_slot(), is_kprobe_optinsn_slot(). cache: 0 if unknown.
  */
 __noinline int kw_may_be_slot(__u64 cache, __u64 ip)

@@ -64,7 +64,7 @@ static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *c
 	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
 }
 
-/* Whether ip is the return address of a call at the entry of func; func itself is none. */
+/* Whether ip is the return address of a call at the entry of func, hence above func. */
 static __always_inline bool kw_returns_to_entry(__u64 func, __u64 ip)
 {
 	return kw_is_entry(func + 1, ip);

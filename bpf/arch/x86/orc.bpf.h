@@ -54,12 +54,12 @@ enum kw_bp {
 enum kw_frame {
 	KW_FRAME_CALL = 0,    /* return address */
 	KW_FRAME_REGS = 1,    /* a complete struct pt_regs begins at the CFA */
-	KW_FRAME_PARTIAL = 2, /* ip, cs, flags, sp and ss of one */
+	KW_FRAME_PARTIAL = 2, /* ip, cs, flags, sp and ss */
 };
 
 #define KW_CFA_OFF_BITS 12
 #define KW_BP_OFF_BITS	11
-#define KW_SEARCH_STEPS 24 /* of a binary search: tables have fewer than 2^24 entries */
+#define KW_SEARCH_STEPS 24 /* steps of a binary search: tables have fewer than 2^24 entries */
 
 static __always_inline int kw_rule_cfa_off(__u32 rule)
 {
@@ -229,7 +229,7 @@ static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 
 /*
  * Look up an address outside of vmlinux's text: KW_FROM(enum kw_source) | rule of the code at place
- * (ip, or the call before it), KW_RULE_END if ip is no code, KW_CFA_UNKNOWN if it may be.
+ * (ip, or the call before it), KW_RULE_END if ip is not in code, KW_CFA_UNKNOWN if it may be.
  */
 __noinline __u64 kw_outside(__u64 ip, __u64 place)
 {

@@ -41,7 +41,7 @@ static __always_inline __u64 kw_hook_cookie(const struct kw_state *s)
 
 /*
  * Complete the frame at s->ip: recover the address that a tracer replaced, look up the rule of the
- * code. The stack ends before the first address that is no kernel code.
+ * code. The stack ends before the first address outside of kernel code.
  */
 __noinline int kw_settle(struct kw_state *s)
 {

@@ -11,7 +11,7 @@ from kwalk.abi import Start, Unwinder
 
 
 class UnknownFormat(Exception):
-    """Unwind tables in a format that kwalk cannot read; the text says what was found."""
+    """Unwind tables in a format that kwalk cannot read; the text describes it."""
 
 
 class Architecture(NamedTuple):

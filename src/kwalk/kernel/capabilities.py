@@ -28,8 +28,8 @@ UID_MAP = Path("/proc/self/uid_map")
 TRACING = Path("/sys/kernel/tracing")
 _ALL_USERS = ["0", "0", "4294967295"]
 NESTED = (
-    "this process has its capabilities in a user namespace, and tracing takes those of the "
-    "machine's first one"
+    "this process has its capabilities in a user namespace, and tracing needs capabilities in the "
+    "machine's initial one"
 )
 
 

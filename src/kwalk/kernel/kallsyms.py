@@ -84,7 +84,7 @@ class Kallsyms:
 
     @cached_property
     def own(self) -> list[Symbol]:
-        """Symbols outside of vmlinux, without those that ``rest`` reads."""
+        """Symbols outside of vmlinux, except the ones that ``rest`` reads."""
         return list(_functions_and_data(self._text[self._end :]))
 
     @property

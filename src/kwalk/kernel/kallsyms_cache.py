@@ -99,7 +99,7 @@ def state(proc: Path, loaded: tuple[Module, ...] | None) -> bytes:
 def _rest(proc: Path, then: bytes, text: bytes) -> bytes:
     """Read the table's part behind the cached one.
 
-    With few reads: each returns a page at most, and somebody may trace them.
+    With few reads: each returns a page at most, and a user may be tracing them.
     """
     table, parts = proc / "kallsyms", []
     last = text[text.rfind(b"\n", 0, -1) + 1 :]

@@ -31,6 +31,6 @@ def same_proc() -> bool:
         status = (SELF / "status").read_text(errors="replace")
     except OSError:
         return False  # this process is not in its namespace
-    # From the namespace of /proc down to that of the process.
+    # PIDs in each namespace, from /proc's down to the process's own.
     found = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
     return found is None or len(found[1].split()) == 1

@@ -114,7 +114,7 @@ def hint(number: int) -> str:
         most = _words(PROC / "sys/fs/file-max") or ["?"]
         return (
             f"{used[0]} files are open on this machine, and fs.file-max is {most[0]}. "
-            "As root: `sysctl fs.file-max=NUMBER`."
+            "To raise it, as root: `sysctl fs.file-max=NUMBER`."
         )
     if number == errno.ENOMEM:
         return _memory()
@@ -129,14 +129,14 @@ def processes() -> str:
         found.append(f"pids.max of its cgroup is {cgroup:,}")
     if threads := _words(PROC / "sys/kernel/threads-max"):
         found.append(f"kernel.threads-max is {int(threads[0]):,}")
-    return f"Of the limits of processes, {', '.join(found)}: end some, or raise the lowest."
+    return f"Limits of processes: {', '.join(found)}. End some, or raise the lowest."
 
 
 def _open_files() -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         f"The limit of open files (RLIMIT_NOFILE) of this process is {soft:,}"
-        f"{f', at most {hard:,}' if hard != soft else ''}. As root: `prlimit --pid $$ "
+        f"{f', at most {hard:,}' if hard != soft else ''}. To raise it, as root: `prlimit --pid $$ "
         "--nofile=65536` for this shell, LimitNOFILE= for a service."
     )
 
@@ -153,7 +153,7 @@ def _memory() -> str:
             parts.append(f"{_mib(int(line.split()[1]) << 10)} of the machine's memory are free")
     if not parts:
         return "End other programs, or ask for less."
-    return f"Of memory, {', '.join(parts)}: raise the lowest of these, or ask for less."
+    return f"Limits of memory: {', '.join(parts)}. Raise the lowest, or ask for less."
 
 
 def _cgroup_limit(name: str) -> int | None:

@@ -17,8 +17,8 @@ from kwalk.abi import NO_ADDRESS, NODE, NodeKind, Source
 from kwalk.libbpf.object import Object
 
 NODE_BYTES = NODE.size
-# Nodes that struct kw_cpu takes, for each CPU, before the first frame; its first two are roots. As
-# many precede all CPUs', the first of them node 0.
+# Nodes that struct kw_cpu takes, for each CPU, before the first frame; its first two are roots. The
+# same number precedes all CPUs; the first is node 0.
 PER_CPU = 8
 # struct kw_node as ContextNode has it; the 16 bytes at offset 8 are a group's value.
 _NODE = struct.Struct("<Q16sI4xQQ8xBB6x")
@@ -67,8 +67,8 @@ class ContextNode(NamedTuple):
 class Tree:
     """The mapped tree of a loaded object.
 
-    :param cpus: Number of possible CPUs; each has a root for walked stacks, and one for those of
-        the kernel's unwinder.
+    :param cpus: Number of possible CPUs; each has a root for walked stacks, and one for
+        stacks of the kernel's unwinder.
     :param size: Nodes in the map, a power of two.
     """
 

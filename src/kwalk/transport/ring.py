@@ -3,7 +3,7 @@
 
 libbpf calls back once per record, which in Python costs more than the walk; here one pass over the
 mapped pages takes all records. They have one size and none is discarded, so that a run of them is a
-table. The layout is that of kernel/bpf/ringbuf.c: a consumer page, which user space writes, a
+table. kernel/bpf/ringbuf.c has the layout: a consumer page, which user space writes, a
 producer page, then the data, mapped twice in a row so that no record wraps.
 
 The kernel publishes positions and lengths with a release; the reader acquires them before it reads
