@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
-/* config.bpf.h: what user space tells the programs before they run, and while they do. */
+/* config.bpf.h: configuration (constant) and control (mutable), both written by user space. */
 #ifndef KWALK_CONFIG_H
 #define KWALK_CONFIG_H
 
 #include "kwalk.h"
 #include <bpf/bpf_helpers.h>
 
-/* Sections of their own, so that user space finds each at offset 0 of a map. */
+/* Each has a section of its own, hence begins at offset 0 of a map. */
 const volatile struct kw_config cfg SEC(".rodata.config") = {};
 struct kw_control control SEC(".data.control") = {};
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * insn.bpf.h: what is written in BPF's own instructions, and what only means something in BPF.
- *
- * Each has its equal in plain C, for tests that run this code as a part of a process: nothing else
- * here knows of them.
+ * insn.bpf.h: BPF assembly, and the same in plain C for tests/host, which runs this code in a
+ * process. No other file tests for the target.
  */
 #ifndef KWALK_INSN_H
 #define KWALK_INSN_H
@@ -13,8 +11,8 @@
 #ifdef __bpf__
 
 /*
- * The compiler is not to take one variable for another, nor to compute again what it has: in the
- * loops of the walk each register is wanted, and each instruction counts.
+ * Assignments that the compiler can neither merge nor repeat: the loops of the walk need a register
+ * of their own for each variable.
  */
 #define kw_move(to, from)  asm volatile("%0 = %1" : "=r"(to) : "r"(from))
 #define kw_advance(to, by) asm volatile("%0 += %1" : "+r"(to) : "r"((__u64)(by)))
@@ -26,11 +24,10 @@
 		     : "r"(node), "r"(mask), "r"(nodes),                                           \
 		       "i"(__builtin_offsetof(struct kw_node, hint)))
 
-/* The frame of the program itself. */
+/* R10: the program's frame pointer. */
 #define kw_own_frame(frame) asm volatile("%0 = r10" : "=r"(frame))
 
-/* Of a structure in the kernel's memory, 0 where there is none: the load has an exception table
- * entry. */
+/* A member of a structure in kernel memory, by a plain load: 0 after a fault. */
 #define kw_member(pointer, member) ((pointer)->member)
 
 #else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * kernel.h: the few kernel types that kwalk reads, kept by hand.
+ * kernel.h: the kernel types that kwalk reads, kept by hand.
  *
- * Only the members that are used; CO-RE finds their offsets on the running kernel.
+ * They have the members that are used; CO-RE finds their offsets in the running kernel.
  */
 #ifndef KWALK_KERNEL_H
 #define KWALK_KERNEL_H
@@ -120,7 +120,7 @@ struct module {
 struct bpf_ksym {
 	unsigned long start;
 	unsigned long end;
-	char name[64]; /* longer, and zeros behind it */
+	char name[64]; /* longer in the kernel, padded with zeros */
 	struct latch_tree_node tnode;
 };
 

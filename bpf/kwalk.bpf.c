@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * kwalk.bpf.c: the programs. One is loaded, by the way of attaching; what does not
- * belong to the chosen method falls away as dead code in the verifier.
+ * kwalk.bpf.c: the programs, one for each program type. User space loads one of them; the verifier
+ * removes as dead code what the configuration does not use.
  */
 #include "kernel.h"
 #include "kwalk.h"
@@ -37,8 +37,8 @@ int kw_fexit(void *ctx)
 }
 
 /*
- * Not inlined: from 6.13 on a program with much on its stack has that elsewhere ("bpf: Support
- * private stack"), and then its frame is not where R10 points.
+ * Not inlined: from 6.13 on a program with a large stack may have a private one ("bpf: Support
+ * private stack"), and R10 would not point to its frame.
  */
 static __noinline int kw_tracepoint_hit(void *ctx, void *frame)
 {

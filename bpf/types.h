@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
-/* types.h: fixed-width integers and the like, which libbpf's headers want to come first. */
+/* types.h: fixed-width integers and bool; libbpf's headers need them included first. */
 #ifndef KWALK_TYPES_H
 #define KWALK_TYPES_H
 

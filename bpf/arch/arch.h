@@ -6,11 +6,11 @@
  * more that only these include (x86 has orc.bpf.h). They come in this order: each may use those
  * above it. Generic code includes them by the macros at the end and uses the members listed here,
  * nothing else; tests/host/test_seam.py compares the lists. Members are inline functions, unless
- * the list says otherwise. Addresses are __u64: 0 is no address. Steps are enum kw_step of
+ * the list says otherwise. Addresses are __u64: 0 stands for none. Steps are enum kw_step of
  * unwind/state.bpf.h. "FUNC" is the traced function.
  *
  *
- * kernel.h: kernel types. Included by kernel.h, before its own.
+ * kernel.h: kernel types. Included by kernel.h, before its own types.
  *
  *   struct pt_regs
  *	Type. Saved registers, the context of kprobes; CO-RE finds the members.
@@ -44,8 +44,8 @@
  * points to. kw_walk_fp() follows records by itself while they lie on one stack.
  *
  *   int kw_step_fp_any(struct kw_state *s)
- *	Not inlined. One step of the kernel's unwinder by frame pointers, that of
- *	arch/ARCH/kernel/unwind_frame.c or stacktrace.c, including registers that an exception
+ *	Not inlined. One step by frame pointers, as in the kernel's unwinder
+ *	(arch/ARCH/kernel/unwind_frame.c or stacktrace.c), including registers that an exception
  *	left in a record's place: then kw_state.regs is their address, else 0. For
  *	kw_go_on_fp() in cct/fp.bpf.h.
  *   bool kw_last_frame(const struct kw_state *s)
@@ -118,9 +118,10 @@
  *
  * Besides: KW_CODE_BYTES of kwalk.h is to hold the code that src/kwalk/arch/ looks at;
  * KW_ENTRY_BYTES, how far behind FUNC's address a tracer's call may return to. Members of
- * struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch off what they
- * are for. hatch_build.py compiles an object for each architecture. In user space the counterpart
- * of this folder is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the whole list.
+ * struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch off
+ * their features. hatch_build.py compiles an object for each architecture. In user space the
+ *counterpart of this folder is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the
+ *whole list.
  */
 #ifndef KWALK_ARCH_H
 #define KWALK_ARCH_H

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * arrive.bpf.h: a frame that the tree does not lead to at once: find its node or make one, and step
- * on by its rule.
+ * arrive.bpf.h: the slow path of the walk: find or add the node of a frame, and step to the next.
  */
 #ifndef KWALK_ARRIVE_H
 #define KWALK_ARRIVE_H
@@ -18,6 +17,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
+/* Sequence count of the latch tree that lists a source's code; 0 if unknown. */
 static __always_inline __u32 kw_sequence(__u32 source)
 {
 	__u64 root = source == KW_SOURCE_MODULE ? cfg.mod_tree : cfg.bpf_tree;
@@ -25,7 +25,7 @@ static __always_inline __u32 kw_sequence(__u32 source)
 	return root ? kw_load_field(root, struct latch_tree_root, seq) : 0;
 }
 
-/* Whether a node's rule is still that of the code at its address. */
+/* Whether a node's rule still holds. */
 static __always_inline bool kw_is_fresh(const struct kw_node *node)
 {
 	if (node->source == KW_SOURCE_IMAGE)
@@ -33,6 +33,7 @@ static __always_inline bool kw_is_fresh(const struct kw_node *node)
 	return node->source != KW_SOURCE_ONCE && node->sequence == kw_sequence(node->source);
 }
 
+/* Add a node for the settled frame in w->s, a child of w->node; 0 if the tree is full. */
 static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 sequence)
 {
 	__u32 at = kw_take(w->node, w->s.ip);
@@ -55,14 +56,14 @@ static __always_inline __u32 kw_add_frame(void *nodes, struct kw_walk *w, __u32 
 	return at;
 }
 
-/* Other code has come to the address of a node than it was made for. */
+/* Whether the code at a node's address is other code than the node was added for. */
 static __always_inline bool kw_is_other(const struct kw_node *node, const struct kw_state *s)
 {
 	return node->rule != s->rule || node->source != s->source ||
 	       (s->source != KW_SOURCE_IMAGE && node->delta != s->code);
 }
 
-/* The node of the frame in w->s: known, or made, or none: then the step that says why. */
+/* Find or add the node of the frame in w->s: w->found. Without one, the reason as a step. */
 static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 {
 	__u32 at = w->found, modules, bpf;
@@ -87,7 +88,7 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 		bpf = modules;
 	if (w->s.source != KW_SOURCE_IMAGE) {
 		w->s.code = kw_code_at(w->s.ip, w->s.source);
-		if (kw_sequence(w->s.source) != bpf) /* between the rule and this */
+		if (kw_sequence(w->s.source) != bpf) /* changed since kw_settle() */
 			w->s.code = 0;
 	}
 	at = kw_find(w->node, w->s.ip);
@@ -105,9 +106,8 @@ static __always_inline int kw_find_frame(void *nodes, struct kw_walk *w)
 }
 
 /*
- * Go on from the state in w->s, a frame under w->node, which becomes its node. KW_STEP_FRAME: the
- * next return address lies right below SP (ORC), or the next frame is in w->s (frame pointers).
- * KW_STEP_ARRIVED: to be called again, for the next frame in w->s.
+ * Step over the frame in w->s, whose node, a child of w->node, becomes w->node. KW_STEP_FRAME: the
+ * fast path can continue from w->s. KW_STEP_ARRIVED: call again, for the next frame in w->s.
  */
 __noinline int kw_arrive(struct kw_walk *w)
 {
@@ -144,7 +144,7 @@ __noinline int kw_arrive(struct kw_walk *w)
 	return kw_go_on(w, node);
 }
 
-/* Until the tree may lead on (KW_STEP_FRAME) or, with w->to_end, until the stack ends. */
+/* Repeat kw_arrive() until the fast path can continue or, with w->to_end, the stack ends. */
 __noinline int kw_arrive_on(struct kw_walk *w)
 {
 	__u32 i;
@@ -157,7 +157,7 @@ __noinline int kw_arrive_on(struct kw_walk *w)
 		if (step != KW_STEP_ARRIVED)
 			return step;
 	}
-	return KW_STEP_UNKNOWN; /* in circles */
+	return KW_STEP_UNKNOWN; /* a cycle */
 }
 
 #endif /* KWALK_ARRIVE_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * fp.bpf.h: frames found by frame pointers, in the tree, on any architecture.
+ * fp.bpf.h: nodes and steps of frames found by frame pointers, for any architecture.
  */
 #ifndef KWALK_FP_H
 #define KWALK_FP_H
@@ -12,7 +12,7 @@
 #include KW_ARCH_FP
 #include <bpf/bpf_helpers.h>
 
-/* Only code of the kernel's entry leaves no frame of its own between it and a task's registers. */
+/* Set a node's kind. Entry code has no frame of its own below a task's user registers. */
 static __always_inline void kw_classify_fp(struct kw_node *node, const struct kw_state *s)
 {
 	if (node->ip - cfg.entry_start < cfg.entry_end - cfg.entry_start || kw_last_frame(s))
@@ -21,7 +21,7 @@ static __always_inline void kw_classify_fp(struct kw_node *node, const struct kw
 		node->kind = KW_NODE_PLAIN;
 }
 
-/* kw_go_on() by frame pointers. */
+/* Step from node's frame to the next, in w->s. */
 static __always_inline int kw_go_on_fp(struct kw_walk *w, const struct kw_node *node)
 {
 	int step;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * tree.bpf.h: the calling-context tree: find a node, add one.
+ * tree.bpf.h: the calling-context tree: lookup and insertion of nodes.
  *
- * User space maps its memory and reads it while programs run. Each CPU has its own tree, from
- * roots of its own, and the kernel never runs one program twice at once on a CPU (the second entry
- * is a recursion miss). So a node has one writer; only the table that finds nodes, and the number
- * of nodes in use, are shared by all CPUs, and they change only when a node is added.
+ * User space maps the tree's memory and reads it while programs run. Each CPU has a tree of its
+ * own, and the kernel never runs a program twice at once on a CPU (the second run is a recursion
+ * miss): each node has one writer. CPUs share the hash table of nodes and the number of nodes in
+ * use, which change only when a node is added.
  */
 #ifndef KWALK_TREE_H
 #define KWALK_TREE_H
@@ -19,7 +19,7 @@
 #define KW_MAX_CHAIN   64
 #define KW_MAX_RETRIES 16
 
-/* Sizes are set by user space before loading. */
+/* Nodes; user space sets the size before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -28,7 +28,7 @@ struct {
 	__uint(value_size, sizeof(struct kw_node[KW_MIN_NODES]));
 } tree SEC(".maps");
 
-/* For each hash of (parent, address) the node that was added last; as many as there are nodes. */
+/* Hash table by (parent, address): the node added last; as many buckets as nodes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -36,6 +36,7 @@ struct {
 	__uint(value_size, KW_MIN_NODES * sizeof(__u32));
 } buckets SEC(".maps");
 
+/* Number of nodes in use. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -43,10 +44,7 @@ struct {
 	__type(value, __u64);
 } nodes_used SEC(".maps");
 
-/*
- * With cfg.sampled: for each node, how many events it stands for, in KW_WEIGHT_ONEs. One element,
- * of a word for each node.
- */
+/* cfg.sampled: the sum of weights of each node's hits, in 1/KW_WEIGHT_ONE; one word a node. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -61,33 +59,34 @@ static __always_inline void *kw_tree(void)
 	return bpf_map_lookup_elem(&tree, &zero);
 }
 
-/* Of the walk that is under way on a CPU. */
+/* The walk in progress on a CPU. */
 struct kw_walk {
 	struct kw_state s;
-	__u64 ctx;
-	__u64 func;    /* with cfg.many: the one that was called */
-	__u64 weight;  /* with cfg.sampled: what this event counts for */
-	__u64 bp_from; /* where BP is to be loaded from when somebody wants it, or 0 */
-	__u32 node;    /* of the deepest frame */
-	__u32 found;   /* its child that the next frame is, or 0: not known */
+	__u64 ctx;     /* the program's context, or a tracepoint program's frame, as a number */
+	__u64 func;    /* cfg.many: the function of this hit */
+	__u64 weight;  /* cfg.sampled: weight of this hit, in 1/KW_WEIGHT_ONE */
+	__u64 bp_from; /* address to load s.bp from before use, or 0 */
+	__u32 node;    /* node of the deepest frame */
+	__u32 found;   /* its child for the next frame, if known, or 0 */
 	__u32 flags;   /* KW_EV_* */
-	__u32 other;   /* the other side's node, where walk and kernel disagree */
-	int step;      /* KW_STEP_*: how the walk ended */
-	__u32 to_end;  /* kw_arrive() is to lead to the stack's end; else 0 */
+	__u32 other;   /* KW_EV_DIFFERS: node of the other side */
+	int step;      /* enum kw_step that ended the walk */
+	__u32 to_end;  /* kw_arrive() must not return to the fast path */
 };
 
+/* A CPU's part of the tree before all frames. */
 struct kw_cpu {
-	struct kw_node walked; /* the root of what was walked */
-	struct kw_node kernel; /* the root of the kernel's own stacks */
+	struct kw_node walked; /* root of walked stacks; its hits are all hits */
+	struct kw_node kernel; /* root of the kernel's own stacks; its hits are the skipped ones */
 	struct kw_walk walk;
-	__u64 random; /* of xorshift64 */
-	__u64 second; /* when that of the last record began, and its text */
-	__u32 clock[2];
+	__u64 random;	/* state of xorshift64 */
+	__u64 second;	/* CLOCK_MONOTONIC when the last record's second began, in ns */
+	__u32 clock[2]; /* text of that second, "HH:MM:SS" */
 };
 
 _Static_assert(sizeof(struct kw_cpu) <= KW_CPU_BYTES, "a CPU's part of the tree");
 
-/* The first part of the tree is node 0, which is no frame's. */
+/* Offset of this CPU's part; the first KW_CPU_BYTES begin with node 0. */
 static __always_inline __u32 kw_cpu_offset(void)
 {
 	return (1 + bpf_get_smp_processor_id()) * KW_CPU_BYTES;
@@ -98,7 +97,7 @@ static __always_inline struct kw_cpu *kw_cpu_at(void *nodes, __u32 offset)
 	return nodes + (offset & cfg.node_mask & ~(KW_CPU_BYTES - 1));
 }
 
-/* Any offset will do: what lies outside is wrapped to the inside. */
+/* The node at an offset, modulo the size of the tree. */
 static __always_inline struct kw_node *kw_at(void *nodes, __u64 offset)
 {
 	return nodes + (offset & cfg.node_mask);
@@ -130,7 +129,7 @@ __noinline __u32 kw_find(__u32 parent, __u64 ip)
 	return 0;
 }
 
-/* A blank node, which kw_find() does not find yet; 0 if there is no room. */
+/* Allocate a node that kw_find() does not find yet; 0 if the tree is full. */
 __noinline __u32 kw_take(__u32 parent, __u64 ip)
 {
 	__u32 zero = 0;
@@ -151,8 +150,8 @@ __noinline __u32 kw_take(__u32 parent, __u64 ip)
 }
 
 /*
- * Let kw_find() find a node, which is complete by now. Where other CPUs get in the way too often
- * it stays hidden, and another one is made for the same frame: readers add up equal ones.
+ * Insert a complete node into the hash table. After KW_MAX_RETRIES collisions with other CPUs it
+ * stays out, and the next hit adds another node for the same frame: readers add up equal nodes.
  */
 __noinline int kw_link(__u32 at)
 {
@@ -173,7 +172,7 @@ __noinline int kw_link(__u32 at)
 	return 0;
 }
 
-/* The child of parent with this address, made if need be; 0 if there is no room. */
+/* The child of parent with this address, added if missing; 0 if the tree is full. */
 static __always_inline __u32 kw_child(void *nodes, __u32 parent, __u64 ip, __u8 kind)
 {
 	__u32 at = kw_find(parent, ip);
@@ -188,13 +187,13 @@ static __always_inline __u32 kw_child(void *nodes, __u32 parent, __u64 ip, __u8 
 	return at;
 }
 
-/* FUNC, with the frames of its callers below it. */
+/* Whether a node is FUNC, the parent of its callers. */
 static __always_inline bool kw_is_function(const struct kw_node *node)
 {
 	return node->kind == KW_NODE_ROOT || node->kind == KW_NODE_FUNCTION;
 }
 
-/* With cfg.many: the node of a function under a root, or the root itself if there is no room. */
+/* cfg.many: the node of a function under a root, or the root itself if the tree is full. */
 static __always_inline __u32 kw_of_function(void *nodes, __u32 root, __u64 func)
 {
 	struct kw_node *top = kw_at(nodes, root);
@@ -220,15 +219,15 @@ static __always_inline __u32 kw_of_function(void *nodes, __u32 root, __u64 func)
 }
 
 /*
- * With cfg.sampled events are taken with a chance of this in 2^32, which user space changes while
- * programs run: in node 0, which is no frame's.
+ * cfg.sampled: the probability with which a hit is not skipped, in 1/2^32, less 1. User space
+ * changes it, in node 0, while programs run.
  */
 #define kw_chance(nodes) (*(volatile __u32 *)&((struct kw_node *)(nodes))->rule)
 
 /*
- * Chosen at random, since every n-th would always be the same one of events that come in patterns;
- * by xorshift64 (Marsaglia, 2003), since this is all that most events cost. Those that are left
- * alone are counted as the hits of the other root.
+ * Whether to skip this hit, at random: every n-th would always be the same of hits that come in
+ * patterns. xorshift64 (Marsaglia, 2003) is cheap, and the whole cost of a skipped hit. Skipped
+ * hits are counted in the root of the kernel's stacks.
  */
 static __always_inline bool kw_sampled_out(void *nodes, struct kw_cpu *cpu)
 {
@@ -249,8 +248,8 @@ static __always_inline bool kw_sampled_out(void *nodes, struct kw_cpu *cpu)
 }
 
 /*
- * An event was counted in the node at an offset. The chance changes from time to time: what each
- * event stands for is to be added up when it is counted (Horvitz and Thompson, 1952).
+ * Add a hit's weight to the node at an offset. The probability changes over time, so the estimate
+ * is the sum of the weights, 1/probability, of the hits (Horvitz and Thompson, 1952).
  */
 static __always_inline void kw_weigh(__u64 at, __u64 weight)
 {

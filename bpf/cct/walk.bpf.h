@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * walk.bpf.h: the manual method: from FUNC's caller to the outermost frame, down the tree.
+ * walk.bpf.h: the manual method: from FUNC's caller to the outermost frame, along the tree.
  *
- * Nearly every frame has been met before, in the same context. Its node says where the next return
- * address stands; if that is the one that came last time, the next node is known, too. These few
- * instructions are the loops below. Whatever else there is goes through kw_arrive().
+ * Nearly every frame has a node already. Its node tells the address of the next return address; if
+ * that matches the last child, the next node is known, too. The fast path consists of these few
+ * instructions; kw_arrive() handles all other frames.
  */
 #ifndef KWALK_WALK_H
 #define KWALK_WALK_H
@@ -24,14 +24,14 @@
 #define KW_UNROLL_FP 32
 
 /*
- * How often the walk may leave and enter those few instructions; then kw_arrive_on() goes to the
- * end. The verifier follows each of these rounds by itself, and that is most of what loading takes.
+ * Limit of returns from the slow to the fast path; then kw_arrive_on() walks to the end. The
+ * verifier follows each round separately, which is most of the time that loading takes.
  */
 #define KW_ROUNDS 16
 
 /*
- * A frame of which nothing is known, in w->s. Called before the loops, too, never jumped to: a way
- * into the middle of a loop is one that verifiers up to Linux 6.1 may take for endless.
+ * Slow path for the frame in w->s. Called before the loops as well, instead of a jump into them,
+ * which verifiers up to Linux 6.1 may take for an infinite loop.
  */
 static __always_inline int kw_arrive_here(struct kw_walk *w, void *nodes, struct kw_node **node)
 {
@@ -43,7 +43,7 @@ static __always_inline int kw_arrive_here(struct kw_walk *w, void *nodes, struct
 	return step;
 }
 
-/* From the state in w->s to the end of the stack, which is beyond what the loops below go. */
+/* Slow path from the frame in w->s to the end of the stack. */
 static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_node **end)
 {
 	int step;
@@ -55,7 +55,7 @@ static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_
 	return step;
 }
 
-/* Where BP points to: the caller's BP, and the return address. */
+/* A frame record at BP: the caller's BP and the return address. */
 #define kw_frame(typed, bp) ((typed) ? kw_cast(bp, struct list_head) : (struct list_head *)(bp))
 #define kw_saved_bp(typed, frame)                                                                  \
 	((typed) ? kw_member(frame, next) : (struct list_head *)kw_load_by(false, (__u64)(frame)))
@@ -63,13 +63,13 @@ static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_
 	kw_code_address((typed) ? (__u64)kw_member(frame, prev)                                    \
 				: kw_load_by(false, (__u64)(frame) + 8))
 
-/* Whether the frame that BP points to can't be the one above: an encoded pt_regs, another stack. */
+/* Whether frame is not right above below: an encoded struct pt_regs, or on another stack. */
 static __always_inline bool kw_far(struct list_head *below, struct list_head *frame)
 {
 	return ((__u64)frame - (__u64)below - 16) & ~(KW_NEAR - 8ULL);
 }
 
-/* Also from the stack of interrupts to the task's. Through memory: to the verifier, numbers. */
+/* Whether BP points to a record, on this stack or the task's. volatile: numbers to the verifier. */
 static __always_inline bool kw_is_frame(volatile __u64 sp, volatile __u64 bp)
 {
 	__u64 at = bp;
@@ -80,8 +80,8 @@ static __always_inline bool kw_is_frame(volatile __u64 sp, volatile __u64 bp)
 }
 
 /*
- * The same by frame pointers: BP is followed, too. Between rounds w->s holds the next frame, and BP
- * there, of which nothing is known yet.
+ * Walk by frame pointers. Between rounds w->s holds the next frame, without a node yet, and its BP.
+ * *end becomes the node where the stack ends.
  */
 static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, bool typed,
 				      struct kw_node **end)

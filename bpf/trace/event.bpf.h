@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * event.bpf.h: the maps, the ledger's counters, and the ring.
+ * event.bpf.h: the ring buffer with its records, and the per-CPU counters of lost hits.
  */
 #ifndef KWALK_EVENT_H
 #define KWALK_EVENT_H
@@ -14,7 +14,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* Its size is set by user space before loading. */
+/* Ring buffer; user space sets its size before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
@@ -34,7 +34,7 @@ static __always_inline struct kw_counters *kw_counters(void)
 	return bpf_map_lookup_elem(&counters, &zero);
 }
 
-/* The tree has no room for all of an event. */
+/* Count a stack that is truncated because the tree is full. */
 static __always_inline void kw_count_full(void)
 {
 	struct kw_counters *c = kw_counters();
@@ -53,17 +53,16 @@ static __always_inline void kw_count_user_mode(void)
 
 #define KW_SECOND 1000000000ULL
 
-/* Three decimal digits as text, the first one lowest, for each number below 1000. */
+/* Numbers below 1000 as text: three digits, the first in the lowest byte. */
 const volatile __u32 digits[KW_DIGITS] SEC(".rodata.digits") = {};
 
 static __always_inline __u32 kw_digits(__u64 number)
 {
-	barrier_var(number); /* the verifier knows nothing of %, hence is to see the bound */
+	barrier_var(number); /* keeps the mask: the verifier does not track bounds of % */
 	return digits[number & (KW_DIGITS - 1)];
 }
 
-/* A second of the local clock has begun: "HH:MM:SS". Returns the nanoseconds of it that are over.
- */
+/* Write the text of a new second of the local clock. Returns the nanoseconds into it. */
 static __always_inline __u64 kw_begin_second(struct kw_cpu *cpu, __u64 now)
 {
 	__u64 local = now + cfg.midnight_ns, second = local / KW_SECOND, over = local % KW_SECOND;
@@ -77,10 +76,7 @@ static __always_inline __u64 kw_begin_second(struct kw_cpu *cpu, __u64 now)
 	return over;
 }
 
-/*
- * The time of day, as text: here this is much cheaper than in the reader, where each number is an
- * object.
- */
+/* Write the time of day as text, which costs far less here than in Python. */
 static __always_inline void kw_fill_clock(struct kw_event *record, struct kw_cpu *cpu, __u64 now)
 {
 	__u32 *clock = (__u32 *)record->clock, us, ms;
@@ -96,7 +92,7 @@ static __always_inline void kw_fill_clock(struct kw_event *record, struct kw_cpu
 	clock[3] = kw_digits(us - ms * 1000) | (__u32)' ' << 24;
 }
 
-/* Who was it, and when. */
+/* Write the time and the current task. */
 static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu, __u32 output)
 {
 	__u64 now = bpf_ktime_get_ns(), ids, task;
@@ -120,7 +116,7 @@ static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu,
 	}
 }
 
-/* Send a record without waking anybody: the reader comes by on a timer. */
+/* Send a record without waking the reader, which polls on a timer. */
 static __always_inline void kw_submit(const struct kw_event *event, void *nodes)
 {
 	const __u32 output = cfg.output;
@@ -146,7 +142,7 @@ static __always_inline void kw_submit(const struct kw_event *event, void *nodes)
 	c = kw_counters();
 	if (!c)
 		return;
-	/* With room for the record, it was the lock (tried once only in an NMI). */
+	/* If there is room for the record, the lock was held (an NMI only tries it). */
 	used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
 	if (used + size + 8 < bpf_ringbuf_query(&events, BPF_RB_RING_SIZE))
 		c->lost_ring_busy++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * facts.bpf.h: what user space asks of the running kernel before anything is attached.
+ * facts.bpf.h: programs that user space runs before attaching, to learn about the kernel.
  */
 #ifndef KWALK_FACTS_H
 #define KWALK_FACTS_H
@@ -12,7 +12,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* Of the current task's stack, without its guard page; 0 if it is not from vmalloc. */
+/* Pages of the current task's stack, without the guard page; 0 without CONFIG_VMAP_STACK. */
 static __always_inline __u32 kw_stack_pages(void)
 {
 	__u64 area = 0;
@@ -22,7 +22,7 @@ static __always_inline __u32 kw_stack_pages(void)
 	return area ? kw_load_field(area, struct vm_struct, nr_pages) : 0;
 }
 
-/* Run once by user space: what the running kernel is like, and what its tables look like. */
+/* Report the kernel's unwinder and features, and bytes of its code and tables. */
 SEC("syscall")
 int kw_facts(struct kw_facts *facts)
 {
@@ -31,7 +31,7 @@ int kw_facts(struct kw_facts *facts)
 
 	facts->fp_entry = kw_load(facts->orc_fp_entry);
 	facts->null_entry = kw_load(facts->orc_null_entry);
-	/* By way of the stack: the context can't be handed to a helper. */
+	/* Through the stack: helpers do not write to the context. */
 	bpf_probe_read_kernel(header, sizeof(header), (void *)facts->orc_header);
 	for (int i = 0; i < KW_ORC_HASH_LEN; i++)
 		facts->header[i] = header[i];
@@ -56,9 +56,7 @@ struct {
 	__uint(value_size, KW_CALLS_BYTES);
 } calls SEC(".maps");
 
-/*
- * The list behind available_filter_functions, which takes seconds to read because it has names.
- */
+/* Copy part of the list behind available_filter_functions, whose names take seconds to read. */
 SEC("syscall")
 int kw_calls(struct kw_calls *ask)
 {

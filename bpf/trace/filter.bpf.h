@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * filter.bpf.h: whose calls are wanted.
+ * filter.bpf.h: filters of hits, by CPU, process, thread, comm, network namespace and cgroup.
  *
- * All filters ask about the task and the CPU that a call happens on. In softirqs and interrupts
- * that is the task which happened to run. What is refused is counted, by CPU. Numbers of tasks are
- * the kernel's own, whatever PID namespace the user is in.
+ * Filters test the current task and CPU. In softirqs and interrupts that is the interrupted task.
+ * Filtered hits are counted per CPU. PIDs belong to the initial namespace.
  */
 #ifndef KWALK_FILTER_H
 #define KWALK_FILTER_H
@@ -15,8 +14,8 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * A bit for each process (each thread) that is wanted. These are global data, which programs
- * address without a look-up: what is refused is refused before anything else is looked at.
+ * Bit maps of wanted processes and threads, per-CPU state, and values. Global data, which programs
+ * address without a lookup: a hit is filtered before anything else happens.
  */
 __u64 processes[KW_TASKS / 64] SEC(".bss.processes");
 __u64 threads[KW_TASKS / 64] SEC(".bss.threads");
@@ -43,7 +42,7 @@ static __always_inline bool kw_is_named(const struct task_struct *task)
 	for (i = 0; i < KW_FILTER_VALUES; i++) {
 		if (i >= cfg.comms)
 			return false;
-		/* The second word is hardly ever asked for. */
+		/* The second word is rarely loaded. */
 		if (low == cfg.comm[2 * i] &&
 		    *(const volatile __u64 *)(comm + 1) == cfg.comm[2 * i + 1])
 			return true;
@@ -67,7 +66,7 @@ static __always_inline bool kw_in_netns(const struct task_struct *task)
 	return false;
 }
 
-/* In the cgroup, or in one below it. */
+/* Whether the current task is in a wanted cgroup or below one. */
 static __always_inline bool kw_in_cgroup(void)
 {
 	const volatile __u64 *cgroup = places.cgroup;
@@ -89,12 +88,13 @@ static __always_inline struct kw_gate *kw_gate(void)
 	return &gates[bpf_get_smp_processor_id() % KW_CPUS];
 }
 
-/* Whatever is not asked for falls away in the verifier, for which cfg is constant. */
+/* Whether a hit passes. cfg is constant to the verifier, which removes unused kinds as dead code.
+ */
 static __always_inline bool kw_is_wanted(const __u32 filter)
 {
 	const struct task_struct *task;
 
-	/* What costs most of all, asked for alone: no word is lost on the others. */
+	/* A single kind, without tests for the others. */
 	if (filter == KW_FILTER_CGROUP)
 		return kw_in_cgroup();
 	if (filter == KW_FILTER_NETNS)
@@ -121,7 +121,7 @@ static __always_inline bool kw_is_wanted(const __u32 filter)
 	return !(filter & KW_FILTER_CGROUP) || kw_in_cgroup();
 }
 
-/* Whether this hit is not wanted; then it is counted as that. */
+/* Whether to filter this hit; then it is counted. */
 static __always_inline bool kw_filtered(void)
 {
 	const __u32 filter = cfg.filter;
@@ -132,7 +132,7 @@ static __always_inline bool kw_filtered(void)
 	return true;
 }
 
-/* --follow: what a wanted process starts is wanted, too. */
+/* --follow: children of wanted processes are wanted. */
 SEC("tp_btf/sched_process_fork")
 int kw_fork(__u64 *ctx)
 {
@@ -144,7 +144,7 @@ int kw_fork(__u64 *ctx)
 	return 0;
 }
 
-/* Its number may be given to another process. Closing its files belongs to it still. */
+/* Forget a PID when it can be reused; until then a dying process still closes its files. */
 SEC("tp_btf/sched_process_free")
 int kw_free(__u64 *ctx)
 {

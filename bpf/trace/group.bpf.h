@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * group.bpf.h: the events of a stack told apart, by process, name, CPU or cgroup (--per).
+ * group.bpf.h: groups of a stack's hits, by process, comm, CPU or cgroup (--per).
  */
 #ifndef KWALK_GROUP_H
 #define KWALK_GROUP_H
@@ -11,15 +11,16 @@
 #include "trace/number.bpf.h"
 #include <bpf/bpf_helpers.h>
 
-#define KW_GROUP_BITS  0xffffff /* of a node's ip */
-#define KW_GROUP_TRIES 4	/* groups that agree in these bits, under one stack */
+#define KW_GROUP_BITS  0xffffff /* bits of a node's ip for the group */
+#define KW_GROUP_TRIES 4	/* probes for a free value of these bits, on a collision */
 
+/* Key of a group. */
 struct kw_group {
-	__u64 value[2];
-	__u32 bits;
+	__u64 value[2]; /* comm, or the id of a cgroup */
+	__u32 bits;	/* tgid, CPU, or a hash of value */
 };
 
-/* Of the event that is under way. Numbers of processes have 22 bits (PID_MAX_LIMIT). */
+/* The group of this hit. PIDs have 22 bits (PID_MAX_LIMIT). */
 static __always_inline void kw_own_group(struct kw_group *group)
 {
 	const __u32 per = cfg.per;
@@ -46,7 +47,7 @@ static __always_inline void kw_own_group(struct kw_group *group)
 	group->bits = per == KW_PER_PID ? bpf_get_current_pid_tgid() >> 32 : hash >> 40;
 }
 
-/* Whether the bits are all that tells this group from others. */
+/* Whether bits alone identify the group. */
 static __always_inline bool kw_bits_tell(const struct kw_group *group)
 {
 	const __u32 per = cfg.per;
@@ -62,7 +63,7 @@ static __always_inline bool kw_is_group(const struct kw_node *node, const struct
 	return node->value[0] == group->value[0] && node->value[1] == group->value[1];
 }
 
-/* The node under leaf for the group of this event, or leaf itself if there is no room. */
+/* The node under leaf for the group of this hit, or leaf itself if the tree is full. */
 static __always_inline __u32 kw_of_group(void *nodes, __u32 leaf)
 {
 	__u32 at = kw_at(nodes, leaf)->group, i;

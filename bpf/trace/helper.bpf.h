@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * helper.bpf.h: the helper method: bpf_get_stackid() into one of two maps.
+ * helper.bpf.h: the helper method: bpf_get_stackid() with one of two stack maps.
  *
- * User space turns control.active_map and waits until no program can still be using the
- * other map; only then is that one read and cleared. So an id is never given
- * out again while a record names it.
+ * User space switches control.active_map, waits until no program can still use the other map, then
+ * reads and clears that one. So the kernel never reuses an id while a record has it.
  */
 #ifndef KWALK_HELPER_H
 #define KWALK_HELPER_H
@@ -25,7 +24,7 @@ struct kw_stack_map {
 struct kw_stack_map stacks_a SEC(".maps");
 struct kw_stack_map stacks_b SEC(".maps");
 
-/* Updating a map in a map waits for running programs; that is all this one is for. */
+/* Barrier: an update of a map in a map waits until running programs end. */
 struct kw_barrier_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -42,19 +41,20 @@ struct {
 	__array(values, struct kw_barrier_inner);
 } barrier SEC(".maps") = {.values = {&barrier_inner}};
 
-/* Counts of stacks where no records are sent: the way of bcc's tools. */
+/* Key of the map counted: a stack, and its group. */
 struct kw_counted {
 	__s32 stack_id;
-	__u32 node;	/* of FUNC's caller, where the kernel's stack lacks FUNC; else 0 */
-	__u64 group[2]; /* cfg.per: tgid, CPU, number of a cgroup, or name */
+	__u32 node;	/* node of FUNC (cfg.many), or of its caller (KW_EV_JUMPED); else 0 */
+	__u64 group[2]; /* cfg.per: tgid, CPU, id of a cgroup, or comm */
 };
 
 struct kw_count {
 	__u64 count;
-	__u64 weight; /* with cfg.sampled: of all these events */
-	char comm[KW_COMM_LEN];
+	__u64 weight;		/* cfg.sampled: sum of the hits' weights, in 1/KW_WEIGHT_ONE */
+	char comm[KW_COMM_LEN]; /* KW_PER_PID: the process's first comm */
 };
 
+/* Counts of stacks, if no records are sent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 1);

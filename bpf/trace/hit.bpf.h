@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * hit.bpf.h: what becomes of an event: walk or ask, compare, then count or send.
+ * hit.bpf.h: the path of a hit: filter, unwind, compare, then count or send.
  */
 #ifndef KWALK_HIT_H
 #define KWALK_HIT_H
@@ -20,8 +20,8 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * Let the kernel unwind this event. Returns the node of its stack, 0 if there is none; flags
- * become those of that stack.
+ * Fall back to the kernel's unwinder. Returns the node of its stack, 0 if it has none; *flags
+ * become the flags of that stack.
  */
 static __always_inline __u32 kw_fall_back(struct kw_scratch *sc, __u32 *flags)
 {
@@ -38,8 +38,8 @@ static __always_inline __u32 kw_fall_back(struct kw_scratch *sc, __u32 *flags)
 }
 
 /*
- * Compare where that is asked for, and let the kernel unwind where the walk could not know or is
- * not to be trusted. Returns the node that the event belongs to, 0 if there is none.
+ * Compare the walk with the kernel's unwinder if this hit is to be verified; fall back if the walk
+ * is uncertain or distrusted. Returns the node of the hit's stack, 0 if there is none.
  */
 static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, int step)
 {
@@ -71,7 +71,7 @@ static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, 
 	return kw_fall_back(sc, &w->flags);
 }
 
-/* What remains to be done about a stack but where it is merely counted: its node, or 0. */
+/* Finish a walk that is not merely counted. Returns the node of the stack, 0 if it is lost. */
 static __always_inline __u32 kw_walked(void *ctx, void *nodes, struct kw_walk *w, __u64 hits,
 				       int step)
 {
@@ -95,7 +95,7 @@ static __always_inline __u32 kw_walked(void *ctx, void *nodes, struct kw_walk *w
 	return at;
 }
 
-/* The helper's stack is cut to begin at FUNC; where it lacks FUNC, at its caller: a node. */
+/* A node of FUNC's caller if the kernel's stack lacks FUNC (KW_EV_JUMPED), else 0. */
 static __always_inline __u32 kw_find_caller(void *ctx, void *nodes, struct kw_walk *w, bool fentry)
 {
 	__u64 ip;
@@ -112,7 +112,7 @@ static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk
 	struct kw_counters *c;
 	__s64 id;
 
-	/* Of any CPU: counts are kept by stack id and this node. */
+	/* Shared by all CPUs, as part of the key in the map counted. */
 	if (cfg.many)
 		event.node = kw_child(nodes, KW_CPU_BYTES, w->func, KW_NODE_FUNCTION);
 	else
@@ -131,7 +131,7 @@ static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk
 		kw_count_stack(c, id, event.node, w->weight);
 }
 
-/* Count a stack that needs more than that, or send it. */
+/* Count a stack, in its group, or send a record of it. */
 static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
 {
 	struct kw_event event = {};
@@ -160,8 +160,9 @@ static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w
 	kw_weigh(event.node, w->weight);
 }
 
+/* Program type. */
 enum kw_way {
-	KW_BY_KPROBE,	  /* or kretprobe */
+	KW_BY_KPROBE,	  /* kprobe or kretprobe */
 	KW_BY_MULTI,	  /* kprobe.multi */
 	KW_BY_TRAMPOLINE, /* fentry or fexit */
 	KW_BY_TRACEPOINT,
@@ -169,9 +170,9 @@ enum kw_way {
 };
 
 /*
- * The way to get called is known when this is compiled. Whatever else may be asked for but plain
- * counting is behind cfg.slow and cfg.special, so that this does not pay for it. frame is where the
- * start is found: of a tracepoint the program's own frame, else the context.
+ * Take a hit: unwind it and use the stack. way is a compile-time constant. Everything but counting
+ * by the manual method is behind cfg.slow and cfg.special, at no cost to that. frame: a tracepoint
+ * program's own frame (R10), otherwise ctx.
  */
 static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, struct kw_cpu *cpu,
 					__u32 root, const enum kw_way way)
@@ -188,7 +189,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	w->s.stacked = 0;
 	if (special && cfg.many)
 		w->func = way == KW_BY_MULTI ? bpf_get_func_ip(ctx) : bpf_get_attach_cookie(ctx);
-	*(volatile __u64 *)&w->ctx = (__u64)frame; /* through memory: a plain number */
+	*(volatile __u64 *)&w->ctx = (__u64)frame; /* through memory: a number to the verifier */
 	if (way == KW_BY_SAMPLE && kw_in_user_mode(w)) {
 		kw_count_user_mode();
 		return;
@@ -215,7 +216,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 			kw_weigh((void *)node - nodes, w->weight);
 		return;
 	}
-	/* Through memory: to the verifier one number, wherever in the loop it comes from. */
+	/* Through memory: one unknown number to the verifier, from whichever round it comes. */
 	*(volatile __u32 *)&w->node = (void *)node - nodes;
 	*(volatile int *)&w->step = step;
 	step = *(volatile int *)&w->step;
@@ -238,7 +239,7 @@ static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
 	root = kw_cpu_offset();
 	nodes = kw_tree();
 	if (!nodes)
-		return 0; /* cannot be: the map has this one element */
+		return 0; /* impossible: the map has this one element */
 	cpu = kw_cpu_at(nodes, root);
 	cpu->walked.hits++;
 	if (special && cfg.sampled) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * number.bpf.h: numbers of tasks in the PID namespace of the user, where that is not the first one.
+ * number.bpf.h: PIDs in the user's PID namespace, if that is not the initial one.
  */
 #ifndef KWALK_NUMBER_H
 #define KWALK_NUMBER_H
@@ -18,7 +18,7 @@ static __always_inline __u64 kw_upid(__u64 pid, __u32 level)
 	       level * bpf_core_type_size(struct upid);
 }
 
-/* Of a struct pid, which a task that has been reaped lacks. */
+/* PID of a struct pid in cfg.pidns, or KW_NO_NUMBER; pid is 0 for a task that was reaped. */
 static __always_inline __u32 kw_number_of(__u64 pid)
 {
 	const __u32 level = cfg.pidns_level;
@@ -45,7 +45,7 @@ static __always_inline __u32 kw_process_number(void)
 	return kw_number_of(kw_load_field(leader, struct task_struct, thread_pid));
 }
 
-/* Run once by user space, before the program that counts is loaded. */
+/* Report namespaces and cgroup of the caller; user space runs it once, before attaching. */
 SEC("syscall")
 int kw_here(struct kw_here *here)
 {
@@ -61,7 +61,7 @@ int kw_here(struct kw_here *here)
 	return 0;
 }
 
-/* The kernel shows the tasks of the reader's PID namespace: bpf_iter_init_seq_pidns(). */
+/* Iterate over tasks in the reader's PID namespace: bpf_iter_init_seq_pidns(). */
 SEC("iter/task")
 int kw_tasks(struct bpf_iter__task *ctx)
 {

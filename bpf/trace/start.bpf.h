@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * start.bpf.h: where the walk starts, for each way of attaching and each place in FUNC.
+ * start.bpf.h: starts of the walk, by program type and place in FUNC.
  */
 #ifndef KWALK_START_H
 #define KWALK_START_H
@@ -18,7 +18,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* At saved registers. */
+/* Start at saved registers. */
 static __always_inline int kw_start_regs(struct kw_state *s, __u64 regs, __u64 ip, __u64 sp,
 					 __u64 bp)
 {
@@ -32,11 +32,12 @@ static __always_inline int kw_start_regs(struct kw_state *s, __u64 regs, __u64 i
 	return KW_STEP_ARRIVED;
 }
 
-/* Behind FUNC's return: a kretprobe's registers are those that the caller goes on with. */
+/* Start behind FUNC's return: a kretprobe's registers are the caller's. */
 static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
 {
 	kw_start_regs(s, regs, kw_ctx_ip(ctx), kw_ctx_sp(ctx), kw_ctx_fp(ctx));
-	if (kw_may_be_hook(s->ip)) { /* the graph tracer had replaced it before the kretprobe */
+	if (kw_may_be_hook(
+		s->ip)) { /* the graph tracer replaced the address before the kretprobe */
 		s->ip = kw_recover(s->ip, kw_hook_cookie(s));
 		s->stacked = s->ip != kw_ctx_ip(ctx);
 		return s->ip ? KW_STEP_ARRIVED : KW_STEP_UNKNOWN;
@@ -56,6 +57,7 @@ static __always_inline int kw_start_kprobe(struct kw_walk *w, struct pt_regs *ct
 	return kw_start_return(&w->s, ctx, regs);
 }
 
+/* Address of the struct pt_regs of a perf event. */
 static __always_inline __u64 kw_sample_regs(struct kw_walk *w)
 {
 	return kw_load(*(volatile __u64 *)&w->ctx +
@@ -67,7 +69,7 @@ static __always_inline bool kw_in_user_mode(struct kw_walk *w)
 	return kw_user_regs(kw_sample_regs(w));
 }
 
-/* Where a perf event interrupted the kernel. */
+/* Start where a perf event interrupted the kernel. */
 static __always_inline int kw_start_sample(struct kw_walk *w)
 {
 	__u64 regs = kw_sample_regs(w);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * verify.bpf.h: the walk and the kernel's own unwinder on the same event, frame for frame.
+ * verify.bpf.h: comparison of the walk with the kernel's unwinder on the same hit, frame by frame.
  */
 #ifndef KWALK_VERIFY_H
 #define KWALK_VERIFY_H
@@ -15,20 +15,21 @@
 #include KW_ARCH_ENTRY
 #include <bpf/bpf_helpers.h>
 
+/* Result of a comparison; docs/verify.md explains the kernel's known deviations. */
 enum kw_verdict {
 	KW_SAME,
-	KW_MISSING_CALLER, /* but for the direct caller, which the kernel does not see */
-	KW_WRONG_START,	   /* the kernel starts at the address behind the int3 of a kprobe */
+	KW_MISSING_CALLER, /* the kernel's stack lacks FUNC's caller, and is the same otherwise */
+	KW_WRONG_START,	   /* the kernel starts by the rule behind a kprobe's int3 */
 	KW_STACKED_HOOKS,  /* the kernel undoes one of two replacements of a return address */
-	KW_NESTED_NMI,	   /* the kernel does not find back from the stack of NMIs */
-	KW_TASK_SWITCH,	   /* the kernel does not take the stack for the current task's */
+	KW_NESTED_NMI,	   /* the kernel's stack ends on the NMI stack */
+	KW_TASK_SWITCH,	   /* the kernel's stack ends between two tasks */
 	KW_DIFFERENT,
-	KW_NOT_COMPARED, /* the kernel's stack was cut off before FUNC's caller */
+	KW_NOT_COMPARED, /* the kernel's stack is truncated before FUNC's caller */
 };
 
-#define KW_ANY_END	 1 /* no address */
-#define KW_TRACER_FRAMES 8 /* of the program and its trampoline, which come before FUNC */
-#define KW_SWITCH_FRAMES 8 /* as deep as __switch_to() calls */
+#define KW_ANY_END	 1 /* excused by kw_equal(): any end of the kernel's stack */
+#define KW_TRACER_FRAMES 8 /* most frames of a program and its trampoline, before FUNC */
+#define KW_SWITCH_FRAMES 8 /* most frames of functions that __switch_to() calls */
 
 struct kw_frames {
 	__u32 nr;
@@ -37,8 +38,8 @@ struct kw_frames {
 };
 
 /*
- * Too large for the BPF stack. A program never runs twice at once on a CPU (the kernel counts the
- * second entry as a recursion miss), so the buffers are its own.
+ * Per-CPU buffers, too large for the BPF stack. A program never runs twice at once on a CPU (the
+ * second run is a recursion miss).
  */
 struct kw_scratch {
 	__u64 func;
@@ -60,7 +61,7 @@ static __always_inline struct kw_scratch *kw_scratch(void)
 	return bpf_map_lookup_elem(&scratch, &zero);
 }
 
-/* Whether this event is to be compared. */
+/* Whether to compare this hit. */
 static __always_inline bool kw_must_verify(__u64 hits)
 {
 	if (cfg.self_check && hits <= cfg.self_check)
@@ -68,7 +69,7 @@ static __always_inline bool kw_must_verify(__u64 hits)
 	return cfg.verify && (cfg.verify == 1 || bpf_get_prandom_u32() % cfg.verify == 0);
 }
 
-/* The kernel's stack of this event, as it gives it; false if it gives none. */
+/* Get the kernel's stack of this hit; false if there is none. */
 static __always_inline bool kw_ask_kernel(void *ctx, struct kw_scratch *sc)
 {
 	__s64 bytes = bpf_get_stack(ctx, sc->kernel.frames, KW_MAX_FRAMES * sizeof(__u64), 0);
@@ -92,7 +93,7 @@ static long kw_read_next(__u32 i, struct kw_reading *reading)
 	return kw_is_function(node);
 }
 
-/* The frames of the stack that ends at a node. */
+/* Copy the frames of the stack that ends at a node to sc->walk. */
 __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
 {
 	struct kw_reading reading = {.sc = sc, .nodes = kw_tree(), .at = at};
@@ -113,7 +114,7 @@ __noinline int kw_read_frames(struct kw_scratch *sc, __u32 at)
 struct kw_adding {
 	struct kw_scratch *sc;
 	void *nodes;
-	__u32 at; /* of the deepest frame so far */
+	__u32 at; /* node of the deepest frame so far */
 	bool full;
 };
 
@@ -129,11 +130,11 @@ static long kw_add_kernels_next(__u32 i, struct kw_adding *adding)
 }
 
 /*
- * Put the kernel's stack into the tree as it is, under a root of its own (and there under the
- * function that was called, if there are many). First comes FUNC's caller
- * as the walk found it (1 if it did not), its highest bit cleared where FUNC jumped to the
- * trampoline; user space needs it to tell where in the kernel's stack FUNC stands. Returns the node
- * where the stack ends; sc->kernel.flags tell whether there was room for all of it.
+ * Add the kernel's stack, unchanged, to the tree: under the root of the kernel's stacks (and there
+ * under the function of this hit, with cfg.many). Its first node is mark: FUNC's caller as the walk
+ * found it, 1 if it did not, with the highest bit cleared for KW_EV_JUMPED; user space finds FUNC
+ * in the kernel's stack by it. Returns the node where the stack ends; sc->kernel.flags has
+ * KW_EV_TRUNCATED if the tree is full.
  */
 __noinline __u32 kw_add_kernels(struct kw_scratch *sc, __u64 mark)
 {
@@ -157,7 +158,7 @@ struct kw_pair {
 	struct kw_scratch *sc;
 	__u32 ours, theirs;
 	__u64 excused;
-	__u64 kernels; /* the kernel's frame that was compared last */
+	__u64 kernels; /* the last compared frame of the kernel's */
 	bool differ;
 };
 
@@ -170,9 +171,9 @@ static long kw_equal_next(__u32 i, struct kw_pair *pair)
 }
 
 /*
- * Do the kernel's frames from `theirs` on equal the walk's from `ours` on? An address that is
- * excused (0: none) may stand in place of any, and the kernel end there; with KW_ANY_END it may end
- * anywhere. Global: the verifier goes through it once.
+ * Whether the kernel's frames from `theirs` on equal the walk's from `ours` on. The kernel may have
+ * an excused address (0: none) in place of any, and end there; with KW_ANY_END it may end anywhere.
+ * Global: the verifier checks it once.
  */
 __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 excused)
 {
@@ -199,9 +200,9 @@ __noinline int kw_equal(struct kw_scratch *sc, __u32 ours, __u32 theirs, __u64 e
 }
 
 /*
- * By frame pointers the kernel finds the interrupted stack through the registers at the top of the
- * NMI stack (in_exception_stack() in arch/x86/kernel/dumpstack_64.c). Those are another NMI's
- * where one came during the first: then the kernel's stack ends with the interrupted frame.
+ * Whether the kernel's stack ends with the frame that an NMI interrupted. By frame pointers the
+ * kernel finds the interrupted stack through the registers at the top of the NMI stack
+ * (in_exception_stack() in arch/x86/kernel/dumpstack_64.c), which are another NMI's if NMIs nest.
  */
 static __always_inline bool kw_ends_with_nmi(const struct kw_scratch *sc)
 {
@@ -211,6 +212,7 @@ static __always_inline bool kw_ends_with_nmi(const struct kw_scratch *sc)
 	       sc->kernel.frames[(nr - 2) & 127] - cfg.nmi_start < cfg.nmi_end - cfg.nmi_start;
 }
 
+/* Whether ip is in the code that switches tasks. */
 static __always_inline bool kw_switches(__u64 ip)
 {
 	return ip - cfg.switch_asm_start < cfg.switch_asm_end - cfg.switch_asm_start ||
@@ -230,9 +232,10 @@ static long kw_switches_next(__u32 i, struct kw_looking *looking)
 }
 
 /*
- * Between two tasks the stack is the next one's already, and the current task still the one before:
- * the kernel's unwinder looks for its stack, and ends. Only an NMI gets in there. The kernel's last
- * frame, the interrupted one, is in __switch_to(), or called by it, maybe several calls deep.
+ * Whether the kernel's stack ends between two tasks: SP is the next task's already, current is
+ * still the previous one, and the kernel's unwinder rejects the stack. Only an NMI can interrupt
+ * there. The kernel's last frame, the interrupted one, is in __switch_to() or in a function that it
+ * calls.
  */
 static __always_inline bool kw_ends_between_tasks(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 {
@@ -245,10 +248,10 @@ static __always_inline bool kw_ends_between_tasks(struct kw_scratch *sc, __u32 o
 	return looking.switches;
 }
 
-/* The walk from its frame `ours` on (FUNC's caller), the kernel from `theirs` on. */
+/* Compare the walk from its frame `ours` on (FUNC's caller), the kernel from `theirs` on. */
 static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 ours, __u32 theirs)
 {
-	/* Where two hooks were stacked the kernel shows the trampoline of one. */
+	/* The kernel shows the trampoline of one of two stacked replacements. */
 	__u64 hook = sc->walk.flags & KW_EV_STACKED ? cfg.graph_return : 0;
 
 	if (kw_equal(sc, ours, theirs, 0))
@@ -272,8 +275,8 @@ static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 ours, __
 }
 
 /*
- * Where there is no FUNC, the walk begins with whoever called the program. The kernel may begin
- * before that, in the program itself, or after it, in one of its callers.
+ * Compare stacks without FUNC. The walk begins with the program's caller; the kernel's stack may
+ * begin in the program, or in a caller of that caller.
  */
 static __always_inline int kw_compare_event(struct kw_scratch *sc)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * hook.bpf.h: return addresses that were replaced to trace the return, and the real ones.
+ * hook.bpf.h: recovery of return addresses that tracers replaced.
  *
- * kretprobes (rethook) and the function-graph tracer (fgraph, also fprobe from 6.14 on) put
- * the address of a trampoline in place of a return address and keep the real one, with the
- * place on the stack that it was taken from, in lists of the task's.
+ * kretprobes (rethook) and the function-graph tracer (fgraph, also fprobe from 6.14 on) replace a
+ * return address by a trampoline's. Lists of the task have the real address, and a cookie
+ * (kw_hook_cookie()) to find it by.
  */
 #ifndef KWALK_HOOK_H
 #define KWALK_HOOK_H
@@ -17,24 +17,29 @@
 #include <bpf/bpf_core_read.h>
 
 #define KW_MAX_RETHOOKS 256
-#define KW_MAX_GRAPH	512 /* words of a shadow stack (SHADOW_STACK_SIZE), entries before 6.11 */
+#define KW_MAX_GRAPH	512 /* words of a shadow stack (SHADOW_STACK_SIZE); entries before 6.11 */
 
+/* Whether an address is, or lies between, the trampolines of the two tracers. */
 static __always_inline bool kw_may_be_hook(__u64 ip)
 {
 	return cfg.hook_first && ip - cfg.hook_first <= cfg.hook_span;
 }
 
-/* A replaced return address. */
+/*
+ * Whether s->ip is a replaced return address. An interrupted frame's ip is not one, unless the
+ * interrupt came right behind the return to a kretprobe's trampoline.
+ */
 static __always_inline bool kw_is_hooked(const struct kw_state *s)
 {
 	return kw_may_be_hook(s->ip) && (!s->regs || s->ip == cfg.rethook);
 }
 
+/* Search of a task's list for a cookie. */
 struct kw_hook_search {
-	__u64 slot; /* where on the stack the replaced address stands */
-	__u64 at;
-	__u64 left;
-	__u64 found;
+	__u64 slot;  /* the cookie */
+	__u64 at;    /* current entry */
+	__u64 left;  /* entries, or words, that are left */
+	__u64 found; /* the real address, or 0 */
 };
 
 static long kw_rethook_next(__u32 index, struct kw_hook_search *s)
@@ -64,7 +69,7 @@ static __always_inline __u64 kw_rethook_address(__u64 task, __u64 slot)
 	return search.found;
 }
 
-/* Before 6.11: an array of ftrace_ret_stack, from the oldest up. */
+/* Before 6.11: an array of struct ftrace_ret_stack, oldest first. */
 static long kw_graph_entry(__u32 index, struct kw_hook_search *s)
 {
 	if (!s->left)
@@ -79,8 +84,8 @@ static long kw_graph_entry(__u32 index, struct kw_hook_search *s)
 }
 
 /*
- * Since 6.11: words, among them entries, from the newest down. The word below left holds in its
- * low 10 bits (FGRAPH_FRAME_OFFSET) how many words down its entry begins.
+ * Since 6.11: an array of words with entries among them, searched from the newest down. The low 10
+ * bits (FGRAPH_FRAME_OFFSET) of the word below left are the words from its entry to it.
  */
 static long kw_graph_word(__u32 index, struct kw_hook_search *s)
 {
@@ -125,9 +130,9 @@ static __always_inline __u64 kw_graph_address(__u64 task, __u64 slot)
 }
 
 /*
- * The return address at slot, where ip stands now; 0 if it can't be found. As in the kernel
- * (unwind_recover_ret_addr() in arch/x86/include/asm/unwind.h) the result is the graph
- * tracer's trampoline where a kretprobe came on top of that.
+ * The real return address for ip, found by its cookie; 0 if it is in no list. The result is the
+ * graph tracer's trampoline where a kretprobe replaced that, as in unwind_recover_ret_addr() of
+ * arch/x86/include/asm/unwind.h.
  */
 __noinline __u64 kw_recover(__u64 ip, __u64 slot)
 {

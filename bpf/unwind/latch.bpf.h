@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * latch.bpf.h: search the kernel's latched trees: which module or BPF program an address is in.
+ * latch.bpf.h: search of the kernel's latch trees, which map addresses to modules and BPF programs.
  *
- * The kernel keeps two copies and changes one while readers use the other
- * (latch_tree_find() in include/linux/rbtree_latch.h). A tree that changed under the search
- * answers nothing, and the event is given to the kernel's unwinder. Programs run under RCU, so
- * that no node's memory goes away meanwhile.
+ * The kernel keeps two copies of a tree and changes one while readers use the other
+ * (latch_tree_find() in include/linux/rbtree_latch.h). A search that overlaps a change has no
+ * result, and the hit falls back to the kernel's unwinder. Programs run under RCU: nodes stay
+ * allocated.
  */
 #ifndef KWALK_LATCH_H
 #define KWALK_LATCH_H
@@ -17,25 +17,25 @@
 
 #define KW_TREE_DEPTH 48 /* a red-black tree of 2^24 nodes */
 
+/* Search of a latch tree for an address. Offsets, in bytes, are from the tree's node. */
 struct kw_tree_search {
 	__u64 ip;
-	__u64 node;  /* struct rb_node, 0 at the end */
-	__s32 start; /* from node to the first address */
-	__s32 size;  /* from node to the 32-bit size; 0 if the end is given instead */
-	__s32 end;   /* from node to the last address */
-	__u32 done;  /* found, or known not to be in it */
+	__u64 node;  /* current struct rb_node, 0 behind a leaf */
+	__s32 start; /* offset of the first address */
+	__s32 size;  /* offset of the 32-bit size; 0: end is given instead */
+	__s32 end;   /* offset of the last address */
+	__u32 done;  /* the search has a result */
 };
 
-#define KW_TREE_UNKNOWN 1 /* the tree changed meanwhile */
+#define KW_TREE_UNKNOWN 1 /* result of a search: the tree changed meanwhile */
 
-/* Bytes from one member of a structure to another of it. */
+/* Bytes from one member of a structure to another. */
 #define kw_distance(type, from, to)                                                                \
 	((__s32)bpf_core_field_offset(type, to) - (__s32)bpf_core_field_offset(type, from))
 
 /*
- * Bytes from one member of a rb_node, or from one node of the two, to the next. libbpf looks
- * through all of the kernel's types for each one that is named, so they are asked for as parts
- * of one that is needed anyway.
+ * Bytes from one member of a struct rb_node, or one of the two nodes, to another. Through struct
+ * bpf_ksym, since libbpf searches all of the kernel's types for each type that is named.
  */
 #define kw_node_distance(from, to) kw_distance(struct bpf_ksym, tnode.from, tnode.to)
 
@@ -60,8 +60,8 @@ static long kw_tree_next(__u32 index, struct kw_tree_search *s)
 }
 
 /*
- * The latch_tree_node that ip lies in, 0 if it is in none, or KW_TREE_UNKNOWN. The offsets in
- * search are those from a latch_tree_node.
+ * The struct latch_tree_node of the code that holds search->ip, 0 if there is none, or
+ * KW_TREE_UNKNOWN. Offsets in search are from a struct latch_tree_node.
  */
 static __always_inline __u64 kw_tree_find(__u64 root, struct kw_tree_search *search)
 {

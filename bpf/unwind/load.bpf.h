@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * load.bpf.h: one 64-bit word of kernel memory, safely.
+ * load.bpf.h: fault-safe loads of 64-bit words of kernel memory.
  *
- * With bpf_rdonly_cast() the load is a plain instruction with an exception
- * table entry; without it (before 6.2) it is a call of bpf_probe_read_kernel().
- * Either way a fault reads as 0, which no caller may take for a frame.
+ * With bpf_rdonly_cast() a load is a plain instruction with an exception table entry; without it
+ * (before 6.2) it is a call of bpf_probe_read_kernel(). A fault reads as 0, which callers must not
+ * take for a frame.
  */
 #ifndef KWALK_LOAD_H
 #define KWALK_LOAD_H
@@ -19,10 +19,10 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 #define kw_cast(addr, type) ((type *)bpf_rdonly_cast((void *)(addr), bpf_core_type_id_kernel(type)))
 
-/* typed: the kernel has bpf_rdonly_cast(). Loops ask once, not at each load. */
+/* Load a word. typed: the kernel has bpf_rdonly_cast(); loops have one copy for each value. */
 static __always_inline __u64 kw_load_by(bool typed, __u64 addr)
 {
-	__u64 value; /* cleared by a read that fails */
+	__u64 value; /* a failing read clears it */
 
 	if (typed)
 		return kw_member(kw_cast(addr, KW_WORD_TYPE), KW_WORD_MEMBER);

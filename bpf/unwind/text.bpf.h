@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * text.bpf.h: what code an address belongs to: vmlinux, a module, ftrace, BPF, or none.
+ * text.bpf.h: the code that holds an address: vmlinux, a module, an ftrace trampoline, BPF, or
+ * none.
  *
- * Together this is __kernel_text_address() of kernel/extable.c. Nothing about code that can go
- * away is remembered from one event to the next: other code may come to its place.
+ * These are the parts of __kernel_text_address() in kernel/extable.c. No result for code that can
+ * be freed is kept from one hit to the next: other code may take its address.
  */
 #ifndef KWALK_TEXT_H
 #define KWALK_TEXT_H
@@ -23,19 +24,19 @@ static __always_inline bool kw_in_vmlinux(__u64 ip)
 	return ip - cfg.text_start < cfg.text_end - cfg.text_start;
 }
 
-/* Freed after boot, yet it stays in the stacks of those that came through it. */
+/* .init.text: freed after boot, but still in stacks of tasks that it called. */
 static __always_inline bool kw_in_init_text(__u64 ip)
 {
 	return ip - cfg.init_start < cfg.init_end - cfg.init_start;
 }
 
-/* The trampoline is called in FUNC's first bytes; endbr and padding move the place. */
+/* Whether a tracer's call at the entry of func can return to ip. */
 static __always_inline bool kw_is_entry(__u64 func, __u64 ip)
 {
 	return ip - func <= KW_ENTRY_BYTES;
 }
 
-/* The struct module whose text holds ip, 0, or KW_TREE_UNKNOWN: __module_text_address(). */
+/* The struct module with ip in its text, 0, or KW_TREE_UNKNOWN: __module_text_address(). */
 __noinline __u64 kw_module_of(__u64 ip)
 {
 	struct kw_tree_search search = {.ip = ip};
@@ -70,8 +71,8 @@ __noinline __u64 kw_module_of(__u64 ip)
 }
 
 /*
- * A BPF program, or a trampoline or dispatcher made for one: is_bpf_text_address(). A
- * latch_tree_node, 0, or KW_TREE_UNKNOWN.
+ * The struct latch_tree_node of the BPF program, trampoline or dispatcher that holds ip, 0, or
+ * KW_TREE_UNKNOWN: is_bpf_text_address().
  */
 __noinline __u64 kw_in_bpf(__u64 ip)
 {
@@ -84,14 +85,14 @@ __noinline __u64 kw_in_bpf(__u64 ip)
 	return cfg.bpf_tree ? kw_tree_find(cfg.bpf_tree, &search) : 0;
 }
 
-#define KW_NAME_WORDS 8
+#define KW_NAME_WORDS 8 /* words of struct bpf_ksym.name in the hash */
 
 /*
- * Identity of the module or BPF program that ip lies in: what tells it from those that were at the
- * address before. User space computes the same. 0: not known.
+ * Identity of the module or BPF program that holds ip, which earlier code at the address did not
+ * have; 0: unknown. User space computes the same (symbolize/dynamic_code.py).
  *
- * Of a module the number of its folder in sysfs, which no other load ever gets: the low half of
- * kernfs_node.id, as st_ino of /sys/module/NAME shows it. Of BPF code a hash of its name.
+ * Modules: the low half of kernfs_node.id of /sys/module/NAME (its st_ino), unique to each load.
+ * BPF code: a hash of its name.
  */
 __noinline __u32 kw_code_at(__u64 ip, __u32 source)
 {
@@ -119,6 +120,7 @@ __noinline __u32 kw_code_at(__u64 ip, __u32 source)
 	return hash >> 32;
 }
 
+/* Search of the list of struct ftrace_ops for the trampoline that holds an address. */
 struct kw_ops_search {
 	__u64 ip;
 	__u64 ops; /* struct ftrace_ops */
@@ -126,7 +128,7 @@ struct kw_ops_search {
 	__u64 done;
 };
 
-#define KW_OPS_UNKNOWN 1 /* more trampolines than are looked through */
+#define KW_OPS_UNKNOWN 1 /* result of a search: more than KW_MAX_OPS entries */
 
 static long kw_ops_next(__u32 index, struct kw_ops_search *s)
 {
@@ -142,8 +144,8 @@ static long kw_ops_next(__u32 index, struct kw_ops_search *s)
 }
 
 /*
- * The code of vmlinux that a trampoline of ftrace's was copied from, at the same place; 0 if
- * ip is in none, or KW_OPS_UNKNOWN. orc_ftrace_find() in unwind_orc.c, ftrace_ops_trampoline() in
+ * The address in vmlinux that ip, in an ftrace trampoline, was copied from; 0 if ip is in none, or
+ * KW_OPS_UNKNOWN. orc_ftrace_find() in unwind_orc.c, ftrace_ops_trampoline() in
  * kernel/trace/ftrace.c.
  */
 __noinline __u64 kw_ftrace_original(__u64 ip)
@@ -167,10 +169,11 @@ __noinline __u64 kw_ftrace_original(__u64 ip)
 #define KW_MAX_SLOT_PAGES 1024
 #define KW_PAGE_SIZE	  4096
 
+/* Search of a cache of instruction slots for the page that holds an address. */
 struct kw_slot_search {
 	__u64 ip;
-	__u64 head;
-	__u64 at; /* kprobe_insn_page.list */
+	__u64 head; /* kprobe_insn_cache.pages */
+	__u64 at;   /* kprobe_insn_page.list */
 	__u32 found;
 	__u32 done;
 };
@@ -187,7 +190,10 @@ static long kw_slot_next(__u32 index, struct kw_slot_search *s)
 	return s->found;
 }
 
-/* Where kprobes run the instructions that they replaced: is_kprobe_insn_slot() and the like. */
+/*
+ * Whether ip may be in an instruction slot, where kprobes run the instructions they replaced:
+ * is_kprobe_insn_slot(), is_kprobe_optinsn_slot(). cache: 0 if unknown.
+ */
 __noinline int kw_may_be_slot(__u64 cache, __u64 ip)
 {
 	struct kw_slot_search search = {.ip = ip};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * entry.bpf.h: where the walk starts, for each way of attaching and each place in FUNC.
+ * entry.bpf.h: starts of the walk on x86-64: from a probe to FUNC's direct caller.
  *
- * Every function here leads to FUNC's direct caller: KW_STEP_FRAME where only SP and BP are
- * known so far, KW_STEP_ARRIVED where its address is.
+ * Starts return KW_STEP_FRAME if the caller's SP and BP are known, KW_STEP_ARRIVED if ip is as
+ * well.
  */
 #ifndef KWALK_X86_ENTRY_H
 #define KWALK_X86_ENTRY_H
@@ -23,8 +23,8 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * At FUNC's first instruction the prologue has not run: SP points at the return
- * address into the direct caller, and BP is still the caller's.
+ * Start at FUNC's first instruction. The prologue has not run: SP points to the return address into
+ * the direct caller, and BP is still the caller's.
  */
 static __always_inline int kw_start_entry(struct kw_walk *w, __u64 sp, __u64 bp_from)
 {
@@ -39,7 +39,7 @@ static __always_inline int kw_start_function(struct kw_walk *w, struct pt_regs *
 	return kw_start_entry(w, ctx->sp, 0);
 }
 
-/* Inside FUNC: by the rule of the instruction that the kprobe is at. */
+/* Start inside FUNC, by the rule of the traced instruction. */
 static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
 {
 	__u32 rule = KW_CFA_UNKNOWN, start = *(volatile __u32 *)&control.start;
@@ -64,17 +64,16 @@ static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *c
 	return step == KW_STEP_FRAME ? KW_STEP_ARRIVED : step;
 }
 
-/* A return address is behind the call. FUNC's own address is another thing, such as a saved BP. */
+/* Whether ip is the return address of a call at the entry of func, hence above func. */
 static __always_inline bool kw_returns_to_entry(__u64 func, __u64 ip)
 {
 	return kw_is_entry(func + 1, ip);
 }
 
 /*
- * fentry and fexit have no registers, but their context (w->ctx: as a plain number) is the
- * trampoline's array of FUNC's arguments, and the trampoline's saved BP lies right above it (one
- * word further where a return value is kept, as for fexit, or when fexit programs share the
- * trampoline):
+ * Start by fentry or fexit. There are no registers, but the context (w->ctx: as a number) is the
+ * trampoline's array of FUNC's arguments. The trampoline's saved BP lies above it, one word further
+ * if a return value is kept (for fexit, or if fexit programs share the trampoline):
  * __arch_prepare_bpf_trampoline() in arch/x86/net/bpf_jit_comp.c.
  */
 static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
@@ -88,8 +87,8 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
 	if (kw_returns_to_entry(cfg.func, ip))
 		return kw_start_entry(w, frame + 16, frame);
 	/*
-	 * "bpf: implement "jmp" mode for trampoline" (7.0): a trampoline that calls FUNC
-	 * itself is jumped to, and FUNC's caller stands here.
+	 * "bpf: implement "jmp" mode for trampoline" (7.0): FUNC jumps to a trampoline that
+	 * calls FUNC itself, and the return address into FUNC's caller is here.
 	 */
 	if (ip < KW_KERNEL_TEXT)
 		return KW_STEP_UNKNOWN;
@@ -98,8 +97,8 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx)
 }
 
 /*
- * A tracepoint's program has no registers of use. Its own frame is like any other: the caller's BP,
- * and above it the return address into the code that calls programs, which is the first frame.
+ * Start at a tracepoint, whose registers are of no use. The program's own frame has its caller's BP
+ * and, above it, the return address into the code that calls programs: the first frame.
  */
 static __always_inline int kw_start_tracepoint(struct kw_walk *w)
 {
@@ -119,7 +118,7 @@ static __always_inline bool kw_jumped_caller(void *ctx, struct kw_walk *w, __u64
 	return true;
 }
 
-/* At a kprobe the kernel begins behind the int3 that stands for it, by the rule there. */
+/* The kernel's unwinder starts behind the kprobe's int3, by the rule there. */
 static __always_inline bool kw_wrong_start(const __u64 *frames)
 {
 	return kw_unwinder() == KW_UNWIND_ORC && cfg.place == KW_PLACE_INSIDE &&

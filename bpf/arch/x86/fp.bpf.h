@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
-/* fp.bpf.h: x86-64's frame records, by the rules of arch/x86/kernel/unwind_frame.c. */
+/* fp.bpf.h: frame records of x86-64, by the rules of arch/x86/kernel/unwind_frame.c. */
 #ifndef KWALK_X86_FP_H
 #define KWALK_X86_FP_H
 
@@ -13,8 +13,8 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * Frame pointers: [BP] is the caller's BP, [BP + 8] the return address; an odd BP is
- * a pt_regs that interrupt entry left behind (ENCODE_FRAME_POINTER). Rules of unwind_frame.c.
+ * One step by frame pointers: [BP] is the caller's BP, [BP + 8] the return address. An odd BP is
+ * the address + 1 of a struct pt_regs, set by interrupt entry (ENCODE_FRAME_POINTER).
  */
 __noinline int kw_step_fp_any(struct kw_state *s)
 {
@@ -45,9 +45,8 @@ __noinline int kw_step_fp_any(struct kw_state *s)
 }
 
 /*
- * Right below the registers at a task's stack's end the walk has reached entry
- * code: the BP saved there is user space's, or a kernel thread's meaningless one.
- * is_last_task_frame().
+ * Whether s is the last frame of a task's stack: SP is at the struct pt_regs there, and the saved
+ * BP is user space's, or a kernel thread's arbitrary one. is_last_task_frame().
  */
 static __always_inline bool kw_last_frame(const struct kw_state *s)
 {
@@ -57,7 +56,7 @@ static __always_inline bool kw_last_frame(const struct kw_state *s)
 	return s->sp == stack_regs && !s->regs;
 }
 
-/* Right below SP, where the call has put it. */
+/* The call pushed it right below SP. */
 static __always_inline __u64 kw_first_return(const struct kw_walk *w, bool typed)
 {
 	return kw_load_by(typed, w->s.sp - 8);

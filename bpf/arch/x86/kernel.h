@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
-/* kernel.h: x86-64's part of the kernel types in bpf/kernel.h. */
+/* kernel.h: kernel types of x86-64. */
 #ifndef KWALK_X86_KERNEL_H
 #define KWALK_X86_KERNEL_H
 
@@ -21,8 +21,7 @@ struct pt_regs {
 	unsigned long ss;
 };
 
-/* arch/x86/include/asm/orc_types.h; "end" until 6.3, "signal" since 6.3, a third bit of type
- * since 6.4 */
+/* arch/x86/include/asm/orc_types.h; "end" until 6.3, "signal" since 6.3, type: 3 since 6.4 */
 struct orc_entry {
 	__s16 sp_offset;
 	__s16 bp_offset;

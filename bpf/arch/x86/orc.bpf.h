@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * orc.bpf.h: address of code -> rule that finds the caller's frame (ORC).
+ * orc.bpf.h: ORC lookup: from an address of code to the rule for its caller's frame.
  *
- * The kernel's own tables are read, vmlinux's and every module's. For vmlinux orc_lookup
- * (where kallsyms has it) narrows the search to 256 bytes of text; a binary search does
- * the rest, as __orc_find() does in arch/x86/kernel/unwind_orc.c. That takes as long as the
- * walk of a whole stack: it is done once for every node of the tree.
+ * Programs read the kernel's own tables, of vmlinux and of every module. For vmlinux, orc_lookup
+ * (if kallsyms has it) narrows the search to 256 bytes of text; a binary search does the rest, as
+ * __orc_find() does in arch/x86/kernel/unwind_orc.c. A lookup takes as long as the walk of a whole
+ * stack, hence happens once per node of the tree.
  */
 #ifndef KWALK_X86_ORC_H
 #define KWALK_X86_ORC_H
@@ -21,16 +21,17 @@
 #include <bpf/bpf_core_read.h>
 
 /*
- * Layout of a rule, low bits first:
+ * Layout of a rule, from the lowest bit:
  *   0..11  CFA offset, in words, signed
- *  12..22  where BP was saved, relative to its base, in words, signed
+ *  12..22  offset of the saved BP from its base, in words, signed
  *  23..26  enum kw_cfa
  *  27..28  enum kw_bp
  *  29..30  enum kw_frame
- *  31      signal: the frame found by this rule was interrupted, not called
+ *  31      signal: the frame that this rule finds was interrupted, not called
  */
+/* Base of the CFA. */
 enum kw_cfa {
-	KW_CFA_UNKNOWN = 0, /* no rule, or one that kwalk can't follow */
+	KW_CFA_UNKNOWN = 0, /* no rule, or one that kwalk cannot follow */
 	KW_CFA_END = 1,	    /* outermost frame */
 	KW_CFA_SP = 2,
 	KW_CFA_BP = 3,
@@ -42,21 +43,23 @@ enum kw_cfa {
 	KW_CFA_DX = 9,
 };
 
+/* Place of the caller's BP. */
 enum kw_bp {
-	KW_BP_SAME = 0,
-	KW_BP_CFA = 1, /* [CFA + offset] */
-	KW_BP_BP = 2,  /* [BP + offset] */
+	KW_BP_SAME = 0, /* BP is unchanged */
+	KW_BP_CFA = 1,	/* [CFA + offset] */
+	KW_BP_BP = 2,	/* [BP + offset] */
 };
 
+/* Contents of the stack below the CFA. */
 enum kw_frame {
-	KW_FRAME_CALL = 0,
-	KW_FRAME_REGS = 1,    /* a whole struct pt_regs lies at the CFA */
-	KW_FRAME_PARTIAL = 2, /* only ip, cs, flags, sp, ss */
+	KW_FRAME_CALL = 0,    /* return address */
+	KW_FRAME_REGS = 1,    /* a complete struct pt_regs begins at the CFA */
+	KW_FRAME_PARTIAL = 2, /* ip, cs, flags, sp and ss */
 };
 
 #define KW_CFA_OFF_BITS 12
 #define KW_BP_OFF_BITS	11
-#define KW_SEARCH_STEPS 24 /* halvings; the largest table has fewer than 2^24 entries */
+#define KW_SEARCH_STEPS 24 /* steps of a binary search: tables have fewer than 2^24 entries */
 
 static __always_inline int kw_rule_cfa_off(__u32 rule)
 {
@@ -91,22 +94,22 @@ static __always_inline __u32 kw_rule_make(__u32 cfa, int cfa_off, __u32 bp, int 
 #define KW_RULE_END (KW_CFA_END << 23)
 
 /*
- * Code without ORC (BPF, its trampolines) is taken to have a frame pointer on top of the return
- * address: orc_fp_entry in unwind_orc.c.
+ * Rule for code without ORC (BPF programs and trampolines), which is assumed to push BP right below
+ * the return address: orc_fp_entry in unwind_orc.c.
  */
 #define kw_rule_fp() kw_rule_make(KW_CFA_BP, 16, KW_BP_CFA, -16, KW_FRAME_CALL, 0)
 
 static __always_inline __u32 kw_orc_cfa(__u32 reg)
 {
-	/* Four bits of enum kw_cfa per register number, number 0 lowest. */
+	/* Four bits per register number, number 0 lowest: enum kw_cfa. */
 	const __u64 until_7_0 = 0x4576238900ULL, since_7_1 = 0x54076832900ULL;
 
 	return ((control.orc_reg_sp == 5 ? until_7_0 : since_7_1) >> (reg * 4)) & 15;
 }
 
 /*
- * One orc_entry, whatever its layout on this kernel, to a rule. Global and not inlined,
- * like the search below: the verifier goes through it once, not once per frame.
+ * Decode a struct orc_entry, of any layout, to a rule. Global and not inlined, like the search
+ * below: the verifier checks it once, not once per frame.
  */
 __noinline __u32 kw_orc_decode(__u64 raw)
 {
@@ -120,7 +123,7 @@ __noinline __u32 kw_orc_decode(__u64 raw)
 	type = BPF_CORE_READ_BITFIELD(orc, type);
 	if (__builtin_preserve_field_info(orc->type, BPF_FIELD_RSHIFT_U64) == 64 - 3) {
 		/* fb799447ae29 "x86,objtool: Split UNWIND_HINT_EMPTY in two" (6.4) */
-		if (type <= 1) /* undefined: there the kernel's unwinder ends as well */
+		if (type <= 1) /* undefined: the kernel's unwinder ends, too */
 			return KW_RULE_END;
 		frame = type - 2;
 	} else {
@@ -135,7 +138,7 @@ __noinline __u32 kw_orc_decode(__u64 raw)
 		signal = frame != KW_FRAME_CALL;
 
 	reg = BPF_CORE_READ_BITFIELD(orc, sp_reg);
-	if (reg == 0) /* undefined, before 6.4 also the end of the stack */
+	if (reg == 0) /* undefined; before 6.4 also the end of the stack */
 		return KW_RULE_END;
 	cfa = kw_orc_cfa(reg);
 	if (cfa == KW_CFA_UNKNOWN)
@@ -153,11 +156,12 @@ __noinline __u32 kw_orc_decode(__u64 raw)
 	return kw_rule_make(cfa, orc->sp_offset, bp, orc->bp_offset, frame, signal);
 }
 
+/* Binary search of a table of addresses. */
 struct kw_search {
 	__u64 ip;
-	__u64 table;	   /* of 32-bit places, each relative to its own address */
+	__u64 table;	   /* 32-bit addresses, each relative to its own position */
 	__u64 first, last; /* entries that are left */
-	__u64 found;	   /* the last one known to begin at or below ip */
+	__u64 found;	   /* the last entry known to begin at or below ip */
 };
 
 static long kw_search_half(__u32 index, struct kw_search *at)
@@ -178,10 +182,10 @@ static long kw_search_half(__u32 index, struct kw_search *at)
 	return 0;
 }
 
-/* Of vmlinux. */
+/* The rule of vmlinux's code at ip. */
 __noinline __u32 kw_rule_vmlinux(__u64 ip)
 {
-	/* The bound from memory: one that the verifier knew would have it try every half. */
+	/* last comes from memory: a bound known to the verifier would make it try every half. */
 	struct kw_search at = {.ip = ip, .table = cfg.orc_ip, .last = control.orc_last};
 	__u64 slot, pair;
 
@@ -191,16 +195,16 @@ __noinline __u32 kw_rule_vmlinux(__u64 ip)
 			return KW_CFA_UNKNOWN;
 		pair = kw_load(cfg.orc_lookup + slot * 4);
 		at.first = at.found = (__u32)pair;
-		at.last = pair >> 32; /* the next block's first entry can be this block's last */
+		at.last = pair >> 32; /* the next block's first entry may cover this block's end */
 	}
-	/* bpf_loop(), since the verifier would follow a plain loop down both halves each time. */
+	/* bpf_loop(): the verifier would follow a plain loop into both halves each time. */
 	bpf_loop(KW_SEARCH_STEPS, kw_search_half, &at, 0);
 	if (at.found >= cfg.orc_entries)
 		return KW_CFA_UNKNOWN;
 	return kw_orc_decode(kw_load(cfg.orc + at.found * 6));
 }
 
-/* Of a module. */
+/* The rule of a module's code at ip. */
 static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 {
 	struct kw_search at = {.ip = ip};
@@ -218,14 +222,14 @@ static __always_inline __u32 kw_rule_module(__u64 module, __u64 ip)
 	    kw_load(kw_load_field(module, struct module, arch.orc_unwind) + at.found * 6));
 }
 
+/* Result of kw_outside() for code: its source, and in the low half its rule. */
 #define KW_TEXT		      (1ULL << 32)
 #define KW_FROM(source)	      (KW_TEXT | (__u64)(source) << 33)
 #define kw_text_source(found) ((found) >> 33)
 
 /*
- * An address outside of vmlinux's text: KW_FROM(enum kw_source) | the rule of the code at place
- * (ip, or the call before it), KW_RULE_END if ip is not code at all, KW_CFA_UNKNOWN if that can't
- * be told.
+ * Look up an address outside of vmlinux's text: KW_FROM(enum kw_source) | rule of the code at place
+ * (ip, or the call before it), KW_RULE_END if ip is not in code, KW_CFA_UNKNOWN if it may be.
  */
 __noinline __u64 kw_outside(__u64 ip, __u64 place)
 {
@@ -258,7 +262,7 @@ __noinline __u64 kw_outside(__u64 ip, __u64 place)
 	return KW_RULE_END;
 }
 
-/* The rule of any code at ip, which is known to be code. */
+/* The rule at ip, which is known to be code. */
 static __always_inline __u32 kw_place_rule(__u64 ip)
 {
 	return kw_in_vmlinux(ip) ? kw_rule_vmlinux(ip) : (__u32)kw_outside(ip, ip);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
-/* regs.bpf.h: x86-64's registers and addresses. */
+/* regs.bpf.h: registers and addresses of x86-64. */
 #ifndef KWALK_X86_REGS_H
 #define KWALK_X86_REGS_H
 
@@ -8,7 +8,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* Everything executable lies above: __START_KERNEL_map */
+/* __START_KERNEL_map: lowest address of code (image, modules, BPF). */
 #define KW_KERNEL_TEXT 0xffffffff80000000ULL
 
 #define kw_load_reg(regs, reg) kw_load_field(regs, struct pt_regs, reg)
@@ -32,7 +32,7 @@ static __always_inline __u64 kw_regs_fp(__u64 regs)
 	return kw_load_reg(regs, bp);
 }
 
-/* Interrupted user code ends the stack: user_mode(regs). */
+/* user_mode(): interrupted user code ends the stack. */
 static __always_inline bool kw_user_regs(__u64 regs)
 {
 	return kw_load_reg(regs, cs) & 3;

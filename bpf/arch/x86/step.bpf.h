@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * step.bpf.h: one step of the walk, (state, rule) -> next frame.
+ * step.bpf.h: one step of the walk on x86-64: from (state, rule) to the next frame.
  *
- * The rules are the kernel's: unwind_next_frame() of arch/x86/kernel/
- * unwind_orc.c and unwind_frame.c. A step that can't be sure says
- * KW_STEP_UNKNOWN, and the event is given to the kernel's unwinder.
+ * Steps follow unwind_next_frame() of arch/x86/kernel/unwind_orc.c and unwind_frame.c. A step that
+ * is not certain returns KW_STEP_UNKNOWN, and the hit falls back to the kernel's unwinder.
  */
 #ifndef KWALK_X86_STEP_H
 #define KWALK_X86_STEP_H
@@ -24,7 +23,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* Which unwinder the kernel was built for: a constant once CO-RE has looked. */
+/* The kernel's unwinder: a constant after CO-RE relocation. */
 static __always_inline __u32 kw_unwinder(void)
 {
 	if (bpf_core_field_exists(struct unwind_state, prev_regs))
@@ -34,16 +33,15 @@ static __always_inline __u32 kw_unwinder(void)
 	return KW_UNWIND_NONE;
 }
 
-/* Where on the stack the address stands. */
+/* The return address's slot on the stack. */
 static __always_inline __u64 kw_hook_cookie(const struct kw_state *s)
 {
 	return s->sp - 8;
 }
 
 /*
- * A step leads to an address; this makes a frame of it: the real address where a tracer had
- * replaced it, the rule of the code there, and the end of the stack before the first address
- * that is not kernel text.
+ * Complete the frame at s->ip: recover the address that a tracer replaced, look up the rule of the
+ * code. The stack ends before the first address outside of kernel code.
  */
 __noinline int kw_settle(struct kw_state *s)
 {
@@ -51,9 +49,9 @@ __noinline int kw_settle(struct kw_state *s)
 
 	if (!s)
 		return KW_STEP_UNKNOWN;
-	/* Interrupted right behind the RET to a kretprobe's trampoline; fgraph has no such case. */
+	/* Interrupted right behind the RET to a kretprobe's trampoline. */
 	if (s->regs && s->ip == cfg.rethook && kw_unwinder() == KW_UNWIND_FP)
-		return KW_STEP_END; /* unwind_frame.c does not know of it */
+		return KW_STEP_END; /* unwind_frame.c does not handle it */
 	if (kw_is_hooked(s)) {
 		slot = kw_hook_cookie(s);
 		s->ip = kw_recover(s->ip, slot);
@@ -80,21 +78,21 @@ __noinline int kw_settle(struct kw_state *s)
 	return found ? KW_STEP_END : KW_STEP_UNKNOWN;
 }
 
-/* Within one stack SP only grows; a jump to another stack is larger than a stack. */
+/* Whether SP went down on one stack, which it cannot; a jump to another stack is larger. */
 static __always_inline bool kw_went_back(__u64 old_sp, __u64 sp)
 {
 	return sp <= old_sp && old_sp - sp < kw_stack_size();
 }
 
-/* The whole registers that the interrupted code had, or 0: get_reg() in unwind_orc.c. */
+/* The last complete struct pt_regs, or 0: get_reg() in unwind_orc.c. */
 static __always_inline __u64 kw_whole_regs(const struct kw_state *s)
 {
 	return s->partial ? s->earlier : s->regs;
 }
 
 /*
- * Every rule. Global and not inlined, so that the verifier goes through it once and knows
- * nothing of the state when it returns: the loop over frames then stays cheap to verify.
+ * One step by a rule of any kind. Global and not inlined: the verifier checks it once, and knows
+ * nothing of the state when it returns, which keeps the loop over frames cheap to verify.
  */
 __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 {
@@ -146,7 +144,7 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 			s->earlier = 0;
 			s->partial = 0;
 		} else {
-			/* A partial frame starts at ip: what lies below it is not its own. */
+			/* Partial registers begin with ip; the memory below is not theirs. */
 			if (!s->partial)
 				s->earlier = s->regs;
 			s->regs = cfa - bpf_core_field_offset(struct pt_regs, ip);
@@ -168,9 +166,9 @@ __noinline int kw_step_any(struct kw_state *s, __u32 rule)
 }
 
 /*
- * The first frame may be code that the kernel lists nowhere, such as a classic BPF filter. The
- * registers of a sample or of a kretprobe the kernel's unwinder takes as they are; by frame
- * pointers it never sees FUNC's caller, hence does not end there.
+ * Whether FUNC's caller is a frame although no list of the kernel has its code (a classic BPF
+ * filter). The kernel's unwinder accepts any ip in registers of a sample or kretprobe; by frame
+ * pointers it never looks at FUNC's caller.
  */
 static __always_inline bool kw_is_unlisted(const struct kw_state *s)
 {
@@ -191,8 +189,8 @@ static __always_inline bool kw_take_unlisted(struct kw_state *s)
 }
 
 /*
- * What a frame's rule makes of its node. Where the CFA is a fixed distance from SP, the next
- * return address is a fixed distance from this one.
+ * Set a node's kind by its rule. Where the CFA is at a fixed distance from SP, the next return
+ * address is at a fixed distance from this one.
  */
 static __always_inline void kw_classify_orc(struct kw_node *node, const struct kw_node *parent)
 {
@@ -200,7 +198,7 @@ static __always_inline void kw_classify_orc(struct kw_node *node, const struct k
 	__u32 frame = kw_rule_frame(rule);
 	int off = kw_rule_cfa_off(rule);
 
-	/* Where BP is, as seen from here: it follows from the frame before. */
+	/* The place of the saved BP, relative to this frame, follows from the parent's rule. */
 	if ((parent->kind == KW_NODE_PLAIN || parent->kind == KW_NODE_BP) &&
 	    kw_rule_bp(parent->rule) == KW_BP_CFA) {
 		node->flags |= KW_NODE_BP_SAVED;
@@ -238,7 +236,7 @@ static __always_inline void kw_classify(void *nodes, struct kw_node *node, const
 		kw_classify_fp(node, &w->s);
 }
 
-/* By ORC: the frame whose return address lies right below SP, a caller of node's. */
+/* Load the frame above node's, whose return address lies right below SP. */
 static __always_inline void kw_read_frame(struct kw_walk *w, const struct kw_node *node)
 {
 	w->s.signal = kw_rule_signal(node->rule);
@@ -246,7 +244,7 @@ static __always_inline void kw_read_frame(struct kw_walk *w, const struct kw_nod
 	w->s.regs = 0;
 }
 
-/* The tree may lead on from here; with w->to_end the next frame is got ready all the same. */
+/* Return to the fast path, or with w->to_end prepare the next frame for kw_arrive(). */
 static __always_inline int kw_lead_on(struct kw_walk *w, const struct kw_node *node)
 {
 	if (!w->to_end)
@@ -265,7 +263,7 @@ static __always_inline int kw_go_on(struct kw_walk *w, const struct kw_node *nod
 		return step == KW_STEP_FRAME ? kw_lead_on(w, node) : step;
 	}
 	if (node->kind == KW_NODE_PLAIN) {
-		w->s.sp += kw_rule_cfa_off(node->rule); /* delta, of any source */
+		w->s.sp += kw_rule_cfa_off(node->rule); /* node->delta may be kw_code_at() */
 		return kw_lead_on(w, node);
 	}
 	if (!(node->flags & KW_NODE_HAS_REGS)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
-/* walk.bpf.h: the fast path of the walk by ORC, and the choice of one. */
+/* walk.bpf.h: the fast path of the walk by ORC, and the choice by unwinder. */
 #ifndef KWALK_X86_WALK_H
 #define KWALK_X86_WALK_H
 
@@ -19,8 +19,8 @@
 #define KW_UNROLL 8
 
 /*
- * A child that is no PLAIN frame of the image, at slot. KW_STEP_FRAME: *slot is now where the next
- * return address stands. KW_STEP_ARRIVED: kw_arrive() is to deal with it.
+ * Step over a matching child of any kind but PLAIN, at *slot. KW_STEP_FRAME: *slot has become the
+ * address of the next return address. KW_STEP_ARRIVED: kw_arrive() must handle the child.
  */
 static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, __u64 *slot,
 				      bool typed)
@@ -31,7 +31,7 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 		return kw_load_by(typed, *slot + child->delta) & 3 ? KW_STEP_END : KW_STEP_ARRIVED;
 	if (child->kind == KW_NODE_BP) {
 		bp = w->s.bp;
-		barrier_var(bp); /* verifiers refuse one load by two kinds of pointers */
+		barrier_var(bp); /* verifiers reject one load through two kinds of pointers */
 		if (child->flags & KW_NODE_BP_SAVED)
 			bp = kw_load_by(typed, *slot + child->bp_at);
 		else if (w->bp_from)
@@ -59,8 +59,8 @@ static __always_inline int kw_special(struct kw_walk *w, struct kw_node *child, 
 }
 
 /*
- * The frame that came last time: one load, one comparison. Returns with the node where the stack
- * ends in *end.
+ * Walk by ORC: a frame that matches its parent's hint takes one load and one comparison. *end
+ * becomes the node where the stack ends.
  */
 static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step, bool typed,
 				       struct kw_node **end)
@@ -68,8 +68,8 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 	const __u64 mask = cfg.node_mask;
 	struct kw_node *node = nodes + (w->node & mask), *child;
 	void *base;
-	__u64 ip, slot = w->s.sp - 8; /* where the next return address stands */
-	volatile __u64 round = 0;     /* in memory: registers are wanted below */
+	__u64 ip, slot = w->s.sp - 8; /* address of the next return address */
+	volatile __u64 round = 0;     /* in memory, to free a register */
 	__u32 j, at;
 
 	if (step != KW_STEP_FRAME) {
@@ -81,8 +81,7 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		slot = w->s.sp - 8;
 	}
 	while (round++ < KW_ROUNDS) {
-		/* Registers of their own for what each frame takes; what look needs may be
-		 * elsewhere. */
+		/* Keep the variables of the inner loop in registers of their own. */
 		kw_move(node, node);
 		kw_move(base, nodes);
 #pragma unroll
@@ -96,7 +95,7 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 		}
 		continue;
 	look:
-		barrier_var(node); /* nothing for below is to be computed above */
+		barrier_var(node); /* keep computations for below out of the inner loop */
 		barrier_var(slot);
 		w->s.ip = ip;
 		w->s.sp = slot + 8;
@@ -139,7 +138,7 @@ static __always_inline int kw_walk_orc(struct kw_walk *w, void *nodes, int step,
 	return kw_walk_on(w, nodes, end);
 }
 
-/* Walk from the state that a start left in w; *end becomes the node where the stack ends. */
+/* Walk from the state that a start left in w. */
 static __always_inline int kw_walk(struct kw_walk *w, void *nodes, int step, struct kw_node **end)
 {
 	if (step != KW_STEP_FRAME && step != KW_STEP_ARRIVED) {

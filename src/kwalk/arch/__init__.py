@@ -29,8 +29,8 @@ def here() -> Architecture:
     if known is None:
         raise NotSupported(
             f"kwalk cannot trace on {machine}, only on {', '.join(ARCHITECTURES)}",
-            "Record on such a machine; any other reads recordings. What another architecture takes "
-            'is in CONTRIBUTING.md, "Adding an architecture".',
+            "Record on such a machine; any other reads recordings. To add an architecture, see "
+            "CONTRIBUTING.md.",
         )
     return known
 

@@ -11,7 +11,7 @@ from kwalk.abi import Start, Unwinder
 
 
 class UnknownFormat(Exception):
-    """Unwind tables in a format that kwalk cannot read; the text says what was found."""
+    """Unwind tables in a format that kwalk cannot read; the text describes it."""
 
 
 class Architecture(NamedTuple):
@@ -20,7 +20,7 @@ class Architecture(NamedTuple):
     Symbols are kernel symbols, looked up in kallsyms; a kernel may lack any of them. ``kw_config``,
     ``kw_control`` and ``kw_facts`` are structs of ``bpf/kwalk.h``.
 
-    :ivar name: As ``uname -m`` prints it.
+    :ivar name: ``uname -m``.
     :ivar stack_size: Bytes of a task's kernel stack (``THREAD_SIZE``), where the kernel's own
         ``vm_struct`` does not tell.
     :ivar stack_padding: A symbol, and the bytes between a task's user registers and the end of its
@@ -40,7 +40,7 @@ class Architecture(NamedTuple):
         whether a byte, by its offset, belongs to the function (None: to nothing that has a name).
     :ivar ftrace_sites: Offsets in a function at which ftrace can have its call.
     :ivar ftrace_call_bytes: Length of that call.
-    :ivar syscall_prefix: What the kernel's functions of system calls begin with.
+    :ivar syscall_prefix: Prefix of the kernel's functions ``sys_NAME`` of system calls.
     :ivar perf_event_open: Number of the system call (``asm/unistd.h``).
     :ivar entry_code: Matches names of functions that enter the kernel or dispatch interrupts, at
         the beginning of a name.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""May this process trace at all: capabilities, sysctls, lockdown, BTF."""
+"""Preconditions of tracing: capabilities, sysctls, lockdown, BTF."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UID_MAP = Path("/proc/self/uid_map")
 TRACING = Path("/sys/kernel/tracing")
 _ALL_USERS = ["0", "0", "4294967295"]
 NESTED = (
-    "this process has its capabilities in a user namespace, and tracing takes those of the "
-    "machine's first one"
+    "this process has its capabilities in a user namespace, and tracing needs capabilities in the "
+    "machine's initial one"
 )
 
 
 def lacks(name: str, status: str | None = None) -> bool:
-    """Whether this process has not got a capability of ``CAPABILITIES``.
+    """Whether this process lacks a capability of ``CAPABILITIES``.
 
     :param status: The contents of ``/proc/self/status``.
     """
@@ -45,11 +45,11 @@ def lacks(name: str, status: str | None = None) -> bool:
 
 
 def missing_capabilities(status: str | None = None) -> list[str]:
-    """Return the capabilities that every way of tracing needs and this process lacks.
+    """Return the capabilities that this process lacks and every way of attaching needs.
 
     :param status: The contents of ``/proc/self/status``.
     """
-    # CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON; without CAP_SYSLOG, Kallsyms tells.
+    # CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON; Kallsyms reports a missing CAP_SYSLOG.
     if not lacks("CAP_SYS_ADMIN", status):
         return []
     needed = ("CAP_SYSLOG", *ALWAYS) if hides_addresses() else ALWAYS
@@ -57,7 +57,7 @@ def missing_capabilities(status: str | None = None) -> list[str]:
 
 
 def hides_addresses() -> bool:
-    """Whether /proc/kallsyms shows addresses to CAP_SYSLOG only.
+    """Whether /proc/kallsyms shows addresses only with CAP_SYSLOG.
 
     kallsyms_show_value() and kallsyms_for_perf() in kernel/ksyms_common.c (kernel/kallsyms.c).
     """
@@ -75,7 +75,7 @@ def paranoid() -> int:
 
 
 def in_user_namespace() -> bool:
-    """Whether this process's capabilities are those of a user namespace other than the first."""
+    """Whether this process is in another user namespace than the initial one."""
     try:
         return UID_MAP.read_text().split() != _ALL_USERS
     except OSError:
@@ -83,9 +83,9 @@ def in_user_namespace() -> bool:
 
 
 def unreadable(path: Path) -> str:
-    """Return why a file or folder cannot be read by this process; "" if it can be.
+    """Return why this process cannot read a file or folder; "" if it can.
 
-    Not by access(2), which asks for the real user and leaves capabilities out.
+    It opens the file: access(2) tests the real user, without capabilities.
     """
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
@@ -95,11 +95,11 @@ def unreadable(path: Path) -> str:
 
 
 def denied(events: bool, files: bool) -> str:
-    """Return why the kernel may have said EPERM or EACCES, as far as files of its own tell.
+    """Return likely reasons for EPERM or EACCES from the kernel; "" if none is found.
 
-    :param events: A perf event was wanted (kprobes, samples, tracepoints of system calls), and the
-        kernel leaves this process none at all (``perf.refuses_all``).
-    :param files: A file of tracefs was wanted.
+    :param events: A perf event was refused (kprobes, samples, tracepoints of system calls), and the
+        kernel refuses this process all of them (``perf.refuses_all``).
+    :param files: A file of tracefs was refused.
     """
     if in_user_namespace():
         return NESTED
@@ -131,7 +131,7 @@ def lockdown(text: str | None = None) -> str:
 
 
 def check_access() -> None:
-    """Raise NotSupported, with the reason, where tracing cannot work on this machine."""
+    """Raise NotSupported, with the reason, if this process cannot trace on this machine."""
     if in_user_namespace():
         raise NotSupported(
             NESTED,
@@ -159,9 +159,9 @@ def check_access() -> None:
 
 
 def unwinder_frames(path: Path | None = None) -> int:
-    """Return how many frames the kernel's own unwinder gives to a BPF program at most.
+    """Return the most frames that the kernel's unwinder gives to a BPF program.
 
-    ``kernel.perf_event_max_stack``: 127, unless somebody set it (kernel/bpf/stackmap.c).
+    ``kernel.perf_event_max_stack``: 127 by default (kernel/bpf/stackmap.c).
     """
     return _number(path or MAX_STACK, 127)
 

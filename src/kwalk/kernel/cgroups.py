@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The hierarchy of cgroups, version 2: where it is, and how its parts are called."""
+"""The cgroup v2 hierarchy: its mount point, and the paths of cgroups."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MOUNT = re.compile(r"^(\S+) (\S+) \S+ (\S+) (\S+) .* - (\S+) ", re.MULTILINE)
 
 
 class Hierarchy(NamedTuple):
-    """Where it is mounted.
+    """Mount point of the cgroup v2 hierarchy.
 
-    :ivar level: Cgroups above that, which are not seen from here, counted from the root of this
-        process's cgroup namespace; negative where it lies above that.
+    :ivar level: Depth of its top below the root of this process's cgroup namespace; negative if it
+        lies above that.
     """
 
     top: Path
@@ -25,7 +25,7 @@ class Hierarchy(NamedTuple):
 
 
 def depth(path: str) -> int:
-    """Return how many cgroups a path leads down; in a namespace ``..`` leads up from its root."""
+    """Return the depth of a path; in a namespace, ``..`` leads up from its root."""
     parts = [part for part in path.split("/") if part]
     return len(parts) - 2 * parts.count("..")
 
@@ -37,9 +37,9 @@ def own() -> str:
 
 
 def hierarchy(mountinfo: Path | None = None) -> Hierarchy | None:
-    """Return where cgroups of version 2 are mounted, and can be seen, or None.
+    """Return the visible mount of cgroup v2, or None.
 
-    What is mounted over another mount is its child, at the same place (proc_pid_mountinfo(5)).
+    A mount over another one is its child, at the same mount point (proc_pid_mountinfo(5)).
     """
     mounts = _MOUNT.findall((mountinfo or MOUNTINFO).read_text(errors="surrogateescape"))
     covered = {(parent, folder) for _, parent, _, folder, _ in mounts}
@@ -50,9 +50,9 @@ def hierarchy(mountinfo: Path | None = None) -> Hierarchy | None:
 
 
 def paths() -> dict[int, str]:
-    """Return the path of each cgroup from there, by its number: its folder's inode.
+    """Return the path of each cgroup below the mount, by its id (its folder's inode).
 
-    Cgroups come and go meanwhile: those that have gone are left out.
+    Cgroups that are removed meanwhile are left out.
     """
     found = hierarchy()
     if not found:
@@ -72,6 +72,6 @@ def paths() -> dict[int, str]:
             continue
         for entry in folders:
             path = f"{above}/{entry.name}"
-            known[entry.inode()] = path  # as readdir gives it: no stat of each
+            known[entry.inode()] = path  # from readdir, without a stat of each
             waiting.append(path)
     return known

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Features of the running kernel, told by its symbols and files; no version is compared."""
+"""Features of the running kernel, by its symbols and files; no version is compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
 
 
 def check_kernel(symbols: Kallsyms) -> None:
-    """Raise NotSupported where the kernel's BPF lacks what kwalk's programs are made of."""
+    """Raise NotSupported if the kernel lacks a BPF helper that all of kwalk's programs need."""
     if not has_loops(symbols):
         raise NotSupported(
             f"the BPF of this kernel ({os.uname().release}) is too old: it has no bpf_loop()",
@@ -28,7 +28,7 @@ def has_loops(symbols: Kallsyms) -> bool:
 
 
 def no_kprobes(symbols: Kallsyms) -> str:
-    """Return why there are no kprobes for programs; "" if there are."""
+    """Return why BPF programs cannot be attached to kprobes; "" if they can."""
     if not (why := unreadable(KPROBE_PMU)):
         return ""
     if not symbols.address("register_kprobe"):

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The kernel's symbol table, ``/proc/kallsyms``: name to address and back.
+"""The kernel's symbol table, ``/proc/kallsyms``: lookup by name and by address.
 
-The text stays as it is read (ten megabytes, in address order for vmlinux) and is searched in
-place; only the modules' part, which has no order, is parsed, once an address asks for it. Start-up
-stays short that way.
+Lookups search the text in place (ten megabytes, vmlinux's part sorted by address). Only the part of
+modules, which is unsorted, is parsed, when a lookup needs it. That keeps start-up short.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class Kallsyms:
     """A snapshot of the symbol table.
 
     :param text: The file's contents: ``<16 hex digits> <type> <name>[\\t[<module>]]`` lines.
-    :param known: What ``address`` would answer.
-    :param rest: Reads the table's end as it is now, where this text lacks it.
-    :ivar state: Of the kernel when it was read (``kallsyms_cache.read``); b"" where nobody asked.
-    :ivar modules: Those whose symbols these are; () where nobody has asked.
+    :param known: Results of ``address`` for some names.
+    :param rest: Reads the current end of the table, if ``text`` lacks it.
+    :ivar state: Cache key (``kallsyms_cache.state``) when it was read; b"" if unknown.
+    :ivar modules: The modules whose symbols it has; () if unknown.
     :raises NotSupported: if the addresses are hidden (all zero).
     """
 
@@ -65,19 +64,19 @@ class Kallsyms:
 
     @property
     def has_news(self) -> bool:
-        """Whether this table was read anew, or asked for more names than are known from before."""
+        """Whether the cache lacks this table, or the address of a name that was looked up."""
         return self._kept != len(self.known)
 
     @property
     def lasting(self) -> bytes:
-        """The text, but for its end: BPF programs, trampolines and kprobes, which come and go."""
+        """The text without its end: BPF programs, trampolines and kprobes, which change often."""
         ends = (self._text.find(mark, self._end) for mark in (b"\t[bpf]\n", b"\t[__builtin__"))
         first = min((end for end in ends if end >= 0), default=len(self._text))
         return self._text[: self._text.rfind(b"\n", 0, first) + 1]
 
     @cached_property
     def _others(self) -> tuple[list[Symbol], list[int]]:
-        """What lies outside of vmlinux, and the addresses, in order."""
+        """Symbols outside of vmlinux, sorted by address, and their addresses."""
         rest = _functions_and_data(self._rest()) if self._rest else ()
         # Stable: of symbols at one address the first in the table stays first.
         others = sorted([*self.own, *rest], key=lambda symbol: symbol.address)
@@ -85,16 +84,16 @@ class Kallsyms:
 
     @cached_property
     def own(self) -> list[Symbol]:
-        """What lies outside of vmlinux, but for what ``rest`` reads."""
+        """Symbols outside of vmlinux, except the ones that ``rest`` reads."""
         return list(_functions_and_data(self._text[self._end :]))
 
     @property
     def others(self) -> list[Symbol]:
-        """What lies outside of vmlinux, in order of addresses."""
+        """Symbols outside of vmlinux, sorted by address."""
         return self._others[0]
 
     def renew(self) -> None:
-        """Read the table's end now, not when it is asked for: what it names may be gone then."""
+        """Read the end of the table now: later its code may be gone."""
         if self._rest:
             self._others  # noqa: B018
 
@@ -120,9 +119,9 @@ class Kallsyms:
         return next(_parse(self._text[start:end]))
 
     def find(self, name: str, code: bool = False) -> list[Symbol]:
-        """Return every symbol called ``name``, in the table's order.
+        """Return every symbol with a name, in the table's order.
 
-        :param code: Functions only, no data.
+        :param code: Functions only.
         """
         if name not in self._found:
             self._found[name] = list(self._search(name))
@@ -148,7 +147,7 @@ class Kallsyms:
         return known
 
     def aliases(self, symbol: Symbol) -> list[str]:
-        """Return every name of what begins where ``symbol`` does, its own included."""
+        """Return the names of all symbols at a symbol's address, its own included."""
         if symbol.module:
             others, addresses = self._others
             first = bisect.bisect_left(addresses, symbol.address)
@@ -168,9 +167,9 @@ class Kallsyms:
         return {name.decode(errors="replace") for name in names}
 
     def functions_of(self, prefix: str = "", module: str | None = None) -> Iterator[Symbol]:
-        """Iterate over the functions whose names begin like this.
+        """Iterate over the functions whose names have a prefix.
 
-        :param module: Those of this module only.
+        :param module: Only functions of this module.
         """
         name = re.escape(prefix.encode(errors="replace"))
         pattern = re.compile(rb" [tTwW] (?!\$)%s[^\t\n]*" % name)
@@ -180,9 +179,9 @@ class Kallsyms:
                 yield symbol
 
     def lookup(self, address: int) -> Symbol | None:
-        """Return the symbol that ``address`` lies in, the first of several aliases.
+        """Return the symbol that holds an address, the first of several aliases.
 
-        kallsyms_lookup() in kernel/kallsyms.c names addresses by the same rule.
+        It follows kallsyms_lookup() in kernel/kallsyms.c.
         """
         if self._image_start <= address < self._image_end:
             return self._lookup_vmlinux(address)
@@ -193,7 +192,7 @@ class Kallsyms:
         index = bisect.bisect_left(addresses, addresses[index])
         other = others[index]
         own = self._lookup_vmlinux(address)
-        # vmlinux can lie above modules (no KASLR) or below: the nearer symbol is the one.
+        # vmlinux can lie above modules (no KASLR) or below: take the nearer symbol.
         return own if own and own.address > other.address else other
 
     @cached_property
@@ -206,12 +205,12 @@ class Kallsyms:
 
     def _lookup_vmlinux(self, address: int) -> Symbol | None:
         if address >= self._image_end:
-            return None  # code that no table names, such as a classic BPF filter
+            return None  # code without a symbol, such as a classic BPF filter
         low = self._first(address)
         return None if low is None else self._line(low)
 
     def _first(self, address: int) -> int | None:
-        """Return where the first line of vmlinux's last symbols up to ``address`` starts."""
+        """Return the offset of the first line of vmlinux's symbols nearest below ``address``."""
         low = self._last(address)
         if low is None:
             return None
@@ -221,13 +220,13 @@ class Kallsyms:
         return low
 
     def above(self, address: int) -> int:
-        """Return where vmlinux's first symbol above ``address`` is, or 0 if there is none."""
+        """Return the address of vmlinux's next symbol above ``address``, or 0."""
         low = self._last(address)
         after = self._text.find(b"\n", low) + 1 if low is not None else 0
         return self._address(after) if after < self._end else 0
 
     def _last(self, address: int) -> int | None:
-        """Return where the line of vmlinux's last symbol up to ``address`` starts."""
+        """Return the offset of the line of vmlinux's last symbol up to ``address``."""
         low, high = 0, self._end  # line starts: [low] <= address < [high]
         if not high or self._address(low) > address:
             return None
@@ -256,9 +255,9 @@ def _how_to_see() -> str:
 
 
 def _functions_and_data(text: bytes) -> Iterator[Symbol]:
-    """Parse lines, but for mapping symbols: is_mapping_symbol() in include/linux/module_symbol.h.
+    """Parse lines and drop mapping symbols, as is_mapping_symbol() (include/linux/module_symbol.h).
 
-    Modules of arm and RISC-V have them (``$x``, ``$d``) at the addresses of functions.
+    arm64 and RISC-V have them (``$x``, ``$d``) at addresses of modules' functions.
     """
     return (symbol for symbol in _parse(text) if not symbol.name.startswith("$"))
 

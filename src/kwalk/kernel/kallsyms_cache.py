@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The symbol table, kept from one start to the next of the same boot.
+"""Cache of the symbol table, valid for one boot and one set of loaded modules.
 
-The kernel takes as long to write /proc/kallsyms as all the rest of a start takes. What it says of
-vmlinux never changes, and of modules only when one comes or goes. What comes has a number in sysfs
-of its own (``modules.Module.number``), even where name, size and address are those of what went.
+Reading /proc/kallsyms takes as long as the rest of a start. Its part of vmlinux never changes, its
+part of modules only when one is loaded or removed. Every load has an inode of its own in sysfs
+(``modules.Module.number``), even at the name, size and address of an earlier one.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PART = 1 << 20
 
 
 def read(folder: Path = FOLDER, proc: Path = PROC) -> Kallsyms:
-    """Return the running kernel's table, from last time if nothing has changed since.
+    """Return the running kernel's table, from the cache if that is valid.
 
-    Only root keeps it, where nobody else may read: the addresses are a secret.
+    Only root has a cache, which others cannot read: addresses are secret.
 
     :raises NotSupported: as ``Kallsyms.read`` does.
     """
@@ -46,9 +46,9 @@ def read(folder: Path = FOLDER, proc: Path = PROC) -> Kallsyms:
 
 
 def fresh(proc: Path = PROC, before: tuple[Module, ...] | None = None) -> Kallsyms:
-    """Return the kernel's table of now, with the modules that were there all the while.
+    """Read the kernel's table, with the modules that were loaded before and after.
 
-    :param before: The modules, if they have been read already.
+    :param before: The modules, if already read.
     :raises NotSupported: as ``Kallsyms.read`` does.
     """
     before = _modules(proc) if before is None else before
@@ -58,7 +58,7 @@ def fresh(proc: Path = PROC, before: tuple[Module, ...] | None = None) -> Kallsy
 
 
 def _modules(proc: Path) -> tuple[Module, ...] | None:
-    """Return the modules; None where the kernel does not tell."""
+    """Return the loaded modules; None if they are unknown."""
     try:
         return modules.read(proc)
     except (OSError, ValueError):
@@ -66,15 +66,15 @@ def _modules(proc: Path) -> tuple[Module, ...] | None:
 
 
 def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
-    """Keep a table that ``read`` returned, and what has been asked of it, for the next start.
+    """Cache a table that ``read`` returned, with the results of its lookups by name.
 
-    Where a module has come or gone since it was read, nobody knows which of them it has.
+    Not if a module was loaded or removed since: the table may have either state.
     """
     now = state(proc, _modules(proc))
     if not now or now != symbols.state or not symbols.has_news:
         return
     words = b" ".join(b"%s=%x" % (n.encode(), at) for n, at in sorted(symbols.known.items()))
-    with suppress(OSError, OutputError):  # next time it takes as long again
+    with suppress(OSError, OutputError):  # without a cache the next start is slower
         folder.mkdir(mode=0o700, exist_ok=True)
         with Replacement(folder / NAME, private=True) as file:
             for piece in (now, b"\n", words, b"\n", symbols.lasting):
@@ -83,7 +83,7 @@ def keep(symbols: Kallsyms, folder: Path = FOLDER, proc: Path = PROC) -> None:
 
 
 def state(proc: Path, loaded: tuple[Module, ...] | None) -> bytes:
-    """Return a line that changes with the boot and with modules; b"" where nothing may be kept."""
+    """Return the cache key, a line that boot and modules determine; b"": do not cache."""
     if os.geteuid() != 0 or loaded is None or not all(module.number for module in loaded):
         return b""
     try:
@@ -97,9 +97,9 @@ def state(proc: Path, loaded: tuple[Module, ...] | None) -> bytes:
 
 
 def _rest(proc: Path, then: bytes, text: bytes) -> bytes:
-    """Return what the table says now behind what is kept of it.
+    """Read the table's part behind the cached one.
 
-    In as few reads as can be: the kernel gives a page at a time, and whoever traces reads sees us.
+    With few reads: each returns a page at most, and a user may be tracing them.
     """
     table, parts = proc / "kallsyms", []
     last = text[text.rfind(b"\n", 0, -1) + 1 :]
@@ -110,7 +110,7 @@ def _rest(proc: Path, then: bytes, text: bytes) -> bytes:
                 parts.append(part)
                 offset += len(part)
         found = b"".join(parts)
-        # Where a module has come or gone since, nothing stands where it stood.
+        # After a change of modules, offsets in the table are others.
         if found.startswith(last) and state(proc, _modules(proc)) == then:
             return found[len(last) :]
         return table.read_bytes()

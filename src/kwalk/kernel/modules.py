@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Loaded modules: where each lies, and which load of it this is."""
+"""Loaded modules: address, and identity of the load."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PROC = Path("/proc")
 class Module(NamedTuple):
     """One load of a module.
 
-    :ivar size: In bytes, from ``start``; data that lies elsewhere is counted in it, too.
-    :ivar number: Of its folder in sysfs (inode); 0 if unknown. No other load gets it
-        until the next boot, wherever it lies (kernfs gives out numbers in a circle of 2^32).
+    :ivar size: Bytes from ``start``, including data that lies elsewhere.
+    :ivar number: Inode of its folder in sysfs; 0 if unknown. Unique to this load until the next
+        boot (kernfs reuses numbers after 2^32).
     """
 
     name: str
@@ -26,15 +26,15 @@ class Module(NamedTuple):
     number: int
 
     def holds(self, address: int) -> bool:
-        """Whether an address can be code of this module."""
+        """Whether an address may be code of this module."""
         return self.start <= address < self.start + self.size
 
 
 def read(proc: Path = PROC) -> tuple[Module, ...]:
-    """Return the modules that are loaded now, in order of their names.
+    """Return the loaded modules, sorted by name.
 
-    :param proc: Where procfs is; sysfs is beside it.
-    :raises OSError: if the kernel does not tell.
+    :param proc: Mount point of procfs; sysfs is beside it.
+    :raises OSError: if /proc/modules cannot be read.
     """
     text = (proc / "modules").read_text(encoding="ascii", errors="replace")
     folder = proc.with_name("sys") / "module"
@@ -43,7 +43,7 @@ def read(proc: Path = PROC) -> tuple[Module, ...]:
         # name size uses users state address
         name, size, _, _, state, address = line.split()[:6]
         number = 0
-        with suppress(OSError):  # it is not whole yet, or sysfs is not mounted
+        with suppress(OSError):  # the module is still loading, or sysfs is not mounted
             number = os.stat(folder / name).st_ino
         found.append(Module(name, int(address, 16), int(size), state, number))
     return tuple(sorted(found))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Namespaces of this process, as far as ``/proc`` tells them."""
+"""Namespaces of this process, by ``/proc``."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ OTHER_PROC = "Mount this namespace's own (unshare --mount-proc, or mount -t proc
 
 
 def is_nested(kind: str) -> bool:
-    """Whether this process is not, or may not be, in the namespace that the kernel began with.
+    """Whether this process is not, or may not be, in the initial namespace.
 
     :param kind: ``pid`` or ``cgroup``.
     """
     try:
         return os.stat(SELF / "ns" / kind).st_ino != FIRST[kind]
     except OSError:
-        # There may be no such namespaces; else /proc does not know this process.
+        # The kernel may lack such namespaces; otherwise /proc does not show this process.
         return not SELF.exists()
 
 
 def same_proc() -> bool:
-    """Whether the numbers of tasks in ``/proc`` are those of this process's PID namespace."""
+    """Whether ``/proc`` has the PIDs of this process's PID namespace."""
     try:
         status = (SELF / "status").read_text(errors="replace")
     except OSError:
         return False  # this process is not in its namespace
-    # From the namespace of /proc down to that of the process.
+    # PIDs in each namespace, from /proc's down to the process's own.
     found = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
     return found is None or len(found[1].split()) == 1

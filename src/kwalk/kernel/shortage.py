@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Limits of the machine: which errors come from one, its value, and how to raise it."""
+"""Resource limits: the errors that they cause, their values, and how to raise them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kwalk.errors import KwalkError
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 BTF = Path("/sys/kernel/btf/vmlinux")
-# Errors that say that the machine has no more of something, whatever it was wanted for.
+# Errors of an exhausted resource, whatever call returned them.
 SHORT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EAGAIN, errno.EDQUOT}
 )
 # perf_event_open() and BPF_LINK_CREATE each give a file (kernel/bpf/syscall.c).
 FILES_PER_KPROBE = 2
-# Maps, programs, type information and what else a trace has open: counted, and with room.
+# Files of maps, programs and BTF that a trace opens: measured, and with a margin.
 _FILES_LEAST = 40
 _FILES_BESIDES = 128
 _MEMORY_BESIDES = 32 << 20
@@ -29,13 +29,13 @@ _UNLIMITED = 1 << 60
 
 
 class Shortage(KwalkError):
-    """The machine has no more of something; ``hint`` names the limit and how to raise it."""
+    """A resource is exhausted; ``hint`` names the limit and how to raise it."""
 
 
 def make_room(kprobes: int) -> None:
-    """Raise this process's soft limit of open files to what so many kprobes take.
+    """Raise this process's soft limit of open files as needed for ``kprobes`` kprobes.
 
-    :raises Shortage: if the hard limit is below that, before any is attached.
+    :raises Shortage: if the hard limit is too low, before any is attached.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = FILES_PER_KPROBE * kprobes + _FILES_BESIDES
@@ -59,16 +59,16 @@ def make_room(kprobes: int) -> None:
 
 
 def _few_files() -> bool:
-    """Whether libbpf, which opens one for each module, may have too few files."""
+    """Whether libbpf, which opens a file for each module, may have met the limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_BESIDES + len(_lines(PROC / "modules"))
     return soft != resource.RLIM_INFINITY and soft < needed
 
 
 def perhaps() -> str:
-    """Return what libbpf may have had too little of, its value and how to raise it; "" if nothing.
+    """Return the limit that libbpf may have met, its value and how to raise it; "" if none.
 
-    libbpf has one errno for all that it does not find, also where it could not look for it.
+    libbpf has the same errno for a missing object and for one that it could not search for.
     """
     if _few_files():
         return f"Perhaps for want of open files. {hint(errno.EMFILE)}"
@@ -78,7 +78,7 @@ def perhaps() -> str:
 
 
 def _little_memory() -> bool:
-    """Whether there may be no room for the kernel's types, which libbpf reads."""
+    """Whether memory may be too small for the kernel's BTF, which libbpf reads."""
     try:
         mmap.mmap(-1, 4 * BTF.stat().st_size + _MEMORY_BESIDES, flags=mmap.MAP_PRIVATE).close()
     except OSError as error:
@@ -87,9 +87,9 @@ def _little_memory() -> bool:
 
 
 def of(error: BaseException) -> int:
-    """Return the errno of a shortage that an exception comes from; 0 if it does not.
+    """Return the errno of the exhausted resource that an exception comes from; 0 if none.
 
-    What is raised while a shared library is loaded has no errno.
+    Exceptions from loading a shared library have no errno.
     """
     if isinstance(error, MemoryError):
         return errno.ENOMEM
@@ -106,7 +106,7 @@ def of(error: BaseException) -> int:
 
 
 def hint(number: int) -> str:
-    """Return the limit that an errno is about, its value and how to raise it; "" for others."""
+    """Return the limit behind an errno, its value and how to raise it; "" if there is none."""
     if number == errno.EMFILE:
         return _open_files()
     if number == errno.ENFILE:
@@ -114,7 +114,7 @@ def hint(number: int) -> str:
         most = _words(PROC / "sys/fs/file-max") or ["?"]
         return (
             f"{used[0]} files are open on this machine, and fs.file-max is {most[0]}. "
-            "As root: `sysctl fs.file-max=NUMBER`."
+            "To raise it, as root: `sysctl fs.file-max=NUMBER`."
         )
     if number == errno.ENOMEM:
         return _memory()
@@ -122,21 +122,21 @@ def hint(number: int) -> str:
 
 
 def processes() -> str:
-    """Return the limits that fork(2) meets, with their values: it says EAGAIN for each."""
+    """Return the limits that make fork(2) fail with EAGAIN, with their values."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     found = [] if soft == resource.RLIM_INFINITY else [f"RLIMIT_NPROC (`ulimit -u`) is {soft:,}"]
     if (cgroup := _cgroup_limit("pids.max")) is not None:
         found.append(f"pids.max of its cgroup is {cgroup:,}")
     if threads := _words(PROC / "sys/kernel/threads-max"):
         found.append(f"kernel.threads-max is {int(threads[0]):,}")
-    return f"Of the limits of processes, {', '.join(found)}: end some, or raise the lowest."
+    return f"Limits of processes: {', '.join(found)}. End some, or raise the lowest."
 
 
 def _open_files() -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         f"The limit of open files (RLIMIT_NOFILE) of this process is {soft:,}"
-        f"{f', at most {hard:,}' if hard != soft else ''}. As root: `prlimit --pid $$ "
+        f"{f', at most {hard:,}' if hard != soft else ''}. To raise it, as root: `prlimit --pid $$ "
         "--nofile=65536` for this shell, LimitNOFILE= for a service."
     )
 
@@ -153,13 +153,13 @@ def _memory() -> str:
             parts.append(f"{_mib(int(line.split()[1]) << 10)} of the machine's memory are free")
     if not parts:
         return "End other programs, or ask for less."
-    return f"Of memory, {', '.join(parts)}: raise the lowest of these, or ask for less."
+    return f"Limits of memory: {', '.join(parts)}. Raise the lowest, or ask for less."
 
 
 def _cgroup_limit(name: str) -> int | None:
-    """Return the lowest limit of this process's cgroup (version 2) and those above; None if none.
+    """Return the lowest limit of this process's cgroup (v2) and its ancestors; None if none.
 
-    :param name: Of the file, such as ``memory.max``.
+    :param name: Name of the limit's file, such as ``memory.max``.
     """
     own = next((line[3:] for line in _lines(PROC / "self/cgroup") if line[:3] == "0::"), "")
     folder = CGROUPS / own.strip("/")

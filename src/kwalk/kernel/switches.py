@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Switches of the kernel that keep attached probes from firing, which attaching does not report.
+"""Kernel switches that silently keep attached probes from firing.
 
-Each answer is None where the switch is on, or where that cannot be known.
+Functions return None if the switch is on, or if its state is unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MEANWHILE = (
 
 
 class SwitchedOff(NotSupported):
-    """A switch of the kernel keeps a probe from firing."""
+    """A kernel switch keeps a probe from firing."""
 
 
 def _number(path: Path) -> int | None:
@@ -36,10 +36,10 @@ def _number(path: Path) -> int | None:
 
 
 def ftrace() -> SwitchedOff | None:
-    """Return why ftrace runs nobody's programs; None where it does.
+    """Return why ftrace runs no programs; None if it does.
 
-    It is what calls fentry, fexit, kprobe.multi, and kprobes at the first instruction. To attach
-    by it while it is off can make the kernel shut it down until the next boot (ftrace_bug() in
+    fentry, fexit, kprobe.multi, and kprobes at the first instruction depend on ftrace. Attaching
+    while it is off can make the kernel shut it down until the next boot (ftrace_bug() in
     kernel/trace/ftrace.c, seen on 6.12).
     """
     try:
@@ -47,7 +47,7 @@ def ftrace() -> SwitchedOff | None:
     except OSError as error:
         if error.errno != errno.ENODEV:
             return None
-        # Neither read nor written while ftrace_disabled is set (kernel/trace/ftrace.c).
+        # ENODEV while ftrace_disabled is set (kernel/trace/ftrace.c).
         return SwitchedOff(
             "the kernel has shut ftrace, which runs such probes, down until the next boot",
             f"dmesg has the reason. {_MEANWHILE}",
@@ -61,7 +61,7 @@ def ftrace() -> SwitchedOff | None:
 
 
 def kprobes() -> SwitchedOff:
-    """Return what to say where ``kprobes_all_disarmed`` is set (kernel/kprobes.c)."""
+    """Return the error for kernels with ``kprobes_all_disarmed`` set (kernel/kprobes.c)."""
     return SwitchedOff(
         "kprobes are switched off (/sys/kernel/debug/kprobes/enabled is 0)",
         "Switch them on: echo 1 > /sys/kernel/debug/kprobes/enabled "
@@ -70,7 +70,7 @@ def kprobes() -> SwitchedOff:
 
 
 def samples(frequency: int) -> SwitchedOff | None:
-    """Return why the kernel does not take so many samples a second; None where it does."""
+    """Return why the kernel does not take ``frequency`` samples a second; None if it does."""
     most = _number(SAMPLE_RATE)
     if most is None or most >= frequency:
         return None
@@ -83,9 +83,9 @@ def samples(frequency: int) -> SwitchedOff | None:
 
 
 def tracepoint(name: str) -> SwitchedOff | None:
-    """Return why the kernel does not reach a tracepoint; None where it does.
+    """Return why the kernel does not reach a tracepoint; None if it does.
 
-    :param name: Such as ``sched:sched_switch``.
+    :param name: ``GROUP:NAME``, such as ``sched:sched_switch``.
     """
     if name not in SCHEDSTAT_EVENTS or _number(SCHEDSTATS) != 0:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names that the kernel lists, by their beginnings: quickly, for whoever waits at a prompt."""
+"""Names of functions and tracepoints by prefix, fast enough for shell completion."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 TRACING = Path("/sys/kernel/tracing")
 KALLSYMS = Path("/proc/kallsyms")
-# What compilers and the build leave beside functions; nobody means these.
+# Parts of functions, and padding, that compilers and the build name.
 _PARTS = re.compile(r"^__(?:pfx|cfi)_|\.(?:cold|constprop|isra|part)\b")
 
 
 def functions(beginning: str) -> list[str]:
-    """Return the functions whose names, or ``module:name``, begin so, in order.
+    """Return the functions with a prefix, sorted, as ``name`` or ``module:name``.
 
-    :param beginning: May have ``r:`` ahead, for returns; nothing is returned for "".
-    :return: Those that ftrace can trace where its list can be read (root), else all functions of
-        kallsyms; none where neither can be read.
+    :param beginning: The prefix, maybe with ``r:`` (returns) before it; "" has no results.
+    :return: Functions that ftrace can trace if its list is readable (root), else all functions of
+        kallsyms; none if neither is readable.
     """
     ahead, rest = ("r:", beginning[2:]) if beginning.startswith("r:") else ("", beginning)
     if not rest:
@@ -30,7 +30,7 @@ def functions(beginning: str) -> list[str]:
 
 
 def tracepoints(beginning: str) -> list[str]:
-    """Return ``t:GROUP:NAME`` of those that begin so."""
+    """Return ``t:GROUP:NAME`` of the tracepoints with a prefix, sorted."""
     text = _read(TRACING / "available_events")
     start = beginning.removeprefix("t:").encode(errors="replace")
     return sorted(
@@ -39,14 +39,14 @@ def tracepoints(beginning: str) -> list[str]:
 
 
 def _traceable(name: str) -> list[tuple[str, str]]:
-    """``name`` and ``name [module]`` lines."""
+    """Search lines of the form ``name`` or ``name [module]``."""
     pattern = rb"^(%s\S*)(?:[ \t]+\[(\S+)\])?" % re.escape(name.encode(errors="replace"))
     return _found(pattern, TRACING / "available_filter_functions")
 
 
 def _symbols(name: str) -> list[tuple[str, str]]:
-    """``address type name`` lines, with a tab and ``[module]`` at their ends."""
-    # No ^: it would have each character looked at.
+    """Search lines of the form ``address type name``, maybe with a tab and ``[module]``."""
+    # Without ^, which would test every character.
     pattern = rb" [tTwW] (%s\S*)(?:\t\[(\S+)\])?" % re.escape(name.encode(errors="replace"))
     return _found(pattern, KALLSYMS)
 
@@ -64,4 +64,4 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError:
-        return b""  # a prompt is no place for errors
+        return b""  # completion reports no errors

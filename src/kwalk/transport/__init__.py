@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""From the kernel to user space: the ring of records, the stack maps, the counters."""
+"""Data from the kernel to user space: tree, ring of records, stack maps, counters."""

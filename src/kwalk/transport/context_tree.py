@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The calling-context tree: its memory is mapped and read while programs write it.
+"""The calling-context tree, mapped and read while programs write it.
 
-A node is written by one CPU only, and is complete before anything is counted in it; it never moves
-and never becomes another frame's. So whoever sees a count sees, on a second look at the latest,
-the whole node; its parent was complete before it was made.
+One CPU writes a node, and completes it before it counts in it; a node never moves and never becomes
+another frame's. A reader that sees a count sees the complete node in a second read at the latest;
+its parent was complete before.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from kwalk.abi import NO_ADDRESS, NODE, NodeKind, Source
 from kwalk.libbpf.object import Object
 
 NODE_BYTES = NODE.size
-# As many nodes lie ahead of the first frame for each CPU (struct kw_cpu), the first two its roots;
-# as many again before them, of which the first is node 0.
+# Nodes that struct kw_cpu takes, for each CPU, before the first frame; its first two are roots. The
+# same number precedes all CPUs; the first is node 0.
 PER_CPU = 8
-# The members of struct kw_node that readers want; the 16 bytes at 8 are a group's value.
+# struct kw_node as ContextNode has it; the 16 bytes at offset 8 are a group's value.
 _NODE = struct.Struct("<Q16sI4xQQ8xBB6x")
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
@@ -33,18 +33,18 @@ def reserved(cpus: int) -> int:
 
 
 def size_for(nodes: int, cpus: int) -> int:
-    """Return how many nodes the map must have for ``nodes`` frames: a power of two."""
+    """Return the map's number of nodes, a power of two, that has room for ``nodes`` frames."""
     return 1 << (nodes + reserved(cpus) - 1).bit_length()
 
 
 class ContextNode(NamedTuple):
-    """A frame in its context, or a group of events under it.
+    """A frame in its context, or a group of hits under it: ``struct kw_node``.
 
-    :ivar ip: The frame's address; of a group ``NO_ADDRESS`` and the process or CPU.
-    :ivar value: Of a group: its name, or the number of a cgroup.
-    :ivar parent: The parent's offset; 0 for a root.
-    :ivar ended: Events whose stack ends here.
-    :ivar cut: Events whose stack goes on, but could not be followed.
+    :ivar ip: The frame's address; a group's ``NO_ADDRESS`` | process, CPU or hash.
+    :ivar value: A group's comm, or its cgroup's id.
+    :ivar parent: The parent's offset in bytes; 0 for a root.
+    :ivar ended: Hits whose stack ends here.
+    :ivar cut: Hits whose stack is truncated here.
     """
 
     ip: int
@@ -57,7 +57,7 @@ class ContextNode(NamedTuple):
 
     @property
     def code(self) -> int:
-        """Which of the codes that come and go it is a frame of (``Stack.codes``)."""
+        """Identity of the module or BPF code of the frame (``Stack.codes``); 0 for vmlinux."""
         if self.source not in (Source.MODULE, Source.BPF):
             return 0
         known: int = _U32.unpack_from(self.value, 8)[0]
@@ -67,8 +67,8 @@ class ContextNode(NamedTuple):
 class Tree:
     """The mapped tree of a loaded object.
 
-    :param cpus: Possible CPUs; each has a root for what was walked, and one for the kernel's own
-        stacks.
+    :param cpus: Number of possible CPUs; each has a root for walked stacks, and one for
+        stacks of the kernel's unwinder.
     :param size: Nodes in the map, a power of two.
     """
 
@@ -82,9 +82,9 @@ class Tree:
         self._memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
 
     def plant(self, function: int) -> None:
-        """Make the roots, before the program is attached.
+        """Write the roots, before the program is attached.
 
-        :param function: Address of the traced instruction; ``NO_ADDRESS`` where there are many.
+        :param function: Address of the traced instruction; ``NO_ADDRESS`` if there are several.
         """
         self._write(0, {"ip": NO_ADDRESS})
         for index in self._roots():
@@ -97,31 +97,31 @@ class Tree:
         self._memory[start : start + NODE_BYTES] = NODE.pack(members)
 
     def _roots(self) -> range:
-        """Indices of the roots of what was walked; those of the kernel's stacks come next."""
+        """Indices of the roots of walked stacks; each precedes one of the kernel's stacks."""
         return range(PER_CPU, self._first, PER_CPU)
 
     @property
     def used(self) -> int:
-        """Nodes that hold a frame or a group."""
+        """Number of nodes that hold a frame or a group."""
         data = self._used.lookup(bytes(4), 8) or bytes(8)
         return int(min(_U64.unpack(data)[0], self._size)) - self._first
 
     @staticmethod
     def is_kernels(root: int) -> bool:
-        """Whether a root's stacks are those of the kernel's own unwinder."""
+        """Whether the stacks under a root come from the kernel's own unwinder."""
         return root // NODE_BYTES % PER_CPU == 1
 
     def sample(self, chance: float) -> None:
-        """Have events taken with this chance from now on, where only some are to be."""
+        """Set the probability, from now on, with which a hit is not skipped."""
         below = min(max(round(chance * (1 << 32)) - 1, 0), (1 << 32) - 1)
         _U32.pack_into(self._memory, _CHANCE, below)
 
     def hits(self) -> int:
-        """Return how many events the program was to take."""
+        """Return the number of hits that passed the filters."""
         return self._hits(self._roots())
 
     def sampled_out(self) -> int:
-        """Return how many of these events were left alone."""
+        """Return the number of hits skipped by sampling."""
         return self._hits(range(PER_CPU + 1, self._first, PER_CPU))
 
     def _hits(self, roots: range) -> int:
@@ -137,23 +137,20 @@ class Tree:
         return ContextNode._make(_NODE.unpack_from(self._memory, offset))
 
     def counted(self) -> list[tuple[int, ContextNode]]:
-        """Return the nodes in which something was counted, each with its offset, roots included."""
+        """Return the nodes with counts, roots included, each with its offset in bytes."""
         data = self._memory[: (self._first + self.used) * NODE_BYTES]
         found = []
         for index, row in enumerate(_NODE.iter_unpack(data)):
             if row[3] or row[4]:
                 offset = index * NODE_BYTES
                 if index < self._first and index % PER_CPU > 1:
-                    continue  # the state of a walk
-                # The copy was made while programs ran: a new node may be whole only now.
+                    continue  # struct kw_walk
+                # Programs ran during the copy: a new node may be complete only now.
                 found.append((offset, ContextNode._make(row) if row[5] else self.node(offset)))
         return found
 
     def weights(self) -> Sequence[int]:
-        """Return for each node what its events stand for, in parts of ``WEIGHT_ONE``.
-
-        Only where events are sampled, which the map was made for.
-        """
+        """Return each node's sum of weights, in 1/``WEIGHT_ONE``; with sampling only."""
         return memoryview(self._weights.lookup(bytes(4), self._size * 8) or b"").cast("Q")
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The ledger's numbers: what the programs counted, and what the kernel says it missed."""
+"""Counters of the programs, and the kernel's counters of missed hits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSED = {_PERF_EVENT: 48, _KPROBE_MULTI: 32}
 
 
 def possible_cpus(text: str | None = None) -> int:
-    """Return how many values a per-CPU map holds for a key.
+    """Return the number of values that a per-CPU map has for a key.
 
     :param text: The contents of ``/sys/devices/system/cpu/possible``, such as ``0-3``.
     """
@@ -31,7 +31,7 @@ def possible_cpus(text: str | None = None) -> int:
 
 
 def online_cpus(text: str | None = None) -> list[int]:
-    """Return the numbers of the CPUs that run now.
+    """Return the numbers of the online CPUs.
 
     :param text: The contents of ``/sys/devices/system/cpu/online``, such as ``0,2-3``.
     """
@@ -41,7 +41,7 @@ def online_cpus(text: str | None = None) -> list[int]:
 
 
 class Counters:
-    """``struct kw_counters`` of every CPU, added up."""
+    """``struct kw_counters``, summed over all CPUs."""
 
     def __init__(self, obj: Object) -> None:
         self._map = obj.map("counters")
@@ -62,13 +62,12 @@ def _field(info: bytes, offset: int, code: str) -> int:
 
 
 def kernel_misses(obj: Object, program: str, link: bool) -> dict[str, int]:
-    """Return the hits that never reached the program, by cause, where the kernel counts them.
+    """Return the hits that never reached the program, by cause, as far as the kernel counts them.
 
-    ``recursion``: the program was already running on that CPU; ``kprobe_missed``: another
-    kprobe was being handled, or too many calls of the function were under way to trace their
-    returns.
+    ``recursion``: the program was already running on that CPU; ``kprobe_missed``: another kprobe
+    was being handled, or too many calls of the function were in progress to trace their returns.
 
-    :param link: Ask the kprobe's link as well; it must still be attached.
+    :param link: Read the kprobe's links as well, which must still be attached.
     """
     misses = {"recursion": _field(obj.program_info(program), _RECURSION_MISSES, "<Q")}
     if link:
@@ -82,7 +81,7 @@ def _missed(info: bytes) -> int:
 
 
 def verified_insns(obj: Object, program: str) -> int:
-    """Return how many instructions the verifier went through to accept ``program``."""
+    """Return the number of instructions that the verifier processed to accept ``program``."""
     return _field(obj.program_info(program), _VERIFIED_INSNS, "<I")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What filters refused, CPU by CPU, and the sets of tasks that they look into (filter.bpf.h)."""
+"""Filter state of each CPU, and bit maps of wanted tasks (``bpf/trace/filter.bpf.h``)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SET_BYTES = TASKS // 8
 
 
 class Gates:
-    """A gate for each CPU.
+    """Per-CPU filter state, ``struct kw_gate``.
 
-    :param gates: The loaded map of them; None where there is no filter, so that nothing is refused.
-    :param cpus: Possible CPUs.
+    :param gates: The loaded map; None if there are no filters.
+    :param cpus: Number of possible CPUs.
     """
 
     def __init__(self, gates: Map | None, cpus: int) -> None:
@@ -30,32 +30,32 @@ class Gates:
             self._memory = mmap.mmap(gates.fd, GATES * GATE.size, mmap.MAP_SHARED, _WRITABLE)
 
     def filtered(self) -> int:
-        """Return how many hits were refused so far."""
+        """Return the number of filtered hits."""
         if not self._memory:
             return 0
         return sum(_U64.unpack_from(self._memory, place)[0] for place in self._places)
 
     def shut(self, cpus: Iterable[int]) -> None:
-        """Have every hit of these CPUs refused."""
+        """Filter every hit on these CPUs."""
         if self._memory:
             for cpu in cpus:
                 _U64.pack_into(self._memory, self._places[cpu] + _CLOSED, 1)
 
     def close(self) -> None:
-        """Let the memory go."""
+        """Unmap the state."""
         if self._memory:
             self._memory.close()
 
 
 def put_tasks(tasks: Map, numbers: Iterable[int]) -> None:
-    """Put tasks into a set, before or while programs look at it."""
+    """Add tasks to a bit map, before or while programs read it."""
     with mmap.mmap(tasks.fd, SET_BYTES, mmap.MAP_SHARED, _WRITABLE) as bits:
         for number in numbers:
             bits[number // 8] |= 1 << number % 8
 
 
 def drop_tasks(tasks: Map, numbers: Iterable[int]) -> None:
-    """Take tasks out of a set while programs look at it; nobody else may change it meanwhile."""
+    """Remove tasks from a bit map while programs read it; the caller must be the only writer."""
     with mmap.mmap(tasks.fd, SET_BYTES, mmap.MAP_SHARED, _WRITABLE) as bits:
         for number in numbers:
             bits[number // 8] &= ~(1 << number % 8) & 0xFF

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Read a BPF ring buffer in batches straight from its memory.
+"""Reader of a BPF ring buffer, in batches, from its memory.
 
-libbpf calls back once per record, which in Python costs more than the walk; here one pass
-over the mapped pages takes all that is there. All records are of one size and none is discarded,
-so a run of them is a table. The layout is kernel/bpf/ringbuf.c's: a
-consumer page (ours to write), a producer page, then the data, mapped twice in a row so that
-a record never wraps.
+libbpf calls back once per record, which in Python costs more than the walk; here one pass over the
+mapped pages takes all records. They have one size and none is discarded, so that a run of them is a
+table. kernel/bpf/ringbuf.c has the layout: a consumer page, which user space writes, a
+producer page, then the data, mapped twice in a row so that no record wraps.
 
-The protocol is the kernel's: what it writes before it publishes a position or a length (it releases
-both) is seen by whoever acquires these first, and space is given back with a release.
+The kernel publishes positions and lengths with a release; the reader acquires them before it reads
+records, and gives space back with a release.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ class Ring:
         self._own = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._shared = mmap.mmap(fd, PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
         self._arch = here()
-        # Items of these views are read and written by one 64-bit (32-bit) move each.
+        # Each item of these views is read or written by a single 64-bit (32-bit) access.
         self._consumer = memoryview(self._own).cast("Q")
         self._producer = memoryview(self._shared)[:PAGE].cast("Q")
         self._data = memoryview(self._shared)[PAGE:]
         self._lengths = self._data.cast("I")
 
     def batch(self, size: int, complete: bool = False) -> Iterator[memoryview]:
-        """Yield the records that are there, many at once, each behind its header of 8 bytes.
+        """Yield runs of committed records, each record behind its header of 8 bytes.
 
-        A view is valid until the next one is asked for. Space is given back to the kernel as the
-        batch goes on, and when the caller stops early.
+        A view is valid until the next one is requested. Space returns to the kernel after each run,
+        and when the caller stops early.
 
         :param size: Bytes of every record, a multiple of 8.
-        :param complete: Wait for records that are still being written, so that every record
-            reserved before the call is read. They take their writers microseconds.
+        :param complete: Wait for records that programs are still writing (microseconds), so that
+            every record reserved before the call is read.
         """
         acquire, release = self._arch.acquire, self._arch.release
         step = size + HEADER

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The helper method's two stack-trace maps: one is filled while the other is read.
+"""The helper method's two stack maps: programs fill one while user space reads the other.
 
-A stack map's ids mean something only while their bucket is neither emptied nor refilled, and
-a look-up from user space can drop a stack that is inserted meanwhile (kernel/bpf/stackmap.c
-takes the bucket out and puts it back). So only the idle map is ever touched.
+An id is valid only until its bucket is cleared or reused, and a lookup from user space can drop a
+stack that is inserted meanwhile (kernel/bpf/stackmap.c removes the bucket and restores it). So user
+space accesses the idle map only.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ WORD = 8
 
 
 class StackMaps:
-    """Both maps of a loaded object.
+    """Both stack maps of a loaded object.
 
-    :param depth: Frames in a stack of theirs.
-    :param control: ``struct kw_control`` as it stands; ``active_map`` is changed here.
+    :param depth: Frames in each of their stacks.
+    :param control: The current ``struct kw_control``, of which this class changes ``active_map``.
     """
 
     def __init__(self, obj: Object, depth: int, control: dict[str, int]) -> None:
@@ -33,7 +33,7 @@ class StackMaps:
         self._depth = depth
 
     def wait(self) -> None:
-        """Return when every program that was running has ended.
+        """Wait until every running program has ended.
 
         Updating a map in a map waits for an RCU grace period (maybe_wait_bpf_programs() in
         kernel/bpf/syscall.c), and programs run inside an RCU read-side section.
@@ -41,9 +41,9 @@ class StackMaps:
         self._barrier.update(bytes(4), self._inner)
 
     def swap(self) -> int:
-        """Turn new stacks to the other map; return the number of the one now idle.
+        """Switch programs to the other map; return the number of the one that is idle now.
 
-        Records that name the idle map are all in the ring when this returns.
+        All records with ids of the idle map are in the ring when this returns.
         """
         idle = self._control.get("active_map", 0)
         self._control["active_map"] = 1 - idle
@@ -52,7 +52,7 @@ class StackMaps:
         return idle
 
     def stack(self, number: int, stack_id: int) -> tuple[int, ...] | None:
-        """Return the addresses of a stack, unused ones zero; None if it is gone."""
+        """Return a stack's addresses, zeros behind the last; None if the map has it no more."""
         try:
             data = self._maps[number].lookup(stack_id.to_bytes(4, "little"), self._depth * WORD)
         except LibbpfError:
@@ -60,6 +60,6 @@ class StackMaps:
         return None if data is None else struct.unpack(f"<{self._depth}Q", data)
 
     def clear(self, number: int) -> None:
-        """Empty a map, the idle one."""
+        """Delete all stacks of the idle map."""
         for key in self._maps[number].each_key():
             self._maps[number].delete(key)

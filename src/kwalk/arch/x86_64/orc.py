@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which ORC format the running kernel speaks, told by its own tables.
+"""Detection of the running kernel's ORC format.
 
-The layout of ``struct orc_entry`` is in BTF and CO-RE follows it. The numbers of registers
-are not; they changed once (7.1). From 6.4 on the kernel carries a hash of the definition
-(scripts/orc_hash.sh), so that a format kwalk was never tested with is noticed.
+BTF has the layout of ``struct orc_entry``, which CO-RE follows, but not the numbers of registers,
+which changed once (7.1). From 6.4 on the kernel has a hash of the definition (scripts/orc_hash.sh),
+which reveals a format that kwalk was not tested with.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KNOWN_HASHES = {
 
 
 def read_format(fp_entry: int, null_entry: int) -> OrcFormat:
-    """Return the register numbers, from two entries whose meaning is known.
+    """Decode the register numbers from two entries whose meaning is known.
 
     orc_fp_entry finds BP at "previous SP" - 16, null_orc_entry has its CFA at SP + 8
     (arch/x86/kernel/unwind_orc.c). Registers are the two halves of byte 4.
@@ -47,10 +47,10 @@ def read_format(fp_entry: int, null_entry: int) -> OrcFormat:
 def find_format(fp_entry: int, null_entry: int, header: bytes) -> OrcFormat:
     """Return the register numbers of the running kernel.
 
-    :param fp_entry: As for ``read_format``; 0 where kallsyms has no data symbols, and then the
-        header alone must tell.
-    :param header: The kernel's ``orc_header``; all zero on kernels that have none.
-    :raises UnknownFormat: with what was found, if that is not a format kwalk was tested with.
+    :param fp_entry: The bytes for ``read_format``; 0 if kallsyms has no data symbols: then
+        the header decides.
+    :param header: The kernel's ``orc_header``; all zero if it has none.
+    :raises UnknownFormat: if kwalk was not tested with the format; the text has it.
     """
     named = KNOWN_HASHES.get(header.hex())
     if any(header) and named is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How far a function's prologue has run at an instruction, on kernels with frame pointers.
+"""Progress of a function's prologue at an instruction, on kernels with frame pointers.
 
 With ``-fno-omit-frame-pointer`` gcc and clang begin a function with ``push %rbp; mov %rsp,%rbp``,
 after an ``endbr64`` (``CONFIG_X86_KERNEL_IBT``) and the place for ftrace
@@ -27,14 +27,13 @@ _BREAKPOINT = b"\xcc"
 
 
 def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool | None]) -> Start:
-    """Tell where the return address is when the instruction at ``offset`` is about to run.
+    """Return the place of the return address before the instruction at ``offset`` runs.
 
     :param code: The function's first bytes.
     :param traced: The bytes at ``offset``.
-    :param within: Whether a byte belongs to the function, by its distance from the first one;
-        None where it belongs to nothing that has a name.
-    :return: ``Start.UNKNOWN`` where the code does not begin in a way that is known here, or
-        somebody's probe hides the instruction, or only its running would tell.
+    :param within: Whether a byte, by its offset, belongs to the function; None if to no symbol.
+    :return: ``Start.UNKNOWN`` if the prologue is of another form, a probe hides the instruction, or
+        the target of its jump is known only when it runs.
     """
     match = _PROLOGUE.match(code)
     if not match:
@@ -43,7 +42,7 @@ def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool 
         return Start.BARE
     if offset == match.start(2):
         return Start.PUSHED
-    # What leaves the function does so with its frame torn down: ret, or a jump out of it.
+    # Instructions that leave the function (ret, a jump out of it) follow the epilogue.
     if _RET.match(traced):
         return Start.BARE
     hidden = traced.startswith(_BREAKPOINT) or len(traced) < _LONGEST_JUMP or not any(traced)
