@@ -14,7 +14,7 @@ from kwalk.kernel import modules
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.modules import Module
 from kwalk.model.stack import Stack
-from kwalk.symbolize.dynamic_code import Passing, code_of_module, code_of_program
+from kwalk.symbolize.dynamic_code import DynamicSymbols, code_of_module, code_of_program
 from kwalk.symbolize.symbolizer import Symbolizer
 
 PLACE = 0xFFFFFFFFC0000000
@@ -77,7 +77,7 @@ def test_gone_module_keeps_what_nobody_else_has_taken(monkeypatch: pytest.Monkey
 
 
 def test_place_of_several_gone_modules_has_the_name_of_the_last() -> None:
-    passing = Passing(BEFORE)
+    passing = DynamicSymbols(BEFORE)
     passing.renew(NOW)
     passing.renew(table())
     found = passing.lookup(PLACE + 8, 0)
