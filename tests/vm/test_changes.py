@@ -175,7 +175,7 @@ def test_cgroup_recreated_under_its_path_is_traced_again() -> None:
     assert sum(count.count for count in counts) >= before + 100
     assert summary.ledger.balance == 0
     (note,) = [note for note in summary.notes if "kwagain was recreated" in note]
-    assert "are among those that were filtered" in note
+    assert note.endswith("were filtered")
 
 
 @only_on("debian-12")
