@@ -165,7 +165,7 @@ def extent(symbols: Kallsyms, name: str) -> tuple[int, int]:
 
 def _end(symbols: Kallsyms, start: int) -> int:
     """Return the end address of the symbol at ``start``, padding to 16 bytes included."""
-    end = symbols.above(start) + 15 & -16  # as functions are aligned
+    end = symbols.above(start) + 15 & -16  # functions are aligned to 16 bytes
     return end if start < end < start + _LONGEST_ENTRY else start
 
 
