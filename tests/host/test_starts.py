@@ -14,7 +14,8 @@ from worlds import RANDOMS, Reader, World
 from x86 import reference
 from x86.execution import KERNEL_CS, USER_CS, Execution, pack_regs
 
-from kwalk.abi import EVENT, NO_ADDRESS, STACKED, NodeKind, Output, Place, Start
+from kwalk.abi import EVENT, NO_ADDRESS, STACKED, NodeKind, Output, Place, Source, Start
+from kwalk.transport.context_tree import NODE_BYTES, reserved
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 CODE = 0xFFFFFFFFC0E00000  # of a classic BPF filter: in no list of the kernel's
@@ -223,6 +224,11 @@ def test_kprobe_shows_a_caller_that_no_list_of_the_kernel_has(
     loaded = Loaded(world.kernel, func=world.func.start)
     for _ in range(2):
         loaded.run("kw_kprobe", execution.regs(world.func.start))
+    first = reserved(len(loaded.cpus))
+    nodes = [loaded.tree.node(at * NODE_BYTES) for at in range(first, first + loaded.tree.used)]
+    # Other code may be at the address when the next hit comes.
+    sources = {node.source for node in nodes if node.ip == CODE + 5}
+    assert sources == ({Source.ONCE} if layout.frame_pointers else set())
     callers = [CODE + 5, *execution.callers[1:]] if layout.frame_pointers else []
     assert counted(loaded) == {((world.func.start, *callers), "whole"): 2}
 
