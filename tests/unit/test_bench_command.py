@@ -268,7 +268,7 @@ def test_a_machine_that_may_not_trace_is_told_before_anything_is_run(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--metric=ops=(",), "--metric: 'ops=(' is no regular expression: "),
+        (("--metric=ops=(",), "--metric: 'ops=(' is not a regular expression: "),
         (("--runs=0",), "--runs: '0' is not a whole number above 0"),
         (("--requests=0",), "--requests: '0' is not a whole number above 0"),
         (("--mode=both",), "--mode: 'both' is not one of "),

@@ -53,11 +53,11 @@ def test_what_several_patterns_match_is_listed_once(run: Run) -> None:
 def test_a_word_that_is_nearly_a_command_is_said_to_be(run: Run) -> None:
     code, _, err = run(main, "functions", "tcp_tree")
     assert code == 2
-    assert "If you meant" not in err
+    assert "Did you mean" not in err
     for word, command in (("strean", "stream"), ("funktions", "functions")):
         code, _, err = run(main, word)
         if code == 2:  # else it could not come so far
-            assert f"If you meant the command: kwalk {command}" in err
+            assert f"Did you mean the command: kwalk {command}" in err
 
 
 def test_other_names_of_a_function_stand_beside_it(

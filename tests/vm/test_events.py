@@ -121,4 +121,4 @@ def test_what_is_no_tracepoint_is_said_to_be_none() -> None:
     assert "There is one way only" in err
     code, _, err = call("kwalk", "count", "--duration", "1")
     assert code == 2
-    assert "nothing was given to trace" in err
+    assert "there is nothing to trace" in err

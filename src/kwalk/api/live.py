@@ -60,7 +60,7 @@ class Live:
         self._options = probe_options(choices, self._output)
         if bool(self._functions) == bool(self._options.frequency):
             raise UsageError(
-                "either functions are traced or samples are taken, and one of them is needed",
+                "either functions or a frequency is needed, and not both",
                 f'Say kwalk.{name}("ip_rcv"), or kwalk.{name}(frequency=99).',
             )
         self._call = _call(name, self._functions, choices)
@@ -79,7 +79,7 @@ class Live:
 
     def __enter__(self) -> Self:
         if self._entered:
-            raise UsageError("this has been traced already", "Make a new one for each with.")
+            raise UsageError("this session has been used already", "Make a new one for each with.")
         with ExitStack() as held:
             session = held.enter_context(self._session)
             if session.budget or session.capture.changeable:
@@ -144,7 +144,7 @@ class Live:
         """
         self._open()
         if not isinstance(seconds, int | float | None):
-            raise UsageError(f"{seconds!r} is no number of seconds", "Give one, or None.")
+            raise UsageError(f"{seconds!r} is not a number of seconds", "Give a number, or None.")
         if not self._session.child:
             raise UsageError("there is no command to wait for", "Give one: command=[...].")
         return self._session.child.wait(seconds)

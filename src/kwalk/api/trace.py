@@ -78,7 +78,9 @@ class Stream(Live):
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
         super().__init__(name, functions, choices)
         if self._options.per:
-            raise UsageError("a stream counts nothing", "Leave per out: events say whose they are.")
+            raise UsageError(
+                "a stream has no counts to aggregate", "Leave per out: each event has its task."
+            )
         self._batches: deque[Batch] = deque()
         self._taken = 0  # of the first batch
 
@@ -141,7 +143,7 @@ class Stream(Live):
         """How it was traced, and where each call went; known once tracing has ended."""
         if not self._last:
             raise UsageError(
-                "the ledger is closed only when tracing has ended", "Ask for it behind the with."
+                "the summary is final only when tracing has ended", "Read it after the with."
             )
         return self._last
 

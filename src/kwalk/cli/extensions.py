@@ -58,7 +58,7 @@ def choose_format(args: argparse.Namespace, names: Sequence[str]) -> None:
     if args.format is not None:
         if meant and args.format not in meant:
             raise UsageError(
-                f"a file named {args.output} is not taken for --format {args.format}",
+                f"the name {args.output} does not fit --format {args.format}",
                 f"Give it another ending, such as {_usual(args.format)}"
                 + (", or leave --format out." if set(meant) & set(names) else "."),
             )
@@ -67,8 +67,8 @@ def choose_format(args: argparse.Namespace, names: Sequence[str]) -> None:
     if found and not fitting:
         known = sorted({each for each, of in ENDINGS.items() if of[0] in names})
         raise UsageError(
-            f"no format is known by the ending of {args.output}",
-            f"Say what it is to be with --format; known are {', '.join(known)}.",
+            f"no format has the extension of {args.output}",
+            f"Choose one with --format; known extensions are {', '.join(known)}.",
         )
     args.format = fitting[0] if fitting else names[0]
 
@@ -90,7 +90,7 @@ def promises_report(path: str) -> bool:
 
 def _checked(path: str, wanted: str, what: str) -> str:
     if promises_report(path) and wanted not in ENDINGS[ending(path)]:
-        raise argparse.ArgumentTypeError(f"{path} is no name for {what}")
+        raise argparse.ArgumentTypeError(f"{path} is not a name for {what}")
     return values.file_name(path)
 
 

@@ -23,7 +23,7 @@ def load_parts(names: Sequence[str], args: argparse.Namespace) -> ProfileData:
     """
     if names.count("-") > 1:
         raise UsageError(
-            "several recordings cannot come from standard input", "Give files for the others."
+            "only one recording can come from standard input", "Give files for the others."
         )
     profiles = [load_part(name, args) for name in names]
     if len(profiles) == 1:

@@ -59,10 +59,10 @@ def _guarded(prog: str, body: Callable[[], int]) -> int:
         name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         return _fail(prog, KwalkError(f"{name}{error.strerror or error}", _limit(error)))
     except MemoryError as error:
-        hint = "Do it on a larger machine, or with less: --top, --seconds, --from-caller."
+        hint = "Use a machine with more memory, or show less: --top, --seconds, --from-caller."
         return _fail(prog, KwalkError(f"{prog} cannot go on: out of memory", _limit(error) or hint))
     except RecursionError:
-        return _fail(prog, KwalkError("something that was given is nested too deeply"))
+        return _fail(prog, KwalkError("the input is nested too deeply"))
     except ImportError as error:
         if not (limit := _limit(error)):
             raise
@@ -151,7 +151,7 @@ def _main(argv: Sequence[str] | None) -> int:
         name, words = DEFAULT, [DEFAULT, *words]
     elif name and name != words[0]:
         build(parsers.command_line(name)).error(
-            f"options come behind the command: kwalk {name} {words[0]}"
+            f"options must follow the command: kwalk {name} {words[0]}"
         )
     end = words.index("--") if name in WITH_WORKLOAD and "--" in words else len(words)
     if any(not word.startswith("-") for word in words[1:end]):  # else it is argparse's own --
@@ -179,4 +179,4 @@ def _say_near_command(word: str) -> None:
     import difflib
 
     for command in difflib.get_close_matches(word, COMMANDS, n=1):
-        print(f"       If you meant the command: kwalk {command}", file=sys.stderr)
+        print(f"       Did you mean the command: kwalk {command}", file=sys.stderr)

@@ -14,18 +14,18 @@ from kwalk.cli.parser import first_argument
 # name -> summary; the module kwalk.cli.commands.<name> is imported only when it is run.
 COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
-    "stream": "print every call of a kernel function with the stack that led to it",
-    "top": "watch the stacks that lead to a kernel function, live",
-    "record": "count into a file, to look at later in every way",
-    "report": "show a recording as text, tree, flame graph, or for other tools",
-    "diff": "compare two recordings: what got more, what got less",
-    "info": "say what a recording is of, and what it lost",
-    "compare": "show helper and manual on the same calls, side by side, and what each costs",
-    "bench": "measure what tracing a function costs a workload, by each method",
-    "functions": "list the kernel functions of a name or pattern, and why some can't be traced",
-    "doctor": "say what this kernel offers, what kwalk will use, and why not more",
-    "completion": "print the script by which bash, zsh or fish complete kwalk's words",
-    "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
+    "stream": "print each call of a kernel function with its stack",
+    "top": "show the stacks that lead to a kernel function, live",
+    "record": "record stack counts in a file, for kwalk report",
+    "report": "show a recording as text, tree or flame graph, or convert it for other tools",
+    "diff": "compare two recordings: which stacks became more or less frequent",
+    "info": "show the metadata and the ledger of a recording",
+    "compare": "compare stacks and overhead of helper and manual on the same calls",
+    "bench": "measure the overhead of tracing a function on a workload, by each method",
+    "functions": "list kernel functions by name or pattern, and why some cannot be traced",
+    "doctor": "report which tracing features this kernel has and which of them kwalk uses",
+    "completion": "print the completion script for bash, zsh or fish",
+    "lab": "run a command in a disposable virtual machine with a kernel of your choice",
 }
 
 DEFAULT = "count"
@@ -41,7 +41,7 @@ def kwalk() -> CommandLine:
         usage="FUNC... [options]\n       kwalk COMMAND [options]",
         description="Show the kernel call stacks that lead to a kernel function.",
         options=(VERSION,),
-        epilog="`kwalk ip_rcv` counts until Ctrl-C. `kwalk COMMAND --help` says more of a command.",
+        epilog="`kwalk ip_rcv` counts until Ctrl-C. `kwalk COMMAND --help` describes a command.",
         children={name: CommandLine(f"kwalk {name}", text) for name, text in COMMANDS.items()},
         child="COMMAND",
     )

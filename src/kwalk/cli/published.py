@@ -19,7 +19,7 @@ from kwalk.support.stdio import check_stdout
 PROG = "bpf_get_stack_test"
 LINE = CommandLine(
     PROG,
-    summary="print the kernel stacks of a function by symbol names",
+    summary="print the kernel stacks of a function as symbol names",
     description="Print the kernel stack of every call of a kernel function, one symbol name "
     "a line, until Ctrl-C.",
     options=(

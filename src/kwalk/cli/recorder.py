@@ -54,8 +54,8 @@ class Recorder:
             return self
         if os.isatty(sys.stdout.fileno()):
             raise UsageError(
-                "a recording is nothing for a terminal",
-                "Send it to a file (-o FILE), or on to `kwalk report -`.",
+                "refusing to write a binary recording to a terminal",
+                "Write it to a file (-o FILE), or pipe it to `kwalk report -`.",
             )
         check_stdout()
         self._fd = os.dup(sys.stdout.fileno())

@@ -182,7 +182,7 @@ def tracing(
         check_stdout()
     if not args.functions and not args.frequency:
         raise UsageError(
-            "nothing was given to trace",
+            "there is nothing to trace",
             "Give a kernel function, a pattern, a tracepoint (t:sched:sched_switch), or --freq 99.",
         )
     choices = trace_options.choices(args)

@@ -158,7 +158,7 @@ class Watcher:
         if os.path.lexists(path) or path == "-":
             return f"not saved: there is a file {path} already; w asks for another name"
         if promises_report(path):
-            return f"not saved: {path} is no name for a recording; w asks for another one"
+            return f"not saved: {path} is not a name for a recording; w asks for another one"
         capture = self._session.capture
         with Recorder(path) as recorder:
             counts, summary = capture.counts(), capture.summary()

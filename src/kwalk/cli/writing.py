@@ -50,7 +50,7 @@ def heeded(args: argparse.Namespace, heeds: Mapping[str, Collection[str]]) -> No
         if is_given and name not in heeds[args.format]:
             those = ", ".join(each for each, names in heeds.items() if name in names)
             raise UsageError(
-                f"--{name} means nothing for --format {args.format}", f"It does for {those}."
+                f"--{name} has no effect with --format {args.format}", f"It works with {those}."
             )
 
 
@@ -68,7 +68,7 @@ def spare(inputs: Iterable[str], output: str | None) -> None:
             continue  # one of them is not there; whoever opens it says so
         if same and stat.S_ISREG(read.st_mode):
             raise UsageError(
-                f"{output} is read and would be written over", "Give another file with -o."
+                f"{output} is an input and would be overwritten", "Give another file with -o."
             )
 
 
@@ -89,7 +89,7 @@ def write_report(
     :raises OutputError: if they cannot be written.
     """
     if path is None and binary and sys.stdout.isatty():
-        raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
+        raise UsageError("refusing to write a binary format to a terminal", "Give a file with -o.")
     if people or (path is None and not binary and sys.stdout.isatty()):
         pieces = (
             piece if isinstance(piece, bytes) else plain_lines(piece, styles=people)

@@ -180,13 +180,13 @@ class Budget:
         """Return what is going on, in a line."""
         budget = f"budget {100 * self._share:g} %"
         if self._blind:
-            return f"{budget}: what tracing costs can be told no more ({self._blind}): detached"
-        share = f"{budget}: tracing costs about {100 * cost:.1f} %"
+            return f"{budget}: overhead can no longer be measured ({self._blind}): detached"
+        share = f"{budget}: overhead about {100 * cost:.1f} %"
         if self.too_much:
-            return f"{share} even if next to no call is taken: detached"
+            return f"{share}, even with next to no call recorded: detached"
         if self._chance >= 1:
-            return f"{share}, every call is taken"
-        return f"{share}, one call in {1 / self._chance:,.0f} is taken"
+            return f"{share}, every call is recorded"
+        return f"{share}, one call in {1 / self._chance:,.0f} is recorded"
 
     def report(self, summary: Summary) -> None:
         """Write into the summary how it was kept, once the capture has stopped."""

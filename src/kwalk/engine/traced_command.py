@@ -92,7 +92,7 @@ class Child:
         except OSError as error:
             os.write(failed, str(error.strerror).encode())
         except ValueError:
-            os.write(failed, b"a word of it holds a character that no program can be given")
+            os.write(failed, b"a word contains a character that an argument cannot have")
         finally:
             os._exit(code)
 

@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
         if (self.pids or self.tids) and not same_proc():
             raise UsageError(
                 "/proc belongs to another PID namespace than kwalk: its numbers of tasks are not "
-                "the ones that this kwalk could trace",
+                "those that this kwalk could trace",
                 OTHER_PROC,
             )
         for pid in self.pids:
@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
             if len(getattr(self, name)) > FILTER_VALUES:
                 raise UsageError(
                     f"more than {FILTER_VALUES} {name} were given",
-                    "Trace with fewer of them, or with none, and choose among the stacks later.",
+                    "Give fewer, or none, and select stacks afterwards.",
                 )
 
 
@@ -102,7 +102,7 @@ def _netns(name: str) -> int:
     if not path:
         if len(name) > 10 or int(name) > _LARGEST_NETNS:
             raise UsageError(
-                f"{name[:20]} is larger than numbers of network namespaces are",
+                f"{name[:20]} is not the inode number of a network namespace",
                 "`ls -Li /proc/PID/ns/net` shows a process's.",
             )
         return int(name)
@@ -133,7 +133,7 @@ def _cgroup(name: str) -> Cgroup:
     path = Path(os.path.normpath(top / name))  # an absolute name is its own
     if path != top and top not in path.parents:
         raise UsageError(
-            f"{name} is no cgroup of version 2",
+            f"{name} is not a cgroup of version 2",
             f"Give a folder under {top}, or its path from there.",
         )
     try:

@@ -84,7 +84,7 @@ def probe_options(choices: Choices, output: Output) -> ProbeOptions:
     """
     for name in choices:
         if name not in Choices.__annotations__:
-            raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
+            raise TypeError(f"there is no option {name!r}; there are {', '.join(_names())}")
 
     def chosen(name: str, check: Callable[[object], _Item], default: object = None) -> _Item:
         return named(name, check, choices.get(name, default))
@@ -124,8 +124,8 @@ def _chance(choices: Choices) -> float | None:
     named("budget", validate.share, budget)
     if "sample" in choices:
         raise UsageError(
-            "sample does not go with budget",
-            "A budget chooses how many calls are taken; sample is a choice of your own.",
+            "sample cannot be combined with budget",
+            "A budget sets the sampling rate itself.",
         )
     return FIRST_CHANCE
 
@@ -138,7 +138,7 @@ def _wanted(choices: Choices) -> Wanted:
         if not found:
             raise UsageError(
                 f"{name} is given, but empty",
-                f"Nobody's calls are those: leave {name} out for all.",
+                f"Leave {name} out to trace all.",
             )
         return found
 
@@ -155,9 +155,7 @@ def _wanted(choices: Choices) -> Wanted:
     if command is not None and not named("command", validate.several(str), command):
         raise UsageError("command is empty", "Give a program and its arguments.")
     if wanted.follow and not (wanted.pids or command):
-        raise UsageError(
-            "follow wants processes to follow", "Give their numbers, or a command to run."
-        )
+        raise UsageError("follow needs processes to follow", "Give pids, or a command to run.")
     return wanted
 
 

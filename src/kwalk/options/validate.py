@@ -163,7 +163,7 @@ def several(*kinds: type[_Item]) -> Callable[[object], tuple[_Item, ...]]:
         for value in found:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise BadValue(
-                    f"has {shown(value)}, which is no {what}", "Give nothing else.", whole=True
+                    f"has {shown(value)}, which is not a {what}", "Give nothing else.", whole=True
                 )
             if isinstance(value, int) and not 0 <= value < 1 << 32:
                 raise BadValue(
@@ -186,7 +186,7 @@ def _check_text(text: object) -> None:
         os.fsencode(text)
     except ValueError as error:
         raise BadValue(
-            f"has {shown(text)}, which is no name: {error}", "Give the name as text.", whole=True
+            f"has {shown(text)}, which is not a name: {error}", "Give the name as text.", whole=True
         ) from None
 
 
@@ -204,11 +204,11 @@ def glob(text: object) -> re.Pattern[str] | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise BadValue("is no text", "Give a name, such as '*_sendmsg'.")
+        raise BadValue("is not text", "Give a name, such as '*_sendmsg'.")
     try:
         return compiled(fnmatch.translate(text))
     except BadPattern as error:
-        raise BadValue(f"is no pattern: {error}", "Give a name, such as '*_sendmsg'.") from None
+        raise BadValue(f"is not a pattern: {error}", "Give a name, such as '*_sendmsg'.") from None
 
 
 def expression(text: object) -> re.Pattern[str] | None:
@@ -218,7 +218,7 @@ def expression(text: object) -> re.Pattern[str] | None:
     if isinstance(text, re.Pattern) and isinstance(text.pattern, str):
         return text
     if not isinstance(text, str):
-        raise BadValue("is no text", "Give a regular expression.")
+        raise BadValue("is not text", "Give a regular expression.")
     try:
         return compiled(text)
     except BadPattern as error:
@@ -227,4 +227,4 @@ def expression(text: object) -> re.Pattern[str] | None:
 
 def no_expression(error: BadPattern) -> BadValue:
     """Return the fault of a text that cannot be compiled."""
-    return BadValue(f"is no regular expression: {error}", "See Python's module re.")
+    return BadValue(f"is not a regular expression: {error}", "See Python's module re.")

@@ -58,7 +58,7 @@ class BenchCommand:
                 default=methods.DEFAULT,
                 metavar="A,B",
                 complete=Complete.METHODS,
-                help=f"what to compare with no tracing: {', '.join(methods.OWN)} (also as "
+                help=f"methods to compare with no tracing: {', '.join(methods.OWN)} (also as "
                 f"NAME:kprobe and NAME:fentry), {', '.join(methods.OTHERS)} "
                 f"(default: {methods.DEFAULT})",
             ),
@@ -66,7 +66,7 @@ class BenchCommand:
                 "--attach",
                 choices=words("auto", *methods.ATTACHES),
                 default="auto",
-                help="how kwalk attaches (default: auto)",
+                help="attach type of kwalk's methods (default: auto)",
             ),
             option(
                 "--mode",
@@ -79,29 +79,29 @@ class BenchCommand:
                 type=values.positive_int,
                 default=5,
                 metavar="N",
-                help="rounds, each of which runs every method once (default: 5)",
+                help="rounds; each runs every method once (default: 5)",
             ),
             option(
                 "--metric",
                 type=_metric,
                 default="auto",
                 metavar="REGEX",
-                help="the number to compare, more is better, is the first group of this regular "
-                "expression in the workload's output; auto knows redis-benchmark, wrk, fio, "
-                "pgbench and sysbench, and takes the time of any other command",
+                help="metric to compare, higher is better: first group of REGEX in the workload's "
+                "output; auto recognizes redis-benchmark, wrk, fio, pgbench and sysbench, and "
+                "uses the run time of any other command",
             ),
             option(
                 "--requests",
                 type=values.positive_int,
                 metavar="N",
-                help=f"of the default workload, in each run (default: {_REQUESTS})",
+                help=f"requests of the default workload per run (default: {_REQUESTS})",
             ),
             shared_options.formats(text="a table", json="one JSON object, with every run"),
-            shared_options.page("a page with pictures"),
+            shared_options.page("an HTML page with charts"),
         ),
         usage="FUNC [option ...] [-- COMMAND ...]",
-        epilog="COMMAND is the workload: redis-benchmark -t set on a private redis-server by "
-        "default.",
+        epilog="COMMAND is the workload (default: redis-benchmark -t set on a private "
+        "redis-server).",
     )
 
     def run(self, args: argparse.Namespace) -> int:

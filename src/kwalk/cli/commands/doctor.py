@@ -20,13 +20,12 @@ class DoctorCommand:
                 metavar="FUNC",
                 nargs="?",
                 complete=Complete.TARGETS,
-                help="see whether this kernel function can be attached to, too",
+                help="also check that this kernel function can be traced",
             ),
             shared_options.formats(text="line by line", json="one JSON object"),
         ),
-        epilog="Each way of attaching is tried on a system call that kwalk makes. Exit code: 0 if "
-        "functions can be traced, 3 if only something else can (samples, tracepoints), 1 if "
-        "nothing can.",
+        epilog="Each attach type is tried on a system call that kwalk makes. Exit code: 0 if "
+        "functions can be traced, 3 if only samples or tracepoints can, 1 if nothing can.",
     )
 
     def run(self, args: argparse.Namespace) -> int:

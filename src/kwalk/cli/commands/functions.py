@@ -21,10 +21,10 @@ class FunctionsCommand:
                 nargs="+",
                 metavar="PATTERN",
                 complete=Complete.TARGETS,
-                help="a name, or 'tcp_*', 'overlay:ovl_*', '/^ip6?_rcv$/': as FUNC of "
-                "`kwalk count`",
+                help="name or pattern, as FUNC of `kwalk count`: 'tcp_*', 'overlay:ovl_*', "
+                "'/^ip6?_rcv$/'",
             ),
-            shared_options.formats(text="a line a function", json="one JSON object"),
+            shared_options.formats(text="one line per function", json="one JSON object"),
         ),
     )
 

@@ -28,7 +28,7 @@ class RecordCommand:
                 default=shared_options.RECORDING,
                 metavar="FILE",
                 complete=Complete.FILES,
-                help=f"where to; - is standard output (default: {shared_options.RECORDING})",
+                help=f"output file; - is standard output (default: {shared_options.RECORDING})",
             ),
             shared_options.DURATION,
             shared_options.PER_WHAT,

@@ -20,7 +20,7 @@ class ReportCommand:
             shared_options.RECORDINGS,
             shared_options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
             shared_options.OUTPUT,
-            shared_options.top("show the N hottest stacks only"),
+            shared_options.top("show only the N hottest stacks"),
             shared_options.ADDRESSES,
             *shared_options.TREES,
             *shared_options.NARROWED,
@@ -28,7 +28,7 @@ class ReportCommand:
                 "--lines",
                 metavar="VMLINUX",
                 complete=Complete.FILES,
-                help="show file, line and inlined functions, from this ELF file of the recorded "
+                help="show source lines and inlined functions, from an ELF file of the recorded "
                 "kernel with debug information (needs binutils or llvm)",
             ),
         ),

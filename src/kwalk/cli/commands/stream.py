@@ -21,7 +21,7 @@ class StreamCommand:
             option("--count", type=values.positive_int, metavar="N", help="stop after N events"),
             shared_options.DURATION,
             shared_options.formats(
-                text="a block of lines a call", json="a JSON object a line, the ledger last"
+                text="a block of lines per call", json="one JSON object per line, the ledger last"
             ),
             shared_options.ADDRESSES,
             trace_options.RING,

@@ -40,12 +40,12 @@ class TopCommand:
                 type=values.seconds,
                 default=1.0,
                 metavar="S",
-                help="look every S seconds (default: 1)",
+                help="refresh every S seconds (default: 1)",
             ),
             shared_options.DURATION,
             shared_options.top(
-                "show the N hottest stacks only, at the end as well (where standard output is no "
-                f"terminal: {TOP}; at the end: {LAST})"
+                "show only the N hottest stacks, also at the end (default: "
+                f"{TOP} if standard output is not a terminal; {LAST} at the end)"
             ),
             shared_options.PER_WHAT,
             *trace_options.TRACING,
