@@ -124,7 +124,7 @@ class Live:
         return self._session.capture
 
     def _summary(self) -> Summary:
-        """Return the summary so far, the frames of its differences named."""
+        """Return the summary so far, with symbolized differences."""
         summary = self._session.summary()
         for difference in summary.verify.differences if summary.verify else ():
             for stack in difference:
@@ -132,15 +132,15 @@ class Live:
         return summary
 
     def _name_frames(self, stack: Stack) -> None:
-        """Resolve the frames of a stack, unless that has been done."""
+        """Symbolize a stack, once."""
         if not stack.frames:
             stack.frames = tuple(self._session.capture.symbolizer.frames(stack))
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until the command has ended; return whether it has.
 
-        :param seconds: At most so long; None for as long as it takes.
-        :raises UsageError: if no command was given, or ``seconds`` is no number.
+        :param seconds: Time limit; None for none.
+        :raises UsageError: if no command was given, or ``seconds`` is not a number.
         """
         self._open()
         if not isinstance(seconds, int | float | None):
@@ -163,7 +163,7 @@ class Live:
 def _start(thread: threading.Thread) -> None:
     try:
         thread.start()
-    except RuntimeError as error:  # all that Python says of EAGAIN
+    except RuntimeError as error:  # Python's only sign of EAGAIN
         from kwalk.kernel.shortage import Shortage, processes
 
         raise Shortage(f"kwalk cannot start a thread: {error}", processes()) from None
