@@ -12,11 +12,11 @@ from kwalk.cli.options import CommandLine, Complete, flag, option, words
 from kwalk.lab import kernels
 from kwalk.options import limits
 
-_LEAST_MEMORY = 256  # MiB; with less, Debian's kernels do not get as far as the command
+_LEAST_MEMORY = 256  # MiB; Debian's kernels do not boot with less
 
 
 def memory_size(text: str) -> str:
-    """Check a ``--memory`` such as ``512M`` or ``2G``; QEMU takes it as it is."""
+    """Type of ``--memory``: ``512M`` or ``2G``, as QEMU takes it."""
     if not re.fullmatch(r"[1-9][0-9]*[MG]", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
     if text.endswith("M") and int(text[:-1]) < _LEAST_MEMORY:

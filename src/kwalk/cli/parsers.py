@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands, and the one that a command line names: it is known before the rest is parsed."""
+"""The commands; the command of a command line is found before the rest is parsed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OWN = ("-h", "--help", *VERSION.names)
 
 
 def kwalk() -> CommandLine:
-    """Return ``kwalk`` itself, with the names of its commands."""
+    """Return the syntax of ``kwalk`` itself, with the names of its commands."""
     return CommandLine(
         prog="kwalk",
         usage="FUNC... [options]\n       kwalk COMMAND [options]",
@@ -48,14 +48,14 @@ def kwalk() -> CommandLine:
 
 
 class Command(Protocol):
-    """A module of ``kwalk.cli.commands`` has one, called ``command``."""
+    """The object ``command`` of each module of ``kwalk.cli.commands``."""
 
     @property
     def line(self) -> CommandLine:
-        """Options; summary and description are those of ``COMMANDS``."""
+        """Syntax; summary and description come from ``COMMANDS``."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do the work; return the exit code, or raise KwalkError."""
+        """Run the command; return the exit code, or raise KwalkError."""
 
 
 def command(name: str) -> Command:
@@ -65,15 +65,15 @@ def command(name: str) -> Command:
 
 
 def command_line(name: str) -> CommandLine:
-    """Return a command's options; its module is imported."""
+    """Import a command's module; return its syntax."""
     text = COMMANDS[name]
     return command(name).line._replace(summary=text, description=text[0].upper() + text[1:])
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
-    """Give ``--verify`` its value, so that argparse does not take the function for it.
+    """Add the value 1 to ``--verify``, so that argparse does not take the function for its value.
 
-    Names of functions begin with no digit, values do.
+    Values begin with a digit, names of functions do not.
     """
     end = list(words).index("--") if "--" in words else len(words)
     following = [*words[1:end], ""]
@@ -85,10 +85,10 @@ def spell_out(words: Sequence[str]) -> list[str]:
 
 
 def named(words: Sequence[str]) -> str | None:
-    """Return the command or function that a command line begins with; None where there is none."""
+    """Return the first argument, a command or a function; None if there is none."""
     if not words or words[0] in OWN:
         return None
     if not words[0].startswith("-"):
         return words[0]
-    # Options of a function alone, whose values may have the names of commands.
+    # Options without a command are those of DEFAULT; their values may be names of commands.
     return first_argument(command_line(DEFAULT), words)

@@ -47,7 +47,7 @@ LINE = CommandLine(
 
 
 def chosen_by(args: argparse.Namespace) -> Choices:
-    """Return how to trace, of the options that were parsed."""
+    """Return the tracing options."""
     chosen = trace_options.choices(args)
     chosen["method"] = "helper" if args.helper else "manual"
     return chosen

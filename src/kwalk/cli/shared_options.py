@@ -13,18 +13,18 @@ RECORDING = "kwalk.rec"
 
 
 def top(text: str) -> Option:
-    """Return how many are to be shown.
+    """Return ``--top``.
 
-    :param text: Of what, and what is shown otherwise.
+    :param text: Help.
     """
     return option("--top", type=values.positive_int, metavar="N", help=text)
 
 
 def formats(by_ending: bool = False, /, **texts: str) -> Option:
-    """Return the choice of a format; the first one is the default.
+    """Return ``--format``; the first format is the default.
 
-    :param by_ending: None is, for ``endings.choose_format``.
-    :param texts: What each is, in a few words, by its name.
+    :param by_ending: No default; ``extensions.choose_format`` chooses.
+    :param texts: Description of each format by its name.
     """
     what = "; ".join(f"{name}: {text}" for name, text in texts.items())
     if by_ending:
@@ -34,12 +34,12 @@ def formats(by_ending: bool = False, /, **texts: str) -> Option:
 
 
 def duration(text: str = "stop after S seconds") -> Option:
-    """Return how long it goes on."""
+    """Return ``--duration``."""
     return option("--duration", type=values.seconds, metavar="S", help=text)
 
 
 def page(text: str) -> Option:
-    """Return the file of a page that is written as well."""
+    """Return ``--html``, the path of a page that is written in addition."""
     return option(
         "--html",
         type=extensions.check_page,
@@ -138,5 +138,5 @@ TREES = (
 
 
 def addresses(args: argparse.Namespace) -> bool:
-    """Whether addresses are to be shown."""
+    """Whether to show addresses."""
     return bool(args.format == "json" if args.addr is None else args.addr)

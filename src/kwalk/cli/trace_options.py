@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Options that say how to trace, and whose calls: each is kept by the name of its choice.
-
-``options.keywords.Choices`` says what the choices are, and what is made of them.
-"""
+"""Tracing options and filters; ``dest`` is the keyword in ``options.keywords.Choices``."""
 
 from __future__ import annotations
 
@@ -113,7 +110,7 @@ def _filter(
     text: str,
     complete: Complete = Complete.NOTHING,
 ) -> Option:
-    """Return an option that may be given again, with more values."""
+    """Return an option whose values accumulate if it is repeated."""
     return Option(
         (name,), text, metavar, parse, [], kind=Kind.VALUES, complete=complete, dest=choice
     )
@@ -143,14 +140,14 @@ _FILTERS = (
 FILTERS = Section("filters (in the kernel)", _ABOUT_FILTERS, _FILTERS)
 
 
-# What commands have in common that trace by any method; what they show is their own.
+# Options of all commands that trace by any method.
 TRACING = (*PROBE, VERIFY, BUDGET, *SHAPE, FILTERS)
-# Of commands behind which a command of the user's may follow.
+# For commands that take a command of the user.
 USAGE = "[options] FUNC... [-- COMMAND...]"
 EPILOG = "-- COMMAND: run COMMAND, trace only its calls, and stop when it ends."
 
 
 def choices(args: argparse.Namespace) -> Choices:
-    """Return how to trace: the options that were parsed."""
+    """Return the tracing options that were given."""
     given = {name: value for name, value in vars(args).items() if value not in (None, [])}
     return cast(Choices, {name: given[name] for name in Choices.__annotations__ if name in given})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk bench``: what tracing a function costs a workload, by each method."""
+"""``kwalk bench``: overhead of tracing a function on a workload, by each method."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class BenchCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Measure, then print what was found; so, too, when it ends early."""
+        """Measure and print the results, also those of an interrupted run."""
         from kwalk.kernel import switches
         from kwalk.kernel.capabilities import check_access
         from kwalk.kernel.kallsyms import Kallsyms
@@ -121,14 +121,14 @@ class BenchCommand:
                 "Leave it out, and say how much in the command itself.",
             )
         check_access()
-        # Other tools attach all the same, which can make the kernel shut ftrace down.
+        # Other tools attach without a check, which can make the kernel disable ftrace.
         if found := switches.ftrace():
             raise found
         select([args.function], Kallsyms.read())
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, _interrupt)
-        # Made before time is spent on what it is to hold.
+        # Created before time is spent on its contents.
         with Replacement(args.html) if args.html else nullcontext() as page:
             results, code = self._measure(args, tools)
             measured = any(row.runs for row in results.rows)
@@ -143,7 +143,7 @@ class BenchCommand:
         return code or int(not measured)
 
     def _measure(self, args: argparse.Namespace, tools: Sequence[Tool]) -> tuple[Results, int]:
-        """Return what was found, and the exit code."""
+        """Return the results and the exit code."""
         from kwalk.bench import workload as workloads
         from kwalk.bench.experiment import Experiment
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk compare``: helper and manual on the same calls of a function, side by side."""
+"""``kwalk compare``: stacks and overhead of helper and manual on the same calls."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class CompareCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
+        """Trace, then print; the exit code is ``report.summary.exit_code`` of either side."""
         from kwalk.cli.comparing import compare
         from kwalk.model.comparison import nameless
         from kwalk.report.summary import lost_any
@@ -64,7 +64,7 @@ class CompareCommand:
 
         if args.duration is None and not args.workload:
             args.duration = SECONDS
-        # Made before time is spent on what it is to hold.
+        # Created before time is spent on its contents.
         with Replacement(args.html) if args.html else nullcontext() as page:
             comparison = compare(args)
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk completion``: what a shell needs to complete kwalk's words."""
+"""``kwalk completion``: completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CompletionCommand:
 
         from kwalk.support.stdio import write
 
-        # Where nothing fits, no names of files in place of it.
+        # Do not fall back to names of files.
         write(shellcode(["kwalk"], shell=args.shell, complete_arguments=["-o", "nospace"]).lstrip())
         return 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk count``: how often each stack leads to a function."""
+"""``kwalk count``: counts of the stacks that lead to a function."""
 
 from __future__ import annotations
 

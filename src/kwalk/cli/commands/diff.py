@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk diff``: two recordings compared."""
+"""``kwalk diff``: difference of two recordings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class DiffCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Write the difference; where it goes to a file, the warnings go to stderr as well."""
+        """Write the difference; if it goes to a file, print warnings on stderr, too."""
         import importlib
 
         from kwalk.cli.extensions import choose_format

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk doctor``: what this kernel offers, what will be used, and why not more."""
+"""``kwalk doctor``: tracing features of this kernel, and which of them kwalk uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DoctorCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print the findings; the exit code is ``Survey.exit_code``."""
+        """Print the survey; the exit code is ``Survey.exit_code``."""
         from kwalk.cli import screen
         from kwalk.probe.doctor import survey
         from kwalk.report import doctor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk functions``: what can be traced, and why something can't."""
+"""``kwalk functions``: functions that can be traced, and why others cannot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FunctionsCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print them in the order of their addresses; how many there are goes to stderr."""
+        """Print the functions by address; print their number on stderr."""
         from kwalk.kernel.kallsyms import Kallsyms, Symbol
         from kwalk.probe import ftrace_sites, selection
         from kwalk.probe.load import image

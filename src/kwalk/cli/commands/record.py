@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk record``: count into a file, to be looked at later, elsewhere, in every way."""
+"""``kwalk record``: record stack counts in a file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk report``: a recording in the format of your choice, anywhere, without root."""
+"""``kwalk report``: a recording in one of several formats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReportCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
+        """Write the report; print losses on stderr if the report lacks them or goes to a file."""
         from kwalk.cli.extensions import choose_format
         from kwalk.cli.loading import load_parts
         from kwalk.cli.writing import heeded, look, spare, write_report

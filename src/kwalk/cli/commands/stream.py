@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk stream``: print every call of a function with its stack."""
+"""``kwalk stream``: print each call of a function with its stack."""
 
 from __future__ import annotations
 
