@@ -266,7 +266,7 @@ def test_missing_capability_is_told_before_the_first_run(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--metric=ops=(",), "--metric: 'ops=(' is no regular expression: "),
+        (("--metric=ops=(",), "--metric: 'ops=(' is not a regular expression: "),
         (("--runs=0",), "--runs: '0' is not a whole number above 0"),
         (("--requests=0",), "--requests: '0' is not a whole number above 0"),
         (("--mode=both",), "--mode: 'both' is not one of "),

@@ -169,8 +169,8 @@ def test_budget_reports_its_cost_and_the_scale(
     summary = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
     budget.report(summary)
     said = capsys.readouterr().err
-    assert "budget 2 %: tracing costs about" in said
-    assert "is taken" in said
+    assert "budget 2 %: overhead about" in said
+    assert "is recorded" in said
     assert 2 <= said.count("\n") <= 4  # every five seconds
     assert summary.sampling
     assert summary.sampling.scale == capture.scale
@@ -189,7 +189,7 @@ def test_budget_messages_can_be_redirected(
     clock[0] += 0.5
     assert budget.tend()
     assert len(said) == 1
-    assert said[0].startswith("budget 2 %: tracing costs about ")
+    assert said[0].startswith("budget 2 %: overhead about ")
     assert capsys.readouterr().err == ""
 
 

@@ -222,7 +222,7 @@ def test_counts_of_a_sample_cannot_be_had_at_intervals(
 ) -> None:
     code, out, err = run(main, "ip_rcv", "--interval=1", option)
     assert (code, out) == (2, "")
-    assert err.startswith("kwalk: --interval does not go with --budget or --sample\n  ")
+    assert err.startswith("kwalk: --interval cannot be combined with --budget or --sample\n  ")
     assert engine.done == []  # nothing was attached
 
 
@@ -277,7 +277,7 @@ def test_folded_counts_cannot_be_had_at_intervals(engine: Engine, run: Run) -> N
     code, out, err = run(main, "ip_rcv", "--interval=1", "--format=folded")
     assert (code, out) == (2, "")
     what, hint = err.splitlines()
-    assert what == "kwalk: --interval does not go with --format folded"
+    assert what == "kwalk: --interval cannot be combined with --format folded"
     assert "--format json" in hint
     assert engine.done == []  # nothing was attached
 

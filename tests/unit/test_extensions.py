@@ -102,9 +102,9 @@ def test_ending_of_no_format_is_refused(
 ) -> None:
     code, out, err = run(main, *words[command], "-o", name)
     assert (code, out) == (2, "")
-    assert f"no format is known by the ending of {name}\n  Say what it is to be with --for" in err
+    assert f"no format has the extension of {name}\n  Choose one with --for" in err
     assert ".html, " in err
-    assert (".svg" in err.partition("known are")[2]) == (command == "report")
+    assert (".svg" in err.partition("known extensions are")[2]) == (command == "report")
     assert os.listdir() == ["a.rec"]
     if name not in ("x.svg", "x.csv", "x.pb.gz"):
         assert run(main, *words[command], "-o", name, "--format", "json")[0] == 0
@@ -130,7 +130,7 @@ def test_ending_of_another_format_is_refused(
 ) -> None:
     code, out, err = run(main, *words[command], "-o", name, "--format", form)
     assert (code, out) == (2, "")
-    assert f"a file named {name} is not taken for --format {form}\n" in err
+    assert f"the name {name} does not fit --format {form}\n" in err
     assert f"Give it another ending, such as {usual}" in err
     assert ("leave --format out" in err) == ((command, name) != ("diff", "x.svg"))
     assert os.listdir() == ["a.rec"]
@@ -149,11 +149,11 @@ def test_format_may_go_into_what_names_no_other(
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("record ip_rcv -o x.html", "x.html is no name for a recording"),
-        ("record ip_rcv --output x.JSON", "x.JSON is no name for a recording"),
+        ("record ip_rcv -o x.html", "x.html is not a name for a recording"),
+        ("record ip_rcv --output x.JSON", "x.JSON is not a name for a recording"),
         ("record ip_rcv --output=", "a file cannot have an empty name"),
-        ("bench ip_rcv --html x.json", "x.json is no name for a page of HTML"),
-        ("compare ip_rcv --html x.svg", "x.svg is no name for a page of HTML"),
+        ("bench ip_rcv --html x.json", "x.json is not a name for a page of HTML"),
+        ("compare ip_rcv --html x.svg", "x.svg is not a name for a page of HTML"),
         ("compare ip_rcv --html=", "a file cannot have an empty name"),
     ],
 )

@@ -126,9 +126,9 @@ def test_comm_cut_within_a_character_is_compared_by_bytes(
         (["--netns", "red"], "network namespace red: .*netns/red: No such file", "ip netns"),
         (["--netns", "/nowhere/net"], "network namespace /nowhere/net: ", "/proc/PID/ns/net"),
         (["--cgroup", "c"], "cgroup .*cgroup/c: No such file", "systemd-cgls"),
-        (["--cgroup", "/etc"], "/etc is no cgroup of version 2", "cgroup"),
-        (["--cgroup", "../x"], "../x is no cgroup of version 2", "cgroup"),
-        (["--follow"], "follow wants processes to follow", "command"),
+        (["--cgroup", "/etc"], "/etc is not a cgroup of version 2", "cgroup"),
+        (["--cgroup", "../x"], "../x is not a cgroup of version 2", "cgroup"),
+        (["--follow"], "follow needs processes to follow", "command"),
         (["--comm=a,b,c,d,e"], "more than 4 comms were given", "fewer"),
     ],
 )

@@ -53,11 +53,11 @@ def test_functions_matched_twice_are_listed_once(run: Run) -> None:
 def test_misspelt_command_is_suggested(run: Run) -> None:
     code, _, err = run(main, "functions", "tcp_tree")
     assert code == 2
-    assert "If you meant" not in err
+    assert "Did you mean" not in err
     for word, command in (("strean", "stream"), ("funktions", "functions")):
         code, _, err = run(main, word)
         if code == 2:  # else it could not come so far
-            assert f"If you meant the command: kwalk {command}" in err
+            assert f"Did you mean the command: kwalk {command}" in err
 
 
 def test_aliases_are_listed_beside_the_function(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

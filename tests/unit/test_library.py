@@ -125,7 +125,7 @@ def test_trace_and_stream_are_for_one_with(engine: Engine) -> None:
     stream = kwalk.stream("ip_rcv")
     with pytest.raises(kwalk.UsageError, match="has not begun"):
         next(iter(stream))
-    with stream, pytest.raises(kwalk.UsageError, match="behind the with"):
+    with stream, pytest.raises(kwalk.UsageError, match="after the with"):
         _ = stream.summary
     with pytest.raises(kwalk.UsageError, match="nothing is being traced"):
         next(iter(stream))
@@ -182,7 +182,7 @@ def test_command_note_is_about_its_final_state(engine: Engine) -> None:
 def test_command_wait_takes_a_timeout(engine: Engine) -> None:
     with kwalk.trace("ip_rcv", command=["sleep", "1000"]) as trace:
         assert not trace.wait(0.01)
-        with pytest.raises(kwalk.UsageError, match="'1' is no number of seconds"):
+        with pytest.raises(kwalk.UsageError, match="'1' is not a number of seconds"):
             trace.wait("1")  # type: ignore[arg-type]
 
 
@@ -385,12 +385,12 @@ def test_default_choices_are_those_of_the_command_line() -> None:
         ({"sample": 0}, "sample=0 is not"),
         ({"verify": -1}, "verify=-1 is not"),
         ({"ring_mib": 12}, "ring_mib=12 is not a power of two"),
-        ({"from_caller": "("}, "is no regular expression"),
+        ({"from_caller": "("}, "is not a regular expression"),
         ({"comms": "redis"}, "comms='redis' is not several"),
         ({"pids": 1}, "pids=1 is not several"),
-        ({"pids": ["1"]}, "pids has '1', which is no number"),
+        ({"pids": ["1"]}, "pids has '1', which is not a number"),
         ({"cpus": "0-3"}, "cpus='0-3' is not several"),
-        ({"netns": [1.5]}, "netns has 1.5, which is no text or number or path"),
+        ({"netns": [1.5]}, "netns has 1.5, which is not a text or number or path"),
         ({"follow": "yes"}, "follow='yes' is neither True nor False"),
         ({"verify": "x"}, "verify='x' is not a whole number from 0 to"),
         ({"sample": True}, "sample=True is not a whole number from 1 to"),
@@ -399,13 +399,13 @@ def test_default_choices_are_those_of_the_command_line() -> None:
         ({"budget": 0.0}, "budget=0.0 is not between 0 % and 100 %"),
         ({"budget": 1.0}, "budget=1.0 is not between 0 % and 100 %"),
         ({"tids": [1 << 32]}, "tids has 4294967296"),
-        ({"budget": 0.02, "sample": 10}, "sample does not go with budget"),
+        ({"budget": 0.02, "sample": 10}, "sample cannot be combined with budget"),
         ({"command": "true"}, "command='true' is not several"),
         ({"command": []}, "command is empty"),
-        ({"until": 5}, "until=5 is no text"),
-        ({"from_caller": re.compile(b"x")}, "is no text"),
+        ({"until": 5}, "until=5 is not text"),
+        ({"from_caller": re.compile(b"x")}, "is not text"),
         ({"method": ["manual"]}, "method=['manual'] is not one of "),
-        ({"follow": True}, "follow wants processes"),
+        ({"follow": True}, "follow needs processes"),
         ({"pids": []}, "pids is given, but empty"),
         ({"tids": ()}, "tids is given, but empty"),
         ({"comms": set()}, "comms is given, but empty"),
@@ -413,7 +413,7 @@ def test_default_choices_are_those_of_the_command_line() -> None:
         ({"cgroups": []}, "cgroups is given, but empty"),
         ({"netns": iter(())}, "netns is given, but empty"),
         ({"pids": [1 << 30]}, "there is no process 1073741824"),
-        ({"frequency": 99}, "either functions are traced or samples are taken"),
+        ({"frequency": 99}, "either functions or a frequency is needed"),
     ],
 )
 def test_invalid_choice_is_refused(choices: Choices, what: str) -> None:
@@ -422,16 +422,16 @@ def test_invalid_choice_is_refused(choices: Choices, what: str) -> None:
 
 
 def test_misuse_of_the_api_is_an_error() -> None:
-    with pytest.raises(TypeError, match="no choice 'methd'; there are method, "):
+    with pytest.raises(TypeError, match="no option 'methd'; there are method, "):
         kwalk.trace("ip_rcv", methd="manual")  # type: ignore[call-arg]
-    with pytest.raises(kwalk.UsageError, match="one of them is needed"):
+    with pytest.raises(kwalk.UsageError, match="either functions or a frequency is needed"):
         kwalk.trace()
     for functions in (5, ["ip_rcv", 5]):
         with pytest.raises(kwalk.UsageError, match=r"^functions.* 5|^functions=5"):
             kwalk.trace(functions)  # type: ignore[arg-type]
     with pytest.raises(kwalk.KwalkError, match="- cannot be read"):
         kwalk.open("-")
-    with pytest.raises(kwalk.UsageError, match="a stream counts nothing"):
+    with pytest.raises(kwalk.UsageError, match="a stream has no counts to aggregate"):
         kwalk.stream("ip_rcv", per="pid")
 
 

@@ -272,7 +272,7 @@ def test_wrong_command_line_is_explained(
          "kwalk lab run: error: unrecognized arguments: --ker=fp; see kwalk lab run --help"),
         (("info", "a", "b"), "kwalk info: error: unrecognized arguments: b; see kwalk info --help"),
         (("--top", "3", "stream", "ip_rcv"),
-         "kwalk stream: error: options come behind the command: kwalk stream --top"),
+         "kwalk stream: error: options must follow the command: kwalk stream --top"),
     ],
 )  # fmt: skip
 def test_unknown_option_is_told_by_its_command(

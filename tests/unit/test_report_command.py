@@ -50,7 +50,7 @@ def test_input_file_is_not_overwritten(
         monkeypatch.setattr("sys.stdin", stdin)
         code, out, err = run(main, *words, "-o", str(recording.with_name(name)))
     assert (code, out) == (2, "")
-    assert "is read and would be written over\n  Give another file with -o." in err
+    assert "is an input and would be overwritten\n  Give another file with -o." in err
     assert recording.read_bytes() == before
 
 
@@ -108,11 +108,11 @@ def test_dash_is_standard_output(
 @pytest.mark.parametrize(
     ("words", "lack"),
     [
-        ("--format text --callers", "--callers means nothing for --format text"),
-        ("--format text --title x", "It does for tree, pprof"),
-        ("--format tree --addr", "It does for text, json."),
-        ("--format folded --min 1", "It does for tree."),
-        ("--format svg --no-addr", "--addr means nothing for --format svg"),
+        ("--format text --callers", "--callers has no effect with --format text"),
+        ("--format text --title x", "It works with tree, pprof"),
+        ("--format tree --addr", "It works with text, json."),
+        ("--format folded --min 1", "It works with tree."),
+        ("--format svg --no-addr", "--addr has no effect with --format svg"),
     ],
 )
 def test_options_that_mean_nothing_for_a_format_are_refused(
@@ -146,7 +146,7 @@ def test_recordings_given_together_are_merged(recording: Path, run: Run) -> None
     assert run(main, "report", *words, str(recording))[1] == "main;a;ip_rcv 16\n"
     code, out, err = run(main, "report", "-", "-")
     assert (code, out) == (2, "")
-    assert "several recordings cannot come from standard input" in err
+    assert "only one recording can come from standard input" in err
 
 
 def test_stacks_of_several_boots_are_cut_alike(tmp_path: Path, run: Run) -> None:

@@ -159,7 +159,7 @@ def test_events_are_chosen_alike(engine: Engine, run: Run, monkeypatch: pytest.M
 
 def test_invalid_regex_is_refused(usage_error: Callable[..., str]) -> None:
     line = usage_error(main, "ip_rcv", "--from-caller=[")
-    assert "argument --from-caller: '[' is no regular expression: unterminated" in line
+    assert "argument --from-caller: '[' is not a regular expression: unterminated" in line
 
 
 ALIASED = Kallsyms(

@@ -108,7 +108,7 @@ def test_save_key_writes_the_counts_so_far(tmp_path: Path) -> None:
         screen.shows("not saved: /nowhere/it.rec cannot be written: No such file or directory")
         screen.press("w")
         screen.press("it.html\r")
-        screen.shows("not saved: it.html is no name for a recording")
+        screen.shows("not saved: it.html is not a name for a recording")
         screen.press("q")
         assert screen.ends() == 0
         after = screen.raw.partition(LEAVES)[2].decode()
@@ -262,7 +262,7 @@ def test_command_output_does_not_spoil_the_view() -> None:
 def test_budget_is_shown_in_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kwalk.engine.budget.STEP_SECONDS", 0.1)
     with top("--budget=2%") as screen:
-        screen.shows("budget 2 %: tracing costs about")
+        screen.shows("budget 2 %: overhead about")
         screen.press("q")
         assert screen.ends() == 0
         assert b"kwalk: budget" not in screen.raw.partition(LEAVES)[0]

@@ -75,7 +75,7 @@ def test_child_that_cannot_be_run_is_a_usage_error(command: str, why: str) -> No
 def test_words_that_no_program_can_be_given_are_refused(word: str) -> None:
     with Child(["echo", word]) as child, pytest.raises(UsageError) as caught:
         child.go()
-    why = "a word of it holds a character that no program can be given"
+    why = "a word contains a character that an argument cannot have"
     assert caught.value.what == f"echo cannot be run: {why}"
 
 

@@ -178,10 +178,10 @@ def test_rows_beyond_the_screen_are_told_of_and_can_be_reached() -> None:
 
 def test_estimates_are_marked() -> None:
     model = fed([Count(READ, 3, None, 300.0)])
-    model.tell_sampling("budget 2 %: one call in 100 is taken")
+    model.tell_sampling("budget 2 %: one call in 100 is recorded")
     lines = drawn(model)
     assert lines[0].startswith("kwalk top ip_rcv  about 300/s  about 300 calls  1 stack ")
-    assert "budget 2 %: one call in 100 is taken" in lines
+    assert "budget 2 %: one call in 100 is recorded" in lines
 
 
 def test_names_cannot_move_the_cursor() -> None:

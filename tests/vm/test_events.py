@@ -121,4 +121,4 @@ def test_unknown_tracepoint_is_refused() -> None:
     assert "is not a function: kprobe cannot attach to it" in err
     code, _, err = call("kwalk", "count", "--duration", "1")
     assert code == 2
-    assert "nothing was given to trace" in err
+    assert "there is nothing to trace" in err

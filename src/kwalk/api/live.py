@@ -60,7 +60,7 @@ class Live:
         self._options = probe_options(choices, self._output)
         if bool(self._functions) == bool(self._options.frequency):
             raise UsageError(
-                "either functions are traced or samples are taken, and one of them is needed",
+                "either functions or a frequency is needed, and not both",
                 f'Say kwalk.{name}("ip_rcv"), or kwalk.{name}(frequency=99).',
             )
         self._call = _call(name, self._functions, choices)
@@ -79,7 +79,7 @@ class Live:
 
     def __enter__(self) -> Self:
         if self._entered:
-            raise UsageError("this has been traced already", "Make a new one for each with.")
+            raise UsageError("this session has been used already", "Make a new one for each with.")
         with ExitStack() as held:
             session = held.enter_context(self._session)
             if session.budget or session.capture.changeable:
@@ -124,7 +124,7 @@ class Live:
         return self._session.capture
 
     def _summary(self) -> Summary:
-        """Return the summary so far, the frames of its differences named."""
+        """Return the summary so far, with symbolized differences."""
         summary = self._session.summary()
         for difference in summary.verify.differences if summary.verify else ():
             for stack in difference:
@@ -132,19 +132,19 @@ class Live:
         return summary
 
     def _name_frames(self, stack: Stack) -> None:
-        """Resolve the frames of a stack, unless that has been done."""
+        """Symbolize a stack, once."""
         if not stack.frames:
             stack.frames = tuple(self._session.capture.symbolizer.frames(stack))
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until the command has ended; return whether it has.
 
-        :param seconds: At most so long; None for as long as it takes.
-        :raises UsageError: if no command was given, or ``seconds`` is no number.
+        :param seconds: Time limit; None for none.
+        :raises UsageError: if no command was given, or ``seconds`` is not a number.
         """
         self._open()
         if not isinstance(seconds, int | float | None):
-            raise UsageError(f"{seconds!r} is no number of seconds", "Give one, or None.")
+            raise UsageError(f"{seconds!r} is not a number of seconds", "Give a number, or None.")
         if not self._session.child:
             raise UsageError("there is no command to wait for", "Give one: command=[...].")
         return self._session.child.wait(seconds)
@@ -163,7 +163,7 @@ class Live:
 def _start(thread: threading.Thread) -> None:
     try:
         thread.start()
-    except RuntimeError as error:  # all that Python says of EAGAIN
+    except RuntimeError as error:  # Python's only sign of EAGAIN
         from kwalk.kernel.shortage import Shortage, processes
 
         raise Shortage(f"kwalk cannot start a thread: {error}", processes()) from None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The library: trace from Python, and get plain data. docs/library.md shows how.
+"""Tracing from Python: ``kwalk.trace()`` and ``kwalk.stream()``. See docs/library.md.
 
-``kwalk/__init__.py`` offers what is public here; it imports this only when it is asked for.
+``kwalk/__init__.py`` imports this module when one of its public names is first used.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ POLL_SECONDS = 0.1
 
 
 class Trace(Live):
-    """Counts stacks in the kernel: what ``kwalk.trace()`` returns."""
+    """Session that aggregates stacks in the kernel; ``kwalk.trace()`` returns it."""
 
     _output = Output.COUNT
     _last: Profile | None = None
 
     def snapshot(self) -> Profile:
-        """Return what has been counted so far; once tracing has ended, all of it.
+        """Return the counts so far; after the end of tracing, all of them.
 
-        :raises KwalkError: by the helper, before ``stop``.
+        :raises KwalkError: with the helper method, before ``stop``.
         """
         if self._last is not None:
             return self._last
@@ -44,7 +44,7 @@ class Trace(Live):
             return self._profile(capture)
 
     def stop(self) -> Profile:
-        """Detach, and return all that was counted."""
+        """Detach; return all counts."""
         with self._guard:
             if self._last is None:
                 capture = self._open()
@@ -60,16 +60,16 @@ class Trace(Live):
         seconds = capture.seconds
         summary = self._summary()
         if not capture.stopped:
-            # Calls go on while the stacks are read. What came since is not of this snapshot.
+            # Hits that came while the stacks were read are not in this snapshot.
             summary.ledger.close("after_snapshot")
         told = capture.facts([self._call])
         return Profile(counts, summary, Timeline.one_interval(counts, seconds), told)
 
 
 class Stream(Live):
-    """Yields each call as it comes: what ``kwalk.stream()`` returns.
+    """Session that yields each event; ``kwalk.stream()`` returns it.
 
-    ``for event in stream`` goes on until ``stop``; ``events`` may end before.
+    Iteration over it ends with ``stop``; ``events`` takes other limits.
     """
 
     _output = Output.EVENT
@@ -78,28 +78,29 @@ class Stream(Live):
     def __init__(self, name: str, functions: str | Sequence[str], choices: Choices) -> None:
         super().__init__(name, functions, choices)
         if self._options.per:
-            raise UsageError("a stream counts nothing", "Leave per out: events say whose they are.")
+            raise UsageError(
+                "a stream has no counts to aggregate", "Leave per out: each event has its task."
+            )
         self._batches: deque[Batch] = deque()
-        self._taken = 0  # of the first batch
+        self._taken = 0  # events taken from the first batch
 
     def __iter__(self) -> Iterator[Event]:
         return self.events()
 
     def events(self, count: int | None = None, duration: float | None = None) -> Iterator[Event]:
-        """Yield events, the frames of their stacks named.
+        """Yield events with symbolized stacks.
 
-        What has come and was not taken is there for the next call. After ``stop`` this ends where
-        nothing is left, and so it does where the command that was given has ended, or where its
-        budget cannot be kept.
+        Events not taken are kept for the next call. It ends when the queue is empty after
+        ``stop``, after the end of the command, or when the budget cannot be kept.
 
-        :param count: End after so many.
-        :param duration: End after so many seconds.
+        :param count: Maximum number of events.
+        :param duration: Time limit in seconds.
         """
         end = math.inf if duration is None else time.monotonic() + duration
         left = math.inf if count is None else count
         while left > 0 and time.monotonic() < end:
             capture = self._open()
-            stopped = capture.stopped  # before a look at what there is: the budget may end it now
+            stopped = capture.stopped  # before reading: a budget may end tracing in between
             if self._ready(capture):
                 left -= 1
                 yield self._take()
@@ -111,7 +112,7 @@ class Stream(Live):
                 time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
 
     def _ready(self, capture: Capture) -> bool:
-        """Whether an event is there to be taken."""
+        """Whether an event is queued; reads new ones if not."""
         if not self._batches:
             with self._guard:
                 self._batches.extend(batch for batch in capture.batches() if len(batch))
@@ -131,17 +132,17 @@ class Stream(Live):
         return Event(batch.times[at], call.who, call.stack)
 
     def stop(self) -> None:
-        """Detach; what has come can still be taken."""
+        """Detach; events already read or in the ring can still be taken."""
         with self._guard:
             self._open()
             self._session.detach()
 
     @property
     def summary(self) -> Summary:
-        """How it was traced, and where each call went; known once tracing has ended."""
+        """Summary with the ledger; available after the end of tracing."""
         if not self._last:
             raise UsageError(
-                "the ledger is closed only when tracing has ended", "Ask for it behind the with."
+                "the summary is final only when tracing has ended", "Read it after the with."
             )
         return self._last
 
@@ -156,17 +157,17 @@ class Stream(Live):
 
 
 def trace(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Trace:
-    """Count the stacks that lead to functions, in a ``with`` statement.
+    """Return a session that counts the stacks of functions, for a ``with`` statement.
 
     :param functions: One or several, as ``kwalk count`` takes them: ``ip_rcv``, ``r:ip_rcv``,
         ``ip_rcv+0x1f``, ``overlay:ovl_open``, ``tcp_*``, ``/^ip6?_rcv$/``, ``t:sched:sched_switch``
     :param choices: See ``Choices``.
-    :raises UsageError: if something is asked for that cannot be; when the ``with`` begins,
-        KwalkError if it cannot be traced.
+    :raises UsageError: for a wrong option. Entering the ``with`` raises KwalkError if the
+        functions cannot be traced.
     """
     return Trace("trace", functions, choices)
 
 
 def stream(functions: str | Sequence[str] = (), **choices: Unpack[Choices]) -> Stream:
-    """Take each call of functions with its stack, in a ``with`` statement; else as ``trace``."""
+    """Return a session that yields each event with its stack; parameters as of ``trace``."""
     return Stream("stream", functions, choices)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Trace by both methods at once, then by each alone for what it costs."""
+"""Trace by both methods at once, then by each alone to measure its overhead."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from kwalk.options.probe import ProbeOptions
 
 
 def compare(args: argparse.Namespace) -> Comparison:
-    """Do it all; Ctrl-C ends it early, with what there is.
+    """Run all captures of a comparison; Ctrl-C ends it early with the result so far.
 
-    :param args: The parsed options of ``kwalk compare``.
+    :param args: Parsed options of ``kwalk compare``.
     :raises KwalkError: if it cannot be traced.
     """
     comparison, go_on = _pairs(args)
@@ -46,7 +46,7 @@ def _check(capture: Capture) -> None:
 
 
 def _alone(method: Method) -> Callable[[ProbeOptions], ProbeOptions]:
-    """Return what has a method count by itself, and do nothing else."""
+    """Return the change of options that counts by one method, without comparing."""
     return lambda options: options._replace(method=method, verify=0)
 
 
@@ -55,13 +55,13 @@ def _both(options: ProbeOptions) -> ProbeOptions:
 
 
 def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
-    """Return the comparison without costs, and whether to go on."""
+    """Capture by both methods; return the comparison without costs, and whether to go on."""
     pairs: Counter[Pair] = Counter()
     with tracing(args, Output.EVENT, _check, refine=_both) as session:
         capture = session.capture
 
         def take(until: float = math.inf) -> None:
-            """Take the events that have come; those left at that time come the next time."""
+            """Take the events that have come, until a time; the next call takes the rest."""
             for _, walked, helper, cause in capture.pairs():
                 pairs[Pair(helper, walked, cause)] += 1
                 if time.monotonic() > until:
@@ -71,7 +71,7 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
         for _ in session.looks(end, lambda now: now + POLL_SECONDS):
             take(end)
         session.detach()
-        # What was left, one of the helper's maps, then the other.
+        # The rest, then what each of the helper's two maps held.
         for _ in range(3):
             take()
         summary = session.conclude()
@@ -102,9 +102,9 @@ def _pairs(args: argparse.Namespace) -> tuple[Comparison, bool]:
 def _cost(
     args: argparse.Namespace, method: Method, notes: list[str]
 ) -> tuple[MethodCost | None, bool]:
-    """Return what a method's program takes for an event, and whether to go on.
+    """Capture by one method; return the cost of an event, and whether to go on.
 
-    :param notes: Are told why it is not known, and how the user's command ended.
+    :param notes: Extended by why the cost is unknown and how the command ended.
     """
     name = str(method.name).lower()
     try:
@@ -116,7 +116,7 @@ def _cost(
             time_ns, runs = stats.of_program(capture.probe.obj.program_info(capture.probe.program))
             summary = session.conclude()
             notes += [note for note in summary.notes if note not in notes]
-            # Those that were refused or left alone cost something, too, but are no events.
+            # Filtered and skipped hits run the program, too, but are no events.
             left = summary.ledger.not_wanted
             events = runs - left.get("filtered", 0) - left.get("sampled_out", 0)
             if events <= 0:

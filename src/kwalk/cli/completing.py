@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What may come next on a command line, for the script of ``kwalk completion``."""
+"""Answers to shells: candidates for the next word, for the script of ``kwalk completion``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Candidates = Iterable[str] | Mapping[str, str]
 
 
 def answer() -> None:
-    """Write what may come next where the script reads it, and end the process."""
+    """Write the candidates to where the script reads them, and end the process."""
     point = int(os.environ["COMP_POINT"])
     text, line = parsed(os.environ["COMP_LINE"][:point])
     os.environ |= {"COMP_LINE": text, "COMP_POINT": str(len(text))}
@@ -34,7 +34,7 @@ def answer() -> None:
         if completer := _completer(option):
             action.completer = completer  # type: ignore[attr-defined]
 
-    # Options at once only where nothing but a name that nobody can guess may come.
+    # Without a prefix, offer options only if the argument is a function name, which is not guessed.
     first = next((option.complete for option in line.each() if option.is_argument), None)
     _Finder()(
         build(line, declared),
@@ -44,17 +44,17 @@ def answer() -> None:
 
 
 class _Finder(CompletionFinder):
-    """The library's, but for what it does to many names: to look each up in a list of them all."""
+    """argcomplete's finder with a filter whose time does not grow with the square of the names."""
 
     def filter_completions(self, completions: list[str]) -> list[str]:
-        """Leave out what is there twice, and what no shell should show: control characters."""
+        """Drop duplicates, and names with control characters."""
         return [each for each in dict.fromkeys(completions) if plain(each) == each]
 
 
 def parsed(text: str) -> tuple[str, CommandLine]:
-    """Return a command line as its command's parser is to see it, and that command.
+    """Return the command line for the parser of its command, and the command.
 
-    :param text: As far as the cursor.
+    :param text: Command line up to the cursor.
     """
     # As parsers.spell_out(): --verify takes a value only where a number follows.
     text = re.sub(r"( --verify)(?=\s+(?!\d))", r"\1=1", text)
@@ -73,7 +73,7 @@ def parsed(text: str) -> tuple[str, CommandLine]:
 
 
 def _descended(text: str, line: CommandLine) -> tuple[str, CommandLine]:
-    """Go on to the child of a command, where the text names one."""
+    """Descend to the child of a command that the text names."""
     _, _, _, words, _ = split_line(text)
     name = next((word for word in words[1:] if not word.startswith("-")), "")
     if name not in line.children:
@@ -84,7 +84,7 @@ def _descended(text: str, line: CommandLine) -> tuple[str, CommandLine]:
 
 
 def _without(text: str, name: str) -> str:
-    """Return a command line without the name of the command, where that comes first."""
+    """Remove the command's name from the second place of a command line."""
     return re.sub(rf"^(\s*\S+\s+){re.escape(name)}(?=\s)", r"\1", text)
 
 
@@ -95,8 +95,8 @@ _WORKLOAD = CommandLine(
 
 
 def first_words(prefix: str) -> Candidates:
-    """Return commands, or functions for the command that may be left out."""
-    # Functions would drown the commands.
+    """Return commands, or functions if no command matches."""
+    # Thousands of functions would hide the commands.
     commands = {name: text for name, text in parsers.COMMANDS.items() if name.startswith(prefix)}
     return commands or dict.fromkeys(targets(prefix), "kernel function")
 
@@ -110,13 +110,13 @@ def _completer(option: Option) -> Callable[..., Candidates] | None:
 
 
 def targets(prefix: str) -> list[str]:
-    """Return what can be traced and begins so."""
+    """Return the functions and tracepoints that begin so."""
     found = tracefs.functions(prefix)
     return found + tracefs.tracepoints(prefix) if prefix.startswith("t:") else found
 
 
 def processes() -> dict[str, str]:
-    """Return the processes: number to name."""
+    """Return the name of each process by its id."""
     found = {}
     for entry in os.scandir(PROC):
         if entry.name.isdecimal():
@@ -128,27 +128,27 @@ def processes() -> dict[str, str]:
 
 
 def _name_of(folder: str) -> str:
-    """Return a task's name, which can be any bytes, as a line of text."""
+    """Return a task's name as printable text; it can be any bytes."""
     name = Path(folder, "comm").read_bytes().removesuffix(b"\n")
     return plain(name.decode(errors="replace"))
 
 
 def methods(prefix: str) -> list[str]:
-    """Return what ``kwalk bench`` can compare."""
+    """Return the methods of ``kwalk bench``."""
     from kwalk.bench.methods import ATTACHES, NONE, OTHERS, OWN
 
     return [NONE, *OWN, *OTHERS, *(f"{name}:{way}" for name in OWN for way in ATTACHES)]
 
 
 def namespaces(prefix: str) -> list[str]:
-    """Return the network namespaces that have names."""
+    """Return the named network namespaces."""
     from kwalk.options.filter_names import NETNS
 
     return _folders(NETNS, folders=False)
 
 
 def groups(prefix: str) -> list[str]:
-    """Return the cgroups of version 2 on the level that has been come to."""
+    """Return the cgroups (version 2) below the directory that the prefix names."""
     from kwalk.kernel.cgroups import hierarchy
 
     mounted = hierarchy()
@@ -159,7 +159,7 @@ def groups(prefix: str) -> list[str]:
 
 
 def _folders(path: Path, folders: bool = True) -> list[str]:
-    """Return the names of what is in a folder; none where it is not there."""
+    """Return the entries of a directory; none if it does not exist."""
     try:
         return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() or not folders)
     except OSError:
@@ -167,7 +167,7 @@ def _folders(path: Path, folders: bool = True) -> list[str]:
 
 
 def _with_commas(find: Callable[[str], Iterable[str]]) -> Callable[..., Candidates]:
-    """Return what completes the last of several values with commas between them."""
+    """Return a completer of the last value of a comma-separated list."""
 
     def complete(prefix: str, **_: object) -> list[str]:
         before, comma, last = prefix.rpartition(",")
@@ -177,7 +177,7 @@ def _with_commas(find: Callable[[str], Iterable[str]]) -> Callable[..., Candidat
 
 
 def programs(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Candidates:
-    """Return commands, as the first word of a command line; files afterwards."""
+    """Return programs for the first word of a command line, files for the others."""
     if getattr(parsed_args, "words", None) or "/" in prefix:
         return FilesCompleter()(prefix)
     found = set()

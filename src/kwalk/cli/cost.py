@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tracing costs while it goes on: estimated as ``--budget`` does it."""
+"""Overhead during tracing, estimated as for ``--budget``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
 from kwalk.tui.model import TracingCost
 
-# The CPU time of the machine comes in steps of 10 ms.
+# Readings to average over: /proc/stat has a resolution of 10 ms.
 LOOKS = 10
-# One interval in so many, the kernel measures the runs of the program, which costs a little.
+# The kernel measures run times of the program in one interval of this many, as that costs time.
 MEASURE_EVERY = 30
 
 
 class Meter:
-    """Tells what tracing cost in the last intervals.
+    """Measures the overhead of the last ``LOOKS`` intervals.
 
-    Where calls are sampled, the program measures what it spends on those that it takes. Elsewhere
-    the kernel is asked to, now and then, and what it found is taken for all calls.
+    If hits are sampled, the program measures the sampled ones itself. Otherwise the kernel's BPF
+    statistics are enabled in some intervals, and their mean run time is used for all.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -41,7 +41,7 @@ class Meter:
         self._measuring.close()
 
     def look(self) -> TracingCost:
-        """Return the cost; call it once an interval."""
+        """Return the overhead; call it once per interval."""
         sampled = self._capture.options.chance is not None
         if not sampled:
             self._measure()
@@ -57,11 +57,11 @@ class Meter:
         first = self._readings[0]
         if self._run_ns is None:
             return first
-        # As if it had been known then what a run takes.
+        # with the run time that is known now
         return first._replace(taken=round((first.hits - first.out) * self._run_ns))
 
     def _measure(self) -> None:
-        """Begin to have the program measured, or see what has come of it."""
+        """Enable the kernel's BPF statistics, or read and disable them."""
         try:
             if self._before:
                 spent, runs = (b - a for a, b in zip(self._before, self._runs(), strict=True))
@@ -72,7 +72,7 @@ class Meter:
                 self._measuring.enter_context(stats.measured())
                 self._before = self._runs()
         except KwalkError:
-            self._measuring.close()  # this kernel does not tell: the cost stays unknown
+            self._measuring.close()  # not supported by this kernel: the cost stays unknown
 
     def _runs(self) -> tuple[int, int]:
         probe = self._capture.probe

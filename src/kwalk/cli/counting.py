@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Count until it is time to stop, with what was counted in between printed at intervals."""
+"""Count until told to stop; print the counts of each interval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kwalk.cli.tracing import Finished, TracingSession
 from kwalk.support.stdio import Printer
 
-if TYPE_CHECKING:  # what is not needed before something is traced
+if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.model.profile import ProfileData
     from kwalk.model.stack import Count, Group, Stack
     from kwalk.report.count import CountReport
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what is not needed before something is traced
 
 
 def since(before: _Before, counts: list[Count]) -> list[Count]:
-    """Return what was counted since the last call, the rarest first; ``before`` is brought on."""
+    """Return the counts since the last call in ascending order, and update ``before``."""
     from kwalk.model.stack import Count
 
     new = []
@@ -36,9 +36,9 @@ def since(before: _Before, counts: list[Count]) -> list[Count]:
 def intervals(
     session: TracingSession, duration: float | None = None, interval: float | None = None
 ) -> Iterator[float]:
-    """Sleep until told to stop; yield the length of each interval when it has passed, in seconds.
+    """Sleep until told to stop; yield the length of each interval in seconds when it ends.
 
-    Where what is done with one takes longer than an interval, those that it missed are one.
+    If the consumer takes longer than an interval, the intervals that it missed are merged.
 
     :param duration: Stop after this many seconds.
     """
@@ -61,10 +61,10 @@ def run(
     duration: float | None = None,
     interval: float | None = None,
 ) -> Finished:
-    """Wait until told to stop, then detach and print what was counted.
+    """Count until told to stop, then detach and print the total.
 
     :param duration: Stop after this many seconds.
-    :param interval: Print what was counted each time so many seconds have passed.
+    :param interval: Print the counts of each interval of this many seconds.
     """
     capture, stopper = session.capture, session.stopper
     before: _Before = {}
@@ -80,11 +80,11 @@ def run(
             held = counts
             break
     profile = session.finish()
-    if printer.complete("", stopper.patient):  # the rest of what was held up
+    if printer.complete("", stopper.patient):  # what a slow reader had not taken
         held = []
     rest, length = since(before, profile.counts), capture.seconds - covered
     untold = [*held, *rest]
-    # What came after the last whole interval.
+    # Hits after the last whole interval.
     if interval and printer.open and (rest or length > interval / 2):
         text = report.interval(rest, length, time.time())
         untold = [] if printer.complete(text, stopper.patient) else untold
@@ -94,9 +94,9 @@ def run(
 
 
 def lose(profile: ProfileData, counts: list[Count]) -> None:
-    """Count as lost what could not be printed.
+    """Move counts that could not be printed from *recorded* to ``output_closed``.
 
-    :param counts: A part of the profile's.
+    :param counts: Part of the profile's counts.
     """
     ledger = profile.summary.ledger
     for count in counts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the ending of a file's name says of the format that is to be in it."""
+"""Formats by file extension."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from kwalk.cli import values
 from kwalk.errors import UsageError
 
-# The formats that a file of each ending may hold; the first one is what is meant by the ending.
+# Formats that a file with each extension may have; the first one is the default.
 ENDINGS = {
     ".txt": ("text", "tree", "folded", "csv"),
     ".text": ("text", "tree", "folded", "csv"),
@@ -32,12 +32,12 @@ ENDINGS = {
     ".svg": ("svg",),
 }
 HTML = "flamegraph"
-# Numbers, as of days or versions, say nothing of what is in a file.
+# An extension begins with a letter: numbers are dates or versions.
 _ANY = re.compile(r"\.[a-z][a-z0-9_-]*$")
 
 
 def ending(path: str) -> str:
-    """Return the ending of a file's name: a known one, the longest, or any; "" if it has none."""
+    """Return the extension of a file: the longest known one, else any, else ""."""
     name = os.path.basename(path).lower().lstrip(".")
     known = [each for each in ENDINGS if name.endswith(each) and name != each]
     if known:
@@ -47,18 +47,18 @@ def ending(path: str) -> str:
 
 
 def choose_format(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Choose the format where none was asked for: that of the file's ending, or the first one.
+    """Set ``args.format`` by the extension of the output file, unless ``--format`` was given.
 
-    :param args: Has ``format``, None where none was asked for, and ``output``.
-    :param names: Of the formats that there are.
-    :raises UsageError: if the ending is of no format, or of others than the one asked for.
+    :param args: With ``format`` (or None) and ``output``.
+    :param names: Formats of the command; the first one is the default.
+    :raises UsageError: if the extension is unknown, or does not fit ``--format``.
     """
     found = ending(args.output) if args.output else ""
     meant = ENDINGS.get(found, ())
     if args.format is not None:
         if meant and args.format not in meant:
             raise UsageError(
-                f"a file named {args.output} is not taken for --format {args.format}",
+                f"the name {args.output} does not fit --format {args.format}",
                 f"Give it another ending, such as {_usual(args.format)}"
                 + (", or leave --format out." if set(meant) & set(names) else "."),
             )
@@ -67,34 +67,34 @@ def choose_format(args: argparse.Namespace, names: Sequence[str]) -> None:
     if found and not fitting:
         known = sorted({each for each, of in ENDINGS.items() if of[0] in names})
         raise UsageError(
-            f"no format is known by the ending of {args.output}",
-            f"Say what it is to be with --format; known are {', '.join(known)}.",
+            f"no format has the extension of {args.output}",
+            f"Choose one with --format; known extensions are {', '.join(known)}.",
         )
     args.format = fitting[0] if fitting else names[0]
 
 
 def check_page(path: str) -> str:
-    """Return the path of a page of HTML, or raise as ``argparse`` wants it from a type."""
+    """Type of options: path of an HTML page."""
     return _checked(path, HTML, "a page of HTML")
 
 
 def check_recording(path: str) -> str:
-    """Return the path of a recording; like ``check_page``."""
+    """Type of options: path of a recording."""
     return _checked(path, "", "a recording; `kwalk report` makes other files of it")
 
 
 def promises_report(path: str) -> bool:
-    """Whether a file of this name is expected to hold a report."""
+    """Whether the extension of a file is that of a report."""
     return ending(path) in ENDINGS
 
 
 def _checked(path: str, wanted: str, what: str) -> str:
     if promises_report(path) and wanted not in ENDINGS[ending(path)]:
-        raise argparse.ArgumentTypeError(f"{path} is no name for {what}")
+        raise argparse.ArgumentTypeError(f"{path} is not a name for {what}")
     return values.file_name(path)
 
 
 def _usual(name: str) -> str:
-    """Return the usual ending of a format; of the tree, which has none, that of text."""
+    """Return the usual extension of a format; the tree has that of text."""
     fitting = {each: of for each, of in ENDINGS.items() if name in of}
     return next((each for each, of in fitting.items() if of[0] == name), next(iter(fitting)))

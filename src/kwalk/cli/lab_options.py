@@ -12,11 +12,11 @@ from kwalk.cli.options import CommandLine, Complete, flag, option, words
 from kwalk.lab import kernels
 from kwalk.options import limits
 
-_LEAST_MEMORY = 256  # MiB; with less, Debian's kernels do not get as far as the command
+_LEAST_MEMORY = 256  # MiB; Debian's kernels do not boot with less
 
 
 def memory_size(text: str) -> str:
-    """Check a ``--memory`` such as ``512M`` or ``2G``; QEMU takes it as it is."""
+    """Type of ``--memory``: ``512M`` or ``2G``, as QEMU takes it."""
     if not re.fullmatch(r"[1-9][0-9]*[MG]", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
     if text.endswith("M") and int(text[:-1]) < _LEAST_MEMORY:
@@ -27,8 +27,9 @@ def memory_size(text: str) -> str:
 _RUN = CommandLine(
     "kwalk lab run",
     "run a command in a virtual machine",
-    "Boot a kernel on this machine's own files, run COMMAND as root with an empty stdin, and exit "
-    "with its exit code. What it writes is thrown away, except in the folder of --out.",
+    "Boot a kernel on this machine's own root file system, run COMMAND as root with an empty "
+    "stdin, and exit with its exit code. Files that it writes are discarded, except in the folder "
+    "of --out.",
     options=(
         option(
             "--kernel",
@@ -43,7 +44,7 @@ _RUN = CommandLine(
             metavar="DIR",
             type=Path,
             complete=Complete.FOLDERS,
-            help="modules of a kernel given by its path",
+            help="module directory of a kernel given by its path",
         ),
         option(
             "--cpus",
@@ -57,19 +58,22 @@ _RUN = CommandLine(
             metavar="SIZE",
             type=memory_size,
             default="2G",
-            help="such as 512M or 2G (default: 2G)",
+            help="guest memory, such as 512M or 2G (default: 2G)",
         ),
-        flag("--icount", "let the guest's clock count instructions: one CPU, repeatable figures"),
+        flag(
+            "--icount",
+            "guest clock counts instructions: one CPU, repeatable timings",
+        ),
         flag(
             "--parallel",
-            "where there is no KVM: emulate each virtual CPU in a host thread of its own; "
-            "quicker, but a kernel that attaches a probe under load may panic then",
+            "without KVM: emulate each virtual CPU in a host thread of its own; faster, but a "
+            "kernel may panic when it attaches a probe under load",
         ),
         option(
             "--timeout",
             metavar="S",
             type=values.seconds,
-            help="end the command S seconds after its start",
+            help="end the command after S seconds",
         ),
         option(
             "--out",
@@ -78,7 +82,7 @@ _RUN = CommandLine(
             complete=Complete.FOLDERS,
             help="a folder whose changes are kept",
         ),
-        option("--append", metavar="ARGS", default="", help="more arguments for the kernel"),
+        option("--append", metavar="ARGS", default="", help="additional kernel parameters"),
         flag("--verbose", "show the guest's console on stderr"),
         option(
             "argv",
@@ -90,39 +94,38 @@ _RUN = CommandLine(
     ),
     usage="[OPTIONS] -- COMMAND...",
 )
-_KERNELS = CommandLine("kwalk lab kernels", "list the kernels that can be had")
+_KERNELS = CommandLine("kwalk lab kernels", "list the available kernels")
 _FETCH = CommandLine(
     "kwalk lab fetch",
-    "put kernels into the cache without booting",
+    "download kernels into the cache",
     options=(option("names", metavar="NAME", nargs="+", choices=words(*kernels.NAMES)),),
 )
 _HEADERS = CommandLine(
     "kwalk lab headers",
     "print the folder of a kernel's headers, for tools that compile",
-    "Put the headers of a kernel into the cache, unless they are there, and print their folder. "
-    "bcc takes it from BCC_KERNEL_SOURCE.",
+    "Download the headers of a kernel into the cache, unless they are there, and print their "
+    "folder. bcc takes it from BCC_KERNEL_SOURCE.",
     options=(option("of", metavar="NAME", choices=words(*kernels.SUITES, kernels.FRAME_POINTER)),),
 )
 _NMI = CommandLine(
     "kwalk lab nmi",
-    "inside the lab: have NMIs injected into its virtual machine",
-    "In a virtual machine of `kwalk lab run`, have the host inject NMIs into it, and end when the "
-    "last one is injected. Linux lets CPU 0 only have them, unless it was booted with --append "
-    "apic_extnmi=all.",
+    "inside the lab: inject NMIs into the virtual machine",
+    "Inside a virtual machine of `kwalk lab run`: have the host inject NMIs, and exit after the "
+    "last one. Linux delivers them to CPU 0 only, unless booted with --append apic_extnmi=all.",
     options=(
         option(
             "--count",
             metavar="N",
             type=values.positive_int,
             default=1,
-            help="how many, one after the other (default: 1)",
+            help="number of NMIs (default: 1)",
         ),
         option(
             "--interval",
             metavar="S",
             type=values.seconds,
             default=0.0,
-            help="seconds of the machine's clock between two (default: none)",
+            help="seconds of guest time between two NMIs (default: none)",
         ),
     ),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Recordings as they are named on a command line."""
+"""Recordings by their names on a command line."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _HINT = "Give the name of a file, or send a recording there: kwalk record -o - |
 
 
 def load_parts(names: Sequence[str], args: argparse.Namespace) -> ProfileData:
-    """Return what is wanted of each recording, added up.
+    """Load the selected part of each recording, and merge them.
 
-    :param names: As for ``load``, one or more.
+    :param names: One or more, as for ``load``.
     :param args: As for ``load_part``.
     :raises KwalkError: as ``load``.
     """
     if names.count("-") > 1:
         raise UsageError(
-            "several recordings cannot come from standard input", "Give files for the others."
+            "only one recording can come from standard input", "Give files for the others."
         )
     profiles = [load_part(name, args) for name in names]
     if len(profiles) == 1:
@@ -34,9 +34,9 @@ def load_parts(names: Sequence[str], args: argparse.Namespace) -> ProfileData:
 
 
 def load_part(name: str, args: argparse.Namespace) -> ProfileData:
-    """Return what is wanted of a recording.
+    """Load the selected part of a recording.
 
-    :param args: Has those of ``options.NARROWED``, maybe ``lines``.
+    :param args: With the options of ``shared_options.NARROWED``, maybe ``lines``.
     :raises KwalkError: as ``load``.
     """
     profile = load(name)
@@ -61,9 +61,9 @@ def load_part(name: str, args: argparse.Namespace) -> ProfileData:
 
 
 def load(name: str) -> ProfileData:
-    """Return what was recorded.
+    """Load a recording.
 
-    :param name: Of a file; ``-`` is standard input.
+    :param name: Path; ``-`` is standard input.
     :raises KwalkError: as ``recording.files.load``.
     """
     if name != "-":

@@ -20,19 +20,19 @@ from kwalk.support.stdio import close, notices, open_streams, settle
 
 USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
-# Allocations from one search for garbage in cycles to the next: Python's 700 make a quarter of a
-# start, in which everything is made to be kept.
+# Allocations between two collections of cyclic garbage. Python's default of 700 takes a quarter of
+# the start, which allocates nothing but what is kept.
 GARBAGE_EVERY = 100_000
-# What follows "--" is a command of the user's, for argparse to keep its hands off.
+# Commands that run a command of the user, given after "--"; argparse does not see it.
 WITH_WORKLOAD = ("bench", "compare", "count", "record", "stream", "top")
 
 
 def guarded(prog: str, body: Callable[[], int]) -> int:
-    """Run ``body``; turn its errors into one message on stderr and an exit code.
+    """Run ``body``; print its error as one message on stderr and return an exit code.
 
-    :param prog: The name that the message begins with.
-    :return: 0 to 255, as the shell sees it: 1 failure, 2 usage, 130 on Ctrl-C.
-    :raises SystemExit: from ``body``: argparse has said what there is to say.
+    :param prog: Prefix of the message.
+    :return: Exit code, 0 to 255: 1 failure, 2 usage, 130 on Ctrl-C.
+    :raises SystemExit: from ``body``, when argparse has printed an error.
     """
     gc.set_threshold(GARBAGE_EVERY)
     open_streams()
@@ -53,16 +53,16 @@ def _guarded(prog: str, body: Callable[[], int]) -> int:
     except KwalkError as error:
         return _fail(prog, error)
     except BrokenPipeError:
-        close(sys.stdout)  # the reader has what it wanted (| head)
+        close(sys.stdout)  # the reader has read enough (| head)
         return 0
     except OSError as error:
         name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         return _fail(prog, KwalkError(f"{name}{error.strerror or error}", _limit(error)))
     except MemoryError as error:
-        hint = "Do it on a larger machine, or with less: --top, --seconds, --from-caller."
+        hint = "Use a machine with more memory, or show less: --top, --seconds, --from-caller."
         return _fail(prog, KwalkError(f"{prog} cannot go on: out of memory", _limit(error) or hint))
     except RecursionError:
-        return _fail(prog, KwalkError("something that was given is nested too deeply"))
+        return _fail(prog, KwalkError("the input is nested too deeply"))
     except ImportError as error:
         if not (limit := _limit(error)):
             raise
@@ -72,7 +72,7 @@ def _guarded(prog: str, body: Callable[[], int]) -> int:
     except RuntimeError as error:
         if not isinstance(error.__cause__, KeyboardInterrupt):
             raise
-        return INTERRUPTED  # up to 3.11 Python wraps what __set_name__() raises
+        return INTERRUPTED  # up to 3.11 Python wraps exceptions of __set_name__()
     finally:
         settle(sys.stdout)
         settle(sys.stderr)
@@ -80,17 +80,17 @@ def _guarded(prog: str, body: Callable[[], int]) -> int:
 
 
 def _limit(error: BaseException) -> str:
-    """Return the limit of the machine that an error comes from, and how to raise it; or ""."""
+    """Return which limit of the machine an error comes from and how to raise it, or ""."""
     try:
         from kwalk.kernel import shortage
-    except OSError:  # the limit that was met is in the way of this, too
+    except OSError:  # the same limit prevents the import
         return ""
     return shortage.hint(shortage.of(error))
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt, unless it is ignored or this is a thread of others."""
+    """Let SIGINT raise KeyboardInterrupt, unless it is ignored or this is another thread."""
     before = signal.getsignal(signal.SIGINT)
     if before in (None, signal.SIG_IGN, signal.default_int_handler):
         yield
@@ -106,14 +106,14 @@ def _interruptible() -> Iterator[None]:
 
 
 def _unraisable(what: sys.UnraisableHookArgs) -> None:
-    """End the process if Ctrl-C came within a destructor, where Python drops exceptions."""
+    """End the process on Ctrl-C within a destructor, where Python drops exceptions."""
     if issubclass(what.exc_type, KeyboardInterrupt):
         abort(INTERRUPTED)
     sys.__unraisablehook__(what)
 
 
 def _flush() -> None:
-    """Write what somebody may have printed."""
+    """Flush standard output."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -140,7 +140,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
         answer()
     words = spell_out(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["help"]:  # a function of that name: kwalk count help
+    if words[:1] == ["help"]:  # to trace a function named help: kwalk count help
         words = [*words[1:], "--help"]
         if words[0] not in (*COMMANDS, "--help"):
             build(parsers.kwalk()).error(f"there is no command {words[0]}; see kwalk --help")
@@ -151,15 +151,15 @@ def _main(argv: Sequence[str] | None) -> int:
         name, words = DEFAULT, [DEFAULT, *words]
     elif name and name != words[0]:
         build(parsers.command_line(name)).error(
-            f"options come behind the command: kwalk {name} {words[0]}"
+            f"options must follow the command: kwalk {name} {words[0]}"
         )
     end = words.index("--") if name in WITH_WORKLOAD and "--" in words else len(words)
-    if any(not word.startswith("-") for word in words[1:end]):  # else it is argparse's own --
+    if any(not word.startswith("-") for word in words[1:end]):  # else argparse handles --
         words, rest = words[:end], words[end + 1 :]
 
     def run() -> int:
         if name is None:
-            parse(parsers.kwalk(), words)  # it has options only that end it here
+            parse(parsers.kwalk(), words)  # prints and exits
         assert name
         command = parsers.command(name)
         args = parse(parsers.command_line(name), words[1:])
@@ -175,8 +175,8 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _say_near_command(word: str) -> None:
-    """Say so, if a word that was taken for a function is nearly a command."""
+    """Suggest a command whose name is close to a word that was taken for a function."""
     import difflib
 
     for command in difflib.get_close_matches(word, COMMANDS, n=1):
-        print(f"       If you meant the command: kwalk {command}", file=sys.stderr)
+        print(f"       Did you mean the command: kwalk {command}", file=sys.stderr)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 
 class Kind(Enum):
-    """How often, and with what, an option is given."""
+    """Number and use of an option's values."""
 
-    VALUE = "one value, or of an argument as many as ``nargs`` says"
-    VALUES = "values, which add up when it is given again"
-    FLAG = "no value: True where it is given"
+    VALUE = "one value; for an argument, ``nargs`` values"
+    VALUES = "values, which accumulate if the option is repeated"
+    FLAG = "no value: True if given"
     SWITCH = "no value: True for --NAME, False for --no-NAME"
-    CONSTANT = "no value: ``const`` where it is given"
+    CONSTANT = "no value: ``const`` if given"
     HELP = "no value: print the help and exit"
     VERSION = "no value: print the version and exit"
 
@@ -44,13 +44,13 @@ class Complete(Enum):
 class Option(NamedTuple):
     """An option, or an argument.
 
-    :ivar names: Spellings, such as ``-o`` and ``--output``; of an argument its ``dest`` alone.
+    :ivar names: Spellings, such as ``-o`` and ``--output``; for an argument, its ``dest``.
     :ivar metavar: Stands for the value in ``--help``; "" for the choices.
     :ivar type: Converts a word, or raises ``argparse.ArgumentTypeError``.
-    :ivar choices: Words that are taken, each with its meaning, or "".
+    :ivar choices: Valid words, each with its meaning or "".
     :ivar dest: Attribute that holds the value; "" derives it from ``names`` as argparse does.
-    :ivar nargs: Of an argument: ``?``, ``*`` or ``+`` values, ``...`` for all the rest; "" for
-        exactly one.
+    :ivar nargs: For an argument: ``?``, ``*`` or ``+`` values, ``...`` for the rest; "" for one.
+    :ivar const: Value of ``Kind.CONSTANT``.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class Option(NamedTuple):
 
     @property
     def is_argument(self) -> bool:
-        """Whether it is given by its place."""
+        """Whether it is positional."""
         return not self.names[0].startswith("-")
 
     @property
@@ -77,7 +77,7 @@ class Option(NamedTuple):
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """Names to type, ``--no-NAME`` of a switch among them; of an argument none."""
+        """Names with ``--no-NAME`` of a switch; none for an argument."""
         if self.is_argument:
             return ()
         more = [f"--no-{name[2:]}" for name in self.names if self.kind is Kind.SWITCH]
@@ -85,7 +85,7 @@ class Option(NamedTuple):
 
     @property
     def value(self) -> str:
-        """The value as usage lines show it: ``N``, ``{text,json}``, ``[FILE ...]``, or ""."""
+        """Value as in usage lines: ``N``, ``{text,json}``, ``[FILE ...]``, or ""."""
         if not (self.is_argument or self.takes_value):
             return ""
         one = self.metavar or f"{{{','.join(self.choices)}}}"
@@ -95,7 +95,7 @@ class Option(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Options that ``--help`` shows under a title of their own."""
+    """Options under a title of their own in ``--help``."""
 
     title: str
     text: str
@@ -113,17 +113,17 @@ HELP = Option(("-h", "--help"), "show this help message and exit", kind=Kind.HEL
 
 
 class CommandLine(NamedTuple):
-    """A command, as far as parsing is concerned.
+    """Syntax and help of a command.
 
-    :ivar prog: As it is typed: ``kwalk lab run``.
-    :ivar summary: A line that lists of commands show.
-    :ivar description: Stands above the options in ``--help``.
-    :ivar usage: Follows ``prog`` in the usage; "" derives it from the options.
-    :ivar epilog: Stands below the options.
-    :ivar literal: The epilog's lines stay as they are.
-    :ivar children: Commands of this one by their names; it takes one of them.
-    :ivar child: Stands for such a name: ``ACTION``.
-    :ivar helps: It has ``--help``.
+    :ivar prog: Name as typed: ``kwalk lab run``.
+    :ivar summary: Line in lists of commands.
+    :ivar description: Text above the options in ``--help``.
+    :ivar usage: Usage after ``prog``; "" derives it from the options.
+    :ivar epilog: Text below the options.
+    :ivar literal: Keep the line breaks of the epilog.
+    :ivar children: Subcommands by name, of which one must be given.
+    :ivar child: Metavar of a subcommand: ``ACTION``.
+    :ivar helps: Whether it has ``--help``.
     """
 
     prog: str
@@ -143,11 +143,11 @@ class CommandLine(NamedTuple):
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The options with ``--help``."""
+        """Options with ``--help``."""
         return (HELP, *self.options) if self.helps else self.options
 
     def sections(self) -> Iterator[Section]:
-        """Yield arguments, options, and the sections that have titles of their own."""
+        """Yield the sections of ``--help``: arguments, options, titled sections."""
         plain = [
             option
             for item in self.items
@@ -162,7 +162,7 @@ class CommandLine(NamedTuple):
 
 
 def flat(items: tuple[Item, ...]) -> Iterator[Option]:
-    """Yield the options of sections and alternatives, one by one."""
+    """Yield the options of all items, in order."""
     for item in items:
         if isinstance(item, Option):
             yield item
@@ -176,10 +176,10 @@ def option(*names: str, help: str = "", **fields: Any) -> Option:
 
 
 def flag(name: str, help: str) -> Option:
-    """Return an option without a value, which is False where it is not given."""
+    """Return an option without a value: True if given, else False."""
     return Option((name,), help, default=False, kind=Kind.FLAG)
 
 
 def words(*names: str) -> dict[str, str]:
-    """Return choices that need no explanation."""
+    """Return choices without explanations."""
     return dict.fromkeys(names, "")

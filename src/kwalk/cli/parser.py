@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Parsers of command lines: argparse by its public API, made of ``options.CommandLine``.
 
-Options are taken in full only, and a command's own parser says what is wrong.
+Options cannot be abbreviated. The parser of a command reports its errors.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from kwalk.cli.options import CommandLine, Kind, OneOf, Option, flat
 from kwalk.support.stdio import write
 from kwalk.version import __version__
 
-# argparse tries to format each option as it is declared. Any width will do for that; to find out
-# the terminal's it imports shutil, and a good deal more.
+# argparse formats each option once when it is added, for any width. To get the terminal's width it
+# would import shutil and more.
 _TRIED_WIDTH = 80
-# "--" as the value of an option: argparse would drop it. No word of a command line holds this.
+# Stands for "--" as the value of an option, which argparse would drop. No argv contains a NUL.
 _DASHES = "\0"
 
 Declared = Callable[[Option, argparse.Action], object]
 
 
 class _Container(Protocol):
-    """A parser, or a group of its options."""
+    """A parser, or a group of one."""
 
     def add_argument(self, *names: str, **how: Any) -> argparse.Action: ...
 
 
 class _Print(argparse.Action):
-    """Prints a text and exits; a text that cannot be written is an error."""
+    """Prints a text and exits; a write error is reported."""
 
     def __init__(self, *, text: Callable[[], str], **how: Any) -> None:
         super().__init__(nargs=0, default=argparse.SUPPRESS, **how)
@@ -44,7 +44,7 @@ class _Print(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> NoReturn:
-        """Print it."""
+        """Print and exit."""
         write(self.text())
         parser.exit()
         raise AssertionError
@@ -53,9 +53,9 @@ class _Print(argparse.Action):
 def build(
     line: CommandLine, declared: Declared = lambda option, action: None
 ) -> argparse.ArgumentParser:
-    """Return the parser of a command.
+    """Make the parser of a command.
 
-    :param declared: Called with each option and argparse's action for it.
+    :param declared: Called with each option and its argparse action.
     """
     form = argparse.RawDescriptionHelpFormatter if line.literal else argparse.HelpFormatter
     parser = argparse.ArgumentParser(
@@ -89,7 +89,7 @@ def build(
 
 
 def _how(option: Option, help_text: Callable[[], str]) -> dict[str, Any]:
-    """Return an option as ``add_argument`` takes it."""
+    """Return the keyword arguments of ``add_argument`` for an option."""
     how: dict[str, Any] = {"help": option.help.replace("%", "%%") or None}
     if option.dest:
         how["dest"] = option.dest
@@ -129,9 +129,9 @@ def _behind_equals(convert: Callable[[str], object]) -> Callable[[str], object]:
 
 
 def parse(line: CommandLine, words: Sequence[str]) -> argparse.Namespace:
-    """Return what the words behind a command mean, or end the process with what is wrong.
+    """Parse the words after a command, or print an error and exit.
 
-    ``kwalk lab run``: the child's name is found first, and its own parser takes the rest.
+    ``kwalk lab run``: the subcommand is found first, and its own parser takes the rest.
     """
     unknown: list[str] = []
     child = None
@@ -151,7 +151,7 @@ def parse(line: CommandLine, words: Sequence[str]) -> argparse.Namespace:
 
 
 def _guarded(line: CommandLine, words: Iterable[str]) -> Iterator[str]:
-    """Yield the words, but for ``--`` behind an option and ``=``."""
+    """Yield the words, with ``_DASHES`` in ``--option=--``."""
     valued = {name for option in line.each() if option.takes_value for name in option.names}
     for word in words:
         name, equals, value = word.partition("=")
@@ -159,7 +159,7 @@ def _guarded(line: CommandLine, words: Iterable[str]) -> Iterator[str]:
 
 
 def _take(line: CommandLine, found: argparse.Namespace, words: Sequence[str]) -> bool:
-    """Take words behind an option for files like those before it; return whether they can be."""
+    """Append words that follow an option to the FILE argument; return whether that is possible."""
     if any(word.startswith("-") for word in words):
         return False
     for option in line.each():
@@ -183,9 +183,9 @@ def first_argument(line: CommandLine, words: Sequence[str]) -> str | None:
 
 
 def index(line: CommandLine) -> str:
-    """Return the help of a command that takes one of its children, as wide as the terminal.
+    """Format the help of a command with subcommands, as wide as the terminal.
 
-    It is laid out as argparse does it for subparsers.
+    The layout is that of argparse for subparsers.
     """
     import shutil
     import textwrap

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands, and the one that a command line names: it is known before the rest is parsed."""
+"""The commands; the command of a command line is found before the rest is parsed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kwalk.cli.parser import first_argument
 # name -> summary; the module kwalk.cli.commands.<name> is imported only when it is run.
 COMMANDS = {
     "count": "count the stacks that lead to a kernel function (the default: kwalk FUNC)",
-    "stream": "print every call of a kernel function with the stack that led to it",
-    "top": "watch the stacks that lead to a kernel function, live",
-    "record": "count into a file, to look at later in every way",
-    "report": "show a recording as text, tree, flame graph, or for other tools",
-    "diff": "compare two recordings: what got more, what got less",
-    "info": "say what a recording is of, and what it lost",
-    "compare": "show helper and manual on the same calls, side by side, and what each costs",
-    "bench": "measure what tracing a function costs a workload, by each method",
-    "functions": "list the kernel functions of a name or pattern, and why some can't be traced",
-    "doctor": "say what this kernel offers, what kwalk will use, and why not more",
-    "completion": "print the script by which bash, zsh or fish complete kwalk's words",
-    "lab": "run a command in a throw-away virtual machine with a kernel of your choice",
+    "stream": "print each call of a kernel function with its stack",
+    "top": "show the stacks that lead to a kernel function, live",
+    "record": "record stack counts in a file, for kwalk report",
+    "report": "show a recording as text, tree or flame graph, or convert it for other tools",
+    "diff": "compare two recordings: which stacks became more or less frequent",
+    "info": "show the metadata and the ledger of a recording",
+    "compare": "compare stacks and overhead of helper and manual on the same calls",
+    "bench": "measure the overhead of tracing a function on a workload, by each method",
+    "functions": "list kernel functions by name or pattern, and why some cannot be traced",
+    "doctor": "report which tracing features this kernel has and which of them kwalk uses",
+    "completion": "print the completion script for bash, zsh or fish",
+    "lab": "run a command in a disposable virtual machine with a kernel of your choice",
 }
 
 DEFAULT = "count"
@@ -35,27 +35,27 @@ OWN = ("-h", "--help", *VERSION.names)
 
 
 def kwalk() -> CommandLine:
-    """Return ``kwalk`` itself, with the names of its commands."""
+    """Return the syntax of ``kwalk`` itself, with the names of its commands."""
     return CommandLine(
         prog="kwalk",
         usage="FUNC... [options]\n       kwalk COMMAND [options]",
         description="Show the kernel call stacks that lead to a kernel function.",
         options=(VERSION,),
-        epilog="`kwalk ip_rcv` counts until Ctrl-C. `kwalk COMMAND --help` says more of a command.",
+        epilog="`kwalk ip_rcv` counts until Ctrl-C. `kwalk COMMAND --help` describes a command.",
         children={name: CommandLine(f"kwalk {name}", text) for name, text in COMMANDS.items()},
         child="COMMAND",
     )
 
 
 class Command(Protocol):
-    """A module of ``kwalk.cli.commands`` has one, called ``command``."""
+    """The object ``command`` of each module of ``kwalk.cli.commands``."""
 
     @property
     def line(self) -> CommandLine:
-        """Options; summary and description are those of ``COMMANDS``."""
+        """Syntax; summary and description come from ``COMMANDS``."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do the work; return the exit code, or raise KwalkError."""
+        """Run the command; return the exit code, or raise KwalkError."""
 
 
 def command(name: str) -> Command:
@@ -65,15 +65,15 @@ def command(name: str) -> Command:
 
 
 def command_line(name: str) -> CommandLine:
-    """Return a command's options; its module is imported."""
+    """Import a command's module; return its syntax."""
     text = COMMANDS[name]
     return command(name).line._replace(summary=text, description=text[0].upper() + text[1:])
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
-    """Give ``--verify`` its value, so that argparse does not take the function for it.
+    """Add the value 1 to ``--verify``, so that argparse does not take the function for its value.
 
-    Names of functions begin with no digit, values do.
+    Values begin with a digit, names of functions do not.
     """
     end = list(words).index("--") if "--" in words else len(words)
     following = [*words[1:end], ""]
@@ -85,10 +85,10 @@ def spell_out(words: Sequence[str]) -> list[str]:
 
 
 def named(words: Sequence[str]) -> str | None:
-    """Return the command or function that a command line begins with; None where there is none."""
+    """Return the first argument, a command or a function; None if there is none."""
     if not words or words[0] in OWN:
         return None
     if not words[0].startswith("-"):
         return words[0]
-    # Options of a function alone, whose values may have the names of commands.
+    # Options without a command are those of DEFAULT; their values may be names of commands.
     return first_argument(command_line(DEFAULT), words)

@@ -19,7 +19,7 @@ from kwalk.support.stdio import check_stdout
 PROG = "bpf_get_stack_test"
 LINE = CommandLine(
     PROG,
-    summary="print the kernel stacks of a function by symbol names",
+    summary="print the kernel stacks of a function as symbol names",
     description="Print the kernel stack of every call of a kernel function, one symbol name "
     "a line, until Ctrl-C.",
     options=(
@@ -47,7 +47,7 @@ LINE = CommandLine(
 
 
 def chosen_by(args: argparse.Namespace) -> Choices:
-    """Return how to trace, of the options that were parsed."""
+    """Return the tracing options."""
     chosen = trace_options.choices(args)
     chosen["method"] = "helper" if args.helper else "manual"
     return chosen

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The file that a recording goes to: opened before tracing begins, put in place when it has.
+"""Output file of a recording: opened before tracing begins, renamed into place when it has begun.
 
-From then on it grows where it is: what a kill leaves of it can be read.
+It then grows in place, so that it can be read after a SIGKILL.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from kwalk.support.stdio import check_stdout
 
 
 class Recorder:
-    """Writes a recording to a file, for nobody else to read, or to standard output.
+    """Writes a recording to a file that only its owner can read, or to standard output.
 
     :param path: ``-`` is standard output.
-    :ivar name: The file's; "" of standard output.
+    :ivar name: Path; "" for standard output.
     :ivar size: Bytes written.
-    :ivar patience: How long to wait where nobody reads it; what is left then comes first the next
-        time.
-    :raises OutputError: if it cannot be, from ``__enter__``.
+    :ivar patience: Whether to wait for a slow reader; the rest precedes the next write.
+    :raises OutputError: from ``__enter__``, if it cannot be written.
     """
 
     def __init__(self, path: str) -> None:
@@ -38,14 +37,14 @@ class Recorder:
         self._fd = -1
         self._file = Replacement(path, private=True) if self.name else None
         self._outlet: Outlet | None = None
-        self._begun = 0  # bytes that the file had when it was put in place
+        self._begun = 0  # size of the file when it was renamed into place
         self._rest = b""
-        self._ledgers: list[tuple[int, Ledger]] = []  # by where in the file they end
+        self._ledgers: list[tuple[int, Ledger]] = []  # with the offset of each ledger's end
         self._writer: RecordingWriter | None = None
 
     @property
     def fd(self) -> int:
-        """The descriptor that is written to; -1 of a file that is not in place yet."""
+        """Descriptor written to; -1 before the file is in place."""
         return self._fd
 
     def __enter__(self) -> Recorder:
@@ -54,8 +53,8 @@ class Recorder:
             return self
         if os.isatty(sys.stdout.fileno()):
             raise UsageError(
-                "a recording is nothing for a terminal",
-                "Send it to a file (-o FILE), or on to `kwalk report -`.",
+                "refusing to write a binary recording to a terminal",
+                "Write it to a file (-o FILE), or pipe it to `kwalk report -`.",
             )
         check_stdout()
         self._fd = os.dup(sys.stdout.fileno())
@@ -70,10 +69,10 @@ class Recorder:
             os.close(self._fd)
 
     def begin(self, facts: dict[str, Any], summary: Summary) -> None:
-        """Begin the recording, in place of what the file held before.
+        """Write the header and replace the previous file.
 
-        :param summary: Of a capture that has just begun.
-        :raises OutputError: from all that writes.
+        :param summary: Summary of a capture that has just begun.
+        :raises OutputError: as all methods that write.
         """
         if self._fd >= 0:
             self._outlet = Outlet(self._fd)
@@ -92,7 +91,7 @@ class Recorder:
     def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
         """See ``RecordingWriter.end``.
 
-        :raises OutputError: also where nobody has read all of it.
+        :raises OutputError: also if the reader has not read all of it.
         """
         assert self._writer
         self._ledger = summary.ledger
@@ -101,7 +100,7 @@ class Recorder:
             raise OutputError(OSError(errno.ETIMEDOUT, "nobody reads it"), self.name)
 
     def settle(self, ledger: Ledger) -> None:
-        """Count as lost what a recording that could not be completed does not hold."""
+        """Move hits that an incomplete recording lacks from *recorded* to ``output_closed``."""
         end, last = self._ledgers[0] if self._ledgers else (0, Ledger())
         last = last if end <= self.size else Ledger()
         ledger.lose("output_closed", ledger.recorded - last.recorded)

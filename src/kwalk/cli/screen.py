@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What standard output looks like to those who read it: colours, and how much fits into a line."""
+"""Colours and line width of standard output."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import shutil
 import sys
 
-# Of what is no terminal, and of terminals that do not know.
+# Default for files, and for terminals of unknown size.
 _SIZE = 100, 24
 _WHOLE = 1000
 
 
 def colors() -> bool:
-    """Whether to use colours: on a terminal that has some, unless NO_COLOR is there, not empty."""
+    """Whether to use colours: on a terminal that has them, unless NO_COLOR is set and not empty."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return sys.stdout.isatty() and not plain
 
 
 def whole(least: int) -> int:
-    """Return the columns of a terminal; so many that no line is broken, where it is none."""
+    """Return the columns of a terminal; for other outputs, enough that no line is wrapped."""
     known = sys.stdout.isatty() or os.environ.get("COLUMNS")
     return width(least) if known else _WHOLE
 
@@ -27,6 +27,6 @@ def whole(least: int) -> int:
 def width(least: int) -> int:
     """Return the columns of standard output, or of ``COLUMNS``.
 
-    :param least: What is drawn needs so many.
+    :param least: Minimum.
     """
     return max(least, shutil.get_terminal_size(_SIZE).columns)

@@ -13,39 +13,39 @@ RECORDING = "kwalk.rec"
 
 
 def top(text: str) -> Option:
-    """Return how many are to be shown.
+    """Return ``--top``.
 
-    :param text: Of what, and what is shown otherwise.
+    :param text: Help.
     """
     return option("--top", type=values.positive_int, metavar="N", help=text)
 
 
 def formats(by_ending: bool = False, /, **texts: str) -> Option:
-    """Return the choice of a format; the first one is the default.
+    """Return ``--format``; the first format is the default.
 
-    :param by_ending: None is, for ``endings.choose_format``.
-    :param texts: What each is, in a few words, by its name.
+    :param by_ending: No default; ``extensions.choose_format`` chooses.
+    :param texts: Description of each format by its name.
     """
     what = "; ".join(f"{name}: {text}" for name, text in texts.items())
     if by_ending:
-        what += f" (default: by the ending of OUT's name, or {next(iter(texts))})"
+        what += f" (default: by the extension of OUT, else {next(iter(texts))})"
     default = None if by_ending else next(iter(texts))
     return option("--format", choices=texts, default=default, help=what)
 
 
 def duration(text: str = "stop after S seconds") -> Option:
-    """Return how long it goes on."""
+    """Return ``--duration``."""
     return option("--duration", type=values.seconds, metavar="S", help=text)
 
 
 def page(text: str) -> Option:
-    """Return the file of a page that is written as well."""
+    """Return ``--html``, the path of a page that is written in addition."""
     return option(
         "--html",
         type=extensions.check_page,
         metavar="FILE",
         complete=Complete.FILES,
-        help=f"write {text}, too; it needs no network",
+        help=f"also write {text}; it needs no network",
     )
 
 
@@ -53,8 +53,8 @@ DURATION = duration()
 PER_WHAT = option(
     "--per",
     choices=words(*filter(None, PER)),
-    help="count each process, name of a task, CPU or cgroup apart; in softirqs and "
-    "interrupts the task is the one that happened to run",
+    help="aggregate also by process, task name, CPU or cgroup; in softirqs and interrupts "
+    "the task is the interrupted one",
 )
 ADDRESSES = option(
     "--addr",
@@ -67,7 +67,7 @@ OUTPUT = option(
     type=values.output,
     metavar="OUT",
     complete=Complete.FILES,
-    help="write to this file (default, or -: standard output)",
+    help="output file (default: standard output, as is -)",
 )
 ONE_RECORDING = option(
     "recording",
@@ -82,13 +82,13 @@ SHAPE = (
         "--from-caller",
         type=values.expression,
         metavar="REGEX",
-        help="only stacks that come through a function whose name this finds",
+        help="show only stacks with a caller matching REGEX",
     ),
     option(
         "--until",
         type=values.name_pattern,
         metavar="NAME",
-        help="leave out what lies outside of the first frame of this name ('*_sendmsg' will do)",
+        help="cut stacks after the first frame named NAME, which may be a pattern ('*_sendmsg')",
     ),
 )
 RECORDINGS = option(
@@ -97,46 +97,46 @@ RECORDINGS = option(
     default=[RECORDING],
     metavar="FILE",
     complete=Complete.FILES,
-    help=f"recordings, - for standard input; several are added up (default: {RECORDING})",
+    help=f"recordings, or - for standard input; several are merged (default: {RECORDING})",
 )
 NARROWED = (
     option(
         "--seconds",
         type=values.span,
         metavar="A-B",
-        help="only the intervals, of about a second, whose middle lies between these seconds of a "
-        "recording; A-: to its end",
+        help="show only seconds A to B of a recording; A-: up to its end. Intervals, of about a "
+        "second, are selected by their midpoints",
     ),
     *SHAPE,
     option(
         "--group",
         type=values.expression,
         metavar="REGEX",
-        help="only groups (of --per) in whose name, as it is shown, this finds something",
+        help="show only groups (of --per) whose displayed name matches REGEX",
     ),
-    flag("--no-groups", "add up what was counted apart by --per: each stack once"),
+    flag("--no-groups", "merge the groups of --per: one count per stack"),
 )
 TREES = (
     flag(
         "--callers",
-        "trees, flame graphs, folded lines: begin at the traced function, callers below it",
+        "trees, flame graphs, folded lines: traced function at the root, callers below",
     ),
     option(
         "--min",
         type=values.share,
         metavar="PERCENT",
-        help="trees: sum up branches with a smaller share of all calls "
+        help="trees: merge branches with a smaller share of all calls "
         "(default: 0.5; with --top: 0)",
     ),
     option(
         "--title",
         default="",
         metavar="TEXT",
-        help="what stands above the report, or before its name",
+        help="title of the report, or prefix of its own title",
     ),
 )
 
 
 def addresses(args: argparse.Namespace) -> bool:
-    """Whether addresses are to be shown."""
+    """Whether to show addresses."""
     return bool(args.format == "json" if args.addr is None else args.addr)

@@ -14,20 +14,20 @@ from collections.abc import Iterable
 from kwalk.support.aborting import abort
 from kwalk.support.outlet import STALLED_SECONDS
 
-# timeout(1) sends its signal twice, to the process and to its group: that is one.
+# timeout(1) signals the process and its group: two signals within this time are one.
 _ONE_SIGNAL_SECONDS = 0.5
 
 
 class Stopper:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag, and sleeps until they or a closed stdout come.
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag; its sleep also ends when stdout is closed.
 
-    A second SIGINT or SIGTERM ends this process at once. SIGHUP is left alone where it was ignored
-    (nohup); of those that come with a terminal's end, or with systemd's SIGTERM, each is the first.
+    A second SIGINT or SIGTERM ends this process at once. SIGHUP stays ignored if it was (nohup); it
+    never counts as the second signal, since terminals and systemd send it with others.
 
-    :param output: What is written to: that its reader has gone is a reason to end. None is stdout,
-        -1 a file, which has none.
-    :ivar stopped: There was a reason to end.
-    :ivar interrupted: And it was a signal.
+    :param output: Descriptor of the output, whose reader's end is a reason to stop; None is stdout,
+        -1 a regular file.
+    :ivar stopped: There was a reason to stop.
+    :ivar interrupted: The reason was a signal.
     """
 
     def __init__(self, output: int | None = None) -> None:
@@ -36,7 +36,7 @@ class Stopper:
     def __enter__(self) -> Stopper:
         self.stopped = False
         self.interrupted = False
-        self._asked: float | None = None  # when SIGINT or SIGTERM came first
+        self._asked: float | None = None  # time of the first SIGINT or SIGTERM
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._old_wakeup = signal.set_wakeup_fd(self._write)
@@ -48,7 +48,7 @@ class Stopper:
         self._poll.register(self._read, select.POLLIN)
         output = sys.stdout.fileno() if self._output is None else self._output
         if output >= 0:
-            # No events asked for: poll still tells when the pipe's reader has gone.
+            # No events requested: poll still reports POLLERR when the reader of a pipe has gone.
             self._poll.register(output, 0)
         self._alive: set[int] = set()
         return self
@@ -61,7 +61,7 @@ class Stopper:
             os.close(fd)
 
     def until(self, pids: Iterable[int]) -> None:
-        """Stop, too, when all of these processes have ended; some may have by now."""
+        """Stop also when all of these processes have ended; some may have already."""
         ended = False
         for pid in pids:
             try:
@@ -74,7 +74,7 @@ class Stopper:
         self.stopped = self.stopped or (ended and not self._alive)
 
     def listen(self, fd: int) -> None:
-        """Have ``wait`` return early, too, when there is something to be read here."""
+        """Let ``wait`` also return early when this descriptor is readable."""
         self._poll.register(fd, select.POLLIN)
 
     def _stop(self, number: int, frame: object) -> None:
@@ -88,7 +88,7 @@ class Stopper:
             abort(128 + number)
 
     def wait(self, seconds: float) -> None:
-        """Sleep; return early with ``stopped`` set when there is a reason to end."""
+        """Sleep; return early with ``stopped`` set when there is a reason to stop."""
         for fd, happened in self._poll.poll(seconds * 1000):
             if fd == self._read:
                 os.read(self._read, 64)
@@ -101,10 +101,10 @@ class Stopper:
                 self.stopped = True
 
     def goes_on(self, end: float = math.inf) -> bool:
-        """Whether there is no reason to end, and it is not yet ``end`` (CLOCK_MONOTONIC)."""
+        """Whether there is no reason to stop before ``end`` (CLOCK_MONOTONIC, seconds)."""
         self.wait(0)
         return not self.stopped and time.monotonic() < end
 
     def patient(self, stalled: float) -> bool:
-        """Whether to wait for who reads what is left: a ``Patience``, once nothing is traced."""
+        """Whether to wait for a slow reader after detaching, as a ``Patience``."""
         return not self.interrupted or stalled < STALLED_SECONDS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Print each event as it comes, until it is time to stop; account for those not printed."""
+"""Print events until told to stop; account for those not printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kwalk.cli.tracing import Finished, TracingSession
 from kwalk.support.stdio import Printer
 
-if TYPE_CHECKING:  # not needed before the probe is attached
+if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.model.event import Batch
     from kwalk.report.stream import StreamReport
 
@@ -22,7 +22,7 @@ def run(
     count: int | None = None,
     duration: float | None = None,
 ) -> Finished:
-    """Print events until told to stop, then detach and print what is left.
+    """Print events until told to stop, then detach and print the rest.
 
     :param count: Stop after this many events.
     :param duration: Stop after this many seconds.
@@ -73,10 +73,10 @@ def run(
 
 
 def whole_events(pieces: Sequence[bytes], events: int, taken: int) -> int:
-    """Return how many events are complete in the first bytes of a batch's text.
+    """Return how many events of a batch are complete in the first bytes of its text.
 
-    :param pieces: The text; each event has as many as any other.
-    :param taken: Bytes.
+    :param pieces: Text of the batch, the same number of pieces for each event.
+    :param taken: Number of bytes.
     """
     each = len(pieces) // events
     for number in range(events):

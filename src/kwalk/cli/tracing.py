@@ -22,24 +22,24 @@ from kwalk.probe.probe import selection_notes
 from kwalk.support.stdio import check_stdout
 from kwalk.support.text import plural
 
-if TYPE_CHECKING:  # not needed before the probe is attached
+if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.model.ledger import Summary
     from kwalk.symbolize.symbolizer import Symbolizer
 
 SAY_SECONDS = 2.0
 LOOK_SECONDS = 0.5
-# Detaching from fewer takes no time that a user would notice.
+# Functions; detaching from fewer is not noticeable.
 MANY = 100
 
 
 class TracingSession(Session):
-    """A session that a user runs at a terminal, and ends by a signal.
+    """A session with signals, and notices on stderr.
 
-    :param choices: How to trace; ``budget`` is its own, the rest is in ``options``.
-    :param prog: What notices begin with.
-    :param check: Called once attached; raises if the probe will not do.
-    :param written: Descriptor whose reader's end ends tracing, as ``Stopper`` takes it.
-    :ivar say: Takes each notice while tracing goes on.
+    :param choices: Tracing options, from which ``options`` were made.
+    :param prog: Prefix of notices.
+    :param check: Called when attached; raises if the probe is unsuitable.
+    :param written: Descriptor of the output, as ``Stopper`` takes it.
+    :ivar say: Called with each notice while tracing.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TracingSession(Session):
             self.stopper.__exit__()
 
     def attaching(self, done: int, total: int) -> None:
-        """Say how far attaching has come, where it takes long, and let Ctrl-C end it."""
+        """Print the progress of a slow attach; let Ctrl-C end it."""
         if self.stopper.interrupted:
             if done >= MANY:
                 _say_detaching(done)
@@ -93,7 +93,7 @@ class TracingSession(Session):
             tell(f"{how} {total:,}")
 
     def attached(self) -> None:
-        """Say so, and what will end it; stop when the traced processes have ended."""
+        """Print what is traced and what ends it; stop when the traced processes have ended."""
         self._check(self.capture)
         if self.child:
             self.stopper.until([self.child.pid])
@@ -110,26 +110,25 @@ class TracingSession(Session):
             tell(text, self._prog)
 
     def detaching(self) -> None:
-        """Say so where it takes long."""
+        """Print a notice if it will be slow."""
         if self.capture.probe.functions >= MANY:
             _say_detaching(self.capture.probe.functions)
 
     def notice(self, text: str) -> None:
-        """Say it on stderr, or where ``say`` puts it."""
+        """Pass it to ``say``."""
         self.say(text)
 
     def end(self, duration: float | None) -> float:
-        """Return when to stop (CLOCK_MONOTONIC, seconds), counted from when it was attached."""
+        """Return the end of a duration that began with attaching (CLOCK_MONOTONIC, seconds)."""
         return math.inf if duration is None else self.capture.started + duration
 
     def looks(self, end: float, due: Callable[[float], float]) -> Iterator[float]:
-        """Yield the time of each look at the capture, the first at once, until told to stop.
+        """Yield the time of each look at the capture until told to stop; the first one is now.
 
-        Between two looks this sleeps and tends the session. All times are of CLOCK_MONOTONIC, in
-        seconds.
+        It sleeps and tends the session in between. Times are of CLOCK_MONOTONIC, in seconds.
 
-        :param due: Returns the time of the next look from that of the last; it comes
-            ``LOOK_SECONDS`` later at most.
+        :param due: Returns the time of the next look, given that of the last. They are at most
+            ``LOOK_SECONDS`` apart.
         """
         stopper = self.stopper
         while not stopper.stopped and (now := time.monotonic()) < end:
@@ -141,16 +140,16 @@ class TracingSession(Session):
 
 
 class Finished(NamedTuple):
-    """What came of a session.
+    """Result of a session.
 
-    :ivar failed: Why standard output took no more, if that ended it.
+    :ivar failed: Error of standard output that ended it.
     """
 
     summary: Summary
     failed: OutputError | None = None
 
     def conclude(self, symbolizer: Symbolizer, strict: bool) -> int:
-        """Print the summary on stderr, and return the exit code.
+        """Print the summary on stderr; return the exit code.
 
         :param strict: See ``report.summary.exit_code``.
         :raises OutputError: ``failed``.
@@ -171,18 +170,18 @@ def tracing(
     refine: Callable[[ProbeOptions], ProbeOptions] = lambda options: options,
     written: int | None = None,
 ) -> TracingSession:
-    """Return the session that a command line asks for, to be entered.
+    """Make the session of a command line, to be entered by ``with``.
 
     :param args: With the options of ``trace_options``, and ``workload``.
-    :param refine: Returns the options with what the command itself chooses.
+    :param refine: Returns the options with those that the command sets itself.
     :param written: As of ``TracingSession``; None is standard output, which is checked.
-    :raises UsageError: if an option cannot be.
+    :raises UsageError: for a wrong option.
     """
     if written is None:
         check_stdout()
     if not args.functions and not args.frequency:
         raise UsageError(
-            "nothing was given to trace",
+            "there is nothing to trace",
             "Give a kernel function, a pattern, a tracepoint (t:sched:sched_switch), or --freq 99.",
         )
     choices = trace_options.choices(args)
@@ -203,5 +202,5 @@ def _say_detaching(number: int) -> None:
 
 
 def tell(text: str, prog: str = "kwalk") -> None:
-    """Print a notice on stderr, at once."""
+    """Print a notice on stderr."""
     print(f"{prog}: {text}", file=sys.stderr, flush=True)

@@ -15,16 +15,16 @@ from kwalk.options.validate import BadValue
 
 Type = Callable[[str], object]
 _Value = TypeVar("_Value")
-# More digits than any limit has.
+# More digits than any limit.
 _DIGITS = 20
 
 
 def checked(
     parse: Callable[[str], object], check: Callable[[object], _Value]
 ) -> Callable[[str], _Value]:
-    """Return the type that parses a word and checks the result.
+    """Return a type that parses a word and checks the result.
 
-    argparse puts the option's name in front of what it raises.
+    argparse puts the option's name in front of the error.
     """
 
     def convert(text: str) -> _Value:
@@ -37,7 +37,7 @@ def checked(
 
 
 def _whole(text: str) -> object:
-    """Return the number, or the text if it is none."""
+    """Return the number, or the text if it is not one."""
     return int(text) if text.isdecimal() and len(text) <= _DIGITS else text
 
 
@@ -55,13 +55,13 @@ def _share(text: str) -> float:
 
 
 def _span(text: str) -> object:
-    """Return the times of ``10-20``; ``10-`` ends at infinity."""
+    """Return the two times of ``10-20``; ``10-`` ends at infinity."""
     first, dash, last = text.partition("-")
     return (_number(first), _number(last) if last else math.inf) if dash else text
 
 
 def _one_in(text: str) -> object:
-    """Return N of ``1/N``, 1 of ``1``."""
+    """Return N for ``1/N``, 1 for ``1``."""
     if text == "1":
         return 1
     whole, _, number = text.partition("/")
@@ -71,7 +71,7 @@ def _one_in(text: str) -> object:
 
 
 def _cpus(text: str) -> list[int]:
-    """Return the CPUs of ``0-3,5``."""
+    """Return the CPU numbers of ``0-3,5``."""
     found: list[int] = []
     for word in text.split(","):
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", word, re.ASCII)
@@ -85,7 +85,7 @@ def _cpus(text: str) -> list[int]:
 
 
 def words(text: str) -> list[str]:
-    """Return words with commas between them."""
+    """Split a comma-separated list."""
     return text.split(",")
 
 
@@ -107,7 +107,7 @@ def within(limit: Limit) -> Callable[[str], int]:
 
 
 def word_of(known: Iterable[str]) -> Callable[[str], str]:
-    """Return the type of a word of a choice."""
+    """Return the type of words of a choice."""
     return checked(str, validate.one_of({word: word for word in known}))
 
 
@@ -124,6 +124,6 @@ cpus = checked(_cpus, validate.several(int))
 
 
 def name_pattern(text: str) -> str:
-    """Return a name with ``*`` in it as it is, once it is known to be one."""
+    """Check a name in which ``*`` matches any text, and return it unchanged."""
     checked(str, validate.glob)(text)
     return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Look at a capture once an interval until it is time to stop; show it, and do what keys ask."""
+"""The loop of ``kwalk top``: read the counts once per interval, show them, handle keys."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from kwalk.tui.model import Model
 from kwalk.tui.terminal import Terminal
 from kwalk.tui.view import View
 
-# Of a CPU, what looking may take: with thousands of stacks, intervals become longer instead.
+# Share of a CPU that reading and drawing may take; with thousands of stacks intervals get longer.
 MOST_CPU = 0.2
 
 
 class Face(Protocol):
-    """Where the model is shown, and where keys come from."""
+    """Display of the model, and source of keys."""
 
     def pressed(self) -> list[str]:
-        """Return what was pressed since the last time."""
+        """Return the keys pressed since the last call."""
 
     def show(self, model: Model, anew: bool) -> bool:
-        """Show it; return False if nobody looks any more.
+        """Show the model; return False if the reader has gone.
 
         :param anew: The model has changed.
         """
@@ -64,9 +64,9 @@ class Screen:
 
 
 class LineView:
-    """A block of lines an interval, on standard output.
+    """A block of lines per interval on standard output.
 
-    :param patience: How long to wait for its reader.
+    :param patience: Whether to wait for a slow reader.
     """
 
     def __init__(self, printer: Printer, width: int, look: Look, patience: Patience) -> None:
@@ -75,7 +75,7 @@ class LineView:
         self._tick = 0
 
     def pressed(self) -> list[str]:
-        """There are none."""
+        """Return none."""
         return []
 
     def show(self, model: Model, anew: bool) -> bool:
@@ -90,8 +90,8 @@ class LineView:
 class Watcher:
     """Feeds a model from a capture.
 
-    :param facts: Of recordings; see ``ProfileData.facts``.
-    :param saved: Takes a line for each recording that was written.
+    :param facts: Metadata of recordings; see ``ProfileData.facts``.
+    :param saved: Extended by a line for each recording that is saved.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class Watcher:
         self._started = session.capture.started
 
     def run(self, face: Face, duration: float | None = None) -> None:
-        """Go on until told to stop.
+        """Run until told to stop.
 
         :param duration: Stop after this many seconds.
-        :raises OutputError: from what shows it.
+        :raises OutputError: from ``face``.
         """
         session, model = self._session, self._model
         session.say = model.say
@@ -141,7 +141,7 @@ class Watcher:
 
     def _feed(self, seconds: float) -> None:
         capture = self._session.capture
-        # In this order: what is counted has been hit.
+        # Counts first: their hits are then in the summary.
         counts = capture.counts()
         self._model.feed(counts, seconds, capture.summary(), self._meter.look())
         self._model.name_for_file = time.strftime("kwalk-top-%Y%m%d-%H%M%S.rec")
@@ -158,12 +158,12 @@ class Watcher:
         if os.path.lexists(path) or path == "-":
             return f"not saved: there is a file {path} already; w asks for another name"
         if promises_report(path):
-            return f"not saved: {path} is no name for a recording; w asks for another one"
+            return f"not saved: {path} is not a name for a recording; w asks for another one"
         capture = self._session.capture
         with Recorder(path) as recorder:
             counts, summary = capture.counts(), capture.summary()
             recorder.begin(self._facts, summary)
-            # Calls that were under way, or came after the counts were read.
+            # Hits in progress, or after the counts were read.
             summary.ledger.close("not_recorded")
             if self._session.budget:
                 self._session.budget.report(summary)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Write a report: to standard output, or to a file."""
+"""Write a report to standard output or to a file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from kwalk.support.stdio import encoded, write_pieces
 
 
 def look(args: argparse.Namespace, addresses: bool | None) -> ReportOptions:
-    """Return how a report is to look.
+    """Return the options of a report.
 
-    :param args: Has ``output``, ``top``, and those of ``options.TREES``.
+    :param args: With ``output``, ``top``, and the options of ``shared_options.TREES``.
     :param addresses: As in ``ReportOptions``.
     """
     terminal = args.output is None and sys.stdout.isatty()
@@ -37,11 +37,12 @@ def look(args: argparse.Namespace, addresses: bool | None) -> ReportOptions:
 
 
 def heeded(args: argparse.Namespace, heeds: Mapping[str, Collection[str]]) -> None:
-    """See to it that the format makes something of the options given with it.
+    """Check that all options given have an effect on the format.
 
-    :param args: Has ``format``, ``top``, those of ``options.TREES``, maybe ``addr`` and ``all``.
-    :param heeds: Which of these options each format heeds.
-    :raises UsageError: if it does not.
+    :param args: With ``format``, ``top``, the options of ``shared_options.TREES``, maybe ``addr``
+        and ``all``.
+    :param heeds: Options that each format uses.
+    :raises UsageError: if one has none.
     """
     given = {"callers": args.callers, "min": args.min is not None, "title": args.title}
     given["addr"] = getattr(args, "addr", None) is not None
@@ -50,25 +51,25 @@ def heeded(args: argparse.Namespace, heeds: Mapping[str, Collection[str]]) -> No
         if is_given and name not in heeds[args.format]:
             those = ", ".join(each for each, names in heeds.items() if name in names)
             raise UsageError(
-                f"--{name} means nothing for --format {args.format}", f"It does for {those}."
+                f"--{name} has no effect with --format {args.format}", f"It works with {those}."
             )
 
 
 def spare(inputs: Iterable[str], output: str | None) -> None:
-    """See to it that a report is not written over what it is made of.
+    """Check that a report does not overwrite one of its inputs.
 
-    :param inputs: Files that are read; ``-`` is standard input.
-    :raises UsageError: if it would be.
+    :param inputs: Paths; ``-`` is standard input.
+    :raises UsageError: if it would.
     """
     for path in inputs:
         try:
             read = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
             same = output is not None and os.path.samestat(read, os.stat(output))
         except (OSError, ValueError, AttributeError):
-            continue  # one of them is not there; whoever opens it says so
+            continue  # one does not exist; opening it reports that
         if same and stat.S_ISREG(read.st_mode):
             raise UsageError(
-                f"{output} is read and would be written over", "Give another file with -o."
+                f"{output} is an input and would be overwritten", "Give another file with -o."
             )
 
 
@@ -80,16 +81,16 @@ def write_report(
     people: bool = False,
     secret: bool = False,
 ) -> None:
-    """Write the pieces.
+    """Write the pieces of a report.
 
     :param path: None is standard output.
-    :param binary: They are nothing for a terminal.
-    :param people: They are text for people; other text is cleaned on a terminal only.
-    :param secret: A file of root's is for nobody else to read.
+    :param binary: Refuse to write to a terminal.
+    :param people: Text for people; other text has control characters removed on a terminal only.
+    :param secret: Only root can read the file, if root writes it.
     :raises OutputError: if they cannot be written.
     """
     if path is None and binary and sys.stdout.isatty():
-        raise UsageError("this format is nothing for a terminal", "Give a file with -o.")
+        raise UsageError("refusing to write a binary format to a terminal", "Give a file with -o.")
     if people or (path is None and not binary and sys.stdout.isatty()):
         pieces = (
             piece if isinstance(piece, bytes) else plain_lines(piece, styles=people)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Keep what tracing costs under a budget: look at fewer calls, chosen at random."""
+"""Overhead limit: adapt the sampling rate so that tracing stays within a share of CPU time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kwalk.options.keywords import FIRST_CHANCE
 
 STEP_SECONDS = 0.5
 SAY_SECONDS = 5.0
-# Aim lower than allowed: the load changes between two steps.
+# Share of the budget to aim for: the load changes between two steps.
 AIM = 0.9
 FASTEST_RISE = 2.0
 LEAST_CHANCE = 1e-5
-# What a call costs that is left alone: to get into the program, by each way, and out again. Those
-# of fentry and kprobe are measured (under the lab's --icount; about the same in nanoseconds on a
-# machine of today), the others estimated from what more the kernel does there, rather too high.
+# Cost of a skipped hit in nanoseconds, by attach type: enter the program and return. fentry and
+# kprobe are measured (under the lab's --icount, where an instruction takes about the nanoseconds of
+# current hardware); the others are estimated upwards from the kernel's additional work.
 CALL_NS = {
     "fentry": 220.0,
     "fexit": 320.0,
@@ -37,11 +37,13 @@ _TICK_NS = 10_000_000  # USER_HZ is 100 everywhere
 
 
 class BudgetReading(NamedTuple):
-    """Counters that only go up; all times in nanoseconds.
+    """Snapshot of counters that only increase; times are in nanoseconds.
 
-    :ivar taken: Spent on the calls that were taken.
+    :ivar hits: Hits so far, the filtered ones included.
+    :ivar out: Hits that were filtered or skipped.
+    :ivar taken: Time that the program spent on sampled hits.
     :ivar busy: CPU time that the whole machine has used.
-    :ivar reader: CPU time that this process has used.
+    :ivar reader: CPU time that reading has used.
     """
 
     hits: int
@@ -52,10 +54,10 @@ class BudgetReading(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """What tracing cost, as shares of the CPU time that the machine used.
+    """Overhead, as shares of the CPU time that the machine used.
 
-    :ivar programs: On every call that the function got.
-    :ivar reader: In this process.
+    :ivar programs: BPF programs, on all CPUs.
+    :ivar reader: This process.
     """
 
     programs: float
@@ -63,10 +65,11 @@ class Shares(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step came to.
+    """Result of one adjustment.
 
-    :ivar cost: Of tracing, as a share of the CPU time that the machine used.
-    :ivar chance: To be taken, for each call from now on; 0 where even that is too much.
+    :ivar cost: Overhead since the last one, as a share of the CPU time that the machine used.
+    :ivar chance: Sampling probability of each hit from now on; 0 if skipped hits alone exceed the
+        budget.
     """
 
     cost: float
@@ -74,9 +77,9 @@ class Step(NamedTuple):
 
 
 def shares(before: BudgetReading, now: BudgetReading, call_ns: float) -> Shares:
-    """Return what tracing cost between two readings.
+    """Return the overhead between two readings.
 
-    :param call_ns: What any call costs.
+    :param call_ns: Cost of a skipped hit in nanoseconds.
     """
     hits, _, taken_ns, busy, reader = (b - a for a, b in zip(before, now, strict=True))
     if busy <= 0:
@@ -87,18 +90,18 @@ def shares(before: BudgetReading, now: BudgetReading, call_ns: float) -> Shares:
 def step(
     before: BudgetReading, now: BudgetReading, chance: float, budget: float, call_ns: float
 ) -> Step:
-    """Decide how many calls to take from now on.
+    """Compute the sampling probability for the time after ``now``.
 
-    :param chance: The one so far.
-    :param budget: A share of the CPU time that the machine uses.
-    :param call_ns: What any call costs.
+    :param chance: Probability between the two readings.
+    :param budget: Share of the CPU time that the machine uses.
+    :param call_ns: Cost of a skipped hit in nanoseconds.
     """
     hits, out, taken_ns, busy, reader = (b - a for a, b in zip(before, now, strict=True))
     if not hits or busy <= 0:
         return Step(0.0, min(1.0, chance * FASTEST_RISE))
     floor = hits * call_ns
     taken = max(hits - out, 1)
-    more = taken_ns + reader  # what is there only because calls are taken
+    more = taken_ns + reader  # cost of the sampled hits alone
     cost = sum(shares(before, now, call_ns))
     allowed = AIM * budget * busy - floor
     if allowed <= 0:
@@ -108,23 +111,23 @@ def step(
 
 
 def busy_ns(text: str) -> int:
-    """Return the CPU time that all CPUs have used, of the contents of /proc/stat."""
+    """Return the CPU time in nanoseconds that all CPUs have used, from the text of /proc/stat."""
     user, nice, system, _, _, irq, softirq = map(int, text.split("\n", 1)[0].split()[1:8])
     return (user + nice + system + irq + softirq) * _TICK_NS
 
 
 def read(capture: Capture) -> BudgetReading:
-    """Return what the counters of a capture, and of the machine, say now."""
+    """Read the counters of a capture and of the machine."""
     return BudgetReading(*capture.seen(), busy_ns(_STAT.read_text()), time.process_time_ns())
 
 
 class Budget:
-    """Watches a capture and sets its chance; one that is never kept, or can't be told, ends it.
+    """Adapts the sampling probability of a capture; gives up if the budget cannot be kept.
 
-    :param share: The budget, such as 0.02.
-    :param spent: Returns the CPU time, in nanoseconds, that went into reading; None where that is
-        all of this process's.
-    :ivar say: Is told what is going on, now and then.
+    :param share: Budget as a share of used CPU time, such as 0.02.
+    :param spent: Returns the CPU time of reading in nanoseconds; None for that of this process.
+    :ivar say: Called with a notice every ``SAY_SECONDS``, and when giving up.
+    :ivar too_much: The smallest probability still exceeds the budget.
     """
 
     def __init__(
@@ -141,7 +144,7 @@ class Budget:
         self._call_ns = CALL_NS[capture.probe.attach]
         self.say = say
         self.too_much = False
-        self._blind = ""  # why its counters can be read no more
+        self._blind = ""  # error of reading its counters
         self._first = self._before = self._read()
         self._due = time.monotonic() + STEP_SECONDS
         self._say_at = 0.0
@@ -154,7 +157,7 @@ class Budget:
         return step(before, now, self._chance, self._share, self._call_ns)
 
     def tend(self) -> bool:
-        """Set the chance anew, if it is time for that; return False if it is time to give up."""
+        """Adjust the sampling probability every ``STEP_SECONDS``; return False to give up."""
         at = time.monotonic()
         if at < self._due:
             return True
@@ -167,7 +170,7 @@ class Budget:
             return False
         found = self._step(self._before, now)
         self._before = now
-        # In two steps one after the other: nothing that can be chosen is cheap enough.
+        # Twice in a row: the smallest probability is not cheap enough.
         self.too_much = not found.chance and self._chance <= LEAST_CHANCE
         self._chance = found.chance or LEAST_CHANCE
         self._capture.sample(self._chance)
@@ -177,19 +180,22 @@ class Budget:
         return not self.too_much
 
     def text(self, cost: float) -> str:
-        """Return what is going on, in a line."""
+        """Return a notice: budget, overhead, sampling rate.
+
+        :param cost: Overhead, as a share of used CPU time.
+        """
         budget = f"budget {100 * self._share:g} %"
         if self._blind:
-            return f"{budget}: what tracing costs can be told no more ({self._blind}): detached"
-        share = f"{budget}: tracing costs about {100 * cost:.1f} %"
+            return f"{budget}: overhead can no longer be measured ({self._blind}): detached"
+        share = f"{budget}: overhead about {100 * cost:.1f} %"
         if self.too_much:
-            return f"{share} even if next to no call is taken: detached"
+            return f"{share}, even with next to no call recorded: detached"
         if self._chance >= 1:
-            return f"{share}, every call is taken"
-        return f"{share}, one call in {1 / self._chance:,.0f} is taken"
+            return f"{share}, every call is recorded"
+        return f"{share}, one call in {1 / self._chance:,.0f} is recorded"
 
     def report(self, summary: Summary) -> None:
-        """Write into the summary how it was kept, once the capture has stopped."""
+        """Add budget, overhead and scale to a summary."""
         try:
             last = self._read()
         except OSError:

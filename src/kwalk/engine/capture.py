@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A capture: attach, look at what has come, detach."""
+"""A capture: a probe with its reader, from attach to detach."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose
 from kwalk.probe.probe import Probe, open_probe
 
-if TYPE_CHECKING:  # what reads and decodes is not needed before there is something to be read
+if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.decode.records import Record
     from kwalk.model.event import Batch, Event
     from kwalk.model.ledger import Ledger, Summary
@@ -28,14 +28,15 @@ if TYPE_CHECKING:  # what reads and decodes is not needed before there is someth
 
 
 class Capture:
-    """Trace one function, or many, from ``__enter__`` on.
+    """Traces one or many functions from ``__enter__`` on.
 
-    With ``Output.COUNT``, ask for ``counts`` at any time. Otherwise call ``batches`` or ``read``
-    every tenth of a second or so. In the end ``stop``, ask for what is left, then for ``summary``.
+    With ``Output.COUNT``, read ``counts`` at any time. With other outputs call ``batches`` or
+    ``read`` about every tenth of a second. In the end call ``stop``, read the rest, then
+    ``summary``.
 
-    :param functions: What to trace, each as ``probe.selection.select`` takes it.
-    :param watch: Told of progress while many functions are attached to.
-    :raises KwalkError: if it cannot be traced.
+    :param functions: Targets, as ``probe.selection.select`` takes them.
+    :param watch: Called with the progress of attaching to many functions.
+    :raises KwalkError: if they cannot be traced.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Capture:
 
             self._modules = no_hits.modules(self.probe.selection)
             kallsyms_cache.keep(self.symbols)
-            if others:  # programs, which can be gone when a stack is shown
+            if others:  # other BPF programs, which may be gone when a stack is shown
                 self.symbols.renew()
             self._reading = CaptureReader(self.probe, self.options, self.symbolizer)
             self._changes = Changes(self.probe, self.options.filters, options.filters)
@@ -73,29 +74,29 @@ class Capture:
 
     @property
     def started(self) -> float:
-        """When the probe was attached: seconds of CLOCK_MONOTONIC."""
+        """Time of attaching (CLOCK_MONOTONIC, seconds)."""
         return self.probe.attached
 
     @property
     def seconds(self) -> float:
-        """How long hits have been counted, until the probe was detached."""
+        """Seconds from attach to detach, or until now."""
         return self._reading.seconds
 
     @property
     def unit(self) -> str:
-        """What is counted: calls, or samples, or what happens at a tracepoint."""
+        """Unit of hits: ``calls``, ``samples`` or ``events``."""
         return self.probe.selection.unit
 
     @cached_property
     def symbolizer(self) -> Symbolizer:
-        """What names the frames of this capture's stacks."""
+        """Symbolizer of this capture's stacks."""
         from kwalk.symbolize.symbolizer import Symbolizer
 
         called = self.probe.selection.place == Place.TRACEPOINT
         return Symbolizer(self.symbols, called, kallsyms_cache.fresh, self._entries())
 
     def _entries(self) -> dict[int, Frame]:
-        """Return the frames of what is traced: of several names of one function that asked for."""
+        """Return the frame of each target by address, under the name that the user gave."""
         from kwalk.model.stack import Frame
 
         targets = [] if self.probe.selection.place.is_event else self.probe.selection.targets
@@ -112,16 +113,16 @@ class Capture:
 
     @property
     def readable(self) -> bool:
-        """Whether counts can be read now without harm.
+        """Whether ``counts`` loses no stack now.
 
-        To look up one of the helper's stacks can drop another (kernel/bpf/stackmap.c).
+        A lookup in a BPF stack map can drop another stack (kernel/bpf/stackmap.c).
         """
         return self.stopped or self.probe.method != Method.HELPER
 
     def check_readable(self) -> None:
-        """Do nothing where counts can be read.
+        """Check that counts are ``readable`` before ``stop``.
 
-        :raises UsageError: where they are not ``readable`` before ``stop``.
+        :raises UsageError: if not.
         """
         if not self.readable:
             raise UsageError(
@@ -131,9 +132,9 @@ class Capture:
             )
 
     def facts(self, words: Sequence[str]) -> dict[str, Any]:
-        """Return what a recording says of the machine.
+        """Return the metadata of a recording: machine, kernel, command line.
 
-        :param words: What it was made by.
+        :param words: Command line.
         """
         from kwalk.recording.facts import facts
 
@@ -141,27 +142,27 @@ class Capture:
 
     @property
     def unwinder(self) -> str:
-        """The kernel's own, such as ``frame pointer``."""
+        """Unwinder of the kernel, such as ``frame pointer``."""
         return Unwinder(self.probe.unwinder).name.lower().replace("_", " ")
 
     def sample(self, chance: float) -> None:
-        """Take events with this chance from now on (``ProbeOptions.chance``)."""
+        """Set the sampling probability (``ProbeOptions.chance``)."""
         self.probe.tree.sample(chance)
 
     @property
     def scale(self) -> float:
-        """Calls for each one that was taken."""
+        """Hits per sampled hit."""
         tree = self.probe.tree
         wanted, out = tree.hits(), tree.sampled_out()
         return wanted / (wanted - out) if wanted > out else 1.0
 
     def seen(self) -> tuple[int, int, int]:
-        """Return hits so far, those that were left alone, and the ns spent on the others."""
+        """Return hits, filtered and skipped hits, and nanoseconds spent on the others."""
         left_alone = self.probe.tree.sampled_out() + self.probe.filtered()
         return self.probe.hits(), left_alone, self._reading.taken_ns()
 
     def stop(self) -> None:
-        """Detach, wait until no program can still be running, and see whether it could run."""
+        """Detach and wait for running programs; diagnose if no hit came."""
         if not self.stopped:
             self._look(last=True)
             self._reading.stop()
@@ -169,11 +170,11 @@ class Capture:
 
     @property
     def changeable(self) -> bool:
-        """Whether ``look`` has something to look at."""
+        """Whether ``look`` has anything to follow."""
         return self._changes.any or self.options.per == Per.CGROUP
 
     def look(self) -> None:
-        """Follow what has changed around the probe; to be called once a second or more often."""
+        """Follow CPUs, tasks, cgroups and namespaces that come and go; call it once a second."""
         if not self._reading.stopped:
             self._look()
 
@@ -182,7 +183,7 @@ class Capture:
             self._reading.look()
 
     def news(self) -> list[str]:
-        """Return what has gone wrong since the last call and can be mended by starting anew."""
+        """Return new problems that another start with other options would avoid."""
         size = self.options.nodes
         if self._told_full or not self.probe.method & Method.MANUAL:
             return []
@@ -195,36 +196,36 @@ class Capture:
         ]
 
     def counts(self) -> list[Count]:
-        """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
+        """Return the count of each stack so far, in ascending order (``Output.COUNT``)."""
         return self._reading.counts()
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the events that have arrived since the last call, all of them."""
+        """Yield the events since the last call, in batches."""
         return self._reading.batches()
 
     def read(self) -> Iterator[Event]:
-        """Yield the events that have arrived since the last call, one by one."""
+        """Yield the events since the last call."""
         for batch in self.batches():
             yield from batch.events()
 
     def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
-        """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
+        """Yield each event's record, its stacks by manual and helper, and the helper's loss cause.
 
-        For captures with ``Method.BOTH``; see ``ledgers``. Events of which nothing is to be seen
-        (``ProbeOptions.through``) are left out, and counted on both sides.
+        For captures with ``Method.BOTH``; see ``ledgers``. Events that ``ProbeOptions.through``
+        rejects are counted in both ledgers, and not yielded.
         """
         return self._reading.pairs()
 
     def ledgers(self) -> tuple[Ledger, Ledger]:
-        """Return manual's and the helper's (``Method.BOTH``); final when ``summary`` is."""
+        """Return the ledgers of manual and helper (``Method.BOTH``); final when ``summary`` is."""
         return self._reading.ledgers()
 
     def drop(self, batch: Batch, cause: str) -> None:
-        """Count events that were yielded, but not used, as lost to ``cause``."""
+        """Move yielded events from *recorded* to the loss ``cause``."""
         self._reading.drop(batch, cause)
 
     def summary(self) -> Summary:
-        """Return what was captured; final after ``stop`` and a last look at events or counts."""
+        """Return the summary; final after ``stop`` and a last read of events or counts."""
         summary = self._reading.summary()
         summary.ledger.uncounted += self._changes.unseen()
         summary.notes += self._changes.notes()

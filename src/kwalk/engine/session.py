@@ -14,7 +14,7 @@ from kwalk.engine.capture import Capture
 from kwalk.options.probe import ProbeOptions
 from kwalk.support.aborting import at_abort
 
-if TYPE_CHECKING:  # not needed before the probe is attached, or by few
+if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.engine.budget import Budget
     from kwalk.engine.traced_command import Child
     from kwalk.model.ledger import Summary

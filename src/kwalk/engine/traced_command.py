@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command that a user wants traced: started, held until all is attached, waited for."""
+"""The traced command: forked, held until the probe is attached, then executed and waited for."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from pathlib import Path
 from kwalk.errors import KwalkError, UsageError
 from kwalk.support.parentage import Killer, ends_with_us
 
-# For what has to be put in order at the end.
+# Time to exit between SIGTERM and SIGKILL.
 GRACE_SECONDS = 2.0
 _LOOK_SECONDS = 0.02
 _LONGEST = 1e6  # seconds; poll(2) takes a number of milliseconds of 32 bits
 
 
 class Child:
-    """A process that becomes the command once ``go`` is called.
+    """A forked process that waits, and executes the command once ``go`` is called.
 
-    Use it in a ``with``: it does not outlive that. If it is still running then, it is ended by
-    SIGTERM, and by SIGKILL if it does not heed that.
+    The end of the ``with`` ends the command, too: by SIGTERM, then by SIGKILL after
+    ``GRACE_SECONDS``.
 
-    It has a process group of its own, and is ended together with all that is left in that, such as
-    the background jobs of a shell. Ctrl-C is for kwalk alone then, which ends the group.
+    It has a process group of its own. All of that group is ended with it, such as background jobs
+    of a shell. Ctrl-C reaches kwalk alone, which ends the group.
 
-    Where standard input is a terminal, it may be read, and the kernel stops whoever does that from
-    another group than the one in the foreground. That is kwalk's, with all of its pipeline, so the
-    command stays in it. Ctrl-C reaches it there, and what it has started; kwalk ends only itself.
+    If standard input is a terminal, the command stays in kwalk's process group, the one in the
+    foreground: the kernel stops background processes that read the terminal. Ctrl-C then reaches
+    the command as well, and kwalk ends only the command's process.
 
-    :param words: The command and its arguments.
-    :param output: Where its outputs go, with nothing for it to read; None leaves both as they are.
+    :param words: Command and arguments.
+    :param output: Descriptor for its stdout and stderr, with an empty stdin; None leaves all three.
+    :ivar pid: Process id.
     """
 
     def __init__(self, words: Sequence[str], output: int | None = None) -> None:
         self._words = list(words)
         self._output = output
         held, self._let_go = os.pipe()
-        self._failure, failed = os.pipe()  # closed by a successful exec, as Python's pipes are
+        self._failure, failed = os.pipe()  # O_CLOEXEC: closed by a successful exec
         self._group = output is not None or not os.isatty(0)
         self._status: int | None = None
         bind = ends_with_us()
@@ -56,7 +57,7 @@ class Child:
             bind()
             self._become(held, failed)
         if self._group:
-            os.setpgid(self.pid, self.pid)  # it is held: this comes before all that it does
+            os.setpgid(self.pid, self.pid)  # before exec: the process is still held
         try:
             self._guard = Killer(self.pid, self._group)
         except OSError as error:
@@ -67,7 +68,7 @@ class Child:
         os.close(failed)
 
     def _unstarted(self, error: OSError, *more: int) -> KwalkError:
-        """Close all there is, and return why it was not to be."""
+        """Close the pipes; return the error to raise."""
         from kwalk.kernel import shortage
 
         for fd in (*more, self._let_go, self._failure):
@@ -92,7 +93,7 @@ class Child:
         except OSError as error:
             os.write(failed, str(error.strerror).encode())
         except ValueError:
-            os.write(failed, b"a word of it holds a character that no program can be given")
+            os.write(failed, b"a word contains a character that an argument cannot have")
         finally:
             os._exit(code)
 
@@ -109,7 +110,7 @@ class Child:
         if self._ends_within(0):
             self._reap()
         elif self._end():
-            with suppress(OSError):  # a notice, no more
+            with suppress(OSError):  # only a notice
                 print(
                     f"kwalk: {self._words[0]} did not end within {GRACE_SECONDS:g} s of SIGTERM: "
                     "killed",
@@ -118,7 +119,7 @@ class Child:
                 )
 
     def _end(self) -> bool:
-        """End it, at once on Ctrl-C; return whether it took SIGKILL."""
+        """End it, at once on Ctrl-C; return whether SIGKILL was needed."""
         killed = True
         deadline = time.monotonic() + GRACE_SECONDS
         try:
@@ -132,12 +133,12 @@ class Child:
         return killed
 
     def kill(self) -> None:
-        """Kill it with its group, and do not wait for that."""
+        """Send SIGKILL to it and its group, without waiting."""
         if self._status is None:
             self._send(signal.SIGKILL)
 
     def _reap(self) -> None:
-        # Its number, and its group's, are nobody else's until then.
+        # Until then its pid and process group cannot be reused.
         self._look(0)
 
     def _look(self, options: int) -> None:
@@ -146,7 +147,7 @@ class Child:
         self._guard.dismiss()
         try:
             pid, status = os.waitpid(self.pid, options)
-        except ChildProcessError:  # code that waits for any process has: how it ended is lost
+        except ChildProcessError:  # reaped by other code of this process; the status is lost
             pid, status = self.pid, 0
         if pid:
             self._status = status
@@ -168,9 +169,9 @@ class Child:
             os.close(fd)
 
     def _alone_by(self, deadline: float) -> bool:
-        """Whether all others of its group end in time.
+        """Whether all other processes of its group have ended by the deadline.
 
-        :param deadline: By the monotonic clock, in seconds.
+        :param deadline: CLOCK_MONOTONIC, in seconds.
         """
         while self._group and _others(self.pid):
             if time.monotonic() >= deadline:
@@ -179,9 +180,9 @@ class Child:
         return True
 
     def go(self) -> None:
-        """Let the command run.
+        """Execute the command.
 
-        :raises UsageError: if it cannot be.
+        :raises UsageError: if exec fails.
         """
         os.write(self._let_go, b"!")
         reason = os.read(self._failure, 256)
@@ -194,13 +195,13 @@ class Child:
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until the command has ended; return whether it has.
 
-        :param seconds: At most so long; None for as long as it takes.
+        :param seconds: Time limit; None for none.
         """
         limit = None if seconds is None or seconds > _LONGEST else max(0.0, seconds)
         return self._status is not None or self._ends_within(limit)
 
     def note(self) -> str:
-        """Return how the command ended, if not well, or that it is ended now; else ""."""
+        """Return a note about a command that failed or is still running; "" if it succeeded."""
         if self._status is None:
             self._look(os.WNOHANG)
         if self._status is None:
@@ -212,12 +213,12 @@ class Child:
 
 
 def _others(group: int) -> bool:
-    """Whether any process of a group is running, besides its first."""
+    """Whether a process group has running members other than its leader."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal() or int(entry.name) == group:
             continue
         try:
-            # Behind the name: state, parent, group (proc_pid_stat(5)).
+            # Fields after the name: state, ppid, pgrp (proc_pid_stat(5)).
             found = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue  # it has ended

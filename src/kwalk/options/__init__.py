@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Capture options: their values checked, their defaults and limits, filters by name and number."""
+"""Capture options: values, defaults, limits and checks; filters by name and by number."""

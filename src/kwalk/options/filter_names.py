@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whose calls are wanted, as people name it, turned into what the kernel calls it."""
+"""Filters by names, resolved to the numbers that the kernel compares."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COMM_BYTES = 15  # TASK_COMM_LEN in include/linux/sched.h, less the final 0
 
 
 class Wanted(NamedTuple):
-    """As ``Filters``, but network namespaces and cgroups are names.
+    """``Filters`` with network namespaces and cgroups by name.
 
     :param netns: Names of ``ip netns``, paths such as ``/proc/1/ns/net``, or inode numbers.
-    :param cgroups: Paths, from the hierarchy's top or absolute.
+    :param cgroups: Paths, absolute or relative to the root of the hierarchy.
     """
 
     pids: Sequence[int] = ()
@@ -37,15 +37,15 @@ class Wanted(NamedTuple):
     follow: bool = False
 
     def filters(self) -> Filters:
-        """Return the filters.
+        """Resolve the names.
 
-        :raises UsageError: if something that is named is not there.
+        :raises UsageError: if a process, CPU, namespace or cgroup does not exist.
         """
         self._check_number()
         if (self.pids or self.tids) and not same_proc():
             raise UsageError(
                 "/proc belongs to another PID namespace than kwalk: its numbers of tasks are not "
-                "the ones that this kwalk could trace",
+                "those that this kwalk could trace",
                 OTHER_PROC,
             )
         for pid in self.pids:
@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
             if len(getattr(self, name)) > FILTER_VALUES:
                 raise UsageError(
                     f"more than {FILTER_VALUES} {name} were given",
-                    "Trace with fewer of them, or with none, and choose among the stacks later.",
+                    "Give fewer, or none, and select stacks afterwards.",
                 )
 
 
@@ -102,7 +102,7 @@ def _netns(name: str) -> int:
     if not path:
         if len(name) > 10 or int(name) > _LARGEST_NETNS:
             raise UsageError(
-                f"{name[:20]} is larger than numbers of network namespaces are",
+                f"{name[:20]} is not the inode number of a network namespace",
                 "`ls -Li /proc/PID/ns/net` shows a process's.",
             )
         return int(name)
@@ -116,7 +116,7 @@ def _netns(name: str) -> int:
 
 
 def _netns_path(name: str) -> str:
-    """Return where a network namespace is found; "" where its number is given."""
+    """Return the path of a network namespace; "" if its inode number is given."""
     if name.isdecimal():
         return ""
     return os.path.abspath(name) if "/" in name else str(NETNS / name)
@@ -130,10 +130,10 @@ def _cgroup(name: str) -> Cgroup:
             "Mount one (mount -t cgroup2 none /sys/fs/cgroup), or use another filter.",
         )
     top, above = mounted
-    path = Path(os.path.normpath(top / name))  # an absolute name is its own
+    path = Path(os.path.normpath(top / name))  # an absolute name replaces the root
     if path != top and top not in path.parents:
         raise UsageError(
-            f"{name} is no cgroup of version 2",
+            f"{name} is not a cgroup of version 2",
             f"Give a folder under {top}, or its path from there.",
         )
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whose calls are wanted; the program looks at nothing else (``bpf/trace/filter.bpf.h``)."""
+"""Filters by number, as the BPF program evaluates them (``bpf/trace/filter.bpf.h``)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COMM_BYTES = 16
 class Cgroup(NamedTuple):
     """A cgroup of version 2.
 
-    :ivar number: What ``bpf_get_current_cgroup_id()`` answers in there.
-    :ivar level: Cgroups above it.
-    :ivar path: Its folder; "" where only the number is known.
+    :ivar number: Id, as ``bpf_get_current_cgroup_id()`` returns it.
+    :ivar level: Number of ancestors.
+    :ivar path: Directory; "" if only the id is known.
     """
 
     number: int
@@ -27,16 +27,16 @@ class Cgroup(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """All that are given must hold; of several values of one kind, any.
+    """Filters of hits: each kind that is given must match one of its values.
 
-    :param pids: Processes, by the number of their first thread (the kernel's tgid).
-    :param tids: Threads (the kernel's pid).
-    :param comms: Names of tasks, at most 15 bytes each.
-    :param cpus: Numbers of CPUs.
+    :param pids: Processes (``task->tgid``).
+    :param tids: Threads (``task->pid``).
+    :param comms: Task names (``task->comm``), at most 15 bytes each.
+    :param cpus: CPU numbers.
     :param netns: Network namespaces, by inode number.
-    :param cgroups: Those, and what is below them.
-    :param follow: Also what the processes start from now on.
-    :param netns_paths: Where each of ``netns`` comes from; "" where only the number is known.
+    :param cgroups: Cgroups and their descendants.
+    :param follow: Child processes started from now on are traced, too.
+    :param netns_paths: Path of each of ``netns``; "" if only the number is known.
     """
 
     pids: tuple[int, ...] = ()
@@ -53,7 +53,7 @@ class Filters(NamedTuple):
 
     @property
     def kinds(self) -> Filtered:
-        """What has to be looked at."""
+        """Filter kinds that are in use (bitmask)."""
         asked = {
             Filtered.CPU: self.cpus,
             Filtered.PROCESS: self.pids,
@@ -65,7 +65,7 @@ class Filters(NamedTuple):
         return Filtered(sum(kind for kind, values in asked.items() if values))
 
     def config(self) -> dict[str, int | bytes]:
-        """Return the members of ``struct kw_config`` about filters."""
+        """Return the filter members of ``struct kw_config``."""
         comms = b"".join(os.fsencode(comm).ljust(_COMM_BYTES, b"\0") for comm in self.comms)
         return {
             "filter": int(self.kinds),
@@ -78,9 +78,9 @@ class Filters(NamedTuple):
 
 
 def places(netns: Sequence[int], numbers: Sequence[int]) -> bytes:
-    """Return ``struct kw_places``.
+    """Pack ``struct kw_places``.
 
-    :param numbers: Of the cgroups.
+    :param numbers: Cgroup ids.
     """
     return PLACES.pack({"cgroup": _words("Q", numbers), "netns": _words("I", netns)})
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What users of the library may choose: the options of the command line, as keywords."""
+"""Keywords of the library, which are the tracing options of the command line."""
 
 from __future__ import annotations
 
@@ -23,34 +23,33 @@ PER: dict[str | None, Per] = {
     None: Per.NOTHING,
     **{per.name.lower(): per for per in (Per.PID, Per.COMM, Per.CPU, Per.CGROUP)},
 }
-FIRST_CHANCE = 0.01  # to be taken under a budget, until it is known what a call costs
+FIRST_CHANCE = 0.01  # initial sampling probability under a budget
 
 
 class Choices(TypedDict, total=False):
-    """How to trace, and whose calls; what is not given is as on the command line.
+    """Tracing options; defaults are those of the command line.
 
-    :ivar method: ``auto`` is manual where the kernel allows it.
-    :ivar attach: How to get called; ``auto`` takes the cheapest way that the kernel permits.
-    :ivar depth: Most frames of a stack, 2 to 127.
-    :ivar per: What the calls of a stack are told apart by, too.
-    :ivar pids: Processes.
-    :ivar tids: Threads.
-    :ivar comms: Names of tasks, at most 15 bytes each.
-    :ivar cgroups: Paths of cgroups of version 2, from the hierarchy's top or absolute.
+    :ivar method: ``auto`` is manual if the kernel supports it.
+    :ivar attach: Attach type; ``auto`` is the cheapest that the kernel supports.
+    :ivar depth: Maximum frames per stack, 2 to 127.
+    :ivar per: Aggregate counts also by this.
+    :ivar pids: Process ids.
+    :ivar tids: Thread ids.
+    :ivar comms: Task names, at most 15 bytes each.
+    :ivar cgroups: Paths of cgroups (version 2), absolute or relative to the hierarchy's root.
     :ivar netns: Network namespaces: names of ``ip netns``, paths, or inode numbers.
-    :ivar cpus: Numbers of CPUs.
-    :ivar follow: Also what the processes of ``pids`` start from now on.
-    :ivar sample: Take a random one in so many calls; 1 for all.
-    :ivar verify: Compare a random one in so many stacks with the kernel's; True for all.
-    :ivar from_caller: Only stacks through a function of a name that this regular expression finds.
-    :ivar until: Leave out what lies outside of the first frame of this name (``*`` may be in it).
-    :ivar nodes: Manual: frames that the tree of stacks has room for.
-    :ivar stack_entries: Helper: stacks in each of its two maps.
-    :ivar ring_mib: Streams: size of the ring between kernel and user space, a power of two.
-    :ivar budget: Take calls at random, so that tracing costs at most this share of the CPU time
-        that the machine uses, such as 0.02.
-    :ivar command: Run this, program and arguments, and trace its calls only.
-    :ivar frequency: In place of functions: so many samples a second of each CPU.
+    :ivar cpus: CPU numbers.
+    :ivar follow: Trace child processes that ``pids`` start from now on, too.
+    :ivar sample: Record a random one in this many hits; 1 for all.
+    :ivar verify: Compare a random one in this many stacks with the kernel's; True for all.
+    :ivar from_caller: Keep only stacks with a caller matching this regular expression.
+    :ivar until: Cut stacks after the first frame named so; ``*`` matches any text.
+    :ivar nodes: Manual: size of the calling-context tree in nodes.
+    :ivar stack_entries: Helper: size of each of its two stack maps, in stacks.
+    :ivar ring_mib: Streams: size of the BPF ring buffer in MiB, a power of two.
+    :ivar budget: Limit of the overhead, as a share of used CPU time such as 0.02.
+    :ivar command: Program and arguments to run; only its hits are recorded.
+    :ivar frequency: Instead of functions: samples per second of each CPU.
     """
 
     method: Literal["auto", "manual", "helper"]
@@ -77,14 +76,14 @@ class Choices(TypedDict, total=False):
 
 
 def probe_options(choices: Choices, output: Output) -> ProbeOptions:
-    """Return the choices for the engine; a session adds the process of ``command`` to the filters.
+    """Check options and convert them for the engine; a session adds the process of ``command``.
 
-    :raises TypeError: if one has a name that there is not, as of any keyword.
-    :raises UsageError: if one is out of bounds, or names what is not there.
+    :raises TypeError: for an unknown option.
+    :raises UsageError: for a value that is out of bounds, or names something that does not exist.
     """
     for name in choices:
         if name not in Choices.__annotations__:
-            raise TypeError(f"there is no choice {name!r}; there are {', '.join(_names())}")
+            raise TypeError(f"there is no option {name!r}; there are {', '.join(_names())}")
 
     def chosen(name: str, check: Callable[[object], _Item], default: object = None) -> _Item:
         return named(name, check, choices.get(name, default))
@@ -124,8 +123,8 @@ def _chance(choices: Choices) -> float | None:
     named("budget", validate.share, budget)
     if "sample" in choices:
         raise UsageError(
-            "sample does not go with budget",
-            "A budget chooses how many calls are taken; sample is a choice of your own.",
+            "sample cannot be combined with budget",
+            "A budget sets the sampling rate itself.",
         )
     return FIRST_CHANCE
 
@@ -138,7 +137,7 @@ def _wanted(choices: Choices) -> Wanted:
         if not found:
             raise UsageError(
                 f"{name} is given, but empty",
-                f"Nobody's calls are those: leave {name} out for all.",
+                f"Leave {name} out to trace all.",
             )
         return found
 
@@ -155,9 +154,7 @@ def _wanted(choices: Choices) -> Wanted:
     if command is not None and not named("command", validate.several(str), command):
         raise UsageError("command is empty", "Give a program and its arguments.")
     if wanted.follow and not (wanted.pids or command):
-        raise UsageError(
-            "follow wants processes to follow", "Give their numbers, or a command to run."
-        )
+        raise UsageError("follow needs processes to follow", "Give pids, or a command to run.")
     return wanted
 
 

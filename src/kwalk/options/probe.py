@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How to trace: what commands and library users may choose."""
+"""Options of a probe, checked and resolved."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kwalk.options.filters import Filters
 
 
 class PidNamespace(NamedTuple):
-    """The PID namespace of the user, where that is not the kernel's first one.
+    """PID namespace of the user, unless it is the initial one.
 
-    :ivar address: Of its ``struct pid_namespace``.
-    :ivar level: Namespaces above it.
+    :ivar address: Address of its ``struct pid_namespace``.
+    :ivar level: Number of ancestors.
     """
 
     address: int
@@ -23,25 +23,25 @@ class PidNamespace(NamedTuple):
 
 
 class ProbeOptions(NamedTuple):
-    """How to trace.
+    """Options of a probe.
 
-    :param method: What finds the stack; None lets kwalk choose.
+    :param method: Unwinding method; None lets kwalk choose.
     :param attach: ``kprobe``, ``fentry``, ``kprobe.multi``, or ``auto``.
-    :param depth: Most frames of a stack, 2 to 127.
+    :param depth: Maximum frames per stack, 2 to 127.
     :param ring_bytes: Size of the ring buffer, a power of two.
-    :param stack_entries: Helper: stacks in each of the two maps.
-    :param output: What becomes of a stack: counted, or sent as a record.
-    :param nodes: Manual: frames that the calling-context tree has room for.
-    :param per: What the events of a stack are told apart by, too.
-    :param verify: Manual: compare a random one in so many events with the kernel's unwinder;
+    :param stack_entries: Helper: size of each of the two stack maps, in stacks.
+    :param output: Aggregate stacks in the kernel, or send a record per hit.
+    :param nodes: Manual: size of the calling-context tree in nodes.
+    :param per: Aggregate counts also by this.
+    :param verify: Manual: compare a random one in this many hits with the kernel's unwinder;
         0 for none.
-    :param chance: Take each event with this chance, which ``Capture.sample`` changes; None for
-        all of them, which costs less than 1.0.
-    :param frequency: Take so many samples a second of each CPU, in place of calls.
-    :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
-    :param until: What lies outside of the first frame whose name matches is left out.
-    :param filters: Whose calls are wanted.
-    :param pidns: Where tasks have the numbers that are shown; None for the kernel's own.
+    :param chance: Initial sampling probability, which ``Capture.sample`` changes; None samples no
+        hit away, which costs less than 1.0.
+    :param frequency: Samples per second of each CPU; None traces functions.
+    :param through: Keep only stacks with a caller whose name matches.
+    :param until: Cut stacks after the first frame whose name matches.
+    :param filters: Filters of hits.
+    :param pidns: Namespace of the task ids shown; None for the initial one.
     """
 
     method: Method | None = None

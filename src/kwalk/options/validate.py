@@ -23,7 +23,7 @@ from kwalk.support.regex import BadPattern, compiled
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
 _KINDS: dict[type, str] = {int: "number", str: "text", os.PathLike: "path"}
-# 30 years: clocks and timers of the system take no more than some hundred.
+# 30 years: system clocks and timers overflow after some hundred.
 LONGEST_SECONDS = 1_000_000_000
 
 
@@ -134,13 +134,13 @@ def seconds(value: object) -> float:
 
 
 def span(value: object) -> tuple[float, float] | None:
-    """Return two times in seconds, the earlier first; None of None."""
+    """Return two times in seconds, the earlier first; None for None."""
     if value is None:
         return None
     if isinstance(value, tuple | list) and len(value) == 2:
         start, end = value
         if all(isinstance(time, int | float) for time in value) and 0 <= start < end:
-            with suppress(OverflowError):  # a whole number beyond all floats
+            with suppress(OverflowError):  # an int too large for a float
                 return float(start), float(end)
     raise BadValue("is not two times in seconds, the earlier first", "Give (10, 20).")
 
@@ -163,7 +163,7 @@ def several(*kinds: type[_Item]) -> Callable[[object], tuple[_Item, ...]]:
         for value in found:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise BadValue(
-                    f"has {shown(value)}, which is no {what}", "Give nothing else.", whole=True
+                    f"has {shown(value)}, which is not a {what}", "Give nothing else.", whole=True
                 )
             if isinstance(value, int) and not 0 <= value < 1 << 32:
                 raise BadValue(
@@ -179,19 +179,19 @@ def several(*kinds: type[_Item]) -> Callable[[object], tuple[_Item, ...]]:
 
 
 def _check_text(text: object) -> None:
-    """Check that the kernel can be given a text."""
+    """Check that a text can be passed to the kernel."""
     try:
         if not isinstance(text, str) or "\0" in text:
             raise ValueError("a zero byte, or bytes")
         os.fsencode(text)
     except ValueError as error:
         raise BadValue(
-            f"has {shown(text)}, which is no name: {error}", "Give the name as text.", whole=True
+            f"has {shown(text)}, which is not a name: {error}", "Give the name as text.", whole=True
         ) from None
 
 
 def shown(value: object) -> str:
-    """Return a value as a program would write it, cut off where that is long."""
+    """Return the ``repr`` of a value, cut after 200 characters."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no whole numbers of more than 4,300 digits
@@ -200,25 +200,25 @@ def shown(value: object) -> str:
 
 
 def glob(text: object) -> re.Pattern[str] | None:
-    """Return the pattern of a name with ``*`` in it; None of None."""
+    """Compile a name in which ``*`` matches any text; None for None."""
     if text is None:
         return None
     if not isinstance(text, str):
-        raise BadValue("is no text", "Give a name, such as '*_sendmsg'.")
+        raise BadValue("is not text", "Give a name, such as '*_sendmsg'.")
     try:
         return compiled(fnmatch.translate(text))
     except BadPattern as error:
-        raise BadValue(f"is no pattern: {error}", "Give a name, such as '*_sendmsg'.") from None
+        raise BadValue(f"is not a pattern: {error}", "Give a name, such as '*_sendmsg'.") from None
 
 
 def expression(text: object) -> re.Pattern[str] | None:
-    """Return a regular expression, given as one or as text; None of None."""
+    """Compile a regular expression, or return a compiled one; None for None."""
     if text is None:
         return None
     if isinstance(text, re.Pattern) and isinstance(text.pattern, str):
         return text
     if not isinstance(text, str):
-        raise BadValue("is no text", "Give a regular expression.")
+        raise BadValue("is not text", "Give a regular expression.")
     try:
         return compiled(text)
     except BadPattern as error:
@@ -226,5 +226,5 @@ def expression(text: object) -> re.Pattern[str] | None:
 
 
 def no_expression(error: BadPattern) -> BadValue:
-    """Return the fault of a text that cannot be compiled."""
-    return BadValue(f"is no regular expression: {error}", "See Python's module re.")
+    """Return the fault of a text that does not compile."""
+    return BadValue(f"is not a regular expression: {error}", "See Python's module re.")

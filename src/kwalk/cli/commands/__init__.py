@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands: each module declares its options as data, parses nothing, and decides.
+"""The commands: a module declares the syntax of its command as data, and runs it.
 
-``command`` in each is a ``cli.parsers.Command``. Reports draw.
+``command`` in each module is a ``cli.parsers.Command``. Reports format the results.
 """

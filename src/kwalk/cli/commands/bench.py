@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk bench``: what tracing a function costs a workload, by each method."""
+"""``kwalk bench``: overhead of tracing a function on a workload, by each method."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class BenchCommand:
                 default=methods.DEFAULT,
                 metavar="A,B",
                 complete=Complete.METHODS,
-                help=f"what to compare with no tracing: {', '.join(methods.OWN)} (also as "
+                help=f"methods to compare with no tracing: {', '.join(methods.OWN)} (also as "
                 f"NAME:kprobe and NAME:fentry), {', '.join(methods.OTHERS)} "
                 f"(default: {methods.DEFAULT})",
             ),
@@ -66,7 +66,7 @@ class BenchCommand:
                 "--attach",
                 choices=words("auto", *methods.ATTACHES),
                 default="auto",
-                help="how kwalk attaches (default: auto)",
+                help="attach type of kwalk's methods (default: auto)",
             ),
             option(
                 "--mode",
@@ -79,33 +79,33 @@ class BenchCommand:
                 type=values.positive_int,
                 default=5,
                 metavar="N",
-                help="rounds, each of which runs every method once (default: 5)",
+                help="rounds; each runs every method once (default: 5)",
             ),
             option(
                 "--metric",
                 type=_metric,
                 default="auto",
                 metavar="REGEX",
-                help="the number to compare, more is better, is the first group of this regular "
-                "expression in the workload's output; auto knows redis-benchmark, wrk, fio, "
-                "pgbench and sysbench, and takes the time of any other command",
+                help="metric to compare, higher is better: first group of REGEX in the workload's "
+                "output; auto recognizes redis-benchmark, wrk, fio, pgbench and sysbench, and "
+                "uses the run time of any other command",
             ),
             option(
                 "--requests",
                 type=values.positive_int,
                 metavar="N",
-                help=f"of the default workload, in each run (default: {_REQUESTS})",
+                help=f"requests of the default workload per run (default: {_REQUESTS})",
             ),
             shared_options.formats(text="a table", json="one JSON object, with every run"),
-            shared_options.page("a page with pictures"),
+            shared_options.page("an HTML page with charts"),
         ),
         usage="FUNC [option ...] [-- COMMAND ...]",
-        epilog="COMMAND is the workload: redis-benchmark -t set on a private redis-server by "
-        "default.",
+        epilog="COMMAND is the workload (default: redis-benchmark -t set on a private "
+        "redis-server).",
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Measure, then print what was found; so, too, when it ends early."""
+        """Measure and print the results, also those of an interrupted run."""
         from kwalk.kernel import switches
         from kwalk.kernel.capabilities import check_access
         from kwalk.kernel.kallsyms import Kallsyms
@@ -121,14 +121,14 @@ class BenchCommand:
                 "Leave it out, and say how much in the command itself.",
             )
         check_access()
-        # Other tools attach all the same, which can make the kernel shut ftrace down.
+        # Other tools attach without a check, which can make the kernel disable ftrace.
         if found := switches.ftrace():
             raise found
         select([args.function], Kallsyms.read())
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, _interrupt)
-        # Made before time is spent on what it is to hold.
+        # Created before time is spent on its contents.
         with Replacement(args.html) if args.html else nullcontext() as page:
             results, code = self._measure(args, tools)
             measured = any(row.runs for row in results.rows)
@@ -143,7 +143,7 @@ class BenchCommand:
         return code or int(not measured)
 
     def _measure(self, args: argparse.Namespace, tools: Sequence[Tool]) -> tuple[Results, int]:
-        """Return what was found, and the exit code."""
+        """Return the results and the exit code."""
         from kwalk.bench import workload as workloads
         from kwalk.bench.experiment import Experiment
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk compare``: helper and manual on the same calls of a function, side by side."""
+"""``kwalk compare``: stacks and overhead of helper and manual on the same calls."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class CompareCommand:
         options=(
             *trace_options.TARGET,
             shared_options.duration(
-                "how long each run lasts: the one by both methods, and one of each by itself for "
-                f"what it costs (default: {SECONDS:g}, or until COMMAND ends)"
+                "length of each run in seconds: one by both methods, then one by each for its "
+                f"overhead (default: {SECONDS:g}, or until COMMAND ends)"
             ),
             option(
                 "--cost",
                 kind=Kind.SWITCH,
                 default=True,
-                help="measure what each method costs, too (default: yes)",
+                help="also measure the overhead of each method (default: yes)",
             ),
             shared_options.top(
-                "pairs of stacks to show of each kind, the most frequent (default: 1 as text, 10 "
+                "show the N most frequent pairs of stacks of each kind (default: 1 as text, 10 "
                 "in the page, all in JSON)"
             ),
             shared_options.formats(
-                text="both stacks of a call side by side, then what each method lost and costs",
+                text="both stacks of a call side by side, then losses and overhead of each method",
                 json="one JSON object",
             ),
             shared_options.ADDRESSES,
-            shared_options.page("a page"),
+            shared_options.page("an HTML page"),
             trace_options.RING,
             *trace_options.PROBE,
             trace_options.VERIFY,
@@ -51,12 +51,12 @@ class CompareCommand:
             trace_options.FILTERS,
         ),
         usage=trace_options.USAGE,
-        epilog="-- COMMAND: run this and trace its calls only: once by both methods, and once by "
-        "each for its cost (unless --no-cost).",
+        epilog="-- COMMAND: run COMMAND and trace only its calls: once by both methods, then once "
+        "by each for its overhead (unless --no-cost).",
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Trace, then print; exit code 1 as ``report.summary.exit_code`` has it, of either side."""
+        """Trace, then print; the exit code is ``report.summary.exit_code`` of either side."""
         from kwalk.cli.comparing import compare
         from kwalk.model.comparison import nameless
         from kwalk.report.summary import lost_any
@@ -64,7 +64,7 @@ class CompareCommand:
 
         if args.duration is None and not args.workload:
             args.duration = SECONDS
-        # Made before time is spent on what it is to hold.
+        # Created before time is spent on its contents.
         with Replacement(args.html) if args.html else nullcontext() as page:
             comparison = compare(args)
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk completion``: what a shell needs to complete kwalk's words."""
+"""``kwalk completion``: completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kwalk.cli.options import CommandLine, option, words
 SHELLS = ("bash", "zsh", "fish")
 _HOW = """\
 In ~/.bashrc:                    eval "$(kwalk completion bash)"
-In ~/.zshrc, behind compinit:    eval "$(kwalk completion zsh)"
+In ~/.zshrc, after compinit:     eval "$(kwalk completion zsh)"
 In ~/.config/fish/config.fish:   kwalk completion fish | source
 
-For all users, into files that the shells look for by themselves:
+For all users, in files that the shells find by themselves:
   bash   /etc/bash_completion.d/kwalk
   zsh    /usr/local/share/zsh/site-functions/_kwalk
   fish   /etc/fish/completions/kwalk.fish
 
-The script asks kwalk, so it stays right when kwalk is updated. FUNC is completed from what the
-kernel lists: what ftrace can trace, where that can be read (root), else /proc/kallsyms."""
+The script asks kwalk, so it stays valid when kwalk is updated. FUNC is completed from the functions
+that ftrace can trace, if that list can be read (root), else from /proc/kallsyms."""
 
 
 class CompletionCommand:
@@ -38,7 +38,7 @@ class CompletionCommand:
 
         from kwalk.support.stdio import write
 
-        # Where nothing fits, no names of files in place of it.
+        # Do not fall back to names of files.
         write(shellcode(["kwalk"], shell=args.shell, complete_arguments=["-o", "nospace"]).lstrip())
         return 0
 

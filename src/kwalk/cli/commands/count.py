@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk count``: how often each stack leads to a function."""
+"""``kwalk count``: counts of the stacks that lead to a function."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class CountCommand:
                 "--interval",
                 type=values.seconds,
                 metavar="S",
-                help="print what was counted every S seconds as well",
+                help="also print the counts of every S seconds",
             ),
-            shared_options.top("print the N hottest stacks only"),
+            shared_options.top("print only the N hottest stacks"),
             shared_options.PER_WHAT,
             option(
                 "--per-pid",
                 kind=Kind.CONSTANT,
                 dest="per",
                 const="pid",
-                help="the same as --per pid",
+                help="same as --per pid",
             ),
             shared_options.formats(
                 text="stacks with their counts, the hottest last",
-                json="a JSON object a line, one for each interval, then all",
-                folded="a line a stack, root first, for flame graph tools",
+                json="one JSON object per line: each interval, then the total",
+                folded="one line per stack, root first, for flame graph tools",
             ),
             shared_options.ADDRESSES,
             *trace_options.TRACING,
@@ -55,13 +55,13 @@ class CountCommand:
 
         if args.interval and args.format == "folded":
             raise UsageError(
-                "--interval does not go with --format folded",
-                "Intervals and totals would run together there; use --format json.",
+                "--interval cannot be combined with --format folded",
+                "Folded lines do not tell intervals from totals; use --format json.",
             )
         if args.interval and (args.budget or args.sample):
             raise UsageError(
-                "--interval does not go with --budget or --sample",
-                "What calls stand for is exact enough for all of them together only.",
+                "--interval cannot be combined with --budget or --sample",
+                "Scaled counts are exact only for the whole run.",
             )
 
         def check(capture: Capture) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk diff``: two recordings compared."""
+"""``kwalk diff``: difference of two recordings."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ FORMATS = {
     ),
 }
 BY = {
-    "rate": "calls a second",
-    "share": "the share of all calls",
-    "count": "calls as they were counted",
+    "rate": "calls per second",
+    "share": "share of all calls",
+    "count": "calls as counted",
 }
 
 
@@ -50,7 +50,7 @@ class DiffCommand:
                 "after",
                 metavar="AFTER",
                 complete=Complete.FILES,
-                help="the recording to compare it with",
+                help="the recording to compare with it",
             ),
             shared_options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
             shared_options.OUTPUT,
@@ -58,17 +58,17 @@ class DiffCommand:
                 "--by",
                 choices=BY,
                 help="; ".join(f"{name}: {text}" for name, text in BY.items())
-                + " (default: rate where both recordings say how long they took, else share)",
+                + " (default: rate if both recordings have a duration, else share)",
             ),
-            flag("--all", "show also what changed by no more than chance explains"),
-            shared_options.top("show the N largest changes only"),
+            flag("--all", "also show changes that chance alone explains"),
+            shared_options.top("show only the N largest changes"),
             *shared_options.TREES,
             *shared_options.NARROWED,
         ),
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Write the difference; where it goes to a file, the warnings go to stderr as well."""
+        """Write the difference; if it goes to a file, print warnings on stderr, too."""
         import importlib
 
         from kwalk.cli.extensions import choose_format
@@ -80,7 +80,7 @@ class DiffCommand:
 
         if args.before == args.after == "-":
             raise UsageError(
-                "both recordings cannot come from standard input", "Give a file for one of them."
+                "only one recording can come from standard input", "Give a file for one of them."
             )
         spare([args.before, args.after], args.output)
         choose_format(args, [*FORMATS])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk doctor``: what this kernel offers, what will be used, and why not more."""
+"""``kwalk doctor``: tracing features of this kernel, and which of them kwalk uses."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ class DoctorCommand:
                 metavar="FUNC",
                 nargs="?",
                 complete=Complete.TARGETS,
-                help="see whether this kernel function can be attached to, too",
+                help="also check that this kernel function can be traced",
             ),
             shared_options.formats(text="line by line", json="one JSON object"),
         ),
-        epilog="Each way of attaching is tried on a system call that kwalk makes. Exit code: 0 if "
-        "functions can be traced, 3 if only something else can (samples, tracepoints), 1 if "
-        "nothing can.",
+        epilog="Each attach type is tried on a system call that kwalk makes. Exit code: 0 if "
+        "functions can be traced, 3 if only samples or tracepoints can, 1 if nothing can.",
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print the findings; the exit code is ``Survey.exit_code``."""
+        """Print the survey; the exit code is ``Survey.exit_code``."""
         from kwalk.cli import screen
         from kwalk.probe.doctor import survey
         from kwalk.report import doctor

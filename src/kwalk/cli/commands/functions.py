@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk functions``: what can be traced, and why something can't."""
+"""``kwalk functions``: functions that can be traced, and why others cannot."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class FunctionsCommand:
                 nargs="+",
                 metavar="PATTERN",
                 complete=Complete.TARGETS,
-                help="a name, or 'tcp_*', 'overlay:ovl_*', '/^ip6?_rcv$/': as FUNC of "
-                "`kwalk count`",
+                help="name or pattern, as FUNC of `kwalk count`: 'tcp_*', 'overlay:ovl_*', "
+                "'/^ip6?_rcv$/'",
             ),
-            shared_options.formats(text="a line a function", json="one JSON object"),
+            shared_options.formats(text="one line per function", json="one JSON object"),
         ),
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print them in the order of their addresses; how many there are goes to stderr."""
+        """Print the functions by address; print their number on stderr."""
         from kwalk.kernel.kallsyms import Kallsyms, Symbol
         from kwalk.probe import ftrace_sites, selection
         from kwalk.probe.load import image

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk info``: what a recording is of, and its ledger."""
+"""``kwalk info``: metadata and ledger of a recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InfoCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print it."""
+        """Print both."""
         from kwalk.cli.loading import load
         from kwalk.report import info
         from kwalk.support.stdio import write

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk lab``: run a command in a throw-away virtual machine with a kernel of your choice."""
+"""``kwalk lab``: run a command in a disposable virtual machine with a kernel of your choice."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kwalk.support.stdio import write
 
 
 class LabCommand:
-    """Parses and decides; kwalk.lab does the work."""
+    """See ``kwalk lab --help``; kwalk.lab does the work."""
 
     line = LINE
 
     def run(self, args: argparse.Namespace) -> int:
-        """Run the action that was asked for."""
+        """Run the action."""
         with _signals_raise():
             if args.action == "run":
                 return self._run(args)
@@ -109,13 +109,13 @@ class LabCommand:
 def _is_root(folder: Path) -> bool:
     try:
         return folder.samefile("/")
-    except OSError:  # nothing is there, or a link to itself
+    except OSError:  # it does not exist, or is a link to itself
         return False
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process by an exception: half a download is then removed."""
+    """Let SIGTERM and SIGHUP raise SystemExit, so that an incomplete download is removed."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk record``: count into a file, to be looked at later, elsewhere, in every way."""
+"""``kwalk record``: record stack counts in a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RecordCommand:
                 default=shared_options.RECORDING,
                 metavar="FILE",
                 complete=Complete.FILES,
-                help=f"where to; - is standard output (default: {shared_options.RECORDING})",
+                help=f"output file; - is standard output (default: {shared_options.RECORDING})",
             ),
             shared_options.DURATION,
             shared_options.PER_WHAT,

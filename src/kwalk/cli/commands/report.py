@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk report``: a recording in the format of your choice, anywhere, without root."""
+"""``kwalk report``: a recording in one of several formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ReportCommand:
             shared_options.RECORDINGS,
             shared_options.formats(True, **{name: found.what for name, found in FORMATS.items()}),
             shared_options.OUTPUT,
-            shared_options.top("show the N hottest stacks only"),
+            shared_options.top("show only the N hottest stacks"),
             shared_options.ADDRESSES,
             *shared_options.TREES,
             *shared_options.NARROWED,
@@ -28,14 +28,14 @@ class ReportCommand:
                 "--lines",
                 metavar="VMLINUX",
                 complete=Complete.FILES,
-                help="show file, line and inlined functions, from this ELF file of the recorded "
+                help="show source lines and inlined functions, from an ELF file of the recorded "
                 "kernel with debug information (needs binutils or llvm)",
             ),
         ),
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Write the report; where that tells no losses, or goes to a file, stderr tells them."""
+        """Write the report; print losses on stderr if the report lacks them or goes to a file."""
         from kwalk.cli.extensions import choose_format
         from kwalk.cli.loading import load_parts
         from kwalk.cli.writing import heeded, look, spare, write_report

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk stream``: print every call of a function with its stack."""
+"""``kwalk stream``: print each call of a function with its stack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StreamCommand:
             option("--count", type=values.positive_int, metavar="N", help="stop after N events"),
             shared_options.DURATION,
             shared_options.formats(
-                text="a block of lines a call", json="a JSON object a line, the ledger last"
+                text="a block of lines per call", json="one JSON object per line, the ledger last"
             ),
             shared_options.ADDRESSES,
             trace_options.RING,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``kwalk top``: a live view of the stacks that lead to a function."""
+"""``kwalk top``: live view of the stacks that lead to a function."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from kwalk.cli.tracing import TracingSession
     from kwalk.model.profile import ProfileData
 
-# How many stacks are printed at the end, and in lines for each interval.
+# Stacks printed at the end, and per interval if standard output is not a terminal.
 LAST = 3
 TOP = 10
-# Of the output of a command that was run meanwhile.
+# Bytes kept of the traced command's output.
 KEPT_BYTES = 4096
 
 
@@ -40,12 +40,12 @@ class TopCommand:
                 type=values.seconds,
                 default=1.0,
                 metavar="S",
-                help="look every S seconds (default: 1)",
+                help="refresh every S seconds (default: 1)",
             ),
             shared_options.DURATION,
             shared_options.top(
-                "show the N hottest stacks only, at the end as well (where standard output is no "
-                f"terminal: {TOP}; at the end: {LAST})"
+                "show only the N hottest stacks, also at the end (default: "
+                f"{TOP} if standard output is not a terminal; {LAST} at the end)"
             ),
             shared_options.PER_WHAT,
             *trace_options.TRACING,
@@ -55,7 +55,7 @@ class TopCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Show what is counted until told to stop; then as ``kwalk count`` ends."""
+        """Show the counts until told to stop, then print the hottest stacks and the summary."""
         import tempfile
 
         from kwalk.cli.counting import lose
@@ -94,11 +94,11 @@ def _watch(
     screen: bool,
     saved: list[str],
 ) -> None:
-    """Show what is counted until told to stop.
+    """Show the counts until told to stop.
 
     :param screen: Standard output is a terminal that can be drawn on.
-    :param saved: Takes a line for each recording that was written.
-    :raises OutputError: if it can't be shown any more.
+    :param saved: Extended by a line for each recording that is saved.
+    :raises OutputError: if standard output fails.
     """
     from kwalk.cli.cost import Meter
     from kwalk.cli.screen import colors, width
@@ -133,18 +133,18 @@ def _watch(
 
 
 def _speaks_unicode() -> bool:
-    """Whether what reads standard output takes UTF-8."""
+    """Whether the terminal of standard output takes UTF-8."""
     import locale
 
-    # With LC_ALL=C Python's own answer is UTF-8 all the same (PEP 540).
+    # With LC_ALL=C Python itself reports UTF-8 (PEP 540).
     encodings = sys.stdout.encoding or "", locale.nl_langinfo(locale.CODESET)
     return all(name.lower().startswith("utf") for name in encodings)
 
 
 def _end(profile: ProfileData, top: int, said: IO[bytes] | None) -> str:
-    """Return the hottest stacks, as ``kwalk count`` prints them.
+    """Return the hottest stacks as ``kwalk count`` prints them.
 
-    :param said: What a command printed meanwhile comes first.
+    :param said: Output of the traced command, which precedes them.
     """
     from kwalk.report.count import CountText
 
@@ -153,7 +153,7 @@ def _end(profile: ProfileData, top: int, said: IO[bytes] | None) -> str:
 
 
 def _kept(said: IO[bytes]) -> str:
-    """Return the end of what a command said while the screen was not its own."""
+    """Return the last ``KEPT_BYTES`` of the traced command's output."""
     size = said.seek(0, os.SEEK_END)
     said.seek(max(0, size - KEPT_BYTES))
     text = said.read().decode(errors="replace")
