@@ -312,6 +312,10 @@ def test_equal_runs_have_no_width(value: float, number: int) -> None:
     assert verdict([value] * number) == "identical runs"
 
 
+def test_interval_of_full_certainty_spans_all_medians() -> None:
+    assert interval([1.0, 2.0, 3.0, 4.0, 5.0], 1.0) == (1, 5)
+
+
 # Resampled medians are at most the k-th of n values with a probability that is known: the
 # binomial's. For 7 values that is 1.0 %, 10.8 %, 34.7 %; for 5 it is 5.8 %, 31.7 %.
 @pytest.mark.parametrize(

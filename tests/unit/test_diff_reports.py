@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import profile, profiles, stack, written
+from recorded import profile, profiles, reread, stack, written
 
 from kwalk.api.profile import Profile
 from kwalk.api.profile import open as load
@@ -342,6 +342,22 @@ def test_durations_matter_where_calls_are_compared_as_they_are(tmp_path: Path) -
         assert len(found) == number_of, found
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(20, False), (21, False), (23, True)])
+def test_warnings_name_durations_that_differ_by_more_than_a_tenth(seconds: int, told: bool) -> None:
+    def load(ends: int) -> Profile:
+        return reread(written([[Count(WRITE, 1000 * tick)] for tick in range(1, ends + 1)]))
+
+    found = warnings(compare(load(20), load(seconds), By.COUNT))
+    assert found == (
+        [
+            "the durations differ: 20.0 s before, 23.0 s after; numbers are compared as they are; "
+            "--by rate divides by the seconds"
+        ]
+        if told
+        else []
+    )
+
+
 def test_warnings_name_an_empty_recording() -> None:
     assert warnings(compare(BEFORE, profile(recursion=1), By.SHARE)) == [
         "after has no stacks: nothing can be compared",
@@ -365,6 +381,7 @@ def test_empty_recordings_are_the_same() -> None:
         (9.94, By.RATE, "9.9"),
         (0.0123, By.RATE, "0.012"),
         (12.345, By.SHARE, "12.35"),
+        (0.0077, By.SHARE, "0.01"),
         (0.0012, By.SHARE, "0.001"),
         (0.0, By.SHARE, "0"),
         (7.0, By.COUNT, "7"),

@@ -82,6 +82,24 @@ def test_attached_and_not_run_is_no_way(look: Callable[..., Survey]) -> None:
     assert "will use" not in text
 
 
+def test_way_that_fires_now_and_then_does_not_work(
+    look: Callable[..., Survey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(ALL)
+    fire = canary.fire
+
+    def missing_one(way: str, *args: Any, **keywords: Any) -> Trial:
+        trial = fire(way, *args, **keywords)
+        return trial if way == "kprobe" else trial._replace(fired=2)
+
+    monkeypatch.setattr(canary, "fire", missing_one)
+    found = surveys.survey()
+    assert (found.exit_code, found.attach) == (0, "kprobe")
+    assert [way.name for way in found.ways if way.works] == ["entry by kprobe", "inside by kprobe"]
+    text = doctor.as_text(found, 200)
+    assert "no is attached, and not run: fired 2 of 3 times" in line(text, "entry by fentry")
+
+
 @pytest.mark.parametrize(
     ("fires", "code", "attach"),
     [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+from array import array
 from collections import Counter
 from fractions import Fraction
 from typing import Any
@@ -153,6 +154,14 @@ def test_scaled_calls_of_a_second_are_a_share_of_all() -> None:
     made = Decoded(report("perfetto", reread(written(ticks))))
     assert made.weights == 25  # of 24.5
     assert all(calls in (3, 4) for calls in made.samples.values())
+
+
+def test_counters_are_calls_per_second_whatever_the_interval_lasts() -> None:
+    found = profile(Count(stack("ip_rcv", "a"), 40))
+    ends, rows = [4.0, 4.5], (array("I", [0, 1]), array("I", [0, 0]), array("q", [30, 10]))
+    found.timeline = Timeline(ends, *rows)
+    made = Decoded(report("perfetto", found))
+    assert made.counters["all calls"] == [(0, 7.5), (4.0, 20), (4.5, 0)]
 
 
 def test_merge_without_a_timeline_has_no_counters() -> None:

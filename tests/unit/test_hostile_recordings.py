@@ -465,6 +465,31 @@ def test_merged_fact_without_parts_can_be_merged() -> None:
     assert sum(count.count for count in found + found) == 20
 
 
+def test_stacks_are_read_up_to_1024_frames() -> None:
+    def deep_file(frames: int) -> bytes:
+        parts = [
+            MAGIC,
+            block(b"BEGN", b"{}"),
+            block(b"FRAM", as_json([["f", 0, "", 1]])),
+            block(b"NODE", columns(("I", list(range(frames))), ("I", [0] * frames))),
+            block(b"KEYS", columns(("I", [frames]), ("I", [0]), ("I", [0]))),
+            block(b"TICK", struct.pack("<d", 1.0) + columns(("I", [0]), ("q", [10]))),
+            block(b"LEDG", as_json(hostile.summary())),
+            block(b"DONE", b""),
+        ]
+        return b"".join(parts)
+
+    (count,) = reread(deep_file(size_limits.MAX_DEPTH))
+    assert len(count.stack.frames) == size_limits.MAX_DEPTH == 1024
+    with pytest.raises(kwalk.BrokenRecording, match="a stack has more than 1,024 frames"):
+        reread(deep_file(size_limits.MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize(("seconds", "read"), [(0.9e-9, 0.0), (1e-9, 1e-9), (2.5, 2.5)])
+def test_capture_of_less_than_a_nanosecond_lasted_none(seconds: float, read: float) -> None:
+    assert reread(recording((1.0, 10), seconds=seconds)).summary.seconds == read
+
+
 def test_names_of_functions_modules_and_groups_weigh_by_their_length() -> None:
     long = "x" * size_limits.LONG_NAME
     frames = [Frame(name, 0, module, 1) for name, module in (("f", ""), ("f", long), (long, long))]

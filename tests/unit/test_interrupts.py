@@ -114,6 +114,21 @@ def test_second_ctrl_c_ends_the_process_after_its_last_acts() -> None:
     assert os.waitstatus_to_exitcode(status) == 130
 
 
+def test_signals_within_half_a_second_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, aborted = [100.0], list[int]()
+    monkeypatch.setattr(running, "abort", aborted.append)
+    monkeypatch.setattr(running.time, "monotonic", lambda: now[0])
+    with running.Stopper(-1) as stopper:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopper.interrupted
+        now[0] += 0.4
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert aborted == []
+        now[0] += 0.2
+        os.kill(os.getpid(), signal.SIGINT)
+        assert aborted == [128 + signal.SIGINT]
+
+
 def test_hang_up_stops_as_sigterm_does_unless_it_is_ignored() -> None:
     with stoppers.Stopper() as stopper:
         os.kill(os.getpid(), signal.SIGHUP)

@@ -6,12 +6,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from converted import report
 from recorded import reread, stack, written
 
-from kwalk.abi import NO_NUMBER, NUMBERLESS, NUMBERLESS_NAME, Output, Per
+from kwalk.abi import HERE, NO_NUMBER, NUMBERLESS, NUMBERLESS_NAME, TASK, Output, Per
 from kwalk.decode.groups import Groups
 from kwalk.decode.records import Record
 from kwalk.errors import UsageError
@@ -71,6 +72,48 @@ def test_levels_of_cgroups_count_from_the_kernels_root(monkeypatch: pytest.Monke
     monkeypatch.setattr(cgroups, "own", lambda: "/x/y")  # the namespace's root is three down
     options = ProbeOptions(filters=Filters(cgroups=(Cgroup(8, 1),)))
     assert translate.translate(options).filters.cgroups == (Cgroup(8, 4),)
+
+
+def test_tasks_of_the_kernel_are_processes_where_they_lead_their_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = [(3, 1003, 1003), (4, 1004, 1003), (5, 1005, 1005)]
+    rows = b"".join(TASK.pack({"number": n, "pid": p, "tgid": t}) for n, p, t in tasks)
+    here = HERE.pack({"pidns": 0xFFFF, "pidns_level": 2, "cgroup_level": 5})
+
+    class Loaded:
+        """The programs that are run once."""
+
+        def __init__(self, image: bytes) -> None:
+            self.chosen: list[str] = []
+
+        def __enter__(self) -> Loaded:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def choose(self, programs: dict[str, None]) -> None:
+            self.chosen += programs
+
+        def map(self, name: str) -> SimpleNamespace:
+            return SimpleNamespace(leave_out=lambda: None)
+
+        def load(self) -> None:
+            pass
+
+        def run(self, program: str, data: bytes) -> tuple[int, bytes]:
+            return 0, here
+
+        def iterate(self, program: str) -> bytes:
+            assert program in self.chosen
+            return rows
+
+    monkeypatch.setattr(translate, "Object", Loaded)
+    found = translate._ask(tasks=True)
+    assert found.threads == {3: 1003, 4: 1004, 5: 1005}
+    assert found.processes == {3: 1003, 5: 1005}
+    assert (found.pidns, found.cgroup_level) == (PidNamespace(0xFFFF, 2), 5)
 
 
 @pytest.mark.parametrize("options", [ProbeOptions(output=Output.EVENT), ProbeOptions(per=Per.PID)])

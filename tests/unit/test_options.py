@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 
@@ -356,6 +357,19 @@ def test_verify_alone_is_every_event_and_takes_no_function_for_its_value(
 
 
 WORDS = st.sampled_from(["--verify", "--verify=1/2", "1/2", "--", "stream", "ip_rcv", "-v", ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("10-20", (10, 20)), ("0-0.5", (0, 0.5)), ("10-", (10, math.inf))]
+)
+def test_span_is_parsed_to_two_times(text: str, wanted: tuple[float, float]) -> None:
+    assert values.span(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["10", "10-10", "20-10", "-5", "-1-5", "a-b", "nan-nan", ""])
+def test_span_that_is_empty_or_backwards_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="are not seconds such as"):
+        values.span(text)
 
 
 @given(st.lists(WORDS.filter(lambda word: word != "--")), st.lists(WORDS))

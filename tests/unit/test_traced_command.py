@@ -7,11 +7,13 @@ import errno
 import math
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from kwalk.engine import traced_command
 from kwalk.engine.traced_command import Child
 from kwalk.errors import UsageError
 from waiting import wait_for
@@ -126,6 +128,18 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def test_group_has_no_others_where_they_are_zombies() -> None:
+    with subprocess.Popen(["sleep", "1000"], process_group=0) as leader:
+        group = leader.pid
+        with subprocess.Popen(["sleep", "1000"], process_group=group) as other:
+            assert traced_command._others(group)
+            other.kill()
+            os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+            assert state(other.pid) == "Z"
+            assert not traced_command._others(group)
+        leader.kill()
 
 
 def number(path: Path) -> int:

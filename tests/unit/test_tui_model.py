@@ -40,6 +40,13 @@ def test_bar_of_two_intervals_shows_the_higher() -> None:
     assert row.rates(6, 4, each=2) == [1, 10, 20, 1]
 
 
+def test_bar_of_two_intervals_shows_the_higher_in_either_order() -> None:
+    model = fed(*(counts(number) for number in (1, 2, 22, 52, 53)))
+    (row,) = model.rows()
+    assert row.rates(5, 5) == [1, 1, 20, 30, 1]
+    assert row.rates(5, 3, each=2) == [1, 20, 30]
+
+
 def test_intervals_are_kept_as_far_as_they_can_be_drawn() -> None:
     model = fed(*(counts(number) for number in range(1, KEPT + 30)))
     assert len(model.rows()[0].recent) == KEPT == len(model.rates)
