@@ -19,6 +19,7 @@ from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.verify import DifferenceCollector, self_check_notes
 from kwalk.decode.walked import WalkedRecords
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.event import Batch
 from kwalk.model.ledger import Ledger, Summary, TreeUse
 from kwalk.model.stack import Count, Stack
@@ -158,12 +159,14 @@ class CaptureReader:
     def _shaped_counts(self, counts: list[Count]) -> list[Count]:
         if not self._shape:
             return counts
-        shaped, unseen = self._shape.counts(counts)
-        for count in counts:
-            if not self._shape.stack(count.stack):
+        shaped = self._shape.counts(counts)
+        for count, seen in zip(counts, shaped, strict=True):
+            if not seen:
                 self._ledger.record(count.stack, -count.count)
-        self._ledger.lose("other_callers", unseen)
-        return shaped
+                self._ledger.lose("other_callers", count.count)
+        builder = ProfileBuilder()
+        builder.add(shaped)
+        return builder.build()[0]
 
     def _scaled(self, counts: list[Count]) -> list[Count]:
         tree = self.probe.tree

@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from kwalk.errors import UsageError
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.model.profile import ProfileData, Timeline, kinds_of
-from kwalk.model.stack import Count, Group, Stack
+from kwalk.model.stack import Count, Stack
 from kwalk.support.text import counted
 
 # What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
 JOIN = " + "
 NOTE = "merged: "
 _DIFFERENCES_KEPT = 8
-_Row = tuple[Stack, Group | None]
 
 
 def merge(profiles: Sequence[ProfileData]) -> ProfileData:
@@ -36,72 +35,35 @@ def merge(profiles: Sequence[ProfileData]) -> ProfileData:
     """
     if not profiles:
         raise UsageError("there is nothing to merge", "Give one profile or more.")
-    sums = _Sums(any(count.scaled is not None for profile in profiles for count in profile))
-    places = [[sums.add(count) for count in profile.counts] for profile in profiles]
-    counts, order = sums.counts()
-    timeline = Timeline()
+    stacks = _shared(count.stack for profile in profiles for count in profile)
+    scaled = any(count.scaled is not None for profile in profiles for count in profile)
     timed = all(
         profile.seconds or not (len(profile) or profile.summary.seconds is None)
         for profile in profiles
     )
-    for profile, rows in zip(profiles, places, strict=True):
-        found = profile.checked_timeline()
-        if not found.ends and profile.seconds:
-            found = Timeline.one_interval(profile.counts, profile.seconds)
-        if timed and found.ends:
-            _append(timeline, found, [order[row] for row in rows])
+    builder = ProfileBuilder()
+    for profile in profiles:
+        timeline = profile.checked_timeline()
+        if not timeline.ends and profile.seconds:
+            timeline = Timeline.one_interval(profile.counts, profile.seconds)
+        builder.add(
+            (
+                Count(stacks[one.stack], one.count, one.group, one.calls if scaled else None)
+                for one in profile
+            ),
+            timeline if timed and timeline.ends else None,
+        )
+    counts, timeline = builder.build()
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
     merged = ProfileData(counts, summary, timeline, _facts(profiles))
     merged.check()
     return merged
 
 
-class _Sums:
-    """Counts added up by stack and group, in the order in which they were met."""
-
-    def __init__(self, scaled: bool) -> None:
-        self._scaled = scaled
-        self._stacks: dict[object, Stack] = {}
-        self._known: dict[Stack, Stack] = {}
-        self._rows: dict[_Row, int] = {}
-        self._numbers: list[int] = []
-        self._calls: list[float] = []
-
-    def add(self, count: Count) -> int:
-        """Add a count; return its row."""
-        stack = self._known.get(count.stack)
-        if stack is None:
-            stack = self._stacks.setdefault(count.stack.key, count.stack)
-            self._known[count.stack] = stack
-        row = self._rows.setdefault((stack, count.group), len(self._rows))
-        if row == len(self._numbers):
-            self._numbers.append(0)
-            self._calls.append(0)
-        self._numbers[row] += count.count
-        self._calls[row] += count.calls
-        return row
-
-    def counts(self) -> tuple[list[Count], list[int]]:
-        """Return the counts, the rarest first, and the place of each row among them."""
-        found = [
-            Count(stack, number, group, calls if self._scaled else None)
-            for (stack, group), number, calls in zip(
-                self._rows, self._numbers, self._calls, strict=True
-            )
-        ]
-        rows = sorted(range(len(found)), key=lambda row: found[row].calls)
-        order = [0] * len(rows)
-        for place, row in enumerate(rows):
-            order[row] = place
-        return [found[row] for row in rows], order
-
-
-def _append(timeline: Timeline, more: Timeline, places: list[int]) -> None:
-    start, first = (timeline.ends[-1] if timeline.ends else 0.0), len(timeline.ends)
-    timeline.ends.extend(start + end for end in more.ends)
-    timeline.intervals.extend(array("I", [first + interval for interval in more.intervals]))
-    timeline.counts.extend(array("I", [places[index] for index in more.counts]))
-    timeline.numbers.extend(more.numbers)
+def _shared(stacks: Iterable[Stack]) -> dict[Stack, Stack]:
+    """Return for each stack the first one that equals it, of whatever boot."""
+    first: dict[object, Stack] = {}
+    return {stack: first.setdefault(stack.key, stack) for stack in dict.fromkeys(stacks)}
 
 
 def _parts(texts: Iterable[str]) -> list[str]:

@@ -16,12 +16,12 @@ from itertools import compress
 from typing import Any, TypeVar
 
 from kwalk.errors import UsageError
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger
-from kwalk.model.profile import ProfileData, Timeline, added_up
+from kwalk.model.profile import ProfileData, Timeline
 from kwalk.model.stack import Count, also_called
 from kwalk.model.stack_filter import Shape
 
-_NOWHERE = (1 << 32) - 1
 _P = TypeVar("_P", bound=ProfileData)
 
 
@@ -133,15 +133,12 @@ def _of(profile: _P, wanted: Sequence[Count | None], timeline: Timeline, ledger:
     :param wanted: For each of the profile's counts, what has become of it.
     :param timeline: Of the profile's counts.
     """
-    found, rows = added_up(count for count in wanted if count)
-    order = sorted(range(len(found)), key=lambda row: found[row].calls)
-    place = {row: index for index, row in enumerate(order)}
-    left = iter(rows)
-    places = array("I", (place[next(left)] if count else _NOWHERE for count in wanted))
-    moved = replace(timeline, counts=array("I", map(places.__getitem__, timeline.counts)))
+    builder = ProfileBuilder()
+    builder.add(wanted, timeline)
+    counts, timeline = builder.build()
     return replace(
         profile,
-        counts=[found[row] for row in order],
+        counts=counts,
         summary=replace(profile.summary, ledger=ledger),
-        timeline=moved.only(lambda index: index != _NOWHERE),
+        timeline=timeline,
     )

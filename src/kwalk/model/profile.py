@@ -11,7 +11,7 @@ from typing import Any
 
 from kwalk.errors import KwalkError
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.stack import Count, Group, Stack
+from kwalk.model.stack import Count
 from kwalk.support.text import counted, plural
 
 MOST = 1 << 63
@@ -94,21 +94,6 @@ def check_numbers(ledger: Ledger) -> None:
                 f"the ledger's {name} come to {_told(number)}",
                 f"A recording holds less than 2^63 ({MOST:,}).",
             )
-
-
-def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
-    """Return one count for each stack and group, and at which place each count is in it."""
-    places: dict[tuple[Stack, Group | None], int] = {}
-    found: list[Count] = []
-    order = []
-    for count in counts:
-        place = places.setdefault((count.stack, count.group), len(found))
-        order.append(place)
-        if place == len(found):
-            found.append(count)
-        else:
-            found[place] = found[place].plus(count)
-    return found, order
 
 
 def kinds_of(counts: Iterable[Count]) -> set[str]:

@@ -118,10 +118,3 @@ class Count:
     def calls(self) -> float:
         """How many calls there were, as well as that is known."""
         return self.count if self.scaled is None else self.scaled
-
-    def plus(self, other: Count) -> Count:
-        """Return both as one, of this one's stack and group."""
-        scaled = None
-        if self.scaled is not None or other.scaled is not None:
-            scaled = self.calls + other.calls
-        return Count(self.stack, self.count + other.count, self.group, scaled)

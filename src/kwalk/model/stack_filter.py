@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from kwalk.model.event import Batch, Call
-from kwalk.model.stack import Count, Group, Stack
+from kwalk.model.stack import Count, Stack
 
 Pair = tuple[Stack | None, Stack | None]
 
@@ -101,22 +101,13 @@ class Shape:
             end = len(stack.addresses) - same if same else None
         return self._cut(stack, end)
 
-    def counts(self, counts: list[Count]) -> tuple[list[Count], int]:
-        """Return what is to be seen, the rarest first, and how many events are not."""
-        sums: dict[tuple[Stack, Group | None], Count] = {}
-        unseen = 0
-        for count in counts:
-            stack = self.stack(count.stack)
-            if stack is None:
-                unseen += count.count
-                continue
-            before = sums.get((stack, count.group))
-            number = count.count + (before.count if before else 0)
-            scaled = count.scaled
-            if scaled is not None and before and before.scaled is not None:
-                scaled += before.scaled
-            sums[stack, count.group] = Count(stack, number, count.group, scaled)
-        return sorted(sums.values(), key=lambda count: count.calls), unseen
+    def counts(self, counts: Sequence[Count]) -> list[Count | None]:
+        """Return for each count what is to be seen of it; None if nothing is."""
+        stacks = map(self.stack, [count.stack for count in counts])
+        return [
+            replace(count, stack=stack) if stack else None
+            for count, stack in zip(counts, stacks, strict=True)
+        ]
 
     def batch(self, batch: Batch) -> tuple[Batch, Batch]:
         """Return those events of a batch that are to be seen, and the others as they were."""

@@ -11,8 +11,9 @@ from operator import attrgetter
 from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, ProfileData, Timeline, added_up
+from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, ProfileData, Timeline
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.agreement import agree, check_sums
@@ -23,7 +24,6 @@ from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
-_NOWHERE = (1 << 32) - 1
 _ADDRESS = attrgetter("address")
 _DAMAGED = (
     *(KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error),
@@ -202,20 +202,17 @@ class _Reader:
                 f"the recording is not whole ({reason}): this is what there is of its first "
                 f"{seconds:.0f} s"
             )
-        counts, rows = added_up(self._counts())
+        builder = ProfileBuilder()
+        builder.add(self._counts(), timeline)
+        counts, timeline = builder.build()
         agree(summary, counts, not reason)
-        # A key that came with no count is nothing that was met.
-        met = [index for index, count in enumerate(counts) if count.count or count.calls]
-        order = sorted(met, key=lambda index: counts[index].calls)
-        place = {old: new for new, old in enumerate(order)}
-        places = [place.get(row, _NOWHERE) for row in rows]
-        timeline.counts = array("I", map(places.__getitem__, timeline.counts))
-        if len(met) < len(counts):
-            timeline = timeline.only(lambda index: index != _NOWHERE)
-        return ProfileData([counts[index] for index in order], summary, timeline, self._facts)
+        return ProfileData(counts, summary, timeline, self._facts)
 
-    def _counts(self) -> Iterator[Count]:
-        """Yield the count of each key; equal stacks are one object, whatever nodes they have."""
+    def _counts(self) -> Iterator[Count | None]:
+        """Yield the count of each key, None of keys without hits and calls.
+
+        Equal stacks are one object, whatever nodes they have.
+        """
         stacks: dict[tuple[int, int], Stack] = {}
         equal: dict[tuple[tuple[Frame, ...], int], Stack] = {}
         for index, (node, flags, group) in enumerate(self._keys[: self._settled]):
@@ -225,7 +222,8 @@ class _Reader:
                 stack = stacks[node, flags] = equal.setdefault(
                     (made.frames, codec.flags(made)), made
                 )
-            yield Count(stack, self._totals[index], self._groups[group], self._calls.get(index))
+            number, calls = self._totals[index], self._calls.get(index)
+            yield Count(stack, number, self._groups[group], calls) if number or calls else None
 
     def _stack(self, node: int, flags: int) -> Stack:
         frames = []

@@ -10,8 +10,9 @@ from dataclasses import replace
 from itertools import compress, islice
 from operator import le
 
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger
-from kwalk.model.profile import BeyondLimits, ProfileData, Timeline, added_up
+from kwalk.model.profile import BeyondLimits, ProfileData, Timeline
 from kwalk.model.stack import Count
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
@@ -34,10 +35,9 @@ def replay(profile: ProfileData, write: Callable[[bytes], object]) -> None:
     _check_told(profile)
     _check_named(profile)
     timeline = profile.checked_timeline()
-    counts, places = added_up(profile)
-    if len(counts) < len(places):
-        moved = array("I", map(places.__getitem__, timeline.counts))
-        timeline = replace(timeline, counts=moved)
+    builder = ProfileBuilder()
+    builder.add(profile, timeline)
+    counts, timeline = builder.build(rarest_first=False)
     if not timeline.ends:
         timeline = Timeline.one_interval(counts, 0.0)
     ends = timeline.ends

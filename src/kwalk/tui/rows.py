@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from kwalk.model.builder import Sums
 from kwalk.model.stack import Count, Group, Stack
 
 KEPT = 60
@@ -87,18 +88,15 @@ class Book:
         :param tick: The number of the interval that ends now.
         :param seconds: Its length.
         """
-        sums: dict[Key, tuple[int, float]] = {}
-        key_of = self._key
+        sums: Sums[Key] = Sums()
         for count in counts:
-            key = key_of(count.stack, count.group)
-            before = sums.get(key)
-            number, calls = count.count, count.calls
-            sums[key] = (before[0] + number, before[1] + calls) if before else (number, calls)
+            sums.add(self._key(count.stack, count.group), count.count, count.scaled)
         for row in self._active:
             row.rate = 0.0
         self._active = []
-        for key, (number, calls) in sums.items():
+        for key, number, scaled in sums:
             row = self._row(key)
+            calls = number if scaled is None else scaled
             if calls == row.calls:
                 continue
             # What a sample stands for is estimated anew each time, and may become less.
