@@ -177,13 +177,13 @@ from kwalk.api.profile import open as load
 from kwalk.report import info
 from kwalk.report.diff import compare, flame, json_, text, tree
 from kwalk.report.formats import FORMATS, renderer
-from kwalk.report.style import Options
+from kwalk.report.style import ReportOptions
 profile = load(sys.argv[1])
 for name in FORMATS:
-    list(renderer(name)(profile, Options()))
+    list(renderer(name)(profile, ReportOptions()))
 diff = compare.compare(profile, profile)
 for module in (flame, json_, text, tree):
-    list(module.render(diff, Options()))
+    list(module.render(diff, ReportOptions()))
 info.as_text(profile)
 engine = ("decode", "engine", "kernel", "libbpf", "probe", "symbolize", "transport")
 print(*(name for name in sys.modules if name.startswith("kwalk.") and name.split(".")[1] in engine))

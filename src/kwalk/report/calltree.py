@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from kwalk.model.stack import Count, Frame
 from kwalk.report.frame_limits import Room
@@ -14,10 +15,15 @@ TRUNCATED = "[truncated]"
 
 @dataclass(slots=True)
 class CallNode:
-    """A function in its context.
+    """A function in its context, in a tree whose root stands for all stacks.
 
-    :ivar total: Calls whose stacks lead through here.
-    :ivar own: Calls whose stacks end here.
+    :ivar name: As ``function_name`` gives it; the root's is not shown.
+    :ivar total: Calls whose stacks lead through here; in a difference, of the later recording.
+    :ivar own: The part of ``total`` whose stacks end here.
+    :ivar before: In a difference: ``total`` of the earlier recording, scaled such that the two can
+        be compared. A frame that is new has 0; one that is gone has a ``total`` of 0.
+    :ivar own_before: The part of ``before`` whose stacks end here.
+    :ivar kind: One of ``flame.colors.KINDS``; "" where the name tells it.
     :ivar children: By name, in the order in which they were met.
     """
 
@@ -25,9 +31,12 @@ class CallNode:
     # Sums begin at a whole number: those of whole numbers are exact, however large they are.
     total: float = 0
     own: float = 0
-    children: dict[str, CallNode] = field(default_factory=dict)
+    before: float = 0
+    own_before: float = 0
+    kind: str = ""
+    children: dict[str, Self] = field(default_factory=dict)
 
-    def hottest(self) -> list[CallNode]:
+    def hottest(self) -> list[Self]:
         """Return the children, the hottest first; equal ones by name."""
         return sorted(self.children.values(), key=lambda node: (-node.total, node.name))
 
@@ -123,4 +132,6 @@ def build(
             node = child
             node.total += calls
         node.own += calls
+        if count.group:
+            (node if callers else top.children[names[0]]).kind = "group"
     return top

@@ -8,41 +8,18 @@ Both take plain data, so that they draw recordings and differences between recor
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import calltree, headings, summary
-from kwalk.report.flame.bars import Bar, bars
+from kwalk.report.calls import Bar, bars
+from kwalk.report.calltree import CallNode
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import last
 from kwalk.support.text import counted, plural
-
-
-@dataclass(slots=True)
-class FlameNode:
-    """A frame in its context, in a tree whose root stands for all.
-
-    The traced function is a leaf, the outermost frame is a child of the root.
-
-    :ivar name: As ``calltree.function_name`` gives it; the root's is not shown.
-    :ivar total: Calls whose stacks lead through here; in a difference, of the later recording.
-    :ivar before: In a difference: the same of the earlier recording, scaled by the caller such
-        that the two can be compared. A frame that is new has 0; one that is gone has a total of 0.
-    :ivar own: Calls, of ``total``, whose stacks end here. None: what it has beyond the sum of its
-        children; that is exact where they are whole numbers, else rounding errors are taken off.
-    :ivar kind: One of ``looks.KINDS``; "" where the name tells it.
-    :ivar children: Each name once, in any order.
-    """
-
-    name: str
-    total: float
-    before: float = 0.0
-    own: float | None = None
-    kind: str = ""
-    children: list[FlameNode] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,30 +43,7 @@ class Header:
     counted: str = ""
 
 
-def of_calltree(
-    node: calltree.CallNode, groups: Collection[str] = (), callers: bool = False
-) -> FlameNode:
-    """Return a tree of ``calltree.build`` in the form that is drawn.
-
-    :param groups: What of its names is no function but a group: the first one of a stack, or,
-        where the callers come first, the last one.
-    :param callers: The callers come first.
-    """
-    top = FlameNode(node.name, node.total, 0, node.own)
-    # A recursion would be as deep as the stacks.
-    waiting = [(node, top)]
-    while waiting:
-        node, drawn = waiting.pop()
-        for child in node.children.values():
-            outermost = child.own > 0 and not child.children if callers else drawn is top
-            kind = "group" if outermost and child.name in groups else ""
-            below = FlameNode(child.name, child.total, 0, child.own, kind)
-            drawn.children.append(below)
-            waiting.append((child, below))
-    return top
-
-
-def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, FlameNode]:
+def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, CallNode]:
     """Return a tree for each group, by its name, the hottest first; "" is without a group.
 
     :param room: Of all of them together.
@@ -101,7 +55,7 @@ def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str,
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
     # The groups share the room: those of the hottest stacks come first.
     built = {name: calltree.build(rows, room=room) for name, rows in groups.items()}
-    found = {name: of_calltree(tree) for name, tree in built.items() if tree.total}
+    found = {name: tree for name, tree in built.items() if tree.total}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
 
 
