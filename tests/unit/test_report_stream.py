@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.decode.calls import Calls
+from kwalk.decode.records import Calls
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.event import Batch, Call, Event, Who
 from kwalk.model.ledger import Ledger, Summary

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from kwalk.abi import Per
-from kwalk.decode.comm import process_name
+from kwalk.decode.records import process_name
 from kwalk.kernel import cgroups
 from kwalk.model.stack import Group
 

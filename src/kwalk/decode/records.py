@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
 from kwalk.abi import BRIEF_BYTES, EVENT, NO_NUMBER
-from kwalk.decode.comm import process_name
 from kwalk.model.event import Batch, Call, Who
+from kwalk.model.ledger import Ledger
+from kwalk.model.stack import Stack
+from kwalk.support.printable import plain
 from kwalk.transport.ring import HEADER
 
 _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))
@@ -21,6 +24,15 @@ _CALL = struct.Struct("<" + "".join(EVENT.codes[2:8]))
 _CALL_AND_CLOCK = f"{HEADER + 8}x{_CALL.size}s{struct.calcsize(EVENT.codes[8])}s8x"
 assert struct.calcsize("<" + _CALL_AND_CLOCK) == _ROW.size
 _BLOCK = 64
+MOST_KNOWN = 1 << 16
+"""Calls that are remembered: a machine that starts processes all the time has no end of them."""
+
+
+@lru_cache(maxsize=4096)
+def process_name(comm: bytes) -> str:
+    """Return the text of a ``comm`` of the kernel's, ended by a zero byte."""
+    # A process may call itself anything, line ends and terminal escapes included.
+    return plain(comm.split(b"\0", 1)[0].decode(errors="replace"))
 
 
 class Record(NamedTuple):
@@ -89,8 +101,38 @@ def batch(table: memoryview, calls: Sequence[Call], clocks: Sequence[bytes]) -> 
     return Batch(calls, times, clocks)
 
 
-def batch_of_rows(rows: Sequence[Record], calls: Sequence[Call], brief: bool) -> Batch:
-    """Return the events of these records, of which each has its call."""
-    if brief:
-        return Batch(calls)
-    return Batch(calls, [row.time_ns for row in rows], [row.clock for row in rows])
+class Calls:
+    """Makes one ``Call`` of all equal ones, as long as there are at most ``MOST_KNOWN``."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Stack, Who | None], Call] = {}
+
+    def call(self, stack: Stack, who: Who | None) -> Call:
+        """Return the call of a stack by a task; None: only stacks were asked for."""
+        key = stack, who
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[key] = Call(stack, who)
+        return known
+
+    def batch(
+        self, found: Iterable[tuple[Record, Stack | None, str]], ledger: Ledger, brief: bool
+    ) -> Batch:
+        """Return the events of records, and count all of them in the ledger.
+
+        :param found: Records, each with its stack, or None and the cause of its loss.
+        :param brief: The records hold stacks only.
+        """
+        kept, calls = [], []
+        for record, stack, cause in found:
+            if stack is None:
+                ledger.lose(cause, 1)
+                continue
+            ledger.record(stack, 1)
+            kept.append(record)
+            calls.append(self.call(stack, None if brief else record.who()))
+        if brief:
+            return Batch(calls)
+        return Batch(calls, [row.time_ns for row in kept], [row.clock for row in kept])

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from kwalk.abi import BRIEF_BYTES, DIFFERS, EVENT, TRUNCATED
 from kwalk.decode import records
-from kwalk.decode.calls import MOST_KNOWN, Calls
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.records import Record
+from kwalk.decode.records import MOST_KNOWN, Calls, Record
 from kwalk.decode.verify import DifferenceCollector
 from kwalk.model.event import Batch, Call
 from kwalk.model.ledger import Ledger
@@ -59,26 +58,18 @@ class WalkedRecords:
             stack = None if record.flags & DIFFERS else self.stack(record)
             if stack is None:
                 return False
-            call = self._known[key] = self._call(stack, record)
+            who = None if self._brief else record.who()
+            call = self._known[key] = self._calls.call(stack, who)
             if stack.truncated or stack.fallback:
                 self._marked.add(call)
         return True
 
-    def _call(self, stack: Stack, record: Record) -> Call:
-        return self._calls.call(stack, None if self._brief else record.who())
-
     def _by_rows(self, table: memoryview, ledger: Ledger) -> Batch:
-        calls = []
-        kept = []
-        for record in records.rows(table, self._brief):
-            stack = self.stack(record)
-            if stack is None:
-                ledger.lose("no_entry_frame", 1)
-                continue
-            ledger.record(stack, 1)
-            calls.append(self._call(stack, record))
-            kept.append(record)
-        return records.batch_of_rows(kept, calls, self._brief)
+        found = (
+            (record, self.stack(record), "no_entry_frame")
+            for record in records.rows(table, self._brief)
+        )
+        return self._calls.batch(found, ledger, self._brief)
 
     def stack(self, record: Record) -> Stack | None:
         """Return a record's stack; None if it is the kernel's, and the function is not in it."""

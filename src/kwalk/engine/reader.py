@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from kwalk.abi import NO_ADDRESS, Method, Output, Place, Unwinder
-from kwalk.decode.calls import Calls
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
 from kwalk.decode.groups import Groups
-from kwalk.decode.records import Record, batch_of_rows
+from kwalk.decode.records import Calls, Record
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.verify import DifferenceCollector, self_check_notes
@@ -198,16 +197,7 @@ class CaptureReader:
         brief = self.options.output == Output.BRIEF
         # After detaching, both maps are read: the one now filled and the one before.
         for _ in range(2 if self.stopped else 1):
-            calls = []
-            kept = []
-            for record, stack, cause in self._helper:
-                if stack is None:
-                    self._ledger.lose(cause, 1)
-                    continue
-                self._ledger.record(stack, 1)
-                calls.append(self._calls.call(stack, None if brief else record.who()))
-                kept.append(record)
-            yield batch_of_rows(kept, calls, brief)
+            yield self._calls.batch(self._helper, self._ledger, brief)
 
     def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
         """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.
