@@ -17,7 +17,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.event import Batch, Call, Event, Who
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Frame, Stack
-from kwalk.report import memo
+from kwalk.report import stream
 from kwalk.report.stream import JsonLines, NamesStream, StreamReport, TextStream
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -203,7 +203,7 @@ def test_a_brief_batch_has_names_only() -> None:
 def test_a_machine_that_starts_processes_all_the_time_takes_no_more_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memo, "MOST_KEPT", 3)
+    monkeypatch.setattr(stream, "MOST_KEPT", 3)
     report = TextStream(Symbolizer(SYMBOLS))
     for number in range(20):
         text = text_of(report, batch_of([(number, Who(0, number, number, "sh"), PLAIN)]))

@@ -13,7 +13,7 @@ from typing import Any
 
 from kwalk.model.ledger import Difference, Summary
 from kwalk.model.profile import MOST_SECONDS, check_numbers
-from kwalk.model.stack import Stack
+from kwalk.model.stack import Frame, Group, Stack
 from kwalk.recording import schema
 
 _U32 = struct.Struct("<I")
@@ -85,6 +85,33 @@ def unpack_columns(data: bytes, codes: str) -> list[array[Any]]:
     if at != len(data):
         raise ValueError("there is more than columns")
     return columns
+
+
+def frame_of(name: object, offset: object, module: object, address: object) -> Frame:
+    """Return a frame.
+
+    :raises ValueError: if a value is of another type, or no unsigned number of 64 bits.
+    """
+    if type(name) is not str or type(module) is not str:
+        raise ValueError("a frame without a name")
+    return Frame(name, _unsigned(offset), module, _unsigned(address))
+
+
+def group_of(kind: object, number: object, name: object) -> Group:
+    """Return a group; the number of a ``pid`` may be None.
+
+    :raises ValueError: as ``frame_of`` does.
+    """
+    if type(kind) is not str or type(name) is not str:
+        raise ValueError("a group without a name")
+    nobody = kind == "pid" and number is None
+    return Group(kind, None if nobody else _unsigned(number), name)
+
+
+def _unsigned(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ValueError(f"{value!r:.100} is no unsigned number of 64 bits")
+    return value
 
 
 def flags(stack: Stack) -> int:

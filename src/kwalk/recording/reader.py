@@ -20,7 +20,6 @@ from kwalk.recording.agreement import agree, check_sums
 from kwalk.recording.blocks import MAGIC, BlockKind, blocks
 from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
-from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
@@ -101,13 +100,13 @@ class _Reader:
         if kind == BlockKind.BEGIN:
             self._facts = checked(codec.from_json(contents))
         elif kind == BlockKind.FRAMES:
-            frames = [frame_of(*row) for row in codec.from_json(contents)]
+            frames = [codec.frame_of(*row) for row in codec.from_json(contents)]
             self._frames += frames
             self._frame_weights += map(weight_of_frame, frames)
         elif kind == BlockKind.NODES:
             self._add_nodes(*codec.unpack_columns(contents, "II"))
         elif kind == BlockKind.GROUPS:
-            groups = [group_of(*row) for row in codec.from_json(contents)]
+            groups = [codec.group_of(*row) for row in codec.from_json(contents)]
             self._groups += groups
             self._group_weights += map(weight_of_group, groups)
         elif kind == BlockKind.KEYS:

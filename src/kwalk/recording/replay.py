@@ -16,7 +16,6 @@ from kwalk.model.profile import BeyondLimits, ProfileData, Timeline
 from kwalk.model.stack import Count
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
-from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.writer import RecordingWriter
 
 
@@ -83,9 +82,9 @@ def _check_named(profile: ProfileData) -> None:
         frames = {frame for stack in {count.stack for count in profile} for frame in stack.frames}
         groups = {count.group for count in profile if count.group}
         for frame in frames:
-            frame_of(*frame[:4])
+            codec.frame_of(*frame[:4])
         for group in groups:
-            group_of(*group)
+            codec.group_of(*group)
     except (TypeError, ValueError) as error:
         raise BeyondLimits(
             f"a frame or a group holds what no recording does: {error}",
