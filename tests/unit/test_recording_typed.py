@@ -181,7 +181,7 @@ def test_a_tree_without_room_can_be_added_up() -> None:
     ],
 )  # fmt: skip
 def test_what_is_of_another_type_is_refused(kind: Any, value: Any) -> None:
-    with pytest.raises(ValueError, match=" is no "):
+    with pytest.raises(ValueError, match=" is not of type "):
         schema.of(kind, value)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks with their counts, from the tree or from the helper's maps."""
+"""Counts by stack and group, from the tree or from the helper's maps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from kwalk.transport.stack_maps import StackMaps
 
 
 def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
-    """Return counts of which what they stand for beyond themselves comes to ``left_alone``.
+    """Rescale the estimates so that they add up to the exact number of skipped hits.
 
-    By chance it comes to a little more or less. How many calls were left alone is known, and who
-    had more of them than others is more exact than how many each had. Those taken are certain.
+    By chance they add up to a little more or less; their ratios are more exact than their sum.
+    Recorded hits are certain, and stay as they are.
+
+    :param left_alone: Number of skipped hits.
     """
     beyond = sum(count.calls - count.count for count in counts)
     factor = left_alone / beyond if beyond else 1.0
@@ -33,9 +35,9 @@ def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
 
 
 class StackCounts:
-    """Reads the counts of a program that counts.
+    """Reads the counts of a program with ``Output.COUNT``.
 
-    Nodes of several CPUs, and several of one process that changed its name, are added up.
+    Nodes of several CPUs are added up, and those of a process that changed its name.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class StackCounts:
         self._names: dict[int, Group] = {}
 
     def read(self) -> tuple[list[Count], dict[str, int]]:
-        """Return the stacks, the rarest first, and the events without one, by cause."""
+        """Return the counts, the rarest first, and the hits without a stack, by cause."""
         builder = ProfileBuilder()
         lost: Counter[str] = Counter()
         self._groups.begin()
@@ -82,7 +84,7 @@ class StackCounts:
                 builder.count(context.stack, self._named(context.group), number, scaled)
 
     def _named(self, group: Group | None) -> Group | None:
-        """A process has one name: the first."""
+        """Return the group with the first name that its process had."""
         if group is None or group.kind != "pid" or group.number is None:
             return group
         return self._names.setdefault(group.number, group)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The ring's records, ``struct kw_event``: rows where a look is needed, else columns."""
+"""Records of the ring (``struct kw_event``) as columns, as rows, and as calls."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _CALL_AND_CLOCK = f"{HEADER + 8}x{_CALL.size}s{struct.calcsize(EVENT.codes[8])}s
 assert struct.calcsize("<" + _CALL_AND_CLOCK) == _ROW.size
 _BLOCK = 64
 MOST_KNOWN = 1 << 16
-"""Calls that are remembered: a machine that starts processes all the time has no end of them."""
+"""Most calls to remember: a machine may start processes all the time."""
 
 
 @lru_cache(maxsize=4096)
 def process_name(comm: bytes) -> str:
-    """Return the text of a ``comm`` of the kernel's, ended by a zero byte."""
-    # A process may call itself anything, line ends and terminal escapes included.
+    """Return a ``comm``, which ends at a zero byte, as text."""
+    # A process may put anything into its name, also line ends and terminal escapes.
     return plain(comm.split(b"\0", 1)[0].decode(errors="replace"))
 
 
 class Record(NamedTuple):
-    """One record; time and who it was are blank in brief ones."""
+    """A record; task and time are blank in brief ones."""
 
     stack_id: int
     other: int
@@ -50,7 +50,7 @@ class Record(NamedTuple):
     time_ns: int = 0
 
     def who(self) -> Who:
-        """Return whose call it is."""
+        """Return the CPU and task of the hit."""
         tgid = None if self.tgid == NO_NUMBER else self.tgid
         pid = None if self.pid == NO_NUMBER else self.pid
         return Who(self.cpu, tgid, pid, process_name(self.comm))
@@ -62,10 +62,10 @@ def rows(table: memoryview, brief: bool) -> Iterator[Record]:
 
 
 class Columns(NamedTuple):
-    """What is looked at of every record; times of day are not there in brief ones.
+    """Columns of a run of records.
 
-    :ivar keys: Equal where only the time differs. Of brief records that is the stack, hence nothing
-        that is merely beside it.
+    :ivar keys: A record's bytes without its times; of brief records the word with the stack.
+    :ivar clocks: Times of day as text; empty for brief records.
     """
 
     keys: Sequence[int | bytes]
@@ -87,28 +87,28 @@ def columns(table: memoryview, brief: bool) -> Columns:
 
 
 def from_key(key: int | bytes) -> Record:
-    """Return the record of a key, without what is not in the key."""
+    """Return the record of a key; members that are not in the key are blank."""
     data = key.to_bytes(8, "little") if isinstance(key, int) else key
     return Record(0, 0, *_CALL.unpack(data.ljust(_CALL.size, b"\0")))
 
 
 def batch(table: memoryview, calls: Sequence[Call], clocks: Sequence[bytes]) -> Batch:
-    """Return the events of a run, whose calls are known."""
+    """Return the events of a run of records, given the call of each."""
     if not clocks:
         return Batch(calls)
-    # Text wants no nanoseconds: a view, of a copy, since the ring's memory goes.
+    # A view of a copy, since the ring's memory is reused; text output never reads it.
     times = memoryview(bytes(table)).cast("Q")[_ROW.size // 8 - 1 :: _ROW.size // 8]
     return Batch(calls, times, clocks)
 
 
 class Calls:
-    """Makes one ``Call`` of all equal ones, as long as there are at most ``MOST_KNOWN``."""
+    """Makes one ``Call`` for all equal ones, up to ``MOST_KNOWN`` of them."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Stack, Who | None], Call] = {}
 
     def call(self, stack: Stack, who: Who | None) -> Call:
-        """Return the call of a stack by a task; None: only stacks were asked for."""
+        """Return the ``Call`` of a stack and a task; ``who`` is None in brief records."""
         key = stack, who
         known = self._known.get(key)
         if known is None:

@@ -15,20 +15,19 @@ from kwalk.model.profile import ProfileData, Timeline, kinds_of
 from kwalk.model.stack import Count, Stack
 from kwalk.support.text import counted
 
-# What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
+# Separator of joined names; first words of a merge's notes, which a later merge replaces.
 JOIN = " + "
 NOTE = "merged: "
 _DIFFERENCES_KEPT = 8
 
 
 def merge(profiles: Sequence[ProfileData]) -> ProfileData:
-    """Return all of them as one; they are not changed.
+    """Return the sum of profiles, which are not changed.
 
-    Stacks are the same where their frames' names, offsets and modules are, and the marks
-    ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
-    and group, ledgers by cause. Timelines lie one behind the other, without what lay between.
-    A profile without one is one interval of it; where nothing tells how long that took, it is not
-    known of the sum either, which has no timeline then.
+    Stacks are equal if their frames' names, offsets and modules are, and their ``truncated`` and
+    ``fallback``: addresses differ from boot to boot. Counts are added by stack and group, ledgers
+    by cause. Timelines follow each other without a gap; a profile without one is one interval.
+    If the length of any profile is unknown, so is that of the sum, which then has no timeline.
 
     :raises UsageError: if there is none.
     :raises KwalkError: if the sums are more than a profile can hold (``profile.MOST``).
@@ -61,13 +60,13 @@ def merge(profiles: Sequence[ProfileData]) -> ProfileData:
 
 
 def _shared(stacks: Iterable[Stack]) -> dict[Stack, Stack]:
-    """Return for each stack the first one that equals it, of whatever boot."""
+    """Return for each stack the first one equal to it, whichever boot it is from."""
     first: dict[object, Stack] = {}
     return {stack: first.setdefault(stack.key, stack) for stack in dict.fromkeys(stacks)}
 
 
 def _parts(texts: Iterable[str]) -> list[str]:
-    """Return each text once; one that a merge made is several."""
+    """Return each text once; joined texts are split."""
     return list(dict.fromkeys(part for text in texts for part in text.split(JOIN)))
 
 
@@ -97,7 +96,7 @@ def _differing(profiles: Sequence[ProfileData]) -> list[str]:
 
 
 def _notes(summary: Summary) -> list[str]:
-    """Return what one of several says of itself."""
+    """Return the notes of one part of a merge."""
     notes = [note for note in summary.notes if not note.startswith(NOTE)]
     if found := summary.sampling:
         notes.append(
@@ -164,7 +163,7 @@ def _verify(found: Sequence[Verify]) -> Verify | None:
 
 
 def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
-    """The fullest, with what was cut short in all of them."""
+    """Return the fullest tree, with the truncated hits of all."""
     if not found:
         return None
     fullest = max(found, key=lambda tree: tree.used / max(tree.size, 1))
@@ -172,7 +171,7 @@ def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
 
 
 def _facts(profiles: Sequence[ProfileData]) -> dict[str, Any]:
-    """What all of them agree on, and under ``merged`` all that each says."""
+    """Return the facts that all share; under ``merged``, the facts of each."""
     if len(profiles) == 1:
         return dict(profiles[0].facts)
     parts: list[dict[str, Any]] = []
