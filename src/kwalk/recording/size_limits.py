@@ -63,9 +63,10 @@ class Allowance:
     ) -> bytes:
         """Count blocks, and the padding that makes room for them; return the padding, maybe empty.
 
-        :param sizes: Packed and unpacked bytes of each block.
+        :param sizes: Of each block, packed and unpacked.
         :param weight: Of the keys that they hold.
-        :param make: Returns padding of a number of unpacked bytes, and at least as many packed.
+        :param make: Returns padding that takes so many bytes at least, packed, and exactly so many
+            unpacked.
         """
         size = 0
         for packed, unpacked in sizes:

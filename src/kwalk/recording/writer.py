@@ -101,7 +101,7 @@ class RecordingWriter:
             rows = codec.pack_columns(*(column[start : start + ROWS] for column in columns))
             parts.append((BlockKind.TICK, codec.SECONDS.pack(seconds) + rows))
         parts.append((BlockKind.LEDGER, codec.to_json(codec.summary_data(summary))))
-        # The first tick alone can be read.
+        # What is written first can be read already.
         self._write(self._head + self._packed(parts))
         self._head, self._begin = b"", []
 

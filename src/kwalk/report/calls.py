@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Calls as whole numbers, for formats that have no others: of counts, over time, as bars.
 
-Rounding keeps sums: after each number, the sum so far is that of the calls, rounded.
+Rounding keeps sums: each running sum is the running sum of the calls, rounded.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ MOST_BARS = 240
 def whole(values: Iterable[float]) -> Iterator[int]:
     """Yield a whole number for each value, at most 1 away from it.
 
-    The rest of a value that is rounded down is added to the next one.
+    The remainder of a value is carried to the next ones: each running sum is the running sum of the
+    values, rounded.
     """
     total: Fraction | int = 0
     given = 0
     for value in values:
-        # Most are whole; the others are added up exactly, where floats would drift.
+        # Fractions are exact, where floats would drift; most values are whole.
         total += int(value) if value == int(value) else _fraction(value)
         upto = total if isinstance(total, int) else math.floor(total + _fraction(0.5))
         yield upto - given
@@ -43,19 +44,19 @@ def _fraction(value: float) -> Fraction:
 
 
 def whole_calls(counts: Iterable[Count]) -> Iterator[int]:
-    """Yield the calls of each count as a whole number."""
+    """Yield the scaled hits of each count as a whole number."""
     return whole(count.calls for count in counts)
 
 
 @dataclass(frozen=True)
 class ScaledTimeline:
-    """Calls by interval and stack; a stack's rows add up to its ``Count.calls``, rounded.
+    """Columns of (interval, count, calls) rows; a count's rows add up to its calls, rounded.
 
-    :ivar starts: Beginning of each interval, in seconds since the capture began.
-    :ivar ends: End of each interval, in the same unit.
-    :ivar intervals: For each row, the index of its interval.
-    :ivar counts: For each row, the index of its count.
-    :ivar calls: For each row, the number of calls.
+    :ivar starts: Start of each interval, in seconds since the capture began.
+    :ivar ends: End of each interval, likewise.
+    :ivar intervals: Index of the interval of each row.
+    :ivar counts: Index into ``profile.counts`` of each row.
+    :ivar calls: Calls of each row: hits, scaled if sampled.
     """
 
     starts: list[float]
@@ -77,9 +78,10 @@ class ScaledTimeline:
 
 
 def scaled_timeline(profile: ProfileData) -> ScaledTimeline:
-    """Return the calls over time; without a recorded timeline, one interval of length 0.
+    """Return the timeline in whole calls; without a timeline, one interval of length 0.
 
-    Where hits were sampled, a stack's calls are shared out over its rows by their recorded hits.
+    If the capture was sampled, the scaled hits of a stack are shared out over its rows in
+    proportion to the recorded ones.
     """
     timeline = profile.checked_timeline()
     totals = list(whole_calls(profile))
@@ -96,7 +98,7 @@ def scaled_timeline(profile: ProfileData) -> ScaledTimeline:
 
 
 def _scaled(profile: ProfileData, timeline: Timeline, totals: list[int]) -> array[int]:
-    """Return the calls of each row; after each row, a stack has its share so far, rounded."""
+    """Return the calls of each row, such that a stack's running sum is its share, rounded down."""
     taken = [0] * len(totals)
     given = [0] * len(totals)
     found = array("q")
@@ -110,7 +112,7 @@ def _scaled(profile: ProfileData, timeline: Timeline, totals: list[int]) -> arra
 
 
 class Bar(NamedTuple):
-    """Number of calls between two times, in seconds since the capture began."""
+    """Calls between two times, which are in seconds since the capture began."""
 
     start: float
     end: float
@@ -123,9 +125,9 @@ class Bar(NamedTuple):
 
 
 def bars(profile: ProfileData, most: int = MOST_BARS) -> list[Bar]:
-    """Return a bar for each interval; none without a recorded timeline.
+    """Return a bar for each interval; [] without a timeline.
 
-    :param most: Most bars; more intervals than that are joined.
+    :param most: Most bars; several intervals share one if there are more.
     """
     if not profile.timeline.ends:
         return []

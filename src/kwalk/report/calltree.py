@@ -15,16 +15,17 @@ TRUNCATED = "[truncated]"
 
 @dataclass(slots=True)
 class CallNode:
-    """A function in its context, in a tree whose root stands for all stacks.
+    """A function in the context of those between it and the root, which stands for all hits.
 
-    :ivar name: As ``function_name`` gives it; the root's is not shown.
-    :ivar total: Calls whose stacks lead through here; in a difference, of the later recording.
-    :ivar own: The part of ``total`` whose stacks end here.
-    :ivar before: In a difference: ``total`` of the earlier recording, scaled such that the two can
-        be compared. A frame that is new has 0; one that is gone has a ``total`` of 0.
-    :ivar own_before: The part of ``before`` whose stacks end here.
-    :ivar kind: One of ``flame.colors.KINDS``; "" where the name tells it.
-    :ivar children: By name, in the order in which they were met.
+    :ivar name: Name by ``function_name``; the root's is not shown.
+    :ivar total: Hits whose stacks contain this node, scaled if sampled; in a comparison, of the
+        later recording.
+    :ivar own: Hits, of ``total``, whose stacks end at this node.
+    :ivar before: In a comparison, ``total`` of the earlier recording, in the same unit. A new frame
+        has 0; a frame that is gone has a ``total`` of 0.
+    :ivar own_before: Hits, of ``before``, whose stacks end at this node.
+    :ivar kind: Key of ``flame.colors.KINDS``; "" to take it from the name.
+    :ivar children: Nodes by name, in the order of insertion.
     """
 
     name: str
@@ -37,7 +38,7 @@ class CallNode:
     children: dict[str, Self] = field(default_factory=dict)
 
     def hottest(self) -> list[Self]:
-        """Return the children, the hottest first; equal ones by name."""
+        """Return the children by descending total, then by name."""
         return sorted(self.children.values(), key=lambda node: (-node.total, node.name))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer
 
 _Key = TypeVar("_Key", bound=Hashable)
-# A machine that starts processes all the time has no end of calls.
+# Keys contain PIDs: a machine that forks all the time makes new ones without end.
 MOST_KEPT = 1 << 14
 
 
@@ -38,15 +38,18 @@ class StreamReport(Protocol):
 
 
 class _Texts(Generic[_Key]):
-    """Memoizes the rendered bytes of each call or stack."""
+    """Memoizes the rendered bytes of each key; it is emptied when ``MOST_KEPT`` are held.
+
+    :param make: Renders a key.
+    """
 
     def __init__(self, make: Callable[[_Key], bytes]) -> None:
         self._make = make
-        # No dict of our own with __missing__: to look up in a subclass is twice as slow.
+        # A plain dict: lookups in a subclass with __missing__ are twice as slow.
         self._made: dict[_Key, bytes] = {}
 
     def column(self, keys: Sequence[_Key]) -> Sequence[bytes]:
-        """Return the text of each key."""
+        """Return the bytes of each key, in order."""
         try:
             return look_up(self._made, keys)
         except KeyError:
@@ -59,7 +62,7 @@ class _Texts(Generic[_Key]):
         return look_up(self._made, keys)
 
     def text(self, key: _Key) -> bytes:
-        """Return the text of one key."""
+        """Return the bytes of one key."""
         return self.column([key])[0]
 
 

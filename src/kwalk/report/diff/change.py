@@ -116,13 +116,13 @@ def _moved(change: Change) -> tuple[bool, float, float]:
 
 @dataclass(slots=True)
 class DiffNode(CallNode):
-    """A function in its context, in both recordings, in the unit of the comparison.
+    """Node of the merged call tree of both recordings, in the unit of the comparison.
 
-    :ivar stacks: How many stacks lead through here.
-    :ivar changed: How many of these changed by more than chance explains.
-    :ivar moved: The sum of what these changed by, without signs.
-    :ivar net: The same with signs.
-    :ivar own_moved: What the stack that ends here changed by, if that is more than chance.
+    :ivar stacks: Number of stacks that contain this node.
+    :ivar changed: Number of these with a significant change.
+    :ivar moved: Sum of the absolute values of these changes.
+    :ivar net: Sum of these changes with their signs.
+    :ivar own_moved: Absolute change of the stack that ends here, if significant; else 0.
     """
 
     stacks: int = 0
@@ -132,7 +132,7 @@ class DiffNode(CallNode):
     own_moved: float = 0
 
     def most_changed(self) -> list[Self]:
-        """Return the children, those first where most changed."""
+        """Return the children by falling ``moved``."""
         return sorted(
             self.children.values(), key=lambda node: (-node.moved, -node.total, node.name)
         )

@@ -44,7 +44,7 @@ class Header:
 
 
 def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, CallNode]:
-    """Return a tree for each group, by its name, the hottest first; "" is without a group.
+    """Return a tree for each group, by its name ("" for none), the hottest first.
 
     :param room: Of all of them together.
     """

@@ -106,7 +106,7 @@ class _Table:
         return found
 
     def nodes(self, tree: CallNode, change: bool) -> list[float]:
-        """Return a tree as numbers, each node after its parent.
+        """Return a tree as a flat list, in preorder.
 
         Name, number of children, calls that end here, and in differences those of before.
         """

@@ -160,7 +160,7 @@ def _columns(text: str) -> int:
 
 
 def _caption(header: Header, frames: _Frames, tree: CallNode) -> list[str]:
-    """Return the lines below the title: the facts, the ledger, and what is not drawn."""
+    """Return the lines below the title: facts, ledger, and the number of frames not drawn."""
     letters = int((WIDTH - 2 * _EDGE) / (_CAPTION * _LETTER))
     facts = [""]
     for name, text in header.facts:

@@ -79,7 +79,7 @@ def _begin(profile: ProfileData, interned: Interned) -> bytes:
 
 
 def _samples(found: ScaledTimeline, stubs: list[bytes]) -> Iterator[bytes]:
-    """Yield the samples of each interval, at its beginning.
+    """Yield the samples of each interval, with its start as their timestamp.
 
     There can be a million: of a packet, only its weight and its lengths are made anew.
     """

@@ -43,7 +43,7 @@ def _event(seconds: float, uuid: int, kind: int, *fields: bytes) -> bytes:
 
 
 def ledger(profile: ProfileData, found: ScaledTimeline) -> Iterator[bytes]:
-    """Yield a slice over all of the time: its name says hits = recorded + lost, its arguments all.
+    """Yield a slice over the whole time, named after hits = recorded + lost.
 
     They are numbers by cause, and the lines of the summary.
     """
@@ -78,7 +78,7 @@ def _text(name: str, value: str) -> bytes:
 
 
 def counters(profile: ProfileData, found: ScaledTimeline) -> Iterator[bytes]:
-    """Yield counters of calls per second: all of them, then those of the hottest functions.
+    """Yield counters of hits per second: of all hits, then of the hottest functions.
 
     Where several functions were traced, theirs; else those of the direct callers. None where time
     was not recorded.
