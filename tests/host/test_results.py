@@ -29,7 +29,7 @@ from kwalk.abi import (
     Per,
 )
 from kwalk.decode import records
-from kwalk.decode.calls import Calls
+from kwalk.decode.records import Calls
 from kwalk.decode.verify import DifferenceCollector
 from kwalk.decode.walked import WalkedRecords
 from kwalk.model.ledger import Ledger

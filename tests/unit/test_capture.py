@@ -22,7 +22,7 @@ from kwalk.abi import (
     Output,
     Unwinder,
 )
-from kwalk.decode import calls, unwound
+from kwalk.decode import records, unwound
 from kwalk.engine.capture import Capture
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.event import Event, Who
@@ -371,7 +371,7 @@ def test_helpers_stream_keeps_a_bounded_number_of_stacks(
 ) -> None:
     """A stream goes on for days, and of some functions there is no end of stacks."""
     monkeypatch.setattr(unwound, "MOST_STACKS", 10)
-    monkeypatch.setattr(calls, "MOST_KNOWN", 10)
+    monkeypatch.setattr(records, "MOST_KNOWN", 10)
 
     def alive() -> int:
         gc.collect()

@@ -43,9 +43,21 @@ def test_flame_graph_has_both_ledgers_and_the_change() -> None:
     assert "a.rec" in text
     data = data_of(page(old, new, By.COUNT))
     (tree,) = [node_of(data["names"], tree["nodes"], change=True) for tree in data["trees"]]
-    (main,) = tree.children
-    found = {node.name: (node.before, node.total) for node in main.children}
+    main = tree.children["main"]
+    found = {node.name: (node.before, node.total) for node in main.children.values()}
     assert found == {"a": (10, 0), "b": (0, 30)}
+
+
+def test_functions_that_end_no_stack_have_no_calls_of_their_own() -> None:
+    """Also where shares, added up, are rounded."""
+    rows = [
+        Count(stack("ip_rcv", name, "main"), number)
+        for name, number in zip("abc", (1, 2, 4), strict=True)
+    ]
+    for by in By:
+        if by != By.RATE:
+            data = data_of(page(profile(*rows), profile(*rows[::-1], *rows[1:]), by))
+            assert data["trees"][0]["nodes"][:8] == [0, 1, 0, 0, 1, 3, 0, 0]
 
 
 def test_tasks_without_a_name_are_a_group() -> None:

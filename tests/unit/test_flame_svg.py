@@ -5,6 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from flamed import node
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded import profile, profiles, stack
@@ -12,7 +13,7 @@ from recorded import profile, profiles, stack
 from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report.calltree import build
-from kwalk.report.flame.graph import FlameNode, Header
+from kwalk.report.flame.graph import Header
 from kwalk.report.flame.svg import WIDTH, drawing, fitting
 from kwalk.report.formats import renderer
 from kwalk.report.html import clean
@@ -101,8 +102,8 @@ def test_wide_letters_take_two_columns() -> None:
 
 
 def test_narrow_frames_are_told() -> None:
-    rows = [FlameNode(f"rare{index}", 1, children=[FlameNode("x", 1)]) for index in range(3)]
-    tree = FlameNode("", 100_003, children=[FlameNode("hot", 100_000), *rows])
+    rows = [node(f"rare{index}", 1, node("x", 1)) for index in range(3)]
+    tree = node("", 100_003, node("hot", 100_000), *rows)
     svg = "".join(drawing(tree, Header("f")))
     assert "frames narrower than 0.25 pixels are not drawn: 6;" in " ".join(texts(svg))
     assert "all: 100,003 calls" in frames(svg)

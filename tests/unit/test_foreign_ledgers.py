@@ -137,7 +137,7 @@ def test_impossible_summary_parts_are_left_out_and_told(
 ) -> None:
     found = reread(recording((1.0, 10), **changed))
     (note,) = found.summary.notes
-    assert "cannot be, and is left out: the recording is damaged or was not made by kwalk" in note
+    assert "is impossible, and left out: the recording is damaged or was not made by kwalk" in note
     assert all(getattr(found.summary, name) is None for name in changed)
     (tmp_path / "x.rec").write_bytes(recording((1.0, 10), **changed))
     data = json.loads(run(["report", str(tmp_path / "x.rec"), "--format", "json"])[1])

@@ -16,7 +16,7 @@ from hostile import as_json, block, columns, run, unprintable
 
 from kwalk.cli import completing
 from kwalk.cli.commands.diff import FORMATS as DIFFS
-from kwalk.decode.comm import process_name
+from kwalk.decode.records import process_name
 from kwalk.model.stack import Frame
 from kwalk.recording.blocks import MAGIC
 from kwalk.report.formats import FORMATS

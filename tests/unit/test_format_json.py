@@ -13,7 +13,7 @@ from recorded import BASE, FACTS, profile, profiles, reread, stack, written
 
 from kwalk.api.profile import Profile
 from kwalk.model.stack import Count
-from kwalk.report.scaled_timeline import spread
+from kwalk.report.calls import scaled_timeline
 
 
 def parsed(found: Profile, **options: Any) -> Any:
@@ -27,7 +27,7 @@ def test_timeline_adds_up_to_the_stacks(found: Profile) -> None:
     assert timeline["ends"] == found.timeline.ends
     assert timeline["counts"] == found.timeline.totals()
     assert sum(timeline["counts"]) == sum(row["count"] for row in data["stacks"])
-    assert timeline.get("scaled") == (None if exact(found) else spread(found).totals())
+    assert timeline.get("scaled") == (None if exact(found) else scaled_timeline(found).totals())
 
 
 def test_timeline_of_a_sampled_recording_has_scaled_calls() -> None:

@@ -132,10 +132,10 @@ def test_differences_tell_what_there_was_no_room_for(monkeypatch: pytest.MonkeyP
 
 def test_pictures_draw_the_widest_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     from kwalk.report.flame import svg
-    from kwalk.report.flame.graph import header, of_calltree
+    from kwalk.report.flame.graph import header
 
     found = apart()
-    tree = of_calltree(build(found.counts))
+    tree = build(found.counts)
     head = header(found, ReportOptions(), Room())
     whole = "".join(drawing(tree, head))
     assert whole.count("<rect") > 400

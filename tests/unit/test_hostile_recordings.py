@@ -389,10 +389,10 @@ def test_large_counts_survive_a_sum(tmp_path: Path, exponent: int) -> None:
 
 def test_larger_sums_are_refused_and_not_cut() -> None:
     half = reread(recording((1.0, 1 << 62)))
-    with pytest.raises(kwalk.KwalkError, match=r"come to 9,223,372,036,854,775,808"):
+    with pytest.raises(kwalk.KwalkError, match=r"has 9,223,372,036,854,775,808"):
         half + half
     hits = reread(recording((1.0, 1), ledger={"hits": 1 << 62, "recorded": 1}))
-    with pytest.raises(kwalk.KwalkError, match="the ledger's hits come to"):
+    with pytest.raises(kwalk.KwalkError, match=r"the ledger has [\d,]+ hits"):
         hits + hits
 
 
@@ -412,7 +412,7 @@ def test_unreadable_summary_is_not_saved(tmp_path: Path) -> None:
         half.save(tmp_path / "half.rec")
         assert kwalk.open(tmp_path / "half.rec").summary == half.summary  # its time unknown
         path = tmp_path / "whole.rec"
-        with pytest.raises(kwalk.KwalkError, match="hold what no recording does"):
+        with pytest.raises(kwalk.KwalkError, match="cannot be recorded"):
             (half + half).save(path)
         assert not path.exists()
 
@@ -421,7 +421,7 @@ def test_unreadable_summary_is_not_saved(tmp_path: Path) -> None:
 def test_facts_that_are_none_are_not_saved(tmp_path: Path, value: Any) -> None:
     found = profile(Count(stack("ip_rcv"), 1))
     found.facts["text"] = value
-    with pytest.raises(kwalk.KwalkError, match="hold what no recording does"):
+    with pytest.raises(kwalk.KwalkError, match="cannot be recorded"):
         found.save(tmp_path / "x.rec")
     assert not list(tmp_path.iterdir())
 
@@ -504,7 +504,7 @@ def test_recording_without_counts_can_be_reported(tmp_path: Path) -> None:
     path.write_bytes(MAGIC + block(b"BEGN", b"{}") + begun)
     code, _, err = run(["report", str(path), "--seconds", "0-1"])
     assert (code, "Traceback" in err) == (2, False)
-    assert "not known when the calls came" in err
+    assert "has no timeline" in err
     assert run(["diff", str(path), REDIS])[0] == 0
     with pytest.raises(kwalk.UsageError):
         kwalk.open(path).narrow(seconds=(0, 1))

@@ -116,9 +116,9 @@ def test_second_ctrl_c_ends_the_process_after_its_last_acts() -> None:
 
 def test_signals_within_half_a_second_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now, aborted = [100.0], list[int]()
-    monkeypatch.setattr(running, "abort", aborted.append)
-    monkeypatch.setattr(running.time, "monotonic", lambda: now[0])
-    with running.Stopper(-1) as stopper:
+    monkeypatch.setattr(stoppers, "abort", aborted.append)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with stoppers.Stopper(-1) as stopper:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopper.interrupted
         now[0] += 0.4

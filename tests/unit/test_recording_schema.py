@@ -181,7 +181,7 @@ def test_tree_use_of_size_zero_can_be_merged() -> None:
     ],
 )  # fmt: skip
 def test_schema_refuses_another_type(kind: Any, value: Any) -> None:
-    with pytest.raises(ValueError, match=" is no "):
+    with pytest.raises(ValueError, match=" is not of type "):
         schema.of(kind, value)
 
 

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from planted import record
 
 from kwalk.abi import NO_ID, TRUNCATED
-from kwalk.decode import calls as calls_module
 from kwalk.decode import records
-from kwalk.decode.calls import Calls
-from kwalk.decode.comm import process_name
-from kwalk.decode.records import Record, rows
+from kwalk.decode.records import Calls, Record, process_name, rows
 from kwalk.model.event import Batch, Call, Who
+from kwalk.model.ledger import Ledger
 from kwalk.model.stack import Stack
 
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
@@ -64,9 +62,9 @@ def test_times_are_the_rows_turned(members: list[dict[str, Any]], more: int) -> 
     found = list(rows(table, brief=False))
     calls = [Call(Stack((row.node,))) for row in found]
     batch = records.batch(table, calls, records.columns(table, brief=False).clocks)
-    by_rows = records.batch_of_rows(found, calls, brief=False)
+    by_rows = Calls().batch(((row, Stack((row.node,)), "") for row in found), Ledger(), False)
     for each in (batch, by_rows):
-        assert list(each.calls) == calls
+        assert [call.stack.addresses for call in each.calls] == [(row.node,) for row in found]
         assert list(each.times) == [row.time_ns for row in found]
         assert list(each.clocks) == [row.clock for row in found]
 
@@ -91,7 +89,7 @@ def test_keys_of_brief_records_tell_stacks_and_flags_apart(members: list[dict[st
     assert [known.index(each) for each in known] == [keys.index(key) for key in keys]
     assert [(row.node, row.flags, row.cpu) for row in map(records.from_key, keys)] == known
     assert records.batch(table, [], ()) == Batch([])
-    assert records.batch_of_rows([], [], brief=True) == Batch([])
+    assert Calls().batch([], Ledger(), brief=True) == Batch([])
 
 
 def test_equal_calls_are_one_object_and_no_others() -> None:
@@ -113,7 +111,7 @@ def test_equal_calls_are_one_object_and_no_others() -> None:
 def test_calls_table_is_bounded_while_processes_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls_module, "MOST_KNOWN", 4)
+    monkeypatch.setattr(records, "MOST_KNOWN", 4)
     calls = Calls()
     stack = Stack((1,))
     found = [calls.call(stack, Who(0, number, number, "sh")) for number in range(40)]

@@ -220,7 +220,7 @@ def test_report_options_narrow_the_recording(tmp_path: Path, run: Run) -> None:
     [
         ("--seconds 2-", "it ends after 2.0 seconds"),
         ("--seconds 5-9", "it ends after 2.0 seconds"),
-        ("--seconds 0.6-1.4", "from second 0.0 to 1.0 is one number"),
+        ("--seconds 0.6-1.4", "seconds 0.0 to 1.0 are a single interval"),
     ],
 )
 def test_seconds_that_were_not_recorded(
@@ -236,7 +236,7 @@ def test_seconds_of_what_has_no_timeline(tmp_path: Path, run: Run) -> None:
     profile(Count(STACK, 5)).save(path)
     code, _, err = run(main, "report", str(path), "--seconds", "0-1")
     assert code == 2
-    assert "a.rec: it is not known when the calls came" in err
+    assert "a.rec: the recording has no timeline" in err
 
 
 FORMS_WITH_ADDRESSES = {"json", "pprof", "perfetto"}

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.decode.calls import Calls
+from kwalk.decode.records import Calls
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.event import Batch, Call, Event, Who
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Frame, Stack
-from kwalk.report import memo
+from kwalk.report import stream
 from kwalk.report.stream import JsonLines, NamesStream, StreamReport, TextStream
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -203,7 +203,7 @@ def test_brief_batch_has_names_only() -> None:
 def test_text_cache_is_bounded_while_processes_come_and_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memo, "MOST_KEPT", 3)
+    monkeypatch.setattr(stream, "MOST_KEPT", 3)
     report = TextStream(Symbolizer(SYMBOLS))
     for number in range(20):
         text = text_of(report, batch_of([(number, Who(0, number, number, "sh"), PLAIN)]))

@@ -380,9 +380,9 @@ def test_paths_are_text_bytes_or_paths(tmp_path: Path, kind: Any) -> None:
 
 @pytest.mark.parametrize("path", [None, 3, 1.5, ["x"]])
 def test_save_and_open_refuse_what_is_no_path(path: Any) -> None:
-    with pytest.raises(kwalk.UsageError, match="is no path"):
+    with pytest.raises(kwalk.UsageError, match="is not a path"):
         profile(Count(A, 5)).save(path)
-    with pytest.raises(kwalk.UsageError, match="is no path"):
+    with pytest.raises(kwalk.UsageError, match="is not a path"):
         kwalk.open(path)
 
 
@@ -422,7 +422,7 @@ def test_rows_below_0_are_not_saved(tmp_path: Path) -> None:
     found.timeline = Timeline(
         [1.0, 2.0], array("I", [0, 1]), array("I", [0, 0]), array("q", [7, -2])
     )
-    with pytest.raises(kwalk.KwalkError, match="a row of -2 calls"):
+    with pytest.raises(kwalk.KwalkError, match="a timeline row has -2 calls"):
         found.save(tmp_path / "x.rec")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Profiles as programs use them: open, narrow, merge, save, make a table of them."""
+"""Profiles with methods for programs: open, narrow, merge, save, to_pandas."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kwalk.recording import files
 
 
 class Profile(ProfileData):
-    """Stacks with their counts, and how they were captured; see ``model.profile.ProfileData``."""
+    """Counts by stack and group, and how they were captured; see ``model.profile.ProfileData``."""
 
     @classmethod
     def of(cls, data: ProfileData) -> Self:
-        """Return plain data as a profile; they share what they hold."""
+        """Return plain data as a profile, which shares its members."""
         return cls(data.counts, data.summary, data.timeline, data.facts)
 
     def __add__(self, other: Profile) -> Profile:
@@ -28,7 +28,7 @@ class Profile(ProfileData):
         return merge(self, other) if isinstance(other, Profile) else NotImplemented
 
     def __radd__(self, other: int) -> Profile:
-        """For ``sum()``, which begins with 0."""
+        """Add to the 0 that ``sum()`` starts with."""
         return self if other == 0 else NotImplemented
 
     def narrow(
@@ -40,11 +40,11 @@ class Profile(ProfileData):
         apart: bool = True,
         seconds: tuple[float, float] | None = None,
     ) -> Profile:
-        """Return a part of it, as ``kwalk report`` does with the options of these names.
+        """Return a part of the profile, as ``kwalk report`` does with the options of these names.
 
-        :param apart: Whether groups stay apart; else each stack has one count.
-        :param seconds: From when to when, since the capture began.
-        :raises UsageError: if a choice is none, or there is no such time.
+        :param apart: Whether to keep groups apart; else each stack has one count.
+        :param seconds: Start and end, in seconds since the capture began.
+        :raises UsageError: if a value is invalid, or the profile has no such time.
         """
         through = named("from_caller", validate.expression, from_caller)
         wanted = named("group", validate.expression, group)
@@ -54,9 +54,9 @@ class Profile(ProfileData):
         return narrow(between(self, *times) if times else self, through, outermost, wanted, apart)
 
     def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
-        """Write it as a recording, as ``kwalk record`` does.
+        """Write a recording, as ``kwalk record`` does.
 
-        :raises KwalkError: if the file cannot be written, or no recording holds the profile.
+        :raises KwalkError: if the file cannot be written, or the profile exceeds a limit.
         """
         files.save(self, path)
 
@@ -71,7 +71,7 @@ class Profile(ProfileData):
 
 
 def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
-    """Return what is in a recording.
+    """Return the profile of a recording.
 
     :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
     """
@@ -79,5 +79,5 @@ def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
 
 
 def merge(*profiles: ProfileData) -> Profile:
-    """Return profiles added up; see ``model.merge.merge``."""
+    """Return the sum of profiles; see ``model.merge.merge``."""
     return Profile.of(merging.merge(profiles))

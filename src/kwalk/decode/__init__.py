@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""From the ring's bytes to events whose stacks are told apart."""
+"""Bytes of the ring, the tree and the maps to events and counts with distinct stacks."""

@@ -17,7 +17,7 @@ _FUNCTIONS = (NodeKind.ROOT, NodeKind.FUNCTION)
 
 
 class Context(NamedTuple):
-    """What a node stands for; ``stack`` is None where the kernel's stack lacks the function."""
+    """Stack and group of a node; ``stack`` is None where the kernel's stack lacks FUNC."""
 
     stack: Stack | None
     group: Group | None = None
@@ -33,9 +33,9 @@ class Contexts:
         self._known: dict[tuple[int, bool], Context] = {}
 
     def context(self, offset: int, cut: bool = False) -> Context:
-        """Return what the node at ``offset`` stands for.
+        """Return the stack and group of the node at ``offset``.
 
-        :param cut: The stack goes on beyond it.
+        :param cut: The stack goes on beyond the node.
         """
         key = offset, cut
         known = self._known.get(key)
@@ -78,7 +78,7 @@ class Contexts:
         return (node.parent if node.kind == NodeKind.FUNCTION else offset), path[::-1]
 
     def _codes(self, offset: int) -> list[int]:
-        """Return the codes of the frames from the function to a node; none where all are 0."""
+        """Return the codes of the frames from the function to a node; empty where all are 0."""
         node = self._tree.node(offset)
         codes = [node.code]
         while node.kind not in _FUNCTIONS and offset:
@@ -87,11 +87,11 @@ class Contexts:
         return codes[::-1] if any(codes) else []
 
     def whole(self, offset: int) -> Stack:
-        """Return the kernel's stack at a node as it is, a tracer's own frames included."""
+        """Return the kernel's whole stack at a node, with the tracer's own frames."""
         return Stack(tuple(self._path(offset)[1][2:]))
 
     def function(self, offset: int) -> int:
-        """Return the function that a node is of, where there are many; else 0."""
+        """Return the address of a node's traced function, where several are traced; else 0."""
         node = self._tree.node(offset)
         while node.kind not in _FUNCTIONS and offset:
             offset, node = node.parent, self._tree.node(node.parent)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks with their counts, from the tree or from the helper's maps."""
+"""Counts by stack and group, from the tree or from the helper's maps."""
 
 from __future__ import annotations
 
@@ -10,41 +10,21 @@ from kwalk.abi import COUNT, COUNTED, WEIGHT_ONE, Method, Per
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.groups import Groups, is_numberless
 from kwalk.decode.stacks import StackTable
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.stack import Count, Group, Stack
 from kwalk.probe.probe import Probe
 from kwalk.transport.context_tree import NODE_BYTES
 from kwalk.transport.counters import possible_cpus
 from kwalk.transport.stack_maps import StackMaps
 
-_Key = tuple[Stack, Group | None]
-
-
-class _Sums:
-    """Events added up by stack and group; and those without a stack, by cause."""
-
-    def __init__(self) -> None:
-        self._numbers: Counter[_Key] = Counter()
-        self._weights: Counter[_Key] = Counter()
-        self.lost: Counter[str] = Counter()
-
-    def add(self, key: _Key, number: int, weight: int) -> None:
-        self._numbers[key] += number
-        self._weights[key] += weight
-
-    def counts(self, sampled: bool) -> list[Count]:
-        """Return them, the rarest first."""
-        found = []
-        for key, number in self._numbers.items():
-            scaled = self._weights[key] / WEIGHT_ONE if sampled else None
-            found.append(Count(key[0], number, key[1], scaled))
-        return sorted(found, key=lambda count: count.calls)
-
 
 def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
-    """Return counts of which what they stand for beyond themselves comes to ``left_alone``.
+    """Rescale the estimates so that they add up to the exact number of skipped hits.
 
-    By chance it comes to a little more or less. How many calls were left alone is known, and who
-    had more of them than others is more exact than how many each had. Those taken are certain.
+    By chance they add up to a little more or less; their ratios are more exact than their sum.
+    Recorded hits are certain, and stay as they are.
+
+    :param left_alone: Number of skipped hits.
     """
     beyond = sum(count.calls - count.count for count in counts)
     factor = left_alone / beyond if beyond else 1.0
@@ -55,9 +35,9 @@ def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
 
 
 class StackCounts:
-    """Reads the counts of a program that counts.
+    """Reads the counts of a program with ``Output.COUNT``.
 
-    Nodes of several CPUs, and several of one process that changed its name, are added up.
+    Nodes of several CPUs are added up, and those of a process that changed its name.
     """
 
     def __init__(
@@ -76,16 +56,17 @@ class StackCounts:
         self._names: dict[int, Group] = {}
 
     def read(self) -> tuple[list[Count], dict[str, int]]:
-        """Return the stacks, the rarest first, and the events without one, by cause."""
-        sums = _Sums()
+        """Return the counts, the rarest first, and the hits without a stack, by cause."""
+        builder = ProfileBuilder()
+        lost: Counter[str] = Counter()
         self._groups.begin()
         if self._probe.method == Method.HELPER:
-            self._from_maps(sums)
+            self._from_maps(builder, lost)
         else:
-            self._from_tree(sums)
-        return sums.counts(bool(self._probe.config["sampled"])), dict(sums.lost)
+            self._from_tree(builder, lost)
+        return builder.build()[0], dict(lost)
 
-    def _from_tree(self, sums: _Sums) -> None:
+    def _from_tree(self, builder: ProfileBuilder, lost: Counter[str]) -> None:
         sampled = self._probe.config["sampled"]
         found = self._probe.tree.counted()
         weights = self._probe.tree.weights() if sampled else ()
@@ -96,18 +77,20 @@ class StackCounts:
                     continue
                 context = self._contexts.context(offset, cut)
                 if context.stack is None:
-                    sums.lost["no_entry_frame"] += number
-                else:
-                    key = context.stack, self._named(context.group)
-                    sums.add(key, number, weight * number // (node.ended + node.cut))
+                    lost["no_entry_frame"] += number
+                    continue
+                share = weight * number // (node.ended + node.cut)
+                scaled = share / WEIGHT_ONE if sampled else None
+                builder.count(context.stack, self._named(context.group), number, scaled)
 
     def _named(self, group: Group | None) -> Group | None:
-        """A process has one name: the first."""
+        """Return the group with the first name that its process had."""
         if group is None or group.kind != "pid" or group.number is None:
             return group
         return self._names.setdefault(group.number, group)
 
-    def _from_maps(self, sums: _Sums) -> None:
+    def _from_maps(self, builder: ProfileBuilder, lost: Counter[str]) -> None:
+        sampled = self._probe.config["sampled"]
         counted, cpus = self._probe.obj.map("counted"), possible_cpus()
         stacks: dict[tuple[int, int], Stack | str] = {}
         for key in counted.each_key(COUNTED.size):
@@ -118,13 +101,14 @@ class StackCounts:
                 stacks[stack_id, node] = self._stack(stack_id, node)
             stack = stacks[stack_id, node]
             if isinstance(stack, str):
-                sums.lost[stack] += number
+                lost[stack] += number
                 continue
             comm = next((row[2] for row in rows if any(row[2])), b"")
             first = int.from_bytes(value[:8], "little")
             named = self._groups.per == Per.PID and not is_numberless(value)
             group = self._groups.group(first, comm if named else value)
-            sums.add((stack, self._named(group)), number, sum(row[1] for row in rows))
+            scaled = sum(row[1] for row in rows) / WEIGHT_ONE if sampled else None
+            builder.count(stack, self._named(group), number, scaled)
 
     def _stack(self, stack_id: int, node: int) -> Stack | str:
         raw = self._maps.stack(0, stack_id)

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""What the events of a stack are told apart by: numbers and names to groups."""
+"""Numbers and names from BPF to groups (``--per``)."""
 
 from __future__ import annotations
 
 import time
 
 from kwalk.abi import Per
-from kwalk.decode.comm import process_name
+from kwalk.decode.records import process_name
 from kwalk.kernel import cgroups
 from kwalk.model.stack import Group
 
-# Of a CPU, what looking for names may take: there can be thousands of cgroups.
+# Share of a CPU that reading names may take: there can be thousands of cgroups.
 MOST_CPU = 0.02
 
 
 class Groups:
-    """Makes groups.
+    """Makes groups, and remembers paths of cgroups.
 
-    :ivar per: What they are made by.
+    :ivar per: Kind of the groups.
     """
 
     def __init__(self, per: Per) -> None:
@@ -27,12 +27,12 @@ class Groups:
         self._due = 0.0
 
     def look(self) -> None:
-        """Learn the names of cgroups, which may have gone when something is to be shown."""
+        """Read the paths of cgroups now, since a cgroup may be gone before counts are read."""
         if self.per == Per.CGROUP and time.monotonic() >= self._due:
             self._scan()
 
     def begin(self) -> None:
-        """Groups are asked for now: of those made since, names are looked for, once."""
+        """Begin a look at the counts: unknown cgroups make it read the paths once."""
         self._scanned = False
 
     def _scan(self) -> None:
@@ -48,10 +48,11 @@ class Groups:
         return self._paths.setdefault(number, f"cgroup {number}")
 
     def group(self, number: int, value: bytes) -> Group | None:
-        """Return the group of a process or CPU of this number, or of a name or cgroup.
+        """Return the group; None without ``--per``.
 
-        :param value: 16 bytes: the name of a task, or the number of a cgroup; the last one is not 0
-            where the task has no number in kwalk's PID namespace.
+        :param number: Number of the process or CPU.
+        :param value: 16 bytes: ``comm``, or the cgroup id; the last byte is not 0 if the task has
+            no number in kwalk's PID namespace.
         """
         if self.per == Per.NOTHING:
             return None
@@ -67,5 +68,5 @@ class Groups:
 
 
 def is_numberless(value: bytes) -> bool:
-    """Whether a group's value is the name of tasks without a number (``KW_NUMBERLESS_NAME``)."""
+    """Whether the value is the ``comm`` of a task without a number (``KW_NUMBERLESS_NAME``)."""
     return bool(value[-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Raw addresses to stacks: begin at the traced function, share equal stacks."""
+"""Raw addresses to stacks that begin at the traced function; equal ones are shared."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from kwalk.model.stack import Stack
 
 # The fentry call, endbr and padding lie within this many bytes of the function's start.
 ENTRY_BYTES = 16
-# What calls a program at a tracepoint is at most so many frames, the program's own included.
+# Most frames between a tracepoint and its stack, the program's own frame included.
 TRACER_FRAMES = 8
 
 
 class StackTable:
-    """Makes one Stack of all equal ones.
+    """Makes one ``Stack`` for all equal ones.
 
-    :param function: Address of the traced instruction; ``NO_ADDRESS`` where there are many.
+    :param function: Address of the traced instruction; ``NO_ADDRESS`` if several are traced.
     :param depth: Most frames of a stack.
-    :param insert_caller: The kernel's unwinder misses the direct caller (frame pointers), so
-        stacks that kwalk fell back to get it from the walk.
-    :param returned: The kernel's stacks begin with the caller: the function has returned.
-    :param kernel_depth: Most frames that the kernel's unwinder gives.
-    :param is_tracer: Where no function is traced, but a tracepoint: whether a return address is in
-        what calls the program there. None where a function is traced.
+    :param insert_caller: Insert the direct caller into fallback stacks: with frame pointers the
+        kernel's unwinder misses it, and the walk knows it.
+    :param returned: Stacks of the kernel begin with the caller: the function has returned.
+    :param kernel_depth: Most frames of the kernel's unwinder.
+    :param is_tracer: For tracepoints: whether a return address is in code that calls the program.
+        None for functions.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class StackTable:
         self._shared: dict[object, Stack] = {}
 
     def walked(self, addresses: Sequence[int], truncated: bool, codes: Sequence[int] = ()) -> Stack:
-        """Return the stack of the walk: it begins at the function already.
+        """Return a stack of the walk, which begins at the function.
 
-        :param codes: As in ``Stack``.
+        :param codes: See ``Stack``.
         """
         if self._is_tracer:
             addresses = self._without_tracer(addresses[1:])
@@ -62,15 +62,15 @@ class StackTable:
         cut: bool = False,
         function: int = 0,
     ) -> Stack | None:
-        """Return the stack of the kernel's own unwinder, cut to begin at the function.
+        """Return a stack of the kernel's unwinder, cut to begin at the function.
 
-        :param words: Addresses, unused ones at the end zero; a tracer's own frames may come first.
-        :param caller: For a fallback, the function's return address.
-        :param follows: Where the function jumped to the tracer and is not in the stack: its
-            return address, which follows the tracer's frames.
-        :param cut: There was no room for all of them.
-        :param function: Which one it is, where there are many.
-        :return: None if the function is not in it.
+        :param words: Addresses, padded with zeros; the tracer's own frames may come first.
+        :param caller: Return address of the function, for a fallback; else None.
+        :param follows: Return address of a function that jumped to the tracer and is not in the
+            stack itself; it follows the tracer's frames. 0: none.
+        :param cut: The tree had no room for all addresses.
+        :param function: Address of the function, if several are traced; else 0.
+        :return: None if the function is not in the stack.
         """
         function = function or self._function
         used = len(words)
@@ -87,7 +87,7 @@ class StackTable:
             frames = [function, *words[start + 1 : used]]
             if caller and self._insert_caller and frames[1:2] != [caller]:
                 frames.insert(1, caller)
-        # The helper's map holds depth addresses, a fallback is always asked for whole.
+        # The helper's map holds depth addresses, a fallback is always whole.
         full = self._kernel_depth
         if caller is None:
             full = min(full, self._depth)
@@ -100,11 +100,11 @@ class StackTable:
         return list(words[near[-1] + 1 if near else 0 :]) or [NO_ADDRESS]
 
     def cut_off(self, function: int = 0) -> Stack:
-        """Return the stack of the kernel's own unwinder of which nothing but FUNC is known."""
+        """Return the truncated fallback stack that has FUNC only."""
         return self._share((function or self._function,), True, True)
 
     def forget(self) -> None:
-        """Make new objects of all stacks from now on."""
+        """Forget all stacks: equal ones that come later are other objects."""
         self._shared.clear()
 
     def _share(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Records of the helper method to events: a stack id means something for a while only."""
+"""Records of the helper method to stacks, while their stack ids are valid."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from kwalk.transport.ring import Ring
 from kwalk.transport.stack_maps import StackMaps
 
 _Raw = tuple[int, ...]
-# A stream goes on for days, and about 2.5 kB are kept of each distinct stack.
+# A stream may run for days, and a distinct stack takes about 2.5 kB.
 MOST_STACKS = 1 << 14
 
 
 class HelperRecords:
-    """Reads records when the stack map that their ids belong to is idle.
+    """Reads records once the stack map of their ids is idle.
 
-    :param endless: Forget stacks once there are many (``MOST_STACKS``): then equal stacks are not
-        always one object.
+    :param brief: The records hold stacks only.
+    :param endless: Forget stacks beyond ``MOST_STACKS``; then equal stacks are not always one
+        object.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The walk compared with the kernel's unwinder: both sides of a difference, and the numbers.
+"""The walk compared with the kernel's unwinder: both stacks of differences, and the numbers.
 
 The comparison itself is done in BPF (``bpf/trace/verify.bpf.h``). Both sides of an event that
 differs are in the tree: one is the event's stack, the other is named beside it.
@@ -18,9 +18,9 @@ SHOWN = 8
 
 
 class DifferenceCollector:
-    """Collects what a capture finds out by comparing.
+    """Collects the first differences of a capture.
 
-    :param every: As in ``Verify``.
+    :param every: See ``Verify``.
     """
 
     def __init__(self, contexts: Contexts, every: int) -> None:
@@ -29,9 +29,9 @@ class DifferenceCollector:
         self._differences: list[Difference] = []
 
     def difference(self, record: Record, stack: Stack | None) -> None:
-        """Take note of an event that the walk and the kernel disagree about.
+        """Add a hit for which the walk and the kernel disagree.
 
-        :param stack: The event's; None if it is the kernel's, and has no FUNC.
+        :param stack: Stack of the hit; None if it is the kernel's and lacks FUNC.
         """
         if len(self._differences) >= SHOWN:
             return
@@ -44,9 +44,9 @@ class DifferenceCollector:
             self._differences.append(Difference(walked, kernel))
 
     def verify(self, counted: dict[str, int]) -> Verify | None:
-        """Return what was found, or None where nothing was compared, nor was to be.
+        """Return the result; None if no comparison was asked for, and none was made.
 
-        :param counted: The members of ``struct kw_counters``.
+        :param counted: Members of ``struct kw_counters``.
         """
         if not self._every and not counted["checked"]:
             return None
@@ -67,7 +67,7 @@ class DifferenceCollector:
 
 
 def self_check_notes(counted: dict[str, int]) -> list[str]:
-    """Return what to say of the self-check: nothing, unless it failed."""
+    """Return the notes on the self-check; empty unless it failed."""
     if not counted["mismatches"]:
         return []
     stacks = plural(counted["checked"], "stack")

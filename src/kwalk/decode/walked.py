@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Records of the manual method to events: nearly all of them by one look at a table."""
+"""Records of the manual method to events, nearly all by one look-up."""
 
 from __future__ import annotations
 
 from kwalk.abi import BRIEF_BYTES, DIFFERS, EVENT, TRUNCATED
 from kwalk.decode import records
-from kwalk.decode.calls import MOST_KNOWN, Calls
 from kwalk.decode.contexts import Contexts
-from kwalk.decode.records import Record
+from kwalk.decode.records import MOST_KNOWN, Calls, Record
 from kwalk.decode.verify import DifferenceCollector
 from kwalk.model.event import Batch, Call
 from kwalk.model.ledger import Ledger
@@ -18,7 +17,7 @@ from kwalk.support.columns import look_up
 class WalkedRecords:
     """Turns runs of records into batches of events.
 
-    :param brief: The records tell the stack only.
+    :param brief: The records hold stacks only.
     """
 
     def __init__(
@@ -29,12 +28,12 @@ class WalkedRecords:
         self._calls = calls
         self._brief = brief
         self._known: dict[int | bytes, Call] = {}
-        # Those that the ledger wants to know more of: truncated, or the kernel's own.
+        # Calls that the ledger records one by one: truncated, or fallback.
         self._marked: set[Call] = set()
         self.size = BRIEF_BYTES if brief else EVENT.size
 
     def batch(self, table: memoryview, ledger: Ledger) -> Batch:
-        """Return the events of a run; the ledger is told of all of them."""
+        """Return the events of a run, and count all of its records in the ledger."""
         keys, clocks = records.columns(table, self._brief)
         try:
             calls = look_up(self._known, keys)
@@ -50,7 +49,7 @@ class WalkedRecords:
         return records.batch(table, calls, clocks)
 
     def _learn(self, keys: set[int | bytes]) -> bool:
-        """Get to know calls; return False if one needs a look each time that it comes."""
+        """Add calls to the table; return False if the run has to be read row by row."""
         if len(self._known) + len(keys) > MOST_KNOWN:
             self._known.clear()
             self._marked.clear()
@@ -59,29 +58,21 @@ class WalkedRecords:
             stack = None if record.flags & DIFFERS else self.stack(record)
             if stack is None:
                 return False
-            call = self._known[key] = self._call(stack, record)
+            who = None if self._brief else record.who()
+            call = self._known[key] = self._calls.call(stack, who)
             if stack.truncated or stack.fallback:
                 self._marked.add(call)
         return True
 
-    def _call(self, stack: Stack, record: Record) -> Call:
-        return self._calls.call(stack, None if self._brief else record.who())
-
     def _by_rows(self, table: memoryview, ledger: Ledger) -> Batch:
-        calls = []
-        kept = []
-        for record in records.rows(table, self._brief):
-            stack = self.stack(record)
-            if stack is None:
-                ledger.lose("no_entry_frame", 1)
-                continue
-            ledger.record(stack, 1)
-            calls.append(self._call(stack, record))
-            kept.append(record)
-        return records.batch_of_rows(kept, calls, self._brief)
+        found = (
+            (record, self.stack(record), "no_entry_frame")
+            for record in records.rows(table, self._brief)
+        )
+        return self._calls.batch(found, ledger, self._brief)
 
     def stack(self, record: Record) -> Stack | None:
-        """Return a record's stack; None if it is the kernel's, and the function is not in it."""
+        """Return a record's stack; None if it is the kernel's and lacks FUNC."""
         stack = self._contexts.stack(record.node, bool(record.flags & TRUNCATED))
         if record.flags & DIFFERS:
             self._comparison.difference(record, stack)

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from kwalk.abi import NO_ADDRESS, Method, Output, Place, Unwinder
-from kwalk.decode.calls import Calls
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
 from kwalk.decode.groups import Groups
-from kwalk.decode.records import Record, batch_of_rows
+from kwalk.decode.records import Calls, Record
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.verify import DifferenceCollector, self_check_notes
 from kwalk.decode.walked import WalkedRecords
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.event import Batch
 from kwalk.model.ledger import Ledger, Summary, TreeUse
 from kwalk.model.stack import Count, Stack
@@ -158,12 +158,14 @@ class CaptureReader:
     def _shaped_counts(self, counts: list[Count]) -> list[Count]:
         if not self._shape:
             return counts
-        shaped, unseen = self._shape.counts(counts)
-        for count in counts:
-            if not self._shape.stack(count.stack):
+        shaped = self._shape.counts(counts)
+        for count, seen in zip(counts, shaped, strict=True):
+            if not seen:
                 self._ledger.record(count.stack, -count.count)
-        self._ledger.lose("other_callers", unseen)
-        return shaped
+                self._ledger.lose("other_callers", count.count)
+        builder = ProfileBuilder()
+        builder.add(shaped)
+        return builder.build()[0]
 
     def _scaled(self, counts: list[Count]) -> list[Count]:
         tree = self.probe.tree
@@ -195,16 +197,7 @@ class CaptureReader:
         brief = self.options.output == Output.BRIEF
         # After detaching, both maps are read: the one now filled and the one before.
         for _ in range(2 if self.stopped else 1):
-            calls = []
-            kept = []
-            for record, stack, cause in self._helper:
-                if stack is None:
-                    self._ledger.lose(cause, 1)
-                    continue
-                self._ledger.record(stack, 1)
-                calls.append(self._calls.call(stack, None if brief else record.who()))
-                kept.append(record)
-            yield batch_of_rows(kept, calls, brief)
+            yield self._calls.batch(self._helper, self._ledger, brief)
 
     def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
         """Yield each event's record, manual's stack, the helper's, and the cause if that is lost.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Helper and manual on the same events: their stacks side by side, what each lost and costs.
+"""Helper and manual on the same hits: both stacks of each, both ledgers, both costs.
 
-Plain data, and what can be said of it; ``capture`` fills it, ``report/compare/text.py`` draws it.
+Plain data. ``cli/comparing.py`` fills it, ``report/compare/`` draws it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _Item = TypeVar("_Item")
 
 
 class Sides(NamedTuple, Generic[_Item]):
-    """Something of each method."""
+    """A value for each method."""
 
     helper: _Item
     manual: _Item
 
 
 class PairKind(enum.Enum):
-    """What there is to say of two stacks of one event."""
+    """Relation of the two stacks of one hit."""
 
     SAME = "same"
     HELPER_LACKS = "helper_lacks"
@@ -38,9 +38,9 @@ class PairKind(enum.Enum):
 
 
 class FramePair(NamedTuple):
-    """Frames that are the same, or one that only one side has.
+    """Equal frames of both stacks, or a frame of one side only.
 
-    :ivar missed: The other side should have it: its stack goes on beyond this place.
+    :ivar missed: The other side lacks the frame although its stack goes on beyond this place.
     """
 
     helper: Frame | None
@@ -49,9 +49,9 @@ class FramePair(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The stacks of one event, None on the side that lost it.
+    """The two stacks of one hit, None on the side that lost it.
 
-    :ivar cause: Why it was lost; "" where neither is.
+    :ivar cause: Loss cause of that side; "" where neither is lost.
     """
 
     helper: Stack | None
@@ -59,7 +59,7 @@ class Pair(NamedTuple):
     cause: str = ""
 
     def rows(self) -> list[FramePair]:
-        """Return the frames side by side, the traced function first."""
+        """Return the frames side by side, innermost first."""
         if not self.helper or not self.manual:
             left = self.helper.frames if self.helper else ()
             right = self.manual.frames if self.manual else ()
@@ -70,7 +70,7 @@ class Pair(NamedTuple):
         return list(_aligned(self.helper, self.manual))
 
     def kind(self) -> PairKind:
-        """Say what the two stacks are to each other."""
+        """Return the relation of the two stacks."""
         if not self.helper:
             return PairKind.HELPER_LOST
         if not self.manual:
@@ -89,7 +89,7 @@ def _aligned(helper: Stack, manual: Stack) -> Iterator[FramePair]:
         if tag == "equal":
             yield from map(FramePair, helper.frames[first:last], manual.frames[begin:end])
             continue
-        # What lies beyond the end of a stack that was cut off is not missed there.
+        # A truncated stack misses no frame beyond its end.
         cut = manual.truncated and begin == end == len(manual.frames)
         yield from (FramePair(frame, None, not cut) for frame in helper.frames[first:last])
         cut = helper.truncated and first == last == len(helper.frames)
@@ -97,11 +97,11 @@ def _aligned(helper: Stack, manual: Stack) -> Iterator[FramePair]:
 
 
 class MethodCost(NamedTuple):
-    """What a method's program took, counting by itself.
+    """Run time of a method's program when it counts alone.
 
-    :ivar each: For one event, in nanoseconds of the clock.
-    :ivar events: That it was measured on.
-    :ivar attach: How the kernel called it.
+    :ivar each: Mean run time for a hit, in nanoseconds of the clock.
+    :ivar events: Number of hits that were measured.
+    :ivar attach: Way to attach, as in ``Summary``.
     """
 
     each: float
@@ -111,19 +111,18 @@ class MethodCost(NamedTuple):
 
 @dataclass
 class Comparison:
-    """All events of a function, by both methods.
+    """All hits of a function, by both methods.
 
-    :ivar attach: How the kernel called the program that took both stacks.
-    :ivar unwinder: The kernel's own, such as ``frame pointer``.
-    :ivar unit: What was counted, such as ``calls``.
-    :ivar seconds: How long it took.
-    :ivar pairs: How often each came.
-    :ivar ledgers: Of the same hits.
-    :ivar costs: None where it was not measured.
+    :ivar attach: Way to attach the program that took both stacks.
+    :ivar unwinder: Name of the kernel's unwinder, such as ``frame pointer``.
+    :ivar unit: Unit of hits, such as ``calls``.
+    :ivar seconds: Time for which hits were counted.
+    :ivar pairs: Number of hits by their pair of stacks.
+    :ivar ledgers: Both ledgers, of the same hits.
+    :ivar costs: Both costs; None where not measured.
     :ivar clock: ``instructions`` where the clock counts these, 1 ns each; else ``time``.
-    :ivar verify: Manual's stacks compared with those of the kernel's unwinder; None where that was
-        not asked for.
-    :ivar unseen: As of a ``Summary``.
+    :ivar verify: Manual's stacks compared with the kernel's unwinder; None without ``--verify``.
+    :ivar unseen: See ``Summary``.
     """
 
     function: str
@@ -146,7 +145,7 @@ class Comparison:
 
     @property
     def events(self) -> int:
-        """How many there are pairs of."""
+        """Number of hits that have a pair."""
         return self.pairs.total()
 
 
@@ -159,16 +158,16 @@ def by_kind(comparison: Comparison) -> dict[PairKind, list[tuple[Pair, int]]]:
 
 
 def events_of(pairs: Iterable[tuple[Pair, int]]) -> int:
-    """Return how many events these are."""
+    """Return the number of hits of these pairs."""
     return sum(number for _, number in pairs)
 
 
 def missed(pairs: Iterable[tuple[Pair, int]], name: Callable[[Frame], str]) -> Sides[Counter[str]]:
-    """Return which functions' frames each side misses, in how many events."""
+    """Return for each side the functions whose frames it misses, with the number of hits."""
     found: Sides[Counter[str]] = Sides(Counter(), Counter())
     for pair, number in pairs:
         rows = [row for row in pair.rows() if row.missed]
-        # A function that is missed twice in a stack is missed in one event.
+        # A function missed twice in a stack is missed in one hit.
         for side, frames in (
             (found.helper, {name(row.manual) for row in rows if row.manual}),
             (found.manual, {name(row.helper) for row in rows if row.helper}),
@@ -178,6 +177,6 @@ def missed(pairs: Iterable[tuple[Pair, int]], name: Callable[[Frame], str]) -> S
 
 
 def nameless(comparison: Comparison) -> bool:
-    """Whether a frame has no symbol: it is shown by its address."""
+    """Whether any frame has no symbol, and is shown by its address."""
     stacks = [stack for pair in comparison.pairs for stack in pair[:2] if stack]
     return any(not frame.name for stack in stacks for frame in stack.frames)

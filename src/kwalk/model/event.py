@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Single calls, as a capture yields them: plain data."""
+"""Single hits, as a capture yields them: plain data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kwalk.model.stack import Stack
 
 
 class Who(NamedTuple):
-    """Where a call happened: in softirqs and interrupts the task is merely the one that ran.
+    """CPU and current task of a hit; in softirqs and interrupts, the task that was interrupted.
 
-    :ivar cpu: Of the CPU, counted from 0.
-    :ivar tgid: Number of the process, which user space calls its pid, in kwalk's PID namespace;
-        None where the task has none there.
-    :ivar pid: Number of the thread, as the kernel calls it; user space says tid.
-    :ivar comm: Name of the thread.
+    :ivar cpu: Number of the CPU, from 0.
+    :ivar tgid: Thread group id (user space: pid) in kwalk's PID namespace; None where the task has
+        none there.
+    :ivar pid: Thread id (user space: tid), likewise.
+    :ivar comm: ``current->comm``.
     """
 
     cpu: int
@@ -28,7 +28,7 @@ class Who(NamedTuple):
 
 @dataclass(slots=True)
 class Event:
-    """One call of the traced function; ``time_ns`` is CLOCK_MONOTONIC."""
+    """One hit with its stack; ``time_ns`` is CLOCK_MONOTONIC."""
 
     time_ns: int
     who: Who
@@ -37,10 +37,10 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """By which stack the function was called, and where; without the time.
+    """Stack and task of a hit, without its time.
 
-    Equal calls of one capture are one object, so reports may cache by identity. ``who`` is None
-    where only stacks were asked for.
+    Equal calls of one capture are one object, so reports may cache by identity. ``who`` is None in
+    brief records, which hold stacks only.
     """
 
     stack: Stack
@@ -49,9 +49,9 @@ class Call:
 
 @dataclass(slots=True)
 class Batch:
-    """Events in a row, a column each; all but ``calls`` are empty where only stacks were asked for.
+    """A run of events, as columns; brief records have ``calls`` only.
 
-    :ivar calls: What was called, by whom.
+    :ivar calls: Stack and task of each event.
     :ivar times: CLOCK_MONOTONIC, in nanoseconds.
     :ivar clocks: Time of day as text: ``HH:MM:SS.mmmuuu`` and a space.
     """
@@ -64,12 +64,12 @@ class Batch:
         return len(self.calls)
 
     def part(self, start: int, stop: int | None = None) -> Batch:
-        """Return some of the events, as a slice."""
+        """Return a slice of the events."""
         columns = (self.calls, self.times, self.clocks)
         return Batch(*(column[start:stop] for column in columns))  # type: ignore[arg-type]
 
     def events(self) -> Iterator[Event]:
-        """Iterate over the events, if they have a time."""
+        """Iterate over the events that have a task and a time."""
         for time_ns, call in zip(self.times, self.calls, strict=False):
             if call.who:
                 yield Event(time_ns, call.who, call.stack)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where every hit of a capture went, and by which means it was made: plain data."""
+"""Where every hit of a capture went, and how it was captured: plain data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from kwalk.model.stack import Stack
 
-# Causes by which a recording is narrowed.
+# Causes of hits that narrowing a recording leaves out.
 NARROWED = ("other_callers", "other_groups", "other_seconds")
-# Causes for which the user asked: filters, sampling, or enough had been printed.
+# Causes that the user asked for: filters, sampling, an end of what is printed.
 NOT_WANTED = frozenset(
     (
         *NARROWED,
@@ -32,7 +32,7 @@ class Ledger:
     :ivar recorded: Hits with a stack. ``truncated`` and ``fallback`` are parts of it.
     :ivar lost: Hits that should have yielded a stack and did not, by cause.
     :ivar not_wanted: Hits left out because the user asked for it, by cause (``NOT_WANTED``).
-    :ivar uncounted: What this kernel loses without counting it, one sentence each.
+    :ivar uncounted: Losses that this kernel does not count, one sentence each.
     """
 
     hits: int = 0
@@ -56,10 +56,10 @@ class Ledger:
             causes[cause] = causes.get(cause, 0) + number
 
     def close(self, cause: str) -> None:
-        """Make the balance 0: count hits without an explanation as lost to ``cause``.
+        """Make the balance 0: count unexplained hits as lost to ``cause``.
 
-        For a look at a running capture, whose numbers are not read at one instant, and for files
-        that can say anything. Where more is explained than ``hits`` says, ``hits`` is raised to it.
+        For a running capture, whose counters are not read at one instant, and for files from
+        anywhere. ``hits`` is raised where recorded hits and causes add up to more.
         """
         self.hits = max(self.hits, self.recorded + sum(self.causes.values()))
         self.lose(cause, self.balance)
@@ -71,11 +71,11 @@ class Ledger:
 
     @property
     def balance(self) -> int:
-        """Hits that nothing else here explains; 0 unless kwalk has a bug."""
+        """Unexplained hits; 0 unless kwalk has a bug."""
         return self.hits - self.recorded - sum(self.causes.values())
 
     def copy(self) -> Ledger:
-        """Return a ledger of its own, to go on with."""
+        """Return a copy that shares nothing with this ledger."""
         return replace(
             self,
             lost=dict(self.lost),
@@ -85,7 +85,7 @@ class Ledger:
 
 
 class Difference(NamedTuple):
-    """One event about which the walk and the kernel's unwinder disagree."""
+    """The two stacks of a hit for which the walk and the kernel's unwinder disagree."""
 
     walked: Stack
     kernel: Stack
@@ -93,14 +93,14 @@ class Difference(NamedTuple):
 
 @dataclass
 class Verify:
-    """The walk compared with the kernel's own unwinder, on the same events.
+    """The walk compared with the kernel's own unwinder, on the same hits.
 
-    :ivar every: One in so many events was compared, at random; 0: only the first ones, to decide
+    :ivar every: One in this many hits was compared, at random; 0: only the first hits, to decide
         whether to trust the walk.
-    :ivar checked: Events that were compared. Those that fell back are never among them.
-    :ivar mismatches: Of these, how many differ without an explanation.
-    :ivar missing_caller: How many differ only in that the kernel lacks the direct caller.
-    :ivar kernel_wrong: How many the kernel is known to unwind wrongly, by cause.
+    :ivar checked: Number of hits compared; fallbacks are never compared.
+    :ivar mismatches: Compared hits that differ without an explanation.
+    :ivar missing_caller: Compared hits where the kernel lacks the direct caller, and no more.
+    :ivar kernel_wrong: Compared hits that the kernel is known to unwind wrongly, by cause.
     :ivar differences: The first mismatches.
     """
 
@@ -113,11 +113,11 @@ class Verify:
 
 
 class TreeUse(NamedTuple):
-    """The calling-context tree of the manual method.
+    """Use of the manual method's calling-context tree.
 
-    :ivar used: Nodes that hold a frame.
-    :ivar size: How many there is room for.
-    :ivar full: Events whose stack was cut off for want of room.
+    :ivar used: Number of nodes that hold a frame.
+    :ivar size: Number of nodes that it has room for.
+    :ivar full: Hits whose stack was truncated because the tree was full.
     """
 
     used: int
@@ -126,11 +126,11 @@ class TreeUse(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """How ``--budget`` was kept.
+    """Result of ``--budget``.
 
-    :ivar budget: The most that tracing may cost, a share of the CPU time that the machine used.
-    :ivar cost: What it did cost, estimated in the same way.
-    :ivar scale: Calls for each one that was taken.
+    :ivar budget: Upper limit of the overhead, a share of the CPU time that the machine used.
+    :ivar cost: Estimated overhead, in the same unit.
+    :ivar scale: Calls for each sampled hit.
     """
 
     budget: float
@@ -140,13 +140,20 @@ class Sampling(NamedTuple):
 
 @dataclass
 class Summary:
-    """What a capture was: by which means, on which kernel, and its ledger.
+    """Method, attachment, kernel and ledger of a capture.
 
-    ``verify`` is None where nothing was to be compared, ``tree`` where nothing was walked,
-    ``sampling`` where every call was taken. ``unit`` is what was counted, such as ``samples``.
-    ``seconds`` is how long hits were counted, by CLOCK_MONOTONIC: from the probe being attached
-    until it began to be detached (or until now). None where it is not known.
-    ``unseen`` is why the kernel did not run the program all the time; "" where nothing tells so.
+    :ivar function: Traced functions, as they were asked for.
+    :ivar method: ``manual``, ``helper`` or both.
+    :ivar attach: Way to attach, such as ``fentry``.
+    :ivar kernel: Release of the kernel, as uname has it.
+    :ivar notes: Sentences for the user.
+    :ivar verify: None without a comparison.
+    :ivar tree: None without a walk.
+    :ivar sampling: None without a budget.
+    :ivar unit: Unit of hits, such as ``samples``.
+    :ivar seconds: Time for which hits were counted, by CLOCK_MONOTONIC: from the attached probe
+        until detaching began (or until now); None where it is not known.
+    :ivar unseen: Reason why the kernel did not always run the program; "" where none is known.
     """
 
     function: str
@@ -164,6 +171,6 @@ class Summary:
 
     @property
     def rate(self) -> float | None:
-        """Hits a second, those not wanted or lost included; None where the time is not known."""
+        """Hits a second, also not wanted and lost ones; None where the time is not known."""
         rate = self.ledger.hits / self.seconds if self.seconds else math.inf
         return rate if math.isfinite(rate) else None

@@ -3,109 +3,70 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from kwalk.errors import UsageError
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.model.profile import ProfileData, Timeline, kinds_of
-from kwalk.model.stack import Count, Group, Stack
+from kwalk.model.stack import Count, Stack
 from kwalk.support.text import counted
 
-# What names several, and the beginning of a note that a merge wrote: a later one writes it anew.
+# Separator of joined names; first words of a merge's notes, which a later merge replaces.
 JOIN = " + "
 NOTE = "merged: "
 _DIFFERENCES_KEPT = 8
-_Row = tuple[Stack, Group | None]
 
 
 def merge(profiles: Sequence[ProfileData]) -> ProfileData:
-    """Return all of them as one; they are not changed.
+    """Return the sum of profiles, which are not changed.
 
-    Stacks are the same where their frames' names, offsets and modules are, and the marks
-    ``truncated`` and ``fallback``: addresses differ from boot to boot. Counts are added by stack
-    and group, ledgers by cause. Timelines lie one behind the other, without what lay between.
-    A profile without one is one interval of it; where nothing tells how long that took, it is not
-    known of the sum either, which has no timeline then.
+    Stacks are equal if their frames' names, offsets and modules are, and their ``truncated`` and
+    ``fallback``: addresses differ from boot to boot. Counts are added by stack and group, ledgers
+    by cause. Timelines follow each other without a gap; a profile without one is one interval.
+    If the length of any profile is unknown, so is that of the sum, which then has no timeline.
 
     :raises UsageError: if there is none.
     :raises KwalkError: if the sums are more than a profile can hold (``profile.MOST``).
     """
     if not profiles:
         raise UsageError("there is nothing to merge", "Give one profile or more.")
-    sums = _Sums(any(count.scaled is not None for profile in profiles for count in profile))
-    places = [[sums.add(count) for count in profile.counts] for profile in profiles]
-    counts, order = sums.counts()
-    timeline = Timeline()
+    stacks = _shared(count.stack for profile in profiles for count in profile)
+    scaled = any(count.scaled is not None for profile in profiles for count in profile)
     timed = all(
         profile.seconds or not (len(profile) or profile.summary.seconds is None)
         for profile in profiles
     )
-    for profile, rows in zip(profiles, places, strict=True):
-        found = profile.checked_timeline()
-        if not found.ends and profile.seconds:
-            found = Timeline.one_interval(profile.counts, profile.seconds)
-        if timed and found.ends:
-            _append(timeline, found, [order[row] for row in rows])
+    builder = ProfileBuilder()
+    for profile in profiles:
+        timeline = profile.checked_timeline()
+        if not timeline.ends and profile.seconds:
+            timeline = Timeline.one_interval(profile.counts, profile.seconds)
+        builder.add(
+            (
+                Count(stacks[one.stack], one.count, one.group, one.calls if scaled else None)
+                for one in profile
+            ),
+            timeline if timed and timeline.ends else None,
+        )
+    counts, timeline = builder.build()
     summary = _summary([profile.summary for profile in profiles], _differing(profiles))
     merged = ProfileData(counts, summary, timeline, _facts(profiles))
     merged.check()
     return merged
 
 
-class _Sums:
-    """Counts added up by stack and group, in the order in which they were met."""
-
-    def __init__(self, scaled: bool) -> None:
-        self._scaled = scaled
-        self._stacks: dict[object, Stack] = {}
-        self._known: dict[Stack, Stack] = {}
-        self._rows: dict[_Row, int] = {}
-        self._numbers: list[int] = []
-        self._calls: list[float] = []
-
-    def add(self, count: Count) -> int:
-        """Add a count; return its row."""
-        stack = self._known.get(count.stack)
-        if stack is None:
-            stack = self._stacks.setdefault(count.stack.key, count.stack)
-            self._known[count.stack] = stack
-        row = self._rows.setdefault((stack, count.group), len(self._rows))
-        if row == len(self._numbers):
-            self._numbers.append(0)
-            self._calls.append(0)
-        self._numbers[row] += count.count
-        self._calls[row] += count.calls
-        return row
-
-    def counts(self) -> tuple[list[Count], list[int]]:
-        """Return the counts, the rarest first, and the place of each row among them."""
-        found = [
-            Count(stack, number, group, calls if self._scaled else None)
-            for (stack, group), number, calls in zip(
-                self._rows, self._numbers, self._calls, strict=True
-            )
-        ]
-        rows = sorted(range(len(found)), key=lambda row: found[row].calls)
-        order = [0] * len(rows)
-        for place, row in enumerate(rows):
-            order[row] = place
-        return [found[row] for row in rows], order
-
-
-def _append(timeline: Timeline, more: Timeline, places: list[int]) -> None:
-    start, first = (timeline.ends[-1] if timeline.ends else 0.0), len(timeline.ends)
-    timeline.ends.extend(start + end for end in more.ends)
-    timeline.intervals.extend(array("I", [first + interval for interval in more.intervals]))
-    timeline.counts.extend(array("I", [places[index] for index in more.counts]))
-    timeline.numbers.extend(more.numbers)
+def _shared(stacks: Iterable[Stack]) -> dict[Stack, Stack]:
+    """Return for each stack the first one equal to it, whichever boot it is from."""
+    first: dict[object, Stack] = {}
+    return {stack: first.setdefault(stack.key, stack) for stack in dict.fromkeys(stacks)}
 
 
 def _parts(texts: Iterable[str]) -> list[str]:
-    """Return each text once; one that a merge made is several."""
+    """Return each text once; joined texts are split."""
     return list(dict.fromkeys(part for text in texts for part in text.split(JOIN)))
 
 
@@ -135,7 +96,7 @@ def _differing(profiles: Sequence[ProfileData]) -> list[str]:
 
 
 def _notes(summary: Summary) -> list[str]:
-    """Return what one of several says of itself."""
+    """Return the notes of one part of a merge."""
     notes = [note for note in summary.notes if not note.startswith(NOTE)]
     if found := summary.sampling:
         notes.append(
@@ -202,7 +163,7 @@ def _verify(found: Sequence[Verify]) -> Verify | None:
 
 
 def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
-    """The fullest, with what was cut short in all of them."""
+    """Return the fullest tree, with the truncated hits of all."""
     if not found:
         return None
     fullest = max(found, key=lambda tree: tree.used / max(tree.size, 1))
@@ -210,7 +171,7 @@ def _tree(found: Sequence[TreeUse]) -> TreeUse | None:
 
 
 def _facts(profiles: Sequence[ProfileData]) -> dict[str, Any]:
-    """What all of them agree on, and under ``merged`` all that each says."""
+    """Return the facts that all share; under ``merged``, the facts of each."""
     if len(profiles) == 1:
         return dict(profiles[0].facts)
     parts: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A part of a profile: some seconds, stacks, groups or frames. Plain data in, plain data out.
+"""Parts of a profile: by seconds, stacks, groups or frames. Plain data in, plain data out.
 
-What is left out stays in the ledger, as not wanted: it still closes.
+Hits that are left out become ``not_wanted`` in the ledger, which still closes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from itertools import compress
 from typing import Any, TypeVar
 
 from kwalk.errors import UsageError
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger
-from kwalk.model.profile import ProfileData, Timeline, added_up
+from kwalk.model.profile import ProfileData, Timeline
 from kwalk.model.stack import Count, also_called
 from kwalk.model.stack_filter import Shape
 
-_NOWHERE = (1 << 32) - 1
 _P = TypeVar("_P", bound=ProfileData)
 
 
@@ -32,12 +32,12 @@ def narrow(
     group: re.Pattern[str] | None = None,
     apart: bool = True,
 ) -> _P:
-    """Return what is wanted of it; it is not changed.
+    """Return the selected part of a profile, which is not changed.
 
-    :param through: As in ``Shape``.
-    :param until: As in ``Shape``.
-    :param group: Only groups in whose name, as it is shown, this finds something.
-    :param apart: Whether groups stay apart; else a stack has one count.
+    :param through: See ``Shape``.
+    :param until: See ``Shape``.
+    :param group: Keep only groups whose displayed name matches this regex.
+    :param apart: Whether to keep groups apart; else each stack has one count.
     """
     shape = Shape(
         lambda stack: [frame.name for frame in stack.frames],
@@ -62,13 +62,13 @@ def narrow(
 
 
 def between(profile: _P, start: float, end: float) -> _P:
-    """Return what was counted in the intervals whose middle lies between two times.
+    """Return the hits of the intervals whose middle lies between two times.
 
-    Times are told anew from when the first of them began; ``facts["seconds"]`` says when that was.
-    Where not every call was taken, a stack's calls are shared out by what was taken.
+    Times of the part start at its first interval; ``facts["seconds"]`` names the original ones.
+    Scaled calls of a stack are shared out by its recorded hits.
 
     :param start: In seconds since the capture began, as ``end``.
-    :raises UsageError: if no interval is that short, or there is no such time.
+    :raises UsageError: if no interval lies there, or the timeline is not known.
     """
     timeline = profile.checked_timeline()
     begins = [0.0, *timeline.ends][:-1]
@@ -105,20 +105,18 @@ def between(profile: _P, start: float, end: float) -> _P:
 
 def _no_interval(begins: Sequence[float], ends: Sequence[float], start: float) -> UsageError:
     if not ends or not ends[-1]:
-        return UsageError(
-            "it is not known when the calls came", "Leave the seconds out for this recording."
-        )
+        return UsageError("the recording has no timeline", "Leave the seconds out.")
     if start >= ends[-1]:
         return UsageError(f"it ends after {ends[-1]:.1f} seconds", "Give seconds before that.")
     within = next(index for index, time in enumerate(ends) if time > start)
     return UsageError(
-        f"what was counted from second {begins[within]:.1f} to {ends[within]:.1f} is one number",
-        "Give seconds between which its middle lies.",
+        f"seconds {begins[within]:.1f} to {ends[within]:.1f} are a single interval",
+        "Give a range that has its middle.",
     )
 
 
 def _facts(profile: ProfileData, first: float, last: float) -> dict[str, Any]:
-    """Return the profile's facts for a part of its time."""
+    """Return the facts of a part of the profile's time, from second ``first`` to ``last``."""
     facts = dict(profile.facts)
     facts["seconds"] = f"{first:.1f} to {last:.1f} of {profile.seconds:.1f}"
     with suppress(KeyError, TypeError, ValueError, OverflowError):
@@ -128,20 +126,17 @@ def _facts(profile: ProfileData, first: float, last: float) -> dict[str, Any]:
 
 
 def _of(profile: _P, wanted: Sequence[Count | None], timeline: Timeline, ledger: Ledger) -> _P:
-    """Return a profile of the counts that there are, the rarest first.
+    """Return a profile of the wanted counts.
 
-    :param wanted: For each of the profile's counts, what has become of it.
-    :param timeline: Of the profile's counts.
+    :param wanted: For each of the profile's counts its successor, or None to drop it.
+    :param timeline: Timeline whose rows index ``wanted``.
     """
-    found, rows = added_up(count for count in wanted if count)
-    order = sorted(range(len(found)), key=lambda row: found[row].calls)
-    place = {row: index for index, row in enumerate(order)}
-    left = iter(rows)
-    places = array("I", (place[next(left)] if count else _NOWHERE for count in wanted))
-    moved = replace(timeline, counts=array("I", map(places.__getitem__, timeline.counts)))
+    builder = ProfileBuilder()
+    builder.add(wanted, timeline)
+    counts, timeline = builder.build()
     return replace(
         profile,
-        counts=[found[row] for row in order],
+        counts=counts,
         summary=replace(profile.summary, ledger=ledger),
-        timeline=moved.only(lambda index: index != _NOWHERE),
+        timeline=timeline,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every report reads: stacks with their counts; plain data, no kernel, no drawing."""
+"""Profiles: counts by stack, timeline, summary and facts, which every report reads. Plain data."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from typing import Any
 
 from kwalk.errors import KwalkError
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.stack import Count, Group, Stack
+from kwalk.model.stack import Count
 from kwalk.support.text import counted, plural
 
 MOST = 1 << 63
-"""Counts of a profile add up to less than this, and so do the numbers of its ledger."""
+"""Exclusive limit of the sum of a profile's counts, and of each number of its ledger."""
 MOST_CALLS = 1 << 62
-"""The calls that sampled counts stand for add up to less than this."""
+"""Exclusive limit of the sum of scaled calls."""
 MOST_SECONDS = 1 << 33
-"""Profiles last less than this: times in nanoseconds fit into 64 bits."""
+"""Exclusive limit of a profile's length: nanoseconds fit into 64 bits."""
 
 
 class BeyondLimits(KwalkError, ValueError):
-    """Numbers that no profile, and no recording, can hold."""
+    """Numbers beyond the limits of profiles and recordings."""
 
 
 @dataclass
 class Timeline:
-    """When it was counted: rows in columns, for there can be a million of them.
+    """Hits by interval and count: rows as columns, since there can be a million of them.
 
-    :ivar ends: When each interval ended, in seconds since the capture began; they follow each
-        other without gaps.
+    :ivar ends: End of each interval, in seconds since the capture began; intervals have no gaps.
     :ivar intervals: For each row, the index of its interval.
     :ivar counts: For each row, the index of its count in ``ProfileData.counts``.
-    :ivar numbers: For each row, how many events were counted then.
+    :ivar numbers: For each row, the number of recorded hits.
     """
 
     ends: list[float] = field(default_factory=list)
@@ -50,9 +49,9 @@ class Timeline:
         return zip(self.intervals, self.counts, self.numbers, strict=True)
 
     def only(self, wanted: Callable[[int], bool]) -> Timeline:
-        """Return it with the rows of some counts only.
+        """Return the timeline of some counts.
 
-        :param wanted: Whether the count at this index is one of them.
+        :param wanted: Whether to keep the rows of the count at this index.
         """
         kept = [wanted(index) for index in self.counts]
         columns = (self.intervals, self.counts, self.numbers)
@@ -62,13 +61,13 @@ class Timeline:
 
     @classmethod
     def one_interval(cls, counts: Sequence[Count], seconds: float) -> Timeline:
-        """Return the timeline of counts that were made in one interval."""
+        """Return a timeline that has all counts in one interval of this length."""
         size = len(counts)
         numbers = array("q", [count.count for count in counts])
         return cls([seconds], array("I", [0]) * size, array("I", range(size)), numbers)
 
     def totals(self) -> list[int]:
-        """Return how many events were counted in each interval."""
+        """Return the number of recorded hits of each interval."""
         totals = [0] * len(self.ends)
         for interval, number in zip(self.intervals, self.numbers, strict=True):
             totals[interval] += number
@@ -76,54 +75,38 @@ class Timeline:
 
 
 def _told(number: float) -> str:
-    """Return a number as text, however large it is: Python writes none of thousands of digits."""
+    """Return a number as text, also one of more digits than Python prints."""
     if isinstance(number, int):
         return f"{number:,}" if abs(number) < MOST << 64 else "more than 2^127"
     return f"{number:.4g}"
 
 
 def check_numbers(ledger: Ledger) -> None:
-    """See to it that the numbers of a ledger fit into 63 bits.
+    """Check that the numbers of a ledger fit into 63 bits.
 
-    :raises KwalkError: if one does not.
+    :raises BeyondLimits: if one does not.
     """
     lost = sum(map(abs, ledger.causes.values()))
     for name, number in (("hits", ledger.hits), ("recorded", ledger.recorded), ("lost", lost)):
         if not -MOST < number < MOST:
             raise BeyondLimits(
-                f"the ledger's {name} come to {_told(number)}",
+                f"the ledger has {_told(number)} {name}",
                 f"A recording holds less than 2^63 ({MOST:,}).",
             )
 
 
-def added_up(counts: Iterable[Count]) -> tuple[list[Count], list[int]]:
-    """Return one count for each stack and group, and at which place each count is in it."""
-    places: dict[tuple[Stack, Group | None], int] = {}
-    found: list[Count] = []
-    order = []
-    for count in counts:
-        place = places.setdefault((count.stack, count.group), len(found))
-        order.append(place)
-        if place == len(found):
-            found.append(count)
-        else:
-            found[place] = found[place].plus(count)
-    return found, order
-
-
 def kinds_of(counts: Iterable[Count]) -> set[str]:
-    """Return by what counts of one stack are told apart: kinds of groups, or ``none``."""
+    """Return the kinds of groups that counts have; ``none`` for counts without one."""
     return {count.group.kind if count.group else "none" for count in counts}
 
 
 @dataclass(repr=False)
 class ProfileData:
-    """Stacks with their counts, and how they were captured.
+    """Counts by stack and group, and how they were captured.
 
-    :ivar counts: The rarest first; ahead of them what stands for others, where that was made of
-        them (``report.top_n``).
-    :ivar timeline: Empty where nothing was recorded by the second.
-    :ivar facts: About the machine, its kernel and the command line; ready for JSON.
+    :ivar counts: Counts, the rarest first; ahead of them the sums that ``report.top_n`` makes.
+    :ivar timeline: Hits by interval; empty where none was recorded.
+    :ivar facts: Machine, kernel and command line, as JSON-ready data.
     """
 
     counts: list[Count]
@@ -139,18 +122,18 @@ class ProfileData:
 
     @property
     def calls(self) -> float:
-        """How many calls all of these stand for."""
+        """Sum of ``Count.calls``."""
         return sum(count.calls for count in self.counts)
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 where that is not known."""
+        """Length of the capture; 0 where it is not known."""
         return self.timeline.ends[-1] if self.timeline.ends else self.summary.seconds or 0.0
 
     def checked_timeline(self) -> Timeline:
-        """Return the timeline, whose rows add up to the counts; empty where none was recorded.
+        """Return the timeline after a check; empty where none was recorded.
 
-        :raises KwalkError: if they do not.
+        :raises BeyondLimits: if its rows do not add up to the counts.
         """
         timeline = self.timeline
         if not timeline.ends and not len(timeline):
@@ -158,9 +141,9 @@ class ProfileData:
         left = [count.count for count in self.counts]
         for interval, index, number in timeline.rows():
             if interval >= len(timeline.ends) or index >= len(left):
-                raise BeyondLimits("the timeline has a row of no interval, or of no count")
+                raise BeyondLimits("a timeline row indexes no interval or no count")
             if number < 0:
-                raise BeyondLimits(f"the timeline has a row of {number:,} {self.summary.unit}")
+                raise BeyondLimits(f"a timeline row has {number:,} {self.summary.unit}")
             left[index] -= number
         for count, number in zip(self.counts, left, strict=True):
             if number:
@@ -172,14 +155,14 @@ class ProfileData:
         return timeline
 
     def check(self) -> None:
-        """See to it that all numbers are ones that a recording can hold.
+        """Check that a recording can hold all numbers.
 
-        :raises KwalkError: if one is not.
+        :raises BeyondLimits: if it cannot hold one.
         """
         check_numbers(self.summary.ledger)
         numbers = [count.count for count in self.counts]
         if not all(type(number) is int for number in numbers):
-            raise BeyondLimits("a count is no whole number", "Give an int for each.")
+            raise BeyondLimits("a count is not a whole number", "Give ints.")
         if min(numbers, default=0) < 0 or sum(numbers) >= MOST:
             raise BeyondLimits(
                 f"the counts add up to {_told(sum(numbers))}, or one is below 0",
@@ -187,10 +170,10 @@ class ProfileData:
             )
         calls = [count.scaled for count in self.counts if count.scaled is not None]
         if not all(isinstance(each, int | float) and each >= 0 for each in calls):
-            raise BeyondLimits("the calls that a count stands for are no number of them")
+            raise BeyondLimits("the scaled calls of a count are not a number, or below 0")
         if sum(calls) >= MOST_CALLS:
             raise BeyondLimits(
-                f"the counts stand for {_told(sum(calls))} calls",
+                f"the scaled calls add up to {_told(sum(calls))}",
                 f"A recording holds less than 2^62 in all ({MOST_CALLS:,}).",
             )
         seconds = self.summary.seconds

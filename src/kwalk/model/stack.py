@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stacks, their frames, and how often they were met: plain data."""
+"""Stacks, frames, groups and counts: plain data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import NamedTuple
 class Frame(NamedTuple):
     """One frame of a stack.
 
-    ``address`` is the return address into it (the entry address for the traced function);
-    ``offset`` is in bytes from the symbol's start; ``module`` is "" for vmlinux, ``bpf`` for
-    BPF programs; ``name`` is "" where no symbol is known. ``source`` is ``file:line`` where
-    debug information was asked for it (``symbolize/lines.py``), else "". An ``inlined`` frame has
-    no code of its own: its address is that of the next frame that is not inlined, its offset 0.
+    :ivar name: Symbol; "" where none is known.
+    :ivar offset: Bytes from the symbol's start.
+    :ivar module: "" for vmlinux, ``bpf`` for BPF programs.
+    :ivar address: Return address into the frame; entry address of the traced function.
+    :ivar source: ``file:line`` from debug information (``symbolize/lines.py``), else "".
+    :ivar inlined: Frame of an inlined function: address of the next frame that is not inlined,
+        offset 0.
     """
 
     name: str
@@ -32,11 +34,12 @@ class Stack:
 
     Equal stacks of one capture are one object, so reports may cache by identity.
 
-    :ivar truncated: It goes on beyond its last frame.
-    :ivar fallback: The kernel's unwinder found it, in place of the walk.
-    :ivar frames: The addresses with their names; empty until it has been symbolized.
-    :ivar codes: For each address which module or BPF program lay there, as the walk found it: 0 for
-        the kernel itself, and where it is not known. Empty: all 0.
+    :ivar addresses: Return addresses, the traced function's entry address first.
+    :ivar truncated: The stack goes on beyond its last frame.
+    :ivar fallback: Stack of the kernel's unwinder, in place of the walk.
+    :ivar frames: Symbolized addresses; empty before that.
+    :ivar codes: For each address the id of the module or BPF program there, as the walk found it;
+        0 for vmlinux and where it is not known. Empty: all 0.
     """
 
     addresses: tuple[int, ...]
@@ -47,37 +50,38 @@ class Stack:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What is equal for equal stacks, also those of other boots, whose addresses differ."""
-        # Without a name there is nothing but its address.
+        """Key that equal stacks share, also those of other boots, whose addresses differ."""
+        # A frame without a name is known by its address only.
         frames = (frame[:3] + frame[4:] if frame.name else frame for frame in self.frames)
         addresses = (self.addresses, self.codes) if self.codes else self.addresses
         return (tuple(frames) or addresses), self.truncated, self.fallback
 
 
-# What compilers make of a function, each with a name of its own.
+# Suffixes of the parts and clones that compilers make of a function.
 _PARTS = re.compile(r"\.(?:cold|constprop|isra|part|llvm)\b.*")
 
 
 def also_called(name: str) -> tuple[str, ...]:
-    """Return the function's name in the source, where the compiler gave it another one."""
+    """Return the function's name in the source, if the compiler gave it another one."""
     whole = _PARTS.sub("", name)
     return () if whole == name else (whole,)
 
 
 NUMBERLESS = "-"
-"""Stands for the number of a task that has none in kwalk's PID namespace."""
+"""Displayed number of a task that has none in kwalk's PID namespace."""
 
 NAMELESS = "(no name)"
-"""What stands for an empty name, which a task may give itself."""
+"""Displayed name of a task or cgroup whose name is empty."""
 
 
 class Group(NamedTuple):
-    """Events of a stack that belong together.
+    """Process, thread name, CPU or cgroup that hits are aggregated by (``--per``).
 
     :ivar kind: ``pid``, ``comm``, ``cpu`` or ``cgroup``.
-    :ivar number: Of the process, the CPU or the cgroup; 0 for names. None of processes of this name
-        that have no number in kwalk's PID namespace.
-    :ivar name: Of the process when it was first seen, of the task; the path of the cgroup.
+    :ivar number: Number of the process, CPU or cgroup id; 0 for ``comm``. None for processes of
+        this name that have no number in kwalk's PID namespace.
+    :ivar name: Process name when it was first seen, thread name, or path of the cgroup; "" for
+        ``cpu``.
     """
 
     kind: str
@@ -93,7 +97,7 @@ class Group(NamedTuple):
         return f"cpu {self.number}" if self.kind == "cpu" else name
 
     def as_data(self) -> dict[str, int | str | None]:
-        """Return it as JSON-ready data."""
+        """Return the group as JSON-ready data."""
         if self.kind == "pid":
             return {"pid": self.number, "comm": self.name}
         if self.kind == "cgroup":
@@ -103,10 +107,10 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often a stack was met.
+    """Number of recorded hits of a stack in a group.
 
-    :ivar group: None where they are not told apart.
-    :ivar scaled: How many calls these stand for, where not every call was taken; else None.
+    :ivar group: None without ``--per``.
+    :ivar scaled: Estimated number of calls, where hits were sampled; else None.
     """
 
     stack: Stack
@@ -116,12 +120,5 @@ class Count:
 
     @property
     def calls(self) -> float:
-        """How many calls there were, as well as that is known."""
+        """Number of calls: ``scaled``, or ``count`` where every hit was recorded."""
         return self.count if self.scaled is None else self.scaled
-
-    def plus(self, other: Count) -> Count:
-        """Return both as one, of this one's stack and group."""
-        scaled = None
-        if self.scaled is not None or other.scaled is not None:
-            scaled = self.calls + other.calls
-        return Count(self.stack, self.count + other.count, self.group, scaled)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a user wants to see of stacks: those through a caller, and not all outer frames."""
+"""Filters on stacks: by caller (``--from-caller``), and by outermost frame (``--until``)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import replace
 from itertools import takewhile
 
 from kwalk.model.event import Batch, Call
-from kwalk.model.stack import Count, Group, Stack
+from kwalk.model.stack import Count, Stack
 
 Pair = tuple[Stack | None, Stack | None]
 
 
 class Shape:
-    """Leaves out stacks, or a part of them.
+    """Drops stacks, and cuts outer frames off.
 
     :param names: Returns the names of a stack's frames, innermost first.
-    :param through: Only stacks with a frame, other than the innermost, of a name that this finds.
-    :param until: Frames outside of the first one whose whole name matches are left out.
-    :param also: Returns for each frame of a stack other names of its function, which do as well.
+    :param through: Keep only stacks with a caller whose name matches this regex.
+    :param until: Cut stacks behind the first frame whose whole name matches this regex.
+    :param also: Returns for each frame of a stack other names of its function, which match as well.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Shape:
         self._pairs: dict[Pair, Pair | None] = {}
 
     def stack(self, stack: Stack) -> Stack | None:
-        """Return what is to be seen of a stack; None if nothing is."""
+        """Return a stack without its cut frames; None: dropped."""
         if stack not in self._known:
             self._known[stack] = self._make(stack)
         return self._known[stack]
@@ -56,7 +56,7 @@ class Shape:
         return any(through.search(name) for names in also for name in names)
 
     def _end(self, stack: Stack) -> int | None:
-        """Return how many frames are to be seen; None where nothing ends the stack."""
+        """Return the number of frames to keep; None: all, no frame matches."""
         until = self._until
         if not until:
             return None
@@ -67,7 +67,7 @@ class Shape:
         return next(ends, None)
 
     def _cut(self, stack: Stack, end: int | None) -> Stack:
-        # What is left out on purpose is not cut off.
+        # A stack that was cut on purpose is not truncated.
         truncated = stack.truncated and end is None
         cut = Stack(
             stack.addresses[:end],
@@ -79,10 +79,10 @@ class Shape:
         return self._shared.setdefault(cut.key, cut)
 
     def pair(self, first: Stack | None, second: Stack | None) -> Pair | None:
-        """Return what is to be seen of two stacks of one event; None if nothing is.
+        """Return two stacks of one hit without their cut frames; None: the hit is dropped.
 
-        The event is seen where either leads through the caller. Where only one has the frame that
-        ends stacks, what both have outside of it is left out of the other, too.
+        Either stack may have the caller. If only one has the frame that ends stacks, the frames
+        that both have outside of it are cut off the other, too.
         """
         key = first, second
         if key not in self._pairs:
@@ -101,25 +101,16 @@ class Shape:
             end = len(stack.addresses) - same if same else None
         return self._cut(stack, end)
 
-    def counts(self, counts: list[Count]) -> tuple[list[Count], int]:
-        """Return what is to be seen, the rarest first, and how many events are not."""
-        sums: dict[tuple[Stack, Group | None], Count] = {}
-        unseen = 0
-        for count in counts:
-            stack = self.stack(count.stack)
-            if stack is None:
-                unseen += count.count
-                continue
-            before = sums.get((stack, count.group))
-            number = count.count + (before.count if before else 0)
-            scaled = count.scaled
-            if scaled is not None and before and before.scaled is not None:
-                scaled += before.scaled
-            sums[stack, count.group] = Count(stack, number, count.group, scaled)
-        return sorted(sums.values(), key=lambda count: count.calls), unseen
+    def counts(self, counts: Sequence[Count]) -> list[Count | None]:
+        """Return each count with its cut stack; None: dropped."""
+        stacks = map(self.stack, [count.stack for count in counts])
+        return [
+            replace(count, stack=stack) if stack else None
+            for count, stack in zip(counts, stacks, strict=True)
+        ]
 
     def batch(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Return those events of a batch that are to be seen, and the others as they were."""
+        """Return the kept events of a batch, their stacks cut, and the dropped ones unchanged."""
         for call in set(batch.calls) - self._calls.keys():
             stack = self.stack(call.stack)
             self._calls[call] = Call(stack, call.who) if stack else None

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Recordings: a profile in a file, written as it grows. The format is docs/recording.md's."""
+"""Recordings: a profile in a file, written while it grows. Format: docs/recording.md."""

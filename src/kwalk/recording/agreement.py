@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A recording's summary, made to agree with its counts: a file can say anything of them."""
+"""Agreement of a recording's summary with its counts: a file can come from anywhere."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kwalk.model.stack import Count
 from kwalk.recording.broken import Broken
 
 ORIGIN = "the recording is damaged or was not made by kwalk"
-UNMATCHED = f"the ledger does not match the counts: {ORIGIN}; what is told here is what was counted"
+UNMATCHED = f"the ledger does not match the counts: {ORIGIN}; the counts are what is shown"
 
 
 def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:
-    """Have a summary say nothing that the counts belie, nor what cannot be.
+    """Correct a summary that contradicts the counts or itself, with a note for each correction.
 
-    What is changed, a note tells. Hits that a recording's ledger has beyond its counts and causes
-    are lost, to ``unmatched``; where its end is missing, to ``not_recorded``.
+    Hits that the ledger has beyond its counts and causes are lost to ``unmatched``; if the end of
+    the recording is missing, to ``not_recorded``.
 
     :param whole: Whether the recording was ended.
     """
@@ -37,13 +37,14 @@ def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:
         found.close("not_recorded")
     summary.ledger = found
     for name in _impossible(summary):
-        summary.notes.append(f"its {name} cannot be, and is left out: {ORIGIN}")
+        summary.notes.append(f"its {name} is impossible, and left out: {ORIGIN}")
 
 
 def check_sums(recorded: int, told: Ledger) -> None:
-    """See to it that the ledger's hits, as they are told, stay below ``MOST``.
+    """Check that recorded hits and causes add up to less than ``MOST``.
 
-    :param recorded: What was counted.
+    :param recorded: Sum of the counts.
+    :param told: Ledger of the recording.
     :raises Broken: if they do not.
     """
     if recorded + sum(max(number, 0) for number in told.causes.values()) >= MOST:
@@ -51,7 +52,7 @@ def check_sums(recorded: int, told: Ledger) -> None:
 
 
 def _impossible(summary: Summary) -> Iterator[str]:
-    """Leave out what cannot be; yield what it is called."""
+    """Remove impossible members of a summary; yield their names."""
     if summary.verify and not _may_be(summary.verify):
         summary.verify = None
         yield "comparison with the kernel's unwinder"

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A recording's blocks: kind, length, checksum, compressed contents, one behind the other.
+"""Blocks of a recording: kind, length, checksum, compressed contents.
 
-Each block is written by one write, so whatever ends the writer, what is before its last block is
-whole.
+Each block is written by one write, so all blocks but the last are whole, whatever ends the writer.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from kwalk.recording.broken import Broken, TooLarge
 from kwalk.recording.size_limits import Allowance
 
 MAGIC = b"kwalk rec\n\x00\x01"
-# What a block may hold, so that a broken length takes no memory that is not there.
+# Most bytes of a block: a broken length must not take all memory.
 MAX_BYTES = 64 << 20
 _HEAD = struct.Struct("<4sII")
 _LEVEL = 3
 
 
 class BlockKind(enum.Enum):
-    """What a block holds."""
+    """Kind of a block's contents."""
 
     BEGIN = b"BEGN"
     FRAMES = b"FRAM"
@@ -38,9 +37,9 @@ class BlockKind(enum.Enum):
 
 
 def pack(kind: BlockKind, contents: bytes, level: int = _LEVEL) -> bytes:
-    """Return a block.
+    """Return a block as bytes.
 
-    :raises TooLarge: if there is more than a block may hold.
+    :raises TooLarge: if the contents have more than ``MAX_BYTES``.
     """
     if len(contents) > MAX_BYTES:
         raise TooLarge(
@@ -53,7 +52,7 @@ def pack(kind: BlockKind, contents: bytes, level: int = _LEVEL) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """Return blocks of so many stored zeros or a few more."""
+    """Return ``ROOM`` blocks of ``size`` stored zeros, which take a few bytes more."""
     largest = MAX_BYTES // 2
     sizes = [largest] * (size // largest) + [size % largest]
     return b"".join(pack(BlockKind.ROOM, bytes(each), level=0) for each in sizes)
@@ -62,10 +61,10 @@ def padding(size: int) -> bytes:
 def blocks(
     file: BinaryIO, allowance: Allowance | None = None
 ) -> Iterator[tuple[BlockKind | None, bytes]]:
-    """Iterate over the blocks; those of a kind that is not known have kind None.
+    """Iterate over the kind and the unpacked contents of blocks; an unknown kind is None.
 
-    :param allowance: Is told of each.
-    :raises Broken: where the next one is cut off or damaged, or unpacks to more than it may.
+    :param allowance: Account that each block is added to.
+    :raises Broken: if the next block is cut off, damaged, or unpacks to more than it may.
     """
     allowance = allowance or Allowance()
     while head := _exactly(file.read, _HEAD.size):
@@ -88,7 +87,7 @@ def blocks(
 
 
 def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
-    """Read so many bytes, fewer only at the end; a pipe gives them in pieces."""
+    """Read ``size`` bytes, fewer only at the end; a pipe gives them in pieces."""
     pieces = []
     while size and (piece := read(min(size, 1 << 20))):
         pieces.append(piece)
@@ -104,9 +103,9 @@ def _kind(name: bytes) -> BlockKind | None:
 
 
 def _unpack(packed: bytes, room: int) -> bytes:
-    """Unpack a block's contents.
+    """Return a block's contents.
 
-    :param room: Bytes that they may have, by the limit for the file.
+    :param room: Most bytes of the contents, by the limit for the file.
     """
     unpacker = zlib.decompressobj()
     most = min(MAX_BYTES, room)

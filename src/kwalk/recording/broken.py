@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What is wrong with a recording."""
+"""Errors of recordings."""
 
 from kwalk.errors import KwalkError
 
 
 class BrokenRecording(KwalkError):
-    """A file that is no recording, or not one that this version can read."""
+    """The file is not a recording, or not one that this version can read."""
 
 
 class Broken(Exception):
-    """A block that is not whole, or more than a limit allows; its text says what is wrong."""
+    """A block is not whole, or exceeds a limit; the text says why."""
 
 
 class TooLarge(KwalkError, ValueError):
-    """A profile that no recording can hold."""
+    """The profile is larger than a recording can be."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What blocks hold: JSON for what is named, columns of little-endian numbers for what is many."""
+"""Contents of blocks: JSON for names, columns of little-endian numbers for rows."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from array import array
 from typing import Any
 
 from kwalk.model.ledger import Difference, Summary
-from kwalk.model.profile import MOST_SECONDS, check_numbers
-from kwalk.model.stack import Stack
+from kwalk.model.profile import MOST_CALLS, MOST_SECONDS, check_numbers
+from kwalk.model.stack import Frame, Group, Stack
 from kwalk.recording import schema
 
 _U32 = struct.Struct("<I")
 SHORTEST = 1e-9
-"""Seconds that an interval lasts at least: the unit of the kernel's clock."""
-# A tick begins with them.
+"""Shortest interval, in seconds: the unit of the kernel's clock."""
+# A tick begins with its time.
 SECONDS = struct.Struct("<d")
 TRUNCATED, FALLBACK = 1, 2
 DIFFERENCES = 64
-"""How many of a comparison's are read; kwalk keeps fewer."""
+"""Most differences of a comparison that are read; kwalk writes fewer."""
 
 
 def to_json(data: Any) -> bytes:
-    """Return JSON without blanks."""
+    """Return data as JSON without blanks."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def from_json(contents: bytes) -> Any:
-    """Return what a block's JSON means, as RFC 8259 has it: no NaN, no Infinity.
+    """Return the data of a block's JSON, as RFC 8259 has it: no NaN, no Infinity.
 
-    Texts that are no UTF-16 (lone surrogates) get question marks, as ``to_json`` would write them.
+    Lone surrogates become question marks, as ``to_json`` would write them.
 
-    :raises ValueError: if it is no JSON, or has a number that no 64-bit float can hold.
+    :raises ValueError: if it is not JSON, or has a number that no 64-bit float can hold.
     """
     data = json.loads(contents.decode(), parse_float=_finite, parse_constant=_finite)
     if _SURROGATE.search(contents):
@@ -50,12 +50,12 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a number")
     return value
 
 
 def pack_columns(*columns: array[Any]) -> bytes:
-    """Return columns of one length behind each other, their length first."""
+    """Return columns of equal length, one after the other, behind their length."""
     parts = [_U32.pack(len(columns[0]))]
     for column in columns:
         if sys.byteorder == "big":
@@ -66,7 +66,7 @@ def pack_columns(*columns: array[Any]) -> bytes:
 
 
 def unpack_columns(data: bytes, codes: str) -> list[array[Any]]:
-    """Return the columns, one for each of the type codes.
+    """Return the columns, one for each type code of ``array``.
 
     :raises ValueError: if ``data`` has another length.
     """
@@ -87,8 +87,54 @@ def unpack_columns(data: bytes, codes: str) -> list[array[Any]]:
     return columns
 
 
+def tick_rows(data: bytes, keys: int) -> list[array[Any]]:
+    """Return the columns of a tick: keys, hits, and scaled calls if there are any.
+
+    :param keys: Number of keys so far.
+    :raises ValueError: if a row has no key, or a number is out of bounds.
+    """
+    length = int.from_bytes(data[:4], "little")
+    codes = "Iqd" if len(data) > 4 + 12 * length else "Iq"
+    columns = unpack_columns(data, codes)
+    if columns[0] and max(columns[0]) >= keys:
+        raise ValueError("a row of nothing")
+    if columns[1] and min(columns[1]) < 0:
+        raise ValueError("a count below nothing")
+    for calls in columns[2:]:
+        if calls and not (0 <= min(calls) <= max(calls) < MOST_CALLS and math.isfinite(sum(calls))):
+            raise ValueError("calls that are no number of them")
+    return columns
+
+
+def frame_of(name: object, offset: object, module: object, address: object) -> Frame:
+    """Return a frame of values from JSON.
+
+    :raises ValueError: if a value is of another type, or not an unsigned number of 64 bits.
+    """
+    if type(name) is not str or type(module) is not str:
+        raise ValueError("a frame without a name")
+    return Frame(name, _unsigned(offset), module, _unsigned(address))
+
+
+def group_of(kind: object, number: object, name: object) -> Group:
+    """Return a group of values from JSON; the number of a ``pid`` may be None.
+
+    :raises ValueError: as ``frame_of`` does.
+    """
+    if type(kind) is not str or type(name) is not str:
+        raise ValueError("a group without a name")
+    nobody = kind == "pid" and number is None
+    return Group(kind, None if nobody else _unsigned(number), name)
+
+
+def _unsigned(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ValueError(f"{value!r:.100} is not an unsigned number of 64 bits")
+    return value
+
+
 def flags(stack: Stack) -> int:
-    """Return a stack's flags as a number."""
+    """Return a stack's flags: ``TRUNCATED``, ``FALLBACK``."""
     return TRUNCATED * stack.truncated | FALLBACK * stack.fallback
 
 
@@ -105,9 +151,9 @@ def summary_data(summary: Summary) -> dict[str, Any]:
 
 
 def summary_of(data: dict[str, Any]) -> Summary:
-    """Return the summary that ``summary_data`` was given; members of later versions are left out.
+    """Return the summary of ``summary_data``; members of later versions are dropped.
 
-    :raises KeyError, TypeError, ValueError: if the data is no summary's.
+    :raises KeyError, TypeError, ValueError: if the data does not make a summary.
     """
     differences: list[list[list[int]]] = []
     if "verify" in data:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a recording says of the machine that it comes from."""
+"""Facts of a recording: machine, kernel, command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from kwalk.recording import schema
 from kwalk.version import __version__
 
-# What is known of them; where several captures were put together, ``merged`` has those of each.
+# Types of known facts; in a merged profile, ``merged`` has the facts of each part.
 _KINDS: dict[str, Any] = {
     "kwalk": str,
     "command": list[str],
@@ -31,10 +31,9 @@ _MOST_NESTED = 16
 
 
 def checked(data: Any) -> dict[str, Any]:
-    """Return facts as they were read, those of later versions as they are.
+    """Return facts after a check; unknown ones, of later versions, are kept.
 
-    :raises ValueError: if one is of another type than it should be, or they are nested more than
-        16 times.
+    :raises ValueError: if a fact has a wrong type, or facts are nested more than 16 levels deep.
     """
     _check_nesting(data)
     return _checked(data)
@@ -69,10 +68,10 @@ def _checked(data: Any) -> dict[str, Any]:
 def facts(command: Sequence[str], unwinder: str, text: int) -> dict[str, Any]:
     """Return ``ProfileData.facts`` of a capture that begins now.
 
-    :param command: The command line.
-    :param unwinder: How the kernel unwinds.
-    :param text: Address of the kernel's symbol ``_text``, by which addresses of this boot become
-        those of the kernel's file.
+    :param command: Command line.
+    :param unwinder: Name of the kernel's unwinder.
+    :param text: Address of the symbol ``_text``, to map addresses of this boot to the kernel's ELF
+        file.
     """
     machine = os.uname()
     return {

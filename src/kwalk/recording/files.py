@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Recordings by the names of their files."""
+"""Load and save recordings by file name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 def load(path: Path) -> ProfileData:
-    """Return what was recorded.
+    """Return the profile of a recording.
 
-    :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
+    :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is not a recording.
     """
     path = _name(path)
     try:
@@ -34,13 +34,13 @@ def load(path: Path) -> ProfileData:
 
 
 def save(profile: ProfileData, path: Path) -> None:
-    """Write a recording, for nobody else to read: it holds the kernel's addresses.
+    """Write a recording with mode 0600, since it holds addresses of the kernel.
 
-    :raises KwalkError: if it cannot be written, or the profile is none that a recording can hold.
+    :raises KwalkError: if the file cannot be written, or the profile exceeds a limit.
     """
     path = _name(path)
     if not path:
-        raise KwalkError("'' cannot be written: it is no name", "Give the name of a file.")
+        raise KwalkError("'' cannot be written: it is not a file name", "Give the name of a file.")
     with Replacement(path, private=True) as file:
         replay(profile, file.write)
         file.finish()
@@ -55,9 +55,9 @@ def _opened(path: str) -> BinaryIO:
 
 
 def _name(path: object) -> str:
-    """Return a path as text, whatever it was given as."""
+    """Return a path as text."""
     if not isinstance(path, str | bytes | os.PathLike):
         raise UsageError(
-            f"{path!r:.100} is no path", "Give the name of a file, as text, bytes or a path."
+            f"{path!r:.100} is not a path", "Give the name of a file, as text, bytes or a path."
         )
     return os.fsdecode(path)

@@ -1,29 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""Read a recording: as far as it is whole, with a note where that is not to its end."""
+"""Read a recording as far as it is whole, with a note where its end is missing."""
 
 from __future__ import annotations
 
 import struct
 from array import array
 from collections.abc import Iterator
-from math import isfinite
 from operator import attrgetter
 from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger, Summary
-from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, ProfileData, Timeline, added_up
+from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, ProfileData, Timeline
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec
 from kwalk.recording.agreement import agree, check_sums
 from kwalk.recording.blocks import MAGIC, BlockKind, blocks
 from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
-from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
-_NOWHERE = (1 << 32) - 1
 _ADDRESS = attrgetter("address")
 _DAMAGED = (
     *(KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error),
@@ -32,10 +30,10 @@ _DAMAGED = (
 
 
 def read(file: BinaryIO, name: str) -> ProfileData:
-    """Return what was recorded.
+    """Return the profile of a recording.
 
-    :param name: Of the file, for messages.
-    :raises BrokenRecording: if it is none, or not even its beginning is whole.
+    :param name: File name, for messages.
+    :raises BrokenRecording: if it is not a recording, or not even its first tick is whole.
     """
     magic = file.read(len(MAGIC))
     if magic[:-1] != MAGIC[:-1]:
@@ -70,7 +68,7 @@ def read(file: BinaryIO, name: str) -> ProfileData:
 
 
 class _Reader:
-    """Takes blocks as they come; only whole ticks count."""
+    """Takes blocks in order; a tick counts once its ledger has come."""
 
     def __init__(self, allowance: Allowance) -> None:
         self.ended = False
@@ -79,7 +77,7 @@ class _Reader:
         self._allowance = allowance
         self._facts: dict[str, Any] = {}
         self._frames: list[Frame] = []
-        # By the number of a node: its parent, its frame, how many frames and what weight it ends.
+        # By node number: its parent, its frame, the number and the weight of the frames up to it.
         self._parents = array("I", [0])
         self._frame_of = array("I", [0])
         self._depths = array("H", [0])
@@ -90,25 +88,25 @@ class _Reader:
         self._keys: list[tuple[int, int, int]] = []
         self._recorded = 0
         self._called = 0.0
-        self._settled = 0  # keys with rows; what was named later has none
+        self._settled = 0  # number of keys that may have rows in the timeline
         self._totals: list[int] = []
         self._calls: dict[int, float] = {}
         self._timeline = Timeline()
         self._pending: list[tuple[float, list[array[Any]]]] = []
 
     def take(self, kind: BlockKind | None, contents: bytes) -> None:
-        """Take a block; those of a kind that is not known are passed over."""
+        """Take a block; unknown kinds are ignored."""
         if kind == BlockKind.BEGIN:
             self._allowance.add_text(contents)
             self._facts = checked(codec.from_json(contents))
         elif kind == BlockKind.FRAMES:
-            frames = [frame_of(*row) for row in codec.from_json(contents)]
+            frames = [codec.frame_of(*row) for row in codec.from_json(contents)]
             self._frames += frames
             self._frame_weights += map(weight_of_frame, frames)
         elif kind == BlockKind.NODES:
             self._add_nodes(*codec.unpack_columns(contents, "II"))
         elif kind == BlockKind.GROUPS:
-            groups = [group_of(*row) for row in codec.from_json(contents)]
+            groups = [codec.group_of(*row) for row in codec.from_json(contents)]
             self._groups += groups
             self._group_weights += map(weight_of_group, groups)
         elif kind == BlockKind.KEYS:
@@ -118,14 +116,14 @@ class _Reader:
             if not 0 <= seconds < MOST_SECONDS:
                 raise ValueError("a time that is none")
             body = contents[codec.SECONDS.size :]
-            self._pending.append((seconds, _rows(body, len(self._keys))))
+            self._pending.append((seconds, codec.tick_rows(body, len(self._keys))))
         elif kind == BlockKind.LEDGER:
             self._allowance.add_text(contents)
             data = codec.from_json(contents)
             summary = codec.summary_of(data)
             self._settle(summary.ledger)
             self.summary = summary
-            # Recordings of before do not say that it is not known.
+            # Older recordings have no null for an unknown time.
             self._timed = "seconds" in data
         elif kind == BlockKind.END:
             self.ended = True
@@ -149,7 +147,7 @@ class _Reader:
         self._totals += [0] * len(nodes)
 
     def _settle(self, ledger: Ledger) -> None:
-        """The ledger that follows is one of these rows as well: they are whole."""
+        """Add the pending rows, which the ledger includes: they are whole."""
         sums: dict[int, int] = {}
         for _, (keys, numbers, *_) in self._pending:
             for key, number in zip(keys, numbers, strict=True):
@@ -182,42 +180,39 @@ class _Reader:
         self._settled = len(self._keys)
 
     def _scaled_last(self) -> Iterator[tuple[int, float]]:
-        """Yield the calls that each key stands for, the last of a key last."""
+        """Yield the scaled calls of each key; of several, the last is valid."""
         for _, (keys, _, *calls) in self._pending:
             for column in calls:
                 yield from zip(keys, column, strict=True)
 
     def profile(self, reason: str) -> ProfileData:
-        """Return all of it.
+        """Return the profile.
 
-        :param reason: Why it is not whole; "" where it is.
+        :param reason: Reason why the recording is not whole; "" if it is.
         """
         assert self.summary
         summary, timeline = self.summary, self._timeline
         seconds = timeline.ends[-1] if timeline.ends else 0.0
         if not self._timed:
             summary.seconds = seconds or None
-        if not seconds:  # of a profile that had no timeline
+        if not seconds:  # the saved profile had no timeline
             timeline = Timeline()
         if reason:
             summary.notes.append(
                 f"the recording is not whole ({reason}): this is what there is of its first "
                 f"{seconds:.0f} s"
             )
-        counts, rows = added_up(self._counts())
+        builder = ProfileBuilder()
+        builder.add(self._counts(), timeline)
+        counts, timeline = builder.build()
         agree(summary, counts, not reason)
-        # A key that came with no count is nothing that was met.
-        met = [index for index, count in enumerate(counts) if count.count or count.calls]
-        order = sorted(met, key=lambda index: counts[index].calls)
-        place = {old: new for new, old in enumerate(order)}
-        places = [place.get(row, _NOWHERE) for row in rows]
-        timeline.counts = array("I", map(places.__getitem__, timeline.counts))
-        if len(met) < len(counts):
-            timeline = timeline.only(lambda index: index != _NOWHERE)
-        return ProfileData([counts[index] for index in order], summary, timeline, self._facts)
+        return ProfileData(counts, summary, timeline, self._facts)
 
-    def _counts(self) -> Iterator[Count]:
-        """Yield the count of each key; equal stacks are one object, whatever nodes they have."""
+    def _counts(self) -> Iterator[Count | None]:
+        """Yield the count of each key, None of keys without hits and calls.
+
+        Equal stacks are one object, whatever nodes they have.
+        """
         stacks: dict[tuple[int, int], Stack] = {}
         equal: dict[tuple[tuple[Frame, ...], int], Stack] = {}
         for index, (node, flags, group) in enumerate(self._keys[: self._settled]):
@@ -227,7 +222,8 @@ class _Reader:
                 stack = stacks[node, flags] = equal.setdefault(
                     (made.frames, codec.flags(made)), made
                 )
-            yield Count(stack, self._totals[index], self._groups[group], self._calls.get(index))
+            number, calls = self._totals[index], self._calls.get(index)
+            yield Count(stack, number, self._groups[group], calls) if number or calls else None
 
     def _stack(self, node: int, flags: int) -> Stack:
         frames = []
@@ -239,18 +235,3 @@ class _Reader:
         addresses = tuple(map(_ADDRESS, frames))
         cut, fallback = bool(flags & codec.TRUNCATED), bool(flags & codec.FALLBACK)
         return Stack(addresses, cut, fallback, tuple(frames))
-
-
-def _rows(data: bytes, keys: int) -> list[array[Any]]:
-    """Return the columns of a tick, a third one where calls are scaled."""
-    length = int.from_bytes(data[:4], "little")
-    codes = "Iqd" if len(data) > 4 + 12 * length else "Iq"
-    columns = codec.unpack_columns(data, codes)
-    if columns[0] and max(columns[0]) >= keys:
-        raise ValueError("a row of nothing")
-    if columns[1] and min(columns[1]) < 0:
-        raise ValueError("a count below nothing")
-    for calls in columns[2:]:
-        if calls and not (0 <= min(calls) <= max(calls) < MOST_CALLS and isfinite(sum(calls))):
-            raise ValueError("calls that are no number of them")
-    return columns

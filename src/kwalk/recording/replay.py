@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Write a profile as the recording that it would have been."""
+"""Write a profile as a recording."""
 
 from __future__ import annotations
 
@@ -10,40 +10,39 @@ from dataclasses import replace
 from itertools import compress, islice
 from operator import le
 
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.ledger import Ledger
-from kwalk.model.profile import BeyondLimits, ProfileData, Timeline, added_up
+from kwalk.model.profile import BeyondLimits, ProfileData, Timeline
 from kwalk.model.stack import Count
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
-from kwalk.recording.naming import frame_of, group_of
 from kwalk.recording.writer import RecordingWriter
 
 
 def replay(profile: ProfileData, write: Callable[[bytes], object]) -> None:
-    """Write all of it, interval by interval.
+    """Write a profile, interval by interval.
 
     Counts of one stack in one group are added up. A profile without a timeline is written as one
-    interval that ends at 0. What a stack's calls were at a time is its share of
-    them, by what was counted of it so far.
+    interval that ends at 0. After each interval, a stack's scaled calls are their share by the hits
+    recorded so far.
 
     :param write: Takes the bytes.
-    :raises KwalkError: if it has numbers that no recording can hold, its timeline is not that of
-        its counts, or it is too large (``RecordingWriter.tick``).
+    :raises KwalkError: if a number exceeds a limit, the timeline does not add up to the counts, or
+        a block is too large (``RecordingWriter.tick``).
     """
     profile.check()
     _check_told(profile)
     _check_named(profile)
     timeline = profile.checked_timeline()
-    counts, places = added_up(profile)
-    if len(counts) < len(places):
-        moved = array("I", map(places.__getitem__, timeline.counts))
-        timeline = replace(timeline, counts=moved)
+    builder = ProfileBuilder()
+    builder.add(profile, timeline)
+    counts, timeline = builder.build(rarest_first=False)
     if not timeline.ends:
         timeline = Timeline.one_interval(counts, 0.0)
     ends = timeline.ends
     columns = _Columns(counts)
     writer = RecordingWriter(write, profile.facts)
-    # What was lost when is not known; what came later is not recorded yet.
+    # The times of losses are not known: until the last interval, no cause is written.
     so_far = Ledger(hits=profile.summary.ledger.hits)
     summary = replace(profile.summary, ledger=so_far)
     for number, (end, (rows, numbers)) in enumerate(
@@ -58,9 +57,9 @@ def replay(profile: ProfileData, write: Callable[[bytes], object]) -> None:
 
 
 def _check_told(profile: ProfileData) -> None:
-    """See to it that the summary and the facts can be read again.
+    """Check that the summary and the facts can be read again.
 
-    :raises KwalkError: if one cannot, as a sum of numbers that need all 64 bits.
+    :raises BeyondLimits: if they cannot.
     """
     try:
         codec.summary_of(codec.from_json(codec.to_json(codec.summary_data(profile.summary))))
@@ -69,32 +68,32 @@ def _check_told(profile: ProfileData) -> None:
         raise
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BeyondLimits(
-            f"the summary or the facts hold what no recording does: {error}",
+            f"the summary or the facts cannot be recorded: {error}",
             "Numbers are finite and have 64 bits; the rest is text, lists and objects, as in JSON.",
         ) from error
 
 
 def _check_named(profile: ProfileData) -> None:
-    """See to it that frames and groups are ones that can be read again.
+    """Check that frames and groups can be read again.
 
-    :raises KwalkError: if one is not, as an address of more than 64 bits.
+    :raises BeyondLimits: if one cannot, such as an address of more than 64 bits.
     """
     try:
         frames = {frame for stack in {count.stack for count in profile} for frame in stack.frames}
         groups = {count.group for count in profile if count.group}
         for frame in frames:
-            frame_of(*frame[:4])
+            codec.frame_of(*frame[:4])
         for group in groups:
-            group_of(*group)
+            codec.group_of(*group)
     except (TypeError, ValueError) as error:
         raise BeyondLimits(
-            f"a frame or a group holds what no recording does: {error}",
+            f"a frame or a group cannot be recorded: {error}",
             "Offsets, addresses and numbers of groups are from 0 to 2^64 - 1; names are text.",
         ) from error
 
 
 def _intervals(timeline: Timeline) -> Iterator[tuple[array[int], array[int]]]:
-    """Yield the rows of each interval: the indices of the counts, and the numbers."""
+    """Yield the rows of each interval: indices of counts, numbers of hits."""
     intervals, rows, numbers = timeline.intervals, timeline.counts, timeline.numbers
     if not all(map(le, intervals, islice(intervals, 1, None))):
         order = sorted(range(len(intervals)), key=intervals.__getitem__)
@@ -109,7 +108,7 @@ def _intervals(timeline: Timeline) -> Iterator[tuple[array[int], array[int]]]:
 
 
 class _Columns:
-    """Whole columns at once, of the rows of one interval after the other."""
+    """Columns of a recording's ticks, made from the rows of one interval after the other."""
 
     def __init__(self, counts: Sequence[Count]) -> None:
         self._counts = counts
@@ -120,26 +119,26 @@ class _Columns:
         self._fallback = [count.stack.fallback for count in counts]
 
     def met(self, rows: array[int], numbers: array[int]) -> tuple[array[int], array[int]]:
-        """Return the rows without those that say nothing."""
+        """Return the rows without those of 0 hits, which matter only for scaled calls."""
         if self._scaled or 0 not in numbers:
             return rows, numbers
         return array("I", compress(rows, numbers)), array("q", filter(None, numbers))
 
     def record(self, ledger: Ledger, rows: array[int], numbers: array[int]) -> None:
-        """Add the rows to a ledger."""
+        """Add the hits of the rows to a ledger."""
         ledger.recorded += sum(numbers)
         ledger.truncated += sum(compress(numbers, map(self._truncated.__getitem__, rows)))
         ledger.fallback += sum(compress(numbers, map(self._fallback.__getitem__, rows)))
 
     def keys(self, writer: RecordingWriter, rows: array[int]) -> array[int]:
-        """Return the keys of the rows; those of stacks that come for the first time are made."""
+        """Return the keys of the rows; new stacks and groups get theirs."""
         new = sorted(set(rows) - self._keys.keys())
         made = writer.keys(self._counts[index] for index in new)
         self._keys.update(zip(new, made, strict=True))
         return array("I", map(self._keys.__getitem__, rows))
 
     def calls(self, rows: array[int], numbers: array[int]) -> array[float] | None:
-        """Return the calls that stand for what was counted so far; None where that is all."""
+        """Return the scaled calls so far, for each row; None without sampling."""
         if not self._scaled:
             return None
         found = array("d")

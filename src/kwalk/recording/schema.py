@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was read from JSON, as the types that it must have: a file can come from anywhere."""
+"""Typed values of JSON from a file that can come from anywhere."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _LARGEST = 1e18
 
 
 def of(kind: Any, value: Any) -> Any:
-    """Return ``value`` as one of type ``kind``.
+    """Return ``value`` converted to type ``kind``.
 
-    :param kind: int (of 64 bits), float (finite), str, object (anything); lists, dicts with names,
-        unions and named tuples of such; dataclasses, whose members of later versions are left out.
-    :raises ValueError: if it is none.
+    :param kind: int (64 bits), float (finite), str, object (anything); lists, dicts by name, unions
+        and named tuples of these; dataclasses, whose members of later versions are dropped.
+    :raises ValueError: if the value has another type.
     :raises TypeError: if a dataclass lacks a member.
     """
     made = _made(kind, value)
     if made is _NONE:
         name = kind.__name__ if isinstance(kind, type) else kind
-        raise ValueError(f"{value!r:.100} is no {name}")
+        raise ValueError(f"{value!r:.100} is not of type {name}")
     return made
 
 
@@ -35,7 +35,7 @@ def _made(kind: Any, value: Any) -> Any:
         fits = type(value) is int and _LEAST <= value < _END
         return value if fits else _NONE
     if kind is float:
-        # Of what is no number at all, nothing is true.
+        # NaN fails the comparison.
         fits = type(value) in (int, float) and abs(value) < _LARGEST
         return float(value) if fits else _NONE
     if kind is object:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Limits on what a recording may hold for its size, so that a small file stays cheap to read.
+"""Limits on the contents of a recording by its size, so that a small file is cheap to read.
 
 Reader and writer keep the same account. A writer that would exceed a limit writes padding first
-(``blocks.Kind.ROOM``), so each recording that kwalk writes is one that it reads.
+(``BlockKind.ROOM``), so kwalk reads every recording that it writes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from kwalk.model.stack import Frame, Group
 from kwalk.recording.broken import Broken
 
 MAX_DEPTH = 1024
-"""Frames of a stack. A walk makes 127 at most."""
+"""Most frames of a stack. A walk makes at most 127."""
 UNPACKED, UNPACKED_EACH = 4 << 20, 32
-"""Bytes that all blocks may unpack to: so many, and so many more for each packed byte."""
+"""Most unpacked bytes of all blocks: a fixed number, and a number for each packed byte."""
 FRAMES, FRAMES_EACH = 1 << 18, 6
 """Weight of all keys, facts and ledgers: so much, and so much more for each packed byte."""
 LONG_NAME = 32
@@ -27,12 +27,12 @@ ITEM = 8
 
 
 def weight_of_frame(frame: Frame) -> int:
-    """Return what a frame adds to the weight of each key whose stack it is in."""
+    """Return the weight that a frame adds to each key whose stack has it."""
     return 1 + (len(frame.name) + len(frame.module)) // LONG_NAME
 
 
 def weight_of_group(group: Group | None) -> int:
-    """Return what a group adds to the weight of each of its keys."""
+    """Return the weight that a group adds to each of its keys."""
     return 1 + len(group.name) // LONG_NAME if group else 1
 
 
@@ -50,7 +50,7 @@ class Allowance:
         self._weight = 0
 
     def room(self, packed: int) -> int:
-        """Return how many bytes a block of ``packed`` bytes may unpack to."""
+        """Return the most bytes that a block of ``packed`` bytes may unpack to."""
         return UNPACKED + UNPACKED_EACH * (self._packed + packed) - self._unpacked
 
     def add_block(self, packed: int, unpacked: int) -> None:
@@ -81,7 +81,7 @@ class Allowance:
     def padding(
         self, sizes: Sequence[tuple[int, int]], weight: int, make: Callable[[int], bytes]
     ) -> bytes:
-        """Return the padding that makes room for blocks, and count both; b"" for none.
+        """Count blocks, and the padding that makes room for them; return the padding, maybe empty.
 
         :param sizes: Of each block, packed and unpacked.
         :param weight: Of what they hold.

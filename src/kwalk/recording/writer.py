@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Write a recording while it grows: what is new since the last time, then the ledger of now."""
+"""Write a recording while it grows: each tick has the new hits, then the current ledger."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from kwalk.recording.size_limits import (
     weight_of_text,
 )
 
-# Rows of one block at most; a tick with more has several.
+# Most rows of a block; a tick with more has several blocks.
 ROWS = 1 << 20
 _Key = tuple[Stack, Group | None]
 
 
 class RecordingWriter:
-    """Turns counts, as they are at one time and another, into blocks.
+    """Writes the growth of counts from tick to tick as blocks.
 
-    :param write: Takes the bytes, each call's as a whole.
-    :param facts: See ``ProfileData.facts``.
+    :param write: Takes the bytes of a tick, all in one call.
+    :param facts: See ``ProfileData``.
     """
 
     def __init__(self, write: Callable[[bytes], object], facts: dict[str, Any]) -> None:
@@ -54,11 +54,11 @@ class RecordingWriter:
         self._new_keys = array("I"), array("I"), array("I")
 
     def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
-        """Write what has been counted since the last tick.
+        """Write the hits since the last tick.
 
-        :param counts: All that was counted so far, each stack and group once.
-        :param seconds: Since the beginning.
-        :param summary: As it is now.
+        :param counts: All counts so far, each stack and group once.
+        :param seconds: Time since the capture began.
+        :param summary: Summary so far.
         :raises KwalkError: if a block, of names or of the summary, is larger than 64 MiB, or a
             stack has more than ``size_limits.MAX_DEPTH`` frames.
         """
@@ -75,7 +75,7 @@ class RecordingWriter:
         self.rows(keys, numbers, calls if scaled else None, seconds, summary)
 
     def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
-        """Write what is left, and that this is all.
+        """Write the last tick and the end of the recording.
 
         :raises KwalkError: as ``tick`` does.
         """
@@ -83,7 +83,7 @@ class RecordingWriter:
         self.done()
 
     def keys(self, counts: Iterable[Count]) -> array[int]:
-        """Return the number of each count's stack with its group; the next rows name new ones."""
+        """Return the key of each count's stack and group; the next tick defines new keys."""
         return array("I", map(self._key, counts))
 
     def rows(
@@ -96,9 +96,9 @@ class RecordingWriter:
     ) -> None:
         """Write a tick of columns.
 
-        :param keys: Of ``keys``.
-        :param numbers: What was counted of each since the last tick.
-        :param calls: How many calls all that was counted of each stands for; None: as many.
+        :param keys: Keys, from ``keys()``.
+        :param numbers: Recorded hits of each key since the last tick.
+        :param calls: Scaled calls of each key so far; None without sampling.
         :raises KwalkError: as ``tick`` does.
         """
         # A reader counts the facts before it sees what follows: their padding is their own.
@@ -126,11 +126,11 @@ class RecordingWriter:
         return b"".join(blocks)
 
     def done(self) -> None:
-        """Write that this is all."""
+        """Write the end of the recording."""
         self._write(pack(BlockKind.END, b""))
 
     def _named(self) -> list[tuple[BlockKind, bytes]]:
-        """Return the contents of blocks of what has been met for the first time."""
+        """Return the blocks that define new frames, nodes, groups and keys."""
         blocks = []
         if self._new_frames:
             rows = [frame[:4] for frame in self._new_frames]  # source and inlined are not recorded
@@ -145,7 +145,7 @@ class RecordingWriter:
         return blocks
 
     def _key(self, count: Count) -> int:
-        """Return the number of a stack with its group, counted from 0."""
+        """Return the key of a stack and group, from 0."""
         wanted = count.stack, count.group
         found = self._keys.get(wanted)
         if found is None:
@@ -159,7 +159,7 @@ class RecordingWriter:
         return found
 
     def _leaf(self, stack: Stack) -> int:
-        """Return the number of a stack's outermost frame; node 0 lies before the innermost."""
+        """Return the node of a stack's outermost frame; node 0 is below the innermost."""
         if stack not in self._leaves:
             if len(stack.frames) > MAX_DEPTH:
                 raise TooLarge(
@@ -182,7 +182,7 @@ class RecordingWriter:
         return self._leaves[stack]
 
     def _group(self, group: Group | None) -> int:
-        """Return the number of a group, counted from 1; 0 is none."""
+        """Return the number of a group, from 1; 0: no group."""
         if group is None:
             return 0
         if group not in self._groups:

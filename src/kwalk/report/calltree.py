@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from kwalk.model.stack import Count, Frame
 from kwalk.report.frame_limits import Room
@@ -14,10 +15,16 @@ TRUNCATED = "[truncated]"
 
 @dataclass(slots=True)
 class CallNode:
-    """A function in the context of those between it and the root.
+    """A function in the context of those between it and the root, which stands for all hits.
 
-    :ivar total: Hits whose stacks contain this node, scaled if sampled.
-    :ivar own: Hits whose stacks end at this node.
+    :ivar name: Name by ``function_name``; the root's is not shown.
+    :ivar total: Hits whose stacks contain this node, scaled if sampled; in a comparison, of the
+        later recording.
+    :ivar own: Hits, of ``total``, whose stacks end at this node.
+    :ivar before: In a comparison, ``total`` of the earlier recording, in the same unit. A new frame
+        has 0; a frame that is gone has a ``total`` of 0.
+    :ivar own_before: Hits, of ``before``, whose stacks end at this node.
+    :ivar kind: Key of ``flame.colors.KINDS``; "" to take it from the name.
     :ivar children: Nodes by name, in the order of insertion.
     """
 
@@ -25,9 +32,12 @@ class CallNode:
     # Start from int 0: sums of ints are exact, however large.
     total: float = 0
     own: float = 0
-    children: dict[str, CallNode] = field(default_factory=dict)
+    before: float = 0
+    own_before: float = 0
+    kind: str = ""
+    children: dict[str, Self] = field(default_factory=dict)
 
-    def hottest(self) -> list[CallNode]:
+    def hottest(self) -> list[Self]:
         """Return the children by descending total, then by name."""
         return sorted(self.children.values(), key=lambda node: (-node.total, node.name))
 
@@ -123,4 +133,6 @@ def build(
             node = child
             node.total += calls
         node.own += calls
+        if count.group:
+            (node if callers else top.children[names[0]]).kind = "group"
     return top

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame
 from kwalk.report import summary as summaries
-from kwalk.report import whole_numbers
+from kwalk.report.calls import whole_calls
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.report.top_n import last
@@ -115,7 +115,7 @@ class Folded:
         sums: dict[str, int] = {}
         known: dict[Frame, str] = {}
         shown, _ = last(counts, self._top)
-        for count, calls in zip(shown, whole_numbers.calls(shown), strict=True):
+        for count, calls in zip(shown, whole_calls(shown), strict=True):
             names = []
             for frame in count.stack.frames:
                 if (name := known.get(frame)) is None:

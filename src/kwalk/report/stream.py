@@ -8,20 +8,23 @@ of such pieces, which are copied only once, when written.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from kwalk.model.event import Batch, Call
 from kwalk.model.ledger import Summary
 from kwalk.model.stack import NUMBERLESS, Stack
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
-from kwalk.report.memo import Texts
-from kwalk.support.columns import interleave
+from kwalk.support.columns import interleave, look_up
 from kwalk.support.printable import plain
 
 if TYPE_CHECKING:  # the engine is nothing that a report needs
     from kwalk.symbolize.symbolizer import Symbolizer
+
+_Key = TypeVar("_Key", bound=Hashable)
+# Keys contain PIDs: a machine that forks all the time makes new ones without end.
+MOST_KEPT = 1 << 14
 
 
 class StreamReport(Protocol):
@@ -34,6 +37,35 @@ class StreamReport(Protocol):
         """Return the text after the last event."""
 
 
+class _Texts(Generic[_Key]):
+    """Memoizes the rendered bytes of each key; it is emptied when ``MOST_KEPT`` are held.
+
+    :param make: Renders a key.
+    """
+
+    def __init__(self, make: Callable[[_Key], bytes]) -> None:
+        self._make = make
+        # A plain dict: lookups in a subclass with __missing__ are twice as slow.
+        self._made: dict[_Key, bytes] = {}
+
+    def column(self, keys: Sequence[_Key]) -> Sequence[bytes]:
+        """Return the bytes of each key, in order."""
+        try:
+            return look_up(self._made, keys)
+        except KeyError:
+            pass
+        new = set(keys) - self._made.keys()
+        if len(self._made) + len(new) > MOST_KEPT:
+            self._made.clear()
+            new = set(keys)
+        self._made |= {key: self._make(key) for key in new}
+        return look_up(self._made, keys)
+
+    def text(self, key: _Key) -> bytes:
+        """Return the bytes of one key."""
+        return self.column([key])[0]
+
+
 class TextStream:
     """Blocks of text: time of day, CPU, process, then a frame a line.
 
@@ -43,8 +75,8 @@ class TextStream:
     def __init__(self, symbolizer: Symbolizer, addresses: bool = False) -> None:
         self._symbolizer = symbolizer
         self._addresses = addresses
-        self._stacks = Texts(self._stack)
-        self._calls = Texts(self._call)
+        self._stacks = _Texts(self._stack)
+        self._calls = _Texts(self._call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return a block for each event, ended by an empty line."""
@@ -71,7 +103,7 @@ class NamesStream:
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
-        self._calls = Texts(self._call)
+        self._calls = _Texts(self._call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return the frames' names of each event."""
@@ -96,8 +128,8 @@ class JsonLines:
     def __init__(self, symbolizer: Symbolizer, addresses: bool = True) -> None:
         self._symbolizer = symbolizer
         self._addresses = addresses
-        self._stacks = Texts(self._stack)
-        self._calls = Texts(self._call)
+        self._stacks = _Texts(self._stack)
+        self._calls = _Texts(self._call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return a line for each event."""

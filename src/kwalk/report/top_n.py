@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from kwalk.model.builder import ProfileBuilder
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count, Frame, Group, Stack
+from kwalk.model.stack import Frame, Stack
 
 _Row = TypeVar("_Row")
 LEFT_OUT = "[left out by --top]"
@@ -31,24 +31,8 @@ def cut(profile: ProfileData, top: int | None) -> ProfileData:
     kept, others = last(profile.counts, top)
     if not others:
         return profile
-    frame = Frame(LEFT_OUT, 0, "", 0)
-    stack = Stack((0,), frames=(frame,))
-    merged: dict[Group | None, Count] = {}
-    place: dict[Group | None, int] = {}
-    places = array("I")
-    for count in others:
-        group = count.group
-        places.append(place.setdefault(group, len(place)))
-        sofar = merged.get(group)
-        if sofar is None:
-            merged[group] = replace(count, stack=stack)
-        else:
-            merged[group] = sofar.plus(count)
-    places.extend(range(len(merged), len(merged) + len(kept)))
-    timeline = profile.timeline
-    moved = array("I", map(places.__getitem__, timeline.counts))
-    return replace(
-        profile,
-        counts=[*merged.values(), *kept],
-        timeline=replace(timeline, counts=moved),
-    )
+    stack = Stack((0,), frames=(Frame(LEFT_OUT, 0, "", 0),))
+    builder = ProfileBuilder()
+    builder.add([replace(count, stack=stack) for count in others] + [*kept], profile.timeline)
+    counts, timeline = builder.build(rarest_first=False)
+    return replace(profile, counts=counts, timeline=timeline)

@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from kwalk.model.builder import Sums
 from kwalk.model.stack import Count, Group, Stack
 
 KEPT = 60
@@ -89,18 +90,15 @@ class RowTable:
         :param tick: Number of the interval that ends now.
         :param seconds: Length of this interval.
         """
-        sums: dict[Key, tuple[int, float]] = {}
-        key_of = self._key
+        sums: Sums[Key] = Sums()
         for count in counts:
-            key = key_of(count.stack, count.group)
-            before = sums.get(key)
-            number, calls = count.count, count.calls
-            sums[key] = (before[0] + number, before[1] + calls) if before else (number, calls)
+            sums.add(self._key(count.stack, count.group), count.count, count.scaled)
         for row in self._active:
             row.rate = 0.0
         self._active = []
-        for key, (number, calls) in sums.items():
+        for key, number, scaled in sums:
             row = self._row(key)
+            calls = number if scaled is None else scaled
             if calls == row.calls:
                 continue
             # Scaled calls are estimated anew each time, and may decrease.

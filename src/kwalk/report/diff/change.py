@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Self
 
 from kwalk.model.profile import ProfileData
+from kwalk.report.calltree import CallNode
 from kwalk.report.diff.chance import PoissonCount
 from kwalk.report.frame_limits import Room
 
@@ -113,13 +115,9 @@ def _moved(change: Change) -> tuple[bool, float, float]:
 
 
 @dataclass(slots=True)
-class DiffNode:
+class DiffNode(CallNode):
     """Node of the merged call tree of both recordings, in the unit of the comparison.
 
-    :ivar before: Hits whose stacks contain this node, in the earlier recording.
-    :ivar total: The same in the later recording.
-    :ivar own_before: Hits whose stacks end at this node, in the earlier recording.
-    :ivar own: The same in the later recording.
     :ivar stacks: Number of stacks that contain this node.
     :ivar changed: Number of these with a significant change.
     :ivar moved: Sum of the absolute values of these changes.
@@ -127,19 +125,13 @@ class DiffNode:
     :ivar own_moved: Absolute change of the stack that ends here, if significant; else 0.
     """
 
-    name: str
-    before: float = 0
-    total: float = 0
-    own_before: float = 0
-    own: float = 0
     stacks: int = 0
     changed: int = 0
     moved: float = 0
     net: float = 0
     own_moved: float = 0
-    children: dict[str, DiffNode] = field(default_factory=dict)
 
-    def most_changed(self) -> list[DiffNode]:
+    def most_changed(self) -> list[Self]:
         """Return the children by falling ``moved``."""
         return sorted(
             self.children.values(), key=lambda node: (-node.moved, -node.total, node.name)

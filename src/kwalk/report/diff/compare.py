@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 from kwalk.errors import UsageError
+from kwalk.model.builder import Sums
 from kwalk.model.profile import ProfileData, kinds_of
 from kwalk.model.stack import Count, Frame
 from kwalk.report import calltree
@@ -80,17 +81,15 @@ def _tallied(profile: ProfileData, grouped: bool) -> _Tallies:
     """Return the tally of each stack, by its group and the names of its functions."""
     paths: dict[int, tuple[str, ...]] = {}
     names = calltree.FunctionNames(_function)
-    found: _Tallies = {}
+    sums: Sums[tuple[str, tuple[str, ...]]] = Sums()
     for count in profile:
         path = paths.get(id(count.stack))
         if path is None:
             path = paths[id(count.stack)] = _path(count, names.of)
-        key = _group(count) if grouped else "", path
-        tally = found.get(key)
-        if tally is None:
-            tally = found[key] = Tally()
-        tally.add(count.count, count.calls)
-    return found
+        sums.add((_group(count) if grouped else "", path), count.count, count.scaled)
+    return {
+        key: Tally(number, number if scaled is None else scaled) for key, number, scaled in sums
+    }
 
 
 def _function(frame: Frame) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from kwalk.report import headings
 from kwalk.report.ansi import Paint
+from kwalk.report.calls import bars
 from kwalk.report.diff import common as words
-from kwalk.report.diff.change import Change, Diff, DiffNode
-from kwalk.report.flame.bars import bars
-from kwalk.report.flame.graph import FlameNode, Header, facts
+from kwalk.report.diff.change import Change, Diff
+from kwalk.report.flame.graph import Header, facts
 from kwalk.report.flame.page import page
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
@@ -20,23 +20,8 @@ def render(diff: Diff, options: ReportOptions, every: bool = True) -> Iterator[s
     """Yield the page, with all stacks, significantly changed or not; ``every`` is ignored."""
     room = Room[Change]()
     tree = diff.tree(room=room)
-    if diff.grouped:
-        trees = {node.name: _drawn(node) for node in tree.children.values()}
-    else:
-        trees = {"": _drawn(tree)}
+    trees = tree.children if diff.grouped else {"": tree}
     yield from page(trees, _header(diff, options, room), change=True, callers=options.callers)
-
-
-def _drawn(node: DiffNode) -> FlameNode:
-    top = FlameNode(node.name, node.total, node.before, node.own)
-    waiting = [(node, top)]
-    while waiting:
-        node, drawn = waiting.pop()
-        for child in node.children.values():
-            below = FlameNode(child.name, child.total, child.before, child.own)
-            drawn.children.append(below)
-            waiting.append((child, below))
-    return top
 
 
 def _header(diff: Diff, options: ReportOptions, room: Room[Change]) -> Header:

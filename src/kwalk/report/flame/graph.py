@@ -8,41 +8,18 @@ and for comparisons of recordings alike.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import calltree, headings, summary
-from kwalk.report.flame.bars import Bar, bars
+from kwalk.report.calls import Bar, bars
+from kwalk.report.calltree import CallNode
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import last
 from kwalk.support.text import counted, plural
-
-
-@dataclass(slots=True)
-class FlameNode:
-    """Node of a flame graph; the root stands for all hits.
-
-    The traced function is a leaf, and the outermost frame a child of the root.
-
-    :ivar name: Name by ``calltree.function_name``; the root's is not shown.
-    :ivar total: Hits whose stacks contain this node; in a comparison, of the later recording.
-    :ivar before: In a comparison, the same of the earlier recording, in the same unit. A new frame
-        has 0; a frame that is gone has a ``total`` of 0.
-    :ivar own: Hits, of ``total``, whose stacks end here. None for ``total`` minus the sum of the
-        children, which is exact for whole numbers and cleaned of rounding errors for others.
-    :ivar kind: Key of ``colors.KINDS``; "" to take it from the name.
-    :ivar children: Nodes of distinct names, in any order.
-    """
-
-    name: str
-    total: float
-    before: float = 0.0
-    own: float | None = None
-    kind: str = ""
-    children: list[FlameNode] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,29 +45,7 @@ class Header:
     machine: str = ""
 
 
-def of_calltree(
-    node: calltree.CallNode, groups: Collection[str] = (), callers: bool = False
-) -> FlameNode:
-    """Convert a tree of ``calltree.build``.
-
-    :param groups: Names of groups, which get a colour of their own at the outer end of a stack.
-    :param callers: The tree was built with ``callers``: the outer end is a leaf.
-    """
-    top = FlameNode(node.name, node.total, 0, node.own)
-    # Recursion would be as deep as the stacks.
-    waiting = [(node, top)]
-    while waiting:
-        node, drawn = waiting.pop()
-        for child in node.children.values():
-            outermost = child.own > 0 and not child.children if callers else drawn is top
-            kind = "group" if outermost and child.name in groups else ""
-            below = FlameNode(child.name, child.total, 0, child.own, kind)
-            drawn.children.append(below)
-            waiting.append((child, below))
-    return top
-
-
-def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, FlameNode]:
+def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, CallNode]:
     """Return a tree for each group, by its name ("" for none), the hottest first.
 
     :param room: Limit of frames for all trees together.
@@ -102,7 +57,7 @@ def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str,
         groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
     # The groups share the limit; the group of the hottest stack comes first.
     built = {name: calltree.build(rows, room=room) for name, rows in groups.items()}
-    found = {name: of_calltree(tree) for name, tree in built.items() if tree.total}
+    found = {name: tree for name, tree in built.items() if tree.total}
     return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
 
 

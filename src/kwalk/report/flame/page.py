@@ -8,14 +8,14 @@ browser, out of the stacks in the page: callees or callers first, all groups or 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kwalk.report import html as pages
+from kwalk.report.calls import Bar
+from kwalk.report.calltree import CallNode
 from kwalk.report.flame import colors
-from kwalk.report.flame.bars import Bar
-from kwalk.report.flame.graph import FlameNode, Header
+from kwalk.report.flame.graph import Header
 from kwalk.report.html import file, template
 from kwalk.support.text import counted, one_of
 
@@ -23,7 +23,7 @@ _BAR_WIDTH, _BAR_HEIGHT = 1000, 100
 
 
 def page(
-    trees: Mapping[str, FlameNode],
+    trees: Mapping[str, CallNode],
     header: Header,
     *,
     change: bool = False,
@@ -111,7 +111,7 @@ class _Table:
             self.looks.append(list(colors.KINDS).index(kind) * colors.SHADES + colors.shade(name))
         return found
 
-    def nodes(self, tree: FlameNode, change: bool) -> list[float]:
+    def nodes(self, tree: CallNode, change: bool) -> list[float]:
         """Return a tree as a flat list, in preorder.
 
         A node is: index of its name, number of children, hits that end here, and with ``change``
@@ -121,25 +121,14 @@ class _Table:
         waiting = [(tree, 0)]
         while waiting:
             node, name = waiting.pop()
-            found += (name, len(node.children))
-            own = node.own
-            if own is None:
-                own = _beyond(node.total, [child.total for child in node.children])
-            found.append(_short(own))
+            found += (name, len(node.children), _short(node.own))
             if change:
-                before = _beyond(node.before, [child.before for child in node.children])
-                found.append(_short(before))
+                found.append(_short(node.own_before))
             waiting += [
-                (child, self.index(child.name, child.kind)) for child in reversed(node.children)
+                (child, self.index(child.name, child.kind))
+                for child in reversed(node.children.values())
             ]
         return found
-
-
-def _beyond(total: float, children: list[float]) -> float:
-    """Return ``total`` minus the children's sum; 0 if it is a mere rounding error."""
-    own = total - math.fsum(children)
-    rounded = abs(own) <= 1e-12 * abs(total) and not own.is_integer()
-    return 0.0 if rounded else own
 
 
 def _short(number: float) -> float:

@@ -7,8 +7,9 @@ import textwrap
 import unicodedata
 from collections.abc import Iterator
 
+from kwalk.report.calltree import CallNode
 from kwalk.report.flame import colors
-from kwalk.report.flame.graph import FlameNode, Header
+from kwalk.report.flame.graph import Header
 from kwalk.report.frame_limits import MOST_DRAWN
 from kwalk.report.html import escape
 from kwalk.support.text import counted, plural
@@ -33,7 +34,7 @@ rect {{ stroke: #fff; stroke-width: .5; }}
 """
 
 
-def drawing(tree: FlameNode, header: Header, *, callers: bool = False) -> Iterator[str]:
+def drawing(tree: CallNode, header: Header, *, callers: bool = False) -> Iterator[str]:
     """Yield the pieces of the picture.
 
     :param tree: Tree to draw; the caller builds it inverted for ``callers``.
@@ -86,9 +87,9 @@ class _Frames:
     :ivar narrowest: Lower bound of the widths drawn, in pixels.
     """
 
-    def __init__(self, tree: FlameNode, machine: str) -> None:
+    def __init__(self, tree: CallNode, machine: str) -> None:
         self._machine = machine
-        self.drawn: list[tuple[FlameNode, float, float, int]] = []
+        self.drawn: list[tuple[CallNode, float, float, int]] = []
         self.left_out = 0
         self.narrowest = LEAST
         scale = (WIDTH - 2 * _EDGE) / tree.total if tree.total > 0 else 0.0
@@ -100,17 +101,14 @@ class _Frames:
                 self.left_out += _size(node)
                 continue
             self.drawn.append((node, left, width or WIDTH - 2.0 * _EDGE, row))
-            children = node.children
-            if len(children) > 1:
-                children = sorted(children, key=lambda child: (-child.total, child.name))
-            for child in children:
+            for child in node.hottest():
                 waiting.append((child, left, row + 1))
                 left += child.total * scale
         self._keep_widest()
         self.rows = 1 + max(row for *_, row in self.drawn)
         self.kinds = {self.kind(node) for node, _, _, row in self.drawn if row}
 
-    def kind(self, node: FlameNode) -> str:
+    def kind(self, node: CallNode) -> str:
         """Return the kind of a frame, a key of ``colors.KINDS``."""
         return node.kind or colors.kind_of(node.name, self._machine)
 
@@ -124,12 +122,16 @@ class _Frames:
         self.drawn = order[:MOST_DRAWN]
 
 
-def _size(node: FlameNode) -> int:
+def _size(node: CallNode) -> int:
     size, waiting = 0, [node]
     while waiting:
         size += 1
-        waiting += waiting.pop().children
+        waiting += waiting.pop().children.values()
     return size
+
+
+def _kind(node: CallNode) -> str:
+    return node.kind or colors.kind_of(node.name)
 
 
 def _frame(name: str, title: str, kind: str, left: float, width: float, y: int) -> str:
@@ -162,7 +164,7 @@ def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _caption(header: Header, frames: _Frames, tree: FlameNode) -> list[str]:
+def _caption(header: Header, frames: _Frames, tree: CallNode) -> list[str]:
     """Return the lines below the title: facts, ledger, and the number of frames not drawn."""
     letters = int((WIDTH - 2 * _EDGE) / (_CAPTION * _LETTER))
     facts = [""]

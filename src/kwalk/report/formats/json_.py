@@ -9,9 +9,9 @@ from typing import Any
 
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count, Frame
+from kwalk.report.calls import scaled_timeline
 from kwalk.report.count import SCHEMA, left_out, stack_data
 from kwalk.report.frame import frame_data
-from kwalk.report.scaled_timeline import spread
 from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_data
 from kwalk.report.top_n import last
@@ -33,7 +33,7 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     timeline = profile.checked_timeline()
     rest["timeline"] = {"ends": timeline.ends, "counts": timeline.totals()}
     if timeline.ends and any(count.scaled is not None for count in profile):
-        rest["timeline"]["scaled"] = spread(profile).totals()
+        rest["timeline"]["scaled"] = scaled_timeline(profile).totals()
     rest["facts"] = profile.facts
     yield "]," + _text(rest)[1:] + "\n"
 

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 from kwalk.model.profile import ProfileData
 from kwalk.report import headings
+from kwalk.report.calls import ScaledTimeline, scaled_timeline
 from kwalk.report.perfetto.interned import Interned
 from kwalk.report.perfetto.packets import CLEARED, NEEDS_STATE, SEQUENCE, packet
 from kwalk.report.perfetto.tracks import counters, ledger, tracks
 from kwalk.report.protobuf import message, number, tag, text, varint
-from kwalk.report.scaled_timeline import Spread, spread
 from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import cut
 
@@ -31,14 +31,14 @@ _GZIP = 16 + zlib.MAX_WBITS
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     """Yield the trace."""
     shown = cut(profile, options.top)
-    found = spread(shown)
+    found = scaled_timeline(shown)
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     for piece in _pieces(shown, found, options.title):
         yield packer.compress(piece)
     yield packer.flush()
 
 
-def _pieces(profile: ProfileData, found: Spread, title: str) -> Iterator[bytes]:
+def _pieces(profile: ProfileData, found: ScaledTimeline, title: str) -> Iterator[bytes]:
     interned = Interned(profile)
     yield _head(profile)
     yield _begin(profile, interned)
@@ -78,7 +78,7 @@ def _begin(profile: ProfileData, interned: Interned) -> bytes:
     )
 
 
-def _samples(found: Spread, stubs: list[bytes]) -> Iterator[bytes]:
+def _samples(found: ScaledTimeline, stubs: list[bytes]) -> Iterator[bytes]:
     """Yield the samples of each interval, with its start as their timestamp.
 
     There can be a million, so packets are put together from parts that were encoded before.

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
-from kwalk.report import headings, whole_numbers
+from kwalk.report import headings
+from kwalk.report.calls import whole_calls
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.protobuf import message, number, packed, text
 from kwalk.report.style import ReportOptions
@@ -35,7 +36,7 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     strings = _Strings()
     tables = _Tables(profile, strings)
     parts = [_value_type(strings, name) for name in _types(profile, scaled)]
-    for count, calls in zip(shown, whole_numbers.calls(shown), strict=True):
+    for count, calls in zip(shown, whole_calls(shown), strict=True):
         values = [calls, count.count] if scaled else [calls]
         places = packed(1, tables.locations(count.stack))
         parts.append(message(2, places, packed(2, values), *_labels(count, strings)))

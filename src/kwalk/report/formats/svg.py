@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report.calltree import build
-from kwalk.report.flame.graph import header, of_calltree, shown
+from kwalk.report.flame.graph import header, shown
 from kwalk.report.flame.svg import drawing
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
@@ -17,7 +17,6 @@ from kwalk.report.style import ReportOptions
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the picture."""
     counts, _ = shown(profile, options)
-    groups = {str(count.group) for count in counts if count.group}
     room = Room[Count]()
-    tree = of_calltree(build(counts, options.callers, room), groups, options.callers)
+    tree = build(counts, options.callers, room)
     yield from drawing(tree, header(profile, options, room), callers=options.callers)

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Group
 from kwalk.report import headings
+from kwalk.report.calls import ScaledTimeline
 from kwalk.report.calltree import function_name
 from kwalk.report.perfetto.packets import SEQUENCE, packet
 from kwalk.report.protobuf import double, message, number, text
-from kwalk.report.scaled_timeline import Spread
 from kwalk.report.top_n import LEFT_OUT
 
 # Ids of a made-up process, and of its first thread; 0 would be the idle task.
@@ -42,7 +42,7 @@ def _event(seconds: float, uuid: int, kind: int, *fields: bytes) -> bytes:
     return packet(number(8, round(seconds * 1e9)), number(10, SEQUENCE), event)
 
 
-def ledger(profile: ProfileData, found: Spread) -> Iterator[bytes]:
+def ledger(profile: ProfileData, found: ScaledTimeline) -> Iterator[bytes]:
     """Yield a slice over the whole time, named after hits = recorded + lost.
 
     Its arguments are the ledger's numbers by cause, and the lines of the summary.
@@ -77,7 +77,7 @@ def _text(name: str, value: str) -> bytes:
     return message(4, text(10, name), text(6, value))
 
 
-def counters(profile: ProfileData, found: Spread) -> Iterator[bytes]:
+def counters(profile: ProfileData, found: ScaledTimeline) -> Iterator[bytes]:
     """Yield counters of hits per second: of all hits, then of the hottest functions.
 
     These are the traced functions if there are several, else the direct callers. Without a timeline

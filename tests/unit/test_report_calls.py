@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kwalk.report.whole_numbers import whole
+from kwalk.report.calls import whole
 
 
 @pytest.mark.parametrize(
