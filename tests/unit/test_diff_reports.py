@@ -350,7 +350,7 @@ def test_warnings_name_durations_that_differ_by_more_than_a_tenth(seconds: int, 
     found = warnings(compare(load(20), load(seconds), By.COUNT))
     assert found == (
         [
-            "the durations differ: 20.0 s before, 23.0 s after; numbers are compared as they are; "
+            "the durations differ: 20.0 s before, 23.0 s after; numbers are compared undivided; "
             "--by rate divides by the seconds"
         ]
         if told

@@ -368,7 +368,7 @@ def test_span_is_parsed_to_two_times(text: str, wanted: tuple[float, float]) -> 
 
 @pytest.mark.parametrize("text", ["10", "10-10", "20-10", "-5", "-1-5", "a-b", "nan-nan", ""])
 def test_span_that_is_empty_or_backwards_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="are not seconds such as"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not two times in seconds"):
         values.span(text)
 
 

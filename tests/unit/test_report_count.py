@@ -165,7 +165,7 @@ def test_interval_head_has_its_length_calls_and_rate() -> None:
 
 def test_interval_head_of_sampled_counts_has_the_scaled_rate() -> None:
     head = CountText(False, None).interval(SCALED, 2.0, NOON).splitlines()[0]
-    assert head == "--- 12:00:30: about 2,000 calls (105 taken) in 2.0 s, 1,000/s"
+    assert head == "--- 12:00:30: about 2,000 calls (105 recorded) in 2.0 s, 1,000/s"
 
 
 def test_json_is_one_object_a_line_with_the_summary_in_the_last() -> None:

@@ -53,7 +53,7 @@ def test_patterns_that_are_none_are_refused_everywhere(text: str) -> None:
     for choice in ("from_caller", "group"):
         with pytest.raises(UsageError, match=choice):
             found.narrow(**{choice: text})  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="is no regular expression"):
+    with pytest.raises(UsageError, match="is not a regular expression"):
         matching(f"/{text}/", Kallsyms(b"ffffffff81000000 T _text\n"))
     with pytest.raises(UsageError):
         probe_options({"from_caller": text}, Output.COUNT)
