@@ -21,20 +21,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "src" / "kwalk"
 
-# Files and folders with checked language. The aim: src/kwalk and bpf.
-CHECKED = (
-    "src/kwalk/__init__.py",
-    "src/kwalk/__main__.py",
-    "src/kwalk/abi.py",
-    "src/kwalk/bench",
-    "src/kwalk/errors.py",
-    "src/kwalk/lab",
-    "src/kwalk/libbpf",
-    "src/kwalk/support",
-    "src/kwalk/symbolize",
-    "src/kwalk/tui",
-    "src/kwalk/version.py",
-)
+# Folders with checked language.
+CHECKED = ("src/kwalk", "bpf")
 
 # Regular expression, which ignores case -> advice.
 BANNED = {

@@ -112,7 +112,7 @@ class Live:
                     return
 
     def _finish(self) -> Summary:
-        """Detach, take what is left, and return the summary."""
+        """Detach, take the remaining hits, and return the summary."""
         raise NotImplementedError
 
     def _open(self) -> Capture:

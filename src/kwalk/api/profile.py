@@ -73,7 +73,7 @@ class Profile(ProfileData):
 def open(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Profile:
     """Return the profile of a recording.
 
-    :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is no recording.
+    :raises KwalkError: if the file cannot be read; ``BrokenRecording`` if it is not a recording.
     """
     return Profile.of(files.load(path))
 

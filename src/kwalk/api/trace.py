@@ -121,7 +121,7 @@ class Stream(Live):
     def _take(self) -> Event:
         batch, at = self._batches[0], self._taken
         call = batch.calls[at]
-        assert call.who, "asked for with the time"
+        assert call.who, "records with a time have it"
         if not call.stack.frames:
             with self._guard:
                 self._name_frames(call.stack)

@@ -116,7 +116,7 @@ def _cost(
             time_ns, runs = stats.of_program(capture.probe.obj.program_info(capture.probe.program))
             summary = session.conclude()
             notes += [note for note in summary.notes if note not in notes]
-            # Filtered and skipped hits run the program, too, but are no events.
+            # Filtered and skipped hits run the program, too, but yield no event.
             left = summary.ledger.not_wanted
             events = runs - left.get("filtered", 0) - left.get("sampled_out", 0)
             if events <= 0:

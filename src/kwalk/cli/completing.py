@@ -56,7 +56,7 @@ def parsed(text: str) -> tuple[str, CommandLine]:
 
     :param text: Command line up to the cursor.
     """
-    # As parsers.spell_out(): --verify takes a value only where a number follows.
+    # Like parsers.spell_out(): --verify takes a value only where a number follows.
     text = re.sub(r"( --verify)(?=\s+(?!\d))", r"\1=1", text)
     head, dashes, workload = text.partition(" -- ")
     if dashes:

@@ -80,7 +80,7 @@ def run(
             held = counts
             break
     profile = session.finish()
-    if printer.complete("", stopper.patient):  # what a slow reader had not taken
+    if printer.complete("", stopper.patient):  # output that a slow reader had not taken
         held = []
     rest, length = since(before, profile.counts), capture.seconds - covered
     untold = [*held, *rest]

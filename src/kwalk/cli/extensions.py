@@ -84,7 +84,7 @@ def check_recording(path: str) -> str:
 
 
 def promises_report(path: str) -> bool:
-    """Whether the extension of a file is that of a report."""
+    """Whether a file has the extension of a report."""
     return ending(path) in ENDINGS
 
 
@@ -95,6 +95,6 @@ def _checked(path: str, wanted: str, what: str) -> str:
 
 
 def _usual(name: str) -> str:
-    """Return the usual extension of a format; the tree has that of text."""
+    """Return the usual extension of a format; a tree has the extension of text."""
     fitting = {each: of for each, of in ENDINGS.items() if name in of}
     return next((each for each, of in fitting.items() if of[0] == name), next(iter(fitting)))

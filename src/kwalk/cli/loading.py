@@ -17,8 +17,8 @@ _HINT = "Give the name of a file, or send a recording there: kwalk record -o - |
 def load_parts(names: Sequence[str], args: argparse.Namespace) -> ProfileData:
     """Load the selected part of each recording, and merge them.
 
-    :param names: One or more, as for ``load``.
-    :param args: As for ``load_part``.
+    :param names: One or more paths; see ``load``.
+    :param args: See ``load_part``.
     :raises KwalkError: as ``load``.
     """
     if names.count("-") > 1:

@@ -21,7 +21,7 @@ from kwalk.support.stdio import close, notices, open_streams, settle
 USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 # Allocations between two collections of cyclic garbage. Python's default of 700 takes a quarter of
-# the start, which allocates nothing but what is kept.
+# the start, which keeps all that it allocates.
 GARBAGE_EVERY = 100_000
 # Commands that run a command of the user, given after "--"; argparse does not see it.
 WITH_WORKLOAD = ("bench", "compare", "count", "record", "stream", "top")

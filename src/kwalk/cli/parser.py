@@ -185,7 +185,7 @@ def first_argument(line: CommandLine, words: Sequence[str]) -> str | None:
 def index(line: CommandLine) -> str:
     """Format the help of a command with subcommands, as wide as the terminal.
 
-    The layout is that of argparse for subparsers.
+    The layout is argparse's for subparsers.
     """
     import shutil
     import textwrap

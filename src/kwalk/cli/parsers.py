@@ -90,5 +90,5 @@ def named(words: Sequence[str]) -> str | None:
         return None
     if not words[0].startswith("-"):
         return words[0]
-    # Options without a command are those of DEFAULT; their values may be names of commands.
+    # Options without a command belong to DEFAULT; their values may be names of commands.
     return first_argument(command_line(DEFAULT), words)

@@ -93,7 +93,7 @@ class TracingSession(Session):
             tell(f"{how} {total:,}")
 
     def attached(self) -> None:
-        """Print what is traced and what ends it; stop when the traced processes have ended."""
+        """Print functions and end condition; stop when the traced processes have ended."""
         self._check(self.capture)
         if self.child:
             self.stopper.until([self.child.pid])
@@ -125,9 +125,9 @@ class TracingSession(Session):
     def looks(self, end: float, due: Callable[[float], float]) -> Iterator[float]:
         """Yield the time of each look at the capture until told to stop; the first one is now.
 
-        It sleeps and tends the session in between. Times are of CLOCK_MONOTONIC, in seconds.
+        It sleeps and tends the session in between. Times are in seconds of CLOCK_MONOTONIC.
 
-        :param due: Returns the time of the next look, given that of the last. They are at most
+        :param due: Returns the time of the next look, given the last one. They are at most
             ``LOOK_SECONDS`` apart.
         """
         stopper = self.stopper
@@ -173,8 +173,8 @@ def tracing(
     """Make the session of a command line, to be entered by ``with``.
 
     :param args: With the options of ``trace_options``, and ``workload``.
-    :param refine: Returns the options with those that the command sets itself.
-    :param written: As of ``TracingSession``; None is standard output, which is checked.
+    :param refine: Adds the options that the command sets itself.
+    :param written: See ``TracingSession``; None is standard output, which is checked.
     :raises UsageError: for a wrong option.
     """
     if written is None:

@@ -49,14 +49,14 @@ class Screen:
         self._colors = colors
 
     def pressed(self) -> list[str]:
-        """As in ``Face``."""
+        """See ``Face``."""
         keys = self._terminal.keys()
         if "redraw" in keys:
             self._terminal.forget()
         return keys
 
     def show(self, model: Model, anew: bool) -> bool:
-        """As in ``Face``."""
+        """See ``Face``."""
         if self._terminal.heed() or anew:
             lines = self._view.draw(model, *self._terminal.size())
             self._terminal.draw([paint(line, self._colors) for line in lines])
@@ -79,7 +79,7 @@ class LineView:
         return []
 
     def show(self, model: Model, anew: bool) -> bool:
-        """As in ``Face``."""
+        """See ``Face``."""
         if model.tick == self._tick:
             return True
         self._tick = model.tick

@@ -21,7 +21,7 @@ def look(args: argparse.Namespace, addresses: bool | None) -> ReportOptions:
     """Return the options of a report.
 
     :param args: With ``output``, ``top``, and the options of ``shared_options.TREES``.
-    :param addresses: As in ``ReportOptions``.
+    :param addresses: See ``ReportOptions``.
     """
     terminal = args.output is None and sys.stdout.isatty()
     return ReportOptions(

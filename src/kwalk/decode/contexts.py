@@ -17,7 +17,7 @@ _FUNCTIONS = (NodeKind.ROOT, NodeKind.FUNCTION)
 
 
 class Context(NamedTuple):
-    """Stack and group of a node; ``stack`` is None where the kernel's stack lacks FUNC."""
+    """Stack and group of a node; no ``stack`` if the kernel's stack lacks FUNC."""
 
     stack: Stack | None
     group: Group | None = None

@@ -37,7 +37,7 @@ def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
 class StackCounts:
     """Reads the counts of a program with ``Output.COUNT``.
 
-    Nodes of several CPUs are added up, and those of a process that changed its name.
+    Nodes of several CPUs are added up, and nodes of a process that changed its name.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Calls:
         self._known: dict[tuple[Stack, Who | None], Call] = {}
 
     def call(self, stack: Stack, who: Who | None) -> Call:
-        """Return the ``Call`` of a stack and a task; ``who`` is None in brief records."""
+        """Return the ``Call`` of a stack and a task; brief records have no ``who``."""
         key = stack, who
         known = self._known.get(key)
         if known is None:

@@ -44,7 +44,7 @@ class DifferenceCollector:
             self._differences.append(Difference(walked, kernel))
 
     def verify(self, counted: dict[str, int]) -> Verify | None:
-        """Return the result; None if no comparison was asked for, and none was made.
+        """Return the result; None if nothing was compared, and ``every`` is 0.
 
         :param counted: Members of ``struct kw_counters``.
         """

@@ -125,7 +125,7 @@ class Budget:
     """Adapts the sampling probability of a capture; gives up if the budget cannot be kept.
 
     :param share: Budget as a share of used CPU time, such as 0.02.
-    :param spent: Returns the CPU time of reading in nanoseconds; None for that of this process.
+    :param spent: Returns the CPU time of reading in nanoseconds; None for this process's.
     :ivar say: Called with a notice every ``SAY_SECONDS``, and when giving up.
     :ivar too_much: The smallest probability still exceeds the budget.
     """

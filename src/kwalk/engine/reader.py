@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a probe brings, read and decoded: events or counts, and a ledger.
+"""Reader of a probe: events or counts, decoded, and a ledger.
 
 A part of its own, imported once the probe is attached: calls are counted while Python reads this.
 """
@@ -33,14 +33,14 @@ from kwalk.transport.ring import Ring
 from kwalk.transport.stack_maps import StackMaps
 
 _SETTLE_SECONDS = 2.0
-# Of the time that was counted; less than this makes no difference to a rate.
+# Share of the counted time; a smaller difference does not change a rate.
 _EDGE = 0.01
 
 
 class CaptureReader:
-    """Reads what a probe has recorded so far; all that there is, once it is ``stopped``.
+    """Reads a probe's hits recorded so far; all of them, once it is ``stopped``.
 
-    :param symbolizer: Names the frames, where their names decide what is taken.
+    :param symbolizer: Names the frames, for filters by name.
     """
 
     def __init__(self, probe: Probe, options: ProbeOptions, symbolizer: Symbolizer) -> None:
@@ -94,7 +94,7 @@ class CaptureReader:
             # Programs that are gone have no name.
             return is_tracer(frame.name, frame.module) or not frame.name
 
-        # At a sample nothing stands between what was interrupted and its stack.
+        # A sample's stack begins at the interrupted code: no tracer's frames are in front.
         return judge if self.probe.selection.place == Place.TRACEPOINT else lambda address: False
 
     @property
@@ -133,7 +133,7 @@ class CaptureReader:
         self._groups.look()
 
     def close(self) -> None:
-        """Free what is mapped."""
+        """Unmap the ring."""
         self._ring.close()
 
     def counts(self) -> list[Count]:
@@ -153,7 +153,7 @@ class CaptureReader:
         stack.frames = tuple(self.symbolizer.frames(stack))
         self._unnamed.discard(stack)
         if stack.codes and not all(frame.name for frame in stack.frames):
-            self._unnamed.add(stack)  # of code that a later look may know
+            self._unnamed.add(stack)  # a later look may know the code
 
     def _shaped_counts(self, counts: list[Count]) -> list[Count]:
         if not self._shape:
@@ -239,7 +239,7 @@ class CaptureReader:
         return self._counters.read()["taken_ns"]
 
     def summary(self) -> Summary:
-        """Return what was captured; final after ``stop`` and a last look at events or counts."""
+        """Return the summary; final after ``stop`` and a last look at events or counts."""
         probe, counted = self.probe, self._counters.read()
         walked = probe.method & Method.MANUAL
         return Summary(
@@ -273,7 +273,7 @@ class CaptureReader:
         return [f"{text}, in which a part of the functions was counted as well"]
 
     def _whole(self, read: Ledger) -> Ledger:
-        """Return the ledger of what was read, together with what the kernel counted."""
+        """Return the ledger: hits read so far, and losses that the kernel counted."""
         probe = self.probe
         counted = self._counters.read()
         ledger = read.copy()

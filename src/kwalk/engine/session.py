@@ -27,7 +27,7 @@ class Session:
     ``__enter__`` starts the command, which waits, attaches, and lets the command go. ``__exit__``
     detaches and ends a command that still runs.
 
-    :param functions: As ``Capture`` takes them.
+    :param functions: See ``Capture``.
     :param options: How to trace. The filters get the command's process, too.
     :param command: Program and arguments to run and trace; empty for none.
     :param command_output: Descriptor for the command's output, as ``Child`` takes it.

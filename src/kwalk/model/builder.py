@@ -58,7 +58,7 @@ class ProfileBuilder:
 
     def __init__(self) -> None:
         self._sums: Sums[tuple[Stack, Group | None]] = Sums()
-        self._timeline = Timeline()  # its rows index those of the sums
+        self._timeline = Timeline()  # its rows are indexes of the sums
 
     def count(
         self, stack: Stack, group: Group | None, count: int, scaled: float | None = None

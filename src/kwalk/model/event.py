@@ -39,8 +39,8 @@ class Event:
 class Call:
     """Stack and task of a hit, without its time.
 
-    Equal calls of one capture are one object, so reports may cache by identity. ``who`` is None in
-    brief records, which hold stacks only.
+    Equal calls of one capture are one object, so reports may cache by identity. Brief
+    records hold stacks only: their calls have no ``who``.
     """
 
     stack: Stack

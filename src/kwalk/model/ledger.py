@@ -11,7 +11,7 @@ from kwalk.model.stack import Stack
 
 # Causes of hits that narrowing a recording leaves out.
 NARROWED = ("other_callers", "other_groups", "other_seconds")
-# Causes that the user asked for: filters, sampling, an end of what is printed.
+# Causes that the user chose: filters, sampling, an end of the output.
 NOT_WANTED = frozenset(
     (
         *NARROWED,
@@ -31,7 +31,7 @@ class Ledger:
 
     :ivar recorded: Hits with a stack. ``truncated`` and ``fallback`` are parts of it.
     :ivar lost: Hits that should have yielded a stack and did not, by cause.
-    :ivar not_wanted: Hits left out because the user asked for it, by cause (``NOT_WANTED``).
+    :ivar not_wanted: Hits that the user excluded, by cause (``NOT_WANTED``).
     :ivar uncounted: Losses that this kernel does not count, one sentence each.
     """
 
@@ -142,7 +142,7 @@ class Sampling(NamedTuple):
 class Summary:
     """Method, attachment, kernel and ledger of a capture.
 
-    :ivar function: Traced functions, as they were asked for.
+    :ivar function: Traced functions, as the user gave them.
     :ivar method: ``manual``, ``helper`` or both.
     :ivar attach: Way to attach, such as ``fentry``.
     :ivar kernel: Release of the kernel, as uname has it.

@@ -27,7 +27,7 @@ def merge(profiles: Sequence[ProfileData]) -> ProfileData:
     Stacks are equal if their frames' names, offsets and modules are, and their ``truncated`` and
     ``fallback``: addresses differ from boot to boot. Counts are added by stack and group, ledgers
     by cause. Timelines follow each other without a gap; a profile without one is one interval.
-    If the length of any profile is unknown, so is that of the sum, which then has no timeline.
+    If the length of any profile is unknown, so is the sum's, which then has no timeline.
 
     :raises UsageError: if there is none.
     :raises KwalkError: if the sums are more than a profile can hold (``profile.MOST``).

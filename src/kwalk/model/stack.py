@@ -50,7 +50,7 @@ class Stack:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Key that equal stacks share, also those of other boots, whose addresses differ."""
+        """Key that equal stacks share, also stacks of other boots, whose addresses differ."""
         # A frame without a name is known by its address only.
         frames = (frame[:3] + frame[4:] if frame.name else frame for frame in self.frames)
         addresses = (self.addresses, self.codes) if self.codes else self.addresses

@@ -44,8 +44,8 @@ class Wanted(NamedTuple):
         self._check_number()
         if (self.pids or self.tids) and not same_proc():
             raise UsageError(
-                "/proc belongs to another PID namespace than kwalk: its numbers of tasks are not "
-                "those that this kwalk could trace",
+                "/proc belongs to another PID namespace than kwalk: its numbers are not "
+                "the ones by which this kwalk could trace tasks",
                 OTHER_PROC,
             )
         for pid in self.pids:
@@ -140,6 +140,6 @@ def _cgroup(name: str) -> Cgroup:
         number = path.stat().st_ino
     except OSError as error:
         raise UsageError(
-            f"cgroup {path}: {error.strerror}", "`systemd-cgls` shows those that there are."
+            f"cgroup {path}: {error.strerror}", "`systemd-cgls` lists all cgroups."
         ) from None
     return Cgroup(number, above + len(path.relative_to(top).parts), str(path))

@@ -27,7 +27,7 @@ FIRST_CHANCE = 0.01  # initial sampling probability under a budget
 
 
 class Choices(TypedDict, total=False):
-    """Tracing options; defaults are those of the command line.
+    """Tracing options, with the command line's defaults.
 
     :ivar method: ``auto`` is manual if the kernel supports it.
     :ivar attach: Attach type; ``auto`` is the cheapest that the kernel supports.

@@ -11,7 +11,7 @@ from kwalk.model.stack import Count
 from kwalk.recording.broken import Broken
 
 ORIGIN = "the recording is damaged or was not made by kwalk"
-UNMATCHED = f"the ledger does not match the counts: {ORIGIN}; the counts are what is shown"
+UNMATCHED = f"the ledger does not match the counts: {ORIGIN}; the report shows the counts"
 
 
 def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:

@@ -61,7 +61,7 @@ def padding(size: int) -> bytes:
 def blocks(
     file: BinaryIO, allowance: Allowance | None = None
 ) -> Iterator[tuple[BlockKind | None, bytes]]:
-    """Iterate over the kind and the unpacked contents of blocks; an unknown kind is None.
+    """Iterate over the kind and the unpacked contents of blocks; None for an unknown kind.
 
     :param allowance: Account that each block is added to.
     :raises Broken: if the next block is cut off, damaged, or unpacks to more than it may.

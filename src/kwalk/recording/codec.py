@@ -102,7 +102,7 @@ def tick_rows(data: bytes, keys: int) -> list[array[Any]]:
         raise ValueError("a count below nothing")
     for calls in columns[2:]:
         if calls and not (0 <= min(calls) <= max(calls) < MOST_CALLS and math.isfinite(sum(calls))):
-            raise ValueError("calls that are no number of them")
+            raise ValueError("a number of calls out of range")
     return columns
 
 
@@ -163,7 +163,7 @@ def summary_of(data: dict[str, Any]) -> Summary:
     summary: Summary = schema.of(Summary, data)
     if summary.seconds is not None:
         if not 0 <= summary.seconds < MOST_SECONDS:
-            raise ValueError("a time that is none")
+            raise ValueError("a time out of range")
         if summary.seconds < SHORTEST:
             summary.seconds = 0.0
     # The format has one object for both; a cause says which it is.

@@ -54,12 +54,12 @@ def _checked(data: Any) -> dict[str, Any]:
     while waiting:
         part = waiting.pop()
         if type(part) is not dict:
-            raise ValueError("facts that are no object")
+            raise ValueError("facts are not an object")
         for name in part.keys() & _KINDS.keys():
             schema.of(_KINDS[name], part[name])
         if "merged" in part:
             if type(part["merged"]) is not list:
-                raise ValueError("merged facts that are no list")
+                raise ValueError("merged facts are not a list")
             waiting += part["merged"]
     found: dict[str, Any] = data
     return found

@@ -114,7 +114,7 @@ class _Reader:
         elif kind == BlockKind.TICK:
             (seconds,) = codec.SECONDS.unpack_from(contents)
             if not 0 <= seconds < MOST_SECONDS:
-                raise ValueError("a time that is none")
+                raise ValueError("a time out of range")
             body = contents[codec.SECONDS.size :]
             self._pending.append((seconds, codec.tick_rows(body, len(self._keys))))
         elif kind == BlockKind.LEDGER:
@@ -199,8 +199,7 @@ class _Reader:
             timeline = Timeline()
         if reason:
             summary.notes.append(
-                f"the recording is not whole ({reason}): this is what there is of its first "
-                f"{seconds:.0f} s"
+                f"the recording is not whole ({reason}): only its first {seconds:.0f} s can be read"
             )
         builder = ProfileBuilder()
         builder.add(self._counts(), timeline)

@@ -119,7 +119,7 @@ class _Columns:
         self._fallback = [count.stack.fallback for count in counts]
 
     def met(self, rows: array[int], numbers: array[int]) -> tuple[array[int], array[int]]:
-        """Return the rows without those of 0 hits, which matter only for scaled calls."""
+        """Return the rows except for those with 0 hits, which matter only for scaled calls."""
         if self._scaled or 0 not in numbers:
             return rows, numbers
         return array("I", compress(rows, numbers)), array("q", filter(None, numbers))

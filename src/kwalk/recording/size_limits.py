@@ -17,7 +17,7 @@ MAX_DEPTH = 1024
 UNPACKED, UNPACKED_EACH = 4 << 20, 32
 """Most unpacked bytes of all blocks: a fixed number, and a number for each packed byte."""
 FRAMES, FRAMES_EACH = 1 << 18, 6
-"""Weight of all keys, facts and ledgers: so much, and so much more for each packed byte."""
+"""Most weight of all keys, facts and ledgers: a fixed number, and a number for each packed byte."""
 LONG_NAME = 32
 """Bytes of names that add 1 to the weight of a frame or group."""
 
@@ -83,10 +83,10 @@ class Allowance:
     ) -> bytes:
         """Count blocks, and the padding that makes room for them; return the padding, maybe empty.
 
-        :param sizes: Of each block, packed and unpacked.
-        :param weight: Of what they hold.
-        :param make: Returns padding that takes so many bytes at least, packed, and exactly so many
-            unpacked.
+        :param sizes: Packed and unpacked bytes of each block.
+        :param weight: Weight of their contents.
+        :param make: Returns padding of a size: exactly that many bytes unpacked, and at least as
+            many packed.
         """
         size = 0
         for packed, unpacked in sizes:

@@ -114,12 +114,12 @@ class RecordingWriter:
             parts.append((BlockKind.TICK, codec.SECONDS.pack(seconds) + rows))
         ledger = codec.to_json(codec.summary_data(summary))
         parts.append((BlockKind.LEDGER, ledger))
-        # What is written first can be read already.
+        # The blocks written so far can be read from now on.
         self._write(head + self._packed(parts, self._heavier + weight_of_text(ledger)))
         self._head, self._facts, self._heavier = b"", b"", 0
 
     def _packed(self, parts: list[tuple[BlockKind, bytes]], weight: int) -> bytes:
-        """Return blocks, ahead of them the padding that makes room for what they hold."""
+        """Return blocks, ahead of them the padding that makes room for their contents."""
         blocks = [pack(kind, contents) for kind, contents in parts]
         sizes = [(len(block), len(part[1])) for block, part in zip(blocks, parts, strict=True)]
         blocks.insert(0, self._allowance.padding(sizes, weight, padding))

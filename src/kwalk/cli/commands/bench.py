@@ -105,7 +105,7 @@ class BenchCommand:
     )
 
     def run(self, args: argparse.Namespace) -> int:
-        """Measure and print the results, also those of an interrupted run."""
+        """Measure and print the results, also of an interrupted run."""
         from kwalk.kernel import switches
         from kwalk.kernel.capabilities import check_access
         from kwalk.kernel.kallsyms import Kallsyms
