@@ -38,7 +38,8 @@ def entered(run: Callable[[], object], *within: str) -> set[str]:
         path = Path(code.co_filename)
         if event == "call" and (inside or not within or code.co_name in within):
             inside.append(frame)
-            if path.is_relative_to(HOME) and code.co_name != "<module>":
+            # Templates of jinja2 run as code, too.
+            if path.is_relative_to(HOME) and path.suffix == ".py" and code.co_name != "<module>":
                 found.add(path.relative_to(HOME).as_posix())
         elif event == "return" and inside and inside[-1] is frame:
             inside.pop()
