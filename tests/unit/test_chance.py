@@ -50,6 +50,11 @@ def test_large_counts_are_compared_by_the_root_of_their_sum() -> None:
     assert between(1000, 2000, (1.0, 2.0)) == 0
 
 
+def test_small_changes_of_huge_counts_are_no_less_surprising() -> None:
+    a, b = 10**12, 10**12 + 2 * 10**7
+    assert between(a, b) == pytest.approx((b - a) / math.sqrt(a + b), rel=1e-3)
+
+
 def test_surprise_of_one_event_is_zero() -> None:
     assert between(0, 1) == between(1, 0) == 0
     assert between(0, 0) == 0

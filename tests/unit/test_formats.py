@@ -29,6 +29,7 @@ from kwalk.report.info import as_data as info_data
 from kwalk.report.info import as_text as info_text
 from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_text
+from kwalk.report.top_n import LEFT_OUT, cut
 
 NUMBERS = {
     "hits": 991, "recorded": 401, "lost": 211, "lost more": 223, "not wanted": 139,
@@ -139,6 +140,14 @@ def test_stack_without_frames_is_rendered(name: str, top: int | None) -> None:
     empty = [Count(Stack(()), 3, group) for group in (None, Group("comm", 0, ""))]
     for counts in (empty, [*empty, Count(stack("f", "a"), 5)], [Count(Stack(()), 0)]):
         assert report(name, profile(*counts), top=top) or not counts[0].count
+
+
+def test_top_puts_the_merged_stacks_first_however_many_calls_they_have() -> None:
+    found = profile(*(Count(stack("f", name), n) for name, n in (("a", 3), ("b", 4), ("c", 5))))
+    shown = cut(found, 1)
+    assert [count.count for count in shown] == [7, 5]
+    assert [count.stack.frames[0].name for count in shown] == [LEFT_OUT, "f"]
+    assert cut(found, 3) is found
 
 
 def test_unknown_format_is_a_key_error() -> None:

@@ -35,6 +35,7 @@ from kwalk.errors import OutputError
 from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.recording import codec, files
+from kwalk.recording.agreement import UNMATCHED
 from kwalk.recording.blocks import BlockKind, pack
 from kwalk.recording.replay import replay
 from kwalk.report.formats import FORMATS
@@ -96,6 +97,17 @@ def test_profile_without_a_timeline_is_saved_as_one_interval() -> None:
     assert rows(again) == rows(found)
     assert (again.summary, again.seconds) == (found.summary, 0.0)
     assert same(saved(again), again)
+
+
+def test_truncated_copy_has_a_ledger_that_matches_its_counts() -> None:
+    stacks = [stack("f", "a", fallback=True), stack("f", "b", truncated=True), stack("f", "c")]
+    ticks = [[Count(s, each * tick) for each, s in enumerate(stacks, 1)] for tick in (1, 3)]
+    pieces: list[bytes] = []
+    replay(reread(written(ticks)), pieces.append)
+    summary = reread(pieces[0]).summary
+    assert not any(UNMATCHED in note for note in summary.notes)
+    ledger = summary.ledger
+    assert (ledger.recorded, ledger.fallback, ledger.truncated) == (6, 1, 2)
 
 
 def test_unknown_seconds_of_a_part_are_unknown_of_the_whole() -> None:

@@ -79,6 +79,16 @@ def test_counts_are_neither_lost_nor_made(rows: list[tuple[Stack, int]]) -> None
     assert len({count.stack for count in seen}) == len(seen)
 
 
+def test_pair_leaves_a_stack_truncated_of_which_nothing_is_cut() -> None:
+    cut, other = Stack((FUNC, A), truncated=True), Stack((FUNC, B, C))
+    pair = shape(None, "b").pair(cut, other)
+    assert pair
+    assert [(side.addresses, side.truncated) for side in pair if side] == [
+        ((FUNC, A), True),
+        ((FUNC, B), False),
+    ]
+
+
 Side = tuple[int, ...] | None
 
 
