@@ -97,7 +97,7 @@ def test_way_that_fires_now_and_then_does_not_work(
     assert (found.exit_code, found.attach) == (0, "kprobe")
     assert [way.name for way in found.ways if way.works] == ["entry by kprobe", "inside by kprobe"]
     text = doctor.as_text(found, 200)
-    assert "no is attached, and not run: fired 2 of 3 times" in line(text, "entry by fentry")
+    assert "no attaches, but does not run: fired 2 of 3 times" in line(text, "entry by fentry")
 
 
 @pytest.mark.parametrize(

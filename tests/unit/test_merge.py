@@ -235,7 +235,7 @@ def test_alike_nothing_is_told_of_it() -> None:
 
 @pytest.mark.parametrize("seconds", [(1, 1), (2, 1), (-1, 1), (1,), "12", (1, "2")])
 def test_narrow_refuses_seconds_that_are_no_span(seconds: Any) -> None:
-    with pytest.raises(UsageError, match="are not two times"):
+    with pytest.raises(UsageError, match="is not two times in seconds"):
         reread(written([[Count(A, 1)], [Count(A, 3)]])).narrow(seconds=seconds)
 
 

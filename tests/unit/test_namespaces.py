@@ -93,7 +93,7 @@ def test_tasks_of_the_kernel_are_processes_where_they_lead_their_group(
         def __exit__(self, *_: object) -> None:
             pass
 
-        def choose(self, programs: dict[str, None]) -> None:
+        def set_autoload(self, programs: dict[str, None]) -> None:
             self.chosen += programs
 
         def map(self, name: str) -> SimpleNamespace:
