@@ -97,7 +97,7 @@ def test_tasks_of_the_kernel_are_processes_where_they_lead_their_group(
             self.chosen += programs
 
         def map(self, name: str) -> SimpleNamespace:
-            return SimpleNamespace(leave_out=lambda: None)
+            return SimpleNamespace(set_autocreate=lambda create: None)
 
         def load(self) -> None:
             pass
