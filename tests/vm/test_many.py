@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 from collections import Counter
 
 import pytest
@@ -24,6 +26,42 @@ from waiting import wait_for
 
 # About ten thousand functions.
 MANY = ("*_get_*", "*_set_*", "*_read*", "*_write*", "*_init*", "vfs_*", "tcp_*", "udp_*", "ip_*")
+# Prefixes of functions that an idle machine calls seldom.
+QUIET = (
+    *(
+        "acpi",
+        "pci",
+        "usb",
+        "xen",
+        "bpf",
+        "crypto",
+        "scsi",
+        "ata",
+        "efi",
+        "tpm",
+        "drm",
+        "hid",
+        "snd",
+    ),
+    *("nf", "ipv6", "ip6", "ns", "security", "selinux", "apparmor", "aa", "tomoyo", "smack", "key"),
+    *("phy", "power", "regmap", "gpio", "clk", "thermal", "intel", "amd", "iommu", "dma", "dmar"),
+    *("input", "tty", "serial8250", "ext4", "nfs", "fuse", "proc", "sysfs", "kernfs", "cpufreq"),
+    *(
+        "edac",
+        "mce",
+        "msi",
+        "pcie",
+        "pnp",
+        "ps2",
+        "psmouse",
+        "rtc",
+        "vga",
+        "fb",
+        "md",
+        "nvmem",
+        "dm",
+    ),
+)
 FUNCTIONS = ("vfs_read", "vfs_write", "ksys_read", "ksys_write")
 
 
@@ -135,3 +173,33 @@ def test_many_thousand_probes_come_and_go() -> None:
     assert "unexplained" not in err
     print(err)
     assert wait_for(lambda: enabled.read_text() == before, 20, 0.5), enabled.read_text()[:1000]
+
+
+@only_on("debian-12")
+@pytest.mark.long
+@pytest.mark.timeout(2900)
+def test_five_thousand_kprobes_attach_with_the_default_limits(symbols: Kallsyms) -> None:
+    able = ftrace_sites.read(symbols, image)
+    words, total = [], 0
+    for prefix in QUIET:
+        found = matching(f"{prefix}_*", symbols)
+        if here := sum(not able.why_not(target) for target in found):
+            words.append(f"{prefix}_*")
+            total += here
+        if total > 5200:
+            break
+    assert total > 5200
+
+    def limited() -> None:
+        # systemd's DefaultLimitNOFILE
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 524288))
+
+    code, _, err = call(
+        "kwalk", "count", *words, "--attach", "kprobe", "--duration", "1", "--top", "1",
+        timeout=2800, first=limited,
+    )  # fmt: skip
+    assert code == 0, err
+    attached = re.search(r"([\d,]+) functions \(manual by kprobe\)", err)
+    assert attached, err
+    assert int(attached[1].replace(",", "")) >= 5000
+    assert "unexplained" not in err
