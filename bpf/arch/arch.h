@@ -52,7 +52,8 @@
  *	Whether s, the frame after the last call, is where a task's stack ends: nothing but user
  *	space's registers is above it. For kw_classify_fp() in cct/fp.bpf.h, kw_walk_fp().
  *   __u64 kw_first_return(const struct kw_walk *w, bool typed)
- *	The return address that a start which ended with KW_STEP_FRAME leads to. For kw_walk_fp().
+ *	Caller's address after a start that returned KW_STEP_FRAME; typed as of kw_load_by(). For
+ *	kw_walk_fp().
  *
  *
  * step.bpf.h: from a frame to the next one. Uses fp.bpf.h, cct/fp.bpf.h, unwind/.
@@ -86,17 +87,19 @@
  * walk.bpf.h: the fast path. Uses step.bpf.h, cct/walk.bpf.h.
  *
  *   int kw_walk(struct kw_walk *w, void *nodes, int step, struct kw_node **end)
- *	From the state that a start left in w to the end of the stack; *end becomes the node
- *	where it ends. kw_walk_fp() where frame pointers are followed, once with a constant true
- *	and once with a constant false for cfg.typed_loads. For trace/hit.bpf.h.
+ *	Walks from the state that a start left in w to the end of the stack; *end becomes the node
+ *	where it ends. step is the start's result; KW_STEP_UNKNOWN and KW_STEP_CUT are returned
+ *	at once, with *end set. kw_walk_fp() where frame pointers are followed, once with a constant
+ *true and once with a constant false for cfg.typed_loads. For trace/hit.bpf.h.
  *
  *
  * entry.bpf.h: from the probe to FUNC's direct caller. Uses step.bpf.h.
  *
- * Starts return KW_STEP_ARRIVED where kw_state holds the caller; KW_STEP_FRAME where
- * kw_first_return() knows its address, and w->bp_from (unless 0) where its frame pointer is to be
- * loaded from; KW_STEP_UNKNOWN where the kernel's unwinder is to be asked. For trace/start.bpf.h
- * and trace/hit.bpf.h.
+ * A start returns KW_STEP_ARRIVED if kw_state holds the caller, KW_STEP_FRAME if kw_first_return()
+ * has the caller's address and w->bp_from (unless 0) points to the caller's frame pointer, or
+ * KW_STEP_UNKNOWN to ask the kernel's unwinder. kw_state still holds the previous hit except for
+ * regs and stacked, which are 0: a start with KW_STEP_ARRIVED sets ip, sp, bp, signal, earlier and
+ * partial; w->bp_from is 0. For trace/start.bpf.h and trace/hit.bpf.h.
  *
  *   int kw_start_function(struct kw_walk *w, struct pt_regs *ctx)
  *	From a kprobe at FUNC's first instruction.
@@ -119,9 +122,9 @@
  * Besides: KW_CODE_BYTES of kwalk.h is to hold the code that src/kwalk/arch/ looks at;
  * KW_ENTRY_BYTES, how far behind FUNC's address a tracer's call may return to. Members of
  * struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch off
- * their features. hatch_build.py compiles an object for each architecture. In user space the
- *counterpart of this folder is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the
- *whole list.
+ * their features. hatch_build.py compiles an object for each architecture. The counterpart of this
+ * folder in user space is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the whole
+ * list.
  */
 #ifndef KWALK_ARCH_H
 #define KWALK_ARCH_H

@@ -35,8 +35,8 @@ static __always_inline int kw_start_entry(struct kw_walk *w, __u64 sp, __u64 bp_
 
 static __always_inline int kw_start_function(struct kw_walk *w, struct pt_regs *ctx)
 {
-	w->s.bp = ctx->bp;
-	return kw_start_entry(w, ctx->sp, 0);
+	w->s.bp = kw_ctx_fp(ctx);
+	return kw_start_entry(w, kw_ctx_sp(ctx), 0);
 }
 
 /* Start inside FUNC, by the rule of the traced instruction. */
@@ -46,8 +46,8 @@ static __always_inline int kw_start_inside(struct kw_state *s, struct pt_regs *c
 	int step;
 
 	s->ip = cfg.func;
-	s->sp = ctx->sp;
-	s->bp = ctx->bp;
+	s->sp = kw_ctx_sp(ctx);
+	s->bp = kw_ctx_fp(ctx);
 	s->regs = regs;
 	s->earlier = 0;
 	s->partial = 0;
