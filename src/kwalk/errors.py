@@ -26,6 +26,10 @@ class KwalkError(Exception):
         return f"{self.what}\n  {self.hint}" if self.hint else self.what
 
 
+class CommandEnded(KwalkError):
+    """The command to run and trace was ended by a signal before it ran."""
+
+
 class UsageError(KwalkError):
     """Invalid request, by a command line or a program (exit code 2)."""
 

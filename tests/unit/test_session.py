@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from engine import Engine
 
 from kwalk.abi import Output
+from kwalk.cli.main import main
+from kwalk.cli.tracing import TracingSession
 from kwalk.engine.session import Session
-from kwalk.errors import UsageError
+from kwalk.errors import CommandEnded, UsageError
 from kwalk.options.filters import Filters
 from kwalk.options.probe import ProbeOptions
 from kwalk.support import aborting
@@ -85,6 +88,46 @@ def test_session_that_is_refused_once_attached_runs_no_command(engine: Engine, m
     assert engine.done[-1] == "close"
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+@pytest.mark.parametrize("held", [signal.SIG_DFL, signal.SIGKILL], ids=["runs", "ended"])
+def test_ctrl_c_while_attaching_runs_no_command(
+    held: int, engine: Engine, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a terminal, Ctrl-C ends the waiting command as well."""
+
+    def opened(*how: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return engine.open(*how)
+
+    monkeypatch.setattr("kwalk.engine.capture.open_probe", opened)
+    if held:
+        attached = TracingSession.attached
+
+        def ending(self: TracingSession) -> None:
+            self.stopper.interrupted = False  # as if the signal came a moment later
+            attached(self)
+            self.stopper.interrupted = True
+            assert self.child
+            os.kill(self.child.pid, held)
+            assert self.child.wait(30)
+
+        monkeypatch.setattr(TracingSession, "attached", ending)
+    assert main(["count", "ip_rcv", "--", "touch", str(mark)]) == 130
+    assert not mark.exists()
+    assert engine.done[-1] == "close"
+
+
+def test_command_that_was_ended_before_it_ran_is_told(engine: Engine) -> None:
+    class Ending(Session):
+        def attached(self) -> None:
+            assert self.child
+            os.kill(self.child.pid, signal.SIGKILL)
+            assert self.child.wait(30)
+
+    session = Ending(["ip_rcv"], COUNTING, command=["true"])
+    with pytest.raises(CommandEnded, match="true was ended before it could run"), session:
+        raise AssertionError
 
 
 def test_session_kills_its_command_where_the_process_is_aborted(

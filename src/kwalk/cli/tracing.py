@@ -15,7 +15,7 @@ from kwalk.cli import trace_options
 from kwalk.cli.stopper import Stopper
 from kwalk.engine.capture import Capture
 from kwalk.engine.session import Session
-from kwalk.errors import OutputError, UsageError
+from kwalk.errors import CommandEnded, OutputError, UsageError
 from kwalk.options.keywords import Choices, probe_options
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.probe import selection_notes
@@ -71,8 +71,10 @@ class TracingSession(Session):
         try:
             self._say_at = time.monotonic() + SAY_SECONDS
             return super().__enter__()
-        except BaseException:
+        except BaseException as error:
             self.stopper.__exit__()
+            if isinstance(error, CommandEnded) and self.stopper.interrupted:
+                raise KeyboardInterrupt from error  # the terminal's Ctrl-C ended the command, too
             raise
 
     def __exit__(self, *error: object) -> None:
@@ -96,6 +98,9 @@ class TracingSession(Session):
         """Print functions and end condition; stop when the traced processes have ended."""
         self._check(self.capture)
         if self.child:
+            # Ctrl-C came while attaching: the command, which still waits, is not to run.
+            if self.stopper.interrupted:
+                raise KeyboardInterrupt
             self.stopper.until([self.child.pid])
             ends = f"until {self._command[0]} ends"
         else:

@@ -161,12 +161,10 @@ class Watcher:
             return f"not saved: {path} is not a name for a recording; w asks for another one"
         capture = self._session.capture
         with Recorder(path) as recorder:
-            counts, summary = capture.counts(), capture.summary()
+            counts, summary = capture.counts(), self._session.summary()
             recorder.begin(self._facts, summary)
             # Hits in progress, or after the counts were read.
-            summary.ledger.close("not_recorded")
-            if self._session.budget:
-                self._session.budget.report(summary)
+            summary.ledger.close("after_snapshot")
             recorder.end(counts, time.monotonic() - self._started, summary)
         text = f"saved {plural(len(counts), 'stack')}; `kwalk report {path}` shows them"
         self._saved.append(text)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from errno import EAGAIN
 from pathlib import Path
 
-from kwalk.errors import KwalkError, UsageError
+from kwalk.errors import CommandEnded, KwalkError, UsageError
 from kwalk.support.parentage import Killer, ends_with_us
 
 # Time to exit between SIGTERM and SIGKILL.
@@ -183,8 +183,14 @@ class Child:
         """Execute the command.
 
         :raises UsageError: if exec fails.
+        :raises CommandEnded: if a signal has ended the waiting process.
         """
-        os.write(self._let_go, b"!")
+        try:
+            os.write(self._let_go, b"!")
+        except BrokenPipeError:
+            raise CommandEnded(
+                f"{self._words[0]} was ended before it could run", "Start it again."
+            ) from None
         reason = os.read(self._failure, 256)
         if reason:
             raise UsageError(
