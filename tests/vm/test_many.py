@@ -182,7 +182,8 @@ def test_five_thousand_kprobes_attach_with_the_default_limits(symbols: Kallsyms)
     able = ftrace_sites.read(symbols, image)
     words, total = [], 0
     for prefix in QUIET:
-        found = matching(f"{prefix}_*", symbols)
+        # Some are modules.
+        found = matching(f"{prefix}_*", symbols) if any(symbols.functions_of(f"{prefix}_")) else []
         if here := sum(not able.why_not(target) for target in found):
             words.append(f"{prefix}_*")
             total += here

@@ -94,7 +94,8 @@ def test_top_is_watched_saved_and_left(reads: int, tmp_path: Path) -> None:
     ledger = profile.summary.ledger
     assert ledger.balance == 0
     assert sum(count.count for count in profile.counts) == ledger.recorded <= recorded
-    assert set(ledger.lost) <= {"recursion", "not_recorded"}
+    assert set(ledger.lost) <= {"recursion"}
+    assert set(ledger.not_wanted) <= {"after_snapshot"}
     code, out, err = call("kwalk", "report", str(path))
     assert code == 0, err
     assert f" ({reads})" in out

@@ -12,7 +12,7 @@ from typing import Self
 from kwalk.abi import Output
 from kwalk.engine.capture import Capture
 from kwalk.engine.session import Session
-from kwalk.errors import UsageError
+from kwalk.errors import KwalkError, UsageError
 from kwalk.model.ledger import Summary
 from kwalk.model.stack import Stack
 from kwalk.options import validate
@@ -75,7 +75,8 @@ class Live:
         self._over = threading.Event()
         self._held = ExitStack()
         self._entered = False
-        self._left = False
+        self._exited = False
+        self._failure: KwalkError | None = None
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -98,7 +99,7 @@ class Live:
                 try:
                     self._session.note_command(self._finish())
                 finally:
-                    self._left = True
+                    self._exited = True
         del self._session  # it holds the kernel's symbols
 
     def _keep(self) -> None:
@@ -107,16 +108,20 @@ class Live:
             with self._guard:
                 if self._over.is_set() or self._session.capture.stopped:
                     return
-                if not self._session.tend():
-                    self._session.detach()
-                    return
+                try:
+                    if self._session.tend():
+                        continue
+                except KwalkError as error:
+                    self._failure = error
+                self._session.detach()
+                return
 
     def _finish(self) -> Summary:
         """Detach, take the remaining hits, and return the summary."""
         raise NotImplementedError
 
     def _open(self) -> Capture:
-        if not self._entered or self._left:
+        if not self._entered or self._exited:
             raise UsageError(
                 "nothing is being traced" if self._entered else "tracing has not begun",
                 "Use what kwalk.trace() and kwalk.stream() return in a with statement.",
@@ -126,6 +131,8 @@ class Live:
     def _summary(self) -> Summary:
         """Return the summary so far, with symbolized differences."""
         summary = self._session.summary()
+        if self._failure:
+            summary.notes.append(f"tracing ended early: {self._failure.what}")
         for difference in summary.verify.differences if summary.verify else ():
             for stack in difference:
                 self._name_frames(stack)

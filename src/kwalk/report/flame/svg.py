@@ -130,10 +130,6 @@ def _size(node: CallNode) -> int:
     return size
 
 
-def _kind(node: CallNode) -> str:
-    return node.kind or colors.kind_of(node.name)
-
-
 def _frame(name: str, title: str, kind: str, left: float, width: float, y: int) -> str:
     text = fitting(name, width - 6, _SMALL)
     label = f'<text x="{left + 3:.1f}" y="{y + 12}">{escape(text)}</text>' if text else ""
