@@ -89,8 +89,8 @@
  *   int kw_walk(struct kw_walk *w, void *nodes, int step, struct kw_node **end)
  *	Walks from the state that a start left in w to the end of the stack; *end becomes the node
  *	where it ends. step is the start's result; KW_STEP_UNKNOWN and KW_STEP_CUT are returned
- *	at once, with *end set. kw_walk_fp() where frame pointers are followed, once with a constant
- *true and once with a constant false for cfg.typed_loads. For trace/hit.bpf.h.
+ *	at once, with *end set. kw_walk_fp() where frame pointers are followed, once with a
+ *	constant true and once with a constant false for cfg.typed_loads. For trace/hit.bpf.h.
  *
  *
  * entry.bpf.h: from the probe to FUNC's direct caller. Uses step.bpf.h.

@@ -21,6 +21,7 @@ from kwalk.abi import DIFFERS, Method, Output, Per
 from kwalk.api import live
 from kwalk.api import trace as api_trace
 from kwalk.engine import budget
+from kwalk.engine.session import Session
 from kwalk.model.ledger import Ledger
 from kwalk.options import filter_names
 from kwalk.options.filters import Filters
@@ -260,6 +261,22 @@ def test_budget_that_cannot_be_measured_ends_tracing(
             time.sleep(0.01)
         assert "detach" in engine.done
     assert any("Too many open files" in note for note in trace.snapshot().summary.notes)
+
+
+def test_error_while_tending_ends_tracing_with_a_note(
+    engine: Engine, watched: list[budget.BudgetReading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Session) -> bool:
+        raise kwalk.KwalkError("a map cannot be written")
+
+    monkeypatch.setattr(Session, "tend", fail)
+    with kwalk.trace("ip_rcv", budget=0.02) as trace:
+        deadline = time.monotonic() + 30
+        while "detach" not in engine.done and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "detach" in engine.done
+    notes = trace.snapshot().summary.notes
+    assert "tracing ended early: a map cannot be written" in notes
 
 
 @pytest.fixture
