@@ -47,7 +47,7 @@ def library() -> Any:
 
 
 class Map:
-    """Stand-in for ``kwalk.libbpf.object.Map``, in this process's memory."""
+    """Stand-in for ``kwalk.libbpf.map.Map``, in this process's memory."""
 
     def __init__(self, name: str, value_size: int, entries: int, cpus: int, file: bool) -> None:
         self.name, self.fd = name, -1

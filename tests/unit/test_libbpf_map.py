@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kwalk.libbpf import ffi
-from kwalk.libbpf import object as objects
-from kwalk.libbpf.object import Map
+from kwalk.libbpf import map as maps
+from kwalk.libbpf.map import Map
 
 ENOENT = -2
 
@@ -50,7 +50,7 @@ def keys(size: int, number: int = 5) -> list[bytes]:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library([])
-    monkeypatch.setattr(objects, "lib", lambda: library)
+    monkeypatch.setattr(maps, "lib", lambda: library)
     return library
 
 

@@ -33,7 +33,9 @@ from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import config as setting
-from kwalk.probe import diagnose, load, probe, switched_off
+from kwalk.probe import diagnose, load, switched_off
+from kwalk.probe.open import open_probe
+from kwalk.probe.probe import Probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Tree
@@ -157,15 +159,15 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
         os.close(fd)
 
 
-Open = Callable[..., probe.Probe]
+Open = Callable[..., Probe]
 
 
 @pytest.fixture
 def opened(kernel: Kernel) -> Open:
     """Open a probe with these options."""
 
-    def run(target: Target = ENTRY, **options: Any) -> probe.Probe:
-        return probe.open_probe(Selection.one(target), SYMBOLS, ProbeOptions(**options))
+    def run(target: Target = ENTRY, **options: Any) -> Probe:
+        return open_probe(Selection.one(target), SYMBOLS, ProbeOptions(**options))
 
     return run
 
@@ -264,7 +266,7 @@ def test_alias_is_not_called_notrace_for_another_name_of_it_in_the_list(
     (tmp_path / "FILTER_FUNCTIONS").write_text("__do_ip_rcv\n")
     for symbols, is_notrace in ((SYMBOLS, True), (twins, False)):
         with pytest.raises(KwalkError) as caught:
-            probe.open_probe(Selection.one(ENTRY), symbols, ProbeOptions())
+            open_probe(Selection.one(ENTRY), symbols, ProbeOptions())
         assert ("notrace" in caught.value.what) == is_notrace
 
 

@@ -30,7 +30,7 @@ from kwalk.kernel.kallsyms import PATH, Kallsyms
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import has_multi
 from kwalk.probe.events import choose
-from kwalk.probe.probe import open_probe
+from kwalk.probe.open import open_probe
 
 ON_THE_PAGE = pytest.mark.skipif(
     os.environ.get("KWALK_LAB") == "fp", reason="docs/capabilities.md has distributions' kernels"

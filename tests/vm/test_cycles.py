@@ -15,7 +15,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import PROGRAMS
-from kwalk.probe.probe import open_probe
+from kwalk.probe.open import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
 

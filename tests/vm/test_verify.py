@@ -21,7 +21,7 @@ from kwalk.probe import load
 from kwalk.probe.attach import PROGRAMS, WAYS
 from kwalk.probe.config import FACTS_PROGRAM, SELF_CHECK_EVENTS
 from kwalk.probe.config import config as config_of
-from kwalk.probe.probe import open_probe
+from kwalk.probe.open import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
 from kwalk.transport.counters import verified_insns

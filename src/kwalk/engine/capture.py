@@ -17,7 +17,8 @@ from kwalk.options.probe import ProbeOptions
 from kwalk.probe import no_hits, translate
 from kwalk.probe.attach import Watch, nobody
 from kwalk.probe.events import choose
-from kwalk.probe.probe import Probe, open_probe
+from kwalk.probe.open import open_probe
+from kwalk.probe.probe import Probe
 
 if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.decode.records import Record

@@ -15,7 +15,8 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.diagnose import reason
-from kwalk.probe.probe import Probe, open_probe
+from kwalk.probe.open import open_probe
+from kwalk.probe.probe import Probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 

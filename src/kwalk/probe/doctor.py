@@ -24,8 +24,8 @@ from kwalk.probe import canary
 from kwalk.probe import target as targets
 from kwalk.probe.attach import has_multi
 from kwalk.probe.canary import Trial
+from kwalk.probe.open import open_probe
 from kwalk.probe.permissions import permitted
-from kwalk.probe.probe import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 

@@ -29,7 +29,8 @@ from kwalk.arch import here
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
-from kwalk.libbpf.object import Map, Object
+from kwalk.libbpf.map import Map
+from kwalk.libbpf.object import Object
 from kwalk.options.filters import places as places_of
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines

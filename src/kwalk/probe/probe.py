@@ -1,42 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The probe: the BPF program attached to a selection, in the best way that the kernel permits."""
+"""Probe: the BPF program that is attached to a selection."""
 
 from __future__ import annotations
 
-import errno
-import time
 from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
-from kwalk.errors import UsageError
-from kwalk.kernel.capabilities import lacks
-from kwalk.kernel.features import no_kprobes
-from kwalk.kernel.kallsyms import Kallsyms
-from kwalk.kernel.shortage import make_room
-from kwalk.kernel.switches import SwitchedOff
-from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
-from kwalk.options.probe import ProbeOptions
-from kwalk.probe.attach import (
-    EVENT_WAYS,
-    KPROBES,
-    MULTI,
-    PROGRAMS,
-    TRAMPOLINES,
-    WAYS,
-    Watch,
-    aliases,
-    attach,
-    has_multi,
-    names_for_trampolines,
-    nobody,
-)
-from kwalk.probe.config import CannotWalk
-from kwalk.probe.diagnose import BY_KPROBE, explain
-from kwalk.probe.ftrace_sites import in_memory
-from kwalk.probe.load import Loaded, load
+from kwalk.probe.attach import KPROBES, PROGRAMS
+from kwalk.probe.load import Loaded
 from kwalk.probe.selection import Selection, Skipped
-from kwalk.probe.switched_off import off, off_in
 from kwalk.support.text import plural
 from kwalk.transport.context_tree import Tree
 
@@ -136,144 +109,6 @@ class Probe(NamedTuple):
     def close(self) -> None:
         """Detach and free everything."""
         self.loaded.close()
-
-
-def open_probe(
-    selection: Selection,
-    symbols: Kallsyms,
-    options: ProbeOptions,
-    watch: Watch = nobody,
-    way: str = "",
-) -> Probe:
-    """Load the program and attach it; on failure nothing is left in the kernel.
-
-    It is not attached where a switch of the kernel (sysctl, debugfs) would keep it from running.
-
-    :param watch: Progress callback, called if there are many places.
-    :param way: One of ``attach.PROGRAMS`` to use in place of ``options.attach``; "" for that one.
-    :raises KwalkError: with all reasons, if every way that the options allow is refused;
-        ``LibbpfError`` or ``SwitchedOff`` if ``way`` is given and fails.
-    """
-    method = options.method or Method.MANUAL
-    notes: list[str] = []
-    while True:
-        try:
-            probe = _Attempt(selection, symbols, options, method, notes, watch, way).any_way()
-        except CannotWalk as error:
-            if not method & Method.MANUAL:
-                raise
-            notes.append(f"using the helper, since {error.what}")
-            method = Method.HELPER
-        else:
-            if options.verify and not method & Method.MANUAL:
-                probe.notes.append("nothing to verify: the helper's stacks are the kernel's own")
-            return probe
-
-
-class _Attempt(NamedTuple):
-    """An attempt to trace a selection by a method, in each way in turn."""
-
-    selection: Selection
-    symbols: Kallsyms
-    options: ProbeOptions
-    method: Method
-    notes: list[str]
-    watch: Watch
-    way: str
-
-    def _ways(self) -> list[str]:
-        if self.way:
-            return [self.way]
-        place, asked = self.selection.place, [self.options.attach]
-        if events := EVENT_WAYS.get(place):
-            if self.options.attach != "auto":
-                raise UsageError(
-                    f"{self.selection.label} is not a function: {asked[0]} cannot attach to it",
-                    "Leave --attach out.",
-                )
-            # syscalls:* are made of raw_syscalls:sys_enter and sys_exit: no raw tracepoint.
-            made = self.selection.targets[0].name.startswith("syscalls:")
-            return [way for way in events if not made or way != "raw_tp"]
-        many = len(self.selection.targets) > 1
-        if self.options.attach == "auto":
-            # The helper starts at a kprobe's registers; for the walk fentry is cheaper.
-            one = ["kprobe", "fentry"] if self.method == Method.HELPER else ["fentry", "kprobe"]
-            asked = ["kprobe.multi", "kprobe"] if many else one
-        ways = [WAYS[way][place] for way in asked if place in WAYS[way]]
-        label = self.selection.label
-        if not ways:
-            raise UsageError(
-                f"{asked[0]} cannot attach inside a function, where {label} is",
-                "Attach by kprobe, or leave --attach out.",
-            )
-        if many and TRAMPOLINES & set(ways):
-            raise UsageError(
-                f"fentry attaches to one function, and {label} is {len(self.selection.targets):,}",
-                "Attach by kprobe.multi, or leave --attach out.",
-            )
-        return ways
-
-    def any_way(self) -> Probe:
-        """Attach by the first way that works."""
-        refusals: list[tuple[str, LibbpfError]] = []
-        switched: list[tuple[str, SwitchedOff]] = []
-        for way in self._ways():
-            try:
-                probe = self._by(way)
-            except SwitchedOff as error:
-                switched.append((way, error))
-            except LibbpfError as error:
-                refusals.append((way, error))
-                if error.is_shortage:  # the next way would meet it as well
-                    break
-            else:
-                told = [*switched, *refusals]
-                probe.notes.extend(f"not by {way}: {error.what}" for way, error in told)
-                return probe
-        if self.way:
-            raise [*switched, *refusals][0][1]
-        if switched:
-            ways, first = " or ".join(way for way, _ in switched), switched[0][1]
-            raise SwitchedOff(
-                f"{self.selection.label} cannot be traced by {ways}: {first.what}", first.hint
-            )
-        is_event = self.selection.place.is_event
-        names = [] if is_event else aliases(self.selection.targets[0], self.symbols)
-        raise explain(self.selection, refusals, names)
-
-    def _by(self, way: str) -> Probe:
-        if found := off(way, self.selection, self.symbols):
-            raise found
-        targets = self.selection.targets
-        if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
-            what = f"fentry finds functions by name, and {targets[0].name} is ambiguous"
-            raise LibbpfError(what, errno.EEXIST)
-        if way in TRAMPOLINES and targets[0].module and lacks("CAP_SYS_ADMIN"):
-            what = (
-                f"fentry needs the BTF of module {targets[0].module}, which takes CAP_SYS_ADMIN, "
-                "and this process lacks it"
-            )
-            raise LibbpfError(what, errno.EPERM)
-        if way in MULTI and not has_multi(self.symbols):
-            raise LibbpfError("this kernel has no kprobe.multi (CONFIG_FPROBE)", errno.EOPNOTSUPP)
-        if way in BY_KPROBE and (why := no_kprobes(self.symbols)):
-            raise LibbpfError(why, errno.EOPNOTSUPP)
-        make_room(0)
-        loaded = load(way, self.selection, self.symbols, self.options, self.method)
-        selection = self.selection
-        try:
-            if found := off_in(way, loaded.facts):
-                raise found
-            if selection.open:
-                selection = selection.sifted(in_memory(loaded.obj, self.symbols))
-            began = time.monotonic()
-            refused = attach(loaded.obj, way, selection, self.symbols, self.watch)
-            attached = time.monotonic()
-        except BaseException:
-            loaded.close()
-            raise
-        notes = [*self.notes, *loaded.notes]
-        return Probe(loaded, selection, self.method, way, refused, notes, began, attached)
 
 
 SHOWN = 3

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 
 from kwalk.abi import GATE, GATES, TASKS
-from kwalk.libbpf.object import Map
+from kwalk.libbpf.map import Map
 
 _U64 = struct.Struct("<Q")
 _CLOSED = struct.calcsize("<" + GATE.codes[0])
