@@ -19,6 +19,8 @@ _FLAGS = [
 ]
 _ARCH = "-D__TARGET_ARCH_x86"  # whose kernels the tests build
 _SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+# Programs and callbacks are called by pointers without their context's type, as the kernel does.
+_CALLS = "-fno-sanitize=function"  # of clang 17 and newer for C
 _ASAN = "abort_on_error=1:detect_leaks=0:handle_segv=1"
 
 
@@ -48,7 +50,9 @@ WAYS = {
     "clang": Way("clang", ("-O2",)),
     "gcc-sanitized": Way("gcc", ("-O1", "--coverage", *_SANITIZERS), "libasan.so"),
     "clang-sanitized": Way(
-        "clang", ("-O1", "-shared-libasan", *_SANITIZERS), "libclang_rt.asan-x86_64.so"
+        "clang",
+        ("-O1", "-shared-libasan", *_SANITIZERS, _CALLS),
+        "libclang_rt.asan-x86_64.so",
     ),
 }
 
