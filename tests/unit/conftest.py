@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -18,9 +19,13 @@ from planted import Planted
 ROOT = Path(__file__).parents[2]
 _PR_CAPBSET_DROP = 24
 
-# Machines that run tests are shared and slow; how long one example takes says nothing.
-settings.register_profile("kwalk", deadline=None)
-settings.load_profile("kwalk")
+# The same examples each time, so that results change with the code only. KWALK_EXPLORE=N tries N
+# new ones of each property. No deadline: machines that run tests are shared and slow.
+settings.register_profile("unit", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "explore", deadline=None, max_examples=int(os.environ.get("KWALK_EXPLORE", "1000"))
+)
+settings.load_profile("explore" if "KWALK_EXPLORE" in os.environ else "unit")
 
 
 # Shells start what is in the background with SIGINT ignored, and nohup with SIGHUP, which what is
