@@ -118,7 +118,7 @@ MUTANTS = [
     ("report/diff/chance", "off * part * (1 - part / 3)", "0.0", "chance"),
     ("report/diff/common", "> _LENGTHS * lengths[0]", "> lengths[0]", "diff_reports"),
     ("report/diff/change", "after - before if certain else 0", "after - before", "diff"),
-    ("report/flame/graph", "(-item[1].total, item[0])", "(item[1].total, item[0])", "flame"),
+    ("report/calltree", "(-item[1].total, item[0])", "(item[1].total, item[0])", "flame"),
     ("report/formats/pprof", "[calls, count.count] if", "[count.count, calls] if", "format_pprof"),
     ("report/formats/speedscope", "weights.get(key, 0) + count.calls", "count.calls",
      "format_speedscope"),

@@ -19,9 +19,9 @@ from kwalk.model.profile import Timeline
 from kwalk.model.stack import Count, Group
 from kwalk.report import calltree
 from kwalk.report.calls import bars, whole_calls
-from kwalk.report.calltree import CallNode
+from kwalk.report.calltree import CallNode, trees
 from kwalk.report.flame import colors as looks
-from kwalk.report.flame.graph import Header, header, trees
+from kwalk.report.flame.header import Header, header
 from kwalk.report.flame.page import page
 from kwalk.report.formats import renderer
 from kwalk.report.style import ReportOptions

@@ -17,7 +17,7 @@ from test_flame import EVIL, changed, html_of
 from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report import calltree
-from kwalk.report.flame.graph import Header
+from kwalk.report.flame.header import Header
 from kwalk.report.flame.page import page as page_of
 from kwalk.report.style import ReportOptions
 

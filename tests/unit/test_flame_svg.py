@@ -13,7 +13,7 @@ from recorded import profile, profiles, stack
 from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report.calltree import build
-from kwalk.report.flame.graph import Header
+from kwalk.report.flame.header import Header
 from kwalk.report.flame.svg import WIDTH, drawing, fitting
 from kwalk.report.formats import renderer
 from kwalk.report.html import clean

@@ -19,10 +19,9 @@ from recorded import profile, profiles, stack
 from kwalk.api.profile import Profile
 from kwalk.model.stack import Count, Group
 from kwalk.report import calltree, frame_limits
-from kwalk.report.calltree import build
+from kwalk.report.calltree import build, trees
 from kwalk.report.diff.change import DiffNode
 from kwalk.report.diff.compare import compare
-from kwalk.report.flame.graph import trees
 from kwalk.report.flame.svg import drawing
 from kwalk.report.formats import FORMATS, renderer
 from kwalk.report.frame_limits import Room
@@ -132,7 +131,7 @@ def test_differences_tell_what_there_was_no_room_for(monkeypatch: pytest.MonkeyP
 
 def test_pictures_draw_the_widest_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     from kwalk.report.flame import svg
-    from kwalk.report.flame.graph import header
+    from kwalk.report.flame.header import header
 
     found = apart()
     tree = build(found.counts)

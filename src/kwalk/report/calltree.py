@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from kwalk.model.stack import Count, Frame
@@ -136,3 +136,19 @@ def build(
         if count.group:
             (node if callers else top.children[names[0]]).kind = "group"
     return top
+
+
+def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, CallNode]:
+    """Return a tree for each group, by its name ("" for none), the hottest first.
+
+    :param room: Limit of frames for all trees together.
+    """
+    room = Room() if room is None else room
+    groups: dict[str, list[Count]] = {}
+    for count in room.ordered(counts, frames_of, calls_of):
+        name = str(count.group) if count.group else ""
+        groups.setdefault(name, []).append(replace(count, group=None))
+    # The groups share the limit; the group of the hottest stack comes first.
+    built = {name: build(rows, room=room) for name, rows in groups.items()}
+    found = {name: tree for name, tree in built.items() if tree.total}
+    return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))

@@ -10,7 +10,7 @@ from kwalk.report.ansi import Paint
 from kwalk.report.calls import bars
 from kwalk.report.diff import common as words
 from kwalk.report.diff.change import Change, Diff
-from kwalk.report.flame.graph import Header, facts
+from kwalk.report.flame.header import Header, facts
 from kwalk.report.flame.page import page
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions

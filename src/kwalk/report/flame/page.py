@@ -15,7 +15,7 @@ from kwalk.report import html as pages
 from kwalk.report.calls import Bar
 from kwalk.report.calltree import CallNode
 from kwalk.report.flame import colors
-from kwalk.report.flame.graph import Header
+from kwalk.report.flame.header import Header
 from kwalk.report.html import file, template
 from kwalk.support.text import counted, one_of
 

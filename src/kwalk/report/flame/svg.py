@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from kwalk.report.calltree import CallNode
 from kwalk.report.flame import colors
-from kwalk.report.flame.graph import Header
+from kwalk.report.flame.header import Header
 from kwalk.report.frame_limits import MOST_DRAWN
 from kwalk.report.html import escape
 from kwalk.support.text import counted, plural

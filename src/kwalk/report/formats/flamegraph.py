@@ -7,15 +7,17 @@ from collections.abc import Iterator
 
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
-from kwalk.report.flame.graph import header, shown, trees
+from kwalk.report.calltree import trees
+from kwalk.report.flame.header import header
 from kwalk.report.flame.page import page
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
+from kwalk.report.top_n import last
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the page."""
-    counts, _ = shown(profile, options)
+    counts, _ = last(profile.counts, options.top)
     room = Room[Count]()
     drawn = trees(counts, room)
     yield from page(drawn, header(profile, options, room), callers=options.callers)

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report.calltree import build
-from kwalk.report.flame.graph import header, shown
+from kwalk.report.flame.header import header
 from kwalk.report.flame.svg import drawing
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
+from kwalk.report.top_n import last
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the picture."""
-    counts, _ = shown(profile, options)
+    counts, _ = last(profile.counts, options.top)
     room = Room[Count]()
     tree = build(counts, options.callers, room)
     yield from drawing(tree, header(profile, options, room), callers=options.callers)

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Data of flame graphs: trees of frames, and the header above them.
-
-``page.page`` draws them as an interactive page, ``svg.drawing`` as a still picture, for recordings
-and for comparisons of recordings alike.
-"""
+"""Header of flame graphs: facts, ledger and timelines, for ``page`` and ``svg``."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +10,6 @@ from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import calltree, headings, summary
 from kwalk.report.calls import Bar, bars
-from kwalk.report.calltree import CallNode
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import last
@@ -45,29 +39,13 @@ class Header:
     machine: str = ""
 
 
-def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, CallNode]:
-    """Return a tree for each group, by its name ("" for none), the hottest first.
-
-    :param room: Limit of frames for all trees together.
-    """
-    room = Room() if room is None else room
-    groups: dict[str, list[Count]] = {}
-    for count in room.ordered(counts, calltree.frames_of, calltree.calls_of):
-        name = str(count.group) if count.group else ""
-        groups.setdefault(name, []).append(dataclasses.replace(count, group=None))
-    # The groups share the limit; the group of the hottest stack comes first.
-    built = {name: calltree.build(rows, room=room) for name, rows in groups.items()}
-    found = {name: tree for name, tree in built.items() if tree.total}
-    return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
-
-
-def shown(profile: ProfileData, options: ReportOptions) -> tuple[Sequence[Count], list[str]]:
-    """Return the counts that ``--top`` keeps, and a line about the others, if any."""
-    kept, others = last(profile.counts, options.top)
+def _left_out(profile: ProfileData, options: ReportOptions) -> list[str]:
+    """Return a line about the stacks that ``--top`` leaves out, if any."""
+    _, others = last(profile.counts, options.top)
     if not others:
-        return kept, []
+        return []
     calls = counted(sum(count.calls for count in others), profile.summary.unit)
-    return kept, [f"left out by --top: {plural(len(others), 'stack')}, {calls}, in no frame below"]
+    return [f"left out by --top: {plural(len(others), 'stack')}, {calls}, in no frame below"]
 
 
 def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | None = None) -> Header:
@@ -84,7 +62,7 @@ def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | Non
     return Header(
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
-        ledger=lines + shown(profile, options)[1] + room.told(calltree.calls_of, found.unit),
+        ledger=lines + _left_out(profile, options) + room.told(calltree.calls_of, found.unit),
         timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
         machine=headings.told(profile, "machine"),
