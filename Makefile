@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 STAMP  := $(VENV)/.built
 APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
-	  qemu-system-x86 busybox-static kmod cpio redis-server redis-tools
+	  qemu-system-x86 busybox-static kmod cpio iproute2 redis-server redis-tools
 SHELL_SCRIPTS := .ci/run demo/redis.sh src/kwalk/lab/guest-init.sh
 # What reads kwalk's output in tests; a test whose reader is missing says so.
 READERS := golang-go chromium chromium-driver binutils zsh fish mandoc man-db groff tmux

@@ -281,6 +281,8 @@ def test_three_capabilities_are_enough_from_a_shell(symbols: Kallsyms) -> None:
     """A new process, as in docs/capabilities.md, which reads all that a user's does."""
     caps = "+bpf,+perfmon,+syslog"
     become_user = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"]
+    if subprocess.run([*become_user, "test", "-x", str(VENV / "kwalk")], check=False).returncode:
+        pytest.skip("other users cannot read this source tree, as below /root")
     words = [*become_user, "--inh-caps", caps, "--ambient-caps", caps, str(VENV / "kwalk")]
     done = subprocess.run([*words, *count("vfs_read")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
