@@ -35,6 +35,7 @@ PASSED = (
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",
 )
+_DATES = ("Acquire::Check-Valid-Until", "Acquire::Check-Date")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # In a mount namespace: the machine's devices, and the root as one's own.
 ENTER = """
@@ -55,6 +56,10 @@ def made(suite: str, folder: Path) -> None:
     for name in ("/etc/resolv.conf", *([str(CERTIFICATES)] if CERTIFICATES.exists() else [])):
         (folder / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(name, folder / name.lstrip("/"))
+    # Where the machine's mirror is a snapshot, its index may be older than it says it may be.
+    asked = ["apt-config", "dump", *_DATES]
+    dates = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    (folder / "etc/apt/apt.conf.d/90dates").write_text(dates)
     words = ["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(folder / INSIDE)]
     subprocess.run(words, check=True)
     words = ["git", "rev-parse", "HEAD"]
