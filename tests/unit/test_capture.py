@@ -128,7 +128,7 @@ def test_times_stay_beside_their_calls_where_one_is_left_out(engine: Engine) -> 
     ]
     engine.ring = [[*records, *records]]  # as two runs
     with Capture("ip_rcv", ProbeOptions()) as capture:
-        batches = list(capture.batches())
+        batches = list(capture.reader.batches())
     assert [list(batch.times) for batch in batches] == [[1, 3]] * 2
     assert [list(batch.clocks) for batch in batches] == [[clock(1), clock(3)]] * 2
 
@@ -139,7 +139,7 @@ def test_helper_events_have_times(engine: Engine) -> None:
         [record(stack_id=id_, time_ns=n, clock=clock(n)) for n, id_ in enumerate((5, 6, 5))]
     ]
     with Capture("ip_rcv", ProbeOptions(Method.HELPER)) as capture:
-        (batch,) = capture.batches()
+        (batch,) = capture.reader.batches()
     assert (list(batch.times), list(batch.clocks)) == ([0, 2], [clock(0), clock(2)])
 
 
@@ -157,7 +157,7 @@ def test_brief_records_tell_the_stacks_only(engine: Engine, method: Method) -> N
         engine.ring = [[record(stack_id=number, brief=True) for number in (5, 6)]]
     engine.count(2)
     with Capture("ip_rcv", ProbeOptions(method, output=Output.BRIEF)) as capture:
-        batches = list(capture.batches())
+        batches = list(capture.reader.batches())
         ledger = capture.summary().ledger
     stacks = [call.stack.addresses for batch in batches for call in batch.calls]
     assert stacks == [(FUNC, A, B), (FUNC, A)]
@@ -211,8 +211,8 @@ def test_dropped_events_are_counted_and_keep_their_difference(engine: Engine) ->
     engine.count(3, checked=1, mismatches=1)
     with Capture("ip_rcv", ProbeOptions(Method.MANUAL, verify=1)) as capture:
         capture.stop()
-        for batch in capture.batches():
-            capture.drop(batch, "past_count")
+        for batch in capture.reader.batches():
+            capture.reader.drop(batch, "past_count")
         summary = capture.summary()
     ledger = summary.ledger
     assert ledger.not_wanted == {"past_count": 3}

@@ -40,6 +40,7 @@ class Source:
         self.looks = 0
         self.started = time.monotonic()
         self.ledger = Ledger()
+        self.reader = self
 
     def batches(self) -> Iterator[Batch]:
         for size in self.left.pop(0) if self.left else []:

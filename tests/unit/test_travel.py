@@ -66,7 +66,7 @@ def test_hit_enters_the_modules_that_are_listed(engine: Engine) -> None:
         report = TextStream(capture.symbolizer)
 
         def read() -> None:
-            for batch in capture.batches():
+            for batch in capture.reader.batches():
                 texts.append(b"".join(report.pieces(batch)))
 
         first, second = entered(read), entered(read)

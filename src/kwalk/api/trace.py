@@ -115,7 +115,7 @@ class Stream(Live):
         """Whether an event is queued; reads new ones if not."""
         if not self._batches:
             with self._guard:
-                self._batches.extend(batch for batch in capture.batches() if len(batch))
+                self._batches.extend(batch for batch in capture.reader.batches() if len(batch))
         return bool(self._batches)
 
     def _take(self) -> Event:
@@ -150,7 +150,7 @@ class Stream(Live):
         capture = self._session.capture
         self._session.detach()
         while self._ready(capture):
-            capture.drop(self._batches.popleft().part(self._taken), "not_taken")
+            capture.reader.drop(self._batches.popleft().part(self._taken), "not_taken")
             self._taken = 0
         self._last = self._summary()
         return self._last

@@ -45,19 +45,21 @@ def run(
             taken += printer.put(data[taken:], stopper.patient)
         if taken < len(data):
             printer.end()
-            capture.drop(batch.part(whole_events(pieces, len(batch), taken)), "output_closed")
+            capture.reader.drop(
+                batch.part(whole_events(pieces, len(batch), taken)), "output_closed"
+            )
 
     def drain() -> None:
         nonlocal left
-        for batch in capture.batches():
+        for batch in capture.reader.batches():
             wanted = batch if left is None else batch.part(0, left)
             if left is not None:
                 left -= len(wanted)
             if not printer.open:
-                capture.drop(batch, "output_closed")
+                capture.reader.drop(batch, "output_closed")
                 continue
             if len(wanted) < len(batch):
-                capture.drop(batch.part(len(wanted)), "past_count")
+                capture.reader.drop(batch.part(len(wanted)), "past_count")
             if len(wanted):
                 put(wanted)
 

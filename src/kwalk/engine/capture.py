@@ -22,7 +22,7 @@ from kwalk.probe.probe import Probe
 
 if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.decode.records import Record
-    from kwalk.model.event import Batch, Event
+    from kwalk.model.event import Event
     from kwalk.model.ledger import Ledger, Summary
     from kwalk.model.stack import Count, Frame, Stack
     from kwalk.symbolize.symbolizer import Symbolizer
@@ -31,12 +31,13 @@ if TYPE_CHECKING:  # imported late, to attach early
 class Capture:
     """Traces one or many functions from ``__enter__`` on.
 
-    With ``Output.COUNT``, read ``counts`` at any time. With other outputs call ``batches`` or
-    ``read`` about every tenth of a second. In the end call ``stop``, read the rest, then
+    With ``Output.COUNT``, read ``counts`` at any time. With other outputs call ``reader.batches``
+    or ``read`` about every tenth of a second. In the end call ``stop``, read the rest, then
     ``summary``.
 
     :param functions: Targets, as ``probe.selection.select`` takes them.
     :param watch: Called with the progress of attaching to many functions.
+    :ivar reader: Reads the probe; set once attached.
     :raises KwalkError: if they cannot be traced.
     """
 
@@ -65,7 +66,7 @@ class Capture:
             kallsyms_cache.keep(self.symbols)
             if others:  # other BPF programs, which may be gone when a stack is shown
                 self.symbols.renew()
-            self._reading = CaptureReader(self.probe, self.options, self.symbolizer)
+            self.reader = CaptureReader(self.probe, self.options, self.symbolizer)
             self._changes = Changes(self.probe, self.options.filters, options.filters)
             self.probe.notes.extend(self._changes.at_start())
         except BaseException:
@@ -81,7 +82,7 @@ class Capture:
     @property
     def seconds(self) -> float:
         """Seconds from attach to detach, or until now."""
-        return self._reading.seconds
+        return self.reader.seconds
 
     @property
     def unit(self) -> str:
@@ -104,13 +105,13 @@ class Capture:
         return {t.traced: Frame(t.name, t.offset, t.module, t.traced) for t in targets}
 
     def __exit__(self, *_: object) -> None:
-        self._reading.close()
+        self.reader.close()
         self.probe.close()
 
     @property
     def stopped(self) -> bool:
         """Whether the probe is detached."""
-        return self._reading.stopped
+        return self.reader.stopped
 
     @property
     def readable(self) -> bool:
@@ -160,14 +161,14 @@ class Capture:
     def seen(self) -> tuple[int, int, int]:
         """Return hits, filtered and skipped hits, and nanoseconds spent on the others."""
         left_alone = self.probe.tree.sampled_out() + self.probe.filtered()
-        return self.probe.hits(), left_alone, self._reading.taken_ns()
+        return self.probe.hits(), left_alone, self.reader.taken_ns()
 
     def stop(self) -> None:
         """Detach and wait for running programs; diagnose if no hit came."""
         if not self.stopped:
             self._look(last=True)
-            self._reading.stop()
-            self._after = no_hits.look(self.probe, self.symbols, self._modules, self._reading.hits)
+            self.reader.stop()
+            self._after = no_hits.look(self.probe, self.symbols, self._modules, self.reader.hits)
 
     @property
     def changeable(self) -> bool:
@@ -176,12 +177,12 @@ class Capture:
 
     def look(self) -> None:
         """Follow CPUs, tasks, cgroups and namespaces that come and go; call it once a second."""
-        if not self._reading.stopped:
+        if not self.reader.stopped:
             self._look()
 
     def _look(self, last: bool = False) -> None:
         if self._changes.look(last):
-            self._reading.look()
+            self.reader.look()
 
     def news(self) -> list[str]:
         """Return new problems that another start with other options would avoid."""
@@ -198,15 +199,11 @@ class Capture:
 
     def counts(self) -> list[Count]:
         """Return the count of each stack so far, in ascending order (``Output.COUNT``)."""
-        return self._reading.counts()
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield the events since the last call, in batches."""
-        return self._reading.batches()
+        return self.reader.counts()
 
     def read(self) -> Iterator[Event]:
         """Yield the events since the last call."""
-        for batch in self.batches():
+        for batch in self.reader.batches():
             yield from batch.events()
 
     def pairs(self) -> Iterator[tuple[Record, Stack | None, Stack | None, str]]:
@@ -215,19 +212,15 @@ class Capture:
         For captures with ``Method.BOTH``; see ``ledgers``. Events that ``ProbeOptions.through``
         rejects are counted in both ledgers, and not yielded.
         """
-        return self._reading.pairs()
+        return self.reader.pairs()
 
     def ledgers(self) -> tuple[Ledger, Ledger]:
         """Return the ledgers of manual and helper (``Method.BOTH``); final when ``summary`` is."""
-        return self._reading.ledgers()
-
-    def drop(self, batch: Batch, cause: str) -> None:
-        """Move yielded events from *recorded* to the loss ``cause``."""
-        self._reading.drop(batch, cause)
+        return self.reader.ledgers()
 
     def summary(self) -> Summary:
         """Return the summary; final after ``stop`` and a last read of events or counts."""
-        summary = self._reading.summary()
+        summary = self.reader.summary()
         summary.ledger.uncounted += self._changes.unseen()
         summary.notes += self._changes.notes()
         summary.unseen = self._after.unseen
