@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -359,3 +360,4 @@ def test_lists_of_a_stranger_are_cut_and_their_rest_is_counted() -> None:
     assert len(told) == 102
     assert last.startswith(f"{total:,} of {total:,} calls were lost: 20,000 cause19999, ")
     assert last.endswith(" and 19,988 other causes")
+    assert len(re.findall(r" cause\d", last)) == 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
@@ -47,7 +48,7 @@ class CaptureLock:
         self._lock.release()
 
 
-class Live:
+class Live(ABC):
     """Traces from ``__enter__`` to ``stop`` or ``__exit__``; each instance is for one ``with``."""
 
     _output: Output
@@ -116,9 +117,9 @@ class Live:
                 self._session.detach()
                 return
 
+    @abstractmethod
     def _finish(self) -> Summary:
         """Detach, take the remaining hits, and return the summary."""
-        raise NotImplementedError
 
     def _open(self) -> Capture:
         if not self._entered or self._exited:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Rows of hits to the counts and the timeline of a profile.
 
-Adding up, sorting, and moving timeline rows to the sorted counts is done here and nowhere else.
+The counts of every profile are added up and sorted here, and their timeline's rows moved along.
 """
 
 from __future__ import annotations

@@ -20,8 +20,6 @@ FRAMES, FRAMES_EACH = 1 << 18, 6
 """Most weight of all keys, facts and ledgers: a fixed number, and a number for each packed byte."""
 LONG_NAME = 32
 """Bytes of names that add 1 to the weight of a frame or group."""
-
-
 ITEM = 8
 """Weight of an item of a list or object in facts and ledgers, as reports repeat them."""
 

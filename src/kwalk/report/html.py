@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Self-contained HTML pages, rendered from ``templates/`` by jinja2.
 
-Every text that a template prints is cleaned and escaped; ``safe`` marks the contents of style
-sheets and scripts, which are kwalk's own.
+Every text that a template prints is cleaned and escaped; ``safe`` marks the policy and the
+contents of style sheets and scripts, which are kwalk's own.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import hashlib
 import html
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from kwalk.support.printable import plain
+
+if TYPE_CHECKING:  # imported late: pictures only escape text
+    from jinja2 import Environment
 
 # Nothing is loaded, run or sent, whatever the names in a page contain.
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
@@ -40,7 +40,7 @@ def page(name: str, title: str, css: str, scripts: Sequence[str] = (), **data: A
     policy = f"{_POLICY}; style-src {_hash(sheet)}"
     if scripts:
         policy += f"; script-src {' '.join(map(_hash, scripts))}"
-    return template(name, title=title, policy=Markup(policy), css=sheet, **data)
+    return template(name, title=title, policy=policy, css=sheet, **data)
 
 
 def template(name: str, **data: Any) -> str:
@@ -53,6 +53,8 @@ def template(name: str, **data: Any) -> str:
 
 @functools.cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     return Environment(
         loader=PackageLoader("kwalk.report", "templates"),
         autoescape=True,
@@ -66,7 +68,8 @@ def _environment() -> Environment:
 
 def _cleaned(value: Any) -> Any:
     """Return a value that a template prints; text without characters that HTML cannot hold."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    marked = hasattr(value, "__html__")  # by ``safe``
+    return clean(value) if isinstance(value, str) and not marked else value
 
 
 def _hash(text: str) -> str:

@@ -99,8 +99,11 @@ def _filtered_by(code: bytes) -> Iterator[Burst]:
 
 def _through_nameless(stack: list[Frame]) -> bool:
     """Test for a stack that ends at a program without a symbol, as the kernel's does."""
-    # Some kernels have __bpf_prog_run_save_cb() between the two, not inlined.
-    return len(stack) == 1 or any(f.name.startswith("sk_filter_trim_cap") for f in stack[2:4])
+    if len(stack) == 1:
+        return True
+    # Ubuntu's kernels do not inline it.
+    above = 3 if len(stack) > 2 and stack[2].name == "__bpf_prog_run_save_cb" else 2
+    return len(stack) > above and stack[above].name.startswith("sk_filter_trim_cap")
 
 
 ALL = (
