@@ -18,7 +18,7 @@ LEAVE = """
 set -e
 cd "$0"
 cat there; echo more >>there
-echo new >file; chmod 4755 file; chown 1000:1000 file; cat file
+echo new >file; chown 1000:1000 file; chmod 4755 file; cat file
 mkdir -p folder/inner; chmod 1777 folder
 ln -s ../file folder/back; cat folder/back
 ln -s /etc/passwd absolute; ln -s ../../x up
