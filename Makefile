@@ -150,7 +150,7 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
-	$(VENV)/bin/mypy tests/*.py tests/unit
+	MYPYPATH=tests/host $(VENV)/bin/mypy tests/*.py tests/unit
 	MYPYPATH=tests/unit $(VENV)/bin/mypy tests/host
 	$(VENV)/bin/mypy tests/vm tests/vm_icount tests/vm_lockdown tests/long tests/fresh tests/lab
 	$(VENV)/bin/mypy tests/vm_old

@@ -30,6 +30,7 @@ int host_run(const char *name, void *ctx, struct host_cpu *cpu);
 void host_task(void *task, int pid, int tgid);
 int host_task_bytes(void);
 int host_cpu_bytes(void);
+struct host_planting { uint64_t ip, weight; uint32_t at, kind, flags, times; int32_t stack_id; };
 """
 NEVER = (1 << 64) - 1
 ffi: Any = FFI()

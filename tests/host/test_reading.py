@@ -105,30 +105,33 @@ def test_planted_trees_are_like_those_that_programs_leave(layout: Layout, random
     depth = random.randint(2, 8)
     settings = {"func": world.func.start, "max_frames": depth, "slow": 1, "per": Per.PID}
     loaded = Loaded(world.kernel, **settings)
-    planted = Planted()
-    planted.tree.close()
-    planted.tree = planted.plant(world.func.start)
+    seen: list[tuple[int, int, int, tuple[int, ...], bool]] = []
+    words = [world.func.start + 4, 77]
     for _ in range(10):
         cpu, tgid = random.randint(0, 1), random.choice((7, 8))
         loaded.cpus[cpu].task(tgid, tgid, b"redis")
         hit = random.choice([*hits, lost])
-        words = [world.func.start + 4, 77]
         loaded.cpus[cpu].unwinds(*words)
         hit.run(loaded, cpu)
-        frames = hit.callers[: depth - 1]
-        cut = hit.callers[depth - 1] if len(hit.callers) >= depth else 0
-        if hit is lost:
-            leaf, cut = planted.kernels(*words, mark=hit.callers[0], cpu=cpu), 0
+        seen.append((loaded.hits_of(cpu), cpu, tgid, tuple(hit.callers), hit is lost))
+    assert loaded.tree.hits() == 10
+    made = sorted(shape(loaded, offset) for offset, _ in loaded.tree.counted())
+    loaded.close()
+    planted = Planted()
+    planted.tree.close()
+    planted.tree = planted.plant(world.func.start)
+    for hits_so_far, cpu, tgid, callers, is_lost in seen:
+        cut = callers[depth - 1] if len(callers) >= depth and not is_lost else 0
+        if is_lost:
+            leaf = planted.kernels(*words, mark=callers[0], cpu=cpu)
         else:
-            leaf = planted.walked(*frames, cpu=cpu, cut=cut)
+            leaf = planted.walked(*callers[: depth - 1], cpu=cpu, cut=cut)
         group = planted.process(leaf, tgid)
         planted.count(group, cut=1) if cut else planted.count(group, ended=1)
-        planted.hit(loaded.hits_of(cpu), cpu)
-    assert loaded.tree.hits() == planted.tree.hits() == 10
-    made = sorted(shape(loaded, offset) for offset, _ in loaded.tree.counted())
+        planted.hit(hits_so_far, cpu)
+    assert planted.tree.hits() == 10
     assert made == sorted(shape(planted, offset) for offset, _ in planted.tree.counted())
     planted.close()
-    loaded.close()
 
 
 def test_planted_marks_are_those_of_programs() -> None:

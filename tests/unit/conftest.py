@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from built import ROOT, build
 from engine import Engine, connect
 from hypothesis import settings
 from planted import Planted
 
-ROOT = Path(__file__).parents[2]
 _PR_CAPBSET_DROP = 24
 
 # The same examples each time, so that results change with the code only. KWALK_EXPLORE=N tries N
@@ -32,6 +32,11 @@ settings.load_profile("explore" if "KWALK_EXPLORE" in os.environ else "unit")
 # tested inherits.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile bpf/ for this machine, for the trees of ``planted.py``."""
+    os.environ.setdefault("KWALK_HOST_OBJECT", str(build("gcc", ROOT / "build" / "host" / "unit")))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from planted import Planted, record
 
-from kwalk.abi import COUNT, COUNTED, COUNTERS, NO_ADDRESS, WEIGHT_ONE, Method, Output, Unwinder
+from kwalk.abi import COUNTERS, NO_ADDRESS, Method, Output, Unwinder
 from kwalk.decode import counts
 from kwalk.engine import capture as captures
 from kwalk.engine import reader
@@ -38,33 +38,6 @@ SYMBOLS = Kallsyms(
 WAYS = {"kprobe": "kprobe", "fentry": "fentry", "r:kprobe": "kretprobe", "r:fentry": "fexit"}
 
 
-class Counted:
-    """The helper's map of counts: for each key a row a CPU."""
-
-    def __init__(self, cpus: int) -> None:
-        self.rows: dict[bytes, list[bytes]] = {}
-        self._cpus = cpus
-
-    def add(
-        self, number: int, cpu: int = 0, comm: bytes = b"", each: float = 1, **key: int | bytes
-    ) -> None:
-        """Count events of a key on a CPU, each of which stands for some."""
-        rows = self.rows.setdefault(COUNTED.pack(key), [COUNT.pack({})] * self._cpus)
-        weight = round(WEIGHT_ONE * each) * number
-        rows[cpu] = COUNT.pack({"count": number, "weight": weight, "comm": comm})
-
-    def each_key(self, size: int) -> Iterator[bytes]:
-        """As of a map."""
-        assert size == COUNTED.size
-        return iter(list(self.rows))
-
-    def lookup(self, key: bytes, size: int) -> bytes:
-        """As of a map."""
-        value = b"".join(self.rows[key])
-        assert size == len(value)
-        return value
-
-
 class Engine:
     """Stands in for a loaded program: its tree, its ring, its counters, its stack maps.
 
@@ -79,7 +52,6 @@ class Engine:
         self.planted = Planted()
         self.ring: list[list[bytes]] = []
         self.stacks: dict[int, tuple[int, ...]] = {}
-        self.counted = Counted(self.planted.cpus)
         self.counters = dict.fromkeys(COUNTERS.fields, 0)
         self.programs: list[int] = []
         self.unwinder = Unwinder.ORC
@@ -99,7 +71,7 @@ class Engine:
         self, selection: Selection, symbols: Kallsyms, options: ProbeOptions, watch: Watch
     ) -> Probe:
         """Attach; what was asked for is what is used."""
-        maps = {"counted": self.counted, "events": SimpleNamespace(fd=-1)}
+        maps = {"counted": self.planted.map("counted"), "events": SimpleNamespace(fd=-1)}
         obj: Any = SimpleNamespace(
             map=maps.__getitem__,
             close=lambda: self.done.append("close"),

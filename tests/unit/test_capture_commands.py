@@ -198,7 +198,7 @@ def test_counts_per_process_have_their_processes(engine: Engine, run: Run) -> No
 
 def test_helper_stacks_are_counted(engine: Engine, run: Run) -> None:
     engine.stacks = {5: words(FUNC, A)}
-    engine.counted.add(3, stack_id=5)
+    engine.planted.count_stack(3, stack_id=5)
     engine.count(3)
     code, out, _ = run(main, "ip_rcv", "--method=helper", "--format=folded", "--strict")
     assert (code, out) == (0, "a;ip_rcv 3\n")

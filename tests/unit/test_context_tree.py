@@ -67,12 +67,14 @@ def test_hits_are_those_of_all_cpus(hits: list[int]) -> None:
 
 def test_node_has_the_members_that_programs_wrote(planted: Planted) -> None:
     leaf = planted.walked(A)
-    planted.count(leaf, ended=1 << 40, cut=3)
-    planted.write(leaf, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, group=99)
+    planted.count(leaf, cut=3)
+    planted.write(
+        leaf, count=1 << 40, next=77, sequence=88, bp_at=-8, source=1, depth=9, flags=3, group=99
+    )
     node = planted.tree.node(leaf)
     assert (node.ip, node.parent, node.kind) == (A, planted.root(), NodeKind.PLAIN)
     assert (node.ended, node.cut) == (1 << 40, 3)
-    process = planted.tree.node(planted.process(leaf, 1234, b"redis"))
+    process = planted.tree.node(planted.process(planted.walked(B), 1234, b"redis"))
     assert (process.ip, process.value, process.kind) == (
         NO_ADDRESS | 1234,
         b"redis".ljust(16, b"\0"),

@@ -95,7 +95,7 @@ def test_calls_that_come_during_a_snapshot_are_told(engine: Engine) -> None:
 
 def test_helper_snapshot_is_refused_until_the_trace_has_ended(engine: Engine) -> None:
     engine.stacks = {5: words(FUNC, A)}
-    engine.counted.add(7, stack_id=5)
+    engine.planted.count_stack(7, stack_id=5)
     engine.count(7)
     with kwalk.trace("ip_rcv", method="helper") as trace:
         with pytest.raises(kwalk.KwalkError, match="cannot be read while it counts") as caught:

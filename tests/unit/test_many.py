@@ -81,10 +81,10 @@ def test_function_without_room_is_unknown_and_truncated(engine: Engine) -> None:
 def test_helper_counts_name_their_function(engine: Engine) -> None:
     engine.stacks = {1: words(ONE, TWO, C), 2: words(TWO, C)}
     one, two = function(engine, ONE), function(engine, TWO)
-    engine.counted.add(1, stack_id=1, node=one)
-    engine.counted.add(2, stack_id=1, node=two)
-    engine.counted.add(2, stack_id=2, node=two)
-    engine.counted.add(1, stack_id=2, node=one)
+    engine.planted.count_stack(1, stack_id=1, node=one)
+    engine.planted.count_stack(2, stack_id=1, node=two)
+    engine.planted.count_stack(2, stack_id=2, node=two)
+    engine.planted.count_stack(1, stack_id=2, node=one)
     counts, summary = counted(Method.HELPER)
     assert addresses(counts) == [((ONE, TWO, C), 1), ((TWO, C), 4)]
     assert summary.ledger.lost == {"no_entry_frame": 1}

@@ -12,6 +12,7 @@ extern __u64 threads[KW_TASKS / 64] __attribute__((aligned(4096)));
 #include "kwalk.bpf.c"
 
 #include "maps.h"
+#include "planting.h"
 
 #define HOST_WORDS(member) (sizeof(*(member)) / sizeof(int))
 
@@ -61,13 +62,16 @@ const struct host_symbol host_symbols[] = {
 #define HOST_PROGRAM(name) {#name, (int (*)(void *))(void *)name}
 
 const struct host_program host_programs[] = {
-    HOST_PROGRAM(kw_kprobe), HOST_PROGRAM(kw_multi),
-    HOST_PROGRAM(kw_fentry), HOST_PROGRAM(kw_fexit),
-    HOST_PROGRAM(kw_raw_tp), HOST_PROGRAM(kw_tp),
-    HOST_PROGRAM(kw_sample), HOST_PROGRAM(kw_fork),
-    HOST_PROGRAM(kw_free),   HOST_PROGRAM(kw_here),
-    HOST_PROGRAM(kw_tasks),  HOST_PROGRAM(kw_facts),
-    HOST_PROGRAM(kw_calls),  {0},
+    HOST_PROGRAM(kw_kprobe),	HOST_PROGRAM(kw_multi),
+    HOST_PROGRAM(kw_fentry),	HOST_PROGRAM(kw_fexit),
+    HOST_PROGRAM(kw_raw_tp),	HOST_PROGRAM(kw_tp),
+    HOST_PROGRAM(kw_sample),	HOST_PROGRAM(kw_fork),
+    HOST_PROGRAM(kw_free),	HOST_PROGRAM(kw_here),
+    HOST_PROGRAM(kw_tasks),	HOST_PROGRAM(kw_facts),
+    HOST_PROGRAM(kw_calls),	HOST_PROGRAM(host_child),
+    HOST_PROGRAM(host_take),	HOST_PROGRAM(host_group),
+    HOST_PROGRAM(host_kernels), HOST_PROGRAM(host_deliver),
+    HOST_PROGRAM(host_count),	{0},
 };
 
 /* With the members that bpf/ reads directly; CO-RE has no part in these. */
