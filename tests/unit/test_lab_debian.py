@@ -74,6 +74,7 @@ case "$*" in
 '-x '*) [ -e "$2" ] && echo unpacked >"$3/file" ;;
 *' download '*) echo fake >"$PWD/one.deb" ;;
 *indextargets*) echo 'http://archive.example.net/debian/|Debian|Debian|main' ;;
+*' install --simulate '*) printf 'Conf a\nInst libc6 (2.43-7 D) []\nInst x (1:2+b3 D [all])\n' ;;
 *update*) [ -z "$BROKEN" ] || { echo 'W: noise' >&2; echo 'E: no route' >&2; exit 100; } ;;
 *' linux-image-amd64') printf 'Package: a\nVersion: 1\nDepends: linux-image-9 (= 1), kmod\n' ;;
 *' linux-image-9') printf 'Package: b\nVersion: 2\nDepends: linux-modules-9, linux-image-9\n' ;;
@@ -120,6 +121,15 @@ def test_apt_works_in_folders_of_its_own(tools: Path, tmp_path: Path) -> None:
         assert " install " not in line
     source = (suite.root / "sources.list").read_text()
     assert source.endswith("http://archive.example.net/debian/ trixie main\n")
+
+
+def test_installation_is_simulated_on_an_empty_system(tools: Path) -> None:
+    with debian.suite("sid") as suite:
+        assert suite.installation(["x", "y"]) == {"libc6": "2.43-7", "x": "1:2+b3"}
+    line = tools.read_text().splitlines()[-1]
+    assert line.endswith(" install --simulate --no-install-recommends x y")
+    assert f"Dir::State::status={suite.root}/status" in line
+    assert (suite.root / "status").read_text() == ""
 
 
 def test_unreachable_archive_says_why(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:

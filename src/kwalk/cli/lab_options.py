@@ -10,6 +10,7 @@ from pathlib import Path
 from kwalk.cli import values
 from kwalk.cli.options import CommandLine, Complete, flag, option, words
 from kwalk.lab import kernels
+from kwalk.lab.peers import PACKAGES, SUITE
 from kwalk.options import limits
 
 _LEAST_MEMORY = 256  # MiB; Debian's kernels do not boot with less
@@ -107,6 +108,13 @@ _HEADERS = CommandLine(
     "folder. bcc takes it from BCC_KERNEL_SOURCE.",
     options=(option("of", metavar="NAME", choices=words(*kernels.SUITES, kernels.FRAME_POINTER)),),
 )
+_PEERS = CommandLine(
+    "kwalk lab peers",
+    "print the folder of the newest bpftrace, bcc and perf, for `kwalk bench --tools`",
+    f"Download {', '.join(PACKAGES)} of Debian {SUITE} into the cache, unless these versions are "
+    "there, with all that they need, and print the folder of their commands. Nothing is installed: "
+    "the commands run on their own libc.",
+)
 _NMI = CommandLine(
     "kwalk lab nmi",
     "inside the lab: inject NMIs into the virtual machine",
@@ -137,6 +145,7 @@ LINE = CommandLine(
         "kernels": _KERNELS,
         "fetch": _FETCH,
         "headers": _HEADERS,
+        "peers": _PEERS,
         "nmi": _NMI,
     },
     child="ACTION",

@@ -70,6 +70,11 @@ def _names(depends: str) -> list[str]:
     return [re.split(r"[ (:|]", item.strip())[0] for item in depends.split(",")]
 
 
+def installed(simulation: str) -> dict[str, str]:
+    """Return the packages in the output of ``apt-get install --simulate``: name -> version."""
+    return dict(re.findall(r"^Inst (\S+) \((\S+)", simulation, re.MULTILINE))
+
+
 @dataclass(frozen=True)
 class PackageArchive:
     """Package archive.
@@ -143,6 +148,16 @@ class Suite:
         :raises KwalkError: if the suite lacks the package.
         """
         return _names(self._fields(package).get("Depends", ""))
+
+    def installation(self, packages: Sequence[str]) -> dict[str, str]:
+        """Return what an installation of packages on an empty system would need: name -> version.
+
+        Recommended packages are left out.
+
+        :raises KwalkError: if the suite lacks one of them, or they do not fit together.
+        """
+        words = ("install", "--simulate", "--no-install-recommends", *packages)
+        return installed(self._apt("apt-get", *words))
 
     def _fields(self, package: str) -> dict[str, str]:
         return parse_stanza(self._apt("apt-cache", "show", "--no-all-versions", package))

@@ -31,6 +31,8 @@ class LabCommand:
                 return self._fetch(args)
             if args.action == "headers":
                 return self._headers(args)
+            if args.action == "peers":
+                return self._peers()
             if args.action == "nmi":
                 return self._nmi(args)
             return self._kernels()
@@ -73,6 +75,12 @@ class LabCommand:
         from kwalk.lab import headers
 
         write(f"{headers.find(args.of)}\n")
+        return 0
+
+    def _peers(self) -> int:
+        from kwalk.lab import peers
+
+        write(f"{peers.find()}\n")
         return 0
 
     def _nmi(self, args: argparse.Namespace) -> int:
