@@ -102,18 +102,14 @@ host: $(STAMP) $(VENV)/.sanitizers
 unit: $(STAMP) $(VENV)/.readers host
 	$(VENV)/bin/pytest -q tests/unit
 
-vm: compiled $(VENV)/empty.bpf.o
+vm: compiled
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
-
-# What tests/vm_icount compares with.
-$(VENV)/empty.bpf.o: tests/vm_icount/empty.bpf.c $(STAMP)
-	@clang -target bpf -O2 -g -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 matrix: compiled
 	$(VENV)/bin/python tests/matrix.py --write $(KERNELS)
 
 # PARTS: those of tests/everything.py; a name that is none lists them. As root on Debian.
-test-all: compiled $(VENV)/empty.bpf.o
+test-all: compiled
 	@command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null || \
 		echo "debootstrap cannot be installed: the fresh roots will fail"
 	$(VENV)/bin/python tests/everything.py $(PARTS)
@@ -166,4 +162,4 @@ format: $(STAMP)
 
 clean:
 	rm -rf $(VENV) dist build docs/reference .mypy_cache .ruff_cache .pytest_cache src/kwalk/probe/*.bpf.o \
-		src/kwalk/libbpf/_abi.py
+		src/kwalk/bench/*.bpf.o src/kwalk/libbpf/_abi.py

@@ -30,18 +30,26 @@ def give_up(why: str, hint: str) -> NoReturn:
 
 def build_bpf(machine: str) -> Path:
     """Compile ``bpf/kwalk.bpf.c`` for an architecture, on any machine; return the object's path."""
+    target = ROOT / "src" / "kwalk" / "probe" / f"kwalk.{machine}.bpf.o"
+    return _compile("kwalk.bpf.c", target, f"-D__TARGET_ARCH_{ARCHES[machine]}")
+
+
+def build_empty() -> Path:
+    """Compile ``bpf/empty.bpf.c``, the same for every architecture; return the object's path."""
+    return _compile("empty.bpf.c", ROOT / "src" / "kwalk" / "bench" / "empty.bpf.o")
+
+
+def _compile(source: str, target: Path, *options: str) -> Path:
     if not shutil.which("clang"):
         give_up("clang is not on this machine", PACKAGES)
-    target = ROOT / "src" / "kwalk" / "probe" / f"kwalk.{machine}.bpf.o"
     command = [
-        "clang", "-target", "bpf", f"-D__TARGET_ARCH_{ARCHES[machine]}", "-mcpu=v3", "-O2", "-g",
-        f"-I{ROOT / 'bpf'}",
+        "clang", "-target", "bpf", *options, "-mcpu=v3", "-O2", "-g", f"-I{ROOT / 'bpf'}",
         "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
-        "-c", str(ROOT / "bpf" / "kwalk.bpf.c"), "-o", str(target),
+        "-c", str(ROOT / "bpf" / source), "-o", str(target),
     ]  # fmt: skip
     built = subprocess.run(command, check=False, capture_output=True, text=True)
     if built.returncode:
-        give_up(f"clang cannot compile bpf/kwalk.bpf.c:\n{built.stderr.rstrip()}", PACKAGES)
+        give_up(f"clang cannot compile bpf/{source}:\n{built.stderr.rstrip()}", PACKAGES)
     if strip := shutil.which("llvm-strip"):
         subprocess.run([strip, "-g", str(target)], check=True)
     return target
@@ -74,6 +82,7 @@ class BuildHook(BuildHookInterface[Any]):
         """Build what git does not hold."""
         for machine in ARCHES:
             build_bpf(machine)
+        build_empty()
         # The BPF objects are for Linux, of which pip knows no tag but those of one architecture.
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-linux_{platform.machine()}"
@@ -88,6 +97,6 @@ class BuildHook(BuildHookInterface[Any]):
 
 
 if __name__ == "__main__":
-    print(*map(build_bpf, ARCHES), sep="\n")
+    print(*map(build_bpf, ARCHES), build_empty(), sep="\n")
     print(build_ffi())
     print(*build_man(ROOT / "build" / "man"), sep="\n")

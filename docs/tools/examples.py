@@ -27,6 +27,10 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "kwalk info": [("kwalk info rx.rec", "Where it comes from, what is in it, what is not.")],
     "kwalk bench": [
         ("kwalk bench ip_rcv", "What redis loses by it, by each method."),
+        (
+            "kwalk bench ip_rcv --methods none,manual,perf@new --tools new=/opt/perf/bin",
+            "Another perf than that of PATH.",
+        ),
         ("kwalk bench vfs_read --runs 3 --html cost.html -- make", "What make loses by it."),
     ],
     "kwalk functions": [

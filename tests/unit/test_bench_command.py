@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 from engine import SYMBOLS
 
-from kwalk.bench import own
+from kwalk.bench import own, peers, quiet
 from kwalk.bench import workload as workloads
 from kwalk.bench.results import Outcome, WorkloadRun
 from kwalk.bench.tool import ToolUnavailable
@@ -28,6 +28,7 @@ from kwalk.libbpf import stats
 Run = Callable[..., tuple[int, str, str]]
 UsageErrorOf = Callable[..., str]
 MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
 
 
 class Tool:
@@ -80,9 +81,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(own, "kwalk", Tool)
     monkeypatch.setattr(capabilities, "check_access", lambda: None)
     monkeypatch.setattr(Kallsyms, "read", lambda *_: SYMBOLS)
-    monkeypatch.setattr(stats, "programs", fails)
+    monkeypatch.setattr(stats, "measured", fails)
+    monkeypatch.setattr(quiet, "wait", lambda _: True)
     monkeypatch.setattr(workloads, "redis_version", lambda: "redis 7.7")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.delenv("KWALK_LAB_CLOCK", raising=False)
     before = signal.getsignal(signal.SIGTERM)
     yield
@@ -131,7 +133,8 @@ def test_default_run_counts_by_both_methods_and_prints_a_table(
     assert "ip_rcv, counting stacks: sh -c 'sleep 0.06; echo ops=100'" in rows
     for name in ("helper", "manual"):
         assert any(
-            row.startswith(f"{name} 80 {MINUS}20.0 % identical runs 1,234 10 ") for row in rows
+            row.startswith(f"{name} 80 {MINUS}20.0 % identical runs 0.0 % 0.5 s {DASH} 1,234 5 ")
+            for row in rows
         )
     assert "kwalk 9.9" in out
     # Progress is not part of the output.
@@ -148,7 +151,7 @@ def test_options_reach_the_tools(run: Run, load: list[Workload]) -> None:
         ("ip_rcv", "stream", "helper", "fentry"),
     ]
     data = json.loads(out)
-    assert data["schema"] == "kwalk.bench/1"
+    assert data["schema"] == "kwalk.bench/2"
     assert (data["function"], data["mode"]) == ("ip_rcv", "stream")
     assert [row["name"] for row in data["methods"]] == ["manual", "helper:fentry"]
     assert [row["changes"] for row in data["methods"]] == [[-20.0], [-20.0]]
@@ -204,12 +207,63 @@ def test_default_workload_is_redis(
     assert events == ["auto", "gone"]
 
 
+def test_seven_rounds_are_run_by_default(run: Run, load: list[Workload]) -> None:
+    code, out, _ = run(main, "bench", "--format=json", "--methods=manual", "ip_rcv", *OWN)
+    assert code == 0
+    assert len(json.loads(out)["base"]["rates"]) == 7
+
+
+def test_tools_option_names_folders_of_other_versions(
+    run: Run, load: list[Workload], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, Path | None]] = []
+
+    def bpftrace(function: str, prints: bool, name: str, folder: Path | None) -> Tool:
+        seen.append((name, folder))
+        return Tool(function, "count", "", "", name)
+
+    monkeypatch.setattr(peers, "Bpftrace", bpftrace)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["--methods=bpftrace,bpftrace@old,bpftrace@new", "--runs=1", "--tools=old=a"]
+    code, out, _ = run(main, "bench", *words, f"--tools=new={tmp_path}/b", "ip_rcv", *OWN)
+    assert code == 0
+    assert seen == [
+        ("bpftrace", None),
+        ("bpftrace@old", tmp_path / "a"),
+        ("bpftrace@new", tmp_path / "b"),
+    ]
+    assert "bpftrace@new" in out
+
+
+@pytest.mark.parametrize("text", ["", "sid", "sid=", "=/", "a b=/"])
+def test_tools_option_wants_a_label_and_a_folder(usage_error: UsageErrorOf, text: str) -> None:
+    words = ("bench", f"--tools={text}", "ip_rcv")
+    assert f"{text!r} is not LABEL=DIR" in usage_error(main, *words)
+
+
+def test_folder_of_tools_that_does_not_exist_is_told(run: Run) -> None:
+    words = ["--methods=perf@sid", "--tools=sid=/nonexistent"]
+    code, _, err = run(main, "bench", *words, "ip_rcv", *OWN)
+    assert code == 2
+    assert "/nonexistent, the folder of perf@sid, does not exist" in err
+
+
+def test_label_without_a_folder_is_told(run: Run) -> None:
+    code, _, err = run(main, "bench", "--methods=perf@sid", "ip_rcv", *OWN)
+    assert code == 2
+    assert "the method perf@sid is of no folder of --tools" in err
+    assert "--tools sid=FOLDER" in err
+
+
 def test_metric_option_is_compared(run: Run) -> None:
     code, out, _ = run(
         main, "bench", "--runs=1", "--methods=manual", r"--metric=ops=(\d+)", "ip_rcv", *OWN
     )
     assert code == 0
-    assert "manual 100 +0.0 % one run: no interval 1,234 5 \N{EN DASH}" in " ".join(out.split())
+    row = f"manual 100 +0.0 % one run: no interval 0.0 % 0.5 s {DASH} 1,234 5 unknown {DASH}"
+    assert row in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

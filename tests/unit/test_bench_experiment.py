@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from kwalk.bench import empty, quiet
 from kwalk.bench import experiment as experiments
 from kwalk.bench import workload as workloads
 from kwalk.bench.experiment import Experiment
-from kwalk.bench.results import Outcome, Results, WorkloadRun
+from kwalk.bench.results import Account, Outcome, Results, WorkloadRun
 from kwalk.bench.tool import ToolUnavailable
 from kwalk.bench.workload import Workload
 from kwalk.errors import KwalkError, NotSupported
@@ -24,6 +24,7 @@ class Machine:
     """What is attached at the moment, and what was when the workload ran.
 
     :ivar programs: BPF programs of the kernel: time and runs by id.
+    :ivar calls: Calls of the traced function so far.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Machine:
         self.starts: list[str] = []
         self.measures = False
         self.programs: stats.Costs = {7: (10**9, 10)}
+        self.calls = 10**6
 
 
 class Load(Workload):
@@ -48,12 +50,13 @@ class Load(Workload):
 
     def run(self) -> WorkloadRun:
         self._machine.loads.append("+".join(self._machine.attached) or "none")
+        self._machine.calls += 1003
         rate = self._rates.pop(0) if self._rates else 100.0
         if isinstance(rate, BaseException):
             raise rate
         if self._machine.measures:
             loaded = self._machine.programs
-            loaded |= {number: (400 * 50, 50) for number in loaded if number > 7}
+            loaded |= {number: (10**6 + 400 * 50, 60) for number in loaded if number > 7}
         return WorkloadRun(rate, 2.0, {50.0: 1.0})
 
 
@@ -64,12 +67,13 @@ class Running:
 
     def __init__(self, machine: Machine, name: str, error: BaseException | None) -> None:
         self._machine = machine
-        self._name = name
+        self.name = name
         self._error = error
         self._clock = iter([3.0, 3.5])
         machine.attached.append(name)
         self._program = 8 + len(machine.starts)
-        machine.programs[self._program] = (0, 0)
+        machine.programs[self._program] = (10**6, 10)  # as it starts
+        machine.calls += 20
 
     def cpu_seconds(self) -> float:
         return next(self._clock)
@@ -77,12 +81,33 @@ class Running:
     def finish(self) -> Outcome:
         if self._error:
             raise self._error
+        self._machine.calls += 30
         return Outcome(1000, 3)
 
     def kill(self) -> None:
-        if self._name in self._machine.attached:
-            self._machine.attached.remove(self._name)
+        if self.name in self._machine.attached:
+            self._machine.attached.remove(self.name)
             del self._machine.programs[self._program]
+
+
+class Counter:
+    """The counter of calls; it is not attached while runs are timed."""
+
+    way = "fentry"
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def __enter__(self) -> Counter:
+        assert self._machine.measures
+        self._machine.attached.append("counter")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._machine.attached.remove("counter")
+
+    def calls(self) -> int:
+        return self._machine.calls
 
 
 class Fake:
@@ -122,10 +147,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
         yield
         made.measures = False
 
-    fakes = SimpleNamespace(
-        programs=lambda: dict(made.programs), measured=measured, per_event=stats.per_event
-    )
-    monkeypatch.setattr(experiments, "stats", fakes)
+    monkeypatch.setattr(stats, "programs", lambda: dict(made.programs))
+    monkeypatch.setattr(stats, "measured", measured)
+    monkeypatch.setattr(empty, "counter", lambda _: Counter(made))
+    monkeypatch.setattr(quiet, "wait", lambda _: True)
     monkeypatch.setattr(workloads, "redis_version", lambda: "")
     line = tmp_path / "cmdline"
     line.write_text("root=/dev/vda quiet\n")
@@ -145,7 +170,7 @@ def made(
 def test_methods_take_turns_after_a_warm_up_and_are_weighed_in_the_end(machine: Machine) -> None:
     experiment, said = made(machine)
     experiment.run(3)
-    assert machine.loads == ["none", *["none", "A", "B"] * 3, "A", "B"]
+    assert machine.loads == ["none", *["none", "A", "B"] * 3, "counter+A", "counter+B"]
     assert machine.attached == []
     results = experiment.results
     assert len(results.base) == 3  # the warm-up is not one of them
@@ -156,7 +181,7 @@ def test_methods_take_turns_after_a_warm_up_and_are_weighed_in_the_end(machine: 
     assert said[0] == "warm-up"
     assert said[1] == "1/3 none: 100 ops/s"
     assert said[9] == "3/3 B: 100 ops/s, +0.0 %"
-    assert said[-2:] == ["cost of A", "cost of B"]
+    assert said[-2:] == ["calls and cost of A", "calls and cost of B"]
 
 
 def test_change_is_relative_to_the_untraced_run_of_its_round(machine: Machine) -> None:
@@ -208,7 +233,7 @@ def test_missing_tool_is_told_once_and_not_retried(machine: Machine) -> None:
     missing = Fake(machine, "A", [ToolUnavailable("A is not installed")])
     experiment, said = made(machine, (), missing, Fake(machine, "B"))
     experiment.run(3)
-    assert machine.loads == ["none", *["none", "B"] * 3, "B"]
+    assert machine.loads == ["none", *["none", "B"] * 3, "counter+B"]
     assert machine.starts.count("A") == 1
     assert [text for text in said if "A" in text] == ["1/3 A: not run: A is not installed"]
     absent, present = experiment.results.rows
@@ -221,7 +246,7 @@ def test_tool_that_gives_up_later_keeps_its_runs_and_the_reason(machine: Machine
     failing = Fake(machine, "A", finishes=[None, ToolUnavailable("it did not end")])
     experiment, _ = made(machine, (), failing, Fake(machine, "B"))
     experiment.run(3)
-    assert machine.loads == ["none", *["none", "A", "B"] * 2, "none", "B", "B"]
+    assert machine.loads == ["none", *["none", "A", "B"] * 2, "none", "B", "counter+B"]
     assert machine.attached == []
     row = experiment.results.rows[0]
     assert (len(row.runs), row.not_run) == (1, "it did not end")
@@ -260,7 +285,7 @@ def test_interrupt_of_the_cost_run_keeps_all_runs(machine: Machine) -> None:
     experiment, _ = made(machine, [100.0, 100, 100, 100, KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
         experiment.run(1)
-    assert machine.loads[-1] == "A"
+    assert machine.loads[-1] == "counter+A"
     assert machine.attached == []
     assert [len(row.runs) for row in experiment.results.rows] == [1, 1]
 
@@ -286,9 +311,10 @@ def test_unmeasurable_cost_is_none_and_the_runs_are_kept(
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr(f"kwalk.bench.experiment.stats.{name}", fails)
+    monkeypatch.setattr(stats, name, fails)
     results = results_with(machine)
     assert [row.cost_ns for row in results.rows] == [None, None]
+    assert [row.not_counted for row in results.rows] == [error.what] * 2
     assert [len(row.runs) for row in results.rows] == [2, 2]
     assert results.versions == ["A 1.0", "B 1.0"]
     assert machine.attached == []
@@ -297,7 +323,7 @@ def test_unmeasurable_cost_is_none_and_the_runs_are_kept(
 def test_tool_without_bpf_programs_has_no_cost(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kwalk.bench.experiment.stats.programs", lambda: {7: (10**9, 10)})
+    monkeypatch.setattr(stats, "programs", lambda: {7: (10**9, 10)})
     assert [row.cost_ns for row in results_with(machine).rows] == [None, None]
 
 
@@ -306,6 +332,65 @@ def test_tool_that_fails_to_reattach_has_no_cost(machine: Machine) -> None:
     results = results_with(machine, once, Fake(machine, "B"))
     assert [row.cost_ns for row in results.rows] == [None, 400]
     assert [row.not_run for row in results.rows] == ["", ""]
+    assert [row.not_counted for row in results.rows] == ["busy", ""]
+
+
+def test_calls_are_counted_apart_from_what_a_tool_says(machine: Machine) -> None:
+    """20 calls come while a tool starts, 1003 under load, 30 while it ends."""
+    row, _ = results_with(machine).rows
+    assert row.account == Account(1003, 50, "fentry", Outcome(1000, 3))
+    assert row.account.silent == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "silent"),
+    [
+        (Outcome(1000, 3), 0),
+        (Outcome(1000, 0), 3),
+        (Outcome(800, 100), 103),
+        (Outcome(800, None), 203),  # of a tool that does not say what it lost
+        (Outcome(1040, 0), 0),  # some of them came outside the load
+        (Outcome(None, None), None),
+    ],
+)
+def test_silent_calls_are_neither_delivered_nor_admitted(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, silent: int | None
+) -> None:
+    monkeypatch.setattr(Running, "finish", lambda _: outcome)
+    row, _ = results_with(machine).rows
+    assert row.account
+    assert (row.account.calls, row.account.silent) == (1003, silent)
+
+
+def test_function_without_a_counter_has_its_cost_and_the_reason(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: str) -> Counter:
+        raise LibbpfError("cannot attach a kprobe to ip_rcv", 1)
+
+    monkeypatch.setattr(empty, "counter", refuses)
+    row, _ = results_with(machine).rows
+    assert (row.cost_ns, row.account) == (400, None)
+    assert row.not_counted.startswith("cannot attach a kprobe to ip_rcv")
+    assert machine.loads[-1] == "B"
+
+
+def test_load_begins_when_the_tool_is_at_rest(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[int] = []
+
+    def wait(running: Running) -> bool:
+        loads.append(len(machine.loads))
+        assert machine.attached[-1] == running.name
+        return running.name != "B"
+
+    monkeypatch.setattr(quiet, "wait", wait)
+    first, second = results_with(machine).rows
+    # Before each load under a tool, timed or not; not before those without one.
+    assert loads == [2, 3, 5, 6, 7, 8]
+    assert [run.quiet for run in first.runs] == [True, True]
+    assert [run.quiet for run in second.runs] == [False, False]
 
 
 def test_unrunnable_workload_is_told_before_attaching(

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from programs import PROGRAM, temporary
@@ -32,6 +33,7 @@ def tracing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (made / "kprobe_events").touch()
     (made / "enabled_functions").write_text("ip_rcv_core (1) R\nip_rcv (1) R\n")
     monkeypatch.setattr(ftrace, "TRACING", made)
+    monkeypatch.setattr(ftrace, "KPROBES", made / "kprobes")
     return made
 
 
@@ -77,10 +79,11 @@ def test_bpftraces_counts_are_added_up(fake: Fake) -> None:
         "bpftrace",
         ATTACHES + "say('Attaching 1 probe...\\n'); wait()\n"
         "say('Lost 12 events\\nLost 3 events\\n', sys.stderr)\n"
-        "say('\\n\\n@[\\n    ip_rcv+1\\n    process_backlog+136\\n]: 3\\n')\n"
+        "say('\\n\\n@[]: 5\\n@[\\n]: 2\\n')\n"  # stacks that it could not take
+        "say('@[\\n    ip_rcv+1\\n    process_backlog+136\\n]: 3\\n')\n"
         "say('@[\\n    ip_rcv+1\\n]: 1200\\n')",
     )
-    assert saw(peers.Bpftrace("ip_rcv", prints=False)) == Outcome(1203, 15)
+    assert saw(peers.Bpftrace("ip_rcv", prints=False)) == Outcome(1203, 22)
 
 
 def test_bpftraces_printed_stacks_are_counted_then_and_in_the_end(
@@ -95,19 +98,33 @@ def test_bpftraces_printed_stacks_are_counted_then_and_in_the_end(
     assert saw(peers.Bpftrace("ip_rcv", prints=True)) == Outcome(3, 0, shown=2)
 
 
-def test_bpftrace_lost_events_count_as_calls(fake: Fake) -> None:
+def test_bpftrace_says_how_many_events_it_lost(fake: Fake) -> None:
     fake(
         "bpftrace",
         ATTACHES + "say('Attaching 1 probe...\\n'); wait()\n"
         "say('Lost 40 events\\n'); say('\\n    ip_rcv+1\\n    process_backlog+136\\n')\n",
     )
-    assert saw(peers.Bpftrace("ip_rcv", prints=True)) == Outcome(41, 40, shown=0)
+    assert saw(peers.Bpftrace("ip_rcv", prints=True)) == Outcome(1, 40, shown=0)
 
 
 def test_bpftrace_that_fails_is_not_here_in_its_own_words(fake: Fake) -> None:
     fake("bpftrace", "say('ERROR: bpftrace needs root\\n', sys.stderr); sys.exit(1)")
     with pytest.raises(ToolUnavailable, match=r"^ERROR: bpftrace needs root$"):
         peers.Bpftrace("ip_rcv", prints=False).start()
+
+
+def test_second_kprobe_on_a_function_is_seen_when_it_is_enabled(tracing: Path) -> None:
+    """Both share one hook of ftrace's, whose line stays as it is."""
+    first = "ffffffff81234560  k  ip_rcv+0x0    [FTRACE]\n"
+    other = "ffffffff81234560  k  ip_rcv_core+0x0    [FTRACE]\n"
+    (tracing / "kprobes").write_text(first)
+    attached = ftrace.Attached("ip_rcv")
+    process: Any = None
+    assert not attached(process)
+    (tracing / "kprobes").write_text(first + other + first.replace("]", "][DISABLED]"))
+    assert not attached(process)
+    (tracing / "kprobes").write_text(first * 2)
+    assert attached(process)
 
 
 @pytest.mark.parametrize("name", ["bpftrace", "perf"])
@@ -129,14 +146,19 @@ STACKCOUNT = (
 
 
 @pytest.mark.parametrize("name", ["stackcount-bpfcc", "stackcount"])
-def test_bccs_counts_are_added_up_and_it_does_not_tell_what_it_lost(fake: Fake, name: str) -> None:
+def test_bccs_counts_are_added_up(fake: Fake, name: str) -> None:
     fake(name, STACKCOUNT)
-    assert saw(peers.Bcc("ip_rcv")) == Outcome(357, None)
+    assert saw(peers.Bcc("ip_rcv")) == Outcome(357, 0)
+
+
+def test_bccs_counts_without_a_stack_are_lost(fake: Fake) -> None:
+    fake("stackcount", STACKCOUNT.replace("Detaching", "    41\\n\\nDetaching"))
+    assert saw(peers.Bcc("ip_rcv")) == Outcome(357, 41)
 
 
 def test_bcc_where_nothing_was_called_has_counted_none(fake: Fake) -> None:
     fake("stackcount", "say('Tracing 1 functions\\n'); wait(); say('\\nDetaching...\\n')")
-    assert saw(peers.Bcc("ip_rcv")) == Outcome(0, None)
+    assert saw(peers.Bcc("ip_rcv")) == Outcome(0, 0)
 
 
 def test_bcc_that_failed_is_not_here(fake: Fake) -> None:
@@ -162,18 +184,75 @@ def test_bccs_version_is_no_error_where_there_is_no_dpkg(fake: Fake) -> None:
     assert peers.Bcc("ip_rcv").version().startswith("bcc")
 
 
-def test_perf_says_what_it_recorded_and_ftrace_how_often_it_was_called(
-    fake: Fake, tracing: Path
+STATISTICS = """\
+Aggregated stats:
+           TOTAL events:      17349
+            LOST events:        133  ( 0.8%)
+          SAMPLE events:         91  (97.0%)
+    LOST_SAMPLES events:          1  ( 0.0%)
+kwalk_bench:hit_PID stats:
+          SAMPLE events:         90
+    LOST_SAMPLES events:      43174
+"""
+
+
+@pytest.mark.parametrize(
+    ("statistics", "lost"),
+    [
+        (STATISTICS, 43174),
+        (STATISTICS.replace("LOST", "NONE"), 0),
+        (STATISTICS.replace("LOST_SAMPLES", "NONE"), None),  # before Linux 6.0
+    ],
+)
+def test_perfs_samples_are_counted_and_what_it_lost_of_them(
+    fake: Fake, tracing: Path, statistics: str, lost: int | None
 ) -> None:
-    (tracing / "kprobe_profile").write_text(f"  other  5  0\n  hit_{os.getpid()}  100  0\n")
+    text = statistics.replace("PID", str(os.getpid()))
     fake(
         "perf",
-        f"if sys.argv[1] == 'record':\n    {ATTACHES}    wait()\n"
-        "else:\n    say('Aggregated stats:\\n  SAMPLE events:         90  (99.0%)\\n')",
+        f"if sys.argv[1] == 'record':\n    {ATTACHES}    wait()\nelse:\n    say({text!r})\n",
     )
-    assert saw(ftrace.Perf("ip_rcv")) == Outcome(100, 10)
+    assert saw(ftrace.Perf("ip_rcv")) == Outcome(90, lost)
     event = f"kwalk_bench/hit_{os.getpid()}"
     assert (tracing / "kprobe_events").read_text() == f"p:{event} ip_rcv\n-:{event}\n"
+
+
+@pytest.fixture
+def newer(fake: Fake, tmp_path: Path) -> Path:
+    """A folder with other versions of all tools; those in PATH fail."""
+    folder = tmp_path / "newer" / "bin"
+    folder.mkdir(parents=True)
+    for name, text in {
+        "bpftrace": "bpftrace v0.27.1",
+        "perf": "perf version 7.2.13",
+        "stackcount-bpfcc": "",
+    }.items():
+        fake(name, f"say({text!r})")
+        (tmp_path / "bin" / name).rename(folder / name)
+        fake(name, "sys.exit('the wrong one')")
+    (folder.parent / "packages.json").write_text('{"bpfcc-tools": "0.37.0+ds-8"}')
+    return folder
+
+
+def test_methods_with_a_label_run_the_programs_of_its_folder(newer: Path) -> None:
+    names = ["bpftrace@sid", "perf@sid", "bcc@sid"]
+    found = [methods.find(name, "f", "count", "auto", {"sid": newer}) for name in names]
+    assert [each.name for each in found] == names
+    assert [each.version() for each in found] == [
+        "bpftrace v0.27.1",
+        "perf 7.2.13",
+        "bcc 0.37.0+ds-8",
+    ]
+    with pytest.raises(ToolUnavailable, match="it ended without a message"):
+        found[2].start()  # not by the one in PATH
+
+
+def test_program_that_its_folder_lacks_is_not_taken_from_path(fake: Fake, tmp_path: Path) -> None:
+    fake("bpftrace", "wait()")
+    (tmp_path / "empty").mkdir()
+    made = methods.find("bpftrace@old", "f", "count", "auto", {"old": tmp_path / "empty"})
+    with pytest.raises(ToolUnavailable, match=r"^bpftrace is not in its folder of --tools$"):
+        made.start()
 
 
 def test_perf_that_fails_leaves_no_event_behind(fake: Fake, tracing: Path) -> None:

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kwalk.bench import statistics
-from kwalk.bench.results import MethodResult, Outcome, Results, Run, WorkloadRun
+from kwalk.bench.results import Account, MethodResult, Outcome, Results, Run, WorkloadRun
 from kwalk.report.bench import text as bench
 from kwalk.report.bench.page import as_html
 
+WIDE = 150
 LATENCY = {0.0: 0.047, 50.0: 1.103, 99.0: 7.935, 99.99: 22.559, 100.0: 23.0}
-WIDTHS = pytest.mark.parametrize("width", [80, 110])
+WIDTHS = pytest.mark.parametrize("width", [80, WIDE])
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,8 @@ def row(
         )
         for change in changes
     ]
-    return MethodResult(name, f"{name} 1.0", runs, cost_ns)
+    account = Account(1_234_999, 0, "fentry", Outcome(1_234_560, lost and lost + 2))
+    return MethodResult(name, f"{name} 1.0", runs, cost_ns, account)
 
 
 def results(*rows: MethodResult, latency: bool = True, **others: str) -> Results:
@@ -83,7 +85,7 @@ def test_table_shows_numbers_in_full(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
     for name in ("none", "helper", "manual:fentry", "bpftrace"):
         assert re.search(rf"^ *{name} ", text, re.MULTILINE)
-    for number in ("20,000", "17,540", "20,500", "12,000", "1,234,567", "1,234", "345", "21"):
+    for number in ("20,000", "17,540", "20,500", "12,000", "1,234,560", "1,234", "345", "430"):
         assert re.search(rf"(?<![\d,]){number}(?![\d,])", text), number
     assert "\N{MINUS SIGN}12.3" in text
     assert "+2.5" in text
@@ -92,14 +94,14 @@ def test_table_shows_numbers_in_full(width: int) -> None:
 
 
 def test_wide_table_has_one_line_for_each_method() -> None:
-    lines = bench.as_text(usual(), 110).splitlines()
+    lines = bench.as_text(usual(), WIDE).splitlines()
     found = {line.split()[0]: plain(line) for line in lines if line.strip()}
     minus = "\N{MINUS SIGN}"
-    helper = f"helper 17,540 {minus}12.3 % {minus}13.1 .. {minus}11.0 1,234,567 0 1,234 2.4 % 1.2 s"
-    other = "bpftrace 12,000 " + f"{minus}40.0 % identical runs 1,234,567 unknown \N{EN DASH}"
+    helper = f"helper 17,540 {minus}12.3 % {minus}13.1 .. {minus}11.0 2.4 % 1.2 s"
+    other = f"bpftrace 12,000 {minus}40.0 % identical runs 2.4 % 1.2 s"
     rows = [plain(line) for line in lines]
-    assert helper in rows
-    assert f"{other} 2.4 % 1.2 s" in rows
+    assert f"{helper} 1,234,999 1,234,560 0 439 1,234" in rows
+    assert f"{other} 1,234,999 1,234,560 unknown 439 \N{EN DASH}" in rows
     assert "none 20,000" in rows
     assert "perf" in found  # in the notes
     assert "ip_rcv, counting stacks: redis-benchmark -p 41234 -t set -n 100000" in rows
@@ -132,8 +134,8 @@ def test_notes_say_what_has_to_be_known(width: int) -> None:
 
 
 def test_cost_unit_depends_on_the_clock() -> None:
-    assert " ns/event" in bench.as_text(usual(), 120)
-    text = bench.as_text(results(row("helper", [1.0], cost_ns=9), clock="instructions"), 120)
+    assert " ns/event" in bench.as_text(usual(), WIDE)
+    text = bench.as_text(results(row("helper", [1.0], cost_ns=9), clock="instructions"), WIDE)
     assert " ns/event" not in text
     assert " instructions/event" in text
     assert "the clock counts instructions, 1 ns each" in text
@@ -143,10 +145,55 @@ def test_workload_timed_by_the_wall_is_marked_and_small_rates_have_digits() -> N
     made = results(row("helper", [-5.0]), metric="runs/s", latency=False)
     for sample in made.base:
         sample.rate = 0.0123456
-    text = bench.as_text(made, 110)
+    text = bench.as_text(made, WIDE)
     assert "its duration was taken" in text
     assert "0.01235" in text
-    assert "its duration was taken" not in bench.as_text(usual(), 110)
+    assert "its duration was taken" not in bench.as_text(usual(), WIDE)
+
+
+def test_notes_say_how_calls_were_counted() -> None:
+    text = plain(bench.as_text(usual(), WIDE))
+    assert "Calls were counted by an empty program (fentry) in one more run of each method" in text
+    assert "outside the load" not in text
+    assert "still busy" not in text
+    made = usual()
+    accounts = [row.account for row in made.rows if row.account]
+    accounts[1].outside = 12_345
+    made.rows[0].runs[1].quiet = False
+    text = plain(bench.as_text(made, WIDE))
+    assert "Up to 12,345 more calls came while a method started or ended, outside the load" in text
+    assert "helper was still busy 20 s after it had attached" in text
+    assert "manual:fentry was still busy" not in text
+
+
+def test_losses_in_timed_runs_alone_are_told() -> None:
+    made = usual()
+    manual = made.rows[1]
+    assert manual.account
+    assert "in the runs that were timed" not in bench.as_text(made, WIDE)
+    manual.account.outcome.lost = 0
+    assert "manual:fentry lost 21 calls in the runs that were timed" in bench.as_text(made, WIDE)
+
+
+def test_method_whose_calls_were_not_counted_shows_its_own_numbers() -> None:
+    made = usual()
+    helper = made.rows[0]
+    helper.account, helper.not_counted = None, "no function of that name"
+    text = plain(bench.as_text(made, WIDE))
+    assert "1.2 s \N{EN DASH} 1,234,567 0 unknown 1,234" in text
+    assert "Calls under helper were not counted: no function of that name" in text
+    (data, *_) = bench.as_data(made)["methods"]
+    assert (data["calls"], data["not_counted"]) == (None, "no function of that name")
+
+
+def test_empty_program_delivers_nothing_and_loses_nothing() -> None:
+    made = results(row("empty:fentry", [-1.0], cost_ns=68))
+    empty = made.rows[0]
+    empty.account = Account(40_410, 0, "fentry", Outcome(None, None))
+    dash = "\N{EN DASH}"
+    assert f"1.2 s 40,410 {dash} {dash} {dash} 68" in plain(bench.as_text(made, WIDE))
+    (data,) = bench.as_data(made)["methods"]
+    assert (data["calls"]["delivered"], data["calls"]["silent"]) == (None, None)
 
 
 WORKLOAD = "wrk 'http://[fd00:100:a::1]:8080/[/b]' '[red]'"
@@ -160,17 +207,17 @@ def test_workload_command_is_shown_verbatim(width: int) -> None:
 
 def test_notes_are_shown_as_they_are() -> None:
     reason = "no answer from [fd00:100:a::1], [/b]"
-    text = plain(bench.as_text(results(MethodResult("perf", not_run=reason), stopped=reason), 110))
+    text = plain(bench.as_text(results(MethodResult("perf", not_run=reason), stopped=reason), WIDE))
     assert f"perf was not run: {reason}" in text
     assert f"It ended early: {reason}" in text
 
 
 def test_table_of_one_run_has_no_interval() -> None:
-    assert "one run: no interval" in bench.as_text(results(row("helper", [1.0])), 110)
+    assert "one run: no interval" in bench.as_text(results(row("helper", [1.0])), WIDE)
 
 
 def test_printing_is_told_from_counting() -> None:
-    assert "ip_rcv, printing every stack: " in bench.as_text(results(mode="stream"), 110)
+    assert "ip_rcv, printing every stack: " in bench.as_text(results(mode="stream"), WIDE)
 
 
 @WIDTHS
@@ -193,7 +240,7 @@ def late() -> Results:
 
 @pytest.mark.parametrize(
     "report",
-    [lambda made: bench.as_text(made, 110), lambda made: json.dumps(bench.as_data(made)), as_html],
+    [lambda made: bench.as_text(made, WIDE), lambda made: json.dumps(bench.as_data(made)), as_html],
     ids=["text", "json", "html"],
 )
 def test_reports_tell_why_a_method_has_fewer_runs(report: Callable[[Results], str]) -> None:
@@ -202,7 +249,7 @@ def test_reports_tell_why_a_method_has_fewer_runs(report: Callable[[Results], st
 
 def test_data_is_json_with_a_schema_and_each_run() -> None:
     data = json.loads(json.dumps(bench.as_data(usual()), allow_nan=False))
-    assert data["schema"] == "kwalk.bench/1"
+    assert data["schema"] == "kwalk.bench/2"
     assert (data["function"], data["mode"], data["metric"]) == ("ip_rcv", "count", "requests/s")
     assert (data["kernel"], data["clock"], data["mitigations"]) == ("6.12.107", "time", "on")
     assert data["versions"] == ["kwalk 0.1.0", "redis 7.0.15"]
@@ -216,7 +263,12 @@ def test_data_is_json_with_a_schema_and_each_run() -> None:
     assert (helper["change"], helper["interval"]) == (-12.3, [-13.1, -11.0])
     assert helper["rates"] == pytest.approx([17540, 17380, 17800])
     assert (helper["cost_ns"], helper["verdict"]) == (1234, "")
-    assert helper["events"] == [1_234_567] * 3
+    assert helper["delivered"] == [1_234_567] * 3
+    assert manual["calls"] == {
+        "calls": 1_234_999, "outside": 0, "counter": "fentry",
+        "delivered": 1_234_560, "lost": 9, "silent": 430,
+    }  # fmt: skip
+    assert helper["quiet"] == [True] * 3
     assert (manual["lost"], bpftrace["lost"]) == ([7] * 3, [None] * 3)
     assert (manual["fallback"], manual["printed_2s_after"]) == ([5] * 3, 1_234_000)
     assert (manual["reader_share"], manual["attach_seconds"]) == (0.024, [1.25] * 3)
@@ -256,7 +308,8 @@ def test_page_has_a_bar_and_a_row_for_each_method_that_ran() -> None:
         "manual:fentry",
         "bpftrace",
         "17,540",
-        "1,234,567",
+        "1,234,560",
+        "439",
         "unknown",
     ):
         assert words in page.text

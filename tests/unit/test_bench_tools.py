@@ -24,6 +24,7 @@ from kwalk.cli.parser import parse
 from kwalk.cli.parsers import command_line
 from kwalk.errors import UsageError
 from kwalk.model.ledger import Ledger, Summary
+from kwalk.model.stack import Count, Stack
 from kwalk.report import summary
 from kwalk.report.count import Json
 from waiting import wait_for
@@ -86,7 +87,7 @@ def test_tool_output_soon_after_the_load_is_kept_apart() -> None:
     finally:
         process.kill()
     assert time.monotonic() - started >= 0.1
-    assert (process.early, outcome.events) == ("x", 3)
+    assert (process.early, outcome.delivered) == ("x", 3)
 
 
 def test_tool_cpu_time_includes_all_threads() -> None:
@@ -229,19 +230,29 @@ def finished(made: own.Kwalk) -> Outcome:
     [
         (
             {"hits": 5, "recorded": 3, "not_wanted": {"filtered": 2}, "fallback": 2},
-            Outcome(5, 0, 2),
+            Outcome(3, 0, 2),
         ),
         (
             {"hits": 9, "recorded": 2, "lost": {"recursion": 3}, "not_wanted": {"past_count": 4}},
-            Outcome(9, 3),
+            Outcome(2, 3),
         ),
     ],
 )
 def test_kwalk_json_gives_the_outcome(ledger: dict[str, Any], outcome: Outcome) -> None:
     report = Json(addresses=True, top=None)
     # As at intervals: of its lines, the last is that of the whole.
-    rest = report.interval([], 1.0, 0.0) + report.end(Profile([], told(**ledger)))
+    counts = [Count(Stack(()), count) for count in (1, ledger["recorded"] - 1)]
+    rest = report.interval(counts, 1.0, 0.0) + report.end(Profile(counts, told(**ledger)))
     assert finished(kwalks("nothing to be read\n", rest=rest, prints=False)) == outcome
+
+
+def test_kwalk_that_shows_other_counts_than_it_recorded_is_no_result() -> None:
+    """What is delivered is what its output has, whatever its ledger says."""
+    rest = Json(addresses=True, top=None).end(
+        Profile([Count(Stack(()), 3)], told(hits=4, recorded=4))
+    )
+    with pytest.raises(ToolUnavailable, match="it recorded 4 stacks, but showed 3"):
+        finished(kwalks("", rest=rest, prints=False))
 
 
 @pytest.mark.parametrize("unit", ["calls", "samples", "calls + events"])
@@ -266,8 +277,8 @@ def test_kwalk_outcome_tells_how_much_was_printed_in_time(
     monkeypatch.setattr(own, "CATCH_UP_SECONDS", 0.1)
     text = summary.as_text(told(hits=4, recorded=3, lost={"ring_full": 1}))
     event = "ip_rcv\na\n\n"
-    assert finished(kwalks(text, event * 2, event)) == Outcome(4, 1, 0, shown=2)
-    with pytest.raises(ToolUnavailable, match="it recorded 3 stacks, but printed 2"):
+    assert finished(kwalks(text, event * 2, event)) == Outcome(3, 1, 0, shown=2)
+    with pytest.raises(ToolUnavailable, match="it recorded 3 stacks, but showed 2"):
         finished(kwalks(text, event, event))
 
 

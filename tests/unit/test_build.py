@@ -75,6 +75,7 @@ def test_wheel_names_the_platform_of_its_bpf_object(source: Path, tmp_path: Path
     assert f"Tag: py3-none-linux_{machine}\n" in text
     assert "Root-Is-Purelib: false" in text
     assert f"kwalk/probe/kwalk.{machine}.bpf.o" in names
+    assert "kwalk/bench/empty.bpf.o" in names
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,14 @@ and no times (docs/architecture.md, the lab).
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from kwalk.abi import Method, Output
+from kwalk.bench.empty import WAYS, EmptyProgram
 from kwalk.engine.capture import Capture
 from kwalk.libbpf import stats
-from kwalk.libbpf.object import Object
 from kwalk.options.filters import Cgroup, Filters
 from kwalk.options.probe import ProbeOptions
 
@@ -53,34 +51,18 @@ def cost(work: Callable[[], object]) -> int:
         before = stats.programs()
         with stats.measured():
             work()
-            spent = stats.per_event({}, _since(before))
+            spent = stats.per_event({}, stats.since(before))
         assert spent is not None
         found.append(spent)
     return min(found)
 
 
-def _since(before: stats.Costs) -> stats.Costs:
-    costs = {}
-    for number, (spent, runs) in stats.programs().items():
-        spent_before, runs_before = before.get(number, (0, 0))
-        if runs > runs_before:
-            costs[number] = spent - spent_before, runs - runs_before
-    return costs
-
-
 @pytest.fixture(scope="session")
 def empty() -> dict[str, int]:
     """Instructions of a program that does nothing, by the way it is attached."""
-    image = (Path(sys.prefix) / "empty.bpf.o").read_bytes()  # made by `make vm`
     found = {}
-    for way in ("kprobe", "fentry"):
-        with Object(image) as obj:
-            obj.set_autoload({f"empty_{way}": FUNCTION if way == "fentry" else None})
-            obj.load()
-            if way == "fentry":
-                obj.attach_trace("empty_fentry", FUNCTION)
-            else:
-                obj.attach_kprobe("empty_kprobe", FUNCTION, 0, False)
+    for way in WAYS:
+        with EmptyProgram(FUNCTION, way):
             found[way] = cost(reads)
     return found
 

@@ -25,11 +25,20 @@ class FinalLedger(NamedTuple):
 def from_json(text: str) -> FinalLedger | None:
     """Parse the last line of ``--format json``; return None if it is not a summary."""
     try:
-        ledger = json.loads(text[text.rstrip().rfind("\n") + 1 :])["ledger"]
+        ledger = json.loads(_last_line(text))["ledger"]
     except (ValueError, KeyError, TypeError):
         return None
     lost = sum(ledger["lost"].values())
     return FinalLedger(ledger["hits"], ledger["recorded"], lost, ledger["fallback"])
+
+
+def counted(text: str) -> int:
+    """Return the sum of the counts in the last line of ``count --format json``."""
+    return sum(stack["count"] for stack in json.loads(_last_line(text))["stacks"])
+
+
+def _last_line(text: str) -> str:
+    return text[text.rstrip().rfind("\n") + 1 :]
 
 
 def from_text(text: str) -> FinalLedger | None:

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Benchmark: rounds of the workload, each without tracing and then under each method in turn."""
+"""Benchmark: rounds of the workload, each without tracing and then under each method in turn.
+
+Nothing but the method is attached in these rounds. In one more run of each, which is not timed, an
+empty program counts the calls, whatever the method says of them (``audit.py``).
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kwalk.bench import audit, quiet
 from kwalk.bench import workload as workloads
 from kwalk.bench.results import MethodResult, Results, Run, rate_text
 from kwalk.bench.tool import Tool, ToolUnavailable
 from kwalk.bench.workload import Workload
-from kwalk.errors import KwalkError
-from kwalk.libbpf import stats
 
 Progress = Callable[[str], object]
 _COMMAND_LINE = Path("/proc/cmdline")
@@ -41,11 +45,12 @@ class Experiment:
             platform.release(),
             os.environ.get("KWALK_LAB_CLOCK", "time"),
             "off" if "mitigations=off" in _COMMAND_LINE.read_text() else "on",
+            date=time.strftime("%Y-%m-%d"),
             rows=[MethodResult(tool.name) for tool in tools],
         )
 
     def run(self, runs: int) -> None:
-        """Do ``runs`` rounds, then one run of each method to measure its BPF programs.
+        """Do ``runs`` rounds, then one run of each method to count its calls.
 
         :raises KwalkError: if the workload cannot be run.
         """
@@ -59,8 +64,8 @@ class Experiment:
             self._round(f"{number + 1}/{runs}")
         for tool, row in zip(self._tools, results.rows, strict=True):
             if not row.not_run:
-                self._say(f"cost of {tool.name}")
-                row.cost_ns = self._cost(tool)
+                self._say(f"calls and cost of {tool.name}")
+                audit.fill(row, tool, self.results.function, self._workload)
 
     def _round(self, number: str) -> None:
         base = self._workload.run()
@@ -85,6 +90,7 @@ class Experiment:
     def _measure(self, tool: Tool, base: float) -> Run:
         running = tool.start()
         try:
+            at_rest = quiet.wait(running)
             before = running.cpu_seconds()
             sample = self._workload.run()
             spent = running.cpu_seconds() - before
@@ -92,19 +98,4 @@ class Experiment:
         finally:
             running.kill()
         change = 100 * (sample.rate / base - 1)
-        return Run(sample, change, running.attach_seconds, spent, outcome)
-
-    def _cost(self, tool: Tool) -> int | None:
-        """Return the nanoseconds that a method's BPF programs take per event; None if unknown."""
-        try:
-            before = stats.programs()
-            running = tool.start()
-            try:
-                with stats.measured():
-                    self._workload.run()
-                    found = stats.per_event(before, stats.programs())
-            finally:
-                running.kill()
-        except (ToolUnavailable, KwalkError):
-            return None  # the method's runs remain valid
-        return found
+        return Run(sample, change, running.attach_seconds, spent, outcome, at_rest)

@@ -14,6 +14,7 @@ from kwalk.bench.results import Outcome
 from kwalk.bench.tool import Process, Running, ToolUnavailable, find, output_of
 
 TRACING = Path("/sys/kernel/tracing")
+KPROBES = Path("/sys/kernel/debug/kprobes/list")
 _HIST_ENTRIES = 8192
 
 
@@ -31,19 +32,34 @@ def traced(function: str) -> str:
     return next((line for line in lines if line.split()[0] == function), "")
 
 
+def kprobes(function: str) -> int:
+    """Return the number of enabled kprobes on a function; 0 if the kernel does not tell."""
+    try:
+        lines = KPROBES.read_text(errors="replace").splitlines()
+    except OSError:
+        return 0
+    places = (line.split()[2] for line in lines if "[DISABLED]" not in line)
+    return sum(place.partition("+")[0] == function for place in places)
+
+
 class Attached:
     """Predicate: since its creation something has been attached to a function.
 
-    Needed because bpftrace reports the attachment too early, and perf never does.
+    Needed because bpftrace reports the attachment too early, and perf never does. ftrace's line
+    does not change with a second kprobe on a function, which the list of kprobes shows. A second
+    fentry program is seen in neither.
     """
 
     def __init__(self, function: str) -> None:
         self._function = function
         self._before = traced(function)
+        self._kprobes = kprobes(function)
 
     def __call__(self, _: Process) -> bool:
-        """Return whether the function's line has changed and is not empty."""
-        return traced(self._function) not in ("", self._before)
+        """Return whether the function has another line, which is not empty, or more kprobes."""
+        if traced(self._function) not in ("", self._before):
+            return True
+        return kprobes(self._function) > self._kprobes
 
 
 class KprobeEvent:
@@ -58,11 +74,6 @@ class KprobeEvent:
     def perf_name(self) -> str:
         """The event's name in perf's syntax."""
         return self._name.replace("/", ":")
-
-    def hits(self) -> int:
-        """Return the calls of the function while the event was enabled."""
-        rows = map(str.split, (TRACING / "kprobe_profile").read_text(errors="replace").splitlines())
-        return next(int(row[1]) for row in rows if row[0] == self._name.partition("/")[2])
 
     def remove(self) -> None:
         """Delete the event, which must be disabled."""
@@ -111,7 +122,7 @@ class _Hist:
         hits, dropped = (
             int(re.findall(rf"{what}: (\d+)", text)[-1]) for what in ("Hits", "Dropped")
         )
-        return Outcome(hits, dropped)
+        return Outcome(hits, dropped)  # hits exclude the dropped ones
 
     def kill(self) -> None:
         """See ``Running.kill``."""
@@ -139,24 +150,26 @@ class Ftrace:
 
 
 class _PerfProcess(Process):
-    """``perf record``; needs the event before it starts, and ``perf report`` to count losses."""
+    """``perf record``; needs the event before it starts, and ``perf report`` to count samples."""
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, perf: str) -> None:
         self._event: KprobeEvent | None = None
-        perf, attached = find("perf"), Attached(function)
+        attached = Attached(function)
         self._event = KprobeEvent(function)
+        self._perf = perf
         self._data_folder = tempfile.TemporaryDirectory(prefix="kwalk-bench-")
         self._data = str(Path(self._data_folder.name) / "perf.data")
         words: Sequence[str] = [perf, "record", "-a", "-g", "-e", self._event.perf_name]
         super().__init__([*words, "-o", self._data], attached, self._samples)
 
-    def _samples(self, _: Process) -> Outcome:
+    def _samples(self, process: Process) -> Outcome:
         assert self._event
-        hits = self._event.hits()
-        stats_text = output_of("perf", "report", "--stats", "-i", self._data)
-        # perf's own number of losses counts the occasions, not the samples.
-        found = re.search(r"SAMPLE events: +(\d+)", stats_text)
-        return Outcome(hits, hits - int(found[1] if found else 0))
+        text = output_of(self._perf, "report", "--stats", "-i", self._data)
+        whole, _, of_event = text.partition(f"{self._event.perf_name} stats:")
+        samples, lost = (_number(kind, of_event) for kind in ("SAMPLE", "LOST_SAMPLES"))
+        # Before Linux 6.0 only the occasions are counted, as "LOST events", not the samples.
+        known = lost or not _number("LOST", whole)
+        return Outcome(samples, lost if known else None)
 
     def kill(self) -> None:
         """See ``Running.kill``."""
@@ -167,18 +180,25 @@ class _PerfProcess(Process):
             self._event = None
 
 
+def _number(kind: str, text: str) -> int:
+    """Return the number of records of a kind in the output of ``perf report --stats``."""
+    found = re.search(rf"\b{kind} events: +(\d+)", text)
+    return int(found[1]) if found else 0
+
+
 class Perf:
     """``perf record -g`` on a kprobe event."""
 
-    name = "perf"
-
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, name: str = "perf", folder: Path | None = None) -> None:
+        self.name = name
         self._function = function
+        self._folder = folder
 
     def start(self) -> Process:
         """See ``Tool.start``."""
-        return _PerfProcess(self._function)
+        return _PerfProcess(self._function, find("perf", folder=self._folder))
 
     def version(self) -> str:
         """See ``Tool.version``."""
-        return output_of("perf", "--version").replace("version ", "")
+        text = output_of(find("perf", folder=self._folder), "--version")
+        return text.replace("version ", "")

@@ -44,14 +44,13 @@ class Kwalk:
         ledger = closing.from_text(process.err()) if self._prints else closing.from_json(out)
         if not ledger:
             raise ToolUnavailable(process.last_words())
-        shown = None
-        if self._prints:
-            shown = process.early.count("\n\n")
-            if (printed := out.count("\n\n")) != ledger.recorded:
-                raise ToolUnavailable(
-                    f"it recorded {plural(ledger.recorded, 'stack')}, but printed {printed:,}"
-                )
-        return Outcome(ledger.hits, ledger.lost, ledger.fallback, shown)
+        shown = process.early.count("\n\n") if self._prints else None
+        delivered = out.count("\n\n") if self._prints else closing.counted(out)
+        if delivered != ledger.recorded:
+            raise ToolUnavailable(
+                f"it recorded {plural(ledger.recorded, 'stack')}, but showed {delivered:,}"
+            )
+        return Outcome(delivered, ledger.lost, ledger.fallback, shown)
 
 
 def kwalk(function: str, command: str, method: str, attach: str, name: str) -> Kwalk:

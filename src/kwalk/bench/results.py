@@ -27,16 +27,42 @@ class WorkloadRun:
 
 @dataclass
 class Outcome:
-    """Event counts of one run, as the tool reports them; None if it does not.
+    """Calls of one run in the tool's own output; None where it has nothing on them.
 
-    :ivar events: Calls of the traced function, including the lost ones.
-    :ivar shown: Events printed within two seconds after the load; None if it prints none.
+    :ivar delivered: Calls that it shows, printed or counted under a stack.
+    :ivar lost: Calls that it admits to have lost.
+    :ivar shown: Calls printed within two seconds after the load.
     """
 
-    events: int
+    delivered: int | None
     lost: int | None
     fallback: int = 0
     shown: int | None = None
+
+
+@dataclass
+class Account:
+    """Calls of one run, counted by the benchmark itself, beside the tool's outcome.
+
+    :ivar calls: Calls during the load, all of them while the tool was attached.
+    :ivar outside: Calls while it started or ended, of which it may have seen some.
+    :ivar counter: Attach type of the program that counted.
+    """
+
+    calls: int
+    outside: int
+    counter: str
+    outcome: Outcome
+
+    @property
+    def silent(self) -> int | None:
+        """Calls during the load that are neither delivered nor admitted as lost, at least.
+
+        None if the tool delivers nothing.
+        """
+        if self.outcome.delivered is None:
+            return None
+        return max(0, self.calls - self.outcome.delivered - (self.outcome.lost or 0))
 
 
 @dataclass
@@ -46,6 +72,7 @@ class Run:
     :ivar change: Change of the rate in percent of the untraced run in the same round.
     :ivar attach_seconds: From the tool's start until it was attached.
     :ivar reader_seconds: CPU time of the tool's process during the load.
+    :ivar quiet: Its start-up work was over when the load began.
     """
 
     sample: WorkloadRun
@@ -53,6 +80,7 @@ class Run:
     attach_seconds: float
     reader_seconds: float
     outcome: Outcome
+    quiet: bool = True
 
 
 @dataclass
@@ -60,6 +88,8 @@ class MethodResult:
     """Measurements of one method.
 
     :ivar cost_ns: Nanoseconds of its BPF programs per event; None if unknown, or if it has none.
+    :ivar account: Its calls in the run that is not timed; None if they were not counted.
+    :ivar not_counted: The reason why not, or "".
     :ivar not_run: The reason why it was not measured, or "".
     """
 
@@ -67,6 +97,8 @@ class MethodResult:
     version: str = ""
     runs: list[Run] = field(default_factory=list)
     cost_ns: int | None = None
+    account: Account | None = None
+    not_counted: str = ""
     not_run: str = ""
 
 
@@ -131,6 +163,7 @@ class Results:
         ``--icount``).
     :ivar base: The untraced runs.
     :ivar stopped: The reason for an early end, or "".
+    :ivar date: Day of the measurement, ``2026-11-30``.
     """
 
     function: str
@@ -144,3 +177,4 @@ class Results:
     base: list[WorkloadRun] = field(default_factory=list)
     rows: list[MethodResult] = field(default_factory=list)
     stopped: str = ""
+    date: str = ""

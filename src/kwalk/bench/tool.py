@@ -33,15 +33,18 @@ def output_of(*words: str) -> str:
     return (result.stdout + result.stderr).strip()
 
 
-def find(*names: str) -> str:
+def find(*names: str, folder: Path | None = None) -> str:
     """Return the path of a program, by the first of its names that is installed.
 
+    :param folder: The only folder to look in, instead of ``PATH``.
     :raises ToolUnavailable: if it is not installed.
     """
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        raise ToolUnavailable(f"{names[-1]} is not installed")
-    return path
+    path = str(folder) if folder else None
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    if found is None:
+        place = "in its folder of --tools" if folder else "installed"
+        raise ToolUnavailable(f"{names[-1]} is not {place}")
+    return found
 
 
 class Running(Protocol):

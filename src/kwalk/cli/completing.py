@@ -135,9 +135,9 @@ def _name_of(folder: str) -> str:
 
 def methods(prefix: str) -> list[str]:
     """Return the methods of ``kwalk bench``."""
-    from kwalk.bench.methods import ATTACHES, NONE, OTHERS, OWN
+    from kwalk.bench.methods import ATTACHED, ATTACHES, NONE, OTHERS
 
-    return [NONE, *OWN, *OTHERS, *(f"{name}:{way}" for name in OWN for way in ATTACHES)]
+    return [NONE, *ATTACHED, *OTHERS, *(f"{name}:{way}" for name in ATTACHED for way in ATTACHES)]
 
 
 def namespaces(prefix: str) -> list[str]:

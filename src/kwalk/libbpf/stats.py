@@ -60,10 +60,22 @@ def of_program(info: bytes) -> tuple[int, int]:
     return struct.unpack_from("<QQ", info, _COST) if len(info) >= _COST + 16 else (0, 0)
 
 
+def since(before: Costs) -> Costs:
+    """Return the run time and runs since then of the programs that have run since then."""
+    costs = {}
+    for number, (spent, runs) in programs().items():
+        spent_before, runs_before = before.get(number, (0, 0))
+        if runs > runs_before:
+            costs[number] = spent - spent_before, runs - runs_before
+    return costs
+
+
 def per_event(before: Costs, after: Costs) -> int | None:
     """Return the nanoseconds per event of all new programs together; None if none has run.
 
     The number of events is the runs of the new program that ran most often.
+
+    :param before: Programs that are not new.
     """
     new = [cost for number, cost in after.items() if number not in before]
     runs = max((runs for _, runs in new), default=0)

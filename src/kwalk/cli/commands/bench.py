@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kwalk.bench import methods
 from kwalk.cli import screen, shared_options, values
-from kwalk.cli.options import CommandLine, Complete, option, words
+from kwalk.cli.options import CommandLine, Complete, Kind, option, words
 from kwalk.errors import KwalkError, UsageError
 from kwalk.options.validate import no_expression
 from kwalk.support.regex import BadPattern
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from kwalk.bench.tool import Tool
 
 _REQUESTS = 100_000
+_RUNS = 7
 
 
 def _metric(text: str) -> str:
@@ -35,6 +38,14 @@ def _metric(text: str) -> str:
             raise no_expression(error) from None
 
     return values.checked(str, check)(text)
+
+
+def _labelled(text: str) -> list[tuple[str, Path]]:
+    """Type of ``--tools``: a label and a folder."""
+    label, _, folder = text.partition("=")
+    if not re.fullmatch(r"[\w.+-]+", label) or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LABEL=DIR")
+    return [(label, Path(folder).absolute())]
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -58,9 +69,19 @@ class BenchCommand:
                 default=methods.DEFAULT,
                 metavar="A,B",
                 complete=Complete.METHODS,
-                help=f"methods to compare with no tracing: {', '.join(methods.OWN)} (also as "
+                help=f"methods to compare with no tracing: {', '.join(methods.ATTACHED)} (also as "
                 f"NAME:kprobe and NAME:fentry), {', '.join(methods.OTHERS)} "
                 f"(default: {methods.DEFAULT})",
+            ),
+            option(
+                "--tools",
+                type=_labelled,
+                default=[],
+                metavar="LABEL=DIR",
+                kind=Kind.VALUES,
+                complete=Complete.NOTHING,
+                help=f"DIR has other versions of {', '.join(methods.PROGRAMS)}: the methods "
+                "NAME@LABEL; may be repeated",
             ),
             option(
                 "--attach",
@@ -77,9 +98,10 @@ class BenchCommand:
             option(
                 "--runs",
                 type=values.positive_int,
-                default=5,
+                default=_RUNS,
                 metavar="N",
-                help="rounds; each runs every method once (default: 5)",
+                help=f"rounds; each runs every method once (default: {_RUNS}); one more run of "
+                "each, not timed, counts its calls",
             ),
             option(
                 "--metric",
@@ -114,7 +136,8 @@ class BenchCommand:
         from kwalk.support.stdio import check_stdout
 
         check_stdout()
-        tools = methods.find_all(args.methods, args.function, args.mode, args.attach)
+        folders = dict(args.tools)
+        tools = methods.find_all(args.methods, args.function, args.mode, args.attach, folders)
         if args.workload and args.requests:
             raise UsageError(
                 "--requests is for the default workload only",

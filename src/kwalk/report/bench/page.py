@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kwalk.bench.results import Figures, Results, figures, rate_text
-from kwalk.report.bench import text
+from kwalk.report.bench import calls, text
 from kwalk.report.html import file, page
 from kwalk.support.text import plural
 
@@ -83,7 +83,7 @@ def _places(results: Results) -> str:
 
 def _heads(results: Results) -> list[str]:
     cost = f"{text.cost_unit(results)} per event"
-    return ["method", results.metric, "events", "lost", cost, "reader's CPU", "to attach"]
+    return ["method", results.metric, *calls.HEADS, cost, "reader's CPU", "to attach"]
 
 
 def _rows(results: Results) -> Iterator[tuple[str, list[str]]]:
@@ -91,15 +91,14 @@ def _rows(results: Results) -> Iterator[tuple[str, list[str]]]:
     known = {row.name: row for row in results.rows}
     if results.base:
         rate = statistics.median(sample.rate for sample in results.base)
-        yield "none", [rate_text(rate), *[""] * 5]
+        yield "none", [rate_text(rate), *[""] * 7]
     for _, name, numbers in _found(results):
         row = known[name]
-        events, lost = text.event_counts(row)
         cost = f"{row.cost_ns:,}" if row.cost_ns is not None else "\N{EN DASH}"
         yield (
             name,
             [
-                rate_text(numbers.rate), events, lost, cost,
+                rate_text(numbers.rate), *calls.cells(row), cost,
                 f"{100 * numbers.reader_share:.1f} %", f"{numbers.attach_seconds:.1f} s",
             ],
         )  # fmt: skip

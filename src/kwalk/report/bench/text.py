@@ -8,11 +8,14 @@ import statistics
 from typing import Any
 
 from kwalk.bench.results import MethodResult, Results, figures, middle, rate_text, within
+from kwalk.report.bench import calls
 
-SCHEMA = "kwalk.bench/1"
+SCHEMA = "kwalk.bench/2"
 _SHARES = (50.0, 90.0, 99.0, 99.9, 100.0)
 _MINUS = "\N{MINUS SIGN}"
 _NONE = "\N{EN DASH}"
+# Columns of the first of two tables; the second one has what follows of the methods only.
+_FIRST = 6
 
 
 def signed(change: float) -> str:
@@ -42,17 +45,10 @@ def notes(results: Results) -> list[str]:
     if results.metric == "runs/s":
         lines.append("The workload prints no throughput that kwalk knows: its duration was taken.")
     lines += [f"{row.name} was not run: {row.not_run}" for row in results.rows if row.not_run]
+    lines += calls.notes(results)
     if results.stopped:
         lines.append(f"It ended early: {results.stopped}")
     return lines
-
-
-def event_counts(row: MethodResult) -> tuple[str, str]:
-    """Return the events of the last run, and the events lost in all runs."""
-    outcome = row.runs[-1].outcome
-    lost = sum(run.outcome.lost or 0 for run in row.runs)
-    known = all(run.outcome.lost is not None for run in row.runs)
-    return f"{outcome.events:,}", f"{lost:,}" if known else "unknown"
 
 
 def as_text(results: Results, width: int) -> str:
@@ -67,9 +63,9 @@ def as_text(results: Results, width: int) -> str:
     if console.measure(whole, options=free).maximum <= width:
         console.print(whole)
     else:
-        console.print(_table(columns[:4]))
+        console.print(_table(columns[:_FIRST]))
         console.print(
-            _table([columns[0][:1] + columns[0][2:], *(c[:1] + c[2:] for c in columns[4:])])
+            _table([columns[0][:1] + columns[0][2:], *(c[:1] + c[2:] for c in columns[_FIRST:])])
         )
     known = latencies(results)
     if known:
@@ -89,10 +85,10 @@ def _columns(results: Results) -> list[list[str]]:
     """Return the columns, head first, then the untraced run, then each method."""
     rates = [sample.rate for sample in results.base]
     cost = f"{cost_unit(results)}/event"
-    heads = ("method", results.metric, "change", "95 % interval", "events", "lost", cost)
+    heads = ["method", results.metric, "change", "95 % interval", "reader", "attach"]
     rows = [
-        [*heads, "reader", "attach"],
-        ["none", rate_text(statistics.median(rates)) if rates else "", *[""] * 7],
+        [*heads, *calls.HEADS, cost],
+        ["none", rate_text(statistics.median(rates)) if rates else "", *[""] * 9],
     ]
     for row in results.rows:
         found = figures(row)
@@ -105,10 +101,10 @@ def _columns(results: Results) -> list[list[str]]:
                 rate_text(found.rate),
                 f"{signed(found.change)} %",
                 found.verdict or f"{signed(low)} .. {signed(high)}",
-                *event_counts(row),
-                _NONE if row.cost_ns is None else f"{row.cost_ns:,}",
                 f"{100 * found.reader_share:.1f} %",
                 f"{found.attach_seconds:.1f} s",
+                *calls.cells(row),
+                _NONE if row.cost_ns is None else f"{row.cost_ns:,}",
             ]
         )
     return [list(column) for column in zip(*rows, strict=True)]
@@ -147,6 +143,7 @@ def as_data(results: Results) -> dict[str, Any]:
         "mode": results.mode,
         "workload": results.workload,
         "metric": results.metric,
+        "date": results.date,
         "kernel": results.kernel,
         "mitigations": results.mitigations,
         "clock": results.clock,
@@ -170,6 +167,7 @@ def _row_data(row: MethodResult) -> dict[str, Any]:
         return {"name": row.name, "not_run": row.not_run or "interrupted"}
     last = row.runs[-1].outcome
     late = {"not_run": row.not_run} if row.not_run else {}
+    late |= {"not_counted": row.not_counted} if row.not_counted else {}
     return late | {
         "name": row.name,
         "version": row.version,
@@ -179,10 +177,12 @@ def _row_data(row: MethodResult) -> dict[str, Any]:
         "interval": [round(end, 3) for end in found.interval],
         "verdict": found.verdict,
         "cost_ns": row.cost_ns,
-        "events": [run.outcome.events for run in row.runs],
+        "calls": calls.as_data(row),
+        "delivered": [run.outcome.delivered for run in row.runs],
         "lost": [run.outcome.lost for run in row.runs],
         "fallback": [run.outcome.fallback for run in row.runs],
         "printed_2s_after": last.shown,
+        "quiet": [run.quiet for run in row.runs],
         "reader_share": round(found.reader_share, 4),
         "attach_seconds": [round(run.attach_seconds, 3) for run in row.runs],
         "latency": _shares(found.latency),
