@@ -17,13 +17,14 @@ CONSTRAINTS ?= constraints.txt
 C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h)
 SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
-COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
-PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
-RUNS ?= 3
+COUNTING := none,empty:fentry,empty:kprobe,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bpftrace@sid,bcc,bcc@sid,ftrace,perf,perf@sid
+PRINTING := none,empty:fentry,test-manual,test-helper,manual,helper,bpftrace,bpftrace@sid
+RUNS ?= 7
+REQUESTS ?= 20000
 # $(call measure,MODE,METHODS): kwalk bench in the lab, its JSON into benchmarks/results
-measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 -- \
-	env $${headers:+BCC_KERNEL_SOURCE=$$headers} $(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --runs $(RUNS) --requests 20000 --format json \
-	>benchmarks/results/$$kernel-$1.new && \
+measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 14400 -- \
+	env $${headers:+BCC_KERNEL_SOURCE=$$headers} $(VENV)/bin/kwalk bench ip_rcv --mode $1 --methods $2 --tools sid=$$newest \
+	--runs $(RUNS) --requests $(REQUESTS) --format json >benchmarks/results/$$kernel-$1.new && \
 	mv benchmarks/results/$$kernel-$1.new benchmarks/results/$$kernel-$1.json
 
 .PHONY: help venv demo flamegraph test test-all test-long host unit vm matrix lint format bench docs man clean
@@ -121,8 +122,10 @@ bench: compiled
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $(PEERS) >/dev/null; } || \
 		echo "some of $(PEERS) cannot be installed: they will not be measured"
-	@mkdir -p benchmarks/results
-	@for kernel in $(or $(KERNELS),debian-13 debian-12 fp); do \
+	@mkdir -p benchmarks/results build/nothing
+	@newest=$$($(VENV)/bin/kwalk lab peers) || \
+		{ echo "without them sid's bpftrace, bcc and perf are not measured"; newest=build/nothing; }; \
+	for kernel in $(or $(KERNELS),debian-13 debian-12 fp); do \
 		headers=$$($(VENV)/bin/kwalk lab headers $$kernel) || echo "without them bcc is not measured"; \
 		$(call measure,count,$(COUNTING)) && $(call measure,stream,$(PRINTING)) || exit 1; \
 	done

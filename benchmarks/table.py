@@ -18,19 +18,48 @@ KERNELS = ("debian-13", "debian-12", "fp")
 MODES = {"count": "counting stacks", "stream": "printing every stack to a file"}
 NAMES = {"test-manual": "bpf_get_stack_test --manual", "test-helper": "bpf_get_stack_test --helper"}
 BEGIN, END = "<!-- figures: benchmarks/table.py -->\n", "<!-- end of figures -->\n"
+# Rows of these have the program's version; NAME@LABEL is another one of the same program.
+PROGRAMS = ("bpftrace", "bcc", "perf")
 NONE = "\N{EN DASH}"
 
 Results = dict[str, dict[str, Any]]
 
 
+def signed(number: float) -> str:
+    """Return a number with one decimal and its sign, if that is a minus."""
+    return f"{number:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def cell(row: dict[str, Any] | None) -> str:
-    """Return change, cost and losses of a row."""
-    if row is None or "not_run" in row:
+    """Return change with its interval, cost and missing calls of a row."""
+    if row is None or "changes" not in row:
         return f"{NONE} | {NONE}"
-    change = f"{row['change']:.1f} %".replace("-", "\N{MINUS SIGN}")
-    text = f"{change} | {row['cost_ns']:,}" if row["cost_ns"] else f"{change} | {NONE}"
-    lost = row["lost"][-1]
-    return f"{text} ({lost:,} lost)" if lost else text
+    change = f"{signed(row['change'])} %"
+    if len(row["changes"]) > 1:
+        change += f" ({' … '.join(map(signed, row['interval']))})"
+    cost = f"{row['cost_ns']:,}" if row["cost_ns"] else NONE
+    missing = [f"{number:,} {what}" for what, number in losses(row).items() if number]
+    return f"{change} | {cost} ({', '.join(missing)})" if missing else f"{change} | {cost}"
+
+
+def losses(row: dict[str, Any]) -> dict[str, int | None]:
+    """Return the calls that the tool says it lost, and those it lost without saying so."""
+    calls = row.get("calls")
+    if not calls:
+        return {"lost": row["lost"][-1]}
+    return {"lost": calls["lost"], "lost silently": calls["silent"]}
+
+
+def label(name: str, rows: list[dict[str, Any]]) -> str:
+    """Return a method's name in the table: of others' programs, with the version.
+
+    :param rows: The method's rows, of any kernel.
+    """
+    program, _, suite = name.partition("@")
+    version = next((row["version"] for row in rows if row.get("version")), "")
+    if program not in PROGRAMS or not version:
+        return NAMES.get(name, name)
+    return f"{version} ({suite})" if suite else str(version)
 
 
 def section(mode: str, results: Results) -> list[str]:
@@ -42,8 +71,26 @@ def section(mode: str, results: Results) -> list[str]:
     lines = [f"| *{MODES[mode]}* |" + " | |" * len(results)]
     for name in names:
         cells = " | ".join(cell(rows.get(name)) for rows in methods.values())
-        lines.append(f"| {NAMES.get(name, name)} | {cells} |")
+        found = [rows[name] for rows in methods.values() if name in rows]
+        lines.append(f"| {label(name, found)} | {cells} |")
     return lines
+
+
+def conditions(everything: list[dict[str, Any]]) -> str:
+    """Return when, and in how many rounds, the results were measured."""
+    rounds = sorted({len(data["base"]["rates"]) for data in everything})
+    text = f"Rounds: {', '.join(map(str, rounds))}."
+    dates = sorted({data["date"] for data in everything if "date" in data})
+    if dates:
+        text += f" Measured: {', '.join(dates)}."
+    # Results of schema 1, the first without a date.
+    old = {data["kernel"] for data in everything if "date" not in data}
+    if old:
+        text += (
+            f" Figures of {', '.join(sorted(old))} are older than the rules above: losses are what "
+            "the tools said, and their start-up work is included."
+        )
+    return text
 
 
 def table(found: dict[str, Results]) -> str:
@@ -72,6 +119,7 @@ def table(found: dict[str, Results]) -> str:
         if "not_run" in row
     }
     notes = [f"Versions: {'; '.join(versions)}."] + [f"Not run: {why}." for why in sorted(reasons)]
+    notes.append(conditions(everything))
     return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
 
 

@@ -190,6 +190,7 @@ MUTANTS = [
     ("bench/ftrace", 'if "[DISABLED]" not in line', "", "bench_peers"),
     ("bench/own", "if delivered != ledger.recorded:", "if False:", "bench_tools"),
     ("bench/methods", "if not folders[label].is_dir():", "if False:", "bench_command"),
+    ("bench/ftrace", "kprobes(self._function) > self._kprobes", "False", "bench_peers"),
     ("lab/peers", 'if versions(target / "bin") == wanted:', "if target.exists():", "lab_peers"),
     ("lab/peers", 'if not versions(target / "bin"):', "if True:", "lab_peers"),
     ("lab/peers", 'if not (folder / "root" / part).exists():', "if False:", "lab_peers"),
