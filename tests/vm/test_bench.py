@@ -78,13 +78,18 @@ def test_printing_loses_nothing_and_says_how_much_was_printed() -> None:
     assert row["calls"]["silent"] == 0
 
 
+def stand_in(folder: Path, *words: str) -> None:
+    """Put a command there that runs these words, as bpftrace."""
+    tool = folder / "bpftrace"
+    script = f'[ "$1" = --version ] && exit\nexec {shlex.join([sys.executable, *words])}'
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+
+
 def test_calls_that_a_tool_drops_without_a_word_are_shown(tmp_path: Path) -> None:
     """It stands for bpftrace: it prints about half of the calls, and reports no loss."""
-    tool = tmp_path / "bpftrace"
-    words = [sys.executable, "-m", "kwalk", "stream", "ip_rcv", "--sample", "1/2"]
-    words += ["--attach", "kprobe"]  # as bpftrace does
-    tool.write_text(f"#!/bin/sh\nexec {shlex.join(words)}\n")
-    tool.chmod(0o755)
+    half = ["-m", "kwalk", "stream", "ip_rcv", "--sample", "1/2"]
+    stand_in(tmp_path, *half, "--attach", "kprobe")  # as bpftrace does
     code, out, err = call(
         "kwalk", "bench", "ip_rcv", "--mode", "stream", "--requests", str(REQUESTS), "--runs", "1",
         "--methods", "bpftrace@half", "--tools", f"half={tmp_path}", "--format", "json",
@@ -101,7 +106,6 @@ def test_calls_that_a_tool_drops_without_a_word_are_shown(tmp_path: Path) -> Non
 
 def test_load_begins_after_the_start_up_work_of_a_tool(tmp_path: Path) -> None:
     """It attaches, then works on for a second of CPU time; none of that is in the load's."""
-    tool = tmp_path / "bpftrace"
     code = (
         "import time, kwalk\n"
         "with kwalk.trace('ip_rcv', attach='kprobe'):\n"
@@ -109,8 +113,7 @@ def test_load_begins_after_the_start_up_work_of_a_tool(tmp_path: Path) -> None:
         "    while time.process_time() < end: pass\n"
         "    time.sleep(600)\n"
     )
-    tool.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, '-c', code])}\n")
-    tool.chmod(0o755)
+    stand_in(tmp_path, "-c", code)
     status, out, err = call(
         "kwalk", "bench", "ip_rcv", "--requests", str(REQUESTS), "--runs", "1", "--methods",
         "bpftrace@slow", "--tools", f"slow={tmp_path}", "--format", "json", timeout=280,
