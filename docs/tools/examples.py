@@ -28,7 +28,7 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "kwalk bench": [
         ("kwalk bench ip_rcv", "What redis loses by it, by each method."),
         (
-            "kwalk bench ip_rcv --methods none,manual,perf@new --tools new=/opt/perf/bin",
+            "kwalk bench ip_rcv --methods none,manual,perf@new --tools new=linux/tools/perf",
             "Another perf than that of PATH.",
         ),
         ("kwalk bench vfs_read --runs 3 --html cost.html -- make", "What make loses by it."),
