@@ -18,7 +18,7 @@ C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stan
 SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bcc,ftrace,perf
-PRINTING := none,test-manual,test-helper,manual,helper,bpftrace
+PRINTING := none,test-manual,test-helper,once,manual,helper,bpftrace
 RUNS ?= 3
 # $(call measure,MODE,METHODS): kwalk bench in the lab, its JSON into benchmarks/results
 measure = $(VENV)/bin/kwalk lab run --icount --kernel $$kernel --timeout 3600 -- \

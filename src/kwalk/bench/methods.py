@@ -12,7 +12,7 @@ from kwalk.errors import UsageError
 NONE = "none"
 OWN = {"kwalk": "auto", "manual": "manual", "helper": "helper"}
 ATTACHES = ("kprobe", "fentry")
-OTHERS = ("bpftrace", "bcc", "ftrace", "perf", "test-manual", "test-helper")
+OTHERS = ("bpftrace", "bcc", "ftrace", "perf", "once", "test-manual", "test-helper")
 DEFAULT = "none,helper,manual"
 # Tools that cannot print each event.
 _COUNT_ONLY: dict[str, Callable[[str], Tool]] = {
@@ -36,12 +36,14 @@ def find(name: str, function: str, mode: str, attach: str) -> Tool:
         return peers.Bpftrace(function, prints=mode == "stream")
     if name in _COUNT_ONLY and mode == "count":
         return _COUNT_ONLY[name](function)
+    if name == "once" and mode == "stream":
+        return own.once(function, attach)
     if name.startswith("test-") and name in OTHERS and mode == "stream":
         return own.published(function, name.removeprefix("test-"))
     if name in OTHERS:
         raise UsageError(
             f"the method {name} does not go with --mode {mode}",
-            "Methods that print each event: kwalk's, bpftrace, test-manual and test-helper.",
+            "Methods that print each event: kwalk's, bpftrace, once, test-manual and test-helper.",
         )
     raise UsageError(
         f"there is no method {name!r}",
