@@ -194,6 +194,27 @@ def helped(world: World, output: Output, **settings: int) -> Loaded:
 
 
 @layouts
+@pytest.mark.parametrize("output", [Output.EVENT, Output.NUMBERED])
+def test_record_of_the_helper_has_the_task(layout: Layout, output: Output) -> None:
+    world = World(layout, Random(1))
+    (hit,) = tasks(world, 1)
+    own = world.kernel.allocate(64)
+    world.kernel.number(hit.task, 1, [100, 200], own)
+    leader = world.kernel.new_task()
+    world.kernel.number(leader, 1, [1000, 2000], own)
+    world.kernel.set(hit.task, "struct task_struct", group_leader=leader)
+    loaded = helped(world, output, pidns=own, pidns_level=1)
+    loaded.cpus[1].unwinds(world.func.start, 5)
+    loaded.cpus[1].task(1000, 100, b"redis")
+    hit.run(loaded, 1)
+    (event,) = [EVENT.unpack(record[HEADER:]) for record in loaded.records()]
+    numbers = (2000, 200) if output == Output.NUMBERED else (1000, 100)
+    assert (event["tgid"], event["pid"], event["cpu"]) == (*numbers, 1)
+    assert event["comm"] == b"redis".ljust(16, b"\0")  # type: ignore[comparison-overlap]
+    loaded.close()
+
+
+@layouts
 @given(random=RANDOMS, second=st.booleans())
 def test_helper_sends_ids_of_the_map_in_use(layout: Layout, random: Random, second: bool) -> None:
     world = World(layout, random)
