@@ -18,7 +18,7 @@ C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stan
 SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,empty:fentry,empty:kprobe,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bpftrace@sid,bcc,bcc@sid,ftrace,perf,perf@sid
-PRINTING := none,empty:fentry,test-manual,test-helper,manual,helper,bpftrace,bpftrace@sid
+PRINTING := none,empty:fentry,test-manual,test-helper,once,manual,helper,bpftrace,bpftrace@sid
 RUNS ?= 7
 REQUESTS ?= 20000
 # $(call measure,MODE,METHODS): kwalk bench in the lab, its JSON into benchmarks/results

@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 KERNELS = ("debian-13", "debian-12", "fp")
 MODES = {"count": "counting stacks", "stream": "printing every stack to a file"}
-NAMES = {"test-manual": "bpf_get_stack_test --manual", "test-helper": "bpf_get_stack_test --helper"}
+NAMES = {
+    "once": "manual, --stacks once",
+    "test-manual": "bpf_get_stack_test --manual",
+    "test-helper": "bpf_get_stack_test --helper",
+}
 BEGIN, END = "<!-- figures: benchmarks/table.py -->\n", "<!-- end of figures -->\n"
 # Rows of these have the program's version; NAME@LABEL is another one of the same program.
 PROGRAMS = ("bpftrace", "bcc", "perf")

@@ -51,7 +51,7 @@ enum kw_start {
 /* Use made of a stack. */
 enum kw_output {
 	KW_OUTPUT_COUNT = 0,	/* count it in the node where it ends */
-	KW_OUTPUT_EVENT = 1,	/* send a record for each hit, struct kw_event */
+	KW_OUTPUT_EVENT = 1,	/* send a record for each hit: struct kw_short, or kw_event */
 	KW_OUTPUT_BRIEF = 2,	/* send the record's first KW_BRIEF_BYTES: the stack alone */
 	KW_OUTPUT_NUMBERED = 3, /* like EVENT, with PIDs of the namespace cfg.pidns */
 };
@@ -260,10 +260,7 @@ struct kw_node {
 #define KW_EV_STACKED	(1 << 6) /* a return address was replaced twice; this is the real one */
 #define KW_EV_JUMPED	(1 << 7) /* FUNC jumped to the trampoline: the kernel's stack lacks it */
 
-/*
- * Record in the ring buffer, one for each recorded hit. The members from node to comm are adjacent:
- * the reader takes them as one key.
- */
+/* Record of a hit in the ring buffer, if the helper is asked (KW_HELPER), or the stack is all. */
 struct kw_event {
 	__s32 stack_id; /* helper method: key in the stack map */
 	__u32 other;	/* KW_EV_DIFFERS: node of the other side */
@@ -279,6 +276,42 @@ struct kw_event {
 };
 
 #define KW_BRIEF_BYTES 16
+
+/*
+ * Records of the manual method, all of one size. A key stands for stack and task; a CPU has
+ * KW_KEYS, the first of which is its number * KW_KEYS.
+ */
+#define KW_KEYS		   4096
+#define KW_SLOTS	   1024 /* pairs of the latest keys that a CPU remembers */
+#define KW_SHORT_FLAGS	   (KW_EV_TRUNCATED | KW_EV_FALLBACK) /* bits that are 0 in a node's offset */
+#define KW_MARK_KEY	   (1U << 30)			      /* struct kw_key */
+#define KW_MARK_ANEW	   (1U << 29) /* a CPU's first key: its earlier ones are void */
+#define KW_MARK_DIFFERENCE (1U << 31) /* struct kw_difference */
+
+/* Hit with the stack and the task of an earlier struct kw_key. */
+struct kw_short {
+	__u32 key;
+	__u32 reserved;
+	char clock[KW_CLOCK_LEN];
+	__u64 time_ns;
+};
+
+/* Stack and task that a key stands for from now on. */
+struct kw_key {
+	__u32 key;  /* with KW_MARK_KEY */
+	__u32 node; /* where the stack ends, with KW_SHORT_FLAGS */
+	__u32 tgid;
+	__u32 pid;
+	char comm[KW_COMM_LEN];
+};
+
+/* KW_EV_DIFFERS: both sides of the hit that follows. */
+struct kw_difference {
+	__u32 mark;  /* KW_MARK_DIFFERENCE */
+	__u32 node;  /* the hit's, with KW_SHORT_FLAGS */
+	__u32 other; /* the other side's */
+	__u32 reserved[5];
+};
 
 /*
  * Per-CPU counters of lost hits and of comparisons. Roots count hits, nodes count recorded stacks:
@@ -356,5 +389,7 @@ struct kw_task {
 
 _Static_assert(sizeof(struct kw_node) == KW_NODE_BYTES, "a cache line");
 _Static_assert(sizeof(struct kw_event) == 64, "a multiple of 8");
+_Static_assert(sizeof(struct kw_key) == sizeof(struct kw_short), "one size");
+_Static_assert(sizeof(struct kw_difference) == sizeof(struct kw_short), "one size");
 
 #endif /* KWALK_H */

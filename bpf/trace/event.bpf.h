@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 OR MIT) */
 /*
- * event.bpf.h: the ring buffer with its records, and the per-CPU counters of lost hits.
+ * event.bpf.h: records of hits, and the time of day in them.
  */
 #ifndef KWALK_EVENT_H
 #define KWALK_EVENT_H
@@ -10,46 +10,11 @@
 #include "config.bpf.h"
 #include "unwind/load.bpf.h"
 #include "cct/tree.bpf.h"
+#include "trace/key.bpf.h"
 #include "trace/number.bpf.h"
+#include "trace/ring.bpf.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-
-/* Ring buffer; user space sets its size before loading. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct kw_counters);
-} counters SEC(".maps");
-
-static __always_inline struct kw_counters *kw_counters(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&counters, &zero);
-}
-
-/* Count a stack that is truncated because the tree is full. */
-static __always_inline void kw_count_full(void)
-{
-	struct kw_counters *c = kw_counters();
-
-	if (c)
-		c->pool_full++;
-}
-
-static __always_inline void kw_count_user_mode(void)
-{
-	struct kw_counters *c = kw_counters();
-
-	if (c)
-		c->lost_user_mode++;
-}
 
 #define KW_SECOND 1000000000ULL
 
@@ -77,9 +42,9 @@ static __always_inline __u64 kw_begin_second(struct kw_cpu *cpu, __u64 now)
 }
 
 /* Write the time of day as text, which costs far less here than in Python. */
-static __always_inline void kw_fill_clock(struct kw_event *record, struct kw_cpu *cpu, __u64 now)
+static __always_inline void kw_fill_clock(char *text, struct kw_cpu *cpu, __u64 now)
 {
-	__u32 *clock = (__u32 *)record->clock, us, ms;
+	__u32 *clock = (__u32 *)text, us, ms;
 	__u64 over = now - cpu->second;
 
 	if (over >= KW_SECOND || !cpu->clock[0])
@@ -98,7 +63,7 @@ static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu,
 	__u64 now = bpf_ktime_get_ns(), ids, task;
 
 	record->time_ns = now;
-	kw_fill_clock(record, cpu, now);
+	kw_fill_clock(record->clock, cpu, now);
 	if (output == KW_OUTPUT_NUMBERED) {
 		record->tgid = kw_process_number();
 		record->pid = kw_thread_number();
@@ -116,38 +81,63 @@ static __always_inline void kw_fill(struct kw_event *record, struct kw_cpu *cpu,
 	}
 }
 
+/* Send a hit of the manual method. Returns false if the ring does not take all of it. */
+static __always_inline bool kw_submit_short(const struct kw_event *event, struct kw_cpu *cpu,
+					    __u32 output)
+{
+	const __u32 node = event->node | (event->flags & KW_SHORT_FLAGS);
+	struct kw_difference *difference;
+	__u32 nth = kw_nth_key(node, output);
+	struct kw_short *record;
+
+	if (!nth)
+		return false;
+	if (event->flags & KW_EV_DIFFERS) {
+		difference = bpf_ringbuf_reserve(&events, sizeof(*difference), 0);
+		if (!difference)
+			return false;
+		difference->mark = KW_MARK_DIFFERENCE;
+		difference->node = node;
+		difference->other = event->other;
+		bpf_ringbuf_submit(difference, BPF_RB_NO_WAKEUP);
+	}
+	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	if (!record)
+		return false;
+	record->key = kw_key_number(nth);
+	record->time_ns = bpf_ktime_get_ns();
+	kw_fill_clock(record->clock, cpu, record->time_ns);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return true;
+}
+
 /* Send a record without waking the reader, which polls on a timer. */
 static __always_inline void kw_submit(const struct kw_event *event, void *nodes)
 {
 	const __u32 output = cfg.output;
-	__u64 used, size = output == KW_OUTPUT_BRIEF ? KW_BRIEF_BYTES : sizeof(*event);
-	struct kw_counters *c;
 	struct kw_event *record;
 
+	if (output != KW_OUTPUT_BRIEF && cfg.method == KW_MANUAL) {
+		if (!kw_submit_short(event, kw_cpu_at(nodes, kw_cpu_offset()), output))
+			kw_count_refused(sizeof(struct kw_short));
+		return;
+	}
 	if (output == KW_OUTPUT_BRIEF)
 		record = bpf_ringbuf_reserve(&events, KW_BRIEF_BYTES, 0);
 	else
 		record = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (record) {
-		record->node = event->node;
-		record->stack_id = event->stack_id;
-		record->flags = event->flags;
-		record->cpu = bpf_get_smp_processor_id();
-		record->other = event->other;
-		if (output != KW_OUTPUT_BRIEF)
-			kw_fill(record, kw_cpu_at(nodes, kw_cpu_offset()), output);
-		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (!record) {
+		kw_count_refused(output == KW_OUTPUT_BRIEF ? KW_BRIEF_BYTES : sizeof(*event));
 		return;
 	}
-	c = kw_counters();
-	if (!c)
-		return;
-	/* If there is room for the record, the lock was held (an NMI only tries it). */
-	used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	if (used + size + 8 < bpf_ringbuf_query(&events, BPF_RB_RING_SIZE))
-		c->lost_ring_busy++;
-	else
-		c->lost_ring_full++;
+	record->node = event->node;
+	record->stack_id = event->stack_id;
+	record->flags = event->flags;
+	record->cpu = bpf_get_smp_processor_id();
+	record->other = event->other;
+	if (output != KW_OUTPUT_BRIEF)
+		kw_fill(record, kw_cpu_at(nodes, kw_cpu_offset()), output);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 #endif /* KWALK_EVENT_H */

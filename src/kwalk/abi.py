@@ -198,6 +198,22 @@ EVENT = Layout(
     "stack_id:i other:I node:I flags:H cpu:H tgid:I pid:I comm:16s clock:16s time_ns:Q",
 )
 BRIEF_BYTES = 16  # KW_BRIEF_BYTES
+SHORT = Layout("kw_short", "key:I reserved:I clock:16s time_ns:Q")
+KEY = Layout("kw_key", "key:I node:I tgid:I pid:I comm:16s")
+DIFFERENCE = Layout("kw_difference", "mark:I node:I other:I reserved:20s")
+KEYS = 4096  # KW_KEYS
+SLOTS = 1024  # KW_SLOTS
+SHORT_FLAGS = TRUNCATED | FALLBACK  # KW_SHORT_FLAGS
+
+
+class Mark(enum.IntFlag):
+    """``KW_MARK_*``: kinds of records beside hits (``struct kw_short``)."""
+
+    ANEW = 1 << 29
+    KEY = 1 << 30
+    DIFFERENCE = 1 << 31
+
+
 DIGITS = 1024  # KW_DIGITS
 COUNTED = Layout("kw_counted", "stack_id:i node:I group:16s")
 COUNT = Layout("kw_count", "count:Q weight:Q comm:16s")

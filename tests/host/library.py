@@ -22,6 +22,7 @@ void host_set_layout(int64_t (*function)(int question, const char *about));
 void host_set_memory(const struct range *all, uint32_t nr);
 void *host_map_make(const char *name, uint32_t value_size, uint32_t max_entries,
     uint32_t possible_cpus, int fd);
+void host_ring_wraps(void *data, uint64_t size, int fd);
 void host_map_unmap(const char *name);
 uint32_t host_map_used(const char *name);
 uint32_t host_take_written(void *to);

@@ -66,6 +66,7 @@ class Loaded(Outcome):
             "stacks_b": Map("stacks_b", 0, 64, cpus, False),
             "counted": Map("counted", 0, entries, cpus, False),
             "calls": Map("calls", 0, 1, cpus, False),
+            "keys": Map("keys", 0, 0, cpus, False),
             "events": Map("events", 0, ring, cpus, True),
         }
         self.write("cfg", CONFIG.pack(self.config))
@@ -77,6 +78,8 @@ class Loaded(Outcome):
         many = bool(self.config.get("many"))
         self.tree.plant(NO_ADDRESS if many else int(self.config.get("func", 0)))
         self.ring = Ring(self.maps["events"].fd, ring)
+        at = ffi.cast("void *", ffi.from_buffer(self.ring._data))
+        self._lib.host_ring_wraps(at, ring, self.maps["events"].fd)
 
     @property
     def sampled(self) -> bool:

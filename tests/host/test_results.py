@@ -15,23 +15,25 @@ from loaded import Loaded
 from worlds import RANDOMS, Reader, World, tasks
 
 from kwalk.abi import (
+    BRIEF_BYTES,
     COUNT,
     COUNTED,
     EVENT,
     JUMPED,
     NO_ID,
-    NO_NUMBER,
     NUMBERLESS,
     SECOND_MAP,
+    SHORT,
     WEIGHT_ONE,
     Method,
     Output,
     Per,
 )
-from kwalk.decode import records
 from kwalk.decode.records import Calls
+from kwalk.decode.short import ShortRecords
 from kwalk.decode.verify import DifferenceCollector
 from kwalk.decode.walked import WalkedRecords
+from kwalk.model.event import Call, Event, Who
 from kwalk.model.ledger import Ledger
 from kwalk.transport.ring import HEADER, PAGE
 
@@ -44,12 +46,24 @@ def streamed(world: World, output: Output = Output.EVENT, **settings: int) -> Lo
     return Loaded(world.kernel, **settings)
 
 
+def decoded(loaded: Loaded, brief: bool = False) -> tuple[list[Event | Call], Ledger]:
+    """The events in the ring, read by kwalk's reader; of brief records the calls."""
+    reader = Reader(loaded)
+    comparison = DifferenceCollector(reader.contexts, 0)
+    kind: type[WalkedRecords | ShortRecords] = WalkedRecords if brief else ShortRecords
+    records, ledger = kind(reader.contexts, comparison, Calls()), Ledger()
+    found: list[Event | Call] = []
+    for run in loaded.ring.batch(records.size):
+        batch = records.batch(run, ledger)
+        found += batch.calls if brief else batch.events()
+    return found, ledger
+
+
 @layouts
 @given(random=RANDOMS, brief=st.booleans())
 def test_records_are_read_as_the_calls_that_they_are_of(
     layout: Layout, random: Random, brief: bool
 ) -> None:
-    """By the very reader that kwalk uses."""
     world = World(layout, random)
     hits = tasks(world, 3)
     loaded = streamed(world, Output.BRIEF if brief else Output.EVENT, ring=2 * PAGE)
@@ -60,18 +74,10 @@ def test_records_are_read_as_the_calls_that_they_are_of(
         name = random.choice((b"redis", b"sshd", b"a" * 15))
         loaded.cpus[cpu].task(5, pid, name)
         hit.run(loaded, cpu)
-        who = None if brief else (cpu, 5, pid, name.decode())
+        who = None if brief else Who(cpu, 5, pid, name.decode())
         expected.append(((world.func.start, *hit.callers), who))
-    reader = Reader(loaded)
-    comparison = DifferenceCollector(reader.contexts, 0)
-    walked = WalkedRecords(reader.contexts, comparison, Calls(), brief)
-    ledger = Ledger()
-    found = []
-    for run in loaded.ring.batch(walked.size):
-        for call in walked.batch(run, ledger).calls:
-            whose = call.who and (call.who.cpu, call.who.tgid, call.who.pid, call.who.comm)
-            found.append((call.stack.addresses, whose))
-    assert found == expected
+    found, ledger = decoded(loaded, brief)
+    assert [(each.stack.addresses, each.who) for each in found] == expected
     assert ledger.recorded == loaded.tree.hits() == 20
     assert loaded.counters() == {}
     loaded.close()
@@ -83,10 +89,16 @@ def test_records_are_read_as_the_calls_that_they_are_of(
     midnight=st.integers(0, DAY - 1),
     steps=st.lists(st.integers(0, 3 * 10**9), min_size=1, max_size=8),
 )
-def test_records_say_the_time_of_day(now: int, midnight: int, steps: list[int]) -> None:
+@pytest.mark.parametrize("helper", [False, True])
+def test_records_say_the_time_of_day(
+    helper: bool, now: int, midnight: int, steps: list[int]
+) -> None:
     world = World(V6_12, Random(1))
     (hit,) = tasks(world, 1)
-    loaded = streamed(world, midnight_ns=midnight, ring=2 * PAGE)
+    method = Method.HELPER if helper else Method.MANUAL
+    loaded = streamed(world, midnight_ns=midnight, ring=2 * PAGE, method=method)
+    loaded.cpus[0].unwinds(world.func.start)
+    layout = EVENT if helper else SHORT
     expected = []
     state = loaded.cpus[0].state
     state.now = now
@@ -94,8 +106,8 @@ def test_records_say_the_time_of_day(now: int, midnight: int, steps: list[int]) 
         state.now += step
         hit.run(loaded)
         expected.append(state.now)
-    found = [EVENT.unpack(record[HEADER:]) for record in loaded.records()]
-    for event, time in zip(found, expected, strict=True):
+    found = [layout.unpack(record[HEADER:]) for record in loaded.records(layout.size)]
+    for event, time in zip(found if helper else found[1:], expected, strict=True):
         us = (time + midnight) % DAY // 1000
         seconds, us = divmod(us, 1_000_000)
         clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{us:06} "
@@ -104,15 +116,24 @@ def test_records_say_the_time_of_day(now: int, midnight: int, steps: list[int]) 
     loaded.close()
 
 
+FORMS = {
+    "event": (Output.EVENT, Method.MANUAL, SHORT.size, 1),  # and a record of the task
+    "brief": (Output.BRIEF, Method.MANUAL, BRIEF_BYTES, 0),
+    "helper": (Output.EVENT, Method.HELPER, EVENT.size, 0),
+}
+forms = pytest.mark.parametrize("form", FORMS)
+
+
 @layouts
-@pytest.mark.parametrize("brief", [False, True])
-def test_records_that_do_not_fit_are_counted(layout: Layout, brief: bool) -> None:
+@forms
+def test_records_that_do_not_fit_are_counted(layout: Layout, form: str) -> None:
+    output, method, size, more = FORMS[form]
     world = World(layout, Random(1))
     (hit,) = tasks(world, 1)
-    loaded = streamed(world, Output.BRIEF if brief else Output.EVENT)
-    size = 16 if brief else EVENT.size
+    loaded = streamed(world, output, method=method)
+    loaded.cpus[0].unwinds(world.func.start)
     room = (PAGE - 1) // (size + HEADER)
-    for _ in range(room + 5):
+    for _ in range(room - more + 5):
         hit.run(loaded)
     assert loaded.counters() == {"lost_ring_full": 5}
     assert len(loaded.records(size)) == room
@@ -120,27 +141,28 @@ def test_records_that_do_not_fit_are_counted(layout: Layout, brief: bool) -> Non
         hit.run(loaded)
     assert len(loaded.records(size)) == 3
     assert loaded.counters() == {"lost_ring_full": 5}
-    assert loaded.tree.hits() == room + 8
+    assert loaded.tree.hits() == room - more + 8
     loaded.close()
 
 
 @layouts
-@pytest.mark.parametrize("brief", [False, True])
-def test_records_are_lost_while_the_ring_is_locked(layout: Layout, brief: bool) -> None:
+@forms
+def test_records_are_lost_while_the_ring_is_locked(layout: Layout, form: str) -> None:
     """An NMI does not wait; if the ring is full as well, that is the cause."""
+    output, method, _, _ = FORMS[form]
     world = World(layout, Random(1))
     (hit,) = tasks(world, 1)
-    loaded = streamed(world, Output.BRIEF if brief else Output.EVENT)
-    size = 16 if brief else EVENT.size
+    loaded = streamed(world, output, method=method)
+    loaded.cpus[0].unwinds(world.func.start)
     loaded.cpus[0].state.ring_locked = 1
     hit.run(loaded)
     assert loaded.counters() == {"lost_ring_busy": 1}
     loaded.cpus[0].state.ring_locked = 0
-    for _ in range((PAGE - 1) // (size + HEADER)):
+    while not loaded.counters().get("lost_ring_full"):
         hit.run(loaded)
     loaded.cpus[0].state.ring_locked = 1
     hit.run(loaded)
-    assert loaded.counters() == {"lost_ring_busy": 1, "lost_ring_full": 1}
+    assert loaded.counters() == {"lost_ring_busy": 1, "lost_ring_full": 2}
     loaded.close()
 
 
@@ -156,12 +178,10 @@ def test_records_number_tasks_as_their_namespace_does(layout: Layout) -> None:
     kernel.set(one.task, "struct task_struct", group_leader=leader)
     kernel.number(two.task, 1, [101, 201], kernel.allocate(64))
     loaded = streamed(world, Output.NUMBERED, pidns=own, pidns_level=1)
-    one.run(loaded)
-    two.run(loaded)
-    events = [EVENT.unpack(record[HEADER:]) for record in loaded.records()]
-    assert [(e["tgid"], e["pid"]) for e in events] == [(2000, 200), (NO_NUMBER, NO_NUMBER)]
-    rows = records.rows(memoryview(b""), False)
-    assert list(rows) == []
+    for hit in (one, two, one):
+        hit.run(loaded)
+    numbers = [each.who and (each.who.tgid, each.who.pid) for each in decoded(loaded)[0]]
+    assert numbers == [(2000, 200), (None, None), (2000, 200)]
     loaded.close()
 
 
@@ -171,6 +191,27 @@ def test_records_number_tasks_as_their_namespace_does(layout: Layout) -> None:
 def helped(world: World, output: Output, **settings: int) -> Loaded:
     settings = {"func": world.func.start, "slow": 1, "method": Method.HELPER, **settings}
     return Loaded(world.kernel, output=output, **settings)
+
+
+@layouts
+@pytest.mark.parametrize("output", [Output.EVENT, Output.NUMBERED])
+def test_record_of_the_helper_has_the_task(layout: Layout, output: Output) -> None:
+    world = World(layout, Random(1))
+    (hit,) = tasks(world, 1)
+    own = world.kernel.allocate(64)
+    world.kernel.number(hit.task, 1, [100, 200], own)
+    leader = world.kernel.new_task()
+    world.kernel.number(leader, 1, [1000, 2000], own)
+    world.kernel.set(hit.task, "struct task_struct", group_leader=leader)
+    loaded = helped(world, output, pidns=own, pidns_level=1)
+    loaded.cpus[1].unwinds(world.func.start, 5)
+    loaded.cpus[1].task(1000, 100, b"redis")
+    hit.run(loaded, 1)
+    (event,) = [EVENT.unpack(record[HEADER:]) for record in loaded.records()]
+    numbers = (2000, 200) if output == Output.NUMBERED else (1000, 100)
+    assert (event["tgid"], event["pid"], event["cpu"]) == (*numbers, 1)
+    assert event["comm"] == b"redis".ljust(16, b"\0")  # type: ignore[comparison-overlap]
+    loaded.close()
 
 
 @layouts

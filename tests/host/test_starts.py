@@ -14,7 +14,17 @@ from worlds import RANDOMS, Reader, World
 from x86 import reference
 from x86.execution import KERNEL_CS, USER_CS, Execution, pack_regs
 
-from kwalk.abi import EVENT, NO_ADDRESS, STACKED, NodeKind, Output, Place, Source, Start
+from kwalk.abi import (
+    BRIEF_BYTES,
+    EVENT,
+    NO_ADDRESS,
+    STACKED,
+    NodeKind,
+    Output,
+    Place,
+    Source,
+    Start,
+)
 from kwalk.transport.context_tree import NODE_BYTES, reserved
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
@@ -199,12 +209,14 @@ def test_kretprobe_on_top_of_the_graph_tracer_says_so(layout: Layout, replaced: 
         shown[0] = world.kernel.symbols["graph_return"]
     loaded = Loaded(
         world.kernel, func=world.func.start, place=Place.RETURN, slow=1, verify=1,
-        output=Output.EVENT,
+        output=Output.BRIEF,
     )  # fmt: skip
     loaded.cpus[0].unwinds(*shown)
     loaded.run("kw_kprobe", bytes(regs))
-    (record,) = loaded.records()
-    assert EVENT.unpack(record[8:])["flags"] == (STACKED if replaced else 0)
+    (record,) = loaded.records(BRIEF_BYTES)
+    assert EVENT.unpack(record[8:].ljust(EVENT.size, b"\0"))["flags"] == (
+        STACKED if replaced else 0
+    )
     assert loaded.counters() == {"checked": 1} | ({"stacked_hooks": 1} if replaced else {})
     loaded.close()
 

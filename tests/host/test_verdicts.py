@@ -13,6 +13,7 @@ from loaded import Loaded
 from worlds import RANDOMS, Reader, World, lost_hit, tasks
 
 from kwalk.abi import (
+    BRIEF_BYTES,
     DIFFERS,
     EVENT,
     FALLBACK,
@@ -32,9 +33,15 @@ def compared(world: World, **settings: int) -> Loaded:
     return Loaded(world.kernel, **settings)
 
 
+def brief(loaded: Loaded) -> list[dict[str, int]]:
+    """Return the members of all brief records; the others are 0."""
+    records = loaded.records(BRIEF_BYTES)
+    return [EVENT.unpack(record[8:].ljust(EVENT.size, b"\0")) for record in records]
+
+
 def flags(loaded: Loaded) -> list[int]:
     """Return the flags of all records."""
-    return [int(EVENT.unpack(record[8:])["flags"]) for record in loaded.records()]
+    return [int(record["flags"]) for record in brief(loaded)]
 
 
 @by_layout
@@ -76,14 +83,13 @@ def test_verdict_on_stacks_that_differ_is_a_mismatch(
         kernels[0] = world.func.start + 17
     else:
         kernels = [*TRACER, TRACER[0], *kernels]
-    loaded = compared(world, output=Output.EVENT)
+    loaded = compared(world, output=Output.BRIEF)
     loaded.cpus[0].unwinds(*kernels)
     for _ in range(2):
         hit.run(loaded)
     assert loaded.counters() == {"checked": 2, "mismatches": 2}
     reader = Reader(loaded)
-    for record in loaded.records():
-        event = EVENT.unpack(record[8:])
+    for event in brief(loaded):
         assert event["flags"] == DIFFERS
         assert reader.shown(reader.contexts.stack(event["node"]))[0] == (
             world.func.start,
@@ -178,7 +184,7 @@ def test_verdict_where_func_jumped_to_the_trampoline(
         "alone": TRACER[:3],
     }[case]
     frames = 3 if case == "cut" else 127
-    loaded = compared(world, fentry=1, output=Output.EVENT, kernel_frames=frames)
+    loaded = compared(world, fentry=1, output=Output.BRIEF, kernel_frames=frames)
     loaded.cpus[0].state.arguments = 2
     loaded.cpus[0].unwinds(*kernels)
     loaded.run("kw_fentry", context)
@@ -236,7 +242,7 @@ def test_verdict_on_a_kernel_that_undoes_one_of_two_replacements(
         shown = [*shown[1:], *callers[hook + 1 :]]
     if wrong:
         shown[0 if not layout.frame_pointers else -1] ^= 4
-    loaded = compared(world, output=Output.EVENT)
+    loaded = compared(world, output=Output.BRIEF)
     loaded.cpus[0].unwinds(world.func.start, *shown)
     for _ in range(2):
         loaded.run("kw_kprobe", execution.regs(world.func.start))
@@ -297,7 +303,7 @@ def test_self_check_trusts_the_walk_until_it_differs(
     world = World(layout, random)
     (hit,) = tasks(world, 1)
     first = 3
-    loaded = compared(world, verify=0, self_check=first, output=Output.EVENT)
+    loaded = compared(world, verify=0, self_check=first, output=Output.BRIEF)
     right = [world.func.start, *hit.callers]
     for number in range(6):
         loaded.cpus[0].unwinds(*(right if number != bad else [*right[:-1], NEW]))
@@ -339,12 +345,11 @@ def test_fallback_is_never_compared_with_itself(
 ) -> None:
     world = World(layout, random)
     hit = lost_hit(world)
-    loaded = compared(world, verify=verify, output=Output.EVENT)
+    loaded = compared(world, verify=verify, output=Output.BRIEF)
     loaded.cpus[0].unwinds(*TRACER[:2], world.func.start, 77, 78)
     hit.run(loaded)
     assert loaded.counters() == {}
-    (record,) = loaded.records()
-    event = EVENT.unpack(record[8:])
+    (event,) = brief(loaded)
     assert event["flags"] == FALLBACK
     reader = Reader(loaded)
     assert reader.shown(reader.contexts.stack(event["node"])) == (

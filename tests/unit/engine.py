@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from planted import Planted, record
+from planted import Planted, record, short
 
 from kwalk.abi import COUNTERS, NO_ADDRESS, Method, Output, Unwinder
 from kwalk.decode import counts
@@ -38,6 +38,9 @@ SYMBOLS = Kallsyms(
 WAYS = {"kprobe": "kprobe", "fentry": "fentry", "r:kprobe": "kretprobe", "r:fentry": "fexit"}
 
 
+Sent = bytes | Callable[[], bytes]
+
+
 class Engine:
     """Stands in for a loaded program: its tree, its ring, its counters, its stack maps.
 
@@ -50,7 +53,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.planted = Planted()
-        self.ring: list[list[bytes]] = []
+        self.ring: list[list[Sent]] = []
         self.stacks: dict[int, tuple[int, ...]] = {}
         self.counters = dict.fromkeys(COUNTERS.fields, 0)
         self.programs: list[int] = []
@@ -63,6 +66,7 @@ class Engine:
         self.done: list[str] = []
         self.info = bytes(256)
         self.brief = False
+        self.short = False
         self.active = 0
         self.after = no_hits.Found()
         self._ticks = 0
@@ -82,6 +86,7 @@ class Engine:
         )
         method = self.method or options.method or Method.MANUAL
         self.brief = options.output == Output.BRIEF
+        self.short = method == Method.MANUAL and not self.brief
         many = len(selection.targets) > 1
         target = selection.targets[0]
         loaded = Loaded(
@@ -105,8 +110,9 @@ class Engine:
 
     def batch(self, size: int, complete: bool = False) -> Iterator[memoryview]:
         """The ring's records of one read, in two runs."""
-        records = self.ring.pop(0) if self.ring else []
-        assert {len(data) for data in records} <= {size + 8}
+        sent = self.ring.pop(0) if self.ring else []
+        records = [each if isinstance(each, bytes) else each() for each in sent]
+        assert not any(len(data) % (size + 8) for data in records)
         half = len(records) // 2
         for run in (records[:half], records[half:]):
             if run:
@@ -128,15 +134,25 @@ class Engine:
         self.done.append(f"look {idle}")
         return self.stacks.get(number)
 
-    def walked(self, *addresses: int, flags: int = 0, cut: int = 0, **members: Any) -> bytes:
+    def walked(self, *addresses: int, flags: int = 0, cut: int = 0, **members: Any) -> Sent:
         """A record of a stack that was walked."""
         node = self.planted.walked(*addresses, cpu=members.get("cpu", 0), cut=cut)
-        return record(node, flags, brief=self.brief, **members)
+        return self.hit(node, flags, **members)
 
-    def kernels(self, *words: int, flags: int, mark: int = 1, **members: Any) -> bytes:
+    def kernels(self, *words: int, flags: int, mark: int = 1, **members: Any) -> Sent:
         """A record of a stack of the kernel's unwinder."""
         node = self.planted.kernels(*words, mark=mark, cpu=members.get("cpu", 0))
-        return record(node, flags, brief=self.brief, **members)
+        return self.hit(node, flags, **members)
+
+    def hit(self, node: int, flags: int = 0, **members: Any) -> Sent:
+        """A record of a hit, which is sent in the form that the capture asks for."""
+
+        def send() -> bytes:
+            if self.short:
+                return short(node, flags, **members)
+            return record(node, flags, brief=self.brief, **members)
+
+        return send
 
     def count(self, hits: int, **others: int) -> None:
         """Set what the program counted."""

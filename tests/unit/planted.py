@@ -7,6 +7,7 @@ numbers that no test can count up to, and states that programs reach in races, a
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import struct
 from typing import ClassVar
@@ -15,10 +16,17 @@ from library import Cpu, Map, ffi, library
 
 from kwalk.abi import (
     CONFIG,
+    DIFFERENCE,
+    DIFFERS,
     EVENT,
+    KEY,
+    KEYS,
     NODE,
+    SHORT,
+    SHORT_FLAGS,
     TRUNCATED,
     WEIGHT_ONE,
+    Mark,
     Method,
     NodeKind,
     Per,
@@ -244,3 +252,35 @@ def record(
 
 
 assert len(record()) == HEADER + EVENT.size
+_keys = itertools.count()
+
+
+def short(
+    node: int,
+    flags: int = 0,
+    *,
+    other: int = 0,
+    time_ns: int = 1,
+    clock: bytes = b"12:00:00.000000 ",
+    cpu: int = 0,
+    tgid: int = 7,
+    pid: int = 7,
+    comm: bytes = b"redis",
+    key: int | None = None,
+    anew: bool = False,
+) -> bytes:
+    """The records of a hit of the manual method, each behind its header: a key, then the hit.
+
+    :param key: Which of its CPU's; None: a new one.
+    :param anew: The CPU's earlier keys are void.
+    """
+    key = cpu * KEYS + (next(_keys) % KEYS if key is None else key)
+    mark = Mark.KEY | (Mark.ANEW if anew else 0)
+    node |= flags & SHORT_FLAGS
+    call: dict[str, int | bytes] = {"node": node, "tgid": tgid, "pid": pid, "comm": comm}
+    payloads = [KEY.pack({"key": key | mark, **call})]
+    if flags & DIFFERS:
+        sides = {"mark": Mark.DIFFERENCE, "node": node, "other": other}
+        payloads.append(DIFFERENCE.pack(sides))
+    payloads.append(SHORT.pack({"key": key, "clock": clock, "time_ns": time_ns}))
+    return b"".join(struct.pack("<II", len(each), 0xABCD) + each for each in payloads)

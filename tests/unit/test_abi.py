@@ -98,11 +98,19 @@ CONSTANTS = {
     "KW_EV_DIFFERS": abi.DIFFERS,
     "KW_EV_STACKED": abi.STACKED,
     "KW_EV_JUMPED": abi.JUMPED,
+    "KW_SHORT_FLAGS": abi.SHORT_FLAGS,
+    "KW_SLOTS": abi.SLOTS,
+    "KW_KEYS": abi.KEYS,
+    "KW_MARK_KEY": abi.Mark.KEY,
+    "KW_MARK_ANEW": abi.Mark.ANEW,
+    "KW_MARK_DIFFERENCE": abi.Mark.DIFFERENCE,
 }
 
 
 # Clang leaves a struct out of the object's BTF that is reached through plain pointers only.
-ONLY_IN_THE_HEADER = {"kw_node", "kw_event", "kw_calls", "kw_here", "kw_task"}
+ONLY_IN_THE_HEADER = {"kw_node", "kw_event", "kw_calls", "kw_here", "kw_task"} | {
+    *("kw_short", "kw_key", "kw_difference")
+}
 
 Member = tuple[str, int, str]
 
@@ -159,7 +167,8 @@ def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
     path = tmp_path_factory.mktemp("header") / "header.o"
     source = (
         '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\nstruct kw_calls calls;\n'
-        "struct kw_here here;\nstruct kw_task task;\n"
+        "struct kw_here here;\nstruct kw_task task;\nstruct kw_short hit;\n"
+        "struct kw_key key;\nstruct kw_difference difference;\n"
     )
     command = ["clang", "-target", "bpf", "-g", "-I", str(root / "bpf")]
     command += ["-x", "c", "-", "-c", "-o", str(path)]
@@ -184,9 +193,11 @@ def test_every_layout_is_compared() -> None:
             "kw_count",
             "kw_counted",
             "kw_counters",
+            "kw_difference",
             "kw_event",
         ),
-        *("kw_facts", "kw_gate", "kw_here", "kw_node", "kw_places", "kw_task"),
+        *("kw_facts", "kw_gate", "kw_here", "kw_key", "kw_node", "kw_places", "kw_short"),
+        "kw_task",
     ]
 
 
@@ -218,6 +229,8 @@ def test_node_union_members_stand_where_the_tree_reads_them(header: Btf) -> None
 def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., str]) -> None:
     header = (root / "bpf" / "kwalk.h").read_text()
     named = set(re.findall(r"^#define (KW_EV_\w+)", header, re.MULTILINE))
+    named |= set(re.findall(r"^#define (KW_MARK_\w+)", header, re.MULTILINE))
+    named |= {"KW_SHORT_FLAGS", "KW_KEYS", "KW_SLOTS"}
     named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES", "KW_NODE_BYTES", "KW_CPU_BYTES"}
     named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS", "KW_CALLS_BYTES"}
     named |= {"KW_CPUS", "KW_TASKS", "KW_NO_NUMBER", "KW_NUMBERLESS", "KW_NUMBERLESS_NAME"}

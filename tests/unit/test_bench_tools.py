@@ -185,6 +185,15 @@ def test_kwalk_is_run_by_a_command_line_that_it_takes(
     assert made.version() == f"kwalk {__version__}"
 
 
+def test_stream_with_each_stack_once_is_run_by_a_command_line_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = words_of(monkeypatch, own.once("ip_rcv", "fentry"))
+    args = parse(command_line("stream"), words[4:])
+    assert (args.functions, args.method, args.attach) == (["ip_rcv"], "manual", "fentry")
+    assert (args.stacks, args.format) == ("once", "text")
+
+
 @pytest.mark.parametrize("method", ["manual", "helper"])
 def test_published_tool_is_run_by_a_command_line_it_accepts(
     monkeypatch: pytest.MonkeyPatch, method: str
@@ -214,7 +223,7 @@ def kwalks(text: str, first: str = "", rest: str = "", prints: bool = True) -> o
         f"say({first!r}); say('kwalk: tracing ip_rcv (manual by fentry); Ctrl-C ends\\n',"
         f" sys.stderr); wait(); say({rest!r}); say({text!r}, sys.stderr)"
     )
-    return own.Kwalk("manual", python(body)[1:], prints)
+    return own.Kwalk("manual", python(body)[1:], "\n\n" if prints else "")
 
 
 def finished(made: own.Kwalk) -> Outcome:
@@ -297,7 +306,7 @@ def test_kwalk_that_may_not_trace_says_why() -> None:
     error = "kwalk: tracing needs CAP_BPF, which this process lacks\n  Run it as root (sudo).\n"
     words = python(f"say({error!r}, sys.stderr); sys.exit(1)")[1:]
     with pytest.raises(ToolUnavailable, match="tracing needs CAP_BPF"):
-        finished(own.Kwalk("manual", words, prints=False))
+        finished(own.Kwalk("manual", words, ""))
 
 
 @pytest.mark.parametrize("mode", ["count", "stream"])
@@ -327,7 +336,7 @@ def test_attach_option_is_overridden_by_the_method_name(
 
 
 COUNT_ONLY = {"bcc", "ftrace", "perf"}
-PRINT_ONLY = {"test-manual", "test-helper"}
+PRINT_ONLY = {"once", "test-manual", "test-helper"}
 
 
 @pytest.mark.parametrize("name", methods.OTHERS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import Engine, words
+from engine import Engine, Sent, words
 from planted import FUNC, A, B, record
 
 import kwalk
@@ -307,7 +307,7 @@ def test_stream_yields_events_with_their_stacks(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("quickly")
 def test_stream_counts_events_not_taken(engine: Engine) -> None:
-    def run() -> list[bytes]:
+    def run() -> list[Sent]:
         return [engine.walked(A, time_ns=number) for number in range(10)]
 
     engine.ring = [run(), run()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from engine import SYMBOLS, Engine, words
-from planted import A, B, C, D, record
+from planted import A, B, C, D, record, short
 
 from kwalk.abi import FALLBACK, NO_ADDRESS, Method, NodeKind, Output
 from kwalk.engine.capture import Capture
@@ -99,7 +99,7 @@ def test_events_begin_with_the_function_that_was_called(engine: Engine, method: 
         nodes.append(
             below(engine, function(engine, ONE, kernel=True), 1, ONE, D, kind=NodeKind.KERNEL)
         )
-        engine.ring = [[record(nodes[0]), record(nodes[1]), record(nodes[2], FALLBACK)]]
+        engine.ring = [[short(nodes[0]), short(nodes[1]), short(nodes[2], FALLBACK)]]
     else:
         engine.stacks = {1: words(ONE, C), 2: words(TWO, C), 3: words(ONE, D)}
         engine.ring = [

@@ -13,7 +13,7 @@ from planted import record
 from kwalk.abi import NO_ID, TRUNCATED
 from kwalk.decode import records
 from kwalk.decode.records import Calls, Record, process_name, rows
-from kwalk.model.event import Batch, Call, Who
+from kwalk.model.event import Batch, Who
 from kwalk.model.ledger import Ledger
 from kwalk.model.stack import Stack
 
@@ -55,40 +55,13 @@ def test_brief_record_is_decoded_as_written(members: list[dict[str, Any]]) -> No
     assert list(rows(run(members, brief=True), brief=True)) == expected
 
 
-@given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
-def test_times_are_the_rows_turned(members: list[dict[str, Any]], more: int) -> None:
-    numbered = [{"time_ns": number, "clock": b"%016d" % number} for number in range(more)]
-    table = run(members + numbered)
-    found = list(rows(table, brief=False))
-    calls = [Call(Stack((row.node,))) for row in found]
-    batch = records.batch(table, calls, records.columns(table, brief=False).clocks)
-    by_rows = Calls().batch(((row, Stack((row.node,)), "") for row in found), Ledger(), False)
-    for each in (batch, by_rows):
-        assert [call.stack.addresses for call in each.calls] == [(row.node,) for row in found]
-        assert list(each.times) == [row.time_ns for row in found]
-        assert list(each.clocks) == [row.clock for row in found]
-
-
-@given(st.lists(MEMBERS, max_size=9), st.sampled_from([0, 64, 130]))
-def test_keys_are_equal_where_but_the_time_differs(
-    members: list[dict[str, Any]], more: int
-) -> None:
-    table = run(members + [members[0] | {"time_ns": n} for n in range(more if members else 0)])
-    beside: dict[str, Any] = {"stack_id": 0, "other": 0, "time_ns": 0, "clock": b""}
-    timeless = [row._replace(**beside) for row in rows(table, brief=False)]
-    keys = records.columns(table, brief=False).keys
-    assert [timeless.index(row) for row in timeless] == [keys.index(key) for key in keys]
-    assert [records.from_key(key) for key in keys] == timeless
-
-
 @given(st.lists(MEMBERS, max_size=20))
-def test_keys_of_brief_records_tell_stacks_and_flags_apart(members: list[dict[str, Any]]) -> None:
+def test_words_of_brief_records_tell_stacks_and_flags_apart(members: list[dict[str, Any]]) -> None:
     table = run(members, brief=True)
     known = [(row.node, row.flags, row.cpu) for row in rows(table, brief=True)]
-    keys = records.columns(table, brief=True).keys
-    assert [known.index(each) for each in known] == [keys.index(key) for key in keys]
-    assert [(row.node, row.flags, row.cpu) for row in map(records.from_key, keys)] == known
-    assert records.batch(table, [], ()) == Batch([])
+    words = records.stack_words(table)
+    assert [known.index(each) for each in known] == [words.index(word) for word in words]
+    assert [(row.node, row.flags, row.cpu) for row in map(records.from_word, words)] == known
     assert Calls().batch([], Ledger(), brief=True) == Batch([])
 
 

@@ -42,6 +42,9 @@ class Source:
         self.ledger = Ledger()
         self.reader = self
 
+    def make_texts(self, render: Callable[[Call], bytes]) -> None:
+        """Texts are not made with these events."""
+
     def batches(self) -> Iterator[Batch]:
         for size in self.left.pop(0) if self.left else []:
             numbers = range(self.events, self.events + size)
@@ -90,6 +93,9 @@ class Stopper:
 
 class Numbers:
     """A report that prints the events' numbers, each in two pieces."""
+
+    def call(self, call: Call) -> bytes:
+        raise AssertionError("not for these events")
 
     def pieces(self, batch: Batch) -> list[bytes]:
         stacks = [call.stack.addresses[0] for call in batch.calls]

@@ -438,6 +438,16 @@ def test_rows_below_0_are_not_saved(tmp_path: Path) -> None:
         found.save(tmp_path / "x.rec")
 
 
+@pytest.mark.parametrize("short", [0, 1, 2])
+def test_columns_of_different_lengths_are_not_saved(tmp_path: Path, short: int) -> None:
+    found = profile(Count(A, 5))
+    columns = [array("I", [0, 1]), array("I", [0, 0]), array("q", [2, 3])]
+    columns[short].pop()
+    found.timeline = Timeline([1.0, 2.0], *columns)
+    with pytest.raises(kwalk.KwalkError, match="the columns of the timeline differ in length"):
+        found.save(tmp_path / "x.rec")
+
+
 def limited(size: int, code: str) -> subprocess.CompletedProcess[str]:
     """Run Python with a limit of the size of files."""
 

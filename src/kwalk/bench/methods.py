@@ -18,7 +18,7 @@ ATTACHED = (*OWN, EMPTY)
 ATTACHES = ("kprobe", "fentry")
 # Programs that are not kwalk's: METHOD@LABEL is the one in a folder of --tools.
 PROGRAMS = ("bpftrace", "bcc", "perf")
-OTHERS = (*PROGRAMS, "ftrace", "test-manual", "test-helper")
+OTHERS = (*PROGRAMS, "ftrace", "once", "test-manual", "test-helper")
 DEFAULT = "none,helper,manual"
 # Tools that cannot print each event.
 _COUNT_ONLY: dict[str, Callable[[str, str, Path | None], Tool]] = {
@@ -52,13 +52,15 @@ def find(
         return _COUNT_ONLY[program](function, name, folder)
     if name == "ftrace" and mode == "count":
         return ftrace.Ftrace(function)
+    if name == "once" and mode == "stream":
+        return own.once(function, attach)
     if name.startswith("test-") and name in OTHERS and mode == "stream":
         return own.published(function, name.removeprefix("test-"))
     if program in OTHERS and (not at or folder):
         raise UsageError(
             f"the method {name} does not go with --mode {mode}",
-            "Methods that print each event: kwalk's, bpftrace, test-manual and test-helper; empty "
-            "goes with both modes.",
+            "Methods that print each event: kwalk's, bpftrace, once, test-manual and test-helper; "
+            "empty goes with both modes.",
         )
     raise UsageError(
         f"there is no method {name!r}",

@@ -31,11 +31,12 @@ def run(
     end = session.end(duration)
     left = count
     printer = Printer()
+    capture.reader.make_texts(report.call)
 
     def put(batch: Batch) -> None:
         """Print a batch; a slow reader of stdout does not keep the probe attached."""
         pieces = report.pieces(batch)
-        data = memoryview(b"".join(pieces))
+        data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         taken = 0
         if not capture.stopped:
             taken = printer.put(data, lambda stalled: stopper.goes_on(end))
@@ -74,12 +75,14 @@ def run(
     return Finished(summary, printer.failed)
 
 
-def whole_events(pieces: Sequence[bytes], events: int, taken: int) -> int:
+def whole_events(pieces: Sequence[bytes | bytearray], events: int, taken: int) -> int:
     """Return how many events of a batch are complete in the first bytes of its text.
 
-    :param pieces: Text of the batch, the same number of pieces for each event.
+    :param pieces: Text of the batch: see ``StreamReport.pieces``.
     :param taken: Number of bytes.
     """
+    if len(pieces) == 1:
+        return taken * events // len(pieces[0])
     each = len(pieces) // events
     for number in range(events):
         taken -= sum(map(len, pieces[number * each : (number + 1) * each]))

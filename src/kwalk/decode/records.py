@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Records of the ring (``struct kw_event``) as columns, as rows, and as calls."""
+"""Records of the ring (``struct kw_event``) as rows, as words, and as calls."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 
 from kwalk.abi import BRIEF_BYTES, EVENT, NO_NUMBER
@@ -19,11 +18,8 @@ from kwalk.transport.ring import HEADER
 _ROW = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes))
 _BRIEF = struct.Struct(f"<{HEADER}x" + "".join(EVENT.codes[:5]))
 assert _BRIEF.size == HEADER + BRIEF_BYTES
-# From the node on, and without the time, many records are equal.
-_CALL = struct.Struct("<" + "".join(EVENT.codes[2:8]))
-_CALL_AND_CLOCK = f"{HEADER + 8}x{_CALL.size}s{struct.calcsize(EVENT.codes[8])}s8x"
-assert struct.calcsize("<" + _CALL_AND_CLOCK) == _ROW.size
-_BLOCK = 64
+# The word of a brief record that tells its stack: node, flags and CPU.
+_STACK = struct.Struct("<" + "".join(EVENT.codes[2:5]))
 MOST_KNOWN = 1 << 16
 """Most calls to remember: a machine may start processes all the time."""
 
@@ -33,6 +29,13 @@ def process_name(comm: bytes) -> str:
     """Return a ``comm``, which ends at a zero byte, as text."""
     # A process may put anything into its name, also line ends and terminal escapes.
     return plain(comm.split(b"\0", 1)[0].decode(errors="replace"))
+
+
+def who(cpu: int, tgid: int, pid: int, comm: bytes) -> Who:
+    """Return a CPU and a task, as programs write them."""
+    tgid_or_none = None if tgid == NO_NUMBER else tgid
+    pid_or_none = None if pid == NO_NUMBER else pid
+    return Who(cpu, tgid_or_none, pid_or_none, process_name(comm))
 
 
 class Record(NamedTuple):
@@ -51,9 +54,7 @@ class Record(NamedTuple):
 
     def who(self) -> Who:
         """Return the CPU and task of the hit."""
-        tgid = None if self.tgid == NO_NUMBER else self.tgid
-        pid = None if self.pid == NO_NUMBER else self.pid
-        return Who(self.cpu, tgid, pid, process_name(self.comm))
+        return who(self.cpu, self.tgid, self.pid, self.comm)
 
 
 def rows(table: memoryview, brief: bool) -> Iterator[Record]:
@@ -61,44 +62,14 @@ def rows(table: memoryview, brief: bool) -> Iterator[Record]:
     return (Record(*row) for row in (_BRIEF if brief else _ROW).iter_unpack(table))
 
 
-class Columns(NamedTuple):
-    """Columns of a run of records.
-
-    :ivar keys: A record's bytes without its times; of brief records the word with the stack.
-    :ivar clocks: Times of day as text; empty for brief records.
-    """
-
-    keys: Sequence[int | bytes]
-    clocks: Sequence[bytes] = ()
+def stack_words(table: memoryview) -> list[int]:
+    """Return of each brief record of a run the word with its node, flags and CPU."""
+    return table.cast("Q")[(HEADER + 8) // 8 :: _BRIEF.size // 8].tolist()
 
 
-def columns(table: memoryview, brief: bool) -> Columns:
-    """Return the records of a run as columns."""
-    if brief:  # node, flags and CPU
-        return Columns(table.cast("Q")[(HEADER + 8) // 8 :: _BRIEF.size // 8].tolist())
-    # Many records at once, since each call of the unpacker has its price.
-    count = len(table) // _ROW.size
-    whole = count - count % _BLOCK
-    split = whole * _ROW.size
-    many, rest = "<" + _CALL_AND_CLOCK * _BLOCK, "<" + _CALL_AND_CLOCK * (count - whole)
-    found = list(chain.from_iterable(struct.iter_unpack(many, table[:split])))
-    found += struct.unpack(rest, table[split:])
-    return Columns(found[::2], found[1::2])
-
-
-def from_key(key: int | bytes) -> Record:
-    """Return the record of a key; members that are not in the key are blank."""
-    data = key.to_bytes(8, "little") if isinstance(key, int) else key
-    return Record(0, 0, *_CALL.unpack(data.ljust(_CALL.size, b"\0")))
-
-
-def batch(table: memoryview, calls: Sequence[Call], clocks: Sequence[bytes]) -> Batch:
-    """Return the events of a run of records, given the call of each."""
-    if not clocks:
-        return Batch(calls)
-    # A view of a copy, since the ring's memory is reused; text output never reads it.
-    times = memoryview(bytes(table)).cast("Q")[_ROW.size // 8 - 1 :: _ROW.size // 8]
-    return Batch(calls, times, clocks)
+def from_word(word: int) -> Record:
+    """Return a brief record that has such a word; its other members are 0."""
+    return Record(0, 0, *_STACK.unpack(word.to_bytes(8, "little")))
 
 
 class Calls:

@@ -14,12 +14,13 @@ from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
 from kwalk.decode.groups import Groups
 from kwalk.decode.records import Calls, Record
+from kwalk.decode.short import ShortRecords
 from kwalk.decode.stacks import StackTable
 from kwalk.decode.unwound import HelperRecords
 from kwalk.decode.verify import DifferenceCollector, self_check_notes
 from kwalk.decode.walked import WalkedRecords
 from kwalk.model.builder import ProfileBuilder
-from kwalk.model.event import Batch
+from kwalk.model.event import Batch, Call
 from kwalk.model.ledger import Ledger, Summary, TreeUse
 from kwalk.model.stack import Count, Stack
 from kwalk.model.stack_filter import Shape
@@ -64,7 +65,8 @@ class CaptureReader:
         self._counts = StackCounts(probe, contexts, table, self._maps, groups)
         self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
         self._calls = Calls()
-        self._walked = WalkedRecords(contexts, self._comparison, self._calls, brief)
+        self._walked = WalkedRecords(contexts, self._comparison, self._calls)
+        self._short = ShortRecords(contexts, self._comparison, self._calls)
         self._helper = HelperRecords(
             *(self._ring, self._maps, table, contexts, brief),
             endless=probe.method == Method.HELPER,
@@ -175,6 +177,14 @@ class CaptureReader:
             return share_out(out, counts)
         return counts
 
+    def make_texts(self, render: Callable[[Call], bytes]) -> None:
+        """Have texts made with the events (``Batch.texts``), where that saves a look-up.
+
+        :param render: Makes the text of a call, which is the same each time.
+        """
+        if not self._shape:
+            self._short.render = render
+
     def batches(self) -> Iterator[Batch]:
         """Yield the events that have arrived since the last call, all of them."""
         for batch in self._batches():
@@ -189,9 +199,11 @@ class CaptureReader:
         if self.probe.method != Method.MANUAL:
             yield from self._from_helper()
             return
+        brief = self.options.output == Output.BRIEF
+        records: WalkedRecords | ShortRecords = self._walked if brief else self._short
         # Detached: whatever is there is the last.
-        for table in self._ring.batch(self._walked.size, complete=self.stopped):
-            yield self._walked.batch(table, self._ledger)
+        for table in self._ring.batch(records.size, complete=self.stopped):
+            yield records.batch(table, self._ledger)
 
     def _from_helper(self) -> Iterator[Batch]:
         brief = self.options.output == Output.BRIEF

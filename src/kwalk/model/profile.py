@@ -138,12 +138,17 @@ class ProfileData:
         timeline = self.timeline
         if not timeline.ends and not len(timeline):
             return timeline
+        # Whole columns: there can be a million rows.
+        intervals, indices, numbers = timeline.intervals, timeline.counts, timeline.numbers
+        if len(intervals) != len(numbers) or len(indices) != len(numbers):
+            raise BeyondLimits("the columns of the timeline differ in length")
         left = [count.count for count in self.counts]
-        for interval, index, number in timeline.rows():
-            if interval >= len(timeline.ends) or index >= len(left):
-                raise BeyondLimits("a timeline row indexes no interval or no count")
-            if number < 0:
-                raise BeyondLimits(f"a timeline row has {number:,} {self.summary.unit}")
+        last = max(intervals, default=-1)
+        if last >= len(timeline.ends) or max(indices, default=-1) >= len(left):
+            raise BeyondLimits("a timeline row indexes no interval or no count")
+        if (lowest := min(numbers, default=0)) < 0:
+            raise BeyondLimits(f"a timeline row has {lowest:,} {self.summary.unit}")
+        for index, number in zip(indices, numbers, strict=True):
             left[index] -= number
         for count, number in zip(self.counts, left, strict=True):
             if number:

@@ -198,6 +198,8 @@ def _resize(
     nodes = config["node_mask"] // NODE_BYTES + 1
     obj.map("tree").resize(value_size=nodes * NODE_BYTES)
     obj.map("buckets").resize(value_size=nodes * 4)
+    if options.output != Output.EVENT or method != Method.MANUAL:
+        obj.map("keys").resize(max_entries=1)  # unused: no memory for each CPU
     if config["sampled"]:
         obj.map("weights").resize(value_size=nodes * 8)
     entries = options.stack_entries if method & Method.HELPER else 1

@@ -148,11 +148,7 @@ class _Reader:
 
     def _settle(self, ledger: Ledger) -> None:
         """Add the pending rows, which the ledger includes: they are whole."""
-        sums: dict[int, int] = {}
-        for _, (keys, numbers, *_) in self._pending:
-            for key, number in zip(keys, numbers, strict=True):
-                sums[key] = sums.get(key, 0) + number
-        recorded = self._recorded + sum(sums.values())
+        recorded = self._recorded + sum(sum(numbers) for _, (_, numbers, *_) in self._pending)
         if recorded >= MOST:
             raise Broken(f"its counts add up to {MOST:,} or more")
         check_sums(recorded, ledger)
@@ -166,10 +162,10 @@ class _Reader:
         self._called = calls
         self._calls |= scaled
         self._recorded = recorded
-        for key, number in sums.items():
-            self._totals[key] += number
-        timeline = self._timeline
+        timeline, totals = self._timeline, self._totals
         for seconds, (keys, numbers, *_) in self._pending:
+            for key, number in zip(keys, numbers, strict=True):
+                totals[key] += number
             before = timeline.ends[-1] if timeline.ends else 0
             if seconds >= before + codec.SHORTEST or (keys and not timeline.ends):
                 timeline.ends.append(seconds if seconds >= codec.SHORTEST else 0.0)

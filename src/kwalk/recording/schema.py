@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from functools import lru_cache
 from typing import Any
 
 _LEAST, _END = -(1 << 63), 1 << 64  # addresses and numbers of cgroups need all 64 bits
@@ -58,15 +59,21 @@ def _made(kind: Any, value: Any) -> Any:
         return value if all(type(one) is str for one in value) else _NONE
     if origin is list:
         return [of(inner[0], one) for one in value]
-    fields = typing.get_type_hints(kind)  # a named tuple
+    fields = _hints(kind)  # a named tuple
     if len(fields) != len(value):
         return _NONE
     return kind(*(of(one, part) for one, part in zip(fields.values(), value, strict=True)))
 
 
+@lru_cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Return the types of members, which take long to find: a recording has a ledger a second."""
+    return typing.get_type_hints(kind)
+
+
 def _dataclass(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict):
         return _NONE
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = {name: of(hints[name], value[name]) for name in hints if name in value}
     return kind(**known)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from kwalk.model.event import Batch, Call
 from kwalk.model.ledger import Summary
-from kwalk.model.stack import NUMBERLESS, Stack
+from kwalk.model.stack import NUMBERLESS, Frame, Stack
 from kwalk.report import summary as summaries
 from kwalk.report.frame import frame_data, stack_lines
 from kwalk.support.columns import interleave, look_up
@@ -30,14 +30,20 @@ MOST_KEPT = 1 << 14
 class StreamReport(Protocol):
     """Format of events."""
 
-    def pieces(self, batch: Batch) -> Sequence[bytes]:
-        """Return the text of a batch in pieces, to be written one after the other."""
+    def call(self, call: Call) -> bytes:
+        """Return the text of a call, for ``Batch.texts``: the same for each of its events."""
+
+    def pieces(self, batch: Batch) -> Sequence[bytes | bytearray]:
+        """Return the text of a batch in pieces, to be written one after the other.
+
+        Each event has as many pieces; or all have a single one, with as many bytes of each.
+        """
 
     def end(self, summary: Summary) -> str:
         """Return the text after the last event."""
 
 
-class _Texts(Generic[_Key]):
+class Texts(Generic[_Key]):
     """Memoizes the rendered bytes of each key; it is emptied when ``MOST_KEPT`` are held.
 
     :param make: Renders a key.
@@ -54,10 +60,11 @@ class _Texts(Generic[_Key]):
             return look_up(self._made, keys)
         except KeyError:
             pass
-        new = set(keys) - self._made.keys()
+        every = dict.fromkeys(keys)  # in their order
+        new = [key for key in every if key not in self._made]
         if len(self._made) + len(new) > MOST_KEPT:
             self._made.clear()
-            new = set(keys)
+            new = [*every]
         self._made |= {key: self._make(key) for key in new}
         return look_up(self._made, keys)
 
@@ -75,14 +82,17 @@ class TextStream:
     def __init__(self, symbolizer: Symbolizer, addresses: bool = False) -> None:
         self._symbolizer = symbolizer
         self._addresses = addresses
-        self._stacks = _Texts(self._stack)
-        self._calls = _Texts(self._call)
+        self._stacks = Texts(self._stack)
+        self._calls = Texts(self.call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return a block for each event, ended by an empty line."""
-        return interleave(batch.clocks, self._calls.column(batch.calls)) if batch.clocks else []
+        if not batch.clocks:
+            return []
+        return interleave(batch.clocks, batch.texts or self._calls.column(batch.calls))
 
-    def _call(self, call: Call) -> bytes:
+    def call(self, call: Call) -> bytes:
+        """See ``StreamReport.call``."""
         who = call.who
         assert who, "requested with the time"
         pid, tid = (NUMBERLESS if of is None else of for of in (who.tgid, who.pid))
@@ -103,13 +113,14 @@ class NamesStream:
 
     def __init__(self, symbolizer: Symbolizer) -> None:
         self._symbolizer = symbolizer
-        self._calls = _Texts(self._call)
+        self._calls = Texts(self.call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return the frames' names of each event."""
-        return self._calls.column(batch.calls)
+        return batch.texts or self._calls.column(batch.calls)
 
-    def _call(self, call: Call) -> bytes:
+    def call(self, call: Call) -> bytes:
+        """See ``StreamReport.call``."""
         frames = self._symbolizer.frames(call.stack)
         names = (plain(frame.name) or f"{frame.address:#x}" for frame in frames)
         return ("\n".join(names) + "\n\n").encode()
@@ -128,26 +139,45 @@ class JsonLines:
     def __init__(self, symbolizer: Symbolizer, addresses: bool = True) -> None:
         self._symbolizer = symbolizer
         self._addresses = addresses
-        self._stacks = _Texts(self._stack)
-        self._calls = _Texts(self._call)
+        self._stacks = Texts(self._stack)
+        self._calls = Texts(self.call)
 
     def pieces(self, batch: Batch) -> Sequence[bytes]:
         """Return a line for each event."""
-        times = [b'{"time_ns":%d,' % at for at in batch.times]
-        return interleave(times, self._calls.column(batch.calls)) if times else []
+        times = json_times(batch)
+        return interleave(times, batch.texts or self._calls.column(batch.calls)) if times else []
 
-    def _call(self, call: Call) -> bytes:
-        who = call.who
-        assert who, "requested with the time"
-        data = {"cpu": who.cpu, "pid": who.tgid, "tid": who.pid, "comm": who.comm}
-        head = json.dumps(data, separators=(",", ":"))
-        return head[1:-1].encode() + b"," + self._stacks.text(call.stack)
+    def call(self, call: Call) -> bytes:
+        """See ``StreamReport.call``."""
+        return json_who(call) + b"," + self._stacks.text(call.stack)
 
     def _stack(self, stack: Stack) -> bytes:
-        frames = [frame_data(frame, self._addresses) for frame in self._symbolizer.frames(stack)]
-        body = {"frames": frames, "truncated": stack.truncated, "fallback": stack.fallback}
-        return json.dumps(body, separators=(",", ":"))[1:].encode() + b"\n"
+        return json_members(stack_data(self._symbolizer.frames(stack), stack, self._addresses))
 
     def end(self, summary: Summary) -> str:
         """Return the summary's line."""
         return json.dumps(summaries.as_data(summary), separators=(",", ":")) + "\n"
+
+
+def json_times(batch: Batch) -> list[bytes]:
+    """Return the beginning of each event's JSON object."""
+    return [b'{"time_ns":%d,' % at for at in batch.times]
+
+
+def json_who(call: Call) -> bytes:
+    """Return the members of a JSON object that say CPU and task."""
+    who = call.who
+    assert who, "requested with the time"
+    data = {"cpu": who.cpu, "pid": who.tgid, "tid": who.pid, "comm": who.comm}
+    return json.dumps(data, separators=(",", ":"))[1:-1].encode()
+
+
+def stack_data(frames: Sequence[Frame], stack: Stack, addresses: bool) -> dict[str, object]:
+    """Return the members of a JSON object that say a stack."""
+    shown = [frame_data(frame, addresses) for frame in frames]
+    return {"frames": shown, "truncated": stack.truncated, "fallback": stack.fallback}
+
+
+def json_members(data: dict[str, object]) -> bytes:
+    """Return the last members of a JSON object, its end, and the end of its line."""
+    return json.dumps(data, separators=(",", ":"))[1:].encode() + b"\n"

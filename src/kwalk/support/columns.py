@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from operator import itemgetter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 _Key = TypeVar("_Key")
 _Key_contra = TypeVar("_Key_contra", contravariant=True)
@@ -33,7 +32,7 @@ def look_up(table: _Table[_Key, _Item], keys: Sequence[_Key]) -> tuple[_Item, ..
 
 def interleave(*columns: Sequence[_Item]) -> list[_Item]:
     """Return the first items of all columns, then the second items, and so on."""
-    items = list(chain.from_iterable(columns))
+    items: list[Any] = [None] * (len(columns[0]) * len(columns))
     for index, column in enumerate(columns):
         items[index :: len(columns)] = column
     return items

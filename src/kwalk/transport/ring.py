@@ -53,6 +53,7 @@ class Ring:
         """
         acquire, release = self._arch.acquire, self._arch.release
         step = size + HEADER
+        whole = size.to_bytes(4, "little") * (CHUNK // step)
         position = self._consumer[0]
         stop = self._producer[0]
         acquire()
@@ -61,8 +62,9 @@ class Ring:
                 start = position & (self._size - 1)
                 number = min((stop - position) // step, CHUNK // step)
                 end = start + number * step
-                lengths = self._lengths[start >> 2 : end >> 2 : step >> 2].tolist()
-                if lengths.count(size) != number:
+                lengths = self._lengths[start >> 2 : end >> 2 : step >> 2]
+                # One comparison of bytes, at a third of the price of numbers.
+                if lengths.tobytes() != whole[: 4 * number]:
                     number = next(i for i, length in enumerate(lengths) if length != size)
                     end = start + number * step
                 if number:

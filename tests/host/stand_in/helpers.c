@@ -208,6 +208,12 @@ void *host_map_make(const char *name, __u32 value_size, __u32 max_entries, __u32
 	return map->memory;
 }
 
+/* Map the data of a ring that user space has mapped twice in a row: no record is in two parts. */
+void host_ring_wraps(void *data, __u64 size, int fd)
+{
+	mmap(data + size, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 2 * PAGE);
+}
+
 /* Let go of a map's memory that is a file's. */
 void host_map_unmap(const char *name)
 {

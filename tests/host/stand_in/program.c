@@ -42,6 +42,7 @@ struct host_map host_maps[] = {
     HOST_TYPED(nodes_used),
     HOST_SIZED(weights),
     HOST_TYPED(counters),
+    HOST_TYPED(keys),
     HOST_TYPED(scratch),
     HOST_SIZED(stacks_a),
     HOST_SIZED(stacks_b),

@@ -23,6 +23,13 @@ class StreamCommand:
             shared_options.formats(
                 text="a block of lines per call", json="one JSON object per line, the ledger last"
             ),
+            option(
+                "--stacks",
+                choices={"each": "show it", "once": "show it where it is new; else its number"},
+                default="each",
+                help="stack of each call: each: show it; once: show it where it is new, and its "
+                "number with every call",
+            ),
             shared_options.ADDRESSES,
             trace_options.RING,
             *trace_options.TRACING,
@@ -35,10 +42,15 @@ class StreamCommand:
         """Stream until told to stop; the summary goes to stderr."""
         from kwalk.cli.streaming import run
         from kwalk.cli.tracing import tracing
-        from kwalk.report import stream
+        from kwalk.report import stream, stream_once
 
         with tracing(args, Output.EVENT) as session:
-            form = stream.JsonLines if args.format == "json" else stream.TextStream
+            form: type[stream.TextStream | stream.JsonLines | stream_once.TextOnce]
+            once, json = args.stacks == "once", args.format == "json"
+            if json:
+                form = stream_once.JsonOnce if once else stream.JsonLines
+            else:
+                form = stream_once.TextOnce if once else stream.TextStream
             symbolizer = session.capture.symbolizer
             report = form(symbolizer, addresses=shared_options.addresses(args))
             finished = run(session, report, args.count, args.duration)
