@@ -365,6 +365,7 @@ struct kw_facts {
 struct kw_calls {
 	__u64 page;  /* struct ftrace_page *, at first the address of ftrace_pages_start */
 	__u32 from;  /* index of the page's next record */
+	__u64 stack_switch;   /* the kernel looked for FUNC's caller on FUNC's stack only */
 	__u32 nr;    /* out: records in the map */
 	__u32 size;  /* out: bytes of a record, which begins with the address */
 	__u32 first; /* in: page is the address of ftrace_pages_start */

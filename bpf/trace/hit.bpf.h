@@ -54,6 +54,7 @@ static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, 
 		return 0;
 	sc->func = cfg.many ? w->func : cfg.func;
 	kw_read_frames(sc, w->node);
+	sc->switched = kw_caller_elsewhere(w);
 	sc->walk.flags = w->flags;
 	if (!kw_ask_kernel(ctx, sc))
 		return fall_back ? 0 : w->node;

@@ -23,6 +23,7 @@ struct kw_frames {
  */
 struct kw_scratch {
 	__u64 func;
+	__u64 switched; /* kw_caller_elsewhere() of this hit */
 	struct kw_frames walk;
 	struct kw_frames kernel;
 };

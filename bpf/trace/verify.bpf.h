@@ -24,6 +24,7 @@ enum kw_verdict {
 	KW_STACKED_HOOKS,  /* the kernel undoes one of two replacements of a return address */
 	KW_NESTED_NMI,	   /* the kernel's stack ends on the NMI stack */
 	KW_TASK_SWITCH,	   /* the kernel's stack ends between two tasks */
+	KW_STACK_SWITCH,   /* the kernel's stack lacks all callers, which are on another stack */
 	KW_DIFFERENT,
 	KW_NOT_COMPARED, /* the kernel's stack is truncated before FUNC's caller */
 };
@@ -179,6 +180,20 @@ static __always_inline int kw_compare_event(struct kw_scratch *sc)
 	return KW_DIFFERENT;
 }
 
+/*
+ * Whether a kprobe's FUNC was called right behind a switch of stacks, so that its caller's frame
+ * record is on another stack. By frame pointers the kernel's unwinder then finds FUNC only: it
+ * skips frames until one is on the stack that SP points into (__unwind_start() in unwind_frame.c).
+ */
+static __always_inline bool kw_caller_elsewhere(const struct kw_walk *w)
+{
+	__u64 regs = w->ctx;
+
+	if (kw_unwinder() != KW_UNWIND_FP || cfg.fentry || cfg.place != KW_PLACE_ENTRY)
+		return false;
+	return kw_regs_fp(regs) - kw_regs_sp(regs) >= kw_stack_size();
+}
+
 /* Compare sc->walk with sc->kernel. */
 __noinline int kw_compare(struct kw_scratch *sc)
 {
@@ -208,6 +223,8 @@ __noinline int kw_compare(struct kw_scratch *sc)
 	if (sc->walk.flags & KW_EV_JUMPED && start + 1 >= kernel_nr)
 		return KW_DIFFERENT;
 	verdict = kw_compare_from(sc, 1, start + 1);
+	if (verdict == KW_DIFFERENT && sc->switched && kernel_nr == start + 1)
+		return KW_STACK_SWITCH;
 	if (verdict == KW_DIFFERENT && kw_wrong_start(sc->kernel.frames) &&
 	    (kernel_nr == start + 1 || kw_equal(sc, 2, start + 1, 0)))
 		return KW_WRONG_START;
@@ -233,6 +250,8 @@ static __always_inline int kw_verify(struct kw_scratch *sc)
 		c->nested_nmi++;
 	else if (verdict == KW_TASK_SWITCH)
 		c->task_switch++;
+	else if (verdict == KW_STACK_SWITCH)
+		c->stack_switch++;
 	else if (verdict != KW_SAME)
 		c->mismatches++;
 	return verdict;

@@ -468,3 +468,24 @@ def test_verdict_with_many_functions_knows_which_one() -> None:
         hit.run(loaded)
     assert loaded.counters() == {"checked": 2}
     loaded.close()
+
+
+@pytest.mark.parametrize("layout", [*FP, V6_12], ids=repr)
+@given(random=RANDOMS, switched=st.booleans())
+def test_verdict_where_callers_are_on_another_stack(
+    layout: Layout, random: Random, switched: bool
+) -> None:
+    """By frame pointers the kernel then has FUNC only; on one stack that is a mismatch."""
+    world = World(layout, random)
+    execution = world.begin()
+    execution.call(world.switching)
+    if switched:
+        execution.switch_stack()
+    execution.call(world.func, prologue=False)
+    loaded = compared(world)
+    loaded.cpus[0].unwinds(world.func.start)
+    loaded.run("kw_kprobe", execution.regs(world.func.start))
+    excused = switched and layout.frame_pointers
+    verdict = "stack_switch" if excused else "mismatches"
+    assert loaded.counters() == {"checked": 1, verdict: 1}
+    loaded.close()

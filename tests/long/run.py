@@ -23,6 +23,7 @@ ROOT = commit.ROOT
 BIN = Path(sys.prefix) / "bin"
 RESULTS = ROOT / "tests" / "results"
 TIMEOUT_SECONDS = 3000
+UNABLE = {"debian-11"}  # its BPF has no bpf_loop(): tests/vm_old
 
 
 def run(name: str) -> tuple[str, int, int, int]:
@@ -48,7 +49,8 @@ def main(names: Sequence[str]) -> int:
     """Run the chosen kernels; exit code 1 if any failed."""
     RESULTS.mkdir(exist_ok=True)
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        results = list(pool.map(run, names or kernels.NAMES))
+        able = [name for name in kernels.NAMES if name not in UNABLE]
+        results = list(pool.map(run, names or able))
     functions, checked = sum(r[2] for r in results), sum(r[3] for r in results)
     print(f"together: {functions} functions, {checked:,} stacks compared")
     return int(any(code != 0 for _, code, _, _ in results))

@@ -55,6 +55,7 @@ class DifferenceCollector:
             "stacked_hooks": counted["stacked_hooks"],
             "nested_nmi": counted["nested_nmi"],
             "task_switch": counted["task_switch"],
+            "stack_switch": counted["stack_switch"],
         }
         return Verify(
             every=self._every,

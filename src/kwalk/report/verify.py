@@ -23,6 +23,8 @@ KERNEL_WRONG = {
     "the code that the first had interrupted",
     "task_switch": "an NMI came during a task switch, and the kernel did not accept the stack, the "
     "next task's already, as the current task's",
+    "stack_switch": "the function was called right behind a switch of stacks, and the kernel "
+    "looked for its callers on the new stack only",
 }
 
 
