@@ -393,6 +393,30 @@ def test_load_begins_when_the_tool_is_at_rest(
     assert [run.quiet for run in second.runs] == [False, False]
 
 
+def test_a_little_of_the_load_comes_before_each_measurement(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not timed and costs nothing in the figures, but its calls are counted."""
+    seen: list[tuple[int, str]] = []
+
+    def begin(load: Load) -> bool:
+        seen.append((len(machine.loads), "+".join(machine.attached) or "none"))
+        machine.calls += 250
+        machine.programs |= {n: (10**6, 10) for n in machine.programs if n > 7}
+        return True
+
+    monkeypatch.setattr(Load, "begin", begin)
+    tool = Fake(machine, "A")
+    experiment, _ = made(machine, (), tool)
+    experiment.run(1)
+    # After the warm-up: without tracing, under the tool, and under it with the counter.
+    assert seen == [(1, "none"), (2, "A"), (3, "counter+A")]
+    (row,) = experiment.results.rows
+    assert row.account
+    assert row.account.calls == 1003 + 250
+    assert row.cost_ns == 400
+
+
 def test_unrunnable_workload_is_told_before_attaching(
     machine: Machine,
 ) -> None:

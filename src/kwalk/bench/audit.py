@@ -55,8 +55,10 @@ def _run(
     running = tool.start()
     try:
         quiet.wait(running)
-        before = stats.programs()
         start = calls()
+        if workload.begin():
+            quiet.wait(running)
+        before = stats.programs()
         workload.run()
         during = calls() - start
         row.cost_ns = stats.per_event(others, stats.since(before))

@@ -68,6 +68,7 @@ class Experiment:
                 audit.fill(row, tool, self.results.function, self._workload)
 
     def _round(self, number: str) -> None:
+        self._workload.begin()
         base = self._workload.run()
         self.results.base.append(base)
         self._say(f"{number} none: {rate_text(base.rate)} {self._workload.unit}")
@@ -91,6 +92,8 @@ class Experiment:
         running = tool.start()
         try:
             at_rest = quiet.wait(running)
+            if self._workload.begin():  # what a tool does once a load has begun
+                at_rest = quiet.wait(running) and at_rest
             before = running.cpu_seconds()
             sample = self._workload.run()
             spent = running.cpu_seconds() - before

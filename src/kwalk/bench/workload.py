@@ -26,6 +26,7 @@ from kwalk.support.regex import compiled
 AUTO = "auto"
 TOO_SHORT_SECONDS = 0.05
 _START_SECONDS = 30.0
+_FIRST_SHARE = 4  # of the requests come first, unmeasured: one in this many
 
 
 class Workload:
@@ -33,10 +34,12 @@ class Workload:
 
     :param words: The command; its stdout and stderr are searched for the metric.
     :param metric: Regular expression, or ``auto`` to recognize the program by its output.
+    :param first: Command with a little of the same work, run before each measurement.
     """
 
-    def __init__(self, words: Sequence[str], metric: str = AUTO) -> None:
+    def __init__(self, words: Sequence[str], metric: str = AUTO, first: Sequence[str] = ()) -> None:
         self.words = list(words)
+        self._first = list(first)
         self._asked = metric
         self._metric: Metric | None = None
         if metric != AUTO:
@@ -51,6 +54,12 @@ class Workload:
     def unit(self) -> str:
         """Unit of the rate; known after the first run."""
         return (self._metric.unit if self._metric else "") or "metric"
+
+    def begin(self) -> bool:
+        """Do a little of the work; return whether there is such a command."""
+        if self._first:
+            _output(self._first)
+        return bool(self._first)
 
     def run(self) -> WorkloadRun:
         """Run it once.
@@ -178,8 +187,8 @@ def redis(requests: int, metric: str = AUTO) -> Iterator[Workload]:
                     f"Its last line was: {lines[-1] if lines else 'it printed nothing'}",
                 )
             time.sleep(0.05)
-        load = ["redis-benchmark", "-p", str(port), "-t", "set", "-n", str(requests)]
-        yield Workload(load, metric)
+        load = ["redis-benchmark", "-p", str(port), "-t", "set", "-n"]
+        yield Workload([*load, str(requests)], metric, [*load, str(requests // _FIRST_SHARE)])
     finally:
         server.kill()
         server.wait()
