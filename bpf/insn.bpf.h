@@ -27,6 +27,9 @@
 /* R10: the program's frame pointer. */
 #define kw_own_frame(frame) asm volatile("%0 = r10" : "=r"(frame))
 
+/* Go on in another program, which returns to the kernel; falls through if the slot is empty. */
+#define kw_tail_call(ctx, map, slot) bpf_tail_call(ctx, map, slot)
+
 /* A member of a structure in kernel memory, by a plain load: 0 after a fault. */
 #define kw_member(pointer, member) ((pointer)->member)
 
@@ -36,6 +39,13 @@
 #define kw_advance(to, by)		    ((to) += (by))
 #define kw_hinted(child, node, nodes, mask) ((child) = (nodes) + ((node)->hint & (mask)))
 #define kw_own_frame(frame)		    ((frame) = host_own_frame())
+#define kw_tail_call(ctx, map, slot)                                                               \
+	do {                                                                                       \
+		int result;                                                                        \
+                                                                                                   \
+		if (host_tail_call(ctx, slot, &result))                                            \
+			return result;                                                             \
+	} while (0)
 #define kw_member(pointer, member)                                                                 \
 	((__typeof__((pointer)->member))host_load(                                                 \
 	    (__u64)(pointer) + __builtin_offsetof(__typeof__(*(pointer)), member)))

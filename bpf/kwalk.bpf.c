@@ -30,6 +30,18 @@ int kw_fentry(void *ctx)
 	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINE);
 }
 
+SEC("kprobe")
+int kw_kprobe_hot(struct pt_regs *ctx)
+{
+	return kw_hot_hit(ctx, KW_BY_KPROBE);
+}
+
+SEC("fentry")
+int kw_fentry_hot(void *ctx)
+{
+	return kw_hot_hit(ctx, KW_BY_TRAMPOLINE);
+}
+
 SEC("fexit")
 int kw_fexit(void *ctx)
 {

@@ -220,6 +220,34 @@ enum kw_source {
 /* High bits of the ip of node 0 and of groups: no return address has them. */
 #define KW_NO_ADDRESS 0x6b77616c6b000000ULL
 
+/*
+ * Programs that user space generates for hot stacks (docs/hot.md). The entry program of a probe
+ * calls the one in slot KW_HOT_PROGRAM of the map hot; that one returns to the entry program, in
+ * slot KW_HOT_ENTRY, by resume.
+ */
+#define KW_HOT_PROGRAM 0
+#define KW_HOT_ENTRY   1
+#define KW_HOT_SLOTS   2
+#define KW_HOT_LEAVES  1024 /* stacks that generated programs of a probe can know */
+#define KW_HOT_MISS    1ULL /* resume: the stack is another one */
+
+/* State of a CPU; a probe's program runs once at a time on each. */
+struct kw_hot {
+	/*
+	 * Set by the generated program for the entry program: KW_HOT_MISS, or the offset of the
+	 * node where the stack ends, with KW_EV_* << 32.
+	 */
+	__u64 resume;
+	__u64 missed;	  /* hits of stacks that the generated program did not know */
+	__u64 unassisted; /* hits while there was no generated program */
+	/* By fentry, what the last walk met on the trampoline's stack (kw_start_fentry()): */
+	__u64 returns;	 /* return address into FUNC; 0: FUNC jumped to the trampoline */
+	__u32 arguments; /* words of FUNC's arguments */
+	__u32 shift;	 /* words between them and the saved frame pointer */
+	__u64 context;	 /* the program's context, as a number */
+	__u64 reserved[2];
+};
+
 struct kw_node {
 	__u64 ip; /* return address. GROUP: KW_NO_ADDRESS | tgid, CPU, or a hash of value */
 	union {
@@ -337,6 +365,7 @@ struct kw_counters {
 	__u64 stacked_hooks;  /* the kernel undid one of two replacements of an address */
 	__u64 nested_nmi;     /* the kernel ended on the NMI stack */
 	__u64 task_switch;    /* the kernel ended between two tasks */
+	__u64 stack_switch;   /* the kernel looked for FUNC's caller on FUNC's stack only */
 };
 
 /* Context of the program kw_facts, which runs once before attaching. */
@@ -356,6 +385,8 @@ struct kw_facts {
 	__u32 counts_missed; /* the kernel counts missed kprobes (6.7) */
 	__u32 stack_pages;   /* pages of the current task's stack; 0 if unknown */
 	__u64 disarmed;	     /* kprobes are switched off; 0 also if unknown */
+	__u32 window;	     /* BTF id of a type that is large enough to load any word of a stack */
+	__u32 task_stack;    /* offset of task_struct.stack */
 };
 
 /*
@@ -365,13 +396,19 @@ struct kw_facts {
 struct kw_calls {
 	__u64 page;  /* struct ftrace_page *, at first the address of ftrace_pages_start */
 	__u32 from;  /* index of the page's next record */
-	__u64 stack_switch;   /* the kernel looked for FUNC's caller on FUNC's stack only */
 	__u32 nr;    /* out: records in the map */
 	__u32 size;  /* out: bytes of a record, which begins with the address */
 	__u32 first; /* in: page is the address of ftrace_pages_start */
 };
 
 #define KW_CALLS_BYTES 65536
+
+/* Context of the program kw_code, which copies kernel memory to the map calls. */
+struct kw_code {
+	__u64 address;
+	__u32 size; /* bytes, at most KW_CALLS_BYTES */
+	__u32 reserved;
+};
 
 /* Result of the program kw_here: namespaces and cgroup of the task that runs it. */
 struct kw_here {
@@ -390,6 +427,7 @@ struct kw_task {
 
 _Static_assert(sizeof(struct kw_node) == KW_NODE_BYTES, "a cache line");
 _Static_assert(sizeof(struct kw_event) == 64, "a multiple of 8");
+_Static_assert(sizeof(struct kw_hot) == KW_NODE_BYTES, "a node's place in the tree");
 _Static_assert(sizeof(struct kw_key) == sizeof(struct kw_short), "one size");
 _Static_assert(sizeof(struct kw_difference) == sizeof(struct kw_short), "one size");
 

@@ -20,6 +20,9 @@
  *   KW_WORD_TYPE, KW_WORD_MEMBER
  *	Constants. A kernel structure and its first member, a 64-bit integer and no pointer: a typed
  *	load of any word goes through them. For kw_load_by() in unwind/load.bpf.h.
+ *   KW_WINDOW_TYPE
+ *	Constant. A kernel structure as large as a stack, of characters: generated programs load the
+ *	words of a stack as its members (src/kwalk/hot/). For kw_facts() in trace/facts.bpf.h.
  *
  *
  * regs.bpf.h: registers and addresses. Uses unwind/load.bpf.h.
@@ -105,7 +108,7 @@
  *	From a kprobe at FUNC's first instruction.
  *   int kw_start_inside(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
  *	From a kprobe at another instruction, cfg.func; regs is ctx as a number.
- *   int kw_start_fentry(struct kw_walk *w, void *ctx)
+ *   int kw_start_fentry(struct kw_walk *w, void *ctx, struct kw_hot *hot)
  *	From fentry or fexit, by the frame of their trampoline: arch_prepare_bpf_trampoline() of
  *	arch/ARCH/net/bpf_jit_comp*.c. Sets KW_EV_JUMPED where FUNC jumped to it, hence is in no
  *	stack of the kernel's.

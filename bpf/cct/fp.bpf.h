@@ -12,13 +12,18 @@
 #include KW_ARCH_FP
 #include <bpf/bpf_helpers.h>
 
-/* Set a node's kind. Entry code has no frame of its own below a task's user registers. */
+/*
+ * Set a node's kind. Entry code has no frame of its own below a task's user registers. delta is the
+ * distance to the next return address this time; walks go by BP, not by it.
+ */
 static __always_inline void kw_classify_fp(struct kw_node *node, const struct kw_state *s)
 {
 	if (node->ip - cfg.entry_start < cfg.entry_end - cfg.entry_start || kw_last_frame(s))
 		node->kind = KW_NODE_LAST;
 	else
 		node->kind = KW_NODE_PLAIN;
+	if (s->bp - s->sp < KW_NEAR && !(s->bp & 7))
+		node->delta = s->bp - s->sp + 16;
 }
 
 /* Step from node's frame to the next, in w->s. */

@@ -78,6 +78,7 @@ struct kw_walk {
 struct kw_cpu {
 	struct kw_node walked; /* root of walked stacks; its hits are all hits */
 	struct kw_node kernel; /* root of the kernel's own stacks; its hits are the skipped ones */
+	struct kw_hot hot;
 	struct kw_walk walk;
 	__u64 random;	/* state of xorshift64 */
 	__u64 second;	/* CLOCK_MONOTONIC when the last record's second began, in ns */

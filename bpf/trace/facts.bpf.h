@@ -46,6 +46,8 @@ int kw_facts(struct kw_facts *facts)
 	facts->stack_pages = kw_stack_pages();
 	facts->counts_missed =
 	    bpf_core_field_exists(struct bpf_link_info, perf_event.kprobe.missed);
+	facts->window = bpf_core_type_id_kernel(KW_WINDOW_TYPE);
+	facts->task_stack = bpf_core_field_offset(struct task_struct, stack);
 	return 0;
 }
 
@@ -88,6 +90,18 @@ int kw_calls(struct kw_calls *ask)
 	}
 	ask->page = page;
 	return 0;
+}
+
+/* Copy the code of a function. */
+SEC("syscall")
+int kw_code(struct kw_code *ask)
+{
+	__u32 zero = 0, size = ask->size;
+	void *room = bpf_map_lookup_elem(&calls, &zero);
+
+	if (!room || !size || size > KW_CALLS_BYTES)
+		return -1;
+	return bpf_probe_read_kernel(room, size, (void *)ask->address);
 }
 
 #endif /* KWALK_FACTS_H */

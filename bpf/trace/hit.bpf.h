@@ -10,6 +10,7 @@
 #include "unwind/state.bpf.h"
 #include "cct/tree.bpf.h"
 #include "trace/filter.bpf.h"
+#include "trace/hot.bpf.h"
 #include "trace/group.bpf.h"
 #include "trace/event.bpf.h"
 #include "trace/verify.bpf.h"
@@ -53,8 +54,8 @@ static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, 
 	if (!sc)
 		return 0;
 	sc->func = cfg.many ? w->func : cfg.func;
-	kw_read_frames(sc, w->node);
 	sc->switched = kw_caller_elsewhere(w);
+	kw_read_frames(sc, w->node);
 	sc->walk.flags = w->flags;
 	if (!kw_ask_kernel(ctx, sc))
 		return fall_back ? 0 : w->node;
@@ -132,8 +133,11 @@ static __always_inline void kw_helper_hit(void *ctx, void *nodes, struct kw_walk
 		kw_count_stack(c, id, event.node, w->weight);
 }
 
-/* Count a stack, in its group, or send a record of it. */
-static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w)
+/*
+ * Count a stack, in its group, or send a record of it. With generated programs, count it in any
+ * case: user space makes them for the stacks that are seen most.
+ */
+static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w, const bool hot)
 {
 	struct kw_event event = {};
 
@@ -146,6 +150,8 @@ static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w
 			event.flags |= KW_EV_NO_ID;
 	}
 	if (cfg.output != KW_OUTPUT_COUNT) {
+		if (hot)
+			kw_at(nodes, event.node)->count++;
 		kw_submit(&event, nodes);
 		return;
 	}
@@ -173,10 +179,12 @@ enum kw_way {
 /*
  * Take a hit: unwind it and use the stack. way is a compile-time constant. Everything but counting
  * by the manual method is behind cfg.slow and cfg.special, at no cost to that. frame: a tracepoint
- * program's own frame (R10), otherwise ctx.
+ * program's own frame (R10), otherwise ctx. known: kw_hot.resume of a stack that a generated
+ * program has walked, otherwise 0.
  */
 static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, struct kw_cpu *cpu,
-					__u32 root, const enum kw_way way)
+					__u32 root, const enum kw_way way, const bool hot,
+					__u64 known)
 {
 	const bool fentry = way == KW_BY_TRAMPOLINE;
 	const __u32 slow = cfg.slow, special = cfg.special;
@@ -199,18 +207,26 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 		kw_helper_hit(ctx, nodes, w, fentry);
 		return;
 	}
-	if (way == KW_BY_TRACEPOINT)
+	if (hot && known)
+		step = KW_STEP_END;
+	else if (way == KW_BY_TRACEPOINT)
 		step = kw_start_tracepoint(w);
 	else if (way == KW_BY_SAMPLE)
 		step = kw_start_sample(w);
 	else
-		step = fentry ? kw_start_fentry(w, ctx) : kw_start_kprobe(w, ctx);
+		step = fentry ? kw_start_fentry(w, ctx, hot ? &cpu->hot : NULL)
+			      : kw_start_kprobe(w, ctx);
 	if (special && cfg.many) {
 		w->node = kw_of_function(nodes, root, w->func);
 		if (w->node == root)
 			step = KW_STEP_CUT;
 	}
-	step = kw_walk(w, nodes, step, &node);
+	if (hot && known) {
+		w->flags = known >> 32;
+		node = kw_at(nodes, known);
+	} else {
+		step = kw_walk(w, nodes, step, &node);
+	}
 	if (step == KW_STEP_END && !slow) {
 		node->count++;
 		if (special)
@@ -223,7 +239,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	step = *(volatile int *)&w->step;
 	w->node = kw_walked(ctx, nodes, w, cpu->walked.hits - cpu->kernel.hits, step);
 	if (w->node)
-		kw_deliver(ctx, nodes, w);
+		kw_deliver(ctx, nodes, w, hot);
 }
 
 static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
@@ -248,12 +264,47 @@ static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
 			return 0;
 		start = bpf_ktime_get_ns();
 	}
-	kw_take_hit(ctx, frame, nodes, cpu, root, way);
+	kw_take_hit(ctx, frame, nodes, cpu, root, way, false, 0);
 	if (special && cfg.sampled) {
 		c = kw_counters();
 		if (c)
 			c->taken_ns += bpf_ktime_get_ns() - start;
 	}
+	return 0;
+}
+
+/*
+ * Like kw_hit(), with generated programs for hot stacks. Never with cfg.sampled or cfg.many. The
+ * second run for a hit, after the generated program, begins at known != 0; the kernel runs nothing
+ * of this probe on this CPU in between.
+ */
+static __always_inline int kw_hot_hit(void *ctx, const enum kw_way way)
+{
+	__u32 root = kw_cpu_offset();
+	void *nodes = kw_tree();
+	struct kw_cpu *cpu;
+	__u64 known;
+
+	if (!nodes)
+		return 0; /* impossible: the map has this one element */
+	cpu = kw_cpu_at(nodes, root);
+	known = cpu->hot.resume;
+	if (!known) {
+		if (cfg.special && kw_filtered())
+			return 0;
+		if (++cpu->walked.hits > cfg.self_check) {
+			cpu->hot.context = (__u64)ctx;
+			kw_tail_call(ctx, &hot, KW_HOT_PROGRAM);
+		}
+		cpu->hot.unassisted++;
+	} else {
+		cpu->hot.resume = 0;
+		if (known == KW_HOT_MISS) {
+			cpu->hot.missed++;
+			known = 0;
+		}
+	}
+	kw_take_hit(ctx, ctx, nodes, cpu, root, way, true, known);
 	return 0;
 }
 

@@ -161,6 +161,10 @@ class Layout:
             raise KeyError(f"struct {self.name} has no {', '.join(sorted(unknown))}")
         return self.struct.pack(*(blank | dict(values)).values())
 
+    def offset(self, name: str) -> int:
+        """Return where a member is, in bytes."""
+        return struct.calcsize("<" + "".join(self.codes[: self.fields.index(name)]))
+
     def unpack(self, data: bytes) -> dict[str, int]:
         """Return the members by name; ``char[]`` members are bytes."""
         return dict(zip(self.fields, self.struct.unpack_from(data), strict=True))
@@ -191,6 +195,14 @@ NODE = Layout(
     "ip:Q hint:I other:I delta:I rule:I parent:I next:I count:Q cut:Q sequence:I bp_at:i"
     " kind:B source:B depth:B flags:B group:I",
 )
+HAS_REGS = 1 << 0  # KW_NODE_HAS_REGS
+HOT = Layout(
+    "kw_hot",
+    "resume:Q missed:Q unassisted:Q returns:Q arguments:I shift:I context:Q reserved:16s",
+)
+HOT_PROGRAM, HOT_ENTRY = 0, 1  # KW_HOT_PROGRAM, KW_HOT_ENTRY
+HOT_LEAVES = 1024  # KW_HOT_LEAVES
+HOT_MISS = 1  # KW_HOT_MISS
 WEIGHT_ONE = 256  # KW_WEIGHT_ONE
 NO_ADDRESS = 0x6B77616C6B000000  # KW_NO_ADDRESS
 EVENT = Layout(
@@ -198,6 +210,8 @@ EVENT = Layout(
     "stack_id:i other:I node:I flags:H cpu:H tgid:I pid:I comm:16s clock:16s time_ns:Q",
 )
 BRIEF_BYTES = 16  # KW_BRIEF_BYTES
+# The fentry call, endbr and padding lie within this many bytes of the function's start.
+ENTRY_BYTES = 16  # KW_ENTRY_BYTES
 SHORT = Layout("kw_short", "key:I reserved:I clock:16s time_ns:Q")
 KEY = Layout("kw_key", "key:I node:I tgid:I pid:I comm:16s")
 DIFFERENCE = Layout("kw_difference", "mark:I node:I other:I reserved:20s")
@@ -226,6 +240,7 @@ COUNTERS = Layout(
 )
 CALLS = Layout("kw_calls", "page:Q from:I nr:I size:I first:I")
 CALLS_BYTES = 65536  # KW_CALLS_BYTES
+CODE = Layout("kw_code", "address:Q size:I reserved:I")
 HERE = Layout("kw_here", "pidns:Q pidns_level:I cgroup_level:I")
 TASK = Layout("kw_task", "number:I pid:I tgid:I reserved:I")
 NO_NUMBER = 0xFFFFFF  # KW_NO_NUMBER
@@ -235,5 +250,5 @@ FACTS = Layout(
     "kw_facts",
     "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q kprobes_disarmed:Q"
     " fp_entry:Q null_entry:Q function_code:16s traced_code:16s header:20s unwinder:I"
-    " counts_missed:I stack_pages:I disarmed:Q",
+    " counts_missed:I stack_pages:I disarmed:Q window:I task_stack:I",
 )

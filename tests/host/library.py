@@ -31,6 +31,13 @@ int host_run(const char *name, void *ctx, struct host_cpu *cpu);
 void host_task(void *task, int pid, int tgid);
 int host_task_bytes(void);
 int host_cpu_bytes(void);
+void host_set_tail(uint32_t slot, int (*program)(void *ctx));
+void host_set_tail_program(uint32_t slot, const char *name);
+int host_tail_call(void *ctx, uint32_t slot, int *result);
+uint64_t host_load(uint64_t address);
+long bpf_probe_read_kernel(void *to, uint32_t size, const void *address);
+uint32_t bpf_get_smp_processor_id(void);
+uint64_t bpf_get_current_task(void);
 struct host_planting { uint64_t ip, weight; uint32_t at, kind, flags, times; int32_t stack_id; };
 """
 NEVER = (1 << 64) - 1

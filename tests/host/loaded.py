@@ -21,6 +21,7 @@ from kwalk.abi import (
     PLACES,
 )
 from kwalk.probe.config import digits
+from kwalk.probe.hot_entry import leaves_bytes
 from kwalk.transport import context_tree as trees
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.ring import PAGE, Ring
@@ -66,6 +67,7 @@ class Loaded(Outcome):
             "stacks_b": Map("stacks_b", 0, 64, cpus, False),
             "counted": Map("counted", 0, entries, cpus, False),
             "calls": Map("calls", 0, 1, cpus, False),
+            "leaves": Map("leaves", leaves_bytes(cpus), 1, cpus, False),
             "keys": Map("keys", 0, 0, cpus, False),
             "events": Map("events", 0, ring, cpus, True),
         }

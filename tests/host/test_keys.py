@@ -13,7 +13,7 @@ from library import ffi
 from loaded import Loaded
 from worlds import RANDOMS, Reader, World, tasks
 
-from kwalk.abi import KEYS, SHORT, SLOTS, Mark, Output
+from kwalk.abi import COUNTERS, KEYS, SHORT, SLOTS, Mark, Output
 from kwalk.decode.records import Calls
 from kwalk.decode.short import ShortRecords
 from kwalk.decode.verify import DifferenceCollector
@@ -175,8 +175,8 @@ def test_difference_is_read_with_the_event_that_it_is_of(layout: Layout) -> None
     assert [event.stack.addresses for event in events] == [tuple(right)] * 2
     assert {event.who for event in events} == {Who(0, 7, 7, "redis")}
     assert traced.ledger.recorded == 2
-    verify = traced.comparison.verify(dict.fromkeys(("wrong_start", "stacked_hooks", "nested_nmi",
-        "task_switch", "missing_caller"), 0) | {"checked": 2, "mismatches": 1})  # fmt: skip
+    counted = dict.fromkeys(COUNTERS.fields, 0) | {"checked": 2, "mismatches": 1}
+    verify = traced.comparison.verify(counted)
     assert verify
     ((walked, kernel),) = verify.differences
     assert walked.addresses == tuple(right)

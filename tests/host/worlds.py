@@ -27,6 +27,7 @@ RANDOMS = st.builds(Random, st.integers(0, (1 << 32) - 1))
 class World:
     """A kernel with functions of every kind.
 
+    :param static: Share of functions whose frames always have the same size (``Body.static``).
     :ivar func: The traced function.
     """
 
@@ -45,8 +46,10 @@ class World:
         bare_module: bool = False,
         part: str = "",
         plain: bool = False,
+        static: float = 0.0,
     ) -> None:
         self.random = random
+        self.static = static
         self.kernel = kernel = Kernel(layout, lookup=lookup, without=without)
         text = kernel.text
         gap = random.choice((0, 0, 5, 300))
@@ -76,7 +79,9 @@ class World:
         if functions:
             self._special(odd or FRAME)
         # It switches stacks; by ORC such a function has a frame of a fixed size.
+        self.static = 0
         self.switching = self._function(text, "bp" if layout.frame_pointers else "sp")
+        self.static = static
         self.func = self._function(text, kinds)
         self.init = self._function(kernel.init_text, kinds)
         self.modular: list[Body] = []
@@ -133,6 +138,7 @@ class World:
             room=random.randint(0, 4),
             size=random.choice((96, 128, 300)),
             gap=random.choice((0, 0, 0, 16)),
+            static=bool(self.static) and random.random() < self.static,
         )
 
     def any_function(self) -> Body:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Break src/kwalk in many ways, one at a time: tests/unit must notice each of them.
+"""Break src/kwalk in many ways, one at a time: tests/unit, or tests/host, must notice each of them.
 
 mutants.py [WORD]...    those whose module, text or tests have one of the words; all without
 """
@@ -16,8 +16,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+HOST = ROOT / "tests" / "host"
 
-# A module, text that it has once, text in its place, and the test files that must fail.
+# A module, text that it has once, text in its place, and the test files that must fail; host/ ones
+# are in tests/host.
 MUTANTS = [
     ("decode/stacks", "frames[1:2] != [caller]", "frames[1:2] == [caller]", "stacks"),
     ("decode/stacks", "cut or used >= full", "cut or used > full", "stacks"),
@@ -167,6 +169,73 @@ MUTANTS = [
     ("engine/reader", "out and self._ledger.recorded + out == tree.hits()", "out", "counts"),
     ("kernel/kallsyms", "own.address > other.address", "own.address < other.address", "kallsyms"),
     ("kernel/kallsyms", "bisect.bisect_left(addresses, addresses[index])", "index", "kallsyms"),
+    ("insn", "-(1 << 31) <= signed < 1 << 31", "-(1 << 32) <= signed < 1 << 32", "insn"),
+    ("insn", "_WORD >> 1 else insn.imm", "_WORD >> 2 else insn.imm", "insn"),
+    ("insn", "- number - 1 if insn.target", "- number if insn.target", "insn"),
+    ("insn", "-(1 << 15) <= off < 1 << 15", "-(1 << 15) <= off <= 1 << 15", "insn"),
+    ("insn", "value >> 32 & (_WORD - 1)", "0", "insn"),
+    ("insn", "_SIZES = {4: 0x00, 8: 0x18}", "_SIZES = {4: 0x18, 8: 0x00}", "insn"),
+    ("insn", "_MAP_FD, _MAP_VALUE, _BTF_ID = 1, 2", "_MAP_FD, _MAP_VALUE, _BTF_ID = 2, 1", "insn"),
+    ("insn", "GE = 0x35", "GE = 0x25", "insn"),
+    ("libbpf/program", "registers >> 4 == _KFUNC", "registers >> 4", "libbpf_program"),
+    ("libbpf/program", "len(info) < _ATTACH_AT + 8", "len(info) < _ATTACH_AT", "libbpf_program"),
+    ("libbpf/program", "opts.attach_btf_id = kind.function_id", "pass", "libbpf_program"),
+    ("hot/paths", "since = hits - self._hits.get(leaf, 0)", "since = hits", "hot_paths"),
+    ("hot/paths", "node.parent if node.kind == NodeKind.GROUP else offset", "offset", "hot_paths"),
+    ("hot/paths", ' or node["source"] != Source.IMAGE', "", "hot_paths"),
+    ("hot/paths", "same.nodes | path.nodes", "path.nodes", "hot_paths"),
+    ("hot/paths", "None if self._tree.is_kernels(offset) else tuple(frames)", "tuple(frames)",
+     "hot_paths"),
+    ("hot/paths", "taken >= SHARE * total", "taken > total", "hot_paths"),
+    ("hot/paths", "len(chosen) == MOST_STACKS", "len(chosen) > MOST_STACKS", "hot_paths"),
+    ("hot/paths", "(frame.ip, frame.interrupted))", "(frame.ip, f.interrupted))", "hot_paths"),
+    ("hot/paths", "key=lambda caller: -caller.weight", "key=lambda caller: caller.weight",
+     "hot_paths"),
+    ("hot/program", "if start.fentry and not start.returns", "if not start.fentry",
+     "host/hot_modes"),
+    ("hot/program", 'asm.jump_if(Jump.EQ, Reg.R1, 0, "miss")', "pass", "host/hot"),
+    ("hot/program", "asm.alu(Alu.ADD, Reg.R1, 1)", "asm.alu(Alu.ADD, Reg.R1, 2)", "host/hot"),
+    ("hot/program", "asm.mov(Reg.R7, HOT_MISS)", "asm.mov(Reg.R7, HOT_MISS << 6)", "host/hot"),
+    ("hot/maker", "missed <= MISSES * hits", "missed < MISSES * hits", "hot_maker"),
+    ("hot/maker", "missed > IN_VAIN * hits", "missed > hits", "hot_maker"),
+    ("hot/maker", "keys <= self._made and start == self._made_of", "keys <= self._made",
+     "hot_maker"),
+    ("hot/maker", "if path.key not in self._refused", "", "hot_maker"),
+    ("hot/maker", "max(wait, _REST * took)", "wait", "hot_maker"),
+    ("hot/maker", 'return not self._probe.config["slow"]', "return True", "hot_maker"),
+    ("hot/maker", "wait = self._waits.pop(0)", "pass", "hot_maker"),
+    ("hot/maker", "if not self._before.hits:\n            wait", "if False:\n            wait",
+     "hot_maker"),
+    ("hot/maker", "rows[since.index(max(since))]", "rows[0]", "hot_maker"),
+    ("hot/maker", "self._vain, self._waits = 0, [VAIN_SECONDS]", "self._vain = 0", "hot_maker"),
+    ("hot/code", "self._symbols.lookup(address - 1)", "self._symbols.lookup(address)",
+     "hot_maker"),
+    ("hot/code", "symbol is None or symbol.module", "symbol is None", "hot_maker"),
+    ("hot/code", 'return b"" if code else data[:size]', "return data[:size]", "hot_maker"),
+    ("arch/x86_64/static_frame", "prologue.end() <= offset", "True", "static_frame"),
+    ("arch/x86_64/static_frame", " and not _WRITES.search(code)", "", "static_frame"),
+    ("arch/x86_64/static_frame", "for op in (1, 2, 3, 4, 6)", "for op in (1, 2, 3, 6)",
+     "static_frame"),
+    ("arch/x86_64/static_frame", "if not rex & 1", "if rex == 0x48", "static_frame"),
+    ("arch/x86_64/static_frame", "for rex in range(0x48, 0x50) if not rex & 4",
+     "for rex in range(0x48, 0x50) if not rex & 6", "static_frame"),
+    ("arch/x86_64/static_frame", "for mod in range(4)", "for mod in range(1, 4)", "static_frame"),
+    ("arch/x86_64/static_frame", r"\x8b\x8d\x63", r"\x8b\x63", "static_frame"),
+    ("arch/x86_64/static_frame", r'rb"[\xbc\x94]",', r'rb"[\xbc]",', "static_frame"),
+    ("arch/x86_64/hot", "asm.jump_if(Jump.GE, Reg.R3, NEAR, miss)", "pass", "host/hot_near"),
+    ("arch/x86_64/hot", "ENTRY_BYTES + 1, miss)", "0, miss)",
+     "host/hot_modes"),
+    ("arch/x86_64/hot", "rule.bp == SavedBp.BP and rule.cfa != Cfa.BP_DEREF", "False", "host/hot"),
+    ("arch/x86_64/hot", "if not needed or bp.base != Reg.R6", "if True", "host/hot"),
+    ("arch/x86_64/hot", "asm.jump_if(Jump.NE, Reg.R1, top - state.sp, other)", "pass",
+     "host/hot_near"),
+    ("arch/x86_64/hot", "bool(frame.delta) and not frame.interrupted and", "bool(frame.delta) and",
+     "host/hot_near host/hot"),
+    ("arch/x86_64/hot", "and self.kernel.static_frame(frame.ip)", "and True", "host/hot_near"),
+    ("arch/x86_64/hot", "asm.jump_if(Jump.SET, Reg.R1, 1, self.target.miss)", "pass",
+     "host/hot_near"),
+    ("arch/x86_64/read_words", "asm.jump_if(Jump.GE, Reg.R2, end - off, whole)",
+     "asm.jump(whole)", "host/hot"),
     ("support/text", "one if number == 1", "one if number <= 1", "text"),
     ("support/printable", 'text.replace("\\r\\n", "\\n")', "text", "printable"),
     ("support/outlet", "moved = now if taken else moved", "moved = moved", "outlet"),
@@ -176,10 +245,10 @@ MUTANTS = [
     ("cli/stopper", "now > self._asked + _ONE_SIGNAL_SECONDS", "now >= self._asked", "interrupts"),
     ("bench/audit", "outside = calls() - first - during", "outside = calls() - during",
      "bench_experiment"),
-    ("bench/audit", "        quiet.wait(running)\n", "", "bench_experiment"),
+    ("bench/audit", "quiet.wait(running)\n        start", "start", "bench_experiment"),
     ("bench/audit", "stats.per_event(others, ", "stats.per_event({}, ", "bench_experiment"),
-    ("bench/experiment", "            at_rest = quiet.wait(running)", "            at_rest = True",
-     "bench_experiment"),
+    ("bench/experiment", "at_rest = quiet.wait(running)\n            if",
+     "at_rest = True\n            if", "bench_experiment"),
     ("bench/results", "self.calls - self.outcome.delivered - (self.outcome.lost or 0)",
      "self.calls - self.outcome.delivered", "bench_experiment bench_table"),
     ("bench/results", "return max(0, self.calls", "return (self.calls", "bench_experiment"),
@@ -216,8 +285,23 @@ def run(files: Iterable[str], folder: Path) -> str:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples"),
     }
+    paths = [test_file(name) for name in files]
+    for place in (HERE, HOST):
+        own = [path for path in paths if path.parent == place]
+        if own and (why := _run(own, command, env)):
+            return why
+    return ""
+
+
+def test_file(name: str) -> Path:
+    """Return the file of a name in ``MUTANTS``."""
+    folder, _, last = name.rpartition("/")
+    return (HOST if folder else HERE) / f"test_{last}.py"
+
+
+def _run(files: list[Path], command: list[str], env: dict[str, str]) -> str:
     done = subprocess.run(
-        [*command, *(str(HERE / f"test_{file}.py") for file in files)],
+        [*command, *map(str, files)],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from kwalk import abi
-from kwalk.decode import stacks
 from kwalk.probe import attach, config, ftrace_sites, load, translate
 from kwalk.transport import context_tree
 
@@ -84,13 +83,18 @@ CONSTANTS = {
     "KW_FILTER_CGROUP": abi.Filtered.CGROUP,
     "KW_FILTER_VALUES": abi.FILTER_VALUES,
     "KW_CALLS_BYTES": abi.CALLS_BYTES,
+    "KW_HOT_PROGRAM": abi.HOT_PROGRAM,
+    "KW_HOT_ENTRY": abi.HOT_ENTRY,
+    "KW_HOT_SLOTS": abi.HOT_ENTRY + 1,
+    "KW_HOT_LEAVES": abi.HOT_LEAVES,
+    "KW_HOT_MISS": abi.HOT_MISS,
     "KW_NODE_BYTES": context_tree.NODE_BYTES,
     "KW_CPU_BYTES": context_tree.PER_CPU * context_tree.NODE_BYTES,
     "KW_NO_ADDRESS": abi.NO_ADDRESS,
     "KW_WEIGHT_ONE": abi.WEIGHT_ONE,
     "KW_BRIEF_BYTES": abi.BRIEF_BYTES,
     "KW_DIGITS": abi.DIGITS,
-    "KW_ENTRY_BYTES": stacks.ENTRY_BYTES,
+    "KW_ENTRY_BYTES": abi.ENTRY_BYTES,
     "KW_EV_TRUNCATED": abi.TRUNCATED,
     "KW_EV_FALLBACK": abi.FALLBACK,
     "KW_EV_MAP": abi.SECOND_MAP,
@@ -108,8 +112,9 @@ CONSTANTS = {
 
 
 # Clang leaves a struct out of the object's BTF that is reached through plain pointers only.
-ONLY_IN_THE_HEADER = {"kw_node", "kw_event", "kw_calls", "kw_here", "kw_task"} | {
-    *("kw_short", "kw_key", "kw_difference")
+ONLY_IN_THE_HEADER = {
+    *("kw_node", "kw_event", "kw_calls", "kw_code", "kw_here", "kw_hot", "kw_task"),
+    *("kw_short", "kw_key", "kw_difference"),
 }
 
 Member = tuple[str, int, str]
@@ -167,8 +172,8 @@ def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
     path = tmp_path_factory.mktemp("header") / "header.o"
     source = (
         '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\nstruct kw_calls calls;\n'
-        "struct kw_here here;\nstruct kw_task task;\nstruct kw_short hit;\n"
-        "struct kw_key key;\nstruct kw_difference difference;\n"
+        "struct kw_here here;\nstruct kw_task task;\nstruct kw_hot hot;\nstruct kw_code code;\n"
+        "struct kw_short hit;\nstruct kw_key key;\nstruct kw_difference difference;\n"
     )
     command = ["clang", "-target", "bpf", "-g", "-I", str(root / "bpf")]
     command += ["-x", "c", "-", "-c", "-o", str(path)]
@@ -188,6 +193,7 @@ def test_every_layout_is_compared() -> None:
     assert sorted(names) == [
         *(
             "kw_calls",
+            "kw_code",
             "kw_config",
             "kw_control",
             "kw_count",
@@ -196,8 +202,8 @@ def test_every_layout_is_compared() -> None:
             "kw_difference",
             "kw_event",
         ),
-        *("kw_facts", "kw_gate", "kw_here", "kw_key", "kw_node", "kw_places", "kw_short"),
-        "kw_task",
+        *("kw_facts", "kw_gate", "kw_here", "kw_hot", "kw_key", "kw_node", "kw_places"),
+        *("kw_short", "kw_task"),
     ]
 
 
@@ -234,6 +240,7 @@ def test_constants_are_those_of_the_header(root: Path, c_output: Callable[..., s
     named |= {"KW_MAX_FRAMES", "KW_ENTRY_BYTES", "KW_NODE_BYTES", "KW_CPU_BYTES"}
     named |= {"KW_NO_ADDRESS", "KW_WEIGHT_ONE", "KW_BRIEF_BYTES", "KW_DIGITS", "KW_CALLS_BYTES"}
     named |= {"KW_CPUS", "KW_TASKS", "KW_NO_NUMBER", "KW_NUMBERLESS", "KW_NUMBERLESS_NAME"}
+    named |= set(re.findall(r"^#define (KW_HOT_\w+)", header, re.MULTILINE))
     named |= set(re.findall(r"^#define (KW_FILTER_\w+)", header, re.MULTILINE))
     enums = r"^enum kw_(?:method|unwinder|place|start|output|kind|source|per) \{(.*?)\};"
     for body in re.findall(enums, header, re.MULTILINE | re.DOTALL):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +75,7 @@ class World:
         self.open = True
         self.failed: OutputError | None = None
         self.probe = SimpleNamespace(functions=1)
+        self.due = math.inf
 
     def wait(self, seconds: float) -> None:
         assert 0 <= seconds <= 1

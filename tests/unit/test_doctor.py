@@ -37,7 +37,7 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Survey]:
     def run(
         fires: Collection[str], silent: Collection[str] = (), error: NotSupported = OFF
     ) -> Survey:
-        def fire(way: str, place: Place, symbols: Kallsyms, method: Method) -> Trial:
+        def fire(way: str, place: Place, symbols: Kallsyms, method: Method, then: object) -> Trial:
             (name,) = (kind.name for kind in surveys.WAYS if kind[1:] == (way, place))
             if name not in fires and name not in silent:
                 raise error

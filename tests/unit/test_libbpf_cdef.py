@@ -20,7 +20,9 @@ from cffi import FFI
 
 from kwalk import libbpf
 
-HEADERS = "#include <stdbool.h>\n#include <stddef.h>\n#include <bpf/libbpf.h>\n#include <bpf/bpf.h>"
+HEADERS = "\n".join(
+    f"#include <{name}.h>" for name in ("stdbool", "stddef", "bpf/libbpf", "bpf/bpf", "bpf/btf")
+)
 # Where the cdef knowingly differs: cffi has no va_list (kwalk passes NULL for the callback),
 # the options of bpf_object__open_mem() are not declared (kwalk passes NULL for them too), and an
 # enum is passed as the integer that it is.
@@ -28,6 +30,7 @@ EXCEPTIONS = (
     ("typedef int (*libbpf_print_fn_t)(int level, const char *fmt, void *args);\n", ""),
     ("obj_buf_sz, const void *opts)", "obj_buf_sz, const struct bpf_object_open_opts *opts)"),
     ("bpf_enable_stats(unsigned int type)", "bpf_enable_stats(enum bpf_stats_type type)"),
+    ("bpf_prog_load(int prog_type,", "bpf_prog_load(enum bpf_prog_type prog_type,"),
 )
 # What newer headers declare in another way that is the same to who calls: as of libbpf 1.5.
 OLDER = "const void *bpf_map__initial_value(struct bpf_map *map, size_t *psize);"

@@ -16,4 +16,4 @@ def test_mutant_changes_one_place_that_named_tests_cover(
     assert new != old
     assert files
     for file in files.split():
-        assert (mutants.HERE / f"test_{file}.py").exists(), file
+        assert mutants.test_file(file).exists(), file

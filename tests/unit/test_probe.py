@@ -195,9 +195,11 @@ def test_way_to_attach_is_chosen_by_place_method_and_option(
     assert found.attach == way
     assert found.notes == []
     assert found.by_kprobe == (way in ("kprobe", "kretprobe"))
-    expected: tuple[Any, ...] = (f"kw_{way}", "ip_rcv")
+    hot = "_hot" if found.loaded.hot else ""
+    assert bool(hot) == (target == ENTRY and method != Method.HELPER)
+    expected: tuple[Any, ...] = (f"kw_{way}{hot}", "ip_rcv")
     if found.by_kprobe:
-        expected = ("kw_kprobe", "ip_rcv", target.offset, target.returns)
+        expected = (f"kw_kprobe{hot}", "ip_rcv", target.offset, target.returns)
     assert kernel.attached == [expected]
     (config,) = kernel.config
     assert config["fentry"] == (not found.by_kprobe)
@@ -218,9 +220,9 @@ def test_fentry_inside_a_function_is_a_mistake_of_the_users(opened: Open, kernel
 def test_refused_way_falls_back_to_another_with_a_note(
     opened: Open, kernel: Kernel, target: Target, way: str
 ) -> None:
-    kernel.refuses[f"kw_{way}"] = errno.EBUSY
+    kernel.refuses |= dict.fromkeys((f"kw_{way}", f"kw_{way}_hot"), errno.EBUSY)
     found = opened(target)
-    assert found.program == "kw_kprobe"
+    assert found.program == ("kw_kprobe_hot" if target == ENTRY else "kw_kprobe")
     (note,) = found.notes
     assert note.startswith(f"not by {way}: cannot attach trace to ip_rcv")
     assert kernel.open == CountedTree.mapped == 1
@@ -261,7 +263,7 @@ def test_alias_is_not_called_notrace_for_another_name_of_it_in_the_list(
     kernel: Kernel, tmp_path: Path
 ) -> None:
     """available_filter_functions has one name of each function."""
-    kernel.refuses = dict.fromkeys(("kw_fentry", "kw_kprobe"), errno.EINVAL)
+    kernel.refuses = dict.fromkeys(("kw_fentry_hot", "kw_kprobe_hot"), errno.EINVAL)
     twins = Kallsyms(b"ffffffff81000100 T __do_ip_rcv\nffffffff81000100 T ip_rcv\n")
     (tmp_path / "FILTER_FUNCTIONS").write_text("__do_ip_rcv\n")
     for symbols, is_notrace in ((SYMBOLS, True), (twins, False)):

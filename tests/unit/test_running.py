@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import subprocess
 import time
@@ -36,6 +37,7 @@ class Source:
         self.left = reads
         self.events = 0
         self.probe = SimpleNamespace(functions=1)
+        self.due = math.inf
         self.stopped = False
         self.looks = 0
         self.started = time.monotonic()

@@ -14,7 +14,6 @@ from kwalk.abi import Method, Output
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe.attach import PROGRAMS
 from kwalk.probe.open import open_probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import find
@@ -51,9 +50,9 @@ def test_thousand_attach_cycles_leave_nothing_behind(attach: str, symbols: Kalls
         for _ in range(cycles):
             probe.obj.detach()
             if attach == "kprobe":
-                probe.obj.attach_kprobe(PROGRAMS[attach], FUNCTION)
+                probe.obj.attach_kprobe(probe.program, FUNCTION)
             else:
-                probe.obj.attach_trace(PROGRAMS[attach], FUNCTION)
+                probe.obj.attach_trace(probe.program, FUNCTION)
     finally:
         probe.close()
     assert (attached(), kprobes(), stats.programs().keys()) == before

@@ -18,7 +18,7 @@ from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import load
-from kwalk.probe.attach import PROGRAMS, WAYS
+from kwalk.probe.attach import WAYS
 from kwalk.probe.config import FACTS_PROGRAM, SELF_CHECK_EVENTS
 from kwalk.probe.config import config as config_of
 from kwalk.probe.open import open_probe
@@ -39,8 +39,10 @@ CEILING = 150_000
 def test_every_stack_of_ip_rcv_is_the_kernels(
     attach: str, redis: None, frame_pointers: bool
 ) -> None:
-    summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS, seconds=240)
+    summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS, seconds=240, taken=EVENTS)
     must_agree(summary, symbolizer)
+    assert summary.hot
+    assert summary.hot.taken >= EVENTS
     assert summary.verify
     assert summary.attach == attach
     assert summary.verify.checked == summary.ledger.recorded >= EVENTS
@@ -183,7 +185,7 @@ def test_verifier_instructions_stay_under_a_ceiling(
     probe = open_probe(Selection.one(target), symbols, ProbeOptions(method, attach, verify=100))
     try:
         assert probe.attach == WAYS[attach][target.place]
-        count = verified_insns(probe.obj, PROGRAMS[probe.attach])
+        count = verified_insns(probe.obj, probe.program)
         facts = verified_insns(probe.obj, FACTS_PROGRAM)
     finally:
         probe.close()

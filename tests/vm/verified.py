@@ -30,23 +30,28 @@ def verified(
     seconds: float = 90,
     every: int = 1,
     frequency: int | None = None,
+    fast: bool = True,
+    taken: int = 0,
 ) -> tuple[Summary, Counter[Stack], Symbolizer]:
     """Trace until ``number`` stacks have been compared, or time is up.
 
     :param burst: Work that calls the function; it is repeated.
+    :param taken: Number of stacks that generated programs must have taken as well.
     :return: The summary, the stacks with their counts, and the symbolizer.
     """
-    options = ProbeOptions(Method.MANUAL, attach, verify=every, frequency=frequency)
+    options = ProbeOptions(Method.MANUAL, attach, verify=every, frequency=frequency, fast=fast)
     stacks: Counter[Stack] = Counter()
     with Capture(function, options) as capture:
 
         def read() -> None:
             stacks.update(event.stack for event in capture.read())
+            capture.look()
 
         def enough() -> bool:
             burst()
             read()
-            return stacks.total() >= number
+            hot = capture.summary().hot if taken else None
+            return stacks.total() >= number and (not taken or bool(hot and hot.taken >= taken))
 
         wait_for(enough, seconds, 0)
         capture.stop()

@@ -44,9 +44,15 @@ struct mod_arch_specific {
 	struct orc_entry *orc_unwind;
 };
 
+/* arch/x86/include/asm/processor.h */
+struct irq_stack {
+	char stack[1];
+};
+
 #pragma clang attribute pop
 
 #define KW_WORD_TYPE   struct pt_regs
 #define KW_WORD_MEMBER r15
+#define KW_WINDOW_TYPE struct irq_stack
 
 #endif /* KWALK_X86_KERNEL_H */

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kwalk.abi import Start, Unwinder
+
+if TYPE_CHECKING:  # imported late, to attach early
+    from kwalk.arch.hot_frame import HotFrame, HotKernel, HotStart, HotTarget
 
 
 class UnknownFormat(Exception):
@@ -44,6 +47,13 @@ class Architecture(NamedTuple):
     :ivar perf_event_open: Number of the system call (``asm/unistd.h``).
     :ivar entry_code: Matches names of functions that enter the kernel or dispatch interrupts, at
         the beginning of a name.
+    :ivar emit_hot: Emits the comparison of a hit's stack with known ones (``hot/program.py``).
+        Raises ``hot_frame.Unsupported``.
+    :ivar static_frame: Whether the function of these bytes keeps its frame at a constant distance
+        from its frame pointer, at the return address at this offset.
+    :ivar interrupt_stack: Variables that have, for each CPU, the address of the first word of its
+        interrupt stack, and that stack's memory: ``emit_hot`` loads words of it directly where
+        there are no typed loads.
     :ivar acquire: Orders loads before the call before loads and stores behind it.
     :ivar release: Orders loads and stores before the call before stores behind it.
     """
@@ -64,5 +74,8 @@ class Architecture(NamedTuple):
     syscall_prefix: str
     perf_event_open: int
     entry_code: re.Pattern[str]
+    emit_hot: Callable[[HotFrame, HotStart, HotKernel, HotTarget], None]
+    static_frame: Callable[[bytes, int], bool]
+    interrupt_stack: tuple[str, ...]
     acquire: Callable[[], None]
     release: Callable[[], None]

@@ -63,6 +63,13 @@ PROBE = (
         "full, new stacks are truncated",
     ),
     option(
+        "--fast",
+        kind=Kind.SWITCH,
+        default=True,
+        help="manual: generate BPF programs for the stacks that are seen most, which take less "
+        "than the walk (default); --no-fast: always walk",
+    ),
+    option(
         "--stack-entries",
         type=values.within(limits.STACK_ENTRIES),
         default=limits.STACK_ENTRIES.default,

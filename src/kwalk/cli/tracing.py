@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # imported late, to attach early
 
 SAY_SECONDS = 2.0
 LOOK_SECONDS = 0.5
+LEAST_SECONDS = 0.02  # between looks that are due
 # Functions; detaching from fewer is not noticeable.
 MANY = 100
 
@@ -138,7 +139,9 @@ class TracingSession(Session):
         stopper = self.stopper
         while not stopper.stopped and (now := time.monotonic()) < end:
             yield now
-            until = min(end, due(now), now + LOOK_SECONDS)
+            until = min(
+                end, due(now), now + LOOK_SECONDS, max(self.capture.due, now + LEAST_SECONDS)
+            )
             stopper.wait(max(0.0, until - time.monotonic()))
             if not self.tend():
                 return

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kwalk.abi import MAX_FRAMES, NO_ADDRESS
+from kwalk.abi import ENTRY_BYTES, MAX_FRAMES, NO_ADDRESS
 from kwalk.model.stack import Stack
 
-# The fentry call, endbr and padding lie within this many bytes of the function's start.
-ENTRY_BYTES = 16
 # Most frames between a tracepoint and its stack, the program's own frame included.
 TRACER_FRAMES = 8
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from kwalk.probe.probe import Probe
 
 if TYPE_CHECKING:  # imported late, to attach early
     from kwalk.decode.records import Record
+    from kwalk.hot.maker import HotPrograms
     from kwalk.model.event import Event
     from kwalk.model.ledger import Ledger, Summary
     from kwalk.model.stack import Count, Frame, Stack
@@ -48,6 +50,7 @@ class Capture:
         self.options = options
         self._watch = watch
         self._after = no_hits.Found()
+        self._hot: HotPrograms | None = None
         self._told_full = False
 
     def __enter__(self) -> Capture:
@@ -67,6 +70,10 @@ class Capture:
             if others:  # other BPF programs, which may be gone when a stack is shown
                 self.symbols.renew()
             self.reader = CaptureReader(self.probe, self.options, self.symbolizer)
+            if self.probe.loaded.hot:
+                from kwalk.hot.maker import HotPrograms
+
+                self._hot = HotPrograms(self.probe, self.symbols)
             self._changes = Changes(self.probe, self.options.filters, options.filters)
             self.probe.notes.extend(self._changes.at_start())
         except BaseException:
@@ -106,6 +113,8 @@ class Capture:
 
     def __exit__(self, *_: object) -> None:
         self.reader.close()
+        if self._hot:
+            self._hot.close()
         self.probe.close()
 
     @property
@@ -173,12 +182,22 @@ class Capture:
     @property
     def changeable(self) -> bool:
         """Whether ``look`` has anything to follow."""
-        return self._changes.any or self.options.per == Per.CGROUP
+        return self._changes.any or self.options.per == Per.CGROUP or bool(self._hot)
+
+    @property
+    def due(self) -> float:
+        """Time of the next ``look``, if it is to come early (CLOCK_MONOTONIC, seconds)."""
+        return self._hot.due if self._hot else math.inf
 
     def look(self) -> None:
-        """Follow CPUs, tasks, cgroups and namespaces that come and go; call it once a second."""
+        """Follow what comes and goes; call it once a second, and when it is ``due``.
+
+        That is CPUs, tasks, cgroups and namespaces, and the stacks that are seen most.
+        """
         if not self.reader.stopped:
             self._look()
+            if self._hot:
+                self._hot.look()
 
     def _look(self, last: bool = False) -> None:
         if self._changes.look(last):
@@ -225,4 +244,5 @@ class Capture:
         summary.notes += self._changes.notes()
         summary.unseen = self._after.unseen
         summary.notes += self._after.notes
+        summary.hot = self._hot.use() if self._hot else None
         return summary

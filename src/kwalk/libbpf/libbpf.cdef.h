@@ -24,6 +24,32 @@ struct bpf_kprobe_multi_opts {
 	bool retprobe;
 };
 
+struct bpf_insn;
+struct btf;
+
+struct bpf_prog_load_opts {
+	size_t sz;
+	int attempts;
+	__u32 expected_attach_type;
+	__u32 prog_btf_fd;
+	__u32 prog_flags;
+	__u32 prog_ifindex;
+	__u32 kern_version;
+	__u32 attach_btf_id;
+	__u32 attach_prog_fd;
+	__u32 attach_btf_obj_fd;
+	const int *fd_array;
+	const void *func_info;
+	__u32 func_info_cnt;
+	__u32 func_info_rec_size;
+	const void *line_info;
+	__u32 line_info_cnt;
+	__u32 line_info_rec_size;
+	__u32 log_level;
+	__u32 log_size;
+	char *log_buf;
+};
+
 struct bpf_test_run_opts {
 	size_t sz;
 	const void *data_in;
@@ -89,6 +115,16 @@ int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
 int bpf_map__set_map_flags(struct bpf_map *map, __u32 flags);
 int bpf_map__set_autocreate(struct bpf_map *map, bool autocreate);
 const void *bpf_map__initial_value(struct bpf_map *map, size_t *psize);
+
+int bpf_prog_load(int prog_type, const char *prog_name, const char *license,
+		  const struct bpf_insn *insns, size_t insn_cnt,
+		  const struct bpf_prog_load_opts *opts);
+const struct bpf_insn *bpf_program__insns(const struct bpf_program *prog);
+size_t bpf_program__insn_cnt(const struct bpf_program *prog);
+int bpf_btf_get_fd_by_id(__u32 id);
+struct btf *btf__load_vmlinux_btf(void);
+void btf__free(struct btf *btf);
+__s32 btf__find_by_name_kind(const struct btf *btf, const char *type_name, __u32 kind);
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);

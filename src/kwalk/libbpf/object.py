@@ -112,6 +112,14 @@ class Object:
         """Return a loaded program's file descriptor."""
         return int(check(lib().bpf_program__fd(self._program(name)), f"program {name}"))
 
+    def program_instructions(self, name: str) -> bytes:
+        """Return a program's instructions, with the ids that libbpf found for a loaded one."""
+        program = self._program(name)
+        number = lib().bpf_program__insn_cnt(program)
+        return bytes(
+            ffi().buffer(ffi().cast("char *", lib().bpf_program__insns(program)), 8 * number)
+        )
+
     def program_info(self, name: str) -> bytes:
         """Return a program's ``struct bpf_prog_info``, as long as this kernel's version of it."""
         return object_info(self.program_fd(name), 256)

@@ -125,6 +125,21 @@ class TreeUse(NamedTuple):
     full: int
 
 
+class HotUse(NamedTuple):
+    """Use of the programs that were generated for the stacks seen most (``kwalk/hot/``).
+
+    :ivar taken: Hits whose stack they compared and knew.
+    :ivar missed: Hits whose stack they compared and did not know; these were walked.
+    :ivar programs: Programs generated.
+    :ivar why: Why none is in use any more; "" if nothing is wrong.
+    """
+
+    taken: int
+    missed: int
+    programs: int
+    why: str = ""
+
+
 class Sampling(NamedTuple):
     """Result of ``--budget``.
 
@@ -153,6 +168,7 @@ class Summary:
     :ivar unit: Unit of hits, such as ``samples``.
     :ivar seconds: Time for which hits were counted, by CLOCK_MONOTONIC: from the attached probe
         until detaching began (or until now); None where it is not known.
+    :ivar hot: None where nothing was generated.
     :ivar unseen: Reason why the kernel did not always run the program; "" where none is known.
     """
 
@@ -168,6 +184,7 @@ class Summary:
     unit: str = "calls"
     seconds: float | None = None
     unseen: str = ""
+    hot: HotUse | None = None
 
     @property
     def rate(self) -> float | None:

@@ -73,6 +73,7 @@ class Choices(TypedDict, total=False):
     budget: float | None
     command: Sequence[str] | None
     frequency: int | None
+    fast: bool
 
 
 def probe_options(choices: Choices, output: Output) -> ProbeOptions:
@@ -105,6 +106,7 @@ def probe_options(choices: Choices, output: Output) -> ProbeOptions:
         through=chosen("from_caller", validate.expression),
         until=chosen("until", validate.glob),
         filters=_wanted(choices).filters(),
+        fast=chosen("fast", validate.truth, True),
     )
 
 

@@ -42,6 +42,7 @@ class ProbeOptions(NamedTuple):
     :param until: Cut stacks after the first frame whose name matches.
     :param filters: Filters of hits.
     :param pidns: Namespace of the task ids shown; None for the initial one.
+    :param fast: Manual: generate programs for the stacks that are seen most.
     """
 
     method: Method | None = None
@@ -59,3 +60,4 @@ class ProbeOptions(NamedTuple):
     until: re.Pattern[str] | None = None
     filters: Filters = Filters()
     pidns: PidNamespace | None = None
+    fast: bool = True

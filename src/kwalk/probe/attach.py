@@ -26,6 +26,8 @@ PROGRAMS = {
     "tracepoint": "kw_tp",
     "perf_event": "kw_sample",
 }
+# Entry programs that call generated ones for hot stacks.
+HOT_PROGRAMS = {"kprobe": "kw_kprobe_hot", "fentry": "kw_fentry_hot"}
 # --attach -> the way that it stands for at each place in a function.
 WAYS = {
     "kprobe": {Place.ENTRY: "kprobe", Place.INSIDE: "kprobe", Place.RETURN: "kretprobe"},
@@ -90,16 +92,22 @@ def names_for_trampolines(target: Target, symbols: Kallsyms) -> list[str]:
 
 
 def attach(
-    obj: Object, way: str, selection: Selection, symbols: Kallsyms, watch: Watch = nobody
+    obj: Object,
+    way: str,
+    selection: Selection,
+    symbols: Kallsyms,
+    watch: Watch = nobody,
+    hot: bool = False,
 ) -> list[Skipped]:
     """Attach a loaded program to every place of a selection; return the places refused.
 
     :param way: One of ``PROGRAMS``.
+    :param hot: Attach the way's program of ``HOT_PROGRAMS``.
     :raises LibbpfError: if every place is refused, or at an error that does not concern a single
         function (``OF_FUNCTION``).
     :raises Shortage: if that takes more open files than this process may have.
     """
-    program, targets = PROGRAMS[way], selection.targets
+    program, targets = (HOT_PROGRAMS if hot else PROGRAMS)[way], selection.targets
     if way in TRAMPOLINES:
         obj.attach_trace(program, targets[0].name)
         return []

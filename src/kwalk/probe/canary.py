@@ -70,6 +70,7 @@ def fire(
     avoid: Collection[str] = (),
     method: Method = Method.HELPER,
     frequency: int = FREQUENCY,
+    then: Callable[[Probe, Call], object] | None = None,
 ) -> Trial:
     """Attach a canary, call its function or wait for samples, and detach.
 
@@ -77,6 +78,7 @@ def fire(
     :param avoid: Functions and tracepoints not to use, since the user traces them.
     :param method: ``MANUAL`` turns into the helper where this kernel's stacks can't be walked.
     :param frequency: Samples a second, for ``Place.SAMPLE``.
+    :param then: Called with the probe and what calls the function, before the probe is detached.
     :raises KwalkError: if no candidate can be attached to; ``SwitchedOff`` if a switch of the
         kernel would keep the program from running.
     """
@@ -90,6 +92,8 @@ def fire(
             continue
         try:
             fired = _wait(probe, frequency) if place == Place.SAMPLE else _call(probe, call)
+            if then:
+                then(probe, call)
         finally:
             probe.close()
         return Trial(probe, fired, CALLS)

@@ -47,6 +47,8 @@ class Facts(NamedTuple):
         ``struct bpf_link_info``).
     :ivar stack_size: Size of a task's kernel stack in bytes.
     :ivar disarmed: ``kprobes_all_disarmed``; False if its address is unknown.
+    :ivar window: BTF id of a type as large as a stack (``KW_WINDOW_TYPE``); 0 if there is none.
+    :ivar task_stack: Offset of ``stack`` in ``struct task_struct``.
     """
 
     fp_entry: int
@@ -58,6 +60,8 @@ class Facts(NamedTuple):
     counts_missed: bool
     stack_size: int
     disarmed: bool = False
+    window: int = 0
+    task_stack: int = 0
 
 
 def config(
@@ -210,6 +214,8 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
         bool(found["counts_missed"]),
         found["stack_pages"] * mmap.PAGESIZE or here().stack_size,
         bool(found["disarmed"]),
+        found["window"],
+        found["task_stack"],
     )
 
 

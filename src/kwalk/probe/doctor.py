@@ -22,10 +22,11 @@ from kwalk.libbpf import lib
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import canary
 from kwalk.probe import target as targets
-from kwalk.probe.attach import has_multi
+from kwalk.probe.attach import HOT_PROGRAMS, has_multi
 from kwalk.probe.canary import Trial
 from kwalk.probe.open import open_probe
 from kwalk.probe.permissions import permitted
+from kwalk.probe.probe import Probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 
@@ -130,10 +131,15 @@ class Survey:
         self.findings.append(Finding(name, ok, text))
 
 
-def survey(function: str | None = None) -> Survey:
+TryFast = Callable[[Probe, Kallsyms, Callable[[], object]], tuple[bool, str]]
+"""Tries generated programs (``hot.trial``), which this package is below."""
+
+
+def survey(function: str | None = None, try_fast: TryFast | None = None) -> Survey:
     """Survey this kernel: read its files, then try each way of attaching.
 
     :param function: Attach to it for a moment, too, by fentry and by kprobe.
+    :param try_fast: Also try generated programs by this.
     :raises UsageError: if there is no such function, or its name is ambiguous.
     """
     result = Survey()
@@ -175,7 +181,7 @@ def survey(function: str | None = None) -> Survey:
         None,
         "yes (bpf_rdonly_cast)" if typed else "no: bpf_probe_read_kernel instead, slower",
     )
-    _try_ways(result, symbols, function)
+    _try_ways(result, symbols, function, try_fast)
     return result
 
 
@@ -194,7 +200,9 @@ def _jit() -> tuple[bool | None, str]:
     return enabled, "on" if enabled else "off: programs are interpreted, fentry is impossible"
 
 
-def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
+def _try_ways(
+    result: Survey, symbols: Kallsyms, function: str | None, try_fast: TryFast | None
+) -> None:
     try:
         capabilities.check_access()
         features.check_kernel(symbols)
@@ -206,7 +214,7 @@ def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
         result.reasons.append(error.what)
         return
     target = targets.find(function, symbols) if function else None
-    found = {way.name: _fire(result, way, symbols) for way in WAYS}
+    found = {way.name: _fire(result, way, symbols, try_fast) for way in WAYS}
     walks = _choose(result, found)
     unwinder = next((UNWINDERS[trial.probe.unwinder] for trial in found.values() if trial), "")
     if result.method:
@@ -217,11 +225,19 @@ def _try_ways(result: Survey, symbols: Kallsyms, function: str | None) -> None:
         _try_function(result, target, symbols)
 
 
-def _fire(result: Survey, way: AttachWay, symbols: Kallsyms) -> Trial | None:
+def _fire(
+    result: Survey, way: AttachWay, symbols: Kallsyms, try_fast: TryFast | None
+) -> Trial | None:
     """Try one way and append its result; return the canary's result if the way works."""
     method = Method.MANUAL if way.name in FUNCTIONS else Method.HELPER
+
+    def then(probe: Probe, call: Callable[[], object]) -> None:
+        if try_fast and way.way in HOT_PROGRAMS and probe.method == Method.MANUAL:
+            works, text = try_fast(probe, symbols, call)
+            result.add(f"fast programs by {way.way}", works or None, text)
+
     try:
-        trial = canary.fire(way.way, way.place, symbols, method=method)
+        trial = canary.fire(way.way, way.place, symbols, method=method, then=then)
     except KwalkError as error:
         result.ways.append(Way(way.name, False, error.what, error.hint))
         return None

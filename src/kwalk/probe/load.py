@@ -33,12 +33,13 @@ from kwalk.libbpf.map import Map
 from kwalk.libbpf.object import Object
 from kwalk.options.filters import places as places_of
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe.attach import MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
+from kwalk.probe.attach import HOT_PROGRAMS, MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
 from kwalk.probe.config import FACTS_PROGRAM, Facts, digits
 from kwalk.probe.config import config as config_of
 from kwalk.probe.config import control as control_of
 from kwalk.probe.config import facts as facts_of
 from kwalk.probe.ftrace_sites import PROGRAM as CALLS_PROGRAM
+from kwalk.probe.hot_entry import CODE_PROGRAM, leaves_bytes
 from kwalk.probe.selection import Selection
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.counters import possible_cpus
@@ -55,6 +56,7 @@ class Loaded(NamedTuple):
     :ivar config: Members of ``struct kw_config``, except the filters' values.
     :ivar control: Members of ``struct kw_control`` as written at load; empty for the helper.
     :ivar notes: Sentences for the user.
+    :ivar hot: The program is one of ``attach.HOT_PROGRAMS``.
     """
 
     obj: Object
@@ -64,6 +66,7 @@ class Loaded(NamedTuple):
     control: dict[str, int]
     facts: Facts
     notes: list[str]
+    hot: bool = False
 
     def close(self) -> None:
         """Detach the programs and free everything."""
@@ -88,11 +91,17 @@ def image() -> bytes:
 
 
 def load(
-    way: str, selection: Selection, symbols: Kallsyms, options: ProbeOptions, method: Method
+    way: str,
+    selection: Selection,
+    symbols: Kallsyms,
+    options: ProbeOptions,
+    method: Method,
+    hot: bool = False,
 ) -> Loaded:
     """Load the BPF object with the program for a way of attaching.
 
     :param way: One of ``attach.PROGRAMS``.
+    :param hot: Load the way's program of ``attach.HOT_PROGRAMS``.
     :raises LibbpfError: if the kernel refuses the object or its maps.
     :raises CannotWalk: if ``method`` walks, and this kernel's stacks can't be walked.
     """
@@ -104,9 +113,12 @@ def load(
     tree: Tree | None = None
     try:
         asking = (FACTS_PROGRAM, *([CALLS_PROGRAM] if selection.open else []))
-        wanted: dict[str, str | None] = dict.fromkeys((PROGRAMS[way], *asking, *following))
+        program = (HOT_PROGRAMS if hot else PROGRAMS)[way]
+        if hot:
+            asking = (*asking, CODE_PROGRAM)
+        wanted: dict[str, str | None] = dict.fromkeys((program, *asking, *following))
         if fentry:
-            _choose(obj, wanted, PROGRAMS[way], names_for_trampolines(target, symbols))
+            _choose(obj, wanted, program, names_for_trampolines(target, symbols))
         else:
             obj.set_autoload(wanted)
         config = config_of(target, symbols, options, method, fentry, many)
@@ -115,7 +127,7 @@ def load(
         )
         if options.output == Output.EVENT:
             obj.map(DIGITS_SECTION).set_initial_value(digits())
-        sizes = _resize(obj, options, method, config)
+        sizes = _resize(obj, options, method, config, hot)
         try:
             obj.load()
         except LibbpfError as error:
@@ -140,7 +152,7 @@ def load(
         gates = _set_filters(obj, options)
         for name in following:
             obj.attach_auxiliary(name)
-        return Loaded(obj, tree, gates, config, control, facts, notes)
+        return Loaded(obj, tree, gates, config, control, facts, notes, hot)
     except BaseException:
         if tree:
             tree.close()
@@ -190,7 +202,7 @@ def ring_bytes(options: ProbeOptions) -> int:
 
 
 def _resize(
-    obj: Object, options: ProbeOptions, method: Method, config: dict[str, int]
+    obj: Object, options: ProbeOptions, method: Method, config: dict[str, int], hot: bool
 ) -> dict[str, int]:
     """Size the maps; return the bytes of map memory that each option stands for."""
     counting = options.output == Output.COUNT
@@ -207,6 +219,11 @@ def _resize(
     for name in ("stacks_a", "stacks_b"):
         second = counting and name == "stacks_b"
         obj.map(name).resize(max_entries=1 if second else entries, value_size=8 * depth)
+    if hot:
+        obj.map("leaves").resize(value_size=leaves_bytes(possible_cpus()))
+    else:
+        for name in ("leaves", "hot"):
+            obj.map(name).set_autocreate(False)
     filters = options.filters
     for name, needed in (
         (GATES_SECTION, filters),

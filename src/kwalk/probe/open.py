@@ -16,6 +16,7 @@ from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
 from kwalk.options.probe import ProbeOptions
+from kwalk.probe import hot_entry
 from kwalk.probe.attach import (
     EVENT_WAYS,
     MULTI,
@@ -31,7 +32,7 @@ from kwalk.probe.attach import (
 from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
 from kwalk.probe.ftrace_sites import in_memory
-from kwalk.probe.load import load
+from kwalk.probe.load import Loaded, load
 from kwalk.probe.probe import Probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.switched_off import off, off_in
@@ -158,7 +159,7 @@ class _Attempt(NamedTuple):
         if way in BY_KPROBE and (why := no_kprobes(self.symbols)):
             raise LibbpfError(why, errno.EOPNOTSUPP)
         make_room(0)
-        loaded = load(way, self.selection, self.symbols, self.options, self.method)
+        loaded = self._load(way)
         selection = self.selection
         try:
             if found := off_in(way, loaded.facts):
@@ -166,10 +167,21 @@ class _Attempt(NamedTuple):
             if selection.open:
                 selection = selection.sifted(in_memory(loaded.obj, self.symbols))
             began = time.monotonic()
-            refused = attach(loaded.obj, way, selection, self.symbols, self.watch)
+            refused = attach(loaded.obj, way, selection, self.symbols, self.watch, loaded.hot)
             attached = time.monotonic()
         except BaseException:
             loaded.close()
             raise
         notes = [*self.notes, *loaded.notes]
         return Probe(loaded, selection, self.method, way, refused, notes, began, attached)
+
+    def _load(self, way: str) -> Loaded:
+        """Load the program, one that calls generated programs if that is wanted and accepted."""
+        what = way, self.selection, self.symbols, self.options, self.method
+        if hot_entry.wants(way, self.selection, self.options, self.method):
+            try:
+                return load(*what, hot=True)
+            except LibbpfError as error:
+                if not error.log:
+                    raise
+        return load(*what)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
 from kwalk.libbpf.object import Object
-from kwalk.probe.attach import KPROBES, PROGRAMS
+from kwalk.probe.attach import HOT_PROGRAMS, KPROBES, PROGRAMS
 from kwalk.probe.load import Loaded
 from kwalk.probe.selection import Selection, Skipped
 from kwalk.support.text import plural
@@ -89,7 +89,7 @@ class Probe(NamedTuple):
     @property
     def program(self) -> str:
         """Name of the program in the object."""
-        return PROGRAMS[self.attach]
+        return (HOT_PROGRAMS if self.loaded.hot else PROGRAMS)[self.attach]
 
     @property
     def by_kprobe(self) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kwalk.model.ledger import NOT_WANTED, Ledger, Summary, TreeUse, Verify
+from kwalk.model.ledger import NOT_WANTED, HotUse, Ledger, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.support.printable import plain
 from kwalk.support.text import counted, form, plural
@@ -81,6 +81,8 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         data["sampling"] = summary.sampling._asdict()
     if summary.tree:
         data["tree"] = summary.tree._asdict()
+    if summary.hot:
+        data["fast"] = summary.hot._asdict()
     return data
 
 
@@ -141,6 +143,21 @@ def exit_code(summary: Summary, strict: bool = False) -> int:
     if strict and lost_any(summary.ledger):
         return 1
     return int(bool(verify and verify.every and verify.mismatches))
+
+
+def _is_told(hot: HotUse, verify: Verify | None) -> bool:
+    """Return whether to tell about generated programs: if asked to, or if none can be made."""
+    return bool(verify and verify.every) or bool(hot.why and not hot.programs)
+
+
+def _hot_line(hot: HotUse, ledger: Ledger) -> str:
+    """Return a line about generated programs."""
+    if not hot.programs:
+        return f"  fast: off, {hot.why}" if hot.why else "  fast: no program was generated"
+    share = 100 * hot.taken / max(ledger.hits - ledger.not_wanted.get("filtered", 0), 1)
+    made = f"{plural(hot.programs, 'program')} generated"
+    off = f"; off now, {hot.why}" if hot.why else ""
+    return f"  fast: {made}; {hot.taken:,} taken ({share:.1f} %), {hot.missed:,} missed{off}"
 
 
 def _tree_lines(tree: TreeUse) -> list[str]:
@@ -212,6 +229,8 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         )
     if summary.tree:
         lines += _tree_lines(summary.tree)
+    if summary.hot and _is_told(summary.hot, summary.verify):
+        lines.append(_hot_line(summary.hot, ledger))
     if ledger.fallback:
         stacks, come = plural(ledger.fallback, "stack"), form(ledger.fallback, "comes", "come")
         lines.append(f"  fallback: {stacks} {come} from the kernel's unwinder")

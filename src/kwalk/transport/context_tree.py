@@ -13,13 +13,14 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kwalk.abi import NO_ADDRESS, NODE, NodeKind, Source
+from kwalk.abi import HOT, NO_ADDRESS, NODE, NodeKind, Source
 from kwalk.libbpf.object import Object
 
 NODE_BYTES = NODE.size
 # Nodes that struct kw_cpu takes, for each CPU, before the first frame; its first two are roots. The
 # same number precedes all CPUs; the first is node 0.
 PER_CPU = 8
+HOT_INDEX = 2  # struct kw_hot among these
 # struct kw_node as ContextNode has it; the 16 bytes at offset 8 are a group's value.
 _NODE = struct.Struct("<Q16sI4xQQ8xBB6x")
 _U64 = struct.Struct("<Q")
@@ -135,6 +136,21 @@ class Tree:
     def node(self, offset: int) -> ContextNode:
         """Return the node at ``offset`` bytes."""
         return ContextNode._make(_NODE.unpack_from(self._memory, offset))
+
+    def members(self, offset: int) -> dict[str, int]:
+        """Return all members of the node at ``offset`` bytes (``struct kw_node``)."""
+        return NODE.unpack(self._memory[offset : offset + NODE_BYTES])
+
+    def cpu_of(self, offset: int) -> int:
+        """Return the CPU whose tree the node at ``offset`` is in."""
+        while parent := self.node(offset).parent:
+            offset = parent
+        return offset // NODE_BYTES // PER_CPU - 1
+
+    def hot(self, cpu: int) -> dict[str, int]:
+        """Return ``struct kw_hot`` of a CPU."""
+        start = ((1 + cpu) * PER_CPU + HOT_INDEX) * NODE_BYTES
+        return HOT.unpack(self._memory[start : start + NODE_BYTES])
 
     def counted(self) -> list[tuple[int, ContextNode]]:
         """Return the nodes with counts, roots included, each with its offset in bytes."""

@@ -440,6 +440,24 @@ void *host_own_frame(void)
 	return (void *)here->own_frame;
 }
 
+/* Tail calls: programs in the slots of the one array of programs. */
+
+static int (*tails[2])(void *ctx);
+
+void host_set_tail(__u32 slot, int (*program)(void *ctx))
+{
+	tails[slot] = program;
+}
+
+int host_tail_call(void *ctx, __u32 slot, int *result)
+{
+	host_tick();
+	if (!tails[slot])
+		return 0;
+	*result = tails[slot](ctx);
+	return 1;
+}
+
 static __u8 written[PAGE];
 static __u32 written_nr;
 
@@ -488,20 +506,32 @@ void *host_symbol(const char *name, __u64 *size, int fd)
 	return symbol->at;
 }
 
-/* Run a program on a CPU; from a pause of another one's as well. */
-int host_run(const char *name, void *ctx, struct host_cpu *cpu)
+static int (*program_named(const char *name))(void *ctx)
 {
 	const struct host_program *program;
-	struct host_cpu *before = here;
-	int result;
 
 	for (program = host_programs; program->name; program++)
 		if (!strcmp(program->name, name))
-			break;
-	if (!program->name)
-		give_up("no such program", name);
+			return program->run;
+	give_up("no such program", name);
+	return NULL;
+}
+
+/* Put a program into the array of programs. */
+void host_set_tail_program(__u32 slot, const char *name)
+{
+	tails[slot] = program_named(name);
+}
+
+/* Run a program on a CPU; from a pause of another one's as well. */
+int host_run(const char *name, void *ctx, struct host_cpu *cpu)
+{
+	int (*program)(void *ctx) = program_named(name);
+	struct host_cpu *before = here;
+	int result;
+
 	here = cpu;
-	result = program->run(ctx);
+	result = program(ctx);
 	here = before;
 	return result;
 }

@@ -65,7 +65,7 @@ static int host_deliver(struct host_planting *ask)
 	__u32 i;
 
 	for (i = 0; i < ask->times; i++)
-		kw_deliver(ask, kw_tree(), &w);
+		kw_deliver(ask, kw_tree(), &w, false);
 	return 0;
 }
 

@@ -48,6 +48,7 @@ struct host_map host_maps[] = {
     HOST_SIZED(stacks_b),
     HOST_TYPED(counted),
     HOST_SIZED(calls),
+    HOST_SIZED(leaves),
     {"events", &events, HOST_WORDS(events.type), 0, 0, HOST_WORDS(events.max_entries), 0, 0},
     {0},
 };
@@ -63,16 +64,29 @@ const struct host_symbol host_symbols[] = {
 #define HOST_PROGRAM(name) {#name, (int (*)(void *))(void *)name}
 
 const struct host_program host_programs[] = {
-    HOST_PROGRAM(kw_kprobe),	HOST_PROGRAM(kw_multi),
-    HOST_PROGRAM(kw_fentry),	HOST_PROGRAM(kw_fexit),
-    HOST_PROGRAM(kw_raw_tp),	HOST_PROGRAM(kw_tp),
-    HOST_PROGRAM(kw_sample),	HOST_PROGRAM(kw_fork),
-    HOST_PROGRAM(kw_free),	HOST_PROGRAM(kw_here),
-    HOST_PROGRAM(kw_tasks),	HOST_PROGRAM(kw_facts),
-    HOST_PROGRAM(kw_calls),	HOST_PROGRAM(host_child),
-    HOST_PROGRAM(host_take),	HOST_PROGRAM(host_group),
-    HOST_PROGRAM(host_kernels), HOST_PROGRAM(host_deliver),
-    HOST_PROGRAM(host_count),	{0},
+    HOST_PROGRAM(kw_kprobe),
+    HOST_PROGRAM(kw_multi),
+    HOST_PROGRAM(kw_fentry),
+    HOST_PROGRAM(kw_fexit),
+    HOST_PROGRAM(kw_raw_tp),
+    HOST_PROGRAM(kw_tp),
+    HOST_PROGRAM(kw_sample),
+    HOST_PROGRAM(kw_fork),
+    HOST_PROGRAM(kw_free),
+    HOST_PROGRAM(kw_here),
+    HOST_PROGRAM(kw_tasks),
+    HOST_PROGRAM(kw_facts),
+    HOST_PROGRAM(kw_calls),
+    HOST_PROGRAM(host_child),
+    HOST_PROGRAM(host_take),
+    HOST_PROGRAM(host_group),
+    HOST_PROGRAM(host_kernels),
+    HOST_PROGRAM(host_deliver),
+    HOST_PROGRAM(host_count),
+    HOST_PROGRAM(kw_kprobe_hot),
+    HOST_PROGRAM(kw_fentry_hot),
+    HOST_PROGRAM(kw_code),
+    {0},
 };
 
 /* With the members that bpf/ reads directly; CO-RE has no part in these. */

@@ -42,6 +42,7 @@ class Body:
     :ivar saves: It pushes BP and then uses it as a general register (``sp``).
     :ivar above: Number of registers pushed before BP.
     :ivar room: Words of local variables.
+    :ivar static: Its frame has the same size at each call (``bp``).
     :ivar by: For a copy, its distance from the original, which has the rules.
     """
 
@@ -51,6 +52,7 @@ class Body:
     above: int = 0
     room: int = 0
     by: int = 0
+    static: bool = False
 
     @property
     def start(self) -> int:
@@ -79,6 +81,7 @@ def make(
     size: int = 96,
     gap: int = 0,
     signal: bool = False,
+    static: bool = False,
 ) -> Body:
     """Add a function to a text, with the rules that objtool would generate."""
     spans: list[tuple[int, Orc]] = [(0, ENTRY)]
@@ -104,7 +107,7 @@ def make(
     elif kind == "unknown":
         spans = [(0, UNDEFINED)]
     function = text.add(spans, size, gap)
-    return Body(function, kind, saves, above, room)
+    return Body(function, kind, saves, above, room, static=static)
 
 
 @dataclass
@@ -113,6 +116,7 @@ class Execution:
 
     :ivar addresses: Return or interrupted address of each frame so far, the outermost first.
     :ivar slots: Stack slot of each return address; 0 for an interrupted frame.
+    :ivar saved: Address of each struct pt_regs.
     """
 
     kernel: Kernel
@@ -122,6 +126,7 @@ class Execution:
     bp: int = 0
     addresses: list[int] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
+    saved: list[int] = field(default_factory=list)
     current: Body | None = None
     switched: bool = False
 
@@ -152,6 +157,7 @@ class Execution:
         self.sp = self._top - REGS
         regs = dict.fromkeys(REGISTERS, 0x7F0000001230) | {"cs": cs}
         self.kernel.memory.put(self.sp, pack_regs(regs))
+        self.saved.append(self.sp)
         self.bp = 0x7F0000004560
         self._room(entry.room)
         self.current = entry
@@ -196,7 +202,7 @@ class Execution:
         elif body.kind == "bp":
             self.push(self.bp)
             self.bp = self.sp
-            self._room(body.room + self.random.randint(0, 3))
+            self._room(body.room + (0 if body.static else self.random.randint(0, 3)))
         elif body.kind == "aligned":
             r10 = self.sp + 8
             self.sp &= -32
@@ -234,6 +240,7 @@ class Execution:
         self.sp = (self.sp & -16) - REGS
         self.kernel.memory.put(self.sp, pack_regs(regs))
         place = self.sp
+        self.saved.append(place)
         if self.kernel.layout.frame_pointers:
             self.bp = self.sp | 1  # ENCODE_FRAME_POINTER
         self._room(entry.room)

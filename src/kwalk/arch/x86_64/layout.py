@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from kwalk.abi import Unwinder
 from kwalk.arch.architecture import Architecture
 from kwalk.arch.x86_64 import memory_order, orc, prologue
+
+if TYPE_CHECKING:  # imported late, to attach early
+    from kwalk.arch.hot_frame import HotFrame, HotKernel, HotStart, HotTarget
 
 _ORC_SYMBOLS = ("__start_orc_unwind_ip", "__start_orc_unwind")
 
@@ -18,6 +22,19 @@ _ENTRY_CODE = re.compile(
     r"|(x64|ia32)_sys_call|ret_from_fork|secondary_startup|irqentry_|(__)?irq_(enter|exit)"
     r"|handle_softirqs|(__)?do_softirq|run_ksoftirqd|default_do_nmi|end_repeat_nmi"
 )
+
+
+def _emit_hot(root: HotFrame, start: HotStart, kernel: HotKernel, target: HotTarget) -> None:
+    from kwalk.arch.x86_64.hot import emit
+
+    emit(root, start, kernel, target)
+
+
+def _static_frame(code: bytes, offset: int) -> bool:
+    from kwalk.arch.x86_64.static_frame import is_static
+
+    return is_static(code, offset)
+
 
 X86_64 = Architecture(
     name="x86_64",
@@ -63,6 +80,9 @@ X86_64 = Architecture(
     syscall_prefix="__x64_",
     perf_event_open=298,  # arch/x86/entry/syscalls/syscall_64.tbl
     entry_code=_ENTRY_CODE,
+    emit_hot=_emit_hot,
+    static_frame=_static_frame,
+    interrupt_stack=("hardirq_stack_ptr", "irq_stack_backing_store"),  # arch/x86/kernel/irq_64.c
     acquire=memory_order.acquire,
     release=memory_order.release,
 )

@@ -31,11 +31,12 @@ class DoctorCommand:
     def run(self, args: argparse.Namespace) -> int:
         """Print the survey; the exit code is ``Survey.exit_code``."""
         from kwalk.cli import screen
+        from kwalk.hot.trial import trial
         from kwalk.probe.doctor import survey
         from kwalk.report import doctor
         from kwalk.support.stdio import write
 
-        result = survey(args.function)
+        result = survey(args.function, trial)
         if args.format == "json":
             write(doctor.as_json(result))
         else:

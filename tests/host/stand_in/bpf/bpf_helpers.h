@@ -45,6 +45,7 @@ long bpf_get_func_arg_cnt(void *ctx);
 void *bpf_ringbuf_reserve(void *ring, __u64 size, __u64 flags);
 void bpf_ringbuf_submit(void *record, __u64 flags);
 __u64 bpf_ringbuf_query(void *ring, __u64 what);
+int host_tail_call(void *ctx, __u32 slot, int *result);
 long bpf_seq_write(struct seq_file *seq, const void *data, __u32 size);
 
 #endif /* HOST_BPF_HELPERS_H */

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Generated programs for hot stacks: counts stay exact, whatever changes around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest import call
+from verified import fexit_programs, graph_tracer, kretprobes, must_agree, verified
+
+from kwalk.abi import Method, Output, Per
+from kwalk.engine.capture import Capture
+from kwalk.model.ledger import Summary
+from kwalk.model.stack import Count
+from kwalk.options.filters import Filters
+from kwalk.options.probe import ProbeOptions
+
+FUNCTION = "__x64_sys_getpgid"
+CALLS = 500
+WARM_SECONDS = 1.5
+by_attach = pytest.mark.parametrize("attach", ["fentry", "kprobe"])
+
+
+def calls(number: int = CALLS) -> int:
+    for _ in range(number):
+        os.getpgid(0)
+    return number
+
+
+def traced(
+    attach: str, around: Callable[[Capture], int] = lambda capture: 0, **options: object
+) -> tuple[int, list[Count], Summary]:
+    """Call FUNCTION until programs are there, then more; return calls, counts and summary."""
+    filters = Filters(pids=(os.getpid(),))
+    keywords = {"output": Output.COUNT, "filters": filters, **options}
+    with Capture(FUNCTION, ProbeOptions(Method.MANUAL, attach, **keywords)) as capture:  # type: ignore[arg-type]
+        number = calls()
+        end = time.monotonic() + WARM_SECONDS
+        while time.monotonic() < end:
+            number += calls(20)
+            capture.look()
+            time.sleep(0.02)
+        number += calls() + around(capture)
+        capture.stop()
+        return number, capture.counts(), capture.summary()
+
+
+@by_attach
+@pytest.mark.parametrize("per", [Per.NOTHING, Per.PID])
+def test_each_call_is_counted_once(attach: str, per: Per) -> None:
+    number, counts, summary = traced(attach, per=per)
+    assert sum(count.count for count in counts) == number
+    assert summary.ledger.recorded == number
+    assert summary.ledger.balance == 0
+    assert summary.hot
+    assert summary.hot.programs >= 1
+    assert summary.hot.taken >= CALLS
+
+
+@by_attach
+def test_without_fast_no_program_is_generated(attach: str) -> None:
+    number, counts, summary = traced(attach, fast=False)
+    assert summary.hot is None
+    assert sum(count.count for count in counts) == number
+
+
+@by_attach
+def test_new_stacks_are_walked(attach: str) -> None:
+    """From another place of this process, after the program was made."""
+
+    def elsewhere(capture: Capture) -> int:
+        code, _, err = call("kwalk", "--version")  # a fork, which is not traced
+        assert code == 0, err
+        child = os.fork()
+        if not child:
+            os.getpgid(0)
+            os._exit(0)
+        os.waitpid(child, 0)
+        return calls(10)
+
+    number, counts, summary = traced(attach, elsewhere)
+    assert sum(count.count for count in counts) == number
+    assert summary.ledger.balance == 0
+
+
+@pytest.mark.parametrize("tracer", ["kretprobe", "graph", "fexit"])
+@by_attach
+def test_other_tracers_that_come_later_change_no_stack(attach: str, tracer: str) -> None:
+    """They replace return addresses, or change the trampoline that the program was made for."""
+    tracers = {"kretprobe": kretprobes, "graph": graph_tracer, "fexit": fexit_programs}
+
+    def later(capture: Capture) -> int:
+        with tracers[tracer](FUNCTION):
+            return calls()
+
+    number, counts, summary = traced(attach, later)
+    assert sum(count.count for count in counts) == number
+    assert (summary.ledger.balance, summary.ledger.fallback) == (0, 0)
+    stacks = {count.stack.addresses for count in counts if not count.stack.truncated}
+    assert len(stacks) == len(counts)
+    inner = {addresses[:2] for addresses in stacks}
+    assert len(inner) == 1, "a caller that is not do_syscall_64()'s, or a trampoline"
+
+
+@by_attach
+@pytest.mark.parametrize("function", ["vfs_write", "try_to_wake_up", "tcp_v4_rcv"])
+def test_stacks_of_other_functions_are_the_kernels(attach: str, function: str, redis: None) -> None:
+    summary, _, symbolizer = verified(function, attach, 2000, seconds=60, taken=1000)
+    must_agree(summary, symbolizer)
+    assert summary.hot
+    assert summary.hot.taken >= 1000
+
+
+def test_json_has_what_generated_programs_did(redis: None) -> None:
+    words = ("kwalk", "count", "ip_rcv", "--method=manual", "--duration=3", "--format=json")
+    code, out, err = call(*words)
+    assert code == 0, err
+    fast = json.loads(out)["fast"]
+    assert fast["programs"] >= 1
+    assert fast["taken"] > 0
+    assert fast["why"] == ""
+    code, out, err = call(*words, "--no-fast")
+    assert code == 0, err
+    assert "fast" not in json.loads(out)
