@@ -239,9 +239,24 @@ struct task_struct {
 	struct llist_head rethooks;
 };
 
-/* include/linux/bpf.h, kernel/bpf/task_iter.c */
+/* include/linux/bpf.h, include/linux/filter.h */
+struct bpf_prog_aux {
+	unsigned int id;
+};
+
+struct bpf_prog {
+	int *active; /* int __percpu * */
+	struct bpf_prog_aux *aux;
+};
+
+/* include/linux/bpf.h, kernel/bpf/task_iter.c, kernel/bpf/prog_iter.c */
 struct bpf_iter_meta {
 	struct seq_file *seq;
+};
+
+struct bpf_iter__bpf_prog {
+	struct bpf_iter_meta *meta;
+	struct bpf_prog *prog;
 };
 
 struct bpf_iter__task {

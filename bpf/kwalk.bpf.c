@@ -15,19 +15,19 @@
 SEC("kprobe")
 int kw_kprobe(struct pt_regs *ctx)
 {
-	return kw_hit(ctx, ctx, KW_BY_KPROBE);
+	return kw_hit(ctx, ctx, KW_BY_KPROBE, false);
 }
 
 SEC("kprobe.multi")
 int kw_multi(struct pt_regs *ctx)
 {
-	return kw_hit(ctx, ctx, KW_BY_MULTI);
+	return kw_hit(ctx, ctx, KW_BY_MULTI, false);
 }
 
 SEC("fentry")
 int kw_fentry(void *ctx)
 {
-	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINE);
+	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINE, false);
 }
 
 SEC("kprobe")
@@ -42,10 +42,22 @@ int kw_fentry_hot(void *ctx)
 	return kw_hot_hit(ctx, KW_BY_TRAMPOLINE);
 }
 
+SEC("fentry")
+int kw_fentry_nested(void *ctx)
+{
+	return kw_nested_hit(ctx);
+}
+
+SEC("fexit")
+int kw_fexit_nested(void *ctx)
+{
+	return kw_nested_hit(ctx);
+}
+
 SEC("fexit")
 int kw_fexit(void *ctx)
 {
-	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINE);
+	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINE, false);
 }
 
 /*
@@ -54,7 +66,7 @@ int kw_fexit(void *ctx)
  */
 static __noinline int kw_tracepoint_hit(void *ctx, void *frame)
 {
-	return kw_hit(ctx, frame, KW_BY_TRACEPOINT);
+	return kw_hit(ctx, frame, KW_BY_TRACEPOINT, false);
 }
 
 SEC("raw_tp")
@@ -78,7 +90,7 @@ int kw_tp(void *ctx)
 SEC("perf_event")
 int kw_sample(void *ctx)
 {
-	return kw_hit(ctx, ctx, KW_BY_SAMPLE);
+	return kw_hit(ctx, ctx, KW_BY_SAMPLE, false);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -161,6 +161,8 @@ struct kw_config {
 	__u32 nodes;	   /* capacity of the tree, KW_CPU_BYTES of each CPU included */
 	__u32 node_mask;   /* size of the tree in bytes, a power of two, less a node */
 	__u32 pidns_level; /* number of PID namespaces above cfg.pidns */
+	__u32 first_part;  /* CPU parts of the tree before this level's: level * possible CPUs */
+	__u32 reserved;
 };
 
 /* State in .data: user space writes active_map while programs run, the rest before attaching. */
@@ -248,6 +250,13 @@ struct kw_hot {
 	__u64 reserved[2];
 };
 
+/*
+ * Levels of programs on one function. Level 0 takes all hits but the ones that the kernel refuses
+ * it, since it is running on that CPU already. Level 1 takes the hits that level 0 is refused,
+ * level 2 the hits that both are refused (docs/nested.md).
+ */
+#define KW_LEVELS 3
+
 struct kw_node {
 	__u64 ip; /* return address. GROUP: KW_NO_ADDRESS | tgid, CPU, or a hash of value */
 	union {
@@ -307,7 +316,7 @@ struct kw_event {
 
 /*
  * Records of the manual method, all of one size. A key stands for stack and task; a CPU has
- * KW_KEYS, the first of which is its number * KW_KEYS.
+ * KW_KEYS for each level, the first of which is (cfg.first_part + its number) * KW_KEYS.
  */
 #define KW_KEYS		   4096
 #define KW_SLOTS	   1024 /* pairs of the latest keys that a CPU remembers */
@@ -415,6 +424,13 @@ struct kw_here {
 	__u64 pidns;	    /* struct pid_namespace */
 	__u32 pidns_level;  /* number of PID namespaces above it */
 	__u32 cgroup_level; /* depth of its cgroup below the root */
+};
+
+/* Record of the iterator kw_actives: a loaded program. */
+struct kw_active {
+	__u64 active; /* int __percpu *: how often it is running on a CPU */
+	__u32 id;
+	__u32 reserved;
 };
 
 /* Record of the iterator kw_tasks: a task in the reader's PID namespace. */

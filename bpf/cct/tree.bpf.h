@@ -3,9 +3,9 @@
  * tree.bpf.h: the calling-context tree: lookup and insertion of nodes.
  *
  * User space maps the tree's memory and reads it while programs run. Each CPU has a tree of its
- * own, and the kernel never runs a program twice at once on a CPU (the second run is a recursion
- * miss): each node has one writer. CPUs share the hash table of nodes and the number of nodes in
- * use, which change only when a node is added.
+ * own, one for each level of programs, and the kernel never runs a program twice at once on a CPU
+ * (the second run is a recursion miss): each node has one writer. All share the hash table of nodes
+ * and the number of nodes in use, which change only when a node is added.
  */
 #ifndef KWALK_TREE_H
 #define KWALK_TREE_H
@@ -87,10 +87,18 @@ struct kw_cpu {
 
 _Static_assert(sizeof(struct kw_cpu) <= KW_CPU_BYTES, "a CPU's part of the tree");
 
-/* Offset of this CPU's part; the first KW_CPU_BYTES begin with node 0. */
+/*
+ * Offset of this CPU's part, of level 0 or of the program's level; the first KW_CPU_BYTES begin
+ * with node 0.
+ */
+static __always_inline __u32 kw_part_offset(const bool nested)
+{
+	return (1 + (nested ? cfg.first_part : 0) + bpf_get_smp_processor_id()) * KW_CPU_BYTES;
+}
+
 static __always_inline __u32 kw_cpu_offset(void)
 {
-	return (1 + bpf_get_smp_processor_id()) * KW_CPU_BYTES;
+	return kw_part_offset(true);
 }
 
 static __always_inline struct kw_cpu *kw_cpu_at(void *nodes, __u32 offset)

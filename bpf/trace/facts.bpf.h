@@ -104,4 +104,21 @@ int kw_code(struct kw_code *ask)
 	return bpf_probe_read_kernel(room, size, (void *)ask->address);
 }
 
+/* Iterate over loaded programs: where the kernel counts that each is running. */
+SEC("iter/bpf_prog")
+int kw_actives(struct bpf_iter__bpf_prog *ctx)
+{
+	struct bpf_prog *prog = ctx->prog;
+	struct kw_active found = {};
+	__u64 aux;
+
+	if (!prog)
+		return 0; /* the end */
+	aux = kw_load_field((__u64)prog, struct bpf_prog, aux);
+	found.active = kw_load_field((__u64)prog, struct bpf_prog, active);
+	found.id = kw_load_field(aux, struct bpf_prog_aux, id);
+	bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
+	return 0;
+}
+
 #endif /* KWALK_FACTS_H */

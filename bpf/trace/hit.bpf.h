@@ -242,7 +242,8 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 		kw_deliver(ctx, nodes, w, hot);
 }
 
-static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
+/* nested: the program is of a level above 0, a compile-time constant. */
+static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way, const bool nested)
 {
 	const __u32 special = cfg.special;
 	struct kw_counters *c;
@@ -253,7 +254,7 @@ static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
 
 	if (special && kw_filtered())
 		return 0;
-	root = kw_cpu_offset();
+	root = kw_part_offset(nested);
 	nodes = kw_tree();
 	if (!nodes)
 		return 0; /* impossible: the map has this one element */
@@ -276,11 +277,11 @@ static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way)
 /*
  * Like kw_hit(), with generated programs for hot stacks. Never with cfg.sampled or cfg.many. The
  * second run for a hit, after the generated program, begins at known != 0; the kernel runs nothing
- * of this probe on this CPU in between.
+ * of this probe's level 0 on this CPU in between.
  */
 static __always_inline int kw_hot_hit(void *ctx, const enum kw_way way)
 {
-	__u32 root = kw_cpu_offset();
+	__u32 root = kw_part_offset(false);
 	void *nodes = kw_tree();
 	struct kw_cpu *cpu;
 	__u64 known;
@@ -306,6 +307,37 @@ static __always_inline int kw_hot_hit(void *ctx, const enum kw_way way)
 	}
 	kw_take_hit(ctx, ctx, nodes, cpu, root, way, true, known);
 	return 0;
+}
+
+/*
+ * Levels above 0: addresses of int *bpf_prog->active of the levels below, for each CPU. User space
+ * writes them before attaching. 0: there is no such level.
+ */
+__u64 actives[KW_CPUS][KW_LEVELS - 1] SEC(".bss.actives") = {};
+
+/*
+ * Whether the kernel refuses this hit to the levels below, since they are running on this CPU
+ * (__bpf_prog_enter_recur() in kernel/bpf/trampoline.c). Between the kernel's look and this one,
+ * interrupts leave them as they were; a task that preempts this one may not.
+ */
+static __always_inline bool kw_is_refused(void)
+{
+	const __u64 *active = actives[bpf_get_smp_processor_id() % KW_CPUS];
+
+	if (!kw_load_int(active[0]))
+		return false;
+	return !active[1] || kw_load_int(active[1]);
+}
+
+/* Not inlined: the program that finds nothing nested then has no registers to save. */
+static __noinline int kw_take_nested(void *ctx)
+{
+	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINE, true);
+}
+
+static __always_inline int kw_nested_hit(void *ctx)
+{
+	return kw_is_refused() ? kw_take_nested(ctx) : 0;
 }
 
 #endif /* KWALK_HIT_H */

@@ -44,10 +44,10 @@ static __always_inline struct kw_slots *kw_slots_of(__u64 ids, __u32 node)
 	return bpf_map_lookup_elem(&keys, &at);
 }
 
-/* Number, from 0, of this CPU's nth key among all CPUs' keys. */
+/* Number, from 0, of this CPU's nth key among the keys of all CPUs and levels. */
 static __always_inline __u32 kw_key_number(__u32 nth)
 {
-	return bpf_get_smp_processor_id() * KW_KEYS + nth - 1;
+	return (cfg.first_part + bpf_get_smp_processor_id()) * KW_KEYS + nth - 1;
 }
 
 /* Send a new key. Returns which of this CPU's it is, from 1; 0: the ring does not take it. */

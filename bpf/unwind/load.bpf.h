@@ -35,6 +35,17 @@ static __always_inline __u64 kw_load(__u64 addr)
 	return cfg.typed_loads ? kw_load_by(true, addr) : kw_load_by(false, addr);
 }
 
+/* Load an int, of whose neighbors nothing is known. */
+static __always_inline __u32 kw_load_int(__u64 addr)
+{
+	__u32 value;
+
+	if (cfg.typed_loads)
+		return kw_member(kw_cast(addr, struct upid), nr);
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)addr);
+	return value;
+}
+
 #define kw_load_field(base, type, field) kw_load((base) + bpf_core_field_offset(type, field))
 
 #endif /* KWALK_LOAD_H */

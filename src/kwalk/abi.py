@@ -19,6 +19,8 @@ GATES_SECTION = ".bss.gates"
 PROCESSES_SECTION = ".bss.processes"
 THREADS_SECTION = ".bss.threads"
 PLACES_SECTION = ".bss.places"
+# Exists in levels above 0 only.
+ACTIVES_SECTION = ".bss.actives"
 GATES = 8192
 TASKS = 1 << 22
 
@@ -181,7 +183,7 @@ CONFIG = Layout(
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I kernel_frames:I stack_padding:I output:I per:I sampled:I"
     " filter:I comms:I netnses:I cgroups:I cgroup_level:16s"
-    " many:I special:I slow:I nodes:I node_mask:I pidns_level:I",
+    " many:I special:I slow:I nodes:I node_mask:I pidns_level:I first_part:I reserved:I",
 )
 PLACES = Layout("kw_places", "cgroup:32s netns:16s")
 GATE = Layout("kw_gate", "filtered:Q closed:Q reserved:48s")
@@ -200,6 +202,7 @@ HOT = Layout(
     "kw_hot",
     "resume:Q missed:Q unassisted:Q returns:Q arguments:I shift:I context:Q reserved:16s",
 )
+LEVELS = 3  # KW_LEVELS
 HOT_PROGRAM, HOT_ENTRY = 0, 1  # KW_HOT_PROGRAM, KW_HOT_ENTRY
 HOT_LEAVES = 1024  # KW_HOT_LEAVES
 HOT_MISS = 1  # KW_HOT_MISS
@@ -242,6 +245,7 @@ CALLS = Layout("kw_calls", "page:Q from:I nr:I size:I first:I")
 CALLS_BYTES = 65536  # KW_CALLS_BYTES
 CODE = Layout("kw_code", "address:Q size:I reserved:I")
 HERE = Layout("kw_here", "pidns:Q pidns_level:I cgroup_level:I")
+ACTIVE = Layout("kw_active", "active:Q id:I reserved:I")
 TASK = Layout("kw_task", "number:I pid:I tgid:I reserved:I")
 NO_NUMBER = 0xFFFFFF  # KW_NO_NUMBER
 NUMBERLESS = 0x800000  # KW_NUMBERLESS

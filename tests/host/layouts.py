@@ -50,6 +50,9 @@ struct task_struct { unsigned long flags; void *stack; int usage; int pid; int t
     void *nsproxy; struct css_set *cgroups; struct vm_struct *stack_vm_area;
     int curr_ret_stack; int curr_ret_depth; void *ret_stack; struct llist_head rethooks; };
 struct bpf_perf_event_data_kern { struct pt_regs *regs; void *data, *event; };
+struct bpf_prog_aux { long refcnt; unsigned int used_map_cnt, id; };
+struct bpf_prog { unsigned short pages; unsigned int len; void *stats; int *active;
+    void *bpf_func; struct bpf_prog_aux *aux; };
 """
 _ORC = """
 struct unwind_state { long info[4]; unsigned long sp, bp, ip; struct pt_regs *regs, *prev_regs; };

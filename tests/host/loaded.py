@@ -35,6 +35,7 @@ _known: tuple[Types, Any] | None = None  # layout in use by the library, and its
 class Loaded(Outcome):
     """Programs loaded for a kernel.
 
+    :param levels: Levels of programs that the tree has roots for.
     :param settings: Members of ``struct kw_config``.
     """
 
@@ -46,16 +47,17 @@ class Loaded(Outcome):
         nodes: int = 200,
         ring: int = PAGE,
         entries: int = 8,
+        levels: int = 1,
         **settings: int | bytes,
     ) -> None:
         super().__init__(cpus)
         self.kernel = kernel
-        self.config: dict[str, int | bytes] = {**kernel.config(cpus, nodes), **settings}
+        self.config: dict[str, int | bytes] = {**kernel.config(cpus * levels, nodes), **settings}
         self.control = kernel.control()
         self._tasks: list[Any] = []  # kept alive for programs
         self._know_layout()
         self._know_memory()
-        size = trees.size_for(nodes, cpus)
+        size = trees.size_for(nodes, cpus, levels)
         self.maps = {
             "tree": Map("tree", size * NODE_BYTES, 1, cpus, True),
             "buckets": Map("buckets", size * 4, 1, cpus, False),
@@ -76,7 +78,7 @@ class Loaded(Outcome):
         self.write("digits", _DIGITS)
         self.write("places", PLACES.pack({}))
         self.cpus = [Cpu(number, kernel.task) for number in range(cpus)]
-        self.tree = Tree(self, cpus, size)  # type: ignore[arg-type]
+        self.tree = Tree(self, cpus, size, levels)  # type: ignore[arg-type]
         many = bool(self.config.get("many"))
         self.tree.plant(NO_ADDRESS if many else int(self.config.get("func", 0)))
         self.ring = Ring(self.maps["events"].fd, ring)

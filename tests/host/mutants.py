@@ -127,6 +127,12 @@ MUTANTS = [
     ("trace/verify", "hits <= cfg.self_check", "hits < cfg.self_check"),
     ("arch/x86/entry", "kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1)", "true"),
     ("trace/facts", "ask->from += ask->nr;", "ask->from = ask->nr;"),
+    ("cct/tree", "(nested ? cfg.first_part : 0)", "(nested ? 0 : 0)"),
+    ("trace/hit", "if (!kw_load_int(active[0]))\n\t\treturn false;", ""),
+    ("trace/hit", "return !active[1] || kw_load_int(active[1]);", "return true;"),
+    ("trace/hit", "return !active[1] || kw_load_int", "return kw_load_int"),
+    ("unwind/load", "return kw_member(kw_cast(addr, struct upid), nr);",
+     "return (__u8)kw_member(kw_cast(addr, struct upid), nr);"),
 ]  # fmt: skip
 
 # Tests that are likely to notice a mutant, to be run first.
@@ -135,9 +141,12 @@ WHERE = {
     **dict.fromkeys(("arch/x86/fp", "arch/x86/regs", "cct/fp", "unwind/state"), "walk starts"),
     **dict.fromkeys(("cct/arrive", "unwind/text", "unwind/latch"), "code walk"),
     **dict.fromkeys(("cct/tree", "trace/group", "trace/number"), "context_tree groups results"),
-    **dict.fromkeys(("trace/hit", "trace/verify"), "hot_modes verdicts results context_tree"),
+    **dict.fromkeys(
+        ("trace/hit", "trace/verify"), "hot_modes verdicts results context_tree nested"
+    ),
     **dict.fromkeys(("trace/event", "trace/helper", "trace/key", "trace/ring"), "results keys"),
     "unwind/hook": "walk",
+    "unwind/load": "nested",
     "arch/x86/entry": "starts verdicts hot_modes",
     "trace/start": "starts",
     "trace/filter": "wanted",

@@ -115,6 +115,7 @@ CONSTANTS = {
 ONLY_IN_THE_HEADER = {
     *("kw_node", "kw_event", "kw_calls", "kw_code", "kw_here", "kw_hot", "kw_task"),
     *("kw_short", "kw_key", "kw_difference"),
+    "kw_active",
 }
 
 Member = tuple[str, int, str]
@@ -174,6 +175,7 @@ def header(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Btf:
         '#include "kwalk.h"\nstruct kw_node node;\nstruct kw_event event;\nstruct kw_calls calls;\n'
         "struct kw_here here;\nstruct kw_task task;\nstruct kw_hot hot;\nstruct kw_code code;\n"
         "struct kw_short hit;\nstruct kw_key key;\nstruct kw_difference difference;\n"
+        "struct kw_active active;\n"
     )
     command = ["clang", "-target", "bpf", "-g", "-I", str(root / "bpf")]
     command += ["-x", "c", "-", "-c", "-o", str(path)]
@@ -192,6 +194,7 @@ def test_every_layout_is_compared() -> None:
     names = [layout.name for layout in LAYOUTS]
     assert sorted(names) == [
         *(
+            "kw_active",
             "kw_calls",
             "kw_code",
             "kw_config",
@@ -202,7 +205,15 @@ def test_every_layout_is_compared() -> None:
             "kw_difference",
             "kw_event",
         ),
-        *("kw_facts", "kw_gate", "kw_here", "kw_hot", "kw_key", "kw_node", "kw_places"),
+        *(
+            "kw_facts",
+            "kw_gate",
+            "kw_here",
+            "kw_hot",
+            "kw_key",
+            "kw_node",
+            "kw_places",
+        ),
         *("kw_short", "kw_task"),
     ]
 

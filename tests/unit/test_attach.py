@@ -222,7 +222,7 @@ class Btf:
 
 def test_fentry_takes_the_name_that_btf_has() -> None:
     obj: Any = Btf("__do_a")
-    load._choose(obj, {"other": None}, "kw_fentry", ["__ia32_a", "__do_a"])
+    load.choose_name(obj, {"other": None}, "kw_fentry", ["__ia32_a", "__do_a"])
     assert obj.chosen == {"other": None, "kw_fentry": "__do_a"}
     with pytest.raises(LibbpfError, match="no function __ia32_a"):
-        load._choose(Btf(), {}, "kw_fentry", ["__ia32_a", "__do_a"])  # type: ignore[arg-type]
+        load.choose_name(Btf(), {}, "kw_fentry", ["__ia32_a", "__do_a"])  # type: ignore[arg-type]

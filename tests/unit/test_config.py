@@ -264,12 +264,23 @@ def test_slow_is_unset_for_plain_counting_only(options: ProbeOptions, slow: int)
 
 @pytest.mark.parametrize("cpus", [1, 4, 512])
 @pytest.mark.parametrize("nodes", [1, 1 << 17])
+@pytest.mark.parametrize(
+    ("method", "fentry", "levels"),
+    [(Method.MANUAL, True, 3), (Method.MANUAL, False, 1), (Method.HELPER, True, 1)],
+)
 def test_nodes_are_those_for_frames_and_those_of_cpus(
-    monkeypatch: pytest.MonkeyPatch, cpus: int, nodes: int
+    monkeypatch: pytest.MonkeyPatch,
+    cpus: int,
+    nodes: int,
+    method: Method,
+    fentry: bool,
+    levels: int,
 ) -> None:
     monkeypatch.setattr(setting, "possible_cpus", lambda: cpus)
-    told = config("ip_rcv", ProbeOptions(nodes=nodes))
-    assert told["nodes"] == nodes + 8 * (1 + cpus)
+    told = config("ip_rcv", ProbeOptions(nodes=nodes), method=method, fentry=fentry)
+    assert told["nodes"] == nodes + 8 * (1 + levels * cpus)
+    assert setting.levels(method, fentry) == levels
+    assert "first_part" not in told  # 0: level 0
     size = told["node_mask"] // 64 + 1
     assert size & (size - 1) == 0
     assert told["node_mask"] == (size - 1) * 64

@@ -44,8 +44,10 @@ def test_counters_are_the_sums_of_all_cpus(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(counters, "possible_cpus", lambda: 3)
     obj: Any = SimpleNamespace(map={"counters": SimpleNamespace(lookup=lookup)}.get)
     blank = dict.fromkeys(COUNTERS.fields, 0)
-    found = counters.Counters(obj).read()
-    assert found == {**blank, "checked": 12, "pool_full": 10, "lost_ring_full": 2}
+    found = counters.Counters(obj)
+    assert found.read() == {**blank, "checked": 12, "pool_full": 10, "lost_ring_full": 2}
+    found.add(obj)  # a nested level's
+    assert found.read() == {**blank, "checked": 24, "pool_full": 20, "lost_ring_full": 4}
 
 
 def info(at: int, value: int, size: int) -> bytes:

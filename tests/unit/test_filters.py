@@ -268,6 +268,23 @@ def test_gates_count_what_they_refused_and_can_be_shut() -> None:
     assert found[3]["filtered"] == 7
 
 
+def test_gates_of_levels_are_added_up_and_shut_alike() -> None:
+    handles: list[Any] = [SimpleNamespace(fd=os.memfd_create("gates")) for _ in range(2)]
+    for handle in handles:
+        os.truncate(handle.fd, GATES * GATE.size)
+    gates = Gates(handles[0], cpus=2)
+    gates.shut([1])
+    gates.add(handles[1])
+    for handle, number in zip(handles, (5, 7), strict=True):
+        with mmap.mmap(handle.fd, GATES * GATE.size) as memory:
+            struct.pack_into("<Q", memory, GATE.size, number)
+            assert [GATE.unpack(memory[at:])["closed"] for at in (0, GATE.size)] == [0, 1]
+        os.close(handle.fd)
+    assert [gates.filtered_by(level) for level in range(3)] == [5, 7, 0]
+    assert gates.filtered() == 12
+    gates.close()
+
+
 def test_gates_are_empty_without_filters() -> None:
     gates = Gates(None, cpus=4)
     gates.shut([1])

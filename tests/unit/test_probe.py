@@ -89,8 +89,8 @@ class CountedTree(Tree):
 
     mapped = 0
 
-    def __init__(self, obj: Any, cpus: int, size: int) -> None:
-        super().__init__(obj, cpus, size)
+    def __init__(self, obj: Any, cpus: int, size: int, levels: int = 1) -> None:
+        super().__init__(obj, cpus, size, levels)
         CountedTree.mapped += 1
 
     def close(self) -> None:
@@ -338,17 +338,17 @@ def test_tree_has_its_roots_before_attaching(
 
 
 @pytest.mark.parametrize(
-    ("nodes", "size"), [(1, 64), (24, 64), (25, 128), (1 << 17, 1 << 18), (1 << 23, 1 << 24)]
+    ("nodes", "size"), [(1, 128), (24, 128), (25, 256), (1 << 17, 1 << 18), (1 << 23, 1 << 24)]
 )
 def test_tree_is_sized_for_the_nodes_option(
     opened: Open, kernel: Kernel, nodes: int, size: int
 ) -> None:
-    # 4 CPUs: 40 nodes come ahead of all frames.
+    # 4 CPUs of 3 levels: 104 nodes come ahead of all frames.
     found = opened(nodes=nodes)
     assert kernel.sizes["tree"] == {"value_size": size * 64}
     assert kernel.sizes["buckets"] == {"value_size": size * 4}
     (config,) = kernel.config
-    assert (config["nodes"], config["node_mask"]) == (nodes + 40, (size - 1) * 64)
+    assert (config["nodes"], config["node_mask"]) == (nodes + 104, (size - 1) * 64)
     assert "weights" not in kernel.sizes
     assert found.config.items() <= config.items()
     found.close()
@@ -356,7 +356,7 @@ def test_tree_is_sized_for_the_nodes_option(
 
 def test_sampling_sizes_a_weight_per_node(opened: Open, kernel: Kernel) -> None:
     opened(nodes=25, chance=1.0).close()
-    assert kernel.sizes["weights"] == {"value_size": 128 * 8}
+    assert kernel.sizes["weights"] == {"value_size": 256 * 8}
 
 
 @pytest.mark.parametrize(

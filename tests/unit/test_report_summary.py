@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 import kwalk
 from kwalk.abi import COUNTERS
-from kwalk.model.ledger import NOT_WANTED, Difference, Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.model.ledger import (
+    NOT_WANTED,
+    Difference,
+    Ledger,
+    NestedUse,
+    Sampling,
+    Summary,
+    TreeUse,
+    Verify,
+)
 from kwalk.model.stack import Stack
 from kwalk.report.summary import CAUSES, as_data, as_text, exit_code, warnings
 from kwalk.support.text import counted, plural
@@ -295,6 +304,31 @@ def test_tree_use_is_shown_from_half_full_on(tree: TreeUse | None, lines: list[s
     walked = summary(Ledger(hits=3, recorded=3))
     walked.tree = tree
     assert as_text(walked).splitlines()[1:] == lines
+
+
+@pytest.mark.parametrize(
+    ("use", "line"),
+    [
+        (None, ""),
+        (NestedUse(0, 1), ""),
+        (NestedUse(1, 1), "1 hit was recorded that came while the program was running"),
+        (NestedUse(1200, 2), "1,200 hits were recorded that came while the program was running"),
+        (
+            NestedUse(9, 2, 3),
+            "9 hits were recorded that came while the program was running; 3 or more of them are "
+            "counted twice",
+        ),
+        (
+            NestedUse(0, 0, 0, "no room"),
+            "hits that come while the program is running are lost: no room",
+        ),
+    ],
+)
+def test_nested_hits_are_shown_where_there_are_any(use: NestedUse | None, line: str) -> None:
+    told = replace(summary(Ledger(hits=9, recorded=9)), nested=use)
+    shown = [text for text in as_text(told).splitlines() if "nested" in text]
+    assert shown == ([f"  nested: {line}"] if line else [])
+    assert as_data(told).get("nested") == (use._asdict() if use else None)
 
 
 def test_data_has_the_tree_where_there_was_a_walk() -> None:

@@ -15,9 +15,11 @@ import pytest
 from kwalk.abi import Method, Output
 from kwalk.bench.empty import WAYS, EmptyProgram
 from kwalk.engine.capture import Capture
+from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.options.filters import Cgroup, Filters
 from kwalk.options.probe import ProbeOptions
+from kwalk.probe.nested_level import NestedLevel
 
 FUNCTION = "vfs_read"
 CALLS = 2000
@@ -25,6 +27,8 @@ CALLS = 2000
 MOST_OF_A_FILTER = 60
 # The kernel's function that knows a cgroup's ancestors is one call more.
 MOST_OF_CGROUP = 80
+# What a program for nested hits may cost that finds none, on top of one that does nothing.
+MOST_OF_A_LOOK = 40
 REFUSING = {
     "pid": Filters(pids=(1,)),
     "tid": Filters(tids=(1,)),
@@ -55,6 +59,11 @@ def cost(work: Callable[[], object]) -> int:
         assert spent is not None
         found.append(spent)
     return min(found)
+
+
+@pytest.fixture(scope="session")
+def symbols() -> Kallsyms:
+    return Kallsyms.read()
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +127,35 @@ def test_walk_costs_a_tenth_of_the_helper(messages: Callable[[], None]) -> None:
         assert max(count.count for count in counts) > CALLS
     print(f"manual {found[Method.MANUAL]}, helper {found[Method.HELPER]} instructions")
     assert found[Method.MANUAL] * 10 <= found[Method.HELPER]
+
+
+def test_program_for_nested_hits_that_finds_none_costs_next_to_nothing(
+    empty: dict[str, int], symbols: Kallsyms
+) -> None:
+    options = ProbeOptions(Method.MANUAL, "fentry", output=Output.COUNT)
+    with Capture(FUNCTION, options) as capture:
+        probe = capture.probe
+        level = NestedLevel(probe.loaded, "fentry", probe.selection.targets[0], symbols, ())
+        try:
+            level.attach()
+            spent = min(_own_cost(level) for _ in range(3))
+        finally:
+            level.obj.close()
+        capture.stop()
+        assert probe.tree.hits_of(1) == 0
+        assert probe.tree.hits_of(0) >= 3 * CALLS
+    typed = bool(symbols.address("bpf_rdonly_cast"))
+    more = spent - empty["fentry"]
+    print(f"nested: {spent} instructions, {more} more than nothing; typed loads: {typed}")
+    assert more <= (MOST_OF_A_LOOK if typed else 3 * MOST_OF_A_LOOK)
+
+
+def _own_cost(level: NestedLevel) -> int:
+    """Instructions of one run of a level's program."""
+    own = int.from_bytes(level.obj.program_info(level.program)[4:8], "little")
+    before = stats.programs()
+    with stats.measured():
+        reads()
+        spent, runs = stats.since(before)[own]
+    assert runs >= CALLS
+    return spent // runs

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from kwalk.abi import DIFFERENCE, DIFFERS, KEY, KEYS, SHORT, SHORT_FLAGS, TRUNCATED, Mark
+from kwalk.abi import DIFFERENCE, DIFFERS, GATES, KEY, KEYS, SHORT, SHORT_FLAGS, TRUNCATED, Mark
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.records import Calls, Record, who
 from kwalk.decode.verify import DifferenceCollector
@@ -34,16 +34,20 @@ MOST_TEXTS = 1 << 14
 class ShortRecords:
     """Turns runs of short records into batches of events.
 
+    :param cpus: Number of possible CPUs; each has keys for each level of programs.
     :ivar render: Makes the text of a call for ``Batch.texts``; None: no texts are wanted.
     """
 
     size = SHORT.size
 
-    def __init__(self, contexts: Contexts, comparison: DifferenceCollector, calls: Calls) -> None:
+    def __init__(
+        self, contexts: Contexts, comparison: DifferenceCollector, calls: Calls, cpus: int = GATES
+    ) -> None:
         self.render: Callable[[Call], bytes] | None = None
         self._contexts = contexts
         self._comparison = comparison
         self._shared = calls
+        self._cpus = cpus
         self._calls: list[Call | None] = []  # by key
         self._texts: list[bytes | None] = []  # likewise
         self._rendered = 0
@@ -108,7 +112,7 @@ class ShortRecords:
         key, node, tgid, pid, comm = KEY.struct.unpack(data)
         key &= ~_MARKS
         stack = self._contexts.stack(node & ~SHORT_FLAGS, bool(node & TRUNCATED))
-        task = who(key // KEYS, tgid, pid, comm)
+        task = who(key // KEYS % self._cpus, tgid, pid, comm)
         call = self._shared.call(stack, task) if stack else None
         for keys, belongs in (
             (self._marked, stack and (stack.truncated or stack.fallback)),

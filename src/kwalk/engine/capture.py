@@ -182,22 +182,27 @@ class Capture:
     @property
     def changeable(self) -> bool:
         """Whether ``look`` has anything to follow."""
-        return self._changes.any or self.options.per == Per.CGROUP or bool(self._hot)
+        follows = self._changes.any or self.options.per == Per.CGROUP
+        return follows or bool(self._hot) or bool(self.probe.nested)
 
     @property
     def due(self) -> float:
         """Time of the next ``look``, if it is to come early (CLOCK_MONOTONIC, seconds)."""
-        return self._hot.due if self._hot else math.inf
+        followers = (self._hot, self.probe.nested)
+        return min((one.due for one in followers if one), default=math.inf)
 
     def look(self) -> None:
         """Follow what comes and goes; call it once a second, and when it is ``due``.
 
-        That is CPUs, tasks, cgroups and namespaces, and the stacks that are seen most.
+        That is CPUs, tasks, cgroups and namespaces, the stacks that are seen most, and hits that
+        are nested.
         """
         if not self.reader.stopped:
             self._look()
             if self._hot:
                 self._hot.look()
+            if self.probe.nested:
+                self.probe.nested.look()
 
     def _look(self, last: bool = False) -> None:
         if self._changes.look(last):
@@ -245,4 +250,5 @@ class Capture:
         summary.unseen = self._after.unseen
         summary.notes += self._after.notes
         summary.hot = self._hot.use() if self._hot else None
+        summary.nested = self.probe.nested.use() if self.probe.nested else None
         return summary

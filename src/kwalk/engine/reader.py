@@ -29,7 +29,7 @@ from kwalk.probe.events import is_tracer
 from kwalk.probe.load import ring_bytes
 from kwalk.probe.probe import Probe, selection_notes
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.counters import Counters, kernel_misses, kernel_release
+from kwalk.transport.counters import Counters, kernel_misses, kernel_release, possible_cpus
 from kwalk.transport.ring import Ring
 from kwalk.transport.stack_maps import StackMaps
 
@@ -61,12 +61,14 @@ class CaptureReader:
         self._shape = self._make_shape()
         self._comparison = DifferenceCollector(contexts, options.verify)
         self._counters = Counters(probe.obj)
+        if probe.nested:
+            probe.nested.follow(self._counters.add)
         self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
         self._counts = StackCounts(probe, contexts, table, self._maps, groups)
         self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
         self._calls = Calls()
         self._walked = WalkedRecords(contexts, self._comparison, self._calls)
-        self._short = ShortRecords(contexts, self._comparison, self._calls)
+        self._short = ShortRecords(contexts, self._comparison, self._calls, possible_cpus())
         self._helper = HelperRecords(
             *(self._ring, self._maps, table, contexts, brief),
             endless=probe.method == Method.HELPER,
@@ -115,6 +117,8 @@ class CaptureReader:
         self._misses = kernel_misses(probe.obj, probe.program, probe.by_kprobe)
         self._ended = time.monotonic()
         probe.obj.detach()
+        if probe.nested:
+            probe.nested.detach()
         self._detaching = time.monotonic() - self._ended
         # A task can still be inside the trampoline, on its way to the program.
         deadline = time.monotonic() + _SETTLE_SECONDS
@@ -123,6 +127,8 @@ class CaptureReader:
             before = now
             self._maps.wait()
         self._misses |= kernel_misses(probe.obj, probe.program, link=False)
+        if probe.nested:
+            self._misses["recursion"] = probe.nested.lost(self._misses["recursion"])
         self.symbolizer.look_again()
 
     @property
@@ -298,8 +304,8 @@ class CaptureReader:
         for cause, number in self._misses.items():
             ledger.hits += number
             ledger.lose(cause, number)
-        if uncounted := probe.uncounted():
-            ledger.uncounted.append(uncounted)
+        nested = probe.nested.uncounted() if probe.nested else ""
+        ledger.uncounted += [text for text in (probe.uncounted(), nested) if text]
         return ledger
 
     def _tree_use(self, full: int) -> TreeUse:

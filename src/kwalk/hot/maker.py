@@ -149,7 +149,7 @@ class HotPrograms:
         tree = self._probe.tree
         rows = [tree.hot(cpu) for cpu in range(self._cpus)]
         missed, unassisted = (sum(row[name] for row in rows) for name in ("missed", "unassisted"))
-        return _Seen(tree.hits(), missed, unassisted)
+        return _Seen(tree.hits_of(0), missed, unassisted)
 
     def _look(self) -> None:
         seen = self._seen()

@@ -87,7 +87,9 @@ class PathReader:
             kind = node["kind"]
             if kind == NodeKind.ROOT:
                 frames.reverse()
-                return None if self._tree.is_kernels(offset) else tuple(frames)
+                # Programs are generated for level 0 only.
+                of_others = self._tree.is_kernels(offset) or self._tree.level_of(offset)
+                return None if of_others else tuple(frames)
             if kind not in _FRAMES or node["source"] != Source.IMAGE:
                 return None
             interrupted = bool(node["flags"] & HAS_REGS)

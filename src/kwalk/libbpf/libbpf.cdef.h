@@ -110,6 +110,7 @@ int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
 
 int bpf_map__fd(const struct bpf_map *map);
+int bpf_map__reuse_fd(struct bpf_map *map, int fd);
 int bpf_map__set_max_entries(struct bpf_map *map, __u32 max_entries);
 int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
 int bpf_map__set_map_flags(struct bpf_map *map, __u32 flags);

@@ -44,6 +44,11 @@ class Map:
         result = lib().bpf_map__set_autocreate(self._handle, autocreate)
         check(result, f"cannot set autocreate of map {self.name}")
 
+    def reuse(self, other: Map) -> None:
+        """Use another object's map, which is loaded, in place of this one. Call before loading."""
+        result = lib().bpf_map__reuse_fd(self._handle, other.fd)
+        check(result, f"cannot share map {self.name}")
+
     def set_mmapable(self) -> None:
         """Set BPF_F_MMAPABLE, so that user space can mmap() the map. Call before loading."""
         result = lib().bpf_map__set_map_flags(self._handle, BPF_F_MMAPABLE)

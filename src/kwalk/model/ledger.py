@@ -140,6 +140,21 @@ class HotUse(NamedTuple):
     why: str = ""
 
 
+class NestedUse(NamedTuple):
+    """Use of the programs that take nested hits: hits while the probe's own program was running.
+
+    :ivar taken: Nested hits that they took; those not taken are lost to ``recursion``.
+    :ivar programs: Programs attached for this, besides the probe's own.
+    :ivar twice: Hits that must have been counted twice, at least.
+    :ivar why: Why nested hits are not taken; "" if they are.
+    """
+
+    taken: int
+    programs: int
+    twice: int = 0
+    why: str = ""
+
+
 class Sampling(NamedTuple):
     """Result of ``--budget``.
 
@@ -169,6 +184,7 @@ class Summary:
     :ivar seconds: Time for which hits were counted, by CLOCK_MONOTONIC: from the attached probe
         until detaching began (or until now); None where it is not known.
     :ivar hot: None where nothing was generated.
+    :ivar nested: None where no hit was nested, and none was expected to be.
     :ivar unseen: Reason why the kernel did not always run the program; "" where none is known.
     """
 
@@ -185,6 +201,7 @@ class Summary:
     seconds: float | None = None
     unseen: str = ""
     hot: HotUse | None = None
+    nested: NestedUse | None = None
 
     @property
     def rate(self) -> float | None:

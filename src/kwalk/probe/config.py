@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kwalk.abi import DIGITS, FACTS, MAX_FRAMES, Method, Output, Per, Unwinder
+from kwalk.abi import DIGITS, FACTS, LEVELS, MAX_FRAMES, Method, Output, Per, Unwinder
 from kwalk.arch import UnknownFormat, here
 from kwalk.errors import KwalkError
 from kwalk.kernel.capabilities import unwinder_frames
@@ -78,7 +78,8 @@ def config(
     :param fentry: The program is attached by fentry or fexit, so it has no ``pt_regs``.
     :param many: The program serves several functions: each hit brings its own address.
     """
-    cpus = possible_cpus()
+    cpus, nodes = possible_cpus(), options.nodes
+    share = levels(method, fentry)
     arch = here()
     own = {member: symbols.address(name) for member, name in arch.symbols.items()}
     hooks = [address for address in (own["rethook"], own["graph_return"]) if address]
@@ -123,9 +124,18 @@ def config(
             or options.output != Output.COUNT
             or bool(options.per or options.verify or not options.method)
         ),
-        "nodes": options.nodes + context_tree.reserved(cpus),
-        "node_mask": (context_tree.size_for(options.nodes, cpus) - 1) * context_tree.NODE_BYTES,
+        "nodes": nodes + context_tree.reserved(cpus, share),
+        "node_mask": (context_tree.size_for(nodes, cpus, share) - 1) * context_tree.NODE_BYTES,
     }
+
+
+def levels(method: Method, fentry: bool) -> int:
+    """Return how many levels of programs (``KW_LEVELS``) a probe's tree has roots for.
+
+    One by kprobe: the kernel has one flag there for all programs (``bpf_prog_active``), and refuses
+    a nested hit to every one of them.
+    """
+    return LEVELS if fentry and method == Method.MANUAL else 1
 
 
 def _output(options: ProbeOptions) -> Output:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from kwalk.abi import (
+    ACTIVES_SECTION,
     CONFIG,
     CONFIG_SECTION,
     CONTROL,
@@ -31,10 +33,11 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.map import Map
 from kwalk.libbpf.object import Object
+from kwalk.options.filters import Filters
 from kwalk.options.filters import places as places_of
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import HOT_PROGRAMS, MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
-from kwalk.probe.config import FACTS_PROGRAM, Facts, digits
+from kwalk.probe.config import FACTS_PROGRAM, Facts, digits, levels
 from kwalk.probe.config import config as config_of
 from kwalk.probe.config import control as control_of
 from kwalk.probe.config import facts as facts_of
@@ -57,6 +60,7 @@ class Loaded(NamedTuple):
     :ivar control: Members of ``struct kw_control`` as written at load; empty for the helper.
     :ivar notes: Sentences for the user.
     :ivar hot: The program is one of ``attach.HOT_PROGRAMS``.
+    :ivar sections: Sections of filters' values -> whether these filters need it.
     """
 
     obj: Object
@@ -67,6 +71,7 @@ class Loaded(NamedTuple):
     facts: Facts
     notes: list[str]
     hot: bool = False
+    sections: Mapping[str, bool] = MappingProxyType({})
 
     def close(self) -> None:
         """Detach the programs and free everything."""
@@ -118,7 +123,7 @@ def load(
             asking = (*asking, CODE_PROGRAM)
         wanted: dict[str, str | None] = dict.fromkeys((program, *asking, *following))
         if fentry:
-            _choose(obj, wanted, program, names_for_trampolines(target, symbols))
+            choose_name(obj, wanted, program, names_for_trampolines(target, symbols))
         else:
             obj.set_autoload(wanted)
         config = config_of(target, symbols, options, method, fentry, many)
@@ -145,14 +150,16 @@ def load(
                     "every stack comes from the kernel's unwinder (fallback)"
                 )
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
-        tree = Tree(obj, possible_cpus(), config["node_mask"] // NODE_BYTES + 1)
+        size = config["node_mask"] // NODE_BYTES + 1
+        tree = Tree(obj, possible_cpus(), size, levels(method, fentry))
         tree.plant(NO_ADDRESS if many else target.traced)
         if options.chance is not None:
             tree.sample(options.chance)
         gates = _set_filters(obj, options)
         for name in following:
             obj.attach_auxiliary(name)
-        return Loaded(obj, tree, gates, config, control, facts, notes, hot)
+        sections = _sections(options.filters)
+        return Loaded(obj, tree, gates, config, control, facts, notes, hot, sections)
     except BaseException:
         if tree:
             tree.close()
@@ -160,7 +167,9 @@ def load(
         raise
 
 
-def _choose(obj: Object, wanted: dict[str, str | None], program: str, names: Sequence[str]) -> None:
+def choose_name(
+    obj: Object, wanted: dict[str, str | None], program: str, names: Sequence[str]
+) -> None:
     """Choose programs to load; ``program`` attaches to the first of ``names`` that BTF has.
 
     :raises LibbpfError: for the first name, if BTF has none of them.
@@ -210,7 +219,7 @@ def _resize(
     nodes = config["node_mask"] // NODE_BYTES + 1
     obj.map("tree").resize(value_size=nodes * NODE_BYTES)
     obj.map("buckets").resize(value_size=nodes * 4)
-    if options.output != Output.EVENT or method != Method.MANUAL:
+    if not sends_keys(config):
         obj.map("keys").resize(max_entries=1)  # unused: no memory for each CPU
     if config["sampled"]:
         obj.map("weights").resize(value_size=nodes * 8)
@@ -224,13 +233,8 @@ def _resize(
     else:
         for name in ("leaves", "hot"):
             obj.map(name).set_autocreate(False)
-    filters = options.filters
-    for name, needed in (
-        (GATES_SECTION, filters),
-        (PROCESSES_SECTION, filters.pids),
-        (THREADS_SECTION, filters.tids),
-        (PLACES_SECTION, filters.netns or filters.cgroups),
-    ):
+    obj.map(ACTIVES_SECTION).set_autocreate(False)
+    for name, needed in _sections(options.filters).items():
         map_ = obj.map(name)
         map_.set_mmapable() if needed else map_.set_autocreate(False)
     obj.map("counted").resize(max_entries=2 * entries if counting else 1)
@@ -240,6 +244,21 @@ def _resize(
         "--ring": ring_bytes(options),
         "--stack-entries": stacks + (2 * entries * possible_cpus() * COUNT.size) * counting,
     }
+
+
+def _sections(filters: Filters) -> dict[str, bool]:
+    return {
+        GATES_SECTION: bool(filters),
+        PROCESSES_SECTION: bool(filters.pids),
+        THREADS_SECTION: bool(filters.tids),
+        PLACES_SECTION: bool(filters.netns or filters.cgroups),
+    }
+
+
+def sends_keys(config: Mapping[str, int]) -> bool:
+    """Return whether programs with a ``struct kw_config`` send short records, by key."""
+    outputs = (Output.EVENT, Output.NUMBERED)
+    return config["output"] in outputs and config["method"] == Method.MANUAL
 
 
 def _told(sizes: dict[str, int]) -> str:

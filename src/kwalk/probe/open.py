@@ -33,6 +33,7 @@ from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
 from kwalk.probe.ftrace_sites import in_memory
 from kwalk.probe.load import Loaded, load
+from kwalk.probe.nested import NestedPrograms
 from kwalk.probe.probe import Probe
 from kwalk.probe.selection import Selection
 from kwalk.probe.switched_off import off, off_in
@@ -161,19 +162,24 @@ class _Attempt(NamedTuple):
         make_room(0)
         loaded = self._load(way)
         selection = self.selection
+        nested = NestedPrograms.of(loaded, way, selection, self.symbols, self.method)
         try:
             if found := off_in(way, loaded.facts):
                 raise found
             if selection.open:
                 selection = selection.sifted(in_memory(loaded.obj, self.symbols))
+            if nested:
+                nested.begin()
             began = time.monotonic()
             refused = attach(loaded.obj, way, selection, self.symbols, self.watch, loaded.hot)
             attached = time.monotonic()
         except BaseException:
+            if nested:
+                nested.close()
             loaded.close()
             raise
         notes = [*self.notes, *loaded.notes]
-        return Probe(loaded, selection, self.method, way, refused, notes, began, attached)
+        return Probe(loaded, selection, self.method, way, refused, notes, began, attached, nested)
 
     def _load(self, way: str) -> Loaded:
         """Load the program, one that calls generated programs if that is wanted and accepted."""

@@ -9,6 +9,7 @@ from kwalk.abi import Method, Unwinder
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import HOT_PROGRAMS, KPROBES, PROGRAMS
 from kwalk.probe.load import Loaded
+from kwalk.probe.nested import NestedPrograms
 from kwalk.probe.selection import Selection, Skipped
 from kwalk.support.text import plural
 from kwalk.transport.context_tree import Tree
@@ -23,6 +24,7 @@ class Probe(NamedTuple):
     :ivar began: Start of attaching, in seconds of CLOCK_MONOTONIC. With many kprobes the first
         ones count hits from here on.
     :ivar attached: End of attaching, likewise.
+    :ivar nested: Takes hits that the program is refused; None where that is impossible.
     """
 
     loaded: Loaded
@@ -33,6 +35,7 @@ class Probe(NamedTuple):
     notes: list[str]
     began: float
     attached: float
+    nested: NestedPrograms | None = None
 
     @property
     def obj(self) -> Object:
@@ -108,6 +111,8 @@ class Probe(NamedTuple):
 
     def close(self) -> None:
         """Detach and free everything."""
+        if self.nested:
+            self.nested.close()
         self.loaded.close()
 
 

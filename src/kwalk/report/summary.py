@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kwalk.model.ledger import NOT_WANTED, HotUse, Ledger, Summary, TreeUse, Verify
+from kwalk.model.ledger import NOT_WANTED, HotUse, Ledger, NestedUse, Summary, TreeUse, Verify
 from kwalk.report import verify as verifies
 from kwalk.support.printable import plain
 from kwalk.support.text import counted, form, plural
@@ -83,6 +83,8 @@ def as_data(summary: Summary, schema: str = SCHEMA) -> dict[str, Any]:
         data["tree"] = summary.tree._asdict()
     if summary.hot:
         data["fast"] = summary.hot._asdict()
+    if summary.nested:
+        data["nested"] = summary.nested._asdict()
     return data
 
 
@@ -160,6 +162,20 @@ def _hot_line(hot: HotUse, ledger: Ledger) -> str:
     return f"  fast: {made}; {hot.taken:,} taken ({share:.1f} %), {hot.missed:,} missed{off}"
 
 
+def _nested_lines(nested: NestedUse) -> list[str]:
+    """Return a line about nested hits if there were any."""
+    if nested.why:
+        return [f"  nested: hits that come while the program is running are lost: {nested.why}"]
+    if not nested.taken:
+        return []
+    calls = counted(nested.taken, "hits")
+    line = f"  nested: {calls} {form(nested.taken, 'was', 'were')} recorded that came while "
+    line += "the program was running"
+    if nested.twice:
+        line += f"; {nested.twice:,} or more of them are counted twice"
+    return [line]
+
+
 def _tree_lines(tree: TreeUse) -> list[str]:
     """Return a line about the calling-context tree if it is more than half full."""
     share = f"{tree.used:,} of {tree.size:,} nodes used"
@@ -231,6 +247,8 @@ def as_text(summary: Summary, symbolizer: Symbolizer | None = None) -> str:
         lines += _tree_lines(summary.tree)
     if summary.hot and _is_told(summary.hot, summary.verify):
         lines.append(_hot_line(summary.hot, ledger))
+    if summary.nested:
+        lines += _nested_lines(summary.nested)
     if ledger.fallback:
         stacks, come = plural(ledger.fallback, "stack"), form(ledger.fallback, "comes", "come")
         lines.append(f"  fallback: {stacks} {come} from the kernel's unwinder")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The calling-context tree, mapped and read while programs write it.
 
-One CPU writes a node, and completes it before it counts in it; a node never moves and never becomes
-another frame's. A reader that sees a count sees the complete node in a second read at the latest;
-its parent was complete before.
+One program on one CPU writes a node, and completes it before it counts in it; a node never moves
+and never becomes another frame's. A reader that sees a count sees the complete node in a second
+read at the latest; its parent was complete before.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kwalk.abi import HOT, NO_ADDRESS, NODE, NodeKind, Source
 from kwalk.libbpf.object import Object
 
 NODE_BYTES = NODE.size
-# Nodes that struct kw_cpu takes, for each CPU, before the first frame; its first two are roots. The
-# same number precedes all CPUs; the first is node 0.
+# Nodes that struct kw_cpu takes, for each CPU of each level, before the first frame; its first two
+# are roots. The same number precedes all of them; the first is node 0.
 PER_CPU = 8
 HOT_INDEX = 2  # struct kw_hot among these
 # struct kw_node as ContextNode has it; the 16 bytes at offset 8 are a group's value.
@@ -28,14 +28,17 @@ _U32 = struct.Struct("<I")
 _CHANCE = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("rule")]))  # kw_chance()
 
 
-def reserved(cpus: int) -> int:
-    """Return the index of the first node for a frame."""
-    return PER_CPU * (1 + cpus)
+def reserved(cpus: int, levels: int = 1) -> int:
+    """Return the index of the first node for a frame.
+
+    :param levels: Levels of programs that share the tree (``KW_LEVELS``).
+    """
+    return PER_CPU * (1 + levels * cpus)
 
 
-def size_for(nodes: int, cpus: int) -> int:
+def size_for(nodes: int, cpus: int, levels: int = 1) -> int:
     """Return the map's number of nodes, a power of two, that has room for ``nodes`` frames."""
-    return 1 << (nodes + reserved(cpus) - 1).bit_length()
+    return 1 << (nodes + reserved(cpus, levels) - 1).bit_length()
 
 
 class ContextNode(NamedTuple):
@@ -69,12 +72,14 @@ class Tree:
     """The mapped tree of a loaded object.
 
     :param cpus: Number of possible CPUs; each has a root for walked stacks, and one for
-        stacks of the kernel's unwinder.
+        stacks of the kernel's unwinder, for each level.
     :param size: Nodes in the map, a power of two.
+    :param levels: Levels of programs that the tree has roots for.
     """
 
-    def __init__(self, obj: Object, cpus: int, size: int) -> None:
-        self._first = reserved(cpus)
+    def __init__(self, obj: Object, cpus: int, size: int, levels: int = 1) -> None:
+        self._cpus = cpus
+        self._first = reserved(cpus, levels)
         self._used = obj.map("nodes_used")
         self._weights = obj.map("weights")
         self._size = size
@@ -118,8 +123,14 @@ class Tree:
         _U32.pack_into(self._memory, _CHANCE, below)
 
     def hits(self) -> int:
-        """Return the number of hits that passed the filters."""
+        """Return the number of hits that passed the filters, of all levels."""
         return self._hits(self._roots())
+
+    def hits_of(self, level: int) -> int:
+        """Return the number of hits that passed the filters, of one level."""
+        return self._hits(
+            range(reserved(self._cpus, level), reserved(self._cpus, level + 1), PER_CPU)
+        )
 
     def sampled_out(self) -> int:
         """Return the number of hits skipped by sampling."""
@@ -143,6 +154,13 @@ class Tree:
 
     def cpu_of(self, offset: int) -> int:
         """Return the CPU whose tree the node at ``offset`` is in."""
+        return self._part(offset) % self._cpus
+
+    def level_of(self, offset: int) -> int:
+        """Return the level of the program that writes the node at ``offset``."""
+        return self._part(offset) // self._cpus
+
+    def _part(self, offset: int) -> int:
         while parent := self.node(offset).parent:
             offset = parent
         return offset // NODE_BYTES // PER_CPU - 1

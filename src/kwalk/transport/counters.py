@@ -41,15 +41,20 @@ def online_cpus(text: str | None = None) -> list[int]:
 
 
 class Counters:
-    """``struct kw_counters``, summed over all CPUs."""
+    """``struct kw_counters``, summed over all CPUs and objects."""
 
     def __init__(self, obj: Object) -> None:
-        self._map = obj.map("counters")
+        self._maps = [obj.map("counters")]
         self._cpus = possible_cpus()
+
+    def add(self, obj: Object) -> None:
+        """Add the counters of another object."""
+        self._maps.append(obj.map("counters"))
 
     def read(self) -> dict[str, int]:
         """Return the sums by member name."""
-        data = self._map.lookup(bytes(4), self._cpus * COUNTERS.size) or b""
+        size = self._cpus * COUNTERS.size
+        data = b"".join(map_.lookup(bytes(4), size) or b"" for map_ in self._maps)
         rows = [COUNTERS.struct.unpack_from(data, at) for at in range(0, len(data), COUNTERS.size)]
         sums = [sum(column) for column in zip(*rows, strict=True)]
         return dict(zip(COUNTERS.fields, sums, strict=True))

@@ -25,26 +25,42 @@ class Gates:
 
     def __init__(self, gates: Map | None, cpus: int) -> None:
         self._places = range(0, cpus * GATE.size, GATE.size)
-        self._memory = None
+        self._shut: set[int] = set()
+        self._levels: list[mmap.mmap] = []
         if gates:
-            self._memory = mmap.mmap(gates.fd, GATES * GATE.size, mmap.MAP_SHARED, _WRITABLE)
+            self.add(gates)
+
+    def add(self, gates: Map) -> None:
+        """Add the state of another level of programs; it is ``shut`` for the same CPUs."""
+        memory = mmap.mmap(gates.fd, GATES * GATE.size, mmap.MAP_SHARED, _WRITABLE)
+        self._levels.append(memory)
+        self._shut_in(memory, self._shut)
 
     def filtered(self) -> int:
-        """Return the number of filtered hits."""
-        if not self._memory:
+        """Return the number of filtered hits, of all levels."""
+        return sum(map(self.filtered_by, range(len(self._levels))))
+
+    def filtered_by(self, level: int) -> int:
+        """Return the number of hits that a level filtered; 0 without filters."""
+        if level >= len(self._levels):
             return 0
-        return sum(_U64.unpack_from(self._memory, place)[0] for place in self._places)
+        memory = self._levels[level]
+        return sum(_U64.unpack_from(memory, place)[0] for place in self._places)
 
     def shut(self, cpus: Iterable[int]) -> None:
         """Filter every hit on these CPUs."""
-        if self._memory:
-            for cpu in cpus:
-                _U64.pack_into(self._memory, self._places[cpu] + _CLOSED, 1)
+        self._shut |= set(cpus)
+        for memory in self._levels:
+            self._shut_in(memory, self._shut)
+
+    def _shut_in(self, memory: mmap.mmap, cpus: Iterable[int]) -> None:
+        for cpu in cpus:
+            _U64.pack_into(memory, self._places[cpu] + _CLOSED, 1)
 
     def close(self) -> None:
         """Unmap the state."""
-        if self._memory:
-            self._memory.close()
+        for memory in self._levels:
+            memory.close()
 
 
 def put_tasks(tasks: Map, numbers: Iterable[int]) -> None:

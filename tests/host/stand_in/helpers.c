@@ -296,10 +296,11 @@ __u32 host_map_used(const char *name)
 void *bpf_ringbuf_reserve(void *definition, __u64 size, __u64 flags)
 {
 	struct host_map *map = map_of(definition);
-	__u64 at = *produced(map), length = (size + 8 + 7) & ~7ULL;
+	__u64 at, length = (size + 8 + 7) & ~7ULL;
 	__u8 *record;
 
 	host_tick();
+	at = *produced(map); /* the kernel holds a lock from here on */
 	if (here->ring_locked || at + length - *consumed(map) > map->max_entries - 1ULL)
 		return NULL;
 	record = map->memory + 2 * PAGE + (at & (map->max_entries - 1));

@@ -54,10 +54,15 @@ struct host_map host_maps[] = {
 };
 
 const struct host_symbol host_symbols[] = {
-    {"cfg", (void *)&cfg, sizeof(cfg)},		 {"control", &control, sizeof(control)},
-    {"digits", (void *)digits, sizeof(digits)},	 {"gates", gates, sizeof(gates)},
-    {"processes", processes, sizeof(processes)}, {"threads", threads, sizeof(threads)},
-    {"places", &places, sizeof(places)},	 {0},
+    {"cfg", (void *)&cfg, sizeof(cfg)},
+    {"control", &control, sizeof(control)},
+    {"digits", (void *)digits, sizeof(digits)},
+    {"gates", gates, sizeof(gates)},
+    {"processes", processes, sizeof(processes)},
+    {"threads", threads, sizeof(threads)},
+    {"places", &places, sizeof(places)},
+    {"actives", actives, sizeof(actives)},
+    {0},
 };
 
 /* A program's context is a pointer, whatever it points to. */
@@ -86,6 +91,8 @@ const struct host_program host_programs[] = {
     HOST_PROGRAM(kw_kprobe_hot),
     HOST_PROGRAM(kw_fentry_hot),
     HOST_PROGRAM(kw_code),
+    HOST_PROGRAM(kw_fentry_nested),
+    HOST_PROGRAM(kw_actives),
     {0},
 };
 

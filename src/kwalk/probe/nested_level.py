@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Programs of levels above 0: loaded beside a probe's own, of which they share the tree.
+
+Values that a nested run would spoil in the middle of another are an object's own: per-CPU counters,
+which programs change by a load and a store, and buffers. The tree is shared: a level has
+parts of its own there, and what levels share is changed by atomic operations.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from kwalk.abi import (
+    ACTIVE,
+    ACTIVES_SECTION,
+    CALLS_BYTES,
+    CODE,
+    CONFIG,
+    CONFIG_SECTION,
+    CONTROL_SECTION,
+    DIGITS_SECTION,
+    GATES,
+    GATES_SECTION,
+    LEVELS,
+)
+from kwalk.errors import NotSupported
+from kwalk.kernel.kallsyms import Kallsyms
+from kwalk.libbpf.object import Object
+from kwalk.probe.attach import HOT_PROGRAMS, PROGRAMS, names_for_trampolines
+from kwalk.probe.hot_entry import CODE_PROGRAM
+from kwalk.probe.load import Loaded, choose_name, image, sends_keys
+from kwalk.probe.target import Target
+from kwalk.transport.counters import possible_cpus
+
+NESTED_PROGRAMS = {"fentry": "kw_fentry_nested", "fexit": "kw_fexit_nested"}
+ACTIVES_PROGRAM = "kw_actives"
+SHARED = (
+    *("tree", "buckets", "nodes_used", "weights", "events", "stacks_a", "stacks_b", "counted"),
+    *(CONTROL_SECTION, DIGITS_SECTION),
+)
+"""Maps of level 0 that the others use.
+
+Their own are ``scratch``, ``counters``, ``keys`` and the gates.
+"""
+_UNUSED = ("hot", "leaves", "barrier")
+_ACTIVES_BYTES = 8 * GATES * (LEVELS - 1)
+_OFFSETS = "__per_cpu_offset"  # include/asm-generic/percpu.h
+_PROG_ID = 4  # include/uapi/linux/bpf.h: struct bpf_prog_info
+
+
+class NestedLevel:
+    """The program of a level above 0, loaded.
+
+    :param base: Level 0.
+    :param way: One of ``NESTED_PROGRAMS``, by which level 0 is attached.
+    :param below: The levels between it and level 0, the lowest first.
+    :raises KwalkError: if the kernel refuses it, or does not tell where the flags of programs are.
+    """
+
+    def __init__(
+        self,
+        base: Loaded,
+        way: str,
+        target: Target,
+        symbols: Kallsyms,
+        below: Sequence[NestedLevel],
+    ) -> None:
+        self.level = 1 + len(below)
+        self._way, self._target, self._symbols = way, target, symbols
+        self.obj = Object(image())
+        try:
+            self._load(base)
+            own = (HOT_PROGRAMS if base.hot else PROGRAMS)[way]
+            lower = [(base.obj, own), *((level.obj, level.program) for level in below)]
+            self._nest([_id(obj, name) for obj, name in lower])
+            if base.sections.get(GATES_SECTION):
+                base.gates.add(self.obj.map(GATES_SECTION))
+        except BaseException:
+            self.obj.close()
+            raise
+
+    @property
+    def program(self) -> str:
+        """Name of the program in the object."""
+        return NESTED_PROGRAMS[self._way]
+
+    def attach(self) -> None:
+        """Attach the program."""
+        self.obj.attach_trace(self.program, self._target.name)
+
+    def _load(self, base: Loaded) -> None:
+        obj = self.obj
+        wanted = dict.fromkeys((self.program, ACTIVES_PROGRAM, CODE_PROGRAM))
+        choose_name(obj, wanted, self.program, names_for_trampolines(self._target, self._symbols))
+        config = bytearray(base.obj.map(CONFIG_SECTION).lookup(bytes(4), CONFIG.size) or b"")
+        at = CONFIG.offset("first_part")
+        struct.pack_into("<I", config, at, self.level * possible_cpus())
+        obj.map(CONFIG_SECTION).set_initial_value(bytes(config))
+        for name, used in {**dict.fromkeys(SHARED, True), **base.sections}.items():
+            if not used:
+                obj.map(name).set_autocreate(False)
+            elif name == GATES_SECTION:
+                obj.map(name).set_mmapable()
+            else:
+                obj.map(name).reuse(base.obj.map(name))
+        if not sends_keys(base.config):
+            obj.map("keys").resize(max_entries=1)
+        for name in _UNUSED:
+            obj.map(name).set_autocreate(False)
+        obj.load()
+
+    def _nest(self, ids: Sequence[int]) -> None:
+        """Write for each CPU where the kernel counts that programs with these ids are running."""
+        found = {
+            row["id"]: row["active"]
+            for row in map(ACTIVE.unpack, _rows(self.obj.iterate(ACTIVES_PROGRAM), ACTIVE.size))
+        }
+        if not all(found.get(number) for number in ids):
+            raise NotSupported("the kernel does not tell where it counts that a program is running")
+        words: list[int] = []
+        for offset in self._cpu_offsets():
+            active = [(found[number] + offset) & (1 << 64) - 1 for number in ids]
+            words += active + [0] * (LEVELS - 1 - len(active))
+        table = struct.pack(f"<{len(words)}Q", *words)
+        self.obj.map(ACTIVES_SECTION).update(bytes(4), table.ljust(_ACTIVES_BYTES, b"\0"))
+
+    def _cpu_offsets(self) -> list[int]:
+        """Return the offset of per-CPU pointers, for each possible CPU."""
+        cpus, offsets = possible_cpus(), self._symbols.address(_OFFSETS)
+        if not offsets and cpus == 1:
+            return [0]  # CONFIG_SMP=n
+        words = self.memory(offsets, 8 * cpus) if offsets else b""
+        if not words:
+            raise NotSupported(f"the kernel's {_OFFSETS} cannot be read")
+        return list(struct.unpack(f"<{cpus}Q", words))
+
+    def memory(self, address: int, size: int) -> bytes:
+        """Return bytes of kernel memory; empty if they cannot be read."""
+        failed, _ = self.obj.run(CODE_PROGRAM, CODE.pack({"address": address, "size": size}))
+        data = self.obj.map("calls").lookup(bytes(4), CALLS_BYTES) or b""
+        return b"" if failed else data[:size]
+
+
+def _id(obj: Object, program: str) -> int:
+    return int(struct.unpack_from("<I", obj.program_info(program), _PROG_ID)[0])
+
+
+def _rows(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data) - size + 1, size)]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""Nested hits: calls of a function while the probe's program is running on that CPU.
+
+The counts are compared with the function tracer's, which has a buffer of its own for each kind of
+context.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median_low
+from typing import NamedTuple
+
+import pytest
+from conftest import TRACING
+
+from kwalk.abi import Method
+from kwalk.engine.capture import Capture
+from kwalk.model.ledger import Summary
+from kwalk.options.probe import ProbeOptions
+from kwalk.report import summary as reports
+
+LOADS = ("while :; do /bin/true; done", "while :; do cat /proc/self/maps /etc/passwd; done")
+# Called by tasks, softirqs and interrupts alike; probe/nested.py knows them.
+_QUIET_NS = 20_000
+FUNCTIONS = ("kmem_cache_free", "try_to_wake_up", "hrtimer_start_range_ns")
+
+
+@contextmanager
+def load() -> Iterator[None]:
+    """Fork, and read files, besides what the fixture ``redis`` does."""
+    quiet = subprocess.DEVNULL
+    shells = [
+        subprocess.Popen(["nice", "-n", "15", "sh", "-c", text], stdout=quiet) for text in LOADS
+    ]
+    try:
+        yield
+    finally:
+        for shell in shells:
+            shell.kill()
+            shell.wait()
+
+
+class Traced(NamedTuple):
+    """Calls by the function tracer and hits by kwalk, in nanoseconds of CLOCK_MONOTONIC."""
+
+    calls: list[int]
+    hits: list[int]
+    summary: Summary
+
+    def unseen(self) -> int:
+        """Return the calls without a hit, less the hits without a call, while both traced.
+
+        Where nothing happens, the number of calls so far differs from that of the hits by those
+        before both traced, by what is unseen, and, seldom, by a call that is only half done.
+        """
+        first, last = max(self.calls[0], self.hits[0]), min(self.calls[-1], self.hits[-1])
+        share = (last - first) // 4
+        return self._ahead(last - share, last) - self._ahead(first, first + share)
+
+    def _ahead(self, low: int, high: int) -> int:
+        """Return by how many the calls are ahead of the hits between two times."""
+        both = [at for at in heapq.merge(self.calls, self.hits) if low < at < high]
+        quiet = [(one + other) // 2 for one, other in pairwise(both) if other - one > _QUIET_NS]
+        ahead = [bisect.bisect(self.calls, at) - bisect.bisect(self.hits, at) for at in quiet]
+        return median_low(ahead)
+
+
+@contextmanager
+def function_tracer(function: str) -> Iterator[None]:
+    """Have ftrace record each call of a function."""
+    settings = {"trace_clock": "mono", "buffer_size_kb": "32768", "set_ftrace_filter": function}
+    for name, value in settings.items():
+        (TRACING / name).write_text(value + "\n")
+    (TRACING / "trace").write_text("")
+    (TRACING / "current_tracer").write_text("function\n")
+    try:
+        yield
+    finally:
+        (TRACING / "current_tracer").write_text("nop\n")
+        (TRACING / "set_ftrace_filter").write_text("\n")
+        (TRACING / "buffer_size_kb").write_text("1408\n")
+
+
+def calls_of(function: str) -> list[int]:
+    """Return when ftrace recorded calls, in nanoseconds; none of them may be lost."""
+    for cpu in TRACING.glob("per_cpu/cpu*/stats"):
+        text = cpu.read_text()
+        assert re.search(r"^overrun: 0$", text, re.MULTILINE), text
+        assert re.search(r"^dropped events: 0$", text, re.MULTILINE), text
+    pattern = re.compile(rf" (\d+)\.(\d{{6}}): {function}(?:\.\S+)? <-")
+    found = pattern.findall((TRACING / "trace").read_text())
+    return sorted(int(seconds) * 10**9 + int(micros) * 1000 for seconds, micros in found)
+
+
+def traced(function: str, seconds: float, **options: int) -> Traced:
+    """Trace a function under load by kwalk and by the function tracer."""
+    hits: list[int] = []
+    wanted = ProbeOptions(Method.MANUAL, "fentry", ring_bytes=1 << 24, **options)  # type: ignore[arg-type]
+    with function_tracer(function):
+        with Capture(function, wanted) as capture:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(0.1)
+                capture.look()
+                hits += [at for batch in capture.reader.batches() for at in batch.times]
+            (TRACING / "tracing_on").write_text("0\n")
+            capture.stop()
+            hits += [at for batch in capture.reader.batches() for at in batch.times]
+            summary = capture.summary()
+        calls = calls_of(function)
+        (TRACING / "tracing_on").write_text("1\n")
+    return Traced(calls, sorted(hits), summary)
+
+
+def preempts() -> bool:
+    """Return whether this kernel preempts programs."""
+    mode = Path("/sys/kernel/debug/sched/preempt")
+    if mode.exists():
+        return "(full)" in mode.read_text() or "(lazy)" in mode.read_text()
+    return "PREEMPT" in os.uname().version
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nested_hits_are_recorded(function: str, redis: None) -> None:
+    with load():
+        found = traced(function, 8)
+    text = reports.as_text(found.summary)
+    print(text, found.unseen(), found.summary.nested)
+    ledger, nested = found.summary.ledger, found.summary.nested
+    assert nested
+    assert nested.why == ""
+    assert nested.programs >= 1
+    assert ledger.balance == 0, text
+    assert len(found.calls) > 100
+    assert set(ledger.lost) <= {"recursion"}
+    assert found.unseen() == ledger.lost.get("recursion", 0) - nested.twice, text
+    if not preempts():
+        assert ledger.lost == {}, text
+        assert ledger.uncounted == [], text
