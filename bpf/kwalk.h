@@ -375,6 +375,7 @@ struct kw_counters {
 	__u64 nested_nmi;     /* the kernel ended on the NMI stack */
 	__u64 task_switch;    /* the kernel ended between two tasks */
 	__u64 stack_switch;   /* the kernel looked for FUNC's caller on FUNC's stack only */
+	__u64 overwritten;    /* the kernel's first answer was another hit's */
 };
 
 /* Context of the program kw_facts, which runs once before attaching. */

@@ -61,7 +61,7 @@ static __always_inline __u32 kw_check(void *ctx, struct kw_walk *w, __u64 hits, 
 		return fall_back ? 0 : w->node;
 	if (fall_back)
 		return kw_fall_back(sc, &w->flags);
-	if (kw_verify(sc) != KW_DIFFERENT)
+	if (kw_verify(ctx, sc) != KW_DIFFERENT)
 		return w->node;
 	w->flags |= KW_EV_DIFFERS;
 	if (!cfg.self_check) {

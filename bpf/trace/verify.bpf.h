@@ -25,6 +25,7 @@ enum kw_verdict {
 	KW_NESTED_NMI,	   /* the kernel's stack ends on the NMI stack */
 	KW_TASK_SWITCH,	   /* the kernel's stack ends between two tasks */
 	KW_STACK_SWITCH,   /* the kernel's stack lacks all callers, which are on another stack */
+	KW_OVERWRITTEN, /* the kernel's first answer was another hit's, its second is the walk's */
 	KW_DIFFERENT,
 	KW_NOT_COMPARED, /* the kernel's stack is truncated before FUNC's caller */
 };
@@ -231,12 +232,32 @@ __noinline int kw_compare(struct kw_scratch *sc)
 	return verdict;
 }
 
+/*
+ * Ask the kernel again after a difference. bpf_get_stack() copies its answer from a buffer of the
+ * CPU's for this kind of context when it has released it already (__bpf_get_stack() in
+ * kernel/bpf/stackmap.c): a task that preempts this one there can have overwritten it. The stack is
+ * still the same, so an answer that equals the walk now was wrong then.
+ */
+static __always_inline int kw_compare_again(void *ctx, struct kw_scratch *sc)
+{
+	int verdict;
+
+	if (!kw_ask_kernel(ctx, sc))
+		return KW_NOT_COMPARED;
+	verdict = kw_compare(sc);
+	if (verdict == KW_DIFFERENT || verdict == KW_NOT_COMPARED)
+		return verdict;
+	return KW_OVERWRITTEN;
+}
+
 /* Compare and count. */
-static __always_inline int kw_verify(struct kw_scratch *sc)
+static __always_inline int kw_verify(void *ctx, struct kw_scratch *sc)
 {
 	struct kw_counters *c = kw_counters();
 	int verdict = kw_compare(sc);
 
+	if (verdict == KW_DIFFERENT)
+		verdict = kw_compare_again(ctx, sc);
 	if (!c || verdict == KW_NOT_COMPARED)
 		return verdict;
 	c->checked++;
@@ -252,6 +273,8 @@ static __always_inline int kw_verify(struct kw_scratch *sc)
 		c->task_switch++;
 	else if (verdict == KW_STACK_SWITCH)
 		c->stack_switch++;
+	else if (verdict == KW_OVERWRITTEN)
+		c->overwritten++;
 	else if (verdict != KW_SAME)
 		c->mismatches++;
 	return verdict;

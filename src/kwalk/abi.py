@@ -239,7 +239,7 @@ COUNTERS = Layout(
     "lost_ring_full:Q lost_ring_busy:Q lost_eexist:Q lost_enomem:Q lost_efault:Q lost_ebusy:Q"
     " lost_other:Q lost_map_full:Q lost_user_mode:Q taken_ns:Q pool_full:Q"
     " checked:Q mismatches:Q missing_caller:Q wrong_start:Q stacked_hooks:Q nested_nmi:Q"
-    " task_switch:Q stack_switch:Q",
+    " task_switch:Q stack_switch:Q overwritten:Q",
 )
 CALLS = Layout("kw_calls", "page:Q from:I nr:I size:I first:I")
 CALLS_BYTES = 65536  # KW_CALLS_BYTES

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import ALL, FP, ORC, V6_12, Layout
+from library import Cpu
 from loaded import Loaded
 from worlds import RANDOMS, Reader, World, lost_hit, tasks
 
@@ -19,6 +20,7 @@ from kwalk.abi import (
     FALLBACK,
     JUMPED,
     STACKED,
+    Method,
     Output,
     Place,
 )
@@ -489,3 +491,33 @@ def test_verdict_where_callers_are_on_another_stack(
     verdict = "stack_switch" if excused else "mismatches"
     assert loaded.counters() == {"checked": 1, verdict: 1}
     loaded.close()
+
+
+@by_layout
+@pytest.mark.parametrize("answers", [True, False])
+def test_verdict_where_the_kernels_first_answer_is_another_hits(
+    layout: Layout, answers: bool
+) -> None:
+    """The kernel is asked again only after a difference, while the hit's stack is still there."""
+    world = World(layout, Random(5), plain=True)
+    (hit,) = tasks(world, 1)
+    found = []
+    for at in range(200):
+        loaded = compared(world, output=Output.EVENT, method=Method.MANUAL)
+        cpu = loaded.cpus[0]
+        cpu.unwinds(world.func.start, *hit.callers[:-1], NEW, NEW)
+        right = (world.func.start, *hit.callers)
+
+        def change(cpu: Cpu = cpu, right: tuple[int, ...] = right) -> None:
+            cpu.unwinds(*right, error=0 if answers else -14)
+
+        with loaded.pause(at, change):
+            hit.run(loaded)
+        counted = loaded.counters()
+        found.append(next(reversed(counted), "nothing"))
+        assert counted.get("checked", 0) == (found[-1] != "nothing")
+        loaded.close()
+        if found[-1] == "mismatches":
+            break
+    kinds = ["checked", "overwritten", "mismatches"] if answers else ["nothing", "mismatches"]
+    assert list(dict.fromkeys(found)) == kinds

@@ -244,7 +244,7 @@ def test_self_check_that_holds_adds_no_note(
 
 def test_verify_numbers_are_the_programs_counters(engine: Engine) -> None:
     wrong = {"wrong_start": 3, "stacked_hooks": 4, "nested_nmi": 5, "task_switch": 6}
-    wrong["stack_switch"] = 7
+    wrong |= {"stack_switch": 7, "overwritten": 8}
     engine.count(0, checked=90, mismatches=1, missing_caller=2, **wrong)
     verify = captured(method=Method.MANUAL, verify=100)[1].verify
     assert verify
@@ -256,6 +256,7 @@ def test_verify_numbers_are_the_programs_counters(engine: Engine) -> None:
         "nested_nmi": 5,
         "task_switch": 6,
         "stack_switch": 7,
+        "overwritten": 8,
     }
     assert set(verify.kernel_wrong) == set(KERNEL_WRONG)
 

@@ -56,6 +56,7 @@ class DifferenceCollector:
             "nested_nmi": counted["nested_nmi"],
             "task_switch": counted["task_switch"],
             "stack_switch": counted["stack_switch"],
+            "overwritten": counted["overwritten"],
         }
         return Verify(
             every=self._every,

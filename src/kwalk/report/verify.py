@@ -25,6 +25,8 @@ KERNEL_WRONG = {
     "next task's already, as the current task's",
     "stack_switch": "the function was called right behind a switch of stacks, and the kernel "
     "looked for its callers on the new stack only",
+    "overwritten": "the kernel gave the stack of another hit, which a preempting task left in its "
+    "buffer; asked again, it gave this one's",
 }
 
 
