@@ -233,6 +233,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	void *stack;
 	struct vm_struct *stack_vm_area;
+	unsigned long nivcsw;
 	char comm[16];
 	int curr_ret_stack;
 	void *ret_stack;

@@ -364,7 +364,7 @@ struct kw_counters {
 	__u64 lost_other;
 	__u64 lost_map_full;  /* the map counted is full */
 	__u64 lost_user_mode; /* a sample interrupted user space */
-	__u64 taken_ns;	      /* cfg.sampled: time in programs for hits that were not skipped */
+	__u64 taken_ns;	      /* cfg.sampled: time in programs for sampled hits, unless preempted */
 	__u64 pool_full;      /* stacks truncated because the tree is full */
 	/* Comparisons with the kernel's unwinder, by enum kw_verdict. */
 	__u64 checked;	      /* all of them */

@@ -242,13 +242,19 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 		kw_deliver(ctx, nodes, w, hot);
 }
 
+/* How often the current task was preempted so far: __schedule() in kernel/sched/core.c. */
+static __always_inline __u64 kw_preemptions(void)
+{
+	return kw_load_field(bpf_get_current_task(), struct task_struct, nivcsw);
+}
+
 /* nested: the program is of a level above 0, a compile-time constant. */
 static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way, const bool nested)
 {
 	const __u32 special = cfg.special;
 	struct kw_counters *c;
 	struct kw_cpu *cpu;
-	__u64 start = 0;
+	__u64 start = 0, preempted = 0;
 	__u32 root;
 	void *nodes;
 
@@ -263,13 +269,15 @@ static __always_inline int kw_hit(void *ctx, void *frame, const enum kw_way way,
 	if (special && cfg.sampled) {
 		if (kw_sampled_out(nodes, cpu))
 			return 0;
+		preempted = kw_preemptions();
 		start = bpf_ktime_get_ns();
 	}
 	kw_take_hit(ctx, frame, nodes, cpu, root, way, false, 0);
 	if (special && cfg.sampled) {
 		c = kw_counters();
-		if (c)
-			c->taken_ns += bpf_ktime_get_ns() - start;
+		start = bpf_ktime_get_ns() - start;
+		if (c && preempted == kw_preemptions())
+			c->taken_ns += start;
 	}
 	return 0;
 }

@@ -47,7 +47,7 @@ struct css_set { void *subsys[4]; int refcount; struct css_set *dom_cset;
     struct cgroup *dfl_cgrp; };
 struct task_struct { unsigned long flags; void *stack; int usage; int pid; int tgid;
     struct task_struct *group_leader; struct pid *thread_pid; char comm[16];
-    void *nsproxy; struct css_set *cgroups; struct vm_struct *stack_vm_area;
+    void *nsproxy; struct css_set *cgroups; struct vm_struct *stack_vm_area; unsigned long nivcsw;
     int curr_ret_stack; int curr_ret_depth; void *ret_stack; struct llist_head rethooks; };
 struct bpf_perf_event_data_kern { struct pt_regs *regs; void *data, *event; };
 struct bpf_prog_aux { long refcnt; unsigned int used_map_cnt, id; };

@@ -223,6 +223,30 @@ def test_hints_tell_the_frame_that_came_last_and_one_before(layout: Layout, rand
     loaded.close()
 
 
+def test_time_of_a_hit_that_was_preempted_is_no_cost() -> None:
+    """The time for which a task is away is another task's."""
+    world = World(V6_12, Random(2), plain=True)
+    (hit,) = tasks(world, 1)
+    loaded = Loaded(world.kernel, func=world.func.start, sampled=1, special=1)
+    loaded.tree.sample(1.0)
+    hit.run(loaded)
+    assert loaded.counters() == {"taken_ns": 250}
+    at = world.kernel.at(hit.task, "struct task_struct", "nivcsw")
+
+    def preempt() -> None:
+        loaded.cpus[0].state.now += 10**9
+        world.kernel.memory.put_word(at, 1)
+
+    with loaded.pause(6, preempt):
+        hit.run(loaded)
+    assert world.kernel.memory.word(at) == 1
+    assert loaded.counters() == {"taken_ns": 250}
+    hit.run(loaded)
+    assert loaded.counters() == {"taken_ns": 500}
+    assert loaded.tree.hits() == sum(Reader(loaded).counts().values()) == 3
+    loaded.close()
+
+
 @given(
     random=RANDOMS,
     chances=st.lists(st.sampled_from([1.0, 0.5, 0.25, 1 / 16, 0.9]), min_size=1, max_size=3),
