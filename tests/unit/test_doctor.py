@@ -137,3 +137,20 @@ def test_doctor_tries_nothing_without_the_capabilities(
     found = surveys.survey()
     assert found.exit_code == 1
     assert [way.text for way in found.ways] == ["not tried: tracing needs CAP_BPF"] * len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("by_kprobe", "why", "expected"),
+    [
+        (True, None, (None, "lost: the kernel refuses them to every program at a kprobe")),
+        (False, None, (None, "lost: a second program for them takes the manual method")),
+        (False, "", (True, "taken by a second program")),
+        (False, "no room", (None, "lost: no room")),
+    ],
+)
+def test_nested_hits_are_tried_where_they_can_be_taken(
+    by_kprobe: bool, why: str | None, expected: tuple[bool | None, str]
+) -> None:
+    nested = None if why is None else SimpleNamespace(trial=lambda: why)
+    probe: Any = SimpleNamespace(by_kprobe=by_kprobe, nested=nested)
+    assert surveys._nested(probe) == expected

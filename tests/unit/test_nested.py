@@ -197,6 +197,14 @@ def test_refused_level_is_told_and_not_tried_again(kernel: Kernel, refused: str)
     assert programs.lost(1) == 1
 
 
+def test_trial_attaches_one_level_and_tells_why_not(kernel: Kernel) -> None:
+    programs = kernel.programs()
+    assert programs.trial() == programs.trial() == ""
+    assert kernel.done == ["attach 1"]
+    kernel.refuses = "load"
+    assert kernel.programs().trial() == "no such luck"
+
+
 def test_levels_are_followed_detached_and_closed(kernel: Kernel) -> None:
     programs = kernel.programs("kmem_cache_free")
     programs.begin()

@@ -143,7 +143,7 @@ def test_nested_hits_are_recorded(function: str, redis: None) -> None:
     assert ledger.balance == 0, text
     assert len(found.calls) > 100
     assert set(ledger.lost) <= {"recursion"}
-    assert found.unseen() == ledger.lost.get("recursion", 0) - nested.twice, text
+    assert -nested.twice <= found.unseen() <= ledger.lost.get("recursion", 0), text
     if not preempts():
         assert ledger.lost == {}, text
         assert ledger.uncounted == [], text

@@ -64,7 +64,7 @@ WAYS = (
 )
 # In order of preference.
 FUNCTIONS = tuple(kind.name for kind in WAYS if kind.place == Place.ENTRY)
-BY_KPROBE = "entry by kprobe"
+BY_FENTRY, BY_KPROBE = "entry by fentry", "entry by kprobe"
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,8 @@ def _fire(
         if try_fast and way.way in HOT_PROGRAMS and probe.method == Method.MANUAL:
             works, text = try_fast(probe, symbols, call)
             result.add(f"fast programs by {way.way}", works or None, text)
+        if way.name in (BY_KPROBE, BY_FENTRY):
+            result.add(f"nested hits by {way.way}", *_nested(probe))
 
     try:
         trial = canary.fire(way.way, way.place, symbols, method=method, then=then)
@@ -246,6 +248,16 @@ def _fire(
     hint = "" if works else "`dmesg` may tell why; kwalk takes another way where it can."
     result.ways.append(Way(way.name, works, text, hint, trial.fired, trial.calls))
     return trial if works else None
+
+
+def _nested(probe: Probe) -> tuple[bool | None, str]:
+    """Return whether hits are taken that come while the program is running, and a text."""
+    if probe.by_kprobe:
+        return None, "lost: the kernel refuses them to every program at a kprobe"
+    if not probe.nested:
+        return None, "lost: a second program for them takes the manual method"
+    why = probe.nested.trial()
+    return (None, f"lost: {why}") if why else (True, "taken by a second program")
 
 
 def _choose(result: Survey, found: dict[str, Trial | None]) -> bool:

@@ -79,6 +79,12 @@ class NestedPrograms:
         if self._target.name.startswith(LIKELY):
             self._add()
 
+    def trial(self) -> str:
+        """Attach a level now; return why the kernel refuses it, "" if it does not."""
+        if not self._levels:
+            self._add()
+        return self._why
+
     def look(self) -> None:
         """Attach a level if it is time, and the kernel has refused hits in vain since the last."""
         now = time.monotonic()
