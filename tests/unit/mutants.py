@@ -184,7 +184,7 @@ MUTANTS = [
     ("hot/paths", "node.parent if node.kind == NodeKind.GROUP else offset", "offset", "hot_paths"),
     ("hot/paths", ' or node["source"] != Source.IMAGE', "", "hot_paths"),
     ("hot/paths", "same.nodes | path.nodes", "path.nodes", "hot_paths"),
-    ("hot/paths", "None if self._tree.is_kernels(offset) else tuple(frames)", "tuple(frames)",
+    ("hot/paths", "None if of_others else tuple(frames)", "tuple(frames)",
      "hot_paths"),
     ("hot/paths", "taken >= SHARE * total", "taken > total", "hot_paths"),
     ("hot/paths", "len(chosen) == MOST_STACKS", "len(chosen) > MOST_STACKS", "hot_paths"),

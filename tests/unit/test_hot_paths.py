@@ -21,6 +21,7 @@ from kwalk.hot.paths import (
     hottest,
     merged,
 )
+from kwalk.transport.context_tree import Tree
 
 
 @pytest.fixture
@@ -63,6 +64,17 @@ def test_equal_stacks_of_several_cpus_are_one(planted: Planted) -> None:
         ((A, B), leaves, 6),
         ((C,), {0: planted.walked(C)}, 2),
     ]
+
+
+def test_stacks_of_nested_hits_are_left_out(planted: Planted) -> None:
+    tree = Tree(planted, 1, planted.size, levels=3)  # type: ignore[arg-type]  # on the same nodes
+    leaves = [planted.walked(A, B, cpu=part) for part in range(3)]
+    for leaf in leaves:
+        planted.count(leaf, 1)
+    assert [tree.level_of(leaf) for leaf in leaves] == [0, 1, 2]
+    assert {tree.cpu_of(leaf) for leaf in leaves} == {0}
+    assert shown(PathReader(tree).read()) == [((A, B), {0: leaves[0]}, 1)]
+    tree.close()
 
 
 def test_interrupted_frames_are_not_called_ones(planted: Planted) -> None:

@@ -22,9 +22,11 @@ from typing import NamedTuple
 
 import pytest
 from conftest import TRACING
+from verified import names, verified
 
 from kwalk.abi import Method
 from kwalk.engine.capture import Capture
+from kwalk.lab.nmi import inject
 from kwalk.model.ledger import Summary
 from kwalk.options.probe import ProbeOptions
 from kwalk.report import summary as reports
@@ -147,3 +149,28 @@ def test_nested_hits_are_recorded(function: str, redis: None) -> None:
     if not preempts():
         assert ledger.lost == {}, text
         assert ledger.uncounted == [], text
+
+
+def test_nested_stacks_are_the_kernels(redis: None) -> None:
+    """With --verify the program takes long, so that much comes while it runs; NMIs come as well.
+
+    A nested stack goes through the program and its trampoline. Where it was interrupted at its
+    first instructions, before it has made its frame, the walk falls back.
+    """
+    with load():
+        summary, stacks, symbolizer = verified(
+            "kmem_cache_free", "fentry", 3000, lambda: inject(5), seconds=60
+        )
+    text = reports.as_text(summary, symbolizer)
+    print(text)
+    assert summary.verify
+    assert summary.verify.mismatches == 0, text
+    assert summary.ledger.balance == 0, text
+    assert summary.ledger.fallback <= 0.02 * summary.ledger.recorded, text
+    assert summary.nested
+    assert summary.nested.taken >= 10, text
+    inner = [names(stack, symbolizer)[1:] for stack in stacks]
+    nested = sum("kmem_cache_free" in functions for functions in inner)
+    assert nested >= 10, text
+    if not preempts():
+        assert set(summary.ledger.lost) <= {"ring_full", "ring_busy"}, text
