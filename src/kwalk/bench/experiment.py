@@ -92,7 +92,7 @@ class Experiment:
         running = tool.start()
         try:
             at_rest = quiet.wait(running)
-            if self._workload.begin():  # what a tool does once a load has begun
+            if self._workload.begin():  # tools may have work to do once a load has begun
                 at_rest = quiet.wait(running) and at_rest
             before = running.cpu_seconds()
             sample = self._workload.run()

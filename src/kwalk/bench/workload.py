@@ -26,7 +26,7 @@ from kwalk.support.regex import compiled
 AUTO = "auto"
 TOO_SHORT_SECONDS = 0.05
 _START_SECONDS = 30.0
-_FIRST_SHARE = 4  # of the requests come first, unmeasured: one in this many
+_FIRST_SHARE = 4  # one in this many requests comes first, unmeasured
 
 
 class Workload:

@@ -34,7 +34,7 @@ MISSES = 0.05
 IN_VAIN = 0.5
 """Share of misses from which on programs cost more than they save."""
 MOST_VAIN = 2
-"""So many programs may be in vain one after the other; then there are none for a while."""
+"""Programs that may be in vain one after the other; then there are none for a while."""
 VAIN_SECONDS = 60.0
 _REST = 20  # at least this many times the time that the last program took to make
 _FENTRY = 24  # enum bpf_attach_type: BPF_TRACE_FENTRY
