@@ -119,7 +119,7 @@ class Hot:
         settings = {"func": world.func.start, "fentry": int(fentry), "nodes": 1500, **settings}
         self.world, self.fentry = world, fentry
         self.loaded = loaded = Loaded(world.kernel, **settings)
-        self.reader = hot_paths.PathReader(loaded.tree)
+        self.reader = hot_paths.PathReader(loaded.tree, len(loaded.cpus))
         self.numbers: dict[hot_paths.Key, int] = {}
         self.refused: dict[hot_paths.Key, str] = {}
         self.program: Interpreter | None = None

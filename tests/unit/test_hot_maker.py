@@ -427,11 +427,44 @@ def test_stacks_that_cannot_be_followed_are_left_out(world: World) -> None:
     assert world.stacks() == {(A,)}
     # They are not tried again, nor do they count for the share.
     world.hit(C, B, number=50, how="missed")
-    world.hit(D, number=10, how="missed")
+    world.hit(D, number=60, how="missed")
     tried = len(world.made)
     assert world.look() == 1
     assert len(world.made) == tried + 1
     assert world.stacks() == {(D,)}
+
+
+def test_no_program_is_made_where_most_stacks_cannot_be_followed(world: World) -> None:
+    """All hits would pay for a program that knows a few."""
+    world.impossible = {B}
+    world.hit(A, number=3)
+    world.hit(C, B, number=97)
+    assert world.look() == 0
+    assert world.slots == {}
+    assert world.hot.due == world.now + VAIN_SECONDS
+    assert world.hot.use().why == "most hits have stacks that no program can follow"
+
+
+def test_stacks_that_one_program_cannot_hold_together_are_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = program.generate
+
+    def generate(root: HotFrame, *others: Any) -> bytes:
+        if {A, B} <= {frame.ip for frame in root.all()}:
+            raise Unsupported("these two")
+        return real(root, *others)
+
+    monkeypatch.setattr(program, "generate", generate)
+    world.hit(A, number=60)
+    world.hit(B, number=30)
+    world.hit(C, number=10)
+    assert world.look() == 1
+    assert world.stacks() == {(A,), (C,)}
+    # Each is possible by itself.
+    world.hit(B, number=90, how="missed")
+    assert world.look() == 1
+    assert world.stacks() == {(B,)}
 
 
 def test_no_program_is_loaded_for_no_stack(world: World) -> None:

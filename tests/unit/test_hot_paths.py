@@ -39,7 +39,7 @@ def shown(paths: list[Path]) -> list[tuple[tuple[int, ...], dict[int, int], int]
 def test_stacks_are_read_from_the_inside(planted: Planted) -> None:
     leaf = planted.walked(A, B, C)
     planted.count(leaf, 3)
-    assert shown(PathReader(planted.tree).read()) == [((A, B, C), {0: leaf}, 3)]
+    assert shown(PathReader(planted.tree, 3).read()) == [((A, B, C), {0: leaf}, 3)]
 
 
 def test_frames_have_the_members_of_their_nodes(planted: Planted) -> None:
@@ -47,7 +47,7 @@ def test_frames_have_the_members_of_their_nodes(planted: Planted) -> None:
     planted.write(first, rule=77, delta=48, kind=int(NodeKind.BP))
     planted.write(second, rule=78, kind=int(NodeKind.USER), flags=HAS_REGS)
     planted.count(second, 1)
-    (path,) = PathReader(planted.tree).read()
+    (path,) = PathReader(planted.tree, 3).read()
     inner, outer = path.frames
     assert (inner.ip, inner.rule, inner.kind, inner.delta) == (A, 77, NodeKind.BP, 48)
     assert (outer.ip, outer.rule, outer.kind, outer.interrupted) == (B, 78, NodeKind.USER, True)
@@ -60,7 +60,7 @@ def test_equal_stacks_of_several_cpus_are_one(planted: Planted) -> None:
     for cpu, leaf in leaves.items():
         planted.count(leaf, 1 + cpu)
     planted.count(planted.walked(C), 2)
-    assert shown(PathReader(planted.tree).read()) == [
+    assert shown(PathReader(planted.tree, 3).read()) == [
         ((A, B), leaves, 6),
         ((C,), {0: planted.walked(C)}, 2),
     ]
@@ -73,7 +73,7 @@ def test_stacks_of_nested_hits_are_left_out(planted: Planted) -> None:
         planted.count(leaf, 1)
     assert [tree.level_of(leaf) for leaf in leaves] == [0, 1, 2]
     assert {tree.cpu_of(leaf) for leaf in leaves} == {0}
-    assert shown(PathReader(tree).read()) == [((A, B), {0: leaves[0]}, 1)]
+    assert shown(PathReader(tree, 3).read()) == [((A, B), {0: leaves[0]}, 1)]
     tree.close()
 
 
@@ -82,17 +82,18 @@ def test_interrupted_frames_are_not_called_ones(planted: Planted) -> None:
     planted.write(leaves[1], flags=HAS_REGS)
     for leaf in leaves:
         planted.count(leaf, 1)
-    assert len(PathReader(planted.tree).read()) == 2
+    assert len(PathReader(planted.tree, 3).read()) == 2
 
 
 def test_hits_are_those_since_the_last_time(planted: Planted) -> None:
-    reader = PathReader(planted.tree)
+    reader = PathReader(planted.tree, 3)
     hot, cold = planted.walked(A), planted.walked(B)
     planted.count(hot, 10)
     planted.count(cold, 5)
     assert [hits for *_, hits in shown(reader.read())] == [10, 5]
     planted.count(cold, 2)
-    assert shown(reader.read()) == [((B,), {0: cold}, 2), ((A,), {0: hot}, 0)]
+    assert shown(reader.read()) == [((B,), {0: cold}, 2)]
+    assert reader.total == 2
     planted.count(planted.walked(A, cpu=1), 1)
     assert shown(reader.read())[0] == ((A,), {0: hot, 1: planted.walked(A, cpu=1)}, 1)
 
@@ -102,7 +103,7 @@ def test_groups_count_for_their_stack(planted: Planted) -> None:
     for process, count in ((5, 3), (6, 4)):
         planted.count(planted.process(leaf, process), count)
     planted.count(leaf, 1)
-    assert shown(PathReader(planted.tree).read()) == [((A, B), {0: leaf}, 8)]
+    assert shown(PathReader(planted.tree, 3).read()) == [((A, B), {0: leaf}, 8)]
 
 
 @pytest.mark.parametrize("source", [Source.MODULE, Source.BPF, Source.ONCE])
@@ -111,12 +112,12 @@ def test_stacks_with_code_that_may_go_are_left_out(planted: Planted, source: Sou
     planted.write(middle, source=int(source))
     planted.count(leaf, 5)
     planted.count(planted.walked(A), 1)
-    assert shown(PathReader(planted.tree).read()) == [((A,), {0: planted.walked(A)}, 1)]
+    assert shown(PathReader(planted.tree, 3).read()) == [((A,), {0: planted.walked(A)}, 1)]
 
 
 def test_stacks_of_the_kernels_unwinder_are_left_out(planted: Planted) -> None:
     planted.count(planted.kernels(A, B), 5)
-    assert PathReader(planted.tree).read() == []
+    assert PathReader(planted.tree, 3).read() == []
 
 
 @pytest.mark.parametrize("kind", [NodeKind.STALE, NodeKind.CUT, NodeKind.NONE, NodeKind.FUNCTION])
@@ -124,37 +125,61 @@ def test_stacks_without_a_rule_are_left_out(planted: Planted, kind: NodeKind) ->
     leaf = planted.walked(A, B)
     planted.count(leaf, 5)
     planted.write(leaf, kind=int(kind))
-    assert PathReader(planted.tree).read() == []
+    assert PathReader(planted.tree, 3).read() == []
 
 
 def test_truncated_stacks_are_left_out(planted: Planted) -> None:
     planted.count(planted.walked(A, cut=D), cut=4)
     planted.count(planted.walked(A, B, C), ended=1, cut=7)
-    assert [hits for *_, hits in shown(PathReader(planted.tree).read())] == [1]
+    assert [hits for *_, hits in shown(PathReader(planted.tree, 3).read())] == [1]
 
 
 def test_hits_without_a_caller_are_left_out(planted: Planted) -> None:
     planted.count(planted.root(), 4)
-    assert PathReader(planted.tree).read() == []
+    assert PathReader(planted.tree, 3).read() == []
 
 
 def path(hits: int, *addresses: int) -> Path:
-    return Path(tuple(HotFrame(ip) for ip in addresses), {0: 64}, hits)
+    key = tuple((ip, False) for ip in addresses)
+    return Path(key, tuple(HotFrame(ip) for ip in addresses), {0: 64}, hits)
+
+
+def chosen_of(paths: list[Path], others: int = 0) -> list[Path]:
+    return hottest(paths, sum(path.hits for path in paths) + others)
 
 
 def test_hottest_stacks_make_their_share() -> None:
     paths = [path(90, A), path(4, B), path(1, C), path(5, D)]
     paths.sort(key=lambda p: -p.hits)
-    assert [p.hits for p in hottest(paths)] == [90, 5]
+    assert [p.hits for p in chosen_of(paths)] == [90, 5]
     assert SHARE == 0.95
-    assert [p.hits for p in hottest([path(94, A), path(5, B), path(1, C)])] == [94, 5]
-    assert hottest([]) == hottest([path(0, A)]) == []
+    assert [p.hits for p in chosen_of([path(94, A), path(5, B), path(1, C)])] == [94, 5]
+    assert chosen_of([]) == chosen_of([path(0, A)]) == []
+
+
+def test_hits_that_no_program_can_follow_are_a_part_of_the_whole() -> None:
+    paths = [path(60, A), path(30, B), path(5, C)]
+    assert [p.hits for p in chosen_of(paths)] == [60, 30, 5]
+    assert [p.hits for p in chosen_of([*paths, path(1, D)])] == [60, 30, 5]
+    assert [p.hits for p in chosen_of([*paths, path(1, D)], others=4)] == [60, 30, 5]
+    assert [p.hits for p in chosen_of([*paths, path(1, D)], others=40)] == [60, 30, 5, 1]
+
+
+def test_leaves_with_the_most_new_hits_are_looked_at(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kwalk.hot.paths._MOST_LEAVES", 2)
+    for number, address in enumerate((A, B, C), 1):
+        planted.count(planted.walked(address), number)
+    reader = PathReader(planted.tree, 3)
+    assert [hits for *_, hits in shown(reader.read())] == [3, 2]
+    assert reader.total == 6
 
 
 @given(st.lists(st.integers(0, 100), max_size=50))
 def test_hottest_stacks_are_no_more_than_needed(hits: list[int]) -> None:
     hits.sort(reverse=True)
-    chosen = [p.hits for p in hottest([path(n, A + k) for k, n in enumerate(hits)])]
+    chosen = [p.hits for p in chosen_of([path(n, A + k) for k, n in enumerate(hits)])]
     assert chosen == hits[: len(chosen)]
     assert len(chosen) <= MOST_STACKS
     assert 0 not in chosen
@@ -167,10 +192,10 @@ def test_hottest_stacks_are_no_more_than_needed(hits: list[int]) -> None:
 def test_hottest_stacks_have_limits() -> None:
     assert MOST_STACKS == 32
     many = [path(10, A + k) for k in range(100)]
-    assert len(hottest(many)) == MOST_STACKS
+    assert len(chosen_of(many)) == MOST_STACKS
     # Each has 1,000 frames.
     deep = [path(10, *range(1000 * k, 1000 * (k + 1))) for k in range(10)]
-    assert len(hottest(deep)) == MOST_FRAMES // 1000 == 4
+    assert len(chosen_of(deep)) == MOST_FRAMES // 1000 == 4
 
 
 def tree(frame: HotFrame) -> object:
@@ -198,7 +223,7 @@ def test_merged_stacks_begin_with_the_hottest() -> None:
 def test_merged_frames_have_all_members() -> None:
     one = HotFrame(A, 7, NodeKind.BP, 48, False)
     two = HotFrame(A, 8, NodeKind.PLAIN, 16, True)
-    paths = [Path((one,), {}, 2), Path((two,), {}, 1)]
+    paths = [Path(((A, False),), (one,), {}, 2), Path(((A, True),), (two,), {}, 1)]
     first, second = merged(paths, {p.key: n for n, p in enumerate(paths)}).callers
     for found, frame in ((first, one), (second, two)):
         assert (found.ip, found.rule, found.kind) == (frame.ip, frame.rule, frame.kind)

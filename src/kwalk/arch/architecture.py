@@ -52,8 +52,8 @@ class Architecture(NamedTuple):
     :ivar static_frame: Whether the function of these bytes keeps its frame at a constant distance
         from its frame pointer, at the return address at this offset.
     :ivar interrupt_stack: Variables that have, for each CPU, the address of the first word of its
-        interrupt stack, and that stack's memory: ``emit_hot`` loads words of it directly where
-        there are no typed loads.
+        interrupt stack, and that stack's memory, with their sizes in bytes: ``emit_hot`` loads
+        words of it directly where there are no typed loads.
     :ivar acquire: Orders loads before the call before loads and stores behind it.
     :ivar release: Orders loads and stores before the call before stores behind it.
     """
@@ -76,6 +76,6 @@ class Architecture(NamedTuple):
     entry_code: re.Pattern[str]
     emit_hot: Callable[[HotFrame, HotStart, HotKernel, HotTarget], None]
     static_frame: Callable[[bytes, int], bool]
-    interrupt_stack: tuple[str, ...]
+    interrupt_stack: Mapping[str, int]
     acquire: Callable[[], None]
     release: Callable[[], None]

@@ -26,6 +26,8 @@ class HotFrame:
     :ivar callers: Its callers, the most frequent first.
     """
 
+    __slots__ = ("callers", "delta", "interrupted", "ip", "kind", "leaf", "rule", "weight")
+
     def __init__(
         self,
         ip: int = 0,

@@ -31,6 +31,8 @@ FIRST_SECONDS = (0.1, 1.0)
 NEXT_SECONDS = 1.0
 MISSES = 0.05
 """Share of a second's hits that must have missed for the next program."""
+FEW = 10
+"""Hits of a second that tell nothing about its stacks, or fewer."""
 IN_VAIN = 0.5
 """Share of misses from which on programs cost more than they save."""
 MOST_VAIN = 2
@@ -64,7 +66,7 @@ class HotPrograms:
         self._probe = probe
         self._obj = probe.obj
         self._cpus = possible_cpus()
-        self._paths = PathReader(probe.tree)
+        self._paths = PathReader(probe.tree, self._cpus)
         self._numbers: dict[Key, int] = {}
         self._refused: set[Key] = set()
         self._walked = [0] * self._cpus  # hits of each CPU that were walked
@@ -93,7 +95,7 @@ class HotPrograms:
             control["stack_size"],
             config["stack_padding"],
             StaticFrames(self._obj, symbols),
-            () if config["typed_loads"] else programs.variable_ids(*here().interrupt_stack),
+            () if config["typed_loads"] else programs.variable_ids(here().interrupt_stack),
         )
         self._leaves = mmap.mmap(self._maps.leaves, leaves_bytes(self._cpus))
         self.due = probe.attached + self._waits.pop(0)
@@ -122,7 +124,7 @@ class HotPrograms:
             return
         try:
             self._look()
-        except (KwalkError, NotImplementedError, OSError, OverflowError) as error:
+        except (KwalkError, NotImplementedError, OSError, OverflowError, struct.error) as error:
             self._why = getattr(error, "what", "") or f"{type(error).__name__}: {error}"
             self._give_up()
             return
@@ -160,19 +162,31 @@ class HotPrograms:
             return
         if not hits:
             return
-        if self._in and missed > IN_VAIN * hits:
+        if self._in and missed > IN_VAIN * max(hits, FEW):
             self._vain += 1
             if self._vain > MOST_VAIN:  # stacks change faster than programs
-                self._why = "most hits had other stacks than those before"
-                self._clear()
-                self._vain, self._waits = 0, [VAIN_SECONDS]
+                self._rest("most hits had other stacks than those before")
                 return
+        else:
+            self._vain = 0
         found = [path for path in self._paths.read() if path.key not in self._refused]
         self._fill(found)
-        chosen = hot_paths.hottest(found)
+        chosen = hot_paths.hottest(found, self._paths.total)
         start = self._start()
-        if chosen and start:
+        if self._is_worthwhile(chosen) and start:
             self._make(chosen, start)
+
+    def _is_worthwhile(self, chosen: list[Path]) -> bool:
+        """Return whether these stacks make enough of the hits; if not, rest."""
+        enough = sum(path.hits for path in chosen) >= (1 - IN_VAIN) * self._paths.total
+        if not enough:
+            self._rest("most hits have stacks that no program can follow")
+        return enough
+
+    def _rest(self, why: str) -> None:
+        """Do without programs for a while."""
+        self._clear()
+        self._vain, self._waits, self._why = 0, [VAIN_SECONDS], why
 
     def _start(self) -> HotStart | None:
         """Return how hits begin, as walks since the last call have met it on the busiest CPU."""
@@ -184,24 +198,45 @@ class HotPrograms:
         self._walked = walked
         if not any(since):
             return None
-        row = rows[since.index(max(since))]
+        cpu = since.index(max(since))
+        row = rows[cpu]
+        # A walk may be writing these.
+        if row != self._probe.tree.hot(cpu) or not (row["arguments"] or row["shift"]):
+            return None
         func = self._probe.config["func"]
         return HotStart(True, row["arguments"], row["shift"], row["returns"], func)
 
     def _make(self, chosen: list[Path], start: HotStart) -> None:
         self._fill(chosen, new=True)
         chosen = [path for path in chosen if path.key in self._numbers]
-        keys = {path.key for path in chosen}
-        if self._in and keys <= self._made and start == self._made_of:
+        if self._is_made(chosen, start):
             return
         try:
             code = self._generate(chosen, start)
         except Unsupported:
-            chosen = [path for path in chosen if self._is_possible(path, start)]
+            chosen = self._together(chosen, start)
             code = self._generate(chosen, start)
-        if chosen:
+        if self._is_worthwhile(chosen) and not self._is_made(chosen, start):
             self._load(code)
-            self._made, self._made_of = keys, start
+            self._made, self._made_of = {path.key for path in chosen}, start
+
+    def _is_made(self, chosen: list[Path], start: HotStart) -> bool:
+        """Return whether the program in use is for these stacks already."""
+        keys = {path.key for path in chosen}
+        return self._in and keys <= self._made and start == self._made_of
+
+    def _together(self, chosen: list[Path], start: HotStart) -> list[Path]:
+        """Return the stacks that one program can follow; one that cannot be is not tried again."""
+        kept: list[Path] = []
+        for path in chosen:
+            if not self._is_possible(path, start):
+                continue
+            try:
+                self._generate([*kept, path], start)
+            except Unsupported:
+                continue  # beside the hotter ones
+            kept.append(path)
+        return kept
 
     def _generate(self, chosen: list[Path], start: HotStart) -> bytes:
         root = hot_paths.merged(chosen, self._numbers)

@@ -125,6 +125,7 @@ size_t bpf_program__insn_cnt(const struct bpf_program *prog);
 int bpf_btf_get_fd_by_id(__u32 id);
 struct btf *btf__load_vmlinux_btf(void);
 void btf__free(struct btf *btf);
+long long btf__resolve_size(const struct btf *btf, __u32 type_id);
 __s32 btf__find_by_name_kind(const struct btf *btf, const char *type_name, __u32 kind);
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kwalk.insn import INSN_BYTES
@@ -57,16 +58,20 @@ def kfunc_id(instructions: bytes) -> int:
     return 0
 
 
-def variable_ids(*names: str) -> tuple[int, ...]:
-    """Return the BTF ids of variables of vmlinux; none if BTF lacks one of them."""
+def variable_ids(wanted: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the BTF ids of variables of vmlinux; none if one is missing or of another size.
+
+    :param wanted: Names, and sizes in bytes.
+    """
     btf = lib().btf__load_vmlinux_btf()
     if btf == ffi().NULL:
         return ()
     try:
-        found = [lib().btf__find_by_name_kind(btf, name.encode(), _VARIABLE) for name in names]
+        found = [lib().btf__find_by_name_kind(btf, name.encode(), _VARIABLE) for name in wanted]
+        sizes = [int(lib().btf__resolve_size(btf, each)) if each > 0 else 0 for each in found]
     finally:
         lib().btf__free(btf)
-    return tuple(found) if min(found) > 0 else ()
+    return tuple(found) if sizes == list(wanted.values()) else ()
 
 
 def load(name: str, instructions: bytes, kind: ProgramKind, of_module: bool) -> int:
@@ -90,12 +95,14 @@ def load(name: str, instructions: bytes, kind: ProgramKind, of_module: bool) -> 
         fd = int(lib().bpf_prog_load(kind.type, name.encode(), _LICENSE, insns, number, opts))
         if fd >= 0:
             return fd
+        refusal = -fd
         log = ffi().from_buffer("char[]", mmap.mmap(-1, _LOG_SIZE))
         opts.log_buf, opts.log_size, opts.log_level = log, _LOG_SIZE, 1
         fd = int(lib().bpf_prog_load(kind.type, name.encode(), _LICENSE, insns, number, opts))
         if fd >= 0:
             return fd
-        raise LibbpfError(f"the kernel refuses program {name}", -fd, ffi().string(log).decode())
+        text = ffi().string(log).decode(errors="replace")
+        raise LibbpfError(f"the kernel refuses program {name}", refusal, text)
     finally:
         if btf >= 0:
             os.close(btf)

@@ -187,7 +187,6 @@ class _Attempt(NamedTuple):
         if hot_entry.wants(way, self.selection, self.options, self.method):
             try:
                 return load(*what, hot=True)
-            except LibbpfError as error:
-                if not error.log:
-                    raise
+            except LibbpfError:
+                pass  # if it is not for these programs, it comes again
         return load(*what)

@@ -82,7 +82,10 @@ X86_64 = Architecture(
     entry_code=_ENTRY_CODE,
     emit_hot=_emit_hot,
     static_frame=_static_frame,
-    interrupt_stack=("hardirq_stack_ptr", "irq_stack_backing_store"),  # arch/x86/kernel/irq_64.c
+    interrupt_stack={  # arch/x86/kernel/irq_64.c; twice as large with KASAN
+        "hardirq_stack_ptr": 8,
+        "irq_stack_backing_store": 16384,
+    },
     acquire=memory_order.acquire,
     release=memory_order.release,
 )

@@ -3,10 +3,11 @@
 
 Kernels with frame pointers. A compiled function pushes BP, and then moves SP by constants (PUSH,
 POP, ADD and SUB with an immediate), except where it allocates an array of variable size, realigns
-its stack or switches to another one. objtool checks that BP is set up before each call, and that SP
-is the same on each way to an instruction (tools/objtool/Documentation/objtool.txt). So it is enough
-that no bytes of the function encode another instruction that writes RSP. They are searched for at
-any byte, not only where instructions begin, which errs on the safe side only.
+its stack or switches to another one. Otherwise compilers keep SP the same on each way to an
+instruction; objtool checks that BP is set up before each call
+(tools/objtool/Documentation/objtool.txt). So it is enough that no bytes of the function encode
+another instruction that writes RSP. They are searched for at any byte, not only where instructions
+begin. A kprobe hides the first bytes of the instruction that it is on.
 """
 
 from __future__ import annotations
