@@ -200,6 +200,33 @@ def test_complete_batch_waits_for_records_being_written(kernel: Kernel, ring: Ri
     assert kernel.consumer == kernel.produced
 
 
+def test_record_committed_during_the_comparison_ends_no_batch(
+    kernel: Kernel, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is busy in the first look at the lengths, and whole in any later one."""
+    kernel.put(payload(1))
+    busy = kernel.put(payload(2), BUSY)
+
+    class Lengths:
+        def __init__(self, view: memoryview) -> None:
+            self.view = view
+
+        def __getitem__(self, part: slice) -> Lengths:
+            return Lengths(self.view[part])
+
+        def __iter__(self) -> Iterator[int]:
+            return iter(self.view)
+
+        def tobytes(self) -> bytes:
+            found = self.view.tobytes()
+            kernel.commit(busy)
+            return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ring, "_lengths", Lengths(ring._lengths))
+        assert read(ring) == [payload(1), payload(2)]
+
+
 def test_run_continues_over_the_end_of_the_ring() -> None:
     kernel = Kernel(PAGE, 3 * PAGE - 40)  # inside the first record's payload
     ring = Ring(kernel.fd, PAGE)

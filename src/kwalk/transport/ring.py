@@ -62,10 +62,12 @@ class Ring:
                 start = position & (self._size - 1)
                 number = min((stop - position) // step, CHUNK // step)
                 end = start + number * step
-                lengths = self._lengths[start >> 2 : end >> 2 : step >> 2]
-                # One comparison of bytes, at a third of the price of numbers.
-                if lengths.tobytes() != whole[: 4 * number]:
-                    number = next(i for i, length in enumerate(lengths) if length != size)
+                # A copy: programs commit records meanwhile. One comparison of bytes, at a third of
+                # the price of numbers.
+                lengths = self._lengths[start >> 2 : end >> 2 : step >> 2].tobytes()
+                if lengths != whole[: 4 * number]:
+                    each = enumerate(memoryview(lengths).cast("I"))
+                    number = next(i for i, length in each if length != size)
                     end = start + number * step
                 if number:
                     acquire()
