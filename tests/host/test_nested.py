@@ -220,7 +220,7 @@ def test_stacks_of_nested_hits_are_left_to_the_walk() -> None:
     assert [tree.hits_of(level) for level in range(2)] == [1, 1]
     leaves = {tree.level_of(at): at for at, _ in tree.counted()}
     assert [tree.cpu_of(leaves[level]) for level in range(2)] == [0, 1]
-    paths = PathReader(tree).read()
+    paths = PathReader(tree, 2).read()
     assert [path.nodes for path in paths] == [{0: leaves[0]}]
     all_.close()
 

@@ -128,7 +128,7 @@ assert {"ip", "rule", "kind", "delta", "flags", "source", "parent"} <= set(NODE.
 def hottest(paths: list[Path], total: int) -> list[Path]:
     """Return the most frequent stacks that make ``SHARE`` of all hits, up to the limits.
 
-    :param total: Hits of all stacks, also of those that are not in ``paths``.
+    :param total: Hits of all stacks, whether or not they are in ``paths``.
     """
     taken = frames = 0
     chosen: list[Path] = []

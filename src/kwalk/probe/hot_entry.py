@@ -15,12 +15,14 @@ LEAF_BYTES = 4
 def wants(way: str, selection: Selection, options: ProbeOptions, method: Method) -> bool:
     """Return whether to load the entry program: for one function's entry, by the manual method.
 
-    Not for sampled hits (``ProbeOptions.chance``): what a hit costs is measured by the program.
+    Not for sampled hits (``ProbeOptions.chance``), whose cost the program measures, nor with
+    filters, which are to cost a refused hit as little as possible.
     """
     return (
         options.fast
         and method == Method.MANUAL
         and options.chance is None
+        and not options.filters
         and way in HOT_PROGRAMS
         and selection.place == Place.ENTRY
         and len(selection.targets) == 1
