@@ -37,7 +37,10 @@ def run(name: str) -> tuple[str, int, int, int]:
         out.write(f"commit {commit.name()}\n")
         out.flush()
         code = subprocess.run(words, cwd=ROOT, env=env, stdout=out, stderr=out, check=False)
-    total = re.search(r"functions=(\d+).*checked=(\d+)", log.read_text())
+    # What the lab says of its own work holds paths of this machine.
+    text = re.sub(r"(?m)^kwalk lab: .*\n", "", log.read_text())
+    log.write_text(text)
+    total = re.search(r"functions=(\d+).*checked=(\d+)", text)
     functions, checked = (int(total[1]), int(total[2])) if total else (0, 0)
     print(
         f"{name:12} exit {code.returncode}  {functions} functions  {checked:,} checked", flush=True

@@ -140,7 +140,7 @@ class World:
 
     def hit(
         self, *addresses: int, number: int = 1, cpu: int = 0, how: str = "unassisted",
-        returns: int = FUNC + 9, shift: int = 0,
+        returns: int = FUNC + 9, shift: int = 0, arguments: int = 2,
     ) -> int:  # fmt: skip
         """Hit the probe; ``how``: without a program, missed by it, or taken."""
         leaf = self.planted.walked(*addresses, cpu=cpu)
@@ -150,7 +150,7 @@ class World:
         self.planted.hit(row["hits"], cpu)
         if how != "taken":
             row[how] += number
-            row |= {"returns": returns, "arguments": 2, "shift": shift}
+            row |= {"returns": returns, "arguments": arguments, "shift": shift}
         at = self.planted.root(cpu) + HOT_INDEX * NODE_BYTES
         self.planted.memory[at : at + HOT.size] = HOT.pack(
             {
@@ -252,6 +252,20 @@ def test_programs_are_for_the_hottest_stacks_of_all_cpus(world: World) -> None:
     )
     maps: Any = world.maps
     assert (maps.tree, maps.leaves, maps.hot, maps.cpus) == (TREE_FD, world.leaves, HOT_FD, 2)
+
+
+def test_functions_without_arguments_get_a_program(world: World) -> None:
+    world.hit(A, arguments=0)
+    assert world.look() == 1
+    assert world.made[-1][1] == HotStart(True, 0, 0, FUNC + 9, FUNC)
+
+
+def test_start_that_a_walk_has_not_written_yet_is_waited_for(world: World) -> None:
+    world.hit(A, arguments=0, returns=0)
+    assert world.look() == 0
+    assert world.hot.due < math.inf
+    world.hit(A, arguments=0)
+    assert world.look() == 1
 
 
 def test_programs_that_cannot_load_typed_words_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +430,7 @@ def test_kernels_that_do_not_tell_the_kind_end_it(world: World) -> None:
     world.hit(A)
     assert world.look() == 0
     assert world.hot.due == math.inf
-    assert "NotImplementedError" in world.hot.use().why
+    assert "does not tell what a program attaches to" in world.hot.use().why
 
 
 def test_stacks_that_cannot_be_followed_are_left_out(world: World) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kwalk.errors import NotSupported
 from kwalk.insn import Assembler, Helper, Reg
 from kwalk.libbpf import LibbpfError, ffi, program
 from kwalk.libbpf.program import ProgramKind, kfunc_id
@@ -49,7 +50,7 @@ def test_kind_needs_no_function_without_an_attach_type() -> None:
 
 @pytest.mark.parametrize("size", [64, 220, 224, 227])
 def test_kind_is_unknown_where_the_info_is_short(size: int) -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotSupported, match="does not tell"):
         ProgramKind.of(INFO[:size], 24)
 
 

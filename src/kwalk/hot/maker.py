@@ -8,7 +8,6 @@ import mmap
 import os
 import struct
 import time
-from typing import NamedTuple
 
 from kwalk.abi import HOT_ENTRY, HOT_LEAVES, HOT_PROGRAM
 from kwalk.arch import here
@@ -17,6 +16,7 @@ from kwalk.errors import KwalkError
 from kwalk.hot import paths as hot_paths
 from kwalk.hot import program
 from kwalk.hot.code import StaticFrames
+from kwalk.hot.entry_counters import EntryCounters, Seen
 from kwalk.hot.paths import Key, Path, PathReader
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import program as programs
@@ -43,18 +43,6 @@ _FENTRY = 24  # enum bpf_attach_type: BPF_TRACE_FENTRY
 _NAME = "kw_hot"
 
 
-class _Seen(NamedTuple):
-    """Counters at one time, of all CPUs.
-
-    :ivar missed: Hits that the programs did not know.
-    :ivar unassisted: Hits without a program.
-    """
-
-    hits: int
-    missed: int
-    unassisted: int
-
-
 class HotPrograms:
     """Makes programs for a probe's hot stacks while it is attached.
 
@@ -69,7 +57,7 @@ class HotPrograms:
         self._paths = PathReader(probe.tree, self._cpus)
         self._numbers: dict[Key, int] = {}
         self._refused: set[Key] = set()
-        self._walked = [0] * self._cpus  # hits of each CPU that were walked
+        self._entry = EntryCounters(probe, self._cpus)
         self._made: set[Key] = set()
         self._made_of: HotStart | None = None
         self._programs = 0
@@ -77,7 +65,7 @@ class HotPrograms:
         self._vain = 0
         self._waits = list(FIRST_SECONDS)
         self._why = ""
-        self._before = _Seen(0, 0, 0)
+        self._before = Seen(0, 0, 0)
         config, control, facts = probe.config, probe.control, probe.loaded.facts
         self._maps = program.Maps(
             self._obj.map("tree").fd,
@@ -109,7 +97,7 @@ class HotPrograms:
 
     def use(self) -> HotUse:
         """Return what the programs did so far."""
-        seen = self._seen()
+        seen = self._entry.seen()
         taken = seen.hits - seen.missed - seen.unassisted
         return HotUse(taken, seen.missed, self._programs, self._why)
 
@@ -124,7 +112,7 @@ class HotPrograms:
             return
         try:
             self._look()
-        except (KwalkError, NotImplementedError, OSError, OverflowError, struct.error) as error:
+        except (KwalkError, OSError, OverflowError, struct.error) as error:
             self._why = getattr(error, "what", "") or f"{type(error).__name__}: {error}"
             self._give_up()
             return
@@ -147,14 +135,8 @@ class HotPrograms:
             programs.clear(self._obj.map("hot"), HOT_PROGRAM)
             self._in = False
 
-    def _seen(self) -> _Seen:
-        tree = self._probe.tree
-        rows = [tree.hot(cpu) for cpu in range(self._cpus)]
-        missed, unassisted = (sum(row[name] for row in rows) for name in ("missed", "unassisted"))
-        return _Seen(tree.hits_of(0), missed, unassisted)
-
     def _look(self) -> None:
-        seen = self._seen()
+        seen = self._entry.seen()
         hits, missed, _ = (now - then for now, then in zip(seen, self._before, strict=True))
         self._before = seen
         if self._in and missed <= MISSES * hits:
@@ -172,7 +154,7 @@ class HotPrograms:
         found = [path for path in self._paths.read() if path.key not in self._refused]
         self._fill(found)
         chosen = hot_paths.hottest(found, self._paths.total)
-        start = self._start()
+        start = self._entry.start()
         if self._is_worthwhile(chosen) and start:
             self._make(chosen, start)
 
@@ -187,24 +169,6 @@ class HotPrograms:
         """Do without programs for a while."""
         self._clear()
         self._vain, self._waits, self._why = 0, [VAIN_SECONDS], why
-
-    def _start(self) -> HotStart | None:
-        """Return how hits begin, as walks since the last call have met it on the busiest CPU."""
-        if self._probe.attach not in TRAMPOLINES:
-            return HotStart(fentry=False)
-        rows = [self._probe.tree.hot(cpu) for cpu in range(self._cpus)]
-        walked = [row["unassisted"] + row["missed"] for row in rows]
-        since = [now - then for now, then in zip(walked, self._walked, strict=True)]
-        self._walked = walked
-        if not any(since):
-            return None
-        cpu = since.index(max(since))
-        row = rows[cpu]
-        # A walk may be writing these.
-        if row != self._probe.tree.hot(cpu) or not (row["arguments"] or row["shift"]):
-            return None
-        func = self._probe.config["func"]
-        return HotStart(True, row["arguments"], row["shift"], row["returns"], func)
 
     def _make(self, chosen: list[Path], start: HotStart) -> None:
         self._fill(chosen, new=True)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from kwalk.errors import NotSupported
 from kwalk.insn import INSN_BYTES
 from kwalk.libbpf import LibbpfError, check, ffi, lib
 from kwalk.libbpf.map import Map
@@ -40,13 +41,13 @@ class ProgramKind(NamedTuple):
         """Return the kind of a loaded program.
 
         :param info: Its ``struct bpf_prog_info``.
-        :raises NotImplementedError: if this kernel does not tell (before 6.0).
+        :raises NotSupported: if this kernel does not tell (before 6.0).
         """
         kind = struct.unpack_from("I", info, _TYPE_AT)[0]
         if not attach_type:
             return cls(kind)
         if len(info) < _ATTACH_AT + 8:
-            raise NotImplementedError
+            raise NotSupported("this kernel does not tell what a program attaches to (before 6.0)")
         return cls(kind, attach_type, *struct.unpack_from("II", info, _ATTACH_AT))
 
 

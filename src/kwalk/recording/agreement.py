@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kwalk.model.ledger import Ledger, Sampling, Summary, TreeUse, Verify
+from kwalk.model.ledger import HotUse, Ledger, NestedUse, Sampling, Summary, TreeUse, Verify
 from kwalk.model.profile import MOST
 from kwalk.model.stack import Count
 from kwalk.recording.broken import Broken
@@ -36,7 +36,8 @@ def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:
     elif not whole:
         found.close("not_recorded")
     summary.ledger = found
-    for name in _impossible(summary):
+    # While hits go on, what took them is read later than their number.
+    for name in _impossible(summary, summary.ledger.hits if whole else MOST):
         summary.notes.append(f"its {name} is impossible, and left out: {ORIGIN}")
 
 
@@ -51,8 +52,8 @@ def check_sums(recorded: int, told: Ledger) -> None:
         raise Broken(f"its ledger adds up to {MOST:,} or more")
 
 
-def _impossible(summary: Summary) -> Iterator[str]:
-    """Remove impossible members of a summary; yield their names."""
+def _impossible(summary: Summary, hits: int) -> Iterator[str]:
+    """Remove impossible members of a summary of at most ``hits`` hits; yield their names."""
     if summary.verify and not _may_be(summary.verify):
         summary.verify = None
         yield "comparison with the kernel's unwinder"
@@ -62,6 +63,12 @@ def _impossible(summary: Summary) -> Iterator[str]:
     if summary.sampling and not _is_kept(summary.sampling):
         summary.sampling = None
         yield "budget"
+    if summary.hot and not _took(summary.hot, hits):
+        summary.hot = None
+        yield "use of generated programs"
+    if summary.nested and not _nests(summary.nested, hits):
+        summary.nested = None
+        yield "number of nested hits"
 
 
 def _may_be(verify: Verify) -> bool:
@@ -75,3 +82,12 @@ def _has_room(tree: TreeUse) -> bool:
 
 def _is_kept(sampling: Sampling) -> bool:
     return min(sampling.budget, sampling.cost) >= 0 and sampling.scale > 0
+
+
+def _took(hot: HotUse, hits: int) -> bool:
+    return min(hot.taken, hot.missed, hot.programs) >= 0 and hot.taken + hot.missed <= hits
+
+
+def _nests(nested: NestedUse, hits: int) -> bool:
+    least = min(nested.taken, nested.programs, nested.twice)
+    return least >= 0 and nested.taken - nested.twice <= hits
