@@ -190,6 +190,26 @@ def test_each_return_address_is_compared_whole(layout: Layout, random: Random, t
 
 @pytest.mark.parametrize("layout", FP, ids=repr)
 @given(random=RANDOMS, typed=st.integers(0, 1))
+def test_odd_frame_pointers_are_no_records(layout: Layout, random: Random, typed: int) -> None:
+    """The kernel's unwinder takes one for registers, even where a true record is copied to it."""
+    world = new_world(layout, random)
+    stack = build(world, random.choice(kinds(frame_pointers=True)))
+    memory = world.kernel.memory
+    nears = []
+    for slot in filter(None, stack.execution.slots):
+        stack.changed({})
+        record = memory.word(slot - 8)
+        words = [memory.word(at) if memory.read(at, 8) else 0 for at in (record, record + 8)]
+        if record & 7 or not all(words):
+            continue
+        for by in (1, 3):
+            copy = {record + by: words[0], record + by + 8: words[1]}
+            nears.append(stack.changed({**copy, slot - 8: record + by}))
+    assert Known([stack], nears, False, typed).check() == 0
+
+
+@pytest.mark.parametrize("layout", FP, ids=repr)
+@given(random=RANDOMS, typed=st.integers(0, 1))
 def test_addresses_at_other_places_are_not_taken(
     layout: Layout, random: Random, typed: int
 ) -> None:
