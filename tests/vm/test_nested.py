@@ -7,17 +7,13 @@ context.
 
 from __future__ import annotations
 
-import bisect
-import heapq
 import os
 import re
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
-from statistics import median_low
 from typing import NamedTuple
 
 import pytest
@@ -30,10 +26,10 @@ from kwalk.lab.nmi import inject
 from kwalk.model.ledger import Summary
 from kwalk.options.probe import ProbeOptions
 from kwalk.report import summary as reports
+from unseen import unseen
 
 LOADS = ("while :; do /bin/true; done", "while :; do cat /proc/self/maps /etc/passwd; done")
 # Called by tasks, softirqs and interrupts alike; probe/nested.py knows them.
-_QUIET_NS = 20_000
 FUNCTIONS = ("kmem_cache_free", "try_to_wake_up", "hrtimer_start_range_ns")
 
 
@@ -58,23 +54,6 @@ class Traced(NamedTuple):
     calls: list[int]
     hits: list[int]
     summary: Summary
-
-    def unseen(self) -> int:
-        """Return the calls without a hit, less the hits without a call, while both traced.
-
-        Where nothing happens, the number of calls so far differs from that of the hits by those
-        before both traced, by what is unseen, and, seldom, by a call that is only half done.
-        """
-        first, last = max(self.calls[0], self.hits[0]), min(self.calls[-1], self.hits[-1])
-        share = (last - first) // 4
-        return self._ahead(last - share, last) - self._ahead(first, first + share)
-
-    def _ahead(self, low: int, high: int) -> int:
-        """Return by how many the calls are ahead of the hits between two times."""
-        both = [at for at in heapq.merge(self.calls, self.hits) if low < at < high]
-        quiet = [(one + other) // 2 for one, other in pairwise(both) if other - one > _QUIET_NS]
-        ahead = [bisect.bisect(self.calls, at) - bisect.bisect(self.hits, at) for at in quiet]
-        return median_low(ahead)
 
 
 @contextmanager
@@ -137,7 +116,8 @@ def test_nested_hits_are_recorded(function: str, redis: None) -> None:
     with load():
         found = traced(function, 8)
     text = reports.as_text(found.summary)
-    print(text, found.unseen(), found.summary.nested)
+    without_hit = unseen(found.calls, found.hits)
+    print(text, without_hit, found.summary.nested)
     ledger, nested = found.summary.ledger, found.summary.nested
     assert nested
     assert nested.why == ""
@@ -145,7 +125,7 @@ def test_nested_hits_are_recorded(function: str, redis: None) -> None:
     assert ledger.balance == 0, text
     assert len(found.calls) > 100
     assert set(ledger.lost) <= {"recursion"}
-    assert -nested.twice <= found.unseen() <= ledger.lost.get("recursion", 0), text
+    assert -nested.twice <= without_hit <= ledger.lost.get("recursion", 0), text
     if not preempts():
         assert ledger.lost == {}, text
         assert ledger.uncounted == [], text
