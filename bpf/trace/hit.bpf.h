@@ -169,9 +169,10 @@ static __always_inline void kw_deliver(void *ctx, void *nodes, struct kw_walk *w
 
 /* Program type. */
 enum kw_way {
-	KW_BY_KPROBE,	  /* kprobe or kretprobe */
-	KW_BY_MULTI,	  /* kprobe.multi */
-	KW_BY_TRAMPOLINE, /* fentry or fexit */
+	KW_BY_KPROBE,	   /* kprobe or kretprobe */
+	KW_BY_MULTI,	   /* kprobe.multi */
+	KW_BY_TRAMPOLINE,  /* fentry or fexit */
+	KW_BY_TRAMPOLINES, /* fentry.multi or fexit.multi, whose cookies are the FUNCs' addresses */
 	KW_BY_TRACEPOINT,
 	KW_BY_SAMPLE, /* perf event */
 };
@@ -186,8 +187,9 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 					__u32 root, const enum kw_way way, const bool hot,
 					__u64 known)
 {
-	const bool fentry = way == KW_BY_TRAMPOLINE;
+	const bool fentry = way == KW_BY_TRAMPOLINE || way == KW_BY_TRAMPOLINES;
 	const __u32 slow = cfg.slow, special = cfg.special;
+	const bool many = way == KW_BY_TRAMPOLINES || (special && cfg.many);
 	struct kw_walk *w = &cpu->walk;
 	struct kw_node *node;
 	int step;
@@ -196,7 +198,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	w->flags = 0;
 	w->s.regs = 0;
 	w->s.stacked = 0;
-	if (special && cfg.many)
+	if (many)
 		w->func = way == KW_BY_MULTI ? bpf_get_func_ip(ctx) : bpf_get_attach_cookie(ctx);
 	*(volatile __u64 *)&w->ctx = (__u64)frame; /* through memory: a number to the verifier */
 	if (way == KW_BY_SAMPLE && kw_in_user_mode(w)) {
@@ -214,9 +216,11 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	else if (way == KW_BY_SAMPLE)
 		step = kw_start_sample(w);
 	else
-		step = fentry ? kw_start_fentry(w, ctx, hot ? &cpu->hot : NULL)
-			      : kw_start_kprobe(w, ctx);
-	if (special && cfg.many) {
+		step = fentry
+			   ? kw_start_fentry(w, ctx, way == KW_BY_TRAMPOLINES ? w->func : cfg.func,
+					     hot ? &cpu->hot : NULL)
+			   : kw_start_kprobe(w, ctx);
+	if (many) {
 		w->node = kw_of_function(nodes, root, w->func);
 		if (w->node == root)
 			step = KW_STEP_CUT;

@@ -53,7 +53,9 @@ def made(suite: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     words = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder), uri]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    for name in ("/etc/resolv.conf", *([str(CERTIFICATES)] if CERTIFICATES.exists() else [])):
+    # debootstrap makes no /etc/hosts, which Debian's installer and containers have.
+    names = ["/etc/resolv.conf", "/etc/hosts", str(CERTIFICATES)]
+    for name in filter(os.path.exists, names):
         (folder / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(name, folder / name.lstrip("/"))
     # Where the machine's mirror is a snapshot, its index may be older than it says it may be.

@@ -317,6 +317,52 @@ def test_many_functions_have_a_node_each(layout: Layout, random: Random, way: st
 
 
 @by_layout
+@given(random=RANDOMS, place=st.sampled_from([Place.ENTRY, Place.RETURN]))
+def test_many_trampolines_have_a_node_each(layout: Layout, random: Random, place: Place) -> None:
+    """Their cookie tells which FUNC it is; a fexit program elsewhere can share one of them."""
+    world = World(layout, random)
+    hits: dict[int, tuple[Execution, int, int]] = {}
+    expected: dict[tuple[tuple[int, ...], str], int] = {}
+    for function in (0xFFFFFFFF81000800 + 64 * n for n in range(4)):
+        execution = world.begin(world.kernel.new_task())
+        world.go(execution, random.randint(0, 4))
+        execution.call(world.func, prologue=False)
+        expected[(function, *execution.callers), "whole"] = 1
+        arguments = random.randint(0, 6)
+        kept = place == Place.RETURN or random.random() < 0.5
+        if kept and random.random() < 0.5:
+            context = execution.jumped(arguments)
+        else:
+            context = execution.trampoline(function, arguments, int(kept))
+        hits[function] = execution, arguments, context
+    loaded = Loaded(world.kernel, many=1, fentry=1, place=place)
+    program = "kw_fentry_multi" if place == Place.ENTRY else "kw_fexit_multi"
+    for function, (execution, arguments, context) in hits.items():
+        cpu = random.randint(0, 1)
+        state = loaded.cpus[cpu].state
+        state.task, state.func_ip = execution.task, 1
+        state.cookie, state.arguments = function, arguments
+        loaded.run(program, context, cpu)
+    assert counted(loaded) == expected
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_kprobes_beside_trampolines_have_a_part_of_their_own(
+    layout: Layout, random: Random
+) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    functions = [0xFFFFFFFF81000800 + 64 * n for n in range(3)]
+    loaded = Loaded(world.kernel, levels=2, many=1, special=1, first_part=2)
+    for function in functions:
+        loaded.cpus[1].state.func_ip = function
+        loaded.run("kw_multi_beside", execution.regs(function), 1)
+    assert (loaded.tree.hits_of(0), loaded.tree.hits_of(1)) == (0, 3)
+    assert counted(loaded) == {((f, *execution.callers), "whole"): 1 for f in functions}
+
+
+@by_layout
 @given(random=RANDOMS)
 def test_many_functions_share_the_kernels_root_as_well(layout: Layout, random: Random) -> None:
     world = World(layout, random)

@@ -21,7 +21,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import no_hits, translate
-from kwalk.probe.attach import Watch
+from kwalk.probe.attach_multi import Watch
 from kwalk.probe.config import Facts
 from kwalk.probe.load import Loaded
 from kwalk.probe.probe import Probe

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
-from kwalk.probe import load
+from kwalk.probe import attach_multi, load
 from kwalk.probe.attach import attach, names_for_trampolines
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
@@ -66,12 +66,48 @@ class Kernel:
             raise LibbpfError(f"cannot attach a kprobe to {label}", self.number)
         self.attached.append(cookie)
 
+    def attach_traces(
+        self, program: str, attach_type: int, ids: list[int], cookies: list[int]
+    ) -> None:
+        self.calls.append((program, attach_type, len(ids)))
+        assert [BASE + 16 * number for number in ids] == cookies
+        if self.refuses & set(cookies):
+            raise LibbpfError("cannot", self.number)
+        self.attached += cookies
+
+
+class Numbered:
+    """Has each function f2, f3, ... with its number as id; ``lacks`` and ``refuses`` some."""
+
+    def __init__(self, lacks: tuple[str, ...] = (), refuses: tuple[int, ...] = ()) -> None:
+        self._lacks, self._refuses = lacks, refuses
+
+    def __call__(self) -> Numbered:
+        return self
+
+    def __enter__(self) -> Numbered:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def function(self, name: str) -> int:
+        return 0 if name in self._lacks or name == "show" else int(name[1:])
+
+    def why_no_trampoline(self, number: int) -> str:
+        return "it returns a struct" if number in self._refuses else ""
+
+
+@pytest.fixture(autouse=True)
+def btf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", Numbered())
+
 
 @given(st.sets(st.integers(2, 39), min_size=2), st.sets(st.integers(2, 39)))
 def test_refused_functions_are_skipped_and_the_rest_attached(
     chosen: set[int], refusing: set[int]
 ) -> None:
-    for way in ("kprobe.multi", "kprobe"):
+    for way in ("kprobe.multi", "fentry.multi", "kprobe"):
         kernel: Any = Kernel(*refusing)
         if chosen <= refusing:
             with pytest.raises(LibbpfError):
@@ -90,6 +126,55 @@ def test_multi_attaches_all_functions_in_one_call() -> None:
     assert kernel.calls == [("kw_multi", 38, True)]
 
 
+@pytest.mark.parametrize("way", ["fentry.multi", "fexit.multi"])
+def test_trampolines_are_attached_by_one_link(way: str) -> None:
+    kernel: Any = Kernel()
+    some = targets(*range(2, 40), returns=way == "fexit.multi")
+    assert attach(kernel, way, some, SYMBOLS) == []
+    attach_type = {"fentry.multi": 59, "fexit.multi": 60}[way]
+    assert kernel.calls == [(f"kw_{way.replace('.', '_')}", attach_type, 38)]
+
+
+def test_functions_without_a_trampoline_are_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", Numbered(("f5",), (7,)))
+    some = targets(0, 1, 4, 5, 6, 7, 8)
+    module = Target("f9", BASE + 16 * 9, "overlay")
+    some = some._replace(targets=(*some.targets, module))
+    kernel: Any = Kernel(8)
+    refused = attach(kernel, "fentry.multi", some, SYMBOLS)
+    assert [(skip.target.name, skip.why.partition(":")[0]) for skip in refused] == [
+        ("show", "another one has the same name"),
+        ("show", "another one has the same name"),
+        ("f5", "the kernel's BTF does not have it"),
+        ("f7", "it returns a struct"),
+        ("f9", "it is a module's"),
+        ("f8", "cannot"),
+    ]
+    assert kernel.attached == [BASE + 16 * 4, BASE + 16 * 6]
+
+
+def test_trampoline_is_found_by_another_name_of_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", Numbered(("f5",)))
+    symbols = Kallsyms(b"%x t f5\n%x t f4\n%x t f6\n" % (BASE + 64, BASE + 64, BASE + 96))
+    kernel: Any = Kernel()
+    some = Selection("f5", (Target("f5", BASE + 64, ""),))
+    assert attach(kernel, "fentry.multi", some, symbols) == []
+    assert kernel.attached == [BASE + 64]
+
+
+def test_no_trampoline_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", Numbered(("f5", "f6")))
+    kernel: Any = Kernel()
+    with pytest.raises(LibbpfError, match="2 functions without a trampoline") as caught:
+        attach(kernel, "fentry.multi", targets(5, 6), SYMBOLS)
+    assert caught.value.errno == errno.EOPNOTSUPP
+    assert kernel.calls == []
+
+
 # What the kernel says of one function, and what it says whichever function it is.
 OF_ONE = ["EINVAL", "ENOENT", "ESRCH", "EILSEQ", "EADDRNOTAVAIL", "EBUSY", "EEXIST"]
 OF_ALL = [
@@ -98,7 +183,7 @@ OF_ALL = [
 ]
 
 
-@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
+@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi", "fentry.multi"])
 @pytest.mark.parametrize("name", OF_ONE)
 def test_refusals_of_single_functions_leave_the_others_attached(way: str, name: str) -> None:
     kernel: Any = Kernel(5, 9, number=getattr(errno, name))
@@ -126,7 +211,7 @@ def test_refusals_that_are_not_a_functions_end_halving(name: str) -> None:
     assert len(kernel.calls) == 1
 
 
-@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
+@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi", "fentry.multi"])
 @given(refusing=st.sets(st.integers(2, 39)))
 def test_progress_counts_what_is_attached(way: str, refusing: set[int]) -> None:
     kernel: Any = Kernel(*refusing)
@@ -169,7 +254,7 @@ def test_functions_of_modules_are_found_by_their_names() -> None:
     assert [call[1] for call in kernel.calls] == ["f2", "f3"]
 
 
-@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi"])
+@pytest.mark.parametrize("way", ["kprobe", "kprobe.multi", "fentry.multi"])
 def test_watch_callback_may_end_attaching(way: str) -> None:
     seen: list[tuple[int, int]] = []
 

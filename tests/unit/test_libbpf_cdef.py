@@ -21,7 +21,8 @@ from cffi import FFI
 from kwalk import libbpf
 
 HEADERS = "\n".join(
-    f"#include <{name}.h>" for name in ("stdbool", "stddef", "bpf/libbpf", "bpf/bpf", "bpf/btf")
+    f"#include <{name}.h>"
+    for name in ("stdbool", "stddef", "unistd", "bpf/libbpf", "bpf/bpf", "bpf/btf")
 )
 # Where the cdef knowingly differs: cffi has no va_list (kwalk passes NULL for the callback),
 # the options of bpf_object__open_mem() are not declared (kwalk passes NULL for them too), and an
@@ -31,6 +32,14 @@ EXCEPTIONS = (
     ("obj_buf_sz, const void *opts)", "obj_buf_sz, const struct bpf_object_open_opts *opts)"),
     ("bpf_enable_stats(unsigned int type)", "bpf_enable_stats(enum bpf_stats_type type)"),
     ("bpf_prog_load(int prog_type,", "bpf_prog_load(enum bpf_prog_type prog_type,"),
+    (
+        "set_type(struct bpf_program *prog, int type)",
+        "set_type(struct bpf_program *prog, enum bpf_prog_type type)",
+    ),
+    (
+        "set_expected_attach_type(struct bpf_program *prog, int type)",
+        "set_expected_attach_type(struct bpf_program *prog, enum bpf_attach_type type)",
+    ),
 )
 # What newer headers declare in another way that is the same to who calls: as of libbpf 1.5.
 OLDER = "const void *bpf_map__initial_value(struct bpf_map *map, size_t *psize);"
@@ -161,7 +170,9 @@ def test_oldest_supported_libbpf_has_every_function(cdef: str, gcc: Gcc) -> None
     listing = subprocess.run(
         [nm, "-D", "--with-symbol-versions", library], capture_output=True, text=True, check=True
     ).stdout
-    versions = dict(re.findall(r" T (\w+)@@LIBBPF_([\d.]+)$", listing, re.MULTILINE))
+    versions = {"syscall": "0"} | dict(
+        re.findall(r" T (\w+)@@LIBBPF_([\d.]+)$", listing, re.MULTILINE)
+    )
     for name in functions(cdef):
         version = tuple(int(part) for part in versions[name].split("."))
         assert version <= (*libbpf.OLDEST, 0), f"{name} is of libbpf {versions[name]}"

@@ -28,7 +28,7 @@ from kwalk.abi import (
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.preemption import preempts
-from kwalk.probe import nested, nested_level
+from kwalk.probe import beside, nested, nested_level
 from kwalk.probe.nested import NestedPrograms
 from kwalk.probe.nested_level import NestedLevel
 from kwalk.probe.selection import Selection
@@ -314,9 +314,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Object]:
         found.append(Object(image))
         return found[-1]
 
-    monkeypatch.setattr(nested_level, "Object", make)
-    monkeypatch.setattr(nested_level, "image", lambda: b"")
-    monkeypatch.setattr(nested_level, "possible_cpus", lambda: 4)
+    monkeypatch.setattr(beside, "Object", make)
+    monkeypatch.setattr(beside, "image", lambda: b"")
+    for module in (beside, nested_level):
+        monkeypatch.setattr(module, "possible_cpus", lambda: 4)
     return found
 
 

@@ -32,10 +32,10 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError
 from kwalk.options.probe import ProbeOptions
+from kwalk.probe import attach_multi, beside, diagnose, load, switched_off
 from kwalk.probe import config as setting
-from kwalk.probe import diagnose, load, switched_off
 from kwalk.probe.open import open_probe
-from kwalk.probe.probe import Probe
+from kwalk.probe.probe import Probe, selection_notes
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 from kwalk.transport.context_tree import NODE_BYTES, PER_CPU, Tree
@@ -77,6 +77,12 @@ class KernelMap:
             self._kernel.config.append(CONFIG.unpack(data))
         else:
             self._kernel.tables.append((self._name, data))
+
+    def lookup(self, _key: bytes, _size: int) -> bytes:
+        return CONFIG.pack(self._kernel.config[-1])
+
+    def reuse(self, other: KernelMap) -> None:
+        self._kernel.sizes[self._name] = {"reused": 1}
 
     def update(self, key: bytes, data: bytes) -> None:
         self._kernel.order.append(self._name)
@@ -126,13 +132,16 @@ class Kernel:
             run=lambda name, context: (0, FACTS.pack(self.facts)),
             attach_kprobe=lambda *what: self._attach("kprobe", *what[:4]),
             attach_trace=lambda *what: self._attach("trace", *what),
+            set_tracing=lambda program, kind: self.order.append(f"{program} is {kind}"),
+            attach_traces=lambda *what: self._attach("traces", *what),
+            attach_kprobes=lambda *what: self._attach("kprobes", *what),
             close=self._close,
         )
 
     def _close(self) -> None:
         self.open -= 1
 
-    def _attach(self, kind: str, program: str, function: str, *rest: Any) -> None:
+    def _attach(self, kind: str, program: str, function: Any, *rest: Any) -> None:
         self.order.append("attach")
         self.attached.append((program, function, *rest))
         number = self.refuses.get(program)
@@ -230,7 +239,7 @@ def test_refused_way_falls_back_to_another_with_a_note(
     assert kernel.open == CountedTree.mapped == 0
 
 
-@pytest.mark.parametrize("attach", ["auto", "fentry", "kprobe", "kprobe.multi"])
+@pytest.mark.parametrize("attach", ["auto", "fentry", "kprobe", "kprobe.multi", "fentry.multi"])
 def test_ftrace_switched_off_refuses_to_attach(
     opened: Open, kernel: Kernel, attach: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -244,6 +253,129 @@ def test_ftrace_switched_off_refuses_to_attach(
     assert kernel.open == 0
     opened(INSIDE).close()
     assert kernel.attached == [("kw_kprobe", "ip_rcv", 0x20, False)]
+
+
+B = Target("b", 0xFFFFFFFF81000200, "")
+MANY = Selection("ip_rcv, b", (ENTRY, B))
+MULTI = Kallsyms(
+    b"ffffffff81000000 T _stext\nffffffff81000050 T bpf_tracing_multi_attach\n"
+    b"ffffffff81000060 T register_fprobe_ips\n"
+    b"ffffffff81000100 T ip_rcv\nffffffff81000200 T b\n"
+)
+
+
+class Btf:
+    """The kernel's, with some functions."""
+
+    def __init__(self, **functions: int) -> None:
+        self.functions = functions
+
+    def __enter__(self) -> Btf:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def function(self, name: str) -> int:
+        return self.functions.get(name, 0)
+
+    def why_no_trampoline(self, _number: int) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("attach", ["auto", "fentry", "fentry.multi"])
+@pytest.mark.parametrize("returns", [False, True])
+def test_many_functions_are_attached_to_by_one_link_of_trampolines(
+    kernel: Kernel, attach: str, returns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7, b=9))
+    both = tuple(target._replace(returns=returns) for target in MANY.targets)
+    found = open_probe(MANY._replace(targets=both), MULTI, ProbeOptions(attach=attach))
+    way, kind = ("fexit", 60) if returns else ("fentry", 59)
+    addresses = [target.traced for target in both]
+    assert kernel.attached == [(f"kw_{way}_multi", kind, [7, 9], addresses)]
+    assert f"kw_{way}_multi is {kind}" in kernel.order
+    assert found.attach == f"{way}.multi"
+    assert (found.notes, found.beside, found.by_kprobe) == ([], None, False)
+    (config,) = kernel.config
+    assert (config["many"], config["fentry"], config["special"], config["func"]) == (1, 1, 0, 0)
+    found.close()
+    assert kernel.open == CountedTree.mapped == 0
+
+
+def test_functions_without_a_trampoline_are_attached_to_by_kprobes_beside(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "Object", kernel.object)
+    monkeypatch.setattr(beside, "image", lambda: b"")
+    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
+    monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
+    found = open_probe(MANY, MULTI, ProbeOptions())
+    assert kernel.attached == [
+        ("kw_fentry_multi", 59, [7], [ENTRY.address]),
+        ("kw_multi_beside", [B.address], False),
+    ]
+    assert (found.attach, found.refused, found.functions) == ("fentry.multi", [], 2)
+    assert found.notes == [
+        "1 function of these by kprobe.multi: b (the kernel's BTF does not have it)"
+    ]
+    first, second = kernel.config
+    changed = {name: value for name, value in second.items() if first[name] != value}
+    assert changed == {"fentry": 0, "special": 1, "first_part": 4}
+    assert kernel.open == 2
+    found.close()
+    assert kernel.open == 0
+
+
+def test_functions_without_a_trampoline_are_skipped_where_the_user_chose_the_way(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
+    found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry"))
+    assert (found.functions, found.beside) == (1, None)
+    assert selection_notes(found) == [
+        "skipped 1 function that fentry.multi does not take (the kernel's BTF does not have it): b"
+    ]
+
+
+def test_kprobes_take_all_functions_if_none_has_a_trampoline(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach_multi, "KernelBtf", Btf)
+    found = open_probe(MANY, MULTI, ProbeOptions())
+    assert found.attach == "kprobe.multi"
+    assert kernel.attached == [("kw_multi", [ENTRY.address, B.address], False)]
+    (note,) = found.notes
+    assert note.startswith("not by fentry.multi: 2 functions without a trampoline (the kernel's")
+    assert kernel.open == 1
+
+
+def test_kprobes_that_are_refused_beside_trampolines_leave_nothing_behind(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "Object", kernel.object)
+    monkeypatch.setattr(beside, "image", lambda: b"")
+    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
+    monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
+    kernel.refuses["kw_multi_beside"] = errno.EPERM
+    found = open_probe(MANY, MULTI, ProbeOptions())
+    assert found.attach == "kprobe.multi"
+    assert kernel.open == CountedTree.mapped == 1
+
+
+@pytest.mark.parametrize("method", [Method.HELPER, Method.BOTH])
+def test_helper_takes_no_trampolines_of_many_functions(kernel: Kernel, method: Method) -> None:
+    with pytest.raises(UsageError, match=r"fentry\.multi is for the manual method"):
+        open_probe(MANY, MULTI, ProbeOptions(method, "fentry.multi"))
+    assert open_probe(MANY, MULTI, ProbeOptions(method)).attach == "kprobe.multi"
+
+
+def test_kernel_without_links_of_trampolines_is_told(kernel: Kernel) -> None:
+    with pytest.raises(KwalkError, match=r"this kernel has no fentry\.multi"):
+        open_probe(MANY, SYMBOLS, ProbeOptions(attach="fentry.multi"))
+    with pytest.raises(UsageError, match="fentry attaches to one function, and ip_rcv, b is 2"):
+        open_probe(MANY, SYMBOLS, ProbeOptions(attach="fentry"))
+    assert kernel.open == 0
 
 
 def test_disarmed_kprobes_are_replaced_by_another_way(opened: Open, kernel: Kernel) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
@@ -168,8 +167,9 @@ def test_sample_rate_above_the_sysctl_names_it(
 ) -> None:
     rate = tmp_path / "rate"
     monkeypatch.setattr(perf, "_MAX_RATE", rate)
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(syscall=lambda *_: -1))
-    monkeypatch.setattr(ctypes, "get_errno", lambda: errno.EINVAL)
+    monkeypatch.setattr(perf, "system_call", lambda *_: -1)
+    refused = SimpleNamespace(new=lambda *_: b"", errno=errno.EINVAL)
+    monkeypatch.setattr(perf, "ffi", lambda: refused)
     rate.write_text("500\n")
     with pytest.raises(LibbpfError) as caught:
         perf.open_cpu_clock(0, 4000)

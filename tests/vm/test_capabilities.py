@@ -28,7 +28,7 @@ from kwalk.abi import Method
 from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import PATH, Kallsyms
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe.attach import has_multi
+from kwalk.probe.attach_multi import lacks_multi
 from kwalk.probe.events import choose
 from kwalk.probe.open import open_probe
 
@@ -61,6 +61,11 @@ def count(*words: str, attach: str = "auto") -> tuple[str, ...]:
     return ("count", *words, "--method", "helper", "--attach", attach, *SHORT)
 
 
+def many(*words: str) -> tuple[str, ...]:
+    """Count by fentry.multi, which the helper does not take."""
+    return ("count", *words, "--attach", "fentry.multi", *SHORT)
+
+
 _AT_3 = ", kernel.perf_event_paranoid 3"
 _KPROBE = count("vfs_read", attach="kprobe")
 _SYSCALL, _SAMPLES = count("t:syscalls:sys_enter_read"), count("--freq", "99")
@@ -76,6 +81,8 @@ ROWS = {
     "return (kretprobe)": Row(count("r:vfs_read", attach="kprobe")),
     "inside a function (kprobe)": Row(count("vfs_read+0x9")),
     "function of a module (kprobe)": Row(count(f"{MODULE}:{FUNCTION}", attach="kprobe")),
+    "functions (fentry.multi)": Row(many("vfs_read", "vfs_write"), 3),
+    "returns (fexit.multi)": Row(many("r:vfs_read", "r:vfs_write"), 3),
     "functions (kprobe.multi)": Row(count("vfs_read", "vfs_write", attach="kprobe.multi"), 3),
     "returns (kretprobe.multi)": Row(count("r:vfs_read", "r:vfs_write", attach="kprobe.multi"), 3),
     "tracepoint": Row(count("t:sched:sched_switch"), 3),
@@ -90,11 +97,14 @@ ROWS = {
     "`kwalk compare`": Row(("compare", "vfs_read", "--duration", "0.3"), 3),
     "`kwalk functions`": Row(("functions", "vfs_rea*"), 3),
 }
-MULTI = "probe.multi"
+# A way of many functions -> the cell of its rows where the kernel lacks it.
+LACKING = {"kprobe.multi": "no: it has no fprobe", "fentry.multi": "no: it has no such links"}
 # A line of doctor's -> the rows, for kernel.perf_event_paranoid up to 2 and above.
 WAYS = {
     "entry by fentry": ("function (fentry)",) * 2,
     "entry by kprobe": ("function (kprobe)", f"function (kprobe){_AT_3}"),
+    "entry by fentry.multi": ("functions (fentry.multi)",) * 2,
+    "return by fexit.multi": ("returns (fexit.multi)",) * 2,
     "entry by kprobe.multi": ("functions (kprobe.multi)",) * 2,
     "return by fexit": ("return (fexit)",) * 2,
     "return by kretprobe": ("return (kretprobe)", f"function (kprobe){_AT_3}"),
@@ -218,6 +228,12 @@ def fewest(row: Row, symbols: Kallsyms) -> frozenset[str]:
     return frozenset(held)
 
 
+def lacking_links(name: str, symbols: Kallsyms) -> str:
+    """Return the cell of a row if the kernel has no links for it, else an empty string."""
+    way = ROWS[name].words[ROWS[name].words.index("--attach") + 1] if ".multi" in name else ""
+    return LACKING[way] if way and lacks_multi(way, symbols) else ""
+
+
 def measured(name: str, symbols: Kallsyms) -> frozenset[str]:
     if name not in FOUND:
         FOUND[name] = fewest(ROWS[name], symbols)
@@ -230,8 +246,8 @@ def measured(name: str, symbols: Kallsyms) -> frozenset[str]:
 def test_capabilities_of_each_way_are_few_and_named_where_lacking(
     name: str, symbols: Kallsyms, record_property: Callable[[str, object], None]
 ) -> None:
-    if MULTI in name and not has_multi(symbols):
-        cell = "no: it has no fprobe"
+    if cell := lacking_links(name, symbols):
+        pass
     elif "module" in name and not any(s.module == MODULE for s in symbols.find(FUNCTION)):
         cell = f"not tried: {MODULE} is no module"
     else:
@@ -257,7 +273,7 @@ def test_doctor_agrees_with_what_is_measured(
     findings = {finding["name"]: finding for finding in result["findings"]}
     for way in result["ways"]:
         row = WAYS[way["name"]][paranoid > 2]
-        if MULTI in row and not has_multi(symbols):
+        if lacking_links(row, symbols):
             assert not way["works"]
             continue
         lacking = implied(measured(row, symbols)) - implied(held)

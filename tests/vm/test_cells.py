@@ -40,6 +40,8 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "kretprobe": (["r:vfs_read"], "kprobe"),
     "fentry": (["vfs_read"], "fentry"),
     "fexit": (["r:vfs_read"], "fentry"),
+    "fentry.multi": (["vfs_read", "vfs_write"], "fentry.multi"),
+    "fexit.multi": (["r:vfs_read", "r:vfs_write"], "fentry.multi"),
     "kprobe.multi": (["vfs_read", "vfs_write"], "kprobe.multi"),
     "kretprobe.multi": (["r:vfs_read", "r:vfs_write"], "kprobe.multi"),
     "raw tracepoint": (["t:raw_syscalls:sys_enter"], "auto"),
@@ -50,7 +52,11 @@ WAYS: dict[str, tuple[list[str], str]] = {
 # space (perf_call_bpf_enter() in kernel/trace/trace_syscalls.c).
 NOTHING_FOUND = "efault"
 # Message of kwalk if a kernel lacks a way -> cell of the table.
-REASONS = {"CONFIG_FPROBE": "no: it has no fprobe"}
+REASONS = {
+    "CONFIG_FPROBE": "no: it has no fprobe",
+    "BPF_TRACE_FENTRY_MULTI": "no: it has no such links",
+    "is for the manual method": "no: for the walk only",
+}
 
 
 def work() -> None:

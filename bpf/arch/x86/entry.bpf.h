@@ -76,7 +76,8 @@ static __always_inline bool kw_returns_to_entry(__u64 func, __u64 ip)
  * if a return value is kept (for fexit, or if fexit programs share the trampoline):
  * __arch_prepare_bpf_trampoline() in arch/x86/net/bpf_jit_comp.c.
  */
-static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx, struct kw_hot *hot)
+static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx, __u64 func,
+					   struct kw_hot *hot)
 {
 	__u64 arguments = bpf_get_func_arg_cnt(ctx), ip;
 	__u64 frame = *(volatile __u64 *)&w->ctx + 8 * arguments;
@@ -87,7 +88,7 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx, struct 
 		hot->shift = 0;
 		hot->returns = ip;
 	}
-	if (cfg.place != KW_PLACE_RETURN && kw_returns_to_entry(cfg.func, ip))
+	if (cfg.place != KW_PLACE_RETURN && kw_returns_to_entry(func, ip))
 		return kw_start_entry(w, frame + 16, frame);
 	frame += 8;
 	ip = kw_load(frame + 8);
@@ -95,7 +96,7 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx, struct 
 		hot->shift = 1;
 		hot->returns = ip;
 	}
-	if (kw_returns_to_entry(cfg.func, ip))
+	if (kw_returns_to_entry(func, ip))
 		return kw_start_entry(w, frame + 16, frame);
 	if (hot)
 		hot->returns = 0;
@@ -122,7 +123,7 @@ static __always_inline int kw_start_tracepoint(struct kw_walk *w)
 
 static __always_inline bool kw_jumped_caller(void *ctx, struct kw_walk *w, __u64 *ip)
 {
-	kw_start_fentry(w, ctx, NULL);
+	kw_start_fentry(w, ctx, cfg.func, NULL);
 	if (!(w->flags & KW_EV_JUMPED))
 		return false;
 	*ip = kw_load(w->s.sp - 8);

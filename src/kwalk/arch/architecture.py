@@ -44,7 +44,8 @@ class Architecture(NamedTuple):
     :ivar ftrace_sites: Offsets in a function at which ftrace can have its call.
     :ivar ftrace_call_bytes: Length of that call.
     :ivar syscall_prefix: Prefix of the kernel's functions ``sys_NAME`` of system calls.
-    :ivar perf_event_open: Number of the system call (``asm/unistd.h``).
+    :ivar bpf: Number of the system call (``asm/unistd.h``).
+    :ivar perf_event_open: Likewise.
     :ivar entry_code: Matches names of functions that enter the kernel or dispatch interrupts, at
         the beginning of a name.
     :ivar emit_hot: Emits the comparison of a hit's stack with known ones (``hot/program.py``).
@@ -72,6 +73,7 @@ class Architecture(NamedTuple):
     ftrace_sites: tuple[int, ...]
     ftrace_call_bytes: int
     syscall_prefix: str
+    bpf: int
     perf_event_open: int
     entry_code: re.Pattern[str]
     emit_hot: Callable[[HotFrame, HotStart, HotKernel, HotTarget], None]

@@ -24,6 +24,8 @@ LEAST_CHANCE = 1e-5
 CALL_NS = {
     "fentry": 220.0,
     "fexit": 320.0,
+    "fentry.multi": 220.0,
+    "fexit.multi": 320.0,
     "kprobe": 420.0,
     "kprobe.multi": 420.0,
     "kretprobe": 900.0,

@@ -16,7 +16,7 @@ from kwalk.kernel.features import check_kernel
 from kwalk.libbpf import stats
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import no_hits, translate
-from kwalk.probe.attach import Watch, nobody
+from kwalk.probe.attach_multi import Watch, nobody
 from kwalk.probe.events import choose
 from kwalk.probe.open import open_probe
 from kwalk.probe.probe import Probe

@@ -63,6 +63,8 @@ class CaptureReader:
         self._counters = Counters(probe.obj)
         if probe.nested:
             probe.nested.follow(self._counters.add)
+        if probe.beside:
+            self._counters.add(probe.beside.obj)
         self._maps = StackMaps(probe.obj, min(options.depth, kernel_depth), probe.control)
         self._counts = StackCounts(probe, contexts, table, self._maps, groups)
         self._ring = Ring(probe.obj.map("events").fd, ring_bytes(options))
@@ -115,8 +117,11 @@ class CaptureReader:
         """Detach, and wait until no program can still be running."""
         probe = self.probe
         self._misses = kernel_misses(probe.obj, probe.program, probe.by_kprobe)
+        missed = probe.beside.misses(link=True) if probe.beside else {}
         self._ended = time.monotonic()
         probe.obj.detach()
+        if probe.beside:
+            probe.beside.obj.detach()
         if probe.nested:
             probe.nested.detach()
         self._detaching = time.monotonic() - self._ended
@@ -129,6 +134,10 @@ class CaptureReader:
         self._misses |= kernel_misses(probe.obj, probe.program, link=False)
         if probe.nested:
             self._misses["recursion"] = probe.nested.lost(self._misses["recursion"])
+        if probe.beside:
+            missed |= probe.beside.misses(link=False)
+            for cause, number in missed.items():
+                self._misses[cause] = self._misses.get(cause, 0) + number
         self.symbolizer.look_again()
 
     @property

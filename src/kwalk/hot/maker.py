@@ -20,6 +20,7 @@ from kwalk.hot.entry_counters import EntryCounters, Seen
 from kwalk.hot.paths import Key, Path, PathReader
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import program as programs
+from kwalk.libbpf.btf import variable_ids
 from kwalk.model.ledger import HotUse
 from kwalk.probe.attach import TRAMPOLINES
 from kwalk.probe.hot_entry import leaf_at, leaves_bytes
@@ -83,7 +84,7 @@ class HotPrograms:
             control["stack_size"],
             config["stack_padding"],
             StaticFrames(self._obj, symbols),
-            () if config["typed_loads"] else programs.variable_ids(here().interrupt_stack),
+            () if config["typed_loads"] else variable_ids(here().interrupt_stack),
         )
         self._leaves = mmap.mmap(self._maps.leaves, leaves_bytes(self._cpus))
         self.due = probe.attached + self._waits.pop(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,9 @@ from kwalk.kernel import capabilities
 from kwalk.kernel.modules import Module
 
 PATH = Path("/proc/kallsyms")
+_LINE = re.compile(rb"^.{17}(.) ([^\t\n]+).*$", re.MULTILINE)
+# Number of names from which on one pass over all lines takes less than a search for each.
+_MANY = 50
 
 
 class Symbol(NamedTuple):
@@ -135,6 +138,26 @@ class Kallsyms:
                 symbol = self._line(self._text.rfind(b"\n", 0, at) + 1)
                 yield symbol, self._text[at - 1] in b"tTwW"
             at = self._text.find(word, at + 1)
+
+    def repeated(self, names: Collection[str]) -> set[str]:
+        """Return which of these names several addresses of vmlinux have."""
+        self.learn(names)
+        return {
+            name for name in names if len({s.address for s in self.find(name) if not s.module}) > 1
+        }
+
+    def learn(self, names: Collection[str]) -> None:
+        """Look many names up in one pass, for ``find``."""
+        new = [name for name in names if name not in self._found]
+        if len(new) < _MANY:
+            return
+        wanted: dict[bytes, list[tuple[Symbol, bool]]] = {
+            name.encode(errors="replace"): self._found.setdefault(name, []) for name in new
+        }
+        for line in _LINE.finditer(self._text):
+            if line[2] in wanted:
+                symbol = next(_parse(line[0]))
+                wanted[line[2]].append((symbol, line[1] in b"tTwW"))
 
     def address(self, name: str) -> int:
         """Return the address of vmlinux's symbol ``name``, or 0 if there is none."""

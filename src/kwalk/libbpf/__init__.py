@@ -86,6 +86,15 @@ def ffi() -> Any:
     return made
 
 
+def system_call(number: int, *arguments: object) -> int:
+    """Make a system call; return its result, -1 with errno in ``ffi().errno``.
+
+    :param arguments: Integers, or pointers of cffi.
+    """
+    words = [ffi().cast("long", each) if isinstance(each, int) else each for each in arguments]
+    return int(lib().syscall(number, *words))
+
+
 def check(result: int, what: str) -> int:
     """Return a call's result; raise LibbpfError if it is negative (-errno)."""
     if result < 0:

@@ -27,6 +27,18 @@ struct bpf_kprobe_multi_opts {
 struct bpf_insn;
 struct btf;
 
+/* include/uapi/linux/btf.h; "type" is "size" for some kinds. */
+struct btf_type {
+	__u32 name_off;
+	__u32 info;
+	__u32 type;
+};
+
+struct btf_param {
+	__u32 name_off;
+	__u32 type;
+};
+
 struct bpf_prog_load_opts {
 	size_t sz;
 	int attempts;
@@ -85,6 +97,8 @@ struct bpf_program *bpf_object__next_program(const struct bpf_object *obj,
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
 int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd,
 				   const char *attach_func_name);
+int bpf_program__set_type(struct bpf_program *prog, int type);
+int bpf_program__set_expected_attach_type(struct bpf_program *prog, int type);
 int bpf_program__set_log_buf(struct bpf_program *prog, char *log_buf, size_t log_size);
 int bpf_program__fd(const struct bpf_program *prog);
 struct bpf_link *bpf_program__attach_trace(const struct bpf_program *prog);
@@ -126,6 +140,9 @@ int bpf_btf_get_fd_by_id(__u32 id);
 struct btf *btf__load_vmlinux_btf(void);
 void btf__free(struct btf *btf);
 long long btf__resolve_size(const struct btf *btf, __u32 type_id);
+__u32 btf__type_cnt(const struct btf *btf);
+const struct btf_type *btf__type_by_id(const struct btf *btf, __u32 id);
+const char *btf__name_by_offset(const struct btf *btf, __u32 offset);
 __s32 btf__find_by_name_kind(const struct btf *btf, const char *type_name, __u32 kind);
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
@@ -139,3 +156,6 @@ int bpf_prog_test_run_opts(int prog_fd, struct bpf_test_run_opts *opts);
 int bpf_enable_stats(unsigned int type);
 int bpf_prog_get_next_id(__u32 start_id, __u32 *next_id);
 int bpf_prog_get_fd_by_id(__u32 id);
+
+/* The C library's, which libbpf is linked to. */
+long syscall(long number, ...);

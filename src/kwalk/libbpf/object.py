@@ -12,7 +12,7 @@ from typing import Any
 
 from kwalk.kernel import shortage
 from kwalk.kernel.capabilities import lacks
-from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib
+from kwalk.libbpf import LibbpfError, check, check_pointer, ffi, lib, tracing_multi
 from kwalk.libbpf.map import Map
 from kwalk.support.text import plural
 
@@ -32,6 +32,7 @@ class Object:
         self._links: list[Any] = []
         self._auxiliary: list[Any] = []
         self._samples: dict[int, tuple[Any, int]] = {}
+        self._fds: list[int] = []
         self._handle = check_pointer(
             lib().bpf_object__open_mem(self._image, len(image), ffi().NULL),
             "libbpf cannot read kwalk's BPF object",
@@ -73,6 +74,12 @@ class Object:
                 self._set_attach_target(program, target)
         if lacks("CAP_SYS_ADMIN"):
             self._skip_module_btfs(next(iter(wanted)))
+
+    def set_tracing(self, name: str, attach_type: int) -> None:
+        """Make a program one of type ``tracing``, without a target. Call before loading."""
+        program = self._program(name)
+        lib().bpf_program__set_type(program, tracing_multi.BPF_PROG_TYPE_TRACING)
+        lib().bpf_program__set_expected_attach_type(program, attach_type)
 
     def _set_attach_target(self, program: Any, function: str) -> None:
         """Set the fentry target of a program.
@@ -162,6 +169,17 @@ class Object:
         link = lib().bpf_program__attach_kprobe_multi_opts(self._program(name), ffi().NULL, opts)
         what = f"cannot attach kprobe.multi to {plural(len(addresses), 'function')}"
         self._links.append(check_pointer(link, what))
+
+    def attach_traces(
+        self, name: str, attach_type: int, ids: Sequence[int], cookies: Sequence[int]
+    ) -> None:
+        """Attach a program of ``set_tracing`` to many functions by one link.
+
+        :param ids: BTF ids of the functions, of vmlinux.
+        :param cookies: Value that ``bpf_get_attach_cookie()`` returns in the program, for each.
+        """
+        fd = self.program_fd(name)
+        self._fds.append(tracing_multi.create(fd, attach_type, ids, cookies))
 
     def attach_trace(self, name: str, function: str) -> None:
         """Attach a fentry program to the target given to ``set_autoload``."""
@@ -258,6 +276,8 @@ class Object:
         for links in (self._links, self._auxiliary):
             while links:
                 lib().bpf_link__destroy(links.pop())
+        while self._fds:
+            os.close(self._fds.pop())
         for cpu in list(self._samples):
             self.detach_sample(cpu)
 

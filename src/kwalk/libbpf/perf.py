@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 from pathlib import Path
 
 from kwalk.arch import here
-from kwalk.libbpf import LibbpfError
+from kwalk.libbpf import LibbpfError, ffi, system_call
 
 # include/uapi/linux/perf_event.h: struct perf_event_attr
 _TYPE_SOFTWARE, _CPU_CLOCK = 1, 0
@@ -29,7 +28,7 @@ def open_cpu_clock(cpu: int, frequency: int) -> int:
     any_task = -1
     fd = _open_clock(any_task, cpu, frequency, _FREQ)
     if fd < 0:
-        number = ctypes.get_errno()
+        number = ffi().errno
         error = LibbpfError(f"cannot open a perf event on CPU {cpu}", number)
         # perf_event_open() in kernel/events/core.c
         if number == errno.EINVAL and frequency > (most := _max_sample_rate()):
@@ -51,19 +50,18 @@ def refuses_all() -> bool:
     this_task, any_cpu = 0, -1
     fd = _open_clock(this_task, any_cpu, 0, _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR)
     if fd < 0:
-        return ctypes.get_errno() == errno.EACCES
+        return bool(ffi().errno == errno.EACCES)
     os.close(fd)
     return False
 
 
 def _open_clock(task: int, cpu: int, period: int, flags: int) -> int:
-    """Return the file descriptor of a new event, or -1 with errno in ``ctypes.get_errno()``."""
+    """Return the file descriptor of a new event, or -1 with errno in ``ffi().errno``."""
     attr = struct.pack(
         "<IIQQQQQ", _TYPE_SOFTWARE, _ATTR_BYTES, _CPU_CLOCK, period, 0, 0, flags
     ).ljust(_ATTR_BYTES, b"\0")
-    libc = ctypes.CDLL(None, use_errno=True)
     number, no_group = here().perf_event_open, -1
-    return int(libc.syscall(number, attr, task, cpu, no_group, ctypes.c_ulong(_CLOSE_ON_EXEC)))
+    return system_call(number, ffi().new("char[]", attr), task, cpu, no_group, _CLOSE_ON_EXEC)
 
 
 def _max_sample_rate() -> int:

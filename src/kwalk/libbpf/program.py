@@ -6,7 +6,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from kwalk.errors import NotSupported
@@ -17,7 +16,6 @@ from kwalk.libbpf.map import Map
 _LICENSE = b"Dual MIT/GPL"
 _LOG_SIZE = 1 << 20
 _CALL, _KFUNC = 0x85, 2  # BPF_JMP | BPF_CALL, BPF_PSEUDO_KFUNC_CALL
-_VARIABLE = 14  # BTF_KIND_VAR
 # struct bpf_prog_info, include/uapi/linux/bpf.h
 _TYPE_AT, _ATTACH_AT = 0, 220
 
@@ -57,22 +55,6 @@ def kfunc_id(instructions: bytes) -> int:
         if code == _CALL and registers >> 4 == _KFUNC:
             return int(imm)
     return 0
-
-
-def variable_ids(wanted: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the BTF ids of variables of vmlinux; none if one is missing or of another size.
-
-    :param wanted: Names, and sizes in bytes.
-    """
-    btf = lib().btf__load_vmlinux_btf()
-    if btf == ffi().NULL:
-        return ()
-    try:
-        found = [lib().btf__find_by_name_kind(btf, name.encode(), _VARIABLE) for name in wanted]
-        sizes = [int(lib().btf__resolve_size(btf, each)) if each > 0 else 0 for each in found]
-    finally:
-        lib().btf__free(btf)
-    return tuple(found) if sizes == list(wanted.values()) else ()
 
 
 def load(name: str, instructions: bytes, kind: ProgramKind, of_module: bool) -> int:

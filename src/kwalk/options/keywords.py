@@ -18,7 +18,7 @@ from kwalk.options.validate import named
 
 _Item = TypeVar("_Item")
 METHODS: dict[str, Method | None] = {"auto": None, "manual": Method.MANUAL, "helper": Method.HELPER}
-ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi")
+ATTACHES = ("auto", "kprobe", "fentry", "kprobe.multi", "fentry.multi")
 PER: dict[str | None, Per] = {
     None: Per.NOTHING,
     **{per.name.lower(): per for per in (Per.PID, Per.COMM, Per.CPU, Per.CGROUP)},
@@ -53,7 +53,7 @@ class Choices(TypedDict, total=False):
     """
 
     method: Literal["auto", "manual", "helper"]
-    attach: Literal["auto", "kprobe", "fentry", "kprobe.multi"]
+    attach: Literal["auto", "kprobe", "fentry", "kprobe.multi", "fentry.multi"]
     depth: int
     per: Literal["pid", "comm", "cpu", "cgroup"] | None
     pids: Iterable[int]

@@ -26,7 +26,7 @@ class ProbeOptions(NamedTuple):
     """Options of a probe.
 
     :param method: Unwinding method; None lets kwalk choose.
-    :param attach: ``kprobe``, ``fentry``, ``kprobe.multi``, or ``auto``.
+    :param attach: ``kprobe``, ``fentry``, ``kprobe.multi``, ``fentry.multi``, or ``auto``.
     :param depth: Maximum frames per stack, 2 to 127.
     :param ring_bytes: Size of the ring buffer, a power of two.
     :param stack_entries: Helper: size of each of the two stack maps, in stacks.

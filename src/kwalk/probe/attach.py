@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Sequence
-
 from kwalk.abi import Place
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.kernel.shortage import make_room
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
+from kwalk.probe.attach_multi import (
+    KPROBE_MULTI,
+    OF_FUNCTION,
+    TRACING_MULTI,
+    Watch,
+    attach_kprobe_multi,
+    attach_tracing_multi,
+    nobody,
+)
 from kwalk.probe.selection import Selection, Skipped
 from kwalk.probe.target import Target
 from kwalk.transport.counters import online_cpus
@@ -22,6 +28,8 @@ PROGRAMS = {
     "kretprobe.multi": "kw_multi",
     "fentry": "kw_fentry",
     "fexit": "kw_fexit",
+    "fentry.multi": "kw_fentry_multi",
+    "fexit.multi": "kw_fexit_multi",
     "raw_tp": "kw_raw_tp",
     "tracepoint": "kw_tp",
     "perf_event": "kw_sample",
@@ -33,38 +41,12 @@ WAYS = {
     "kprobe": {Place.ENTRY: "kprobe", Place.INSIDE: "kprobe", Place.RETURN: "kretprobe"},
     "kprobe.multi": {Place.ENTRY: "kprobe.multi", Place.RETURN: "kretprobe.multi"},
     "fentry": {Place.ENTRY: "fentry", Place.RETURN: "fexit"},
+    "fentry.multi": {Place.ENTRY: "fentry.multi", Place.RETURN: "fexit.multi"},
 }
 # Ways for tracepoints and samples, the preferred one first.
 EVENT_WAYS = {Place.TRACEPOINT: ["raw_tp", "tracepoint"], Place.SAMPLE: ["perf_event"]}
 TRAMPOLINES = {"fentry", "fexit"}
-KPROBES = {"kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"}
-MULTI = {"kprobe.multi", "kretprobe.multi"}
-
-# Errors that concern a single function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
-# arch/x86/kernel/kprobes/core.c. Any other error would hit the next function as well.
-OF_FUNCTION = frozenset(
-    {
-        errno.EINVAL,
-        errno.ENOENT,
-        errno.ESRCH,
-        errno.EILSEQ,
-        errno.EADDRNOTAVAIL,
-        errno.EBUSY,
-        errno.EEXIST,
-    }
-)
-
-Watch = Callable[[int, int], None]
-"""Progress callback: places attached so far, places in all. It may raise to stop attaching."""
-
-
-def nobody(done: int, total: int) -> None:
-    """Ignore progress."""
-
-
-def has_multi(symbols: Kallsyms) -> bool:
-    """Return whether the kernel has kprobe.multi (kernel/trace/fprobe.c)."""
-    return bool(symbols.address("register_fprobe_ips"))
+KPROBES = {"kprobe", "kretprobe"} | KPROBE_MULTI
 
 
 def is_ambiguous(target: Target, symbols: Kallsyms) -> bool:
@@ -120,8 +102,10 @@ def attach(
         make_room(len(cpus))
         obj.attach_samples(program, cpus, int(targets[0].name))
         return []
-    if way in MULTI:
-        return _attach_multi(obj, program, targets, watch)
+    if way in KPROBE_MULTI:
+        return attach_kprobe_multi(obj, program, targets, watch)
+    if kind := TRACING_MULTI.get(way):
+        return attach_tracing_multi(obj, program, kind, targets, symbols, watch)
     refused: list[Skipped] = []
     first: LibbpfError | None = None
     many = len(targets) > 1
@@ -143,32 +127,4 @@ def attach(
             refused.append(Skipped(target, error.what))
     if first and len(refused) == len(targets):
         raise first
-    return refused
-
-
-def _attach_multi(
-    obj: Object, program: str, targets: Sequence[Target], watch: Watch
-) -> list[Skipped]:
-    """Attach to all functions by one link, or by several where the kernel refuses some functions.
-
-    It does not say which one it refuses, so the list is halved until each culprit is alone.
-    """
-    refused: list[Skipped] = []
-    waiting = [list(targets)]
-    while waiting:
-        part = waiting.pop()
-        attached = len(targets) - len(part) - sum(map(len, waiting)) - len(refused)
-        watch(attached, len(targets))
-        try:
-            obj.attach_kprobes(program, [target.address for target in part], part[0].returns)
-        except LibbpfError as error:
-            if error.errno not in OF_FUNCTION or len(targets) == 1:
-                raise error.after(attached, len(targets)) from None
-            if len(part) > 1:
-                half = len(part) // 2
-                waiting += [part[half:], part[:half]]
-                continue
-            refused.append(Skipped(part[0], error.what))
-            if len(refused) == len(targets):
-                raise
     return refused

@@ -117,7 +117,10 @@ def config(
         **_namespace(options),
         "sampled": int(options.chance is not None),
         "many": int(many),
-        "special": int(bool(options.filters) or options.chance is not None or many),
+        # Programs of fentry.multi know that they are for many.
+        "special": int(
+            bool(options.filters) or options.chance is not None or (many and not fentry)
+        ),
         # Set for all but the fast path: count walked stacks, without groups or verification.
         "slow": int(
             method != Method.MANUAL
@@ -134,6 +137,8 @@ def levels(method: Method, fentry: bool) -> int:
 
     One by kprobe: the kernel has one flag there for all programs (``bpf_prog_active``), and refuses
     a nested hit to every one of them.
+
+    :param fentry: The program is attached by fentry or fexit, to one function or to many.
     """
     return LEVELS if fentry and method == Method.MANUAL else 1
 

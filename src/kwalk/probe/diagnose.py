@@ -14,7 +14,8 @@ from kwalk.kernel import capabilities
 from kwalk.kernel.shortage import Shortage
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.perf import refuses_all
-from kwalk.probe.attach import EVENT_WAYS, OF_FUNCTION, TRAMPOLINES
+from kwalk.probe.attach import EVENT_WAYS, TRAMPOLINES
+from kwalk.probe.attach_multi import OF_FUNCTION, TRACING_MULTI
 from kwalk.probe.ftrace_sites import NOTRACE
 from kwalk.probe.selection import Selection
 
@@ -26,7 +27,7 @@ BY_KPROBE = {"kprobe", "kretprobe"}
 BY_EVENT = {*BY_KPROBE, "tracepoint", "perf_event"}
 # BPF_MAX_TRAMP_LINKS in include/linux/bpf.h, BPF_TRACE_MAX_PROGS in kernel/trace/bpf_trace.c
 _MOST_PROGRAMS = {
-    **dict.fromkeys(TRAMPOLINES, "38 programs by fentry and fexit"),
+    **dict.fromkeys({*TRAMPOLINES, *TRACING_MULTI}, "38 programs by fentry and fexit"),
     "tracepoint": "64 programs by perf events",
 }
 _EVENTS = {way for ways in EVENT_WAYS.values() for way in ways}

@@ -22,7 +22,8 @@ from kwalk.libbpf import lib
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import canary
 from kwalk.probe import target as targets
-from kwalk.probe.attach import HOT_PROGRAMS, has_multi
+from kwalk.probe.attach import HOT_PROGRAMS
+from kwalk.probe.attach_multi import lacks_multi
 from kwalk.probe.canary import Trial
 from kwalk.probe.open import open_probe
 from kwalk.probe.permissions import permitted
@@ -53,8 +54,10 @@ class AttachWay(NamedTuple):
 WAYS = (
     AttachWay("entry by fentry", "fentry", Place.ENTRY),
     AttachWay("entry by kprobe", "kprobe", Place.ENTRY),
+    AttachWay("entry by fentry.multi", "fentry.multi", Place.ENTRY),
     AttachWay("entry by kprobe.multi", "kprobe.multi", Place.ENTRY),
     AttachWay("return by fexit", "fexit", Place.RETURN),
+    AttachWay("return by fexit.multi", "fexit.multi", Place.RETURN),
     AttachWay("return by kretprobe", "kretprobe", Place.RETURN),
     AttachWay("return by kretprobe.multi", "kretprobe.multi", Place.RETURN),
     AttachWay("inside by kprobe", "kprobe", Place.INSIDE),
@@ -173,8 +176,8 @@ def survey(function: str | None = None, try_fast: TryFast | None = None) -> Surv
     result.add("kprobes", not why, why or "yes")
     loops = features.has_loops(symbols)
     result.add("BPF loops", loops, "yes (bpf_loop)" if loops else "no: this kernel is too old")
-    multi = has_multi(symbols)
-    result.add("kprobe.multi", None, "yes" if multi else "absent (CONFIG_FPROBE)")
+    for way in ("fentry.multi", "kprobe.multi"):
+        result.add(way, None, lacks_multi(way, symbols) or "yes")
     typed = symbols.address("bpf_rdonly_cast")
     result.add(
         "typed loads",

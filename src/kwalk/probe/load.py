@@ -36,7 +36,8 @@ from kwalk.libbpf.object import Object
 from kwalk.options.filters import Filters
 from kwalk.options.filters import places as places_of
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe.attach import HOT_PROGRAMS, MULTI, PROGRAMS, TRAMPOLINES, names_for_trampolines
+from kwalk.probe.attach import HOT_PROGRAMS, PROGRAMS, TRAMPOLINES, names_for_trampolines
+from kwalk.probe.attach_multi import MULTI, TRACING_MULTI
 from kwalk.probe.config import FACTS_PROGRAM, Facts, digits, levels
 from kwalk.probe.config import config as config_of
 from kwalk.probe.config import control as control_of
@@ -112,7 +113,7 @@ def load(
     """
     target = selection.targets[0]
     many = len(selection.targets) > 1 or way in MULTI
-    fentry = way in TRAMPOLINES
+    fentry = way in TRAMPOLINES or way in TRACING_MULTI
     following = FOLLOWING if options.filters.follow else ()
     obj = Object(image())
     tree: Tree | None = None
@@ -122,10 +123,12 @@ def load(
         if hot:
             asking = (*asking, CODE_PROGRAM)
         wanted: dict[str, str | None] = dict.fromkeys((program, *asking, *following))
-        if fentry:
+        if way in TRAMPOLINES:
             choose_name(obj, wanted, program, names_for_trampolines(target, symbols))
         else:
             obj.set_autoload(wanted)
+        if attach_type := TRACING_MULTI.get(way):
+            obj.set_tracing(program, attach_type)
         config = config_of(target, symbols, options, method, fentry, many)
         obj.map(CONFIG_SECTION).set_initial_value(
             CONFIG.pack({**config, **options.filters.config()})

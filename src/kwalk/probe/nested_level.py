@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Programs of levels above 0: loaded beside a probe's own, of which they share the tree.
-
-Values that a nested run would spoil in the middle of another are an object's own: per-CPU counters,
-which programs change by a load and a store, and buffers. The tree is shared: a level has
-parts of its own there, and what levels share is changed by atomic operations.
-"""
+"""Programs for nested hits: each takes the hits that the kernel refused to the levels below."""
 
 from __future__ import annotations
 
@@ -16,10 +11,6 @@ from kwalk.abi import (
     ACTIVES_SECTION,
     CALLS_BYTES,
     CODE,
-    CONFIG,
-    CONFIG_SECTION,
-    CONTROL_SECTION,
-    DIGITS_SECTION,
     GATES,
     GATES_SECTION,
     LEVELS,
@@ -28,22 +19,14 @@ from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import HOT_PROGRAMS, PROGRAMS, names_for_trampolines
+from kwalk.probe.beside import load_beside
 from kwalk.probe.hot_entry import CODE_PROGRAM
-from kwalk.probe.load import Loaded, choose_name, image, sends_keys
+from kwalk.probe.load import Loaded, choose_name
 from kwalk.probe.target import Target
 from kwalk.transport.counters import possible_cpus
 
 NESTED_PROGRAMS = {"fentry": "kw_fentry_nested", "fexit": "kw_fexit_nested"}
 ACTIVES_PROGRAM = "kw_actives"
-SHARED = (
-    *("tree", "buckets", "nodes_used", "weights", "events", "stacks_a", "stacks_b", "counted"),
-    *(CONTROL_SECTION, DIGITS_SECTION),
-)
-"""Maps of level 0 that the others use.
-
-Their own are ``scratch``, ``counters``, ``keys`` and the gates.
-"""
-_UNUSED = ("hot", "leaves", "barrier")
 _ACTIVES_BYTES = 8 * GATES * (LEVELS - 1)
 _OFFSETS = "__per_cpu_offset"  # include/asm-generic/percpu.h
 _PROG_ID = 4  # include/uapi/linux/bpf.h: struct bpf_prog_info
@@ -68,9 +51,8 @@ class NestedLevel:
     ) -> None:
         self.level = 1 + len(below)
         self._way, self._target, self._symbols = way, target, symbols
-        self.obj = Object(image())
+        self.obj = load_beside(base, self.level, self._choose, {})
         try:
-            self._load(base)
             own = (HOT_PROGRAMS if base.hot else PROGRAMS)[way]
             lower = [(base.obj, own), *((level.obj, level.program) for level in below)]
             self._nest([_id(obj, name) for obj, name in lower])
@@ -89,26 +71,9 @@ class NestedLevel:
         """Attach the program."""
         self.obj.attach_trace(self.program, self._target.name)
 
-    def _load(self, base: Loaded) -> None:
-        obj = self.obj
+    def _choose(self, obj: Object) -> None:
         wanted = dict.fromkeys((self.program, ACTIVES_PROGRAM, CODE_PROGRAM))
         choose_name(obj, wanted, self.program, names_for_trampolines(self._target, self._symbols))
-        config = bytearray(base.obj.map(CONFIG_SECTION).lookup(bytes(4), CONFIG.size) or b"")
-        at = CONFIG.offset("first_part")
-        struct.pack_into("<I", config, at, self.level * possible_cpus())
-        obj.map(CONFIG_SECTION).set_initial_value(bytes(config))
-        for name, used in {**dict.fromkeys(SHARED, True), **base.sections}.items():
-            if not used:
-                obj.map(name).set_autocreate(False)
-            elif name == GATES_SECTION:
-                obj.map(name).set_mmapable()
-            else:
-                obj.map(name).reuse(base.obj.map(name))
-        if not sends_keys(base.config):
-            obj.map("keys").resize(max_entries=1)
-        for name in _UNUSED:
-            obj.map(name).set_autocreate(False)
-        obj.load()
 
     def _nest(self, ids: Sequence[int]) -> None:
         """Write for each CPU where the kernel counts that programs with these ids are running."""

@@ -19,24 +19,23 @@ from kwalk.options.probe import ProbeOptions
 from kwalk.probe import hot_entry
 from kwalk.probe.attach import (
     EVENT_WAYS,
-    MULTI,
     TRAMPOLINES,
     WAYS,
-    Watch,
     aliases,
     attach,
-    has_multi,
     names_for_trampolines,
-    nobody,
 )
+from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
+from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
 from kwalk.probe.ftrace_sites import in_memory
 from kwalk.probe.load import Loaded, load
 from kwalk.probe.nested import NestedPrograms
-from kwalk.probe.probe import Probe
+from kwalk.probe.probe import Probe, names_of
 from kwalk.probe.selection import Selection
 from kwalk.probe.switched_off import off, off_in
+from kwalk.support.text import plural
 
 
 def open_probe(
@@ -96,10 +95,15 @@ class _Attempt(NamedTuple):
             made = self.selection.targets[0].name.startswith("syscalls:")
             return [way for way in events if not made or way != "raw_tp"]
         many = len(self.selection.targets) > 1
+        trampolines = not lacks_multi("fentry.multi", self.symbols)
         if self.options.attach == "auto":
             # The helper starts at a kprobe's registers; for the walk fentry is cheaper.
             one = ["kprobe", "fentry"] if self.method == Method.HELPER else ["fentry", "kprobe"]
             asked = ["kprobe.multi", "kprobe"] if many else one
+            if many and trampolines and self.method == Method.MANUAL:
+                asked = ["fentry.multi", *asked]
+        elif many and trampolines and asked == ["fentry"]:
+            asked = ["fentry.multi"]
         ways = [WAYS[way][place] for way in asked if place in WAYS[way]]
         label = self.selection.label
         if not ways:
@@ -110,6 +114,11 @@ class _Attempt(NamedTuple):
         if many and TRAMPOLINES & set(ways):
             raise UsageError(
                 f"fentry attaches to one function, and {label} is {len(self.selection.targets):,}",
+                "Attach by kprobe.multi, or leave --attach out.",
+            )
+        if self.method != Method.MANUAL and not TRACING_MULTI.keys().isdisjoint(ways):
+            raise UsageError(
+                "fentry.multi is for the manual method: the helper starts at a kprobe's registers",
                 "Attach by kprobe.multi, or leave --attach out.",
             )
         return ways
@@ -155,13 +164,14 @@ class _Attempt(NamedTuple):
                 "and this process lacks it"
             )
             raise LibbpfError(what, errno.EPERM)
-        if way in MULTI and not has_multi(self.symbols):
-            raise LibbpfError("this kernel has no kprobe.multi (CONFIG_FPROBE)", errno.EOPNOTSUPP)
+        if way in MULTI and (why := lacks_multi(way, self.symbols)):
+            raise LibbpfError(why, errno.EOPNOTSUPP)
         if way in BY_KPROBE and (why := no_kprobes(self.symbols)):
             raise LibbpfError(why, errno.EOPNOTSUPP)
         make_room(0)
         loaded = self._load(way)
         selection = self.selection
+        beside: KprobesBeside | None = None
         nested = NestedPrograms.of(loaded, way, selection, self.symbols, self.method)
         try:
             if found := off_in(way, loaded.facts):
@@ -172,14 +182,33 @@ class _Attempt(NamedTuple):
                 nested.begin()
             began = time.monotonic()
             refused = attach(loaded.obj, way, selection, self.symbols, self.watch, loaded.hot)
+            if refused and way in TRACING_MULTI and self.options.attach == "auto":
+                beside = KprobesBeside(loaded)
+                loaded.notes.append(
+                    f"{plural(len(refused), 'function')} of these by "
+                    f"{WAYS['kprobe.multi'][selection.place]}: {names_of(refused)} "
+                    f"({refused[0].why})"
+                )
+                refused = beside.attach([skip.target for skip in refused], self._rest(selection))
             attached = time.monotonic()
         except BaseException:
             if nested:
                 nested.close()
+            if beside:
+                beside.obj.close()
             loaded.close()
             raise
         notes = [*self.notes, *loaded.notes]
-        return Probe(loaded, selection, self.method, way, refused, notes, began, attached, nested)
+        return Probe(
+            *(loaded, selection, self.method, way, refused, notes, began, attached),
+            nested=nested,
+            beside=beside,
+        )
+
+    def _rest(self, selection: Selection) -> Watch:
+        """Return the progress callback for the last ones of a selection."""
+        whole = len(selection.targets)
+        return lambda done, total: self.watch(whole - total + done, whole)
 
     def _load(self, way: str) -> Loaded:
         """Load the program, one that calls generated programs if that is wanted and accepted."""

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import HOT_PROGRAMS, KPROBES, PROGRAMS
+from kwalk.probe.attach_multi import TRACING_MULTI
+from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.load import Loaded
 from kwalk.probe.nested import NestedPrograms
 from kwalk.probe.selection import Selection, Skipped
@@ -25,6 +28,7 @@ class Probe(NamedTuple):
         ones count hits from here on.
     :ivar attached: End of attaching, likewise.
     :ivar nested: Takes hits that the program is refused; None where that is impossible.
+    :ivar beside: Takes hits of functions that the way does not take; None if there are none.
     """
 
     loaded: Loaded
@@ -36,6 +40,7 @@ class Probe(NamedTuple):
     began: float
     attached: float
     nested: NestedPrograms | None = None
+    beside: KprobesBeside | None = None
 
     @property
     def obj(self) -> Object:
@@ -113,6 +118,8 @@ class Probe(NamedTuple):
         """Detach and free everything."""
         if self.nested:
             self.nested.close()
+        if self.beside:
+            self.beside.obj.close()
         self.loaded.close()
 
 
@@ -122,13 +129,21 @@ SHOWN = 3
 def selection_notes(probe: Probe) -> list[str]:
     """Return a note for each reason why functions of the selection are not traced."""
     notes = []
+    refused = "the kernel did not let us attach to"
+    if probe.refused and probe.attach in TRACING_MULTI:
+        refused = f"{probe.attach} does not take ({probe.refused[0].why})"
     for skipped, what in (
         (probe.selection.skipped, "cannot be traced (`kwalk functions` says why)"),
-        (probe.refused, "the kernel did not let us attach to"),
+        (probe.refused, refused),
     ):
         if skipped:
-            names = list(dict.fromkeys(skip.target.name for skip in skipped))
-            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-            told = ", ".join(names[:SHOWN]) + more
-            notes.append(f"skipped {plural(len(skipped), 'function')} that {what}: {told}")
+            told = f"skipped {plural(len(skipped), 'function')} that {what}"
+            notes.append(f"{told}: {names_of(skipped)}")
     return notes
+
+
+def names_of(skipped: Sequence[Skipped]) -> str:
+    """Return the names of the first functions, and how many more there are."""
+    names = list(dict.fromkeys(skip.target.name for skip in skipped))
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

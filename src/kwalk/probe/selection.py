@@ -82,6 +82,7 @@ def select(spellings: Sequence[str], symbols: Kallsyms) -> Selection:
     :raises UsageError: if a word matches no function, or these places cannot be traced together.
     """
     targets: dict[int, Target] = {}
+    symbols.learn([split(each).function for each in spellings if not is_pattern(each)])
     for spelling in spellings:
         if is_pattern(spelling):
             matched = matching(spelling, symbols)
