@@ -14,7 +14,7 @@ SANITIZERS := libclang-rt-dev
 PEERS  := bpftrace bpfcc-tools linux-perf
 # Versions of the tools; empty: the newest of each.
 CONSTRAINTS ?= constraints.txt
-C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h)
+C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h benchmarks/*.c)
 SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
 
 COUNTING := none,empty:fentry,empty:kprobe,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bpftrace@sid,bcc,bcc@sid,ftrace,perf,perf@sid
@@ -147,7 +147,7 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check . scripts/*
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo/*.py benchmarks/*.py
+	MYPYPATH=tests/host:tests/unit:tests $(VENV)/bin/mypy demo/*.py benchmarks/*.py
 	$(VENV)/bin/mypy docs/conf.py docs/tools/*.py
 	MYPYPATH=tests/host $(VENV)/bin/mypy tests/*.py tests/unit
 	MYPYPATH=tests/unit $(VENV)/bin/mypy tests/host

@@ -47,6 +47,7 @@ class Way(NamedTuple):
 
 WAYS = {
     "gcc": Way("gcc", ("-O2",)),
+    "timed": Way("gcc", ("-O3", "-DHOST_QUICK", "-Wl,-Bsymbolic")),
     "clang": Way("clang", ("-O2",)),
     "gcc-sanitized": Way("gcc", ("-O1", "--coverage", *_SANITIZERS), "libasan.so"),
     "clang-sanitized": Way(

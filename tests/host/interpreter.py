@@ -34,13 +34,14 @@ _JUMPS: dict[int, Callable[[int, int], bool]] = {
 class Interpreter:
     """A program, to be called with its context.
 
+    :param instructions: Kept, as ``maps`` is.
     :param maps: Address of the memory of the map that each descriptor stands for.
     :ivar ran: Instructions so far.
     """
 
     def __init__(self, instructions: bytes, maps: dict[int, int]) -> None:
         self._insns = list(struct.iter_unpack("<BBhi", instructions))
-        self._maps = maps
+        self.instructions, self.maps = instructions, maps
         self._lib = library()
         self.ran = 0
         self.callback = ffi.callback("int(void *)", self._run)
@@ -85,7 +86,7 @@ class Interpreter:
             if code == 0x18:
                 value = imm & 0xFFFFFFFF
                 upper = self._insns[at][3] & 0xFFFFFFFF
-                regs[dst] = self._maps[value] + (upper if src == 2 else 0) if src else value
+                regs[dst] = self.maps[value] + (upper if src == 2 else 0) if src else value
                 if not src:
                     regs[dst] |= upper << 32
                 at += 1

@@ -46,11 +46,13 @@ void host_set_pause(void (*function)(void))
 	paused = function;
 }
 
+#ifndef host_tick
 void host_tick(void)
 {
 	if (here && here->tick++ == here->pause && paused)
 		paused();
 }
+#endif
 
 /* The kernel's types. */
 
@@ -121,7 +123,7 @@ long bpf_probe_read_kernel(void *to, __u32 size, const void *address)
 	return from ? 0 : -EFAULT;
 }
 
-__u64 host_load(__u64 address)
+__u64 host_load_any(__u64 address)
 {
 	__u64 value;
 
@@ -129,10 +131,24 @@ __u64 host_load(__u64 address)
 	return value;
 }
 
+#ifdef HOST_QUICK
+struct host_quick host_quick;
+
+void host_set_quick(__u64 start, __u64 size, const __u8 *memory)
+{
+	host_quick = (struct host_quick){start, size, memory};
+}
+#else
+__u64 host_load(__u64 address)
+{
+	return host_load_any(address);
+}
+
 void *bpf_rdonly_cast(const void *object, __u32 type)
 {
 	return (void *)object;
 }
+#endif
 
 /* Maps. */
 
@@ -507,7 +523,7 @@ void *host_symbol(const char *name, __u64 *size, int fd)
 	return symbol->at;
 }
 
-static int (*program_named(const char *name))(void *ctx)
+int (*host_find_program(const char *name))(void *ctx)
 {
 	const struct host_program *program;
 
@@ -521,13 +537,13 @@ static int (*program_named(const char *name))(void *ctx)
 /* Put a program into the array of programs. */
 void host_set_tail_program(__u32 slot, const char *name)
 {
-	tails[slot] = program_named(name);
+	tails[slot] = host_find_program(name);
 }
 
 /* Run a program on a CPU; from a pause of another one's as well. */
 int host_run(const char *name, void *ctx, struct host_cpu *cpu)
 {
-	int (*program)(void *ctx) = program_named(name);
+	int (*program)(void *ctx) = host_find_program(name);
 	struct host_cpu *before = here;
 	int result;
 
@@ -535,6 +551,11 @@ int host_run(const char *name, void *ctx, struct host_cpu *cpu)
 	result = program(ctx);
 	here = before;
 	return result;
+}
+
+void host_set_cpu(struct host_cpu *cpu)
+{
+	here = cpu;
 }
 
 /* For whoever declares it again. */
