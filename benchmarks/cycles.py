@@ -4,9 +4,9 @@
 
     .venv/bin/python benchmarks/cycles.py [FRAMES] [STACKS]
 
-Both are bpf/ and the emitted instructions, compiled for this machine by gcc, over stacks of a synthetic
-kernel (tests/host). The lab's clock counts instructions and knows no caches; this shows what those
-do. Ticks are of the time-stamp counter; the cost of reading it is left in.
+Both are bpf/ and the emitted instructions, compiled for this machine by gcc, over stacks of a
+synthetic kernel (tests/host). The lab's clock counts instructions and knows no caches; this shows
+what those do. Ticks are of the time-stamp counter; the cost of reading it is left in.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def test_functions_without_a_trampoline_are_told_with_the_reason(
         ("f5", "the kernel's BTF does not have it"),
         ("f7", "it returns a struct"),
         ("f9", "it is a module's"),
-        ("f8", "cannot"),
+        ("f8", "the kernel refuses it"),
     ]
     assert kernel.attached == [BASE + 16 * 4, BASE + 16 * 6]
 

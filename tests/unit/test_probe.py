@@ -283,7 +283,7 @@ class Btf:
         return ""
 
 
-@pytest.mark.parametrize("attach", ["auto", "fentry", "fentry.multi"])
+@pytest.mark.parametrize("attach", ["fentry", "fentry.multi"])
 @pytest.mark.parametrize("returns", [False, True])
 def test_many_functions_are_attached_to_by_one_link_of_trampolines(
     kernel: Kernel, attach: str, returns: bool, monkeypatch: pytest.MonkeyPatch
@@ -310,7 +310,7 @@ def test_functions_without_a_trampoline_are_attached_to_by_kprobes_beside(
     monkeypatch.setattr(beside, "image", lambda: b"")
     monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
-    found = open_probe(MANY, MULTI, ProbeOptions())
+    found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry"))
     assert kernel.attached == [
         ("kw_fentry_multi", 59, [7], [ENTRY.address]),
         ("kw_multi_beside", [B.address], False),
@@ -327,30 +327,61 @@ def test_functions_without_a_trampoline_are_attached_to_by_kprobes_beside(
     assert kernel.open == 0
 
 
-def test_functions_without_a_trampoline_are_skipped_where_the_user_chose_the_way(
-    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("returns", [False, True])
+def test_functions_without_a_trampoline_are_skipped_where_no_kprobe_takes_them(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, returns: bool
 ) -> None:
+    """A return's kprobe begins at the caller, which the stacks of fexit.multi do not."""
+    text = MULTI._text if returns else MULTI._text.replace(b"register_fprobe_ips", b"other")
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
-    found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry"))
+    both = tuple(target._replace(returns=returns) for target in MANY.targets)
+    found = open_probe(MANY._replace(targets=both), Kallsyms(text), ProbeOptions(attach="fentry"))
     assert (found.functions, found.beside) == (1, None)
     assert selection_notes(found) == [
-        "skipped 1 function that fentry.multi does not take (the kernel's BTF does not have it): b"
+        f"skipped 1 function that {found.attach} does not take (the kernel's BTF does not have it):"
+        " b"
     ]
 
 
-def test_kprobes_take_all_functions_if_none_has_a_trampoline(
-    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+def test_many_functions_are_attached_to_by_kprobes_unless_the_user_says_otherwise(
+    kernel: Kernel,
 ) -> None:
-    monkeypatch.setattr(attach_multi, "KernelBtf", Btf)
+    """A function that trampolines themselves call can panic the kernel; ftrace guards kprobes."""
     found = open_probe(MANY, MULTI, ProbeOptions())
-    assert found.attach == "kprobe.multi"
+    assert (found.attach, found.notes) == ("kprobe.multi", [])
     assert kernel.attached == [("kw_multi", [ENTRY.address, B.address], False)]
-    (note,) = found.notes
-    assert note.startswith("not by fentry.multi: 2 functions without a trampoline (the kernel's")
-    assert kernel.open == 1
 
 
-def test_kprobes_that_are_refused_beside_trampolines_leave_nothing_behind(
+@pytest.mark.parametrize("attach", ["auto", "fentry", "fentry.multi"])
+def test_function_that_trampolines_call_is_not_traced_by_one(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, attach: str
+) -> None:
+    monkeypatch.setattr(beside, "Object", kernel.object)
+    monkeypatch.setattr(beside, "image", lambda: b"")
+    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
+    monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7, rcu_read_unlock_special=8))
+    target = Target("rcu_read_unlock_special", 0xFFFFFFFF81000300, "")
+    text = MULTI._text + b"ffffffff81000300 T rcu_read_unlock_special\n"
+    if attach == "fentry.multi":
+        found = open_probe(
+            Selection("x", (ENTRY, target)), Kallsyms(text), ProbeOptions(attach=attach)
+        )
+        assert found.attach == "fentry.multi"
+        assert kernel.attached == [
+            ("kw_fentry_multi", 59, [7], [ENTRY.address]),
+            ("kw_multi_beside", [target.address], False),
+        ]
+        return
+    one = Selection.one(target)
+    if attach == "fentry":
+        with pytest.raises(KwalkError, match="trampolines themselves call it"):
+            open_probe(one, Kallsyms(text), ProbeOptions(attach=attach))
+        assert kernel.attached == []
+    else:
+        assert open_probe(one, Kallsyms(text), ProbeOptions()).attach == "kprobe"
+
+
+def test_kprobes_that_fail_beside_trampolines_leave_nothing_behind(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beside, "Object", kernel.object)
@@ -358,9 +389,13 @@ def test_kprobes_that_are_refused_beside_trampolines_leave_nothing_behind(
     monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
     kernel.refuses["kw_multi_beside"] = errno.EPERM
-    found = open_probe(MANY, MULTI, ProbeOptions())
-    assert found.attach == "kprobe.multi"
-    assert kernel.open == CountedTree.mapped == 1
+    with pytest.raises(KwalkError, match="Operation not permitted"):
+        open_probe(MANY, MULTI, ProbeOptions(attach="fentry.multi"))
+    assert kernel.open == CountedTree.mapped == 0
+    kernel.refuses["kw_multi_beside"] = errno.EINVAL  # of the function: it alone is left out
+    found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry.multi"))
+    assert (found.functions, [skip.target for skip in found.refused]) == (1, [B])
+    assert found.notes == []
 
 
 @pytest.mark.parametrize("method", [Method.HELPER, Method.BOTH])

@@ -113,7 +113,7 @@ def _cost(
             for _ in session.looks(session.end(args.duration), lambda now: math.inf):
                 pass
             session.detach()
-            time_ns, runs = stats.of_program(capture.probe.obj.program_info(capture.probe.program))
+            time_ns, runs = capture.probe.spent()
             summary = session.conclude()
             notes += [note for note in summary.notes if note not in notes]
             # Filtered and skipped hits run the program, too, but yield no event.

@@ -64,16 +64,13 @@ class Meter:
         """Enable the kernel's BPF statistics, or read and disable them."""
         try:
             if self._before:
-                spent, runs = (b - a for a, b in zip(self._before, self._runs(), strict=True))
+                now = self._capture.probe.spent()
+                spent, runs = (b - a for a, b in zip(self._before, now, strict=True))
                 self._run_ns = spent / runs if runs else self._run_ns
                 self._before = None
                 self._measuring.close()
             elif self._looks % MEASURE_EVERY == 0:
                 self._measuring.enter_context(stats.measured())
-                self._before = self._runs()
+                self._before = self._capture.probe.spent()
         except KwalkError:
             self._measuring.close()  # not supported by this kernel: the cost stays unknown
-
-    def _runs(self) -> tuple[int, int]:
-        probe = self._capture.probe
-        return stats.of_program(probe.obj.program_info(probe.program))

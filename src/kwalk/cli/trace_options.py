@@ -43,7 +43,7 @@ PROBE = (
         choices=words(*ATTACHES),
         default="auto",
         help="attach type; auto: the cheapest that the kernel supports, fentry for one function, "
-        "fentry.multi or kprobe.multi for many. With r:FUNC they stand for fexit and kretprobes",
+        "kprobe.multi for many. With r:FUNC they stand for fexit and kretprobes",
     ),
     option(
         "--depth",

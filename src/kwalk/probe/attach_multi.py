@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
@@ -32,8 +33,13 @@ OF_FUNCTION = frozenset(
         errno.EADDRNOTAVAIL,
         errno.EBUSY,
         errno.EEXIST,
+        524,  # ENOTSUPP in include/linux/errno.h, of arch_prepare_bpf_trampoline()
     }
 )
+
+# rcu_read_unlock() behind a program (__bpf_prog_exit_recur() in kernel/bpf/trampoline.c) calls it:
+# traced by a trampoline it would call itself without end, and panic the kernel.
+_ENDLESS = {"rcu_read_unlock_special"}
 
 Watch = Callable[[int, int], None]
 """Progress callback: places attached so far, places in all. It may raise to stop attaching."""
@@ -41,6 +47,11 @@ Watch = Callable[[int, int], None]
 
 def nobody(done: int, total: int) -> None:
     """Ignore progress."""
+
+
+def endless(target: Target) -> str:
+    """Return why a function must not be traced by a trampoline; "" if it may be."""
+    return "trampolines themselves call it" if target.name in _ENDLESS else ""
 
 
 def lacks_multi(way: str, symbols: Kallsyms) -> str:
@@ -95,7 +106,9 @@ def _ids(targets: Sequence[Target], symbols: Kallsyms) -> tuple[dict[Target, int
     with KernelBtf() as btf:
         for target in targets:
             number = 0
-            if target.module:
+            if why := endless(target):
+                pass
+            elif target.module:
                 why = "it is a module's"
             elif target.name in ambiguous:
                 why = "another one has the same name"
@@ -139,7 +152,7 @@ def _halving(
                 half = len(part) // 2
                 waiting += [part[half:], part[:half]]
                 continue
-            refused.append(Skipped(part[0], error.what))
+            refused.append(Skipped(part[0], f"the kernel refuses it: {os.strerror(error.errno)}"))
             if len(refused) == len(targets):
                 raise
     return refused

@@ -18,8 +18,9 @@ from kwalk.abi import (
     DIGITS_SECTION,
     GATES_SECTION,
 )
+from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.object import Object
-from kwalk.probe.attach_multi import Watch, attach_kprobe_multi
+from kwalk.probe.attach_multi import OF_FUNCTION, Watch, attach_kprobe_multi
 from kwalk.probe.load import Loaded, image, sends_keys
 from kwalk.probe.selection import Skipped
 from kwalk.probe.target import Target
@@ -80,7 +81,7 @@ class KprobesBeside:
 
     Its program can run while level 0 does, and has a level of its own, 1.
 
-    :param base: Level 0, by fentry.multi or fexit.multi.
+    :param base: Level 0, by fentry.multi.
     :raises LibbpfError: if the kernel refuses it.
     """
 
@@ -91,12 +92,21 @@ class KprobesBeside:
             obj.set_autoload({self.program: None})
 
         self.obj = load_beside(base, 1, choose, {"fentry": 0, "special": 1}, (ACTIVES_SECTION,))
-        if base.sections.get(GATES_SECTION):
-            base.gates.add(self.obj.map(GATES_SECTION))
+        try:
+            if base.sections.get(GATES_SECTION):
+                base.gates.add(self.obj.map(GATES_SECTION))
+        except BaseException:
+            self.obj.close()
+            raise
 
     def attach(self, targets: Sequence[Target], watch: Watch) -> list[Skipped]:
-        """Attach to functions; return the functions that the kernel refuses."""
-        return attach_kprobe_multi(self.obj, self.program, targets, watch)
+        """Attach to functions; return the functions that the kernel refuses, maybe all."""
+        try:
+            return attach_kprobe_multi(self.obj, self.program, targets, watch)
+        except LibbpfError as error:
+            if error.errno not in OF_FUNCTION:
+                raise
+            return [Skipped(target, error.what) for target in targets]
 
     def misses(self, link: bool) -> dict[str, int]:
         """Return the hits that never reached the program (``counters.kernel_misses``)."""

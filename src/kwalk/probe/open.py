@@ -25,14 +25,14 @@ from kwalk.probe.attach import (
     attach,
     names_for_trampolines,
 )
-from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
+from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, endless, lacks_multi, nobody
 from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
 from kwalk.probe.ftrace_sites import in_memory
 from kwalk.probe.load import Loaded, load
 from kwalk.probe.nested import NestedPrograms
-from kwalk.probe.probe import Probe, names_of
+from kwalk.probe.probe import Probe, names_of, reasons_of
 from kwalk.probe.selection import Selection
 from kwalk.probe.switched_off import off, off_in
 from kwalk.support.text import plural
@@ -99,10 +99,9 @@ class _Attempt(NamedTuple):
         if self.options.attach == "auto":
             # The helper starts at a kprobe's registers; for the walk fentry is cheaper.
             one = ["kprobe", "fentry"] if self.method == Method.HELPER else ["fentry", "kprobe"]
+            # ftrace guards kprobes against a function that their own work calls, trampolines not.
             asked = ["kprobe.multi", "kprobe"] if many else one
-            if many and trampolines and self.method == Method.MANUAL:
-                asked = ["fentry.multi", *asked]
-        elif many and trampolines and asked == ["fentry"]:
+        elif many and trampolines and asked == ["fentry"] and self.method == Method.MANUAL:
             asked = ["fentry.multi"]
         ways = [WAYS[way][place] for way in asked if place in WAYS[way]]
         label = self.selection.label
@@ -158,6 +157,8 @@ class _Attempt(NamedTuple):
         if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
             what = f"fentry finds functions by name, and {targets[0].name} is ambiguous"
             raise LibbpfError(what, errno.EEXIST)
+        if way in TRAMPOLINES and (why := endless(targets[0])):
+            raise LibbpfError(why, errno.EOPNOTSUPP)
         if way in TRAMPOLINES and targets[0].module and lacks("CAP_SYS_ADMIN"):
             what = (
                 f"fentry needs the BTF of module {targets[0].module}, which takes CAP_SYS_ADMIN, "
@@ -182,14 +183,15 @@ class _Attempt(NamedTuple):
                 nested.begin()
             began = time.monotonic()
             refused = attach(loaded.obj, way, selection, self.symbols, self.watch, loaded.hot)
-            if refused and way in TRACING_MULTI and self.options.attach == "auto":
+            if refused and way == "fentry.multi" and not lacks_multi("kprobe.multi", self.symbols):
                 beside = KprobesBeside(loaded)
-                loaded.notes.append(
-                    f"{plural(len(refused), 'function')} of these by "
-                    f"{WAYS['kprobe.multi'][selection.place]}: {names_of(refused)} "
-                    f"({refused[0].why})"
-                )
-                refused = beside.attach([skip.target for skip in refused], self._rest(selection))
+                left = beside.attach([skip.target for skip in refused], self._rest(selection))
+                there = [skip for skip in refused if skip.target not in {s.target for s in left}]
+                if there:
+                    told = f"{names_of(there)} ({reasons_of(there)})"
+                    number = plural(len(there), "function")
+                    loaded.notes.append(f"{number} of these by kprobe.multi: {told}")
+                refused = left
             attached = time.monotonic()
         except BaseException:
             if nested:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
+from kwalk.libbpf import stats
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import HOT_PROGRAMS, KPROBES, PROGRAMS
 from kwalk.probe.attach_multi import TRACING_MULTI
@@ -114,6 +115,14 @@ class Probe(NamedTuple):
         """Number of places attached to."""
         return len(self.selection.targets) - len(self.refused)
 
+    def spent(self) -> tuple[int, int]:
+        """Return run time in nanoseconds and runs, as the kernel's BPF statistics have them."""
+        programs = [(self.obj, self.program)]
+        if self.beside:
+            programs.append((self.beside.obj, self.beside.program))
+        each = [stats.of_program(obj.program_info(name)) for obj, name in programs]
+        return sum(spent for spent, _ in each), sum(runs for _, runs in each)
+
     def close(self) -> None:
         """Detach and free everything."""
         if self.nested:
@@ -131,7 +140,7 @@ def selection_notes(probe: Probe) -> list[str]:
     notes = []
     refused = "the kernel did not let us attach to"
     if probe.refused and probe.attach in TRACING_MULTI:
-        refused = f"{probe.attach} does not take ({probe.refused[0].why})"
+        refused = f"{probe.attach} does not take ({reasons_of(probe.refused)})"
     for skipped, what in (
         (probe.selection.skipped, "cannot be traced (`kwalk functions` says why)"),
         (probe.refused, refused),
@@ -140,6 +149,12 @@ def selection_notes(probe: Probe) -> list[str]:
             told = f"skipped {plural(len(skipped), 'function')} that {what}"
             notes.append(f"{told}: {names_of(skipped)}")
     return notes
+
+
+def reasons_of(skipped: Sequence[Skipped]) -> str:
+    """Return the first reasons why functions are not taken."""
+    reasons = list(dict.fromkeys(skip.why for skip in skipped))
+    return "; ".join(reasons[:SHOWN]) + ("; ..." if len(reasons) > SHOWN else "")
 
 
 def names_of(skipped: Sequence[Skipped]) -> str:
