@@ -189,7 +189,6 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 {
 	const bool fentry = way == KW_BY_TRAMPOLINE || way == KW_BY_TRAMPOLINES;
 	const __u32 slow = cfg.slow, special = cfg.special;
-	const bool many = way == KW_BY_TRAMPOLINES || (special && cfg.many);
 	struct kw_walk *w = &cpu->walk;
 	struct kw_node *node;
 	int step;
@@ -198,7 +197,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 	w->flags = 0;
 	w->s.regs = 0;
 	w->s.stacked = 0;
-	if (many)
+	if (way == KW_BY_TRAMPOLINES || (special && cfg.many))
 		w->func = way == KW_BY_MULTI ? bpf_get_func_ip(ctx) : bpf_get_attach_cookie(ctx);
 	*(volatile __u64 *)&w->ctx = (__u64)frame; /* through memory: a number to the verifier */
 	if (way == KW_BY_SAMPLE && kw_in_user_mode(w)) {
@@ -220,7 +219,7 @@ static __always_inline void kw_take_hit(void *ctx, void *frame, void *nodes, str
 			   ? kw_start_fentry(w, ctx, way == KW_BY_TRAMPOLINES ? w->func : cfg.func,
 					     hot ? &cpu->hot : NULL)
 			   : kw_start_kprobe(w, ctx);
-	if (many) {
+	if (way == KW_BY_TRAMPOLINES || (special && cfg.many)) {
 		w->node = kw_of_function(nodes, root, w->func);
 		if (w->node == root)
 			step = KW_STEP_CUT;
