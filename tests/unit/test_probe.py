@@ -30,7 +30,7 @@ from kwalk.errors import KwalkError, UsageError
 from kwalk.kernel import features, switches
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
-from kwalk.libbpf import LibbpfError
+from kwalk.libbpf import LibbpfError, stats
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import attach_multi, beside, diagnose, load, switched_off
 from kwalk.probe import config as setting
@@ -341,6 +341,22 @@ def test_functions_without_a_trampoline_are_skipped_where_no_kprobe_takes_them(
         f"skipped 1 function that {found.attach} does not take (the kernel's BTF does not have it):"
         " b"
     ]
+
+
+def test_cost_is_that_of_the_program_and_of_the_one_beside_it(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "Object", kernel.object)
+    monkeypatch.setattr(beside, "image", lambda: b"")
+    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
+    monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
+    infos = {b"kw_fentry_multi": (500, 2), b"kw_multi_beside": (90, 3)}
+    monkeypatch.setattr(stats, "of_program", infos.__getitem__)
+    found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry"))
+    assert found.beside
+    for obj in (found.obj, found.beside.obj):
+        monkeypatch.setattr(obj, "program_info", str.encode, raising=False)
+    assert found.spent() == (590, 5)
 
 
 def test_many_functions_are_attached_to_by_kprobes_unless_the_user_says_otherwise(

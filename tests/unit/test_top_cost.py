@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -52,10 +51,6 @@ class World:
         yield
         self.measuring = False
 
-    def info(self, name: str) -> bytes:
-        assert name == "kw_fentry"
-        return struct.pack("<192xQQ48x", *self.measured)
-
     def second(self) -> None:
         self.now += 1
         if self.measuring:
@@ -64,8 +59,7 @@ class World:
             self.measured = spent + 1000 * self.run_ns, runs + 1000
 
     def capture(self, sampled: bool = False) -> Any:
-        obj = SimpleNamespace(program_info=self.info)
-        probe = SimpleNamespace(attach="fentry", program="kw_fentry", obj=obj)
+        probe = SimpleNamespace(attach="fentry", spent=lambda: self.measured)
         return SimpleNamespace(
             probe=probe, options=SimpleNamespace(chance=0.5 if sampled else None)
         )

@@ -22,8 +22,10 @@ SHORT = ["--duration", "0.3"]
 WAYS = [
     "entry by fentry",
     "entry by kprobe",
+    "entry by fentry.multi",
     "entry by kprobe.multi",
     "return by fexit",
+    "return by fexit.multi",
     "return by kretprobe",
     "return by kretprobe.multi",
     "inside by kprobe",
@@ -31,6 +33,8 @@ WAYS = [
     "tracepoints by perf",
     "samples",
 ]
+# This kernel has no links of one program to many trampolines.
+HERE = [way for way in WAYS if not way.endswith(("fentry.multi", "fexit.multi"))]
 
 
 @contextmanager
@@ -169,16 +173,16 @@ def test_doctor_fires_a_canary_by_each_way() -> None:
     code, ways, out = doctor()
     assert code == 0
     assert list(ways) == WAYS
-    assert all(ways.values()), out
-    assert out.count("fired 3 of 3 times on") == len(WAYS) - 1
+    assert [name for name, it in ways.items() if it] == HERE, out
+    assert out.count("fired 3 of 3 times on") == len(HERE) - 1
 
 
 @only_on("debian-13")
 @pytest.mark.parametrize(
     ("path", "code", "method", "works"),
     [
-        (FTRACE, 3, "", WAYS[6:]),
-        (KPROBES, 0, "manual", [way for way in WAYS if not way.endswith(("kprobe", "kretprobe"))]),
+        (FTRACE, 3, "", HERE[6:]),
+        (KPROBES, 0, "manual", [way for way in HERE if not way.endswith(("kprobe", "kretprobe"))]),
     ],
     ids=["ftrace", "kprobes"],
 )
