@@ -12,7 +12,6 @@ what those do. Ticks are of the time-stamp counter; the cost of reading it is le
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -26,79 +25,6 @@ FOLDER = ROOT / "build" / "cycles"
 ROUNDS, COLD_ROUNDS = 20_000, 1_500
 # Bytes of other memory that are read before each hit.
 CACHES = {"hot": 0, "out of L1": 256 << 10, "out of L2": 16 << 20}
-_C_TYPES = {4: "uint32_t", 8: "uint64_t"}
-_ALU = {0x07: "+", 0x17: "-", 0x57: "&", 0x67: "<<"}
-_JUMPS = {0x15: "==", 0x55: "!=", 0x45: "&", 0x35: ">=", 0xA5: "<"}
-# Registers with addresses of the kernel's memory (tests/host/interpreter.py).
-_KERNELS = {0, 6, 9}
-_HEAD = """
-#include <stdint.h>
-extern struct { uint64_t start, size; const uint8_t *memory; } host_quick;
-uint64_t host_load_any(uint64_t address);
-long bpf_get_smp_processor_id(void);
-uint64_t bpf_get_current_task(void);
-int host_tail_call(void *ctx, uint32_t slot, int *result);
-static inline __attribute__((always_inline)) uint64_t load(uint64_t address)
-{
-	if (address - host_quick.start < host_quick.size)
-		return *(const uint64_t *)(host_quick.memory + (address - host_quick.start));
-	return host_load_any(address);
-}
-int generated(void *ctx)
-{
-	uint64_t r0, r1 = (uint64_t)ctx, r2, r3, r4, r5, r6, r7, r8, r9;
-	uint8_t stack[512];
-	uint64_t r10 = (uint64_t)(stack + sizeof(stack));
-	int result;
-"""
-
-
-def translated(instructions: bytes, maps: dict[int, int]) -> str:
-    """Return a BPF program as a C function.
-
-    :param maps: Address of the memory of the map that each descriptor stands for.
-    """
-    rows = list(struct.iter_unpack("<BBhi", instructions))
-    lines, at = [], 0
-    while at < len(rows):
-        code, registers, off, imm = rows[at]
-        dst, src = f"r{registers & 15}", registers >> 4
-        operand = f"r{src}" if code & 8 else f"(uint64_t)(int64_t){imm}"
-        lines.append(f"l{at}:;")
-        size = _C_TYPES[8 if code & 0x18 else 4]
-        if code == 0x18:
-            upper = rows[at + 1][3] & 0xFFFFFFFF
-            number = imm & 0xFFFFFFFF
-            value = maps[number] + (upper if src == 2 else 0) if src else number | upper << 32
-            lines.append(f"{dst} = {value}ULL;")
-            at += 1
-        elif code == 0x95:
-            lines.append("return (int)r0;")
-        elif code == 0x85 and src == 2:  # bpf_rdonly_cast()
-            lines.append("r0 = r1;")
-        elif code == 0x85 and imm == 8:
-            lines.append("r0 = bpf_get_smp_processor_id();")
-        elif code == 0x85 and imm == 158:
-            lines.append("r0 = bpf_get_current_task();")
-        elif code == 0x85 and imm == 12:
-            lines.append("if (host_tail_call((void *)r1, r3, &result)) return result;")
-        elif code == 0x05:
-            lines.append(f"goto l{at + 1 + off};")
-        elif code & 0xE7 == 0x61:
-            place = f"r{src} + {off}"
-            read = f"load({place})" if src in _KERNELS else f"*({size} *)({place})"
-            lines.append(f"{dst} = ({size}){read};")
-        elif code & 0xE6 == 0x62:
-            value = f"r{src}" if code & 1 else str(imm)
-            lines.append(f"*({size} *)({dst} + {off}) = {value};")
-        elif code & ~8 == 0xB7:
-            lines.append(f"{dst} = {operand};")
-        elif code & ~8 in _ALU:
-            lines.append(f"{dst} {_ALU[code & ~8]}= {operand};")
-        else:
-            lines.append(f"if ({dst} {_JUMPS[code & ~8]} {operand}) goto l{at + 1 + off};")
-        at += 1
-    return "\n\t".join([_HEAD, *lines]) + "\n}\n"
 
 
 def compiled(name: str, source: str | Path) -> Path:
@@ -119,6 +45,7 @@ def measure(frame_pointers: bool, frames: int, stacks: int) -> None:
     import hots
     from layouts import FP_NEW, V6_12
     from library import ffi, library
+    from translated import translated
     from worlds import World
     from x86.execution import Execution
 

@@ -36,17 +36,17 @@ int kw_fentry_multi(void *ctx)
 	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINES, false);
 }
 
-/* Beside these, for functions without a trampoline: on a level of its own. */
-SEC("kprobe.multi")
-int kw_multi_beside(struct pt_regs *ctx)
-{
-	return kw_hit(ctx, ctx, KW_BY_MULTI, true);
-}
-
 SEC("fexit.multi")
 int kw_fexit_multi(void *ctx)
 {
 	return kw_hit(ctx, ctx, KW_BY_TRAMPOLINES, false);
+}
+
+/* Beside kw_fentry_multi, for functions without a trampoline: on a level of its own. */
+SEC("kprobe.multi")
+int kw_multi_beside(struct pt_regs *ctx)
+{
+	return kw_hit(ctx, ctx, KW_BY_MULTI, true);
 }
 
 SEC("kprobe")

@@ -13,8 +13,8 @@ _MASK = (1 << 64) - 1
 _STACK = 512
 # Registers with addresses of the kernel's memory, where a fault reads as 0; others have addresses
 # of this process.
-_KERNELS = {0, 6, 9}
-_SMP_PROCESSOR_ID, _TAIL_CALL, _PROBE_READ, _TASK = 8, 12, 113, 158
+KERNELS = {0, 6, 9}
+SMP_PROCESSOR_ID, TAIL_CALL, PROBE_READ, TASK = 8, 12, 113, 158
 _ALU: dict[int, Callable[[int, int], int]] = {
     0x07: lambda a, b: a + b,
     0x17: lambda a, b: a - b,
@@ -47,22 +47,22 @@ class Interpreter:
         self.callback = ffi.callback("int(void *)", self._run)
 
     def _load(self, base: int, address: int, size: int) -> int:
-        if base in _KERNELS:
+        if base in KERNELS:
             value = int(self._lib.host_load(address))
             return value & ((1 << 8 * size) - 1)
         return int(ffi.cast(f"uint{8 * size}_t *", address)[0])
 
     def _call(self, regs: list[int], number: int) -> int | None:
         """Call a helper; return the result of the program if another one took over."""
-        if number == _SMP_PROCESSOR_ID:
+        if number == SMP_PROCESSOR_ID:
             regs[0] = self._lib.bpf_get_smp_processor_id()
-        elif number == _TASK:
+        elif number == TASK:
             regs[0] = self._lib.bpf_get_current_task()
-        elif number == _PROBE_READ:
+        elif number == PROBE_READ:
             to, source = ffi.cast("void *", regs[1]), ffi.cast("void *", regs[3])
             regs[0] = self._lib.bpf_probe_read_kernel(to, regs[2], source) & _MASK
         else:
-            assert number == _TAIL_CALL
+            assert number == TAIL_CALL
             result = ffi.new("int *")
             if self._lib.host_tail_call(ffi.cast("void *", regs[1]), regs[3], result):
                 return int(result[0])

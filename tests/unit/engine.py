@@ -21,6 +21,7 @@ from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import stats
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import no_hits, translate
+from kwalk.probe import probe as probes
 from kwalk.probe.attach_multi import Watch
 from kwalk.probe.config import Facts
 from kwalk.probe.load import Loaded
@@ -183,7 +184,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(reader, "Ring", lambda fd, size: ring)
     monkeypatch.setattr(reader, "StackMaps", lambda obj, depth, control: maps)
     monkeypatch.setattr(reader, "Counters", lambda obj: counters)
-    monkeypatch.setattr(reader, "kernel_misses", lambda obj, program, link: dict(engine.misses))
+    monkeypatch.setattr(probes, "kernel_misses", lambda obj, program, link: dict(engine.misses))
     monkeypatch.setattr(reader, "kernel_release", lambda: "6.12.107")
     monkeypatch.setattr(counts, "possible_cpus", lambda: engine.planted.cpus)
     return engine

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kwalk.bench.empty import EmptyProgram
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import LibbpfError
+from kwalk.libbpf.object import Object
 from kwalk.probe import attach_multi, load
 from kwalk.probe.attach import attach, names_for_trampolines
 from kwalk.probe.selection import Selection
@@ -169,10 +171,20 @@ def test_trampoline_is_found_by_another_name_of_the_function(
 def test_no_trampoline_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attach_multi, "KernelBtf", Numbered(("f5", "f6")))
     kernel: Any = Kernel()
-    with pytest.raises(LibbpfError, match="2 functions without a trampoline") as caught:
-        attach(kernel, "fentry.multi", targets(5, 6), SYMBOLS)
+    some = targets(0, 5, 6)
+    with pytest.raises(LibbpfError, match="3 functions without a trampoline") as caught:
+        attach(kernel, "fentry.multi", some, SYMBOLS)
+    assert "(another one has the same name; the kernel's BTF does not have it)" in caught.value.what
     assert caught.value.errno == errno.EOPNOTSUPP
     assert kernel.calls == []
+
+
+def test_function_that_trampolines_call_is_never_the_target_of_one() -> None:
+    """The kernel would panic, whoever attaches: a probe, a level for nested hits, or the bench."""
+    with Object(load.image()) as obj, pytest.raises(LibbpfError, match="trampolines themselves"):
+        obj.set_autoload({"kw_fentry": "rcu_read_unlock_special"})
+    with pytest.raises(LibbpfError, match="trampolines themselves"):
+        EmptyProgram("rcu_read_unlock_special", "fentry")
 
 
 # What the kernel says of one function, and what it says whichever function it is.

@@ -133,7 +133,7 @@ class FakeCapture:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.chances = [FIRST_CHANCE]  # from the options of the command
-        self.probe = SimpleNamespace(attach="fentry")
+        self.probe = SimpleNamespace(attach="fentry", beside=None)
         self.scale = 42.0
 
     def sample(self, chance: float) -> None:

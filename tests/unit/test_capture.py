@@ -449,7 +449,7 @@ def test_misses_while_tasks_leave_the_trampoline_are_counted(
 
     engine.attach = "kprobe"
     engine.count(1)
-    monkeypatch.setattr("kwalk.engine.reader.kernel_misses", misses)
+    monkeypatch.setattr("kwalk.probe.probe.kernel_misses", misses)
     ledger = captured()[1].ledger
     assert ledger.lost["recursion"] == 5
     assert ledger.lost["kprobe_missed"] == 4

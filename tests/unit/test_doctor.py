@@ -121,6 +121,15 @@ def test_verdict_is_of_what_works(
     assert ("cannot trace on this machine" in text) == (not fires)
 
 
+def test_only_ways_that_would_have_been_preferred_have_a_reason(
+    look: Callable[..., Survey],
+) -> None:
+    """That a kernel has no fentry.multi is in the list of ways; nothing is worse for it."""
+    assert look(["entry by fentry"]).reasons == []
+    reasons = look(["entry by fentry.multi"]).reasons
+    assert [reason.partition(":")[0] for reason in reasons] == ["not by fentry", "not by kprobe"]
+
+
 def test_way_that_is_switched_off_says_what_to_do(look: Callable[..., Survey]) -> None:
     text = doctor.as_text(look(["samples"]), 200)
     assert line(text, "return by fexit") == "return by fexit no ftrace is off. Switch it on: now."

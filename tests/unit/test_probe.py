@@ -26,11 +26,13 @@ from kwalk.abi import (
     Unwinder,
 )
 from kwalk.arch import here
+from kwalk.engine.budget import CALL_NS, call_ns
 from kwalk.errors import KwalkError, UsageError
 from kwalk.kernel import features, switches
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.switches import SwitchedOff
 from kwalk.libbpf import LibbpfError, stats
+from kwalk.libbpf.object import ENDLESS
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import attach_multi, beside, diagnose, load, switched_off
 from kwalk.probe import config as setting
@@ -126,7 +128,7 @@ class Kernel:
         """A new BPF object."""
         self.open += 1
         return SimpleNamespace(
-            set_autoload=lambda wanted: None,
+            set_autoload=self._choose,
             load=lambda: None,
             map=lambda name: KernelMap(self, name),
             run=lambda name, context: (0, FACTS.pack(self.facts)),
@@ -137,6 +139,10 @@ class Kernel:
             attach_kprobes=lambda *what: self._attach("kprobes", *what),
             close=self._close,
         )
+
+    def _choose(self, wanted: dict[str, str | None]) -> None:
+        if not ENDLESS.isdisjoint(wanted.values()):
+            raise LibbpfError("trampolines themselves call it", errno.EOPNOTSUPP)
 
     def _close(self) -> None:
         self.open -= 1
@@ -157,11 +163,12 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
         monkeypatch.setattr(features if name == "KPROBE_PMU" else diagnose, name, tmp_path / name)
     kernel = Kernel()
     kernel.facts |= {"function_code": COMMON, "traced_code": b"\x90" * 16, "counts_missed": 1}
-    monkeypatch.setattr(load, "Object", kernel.object)
-    monkeypatch.setattr(load, "image", lambda: b"")
     monkeypatch.setattr(load, "Tree", CountedTree)
     monkeypatch.setattr(CountedTree, "mapped", 0)
-    for module in (load, setting):
+    for module in (load, beside):
+        monkeypatch.setattr(module, "Object", kernel.object)
+        monkeypatch.setattr(module, "image", lambda: b"")
+    for module in (load, beside, setting):
         monkeypatch.setattr(module, "possible_cpus", lambda: 4)
     yield kernel
     for fd in kernel.files:
@@ -306,9 +313,6 @@ def test_many_functions_are_attached_to_by_one_link_of_trampolines(
 def test_functions_without_a_trampoline_are_attached_to_by_kprobes_beside(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside, "Object", kernel.object)
-    monkeypatch.setattr(beside, "image", lambda: b"")
-    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
     found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry"))
     assert kernel.attached == [
@@ -343,13 +347,15 @@ def test_functions_without_a_trampoline_are_skipped_where_no_kprobe_takes_them(
     ]
 
 
-def test_cost_is_that_of_the_program_and_of_the_one_beside_it(
+def test_cost_and_misses_are_those_of_the_program_and_of_the_one_beside_it(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside, "Object", kernel.object)
-    monkeypatch.setattr(beside, "image", lambda: b"")
-    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
+    misses = {"kw_fentry_multi": {"recursion": 4}, "kw_multi_beside": {"recursion": 1}}
+
+    def missed(_obj: object, program: str, link: bool) -> dict[str, int]:
+        return misses[program] | ({"kprobe_missed": 7} if link else {})
+
     infos = {b"kw_fentry_multi": (500, 2), b"kw_multi_beside": (90, 3)}
     monkeypatch.setattr(stats, "of_program", infos.__getitem__)
     found = open_probe(MANY, MULTI, ProbeOptions(attach="fentry"))
@@ -357,6 +363,10 @@ def test_cost_is_that_of_the_program_and_of_the_one_beside_it(
     for obj in (found.obj, found.beside.obj):
         monkeypatch.setattr(obj, "program_info", str.encode, raising=False)
     assert found.spent() == (590, 5)
+    monkeypatch.setattr("kwalk.probe.probe.kernel_misses", missed)
+    assert found.misses(links=True) == {"recursion": 5, "kprobe_missed": 7}
+    assert found.misses(links=False) == {"recursion": 5}
+    assert call_ns(found) == CALL_NS["kprobe.multi"]
 
 
 def test_many_functions_are_attached_to_by_kprobes_unless_the_user_says_otherwise(
@@ -372,9 +382,6 @@ def test_many_functions_are_attached_to_by_kprobes_unless_the_user_says_otherwis
 def test_function_that_trampolines_call_is_not_traced_by_one(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, attach: str
 ) -> None:
-    monkeypatch.setattr(beside, "Object", kernel.object)
-    monkeypatch.setattr(beside, "image", lambda: b"")
-    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7, rcu_read_unlock_special=8))
     target = Target("rcu_read_unlock_special", 0xFFFFFFFF81000300, "")
     text = MULTI._text + b"ffffffff81000300 T rcu_read_unlock_special\n"
@@ -400,9 +407,6 @@ def test_function_that_trampolines_call_is_not_traced_by_one(
 def test_kprobes_that_fail_beside_trampolines_leave_nothing_behind(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside, "Object", kernel.object)
-    monkeypatch.setattr(beside, "image", lambda: b"")
-    monkeypatch.setattr(beside, "possible_cpus", lambda: 4)
     monkeypatch.setattr(attach_multi, "KernelBtf", lambda: Btf(ip_rcv=7))
     kernel.refuses["kw_multi_beside"] = errno.EPERM
     with pytest.raises(KwalkError, match="Operation not permitted"):

@@ -59,7 +59,7 @@ class World:
             self.measured = spent + 1000 * self.run_ns, runs + 1000
 
     def capture(self, sampled: bool = False) -> Any:
-        probe = SimpleNamespace(attach="fentry", spent=lambda: self.measured)
+        probe = SimpleNamespace(attach="fentry", beside=None, spent=lambda: self.measured)
         return SimpleNamespace(
             probe=probe, options=SimpleNamespace(chance=0.5 if sampled else None)
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 
-from kwalk.engine.budget import CALL_NS, BudgetReading, read, shares
+from kwalk.engine.budget import BudgetReading, call_ns, read, shares
 from kwalk.engine.capture import Capture
 from kwalk.errors import KwalkError
 from kwalk.libbpf import stats
@@ -27,7 +27,7 @@ class Meter:
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        self._call_ns = CALL_NS[capture.probe.attach]
+        self._call_ns = call_ns(capture.probe)
         self._readings = deque([read(capture)], maxlen=LOOKS)
         self._looks = 0
         self._measuring = ExitStack()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from kwalk.engine.capture import Capture
 from kwalk.model.ledger import Sampling, Summary
 from kwalk.options.keywords import FIRST_CHANCE
+from kwalk.probe.probe import Probe
 
 STEP_SECONDS = 0.5
 SAY_SECONDS = 5.0
@@ -36,6 +37,12 @@ CALL_NS = {
 }
 _STAT = Path("/proc/stat")
 _TICK_NS = 10_000_000  # USER_HZ is 100 everywhere
+
+
+def call_ns(probe: Probe) -> float:
+    """Return the cost of a skipped hit in nanoseconds: of the dearest way that is in use."""
+    ways = [probe.attach, *(["kprobe.multi"] if probe.beside else [])]
+    return max(CALL_NS[way] for way in ways)
 
 
 class BudgetReading(NamedTuple):
@@ -143,7 +150,7 @@ class Budget:
         self._spent = spent
         self._share = share
         self._chance = FIRST_CHANCE
-        self._call_ns = CALL_NS[capture.probe.attach]
+        self._call_ns = call_ns(capture.probe)
         self.say = say
         self.too_much = False
         self._blind = ""  # error of reading its counters

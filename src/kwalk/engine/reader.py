@@ -29,7 +29,7 @@ from kwalk.probe.events import is_tracer
 from kwalk.probe.load import ring_bytes
 from kwalk.probe.probe import Probe, selection_notes
 from kwalk.symbolize.symbolizer import Symbolizer
-from kwalk.transport.counters import Counters, kernel_misses, kernel_release, possible_cpus
+from kwalk.transport.counters import Counters, kernel_release, possible_cpus
 from kwalk.transport.ring import Ring
 from kwalk.transport.stack_maps import StackMaps
 
@@ -116,14 +116,9 @@ class CaptureReader:
     def stop(self) -> None:
         """Detach, and wait until no program can still be running."""
         probe = self.probe
-        self._misses = kernel_misses(probe.obj, probe.program, probe.by_kprobe)
-        missed = probe.beside.misses(link=True) if probe.beside else {}
+        self._misses = probe.misses(links=True)
         self._ended = time.monotonic()
-        probe.obj.detach()
-        if probe.beside:
-            probe.beside.obj.detach()
-        if probe.nested:
-            probe.nested.detach()
+        probe.detach()
         self._detaching = time.monotonic() - self._ended
         # A task can still be inside the trampoline, on its way to the program.
         deadline = time.monotonic() + _SETTLE_SECONDS
@@ -131,13 +126,9 @@ class CaptureReader:
         while (now := probe.hits()) != before and time.monotonic() < deadline:
             before = now
             self._maps.wait()
-        self._misses |= kernel_misses(probe.obj, probe.program, link=False)
+        self._misses |= probe.misses(links=False)
         if probe.nested:
             self._misses["recursion"] = probe.nested.lost(self._misses["recursion"])
-        if probe.beside:
-            missed |= probe.beside.misses(link=False)
-            for cause, number in missed.items():
-                self._misses[cause] = self._misses.get(cause, 0) + number
         self.symbolizer.look_again()
 
     @property

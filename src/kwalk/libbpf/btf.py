@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Self
 
 from kwalk.libbpf import LibbpfError, check_pointer, ffi, lib
@@ -15,7 +14,6 @@ _STRUCTS = (4, 5)
 _FUNCTION, _VARIABLE = 12, 14
 _NAMES_AND_QUALIFIERS = (8, 9, 10, 11, 18)
 _MOST_ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS in include/linux/bpf.h
-_LOOKS = 64
 
 
 class KernelBtf:
@@ -67,26 +65,19 @@ class KernelBtf:
         return ""
 
     def _find(self, name: str, kind: int) -> int:
+        """Return the id of the first type of this name and kind; 0 if there is none.
+
+        Kernels sort their types by name from 7.0 on. Where they do not, or have no such type, a
+        search through all of them follows.
+        """
         word = name.encode(errors="replace")
-        if not self._sorted:
-            return max(int(lib().btf__find_by_name_kind(self._btf, word, kind)), 0)
-        at = bisect_left(self._ids, word, key=self._name) + 1
-        while at <= len(self._ids) and self._name(at) == word:
+        ids = range(1, int(lib().btf__type_cnt(self._btf)))
+        for at in range(bisect_left(ids, word, key=self._name) + 1, len(ids) + 1):
+            if self._name(at) != word:
+                break
             if _kind(self._type(at)) == kind:
                 return at
-            at += 1
-        return 0
-
-    @cached_property
-    def _ids(self) -> range:
-        return range(1, int(lib().btf__type_cnt(self._btf)))
-
-    @cached_property
-    def _sorted(self) -> bool:
-        """Whether the types are sorted by name, as they are from 7.0 on: a sample of them is."""
-        step = max(len(self._ids) // _LOOKS, 1)
-        names = [self._name(at) for at in self._ids[::step]]
-        return names == sorted(names)
+        return max(int(lib().btf__find_by_name_kind(self._btf, word, kind)), 0)
 
     def _type(self, number: int) -> Any:
         return lib().btf__type_by_id(self._btf, number)

@@ -7,7 +7,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from errno import ENODEV
+from errno import ENODEV, EOPNOTSUPP
 from typing import Any
 
 from kwalk.kernel import shortage
@@ -17,6 +17,13 @@ from kwalk.libbpf.map import Map
 from kwalk.support.text import plural
 
 LOG_SIZE = 1 << 20
+ENDLESS = frozenset({"rcu_read_unlock_special"})
+"""Functions that trampolines call, and must not trace: the kernel would recurse until it panics.
+
+This one is called by rcu_read_unlock() in __bpf_prog_exit_recur(), kernel/bpf/trampoline.c. There
+may be more.
+"""
+WHY_ENDLESS = "trampolines themselves call it"
 
 
 class Object:
@@ -84,8 +91,13 @@ class Object:
     def _set_attach_target(self, program: Any, function: str) -> None:
         """Set the fentry target of a program.
 
-        :raises LibbpfError: if libbpf does not find the function in the kernel's BTF.
+        :raises LibbpfError: if libbpf does not find the function in the kernel's BTF, or it is one
+            of ``ENDLESS``.
         """
+        if function in ENDLESS:
+            refusal = LibbpfError(f"{WHY_ENDLESS}, and the kernel could panic", EOPNOTSUPP)
+            refusal.hint = "Attach by kprobe, which the kernel guards, or leave --attach out."
+            raise refusal
         result = lib().bpf_program__set_attach_target(program, 0, function.encode())
         if result < 0:
             hint = shortage.perhaps()

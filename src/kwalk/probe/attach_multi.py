@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
 from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.btf import KernelBtf
-from kwalk.libbpf.object import Object
+from kwalk.libbpf.object import ENDLESS, WHY_ENDLESS, Object
 from kwalk.libbpf.tracing_multi import BPF_TRACE_FENTRY_MULTI, BPF_TRACE_FEXIT_MULTI
-from kwalk.probe.selection import Skipped
+from kwalk.probe.selection import Skipped, reasons_of
 from kwalk.probe.target import Target
 from kwalk.support.text import plural
 
@@ -37,21 +37,12 @@ OF_FUNCTION = frozenset(
     }
 )
 
-# rcu_read_unlock() behind a program (__bpf_prog_exit_recur() in kernel/bpf/trampoline.c) calls it:
-# traced by a trampoline it would call itself without end, and panic the kernel.
-_ENDLESS = {"rcu_read_unlock_special"}
-
 Watch = Callable[[int, int], None]
 """Progress callback: places attached so far, places in all. It may raise to stop attaching."""
 
 
 def nobody(done: int, total: int) -> None:
     """Ignore progress."""
-
-
-def endless(target: Target) -> str:
-    """Return why a function must not be traced by a trampoline; "" if it may be."""
-    return "trampolines themselves call it" if target.name in _ENDLESS else ""
 
 
 def lacks_multi(way: str, symbols: Kallsyms) -> str:
@@ -93,7 +84,7 @@ def attach_tracing_multi(
         obj.attach_traces(program, attach_type, numbers, cookies)
 
     if not ids:
-        what = f"{plural(len(refused), 'function')} without a trampoline ({refused[0].why})"
+        what = f"{plural(len(refused), 'function')} without a trampoline ({reasons_of(refused)})"
         raise LibbpfError(what, errno.EOPNOTSUPP)
     return refused + _halving(list(ids), len(targets), link, watch)
 
@@ -106,8 +97,8 @@ def _ids(targets: Sequence[Target], symbols: Kallsyms) -> tuple[dict[Target, int
     with KernelBtf() as btf:
         for target in targets:
             number = 0
-            if why := endless(target):
-                pass
+            if target.name in ENDLESS:
+                why = WHY_ENDLESS
             elif target.module:
                 why = "it is a module's"
             elif target.name in ambiguous:

@@ -24,7 +24,7 @@ from kwalk.probe.attach_multi import OF_FUNCTION, Watch, attach_kprobe_multi
 from kwalk.probe.load import Loaded, image, sends_keys
 from kwalk.probe.selection import Skipped
 from kwalk.probe.target import Target
-from kwalk.transport.counters import kernel_misses, possible_cpus
+from kwalk.transport.counters import possible_cpus
 
 SHARED = (
     *("tree", "buckets", "nodes_used", "weights", "events", "stacks_a", "stacks_b", "counted"),
@@ -107,7 +107,3 @@ class KprobesBeside:
             if error.errno not in OF_FUNCTION:
                 raise
             return [Skipped(target, error.what) for target in targets]
-
-    def misses(self, link: bool) -> dict[str, int]:
-        """Return the hits that never reached the program (``counters.kernel_misses``)."""
-        return kernel_misses(self.obj, self.program, link)

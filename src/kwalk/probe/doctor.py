@@ -266,10 +266,11 @@ def _nested(probe: Probe) -> tuple[bool | None, str]:
 def _choose(result: Survey, found: dict[str, Trial | None]) -> bool:
     """Set the method and way that kwalk would use for functions; return whether it walks."""
     working = [(name, trial) for name in FUNCTIONS if (trial := found[name])]
+    preferred = FUNCTIONS[: FUNCTIONS.index(working[0][0])] if working else FUNCTIONS
     result.reasons += [
         f"not by {kind.way}: {way.text}"
         for kind, way in zip(WAYS, result.ways, strict=True)
-        if kind.name in FUNCTIONS and not way.works
+        if kind.name in preferred
     ]
     if not working:
         return False

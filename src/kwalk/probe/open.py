@@ -25,15 +25,15 @@ from kwalk.probe.attach import (
     attach,
     names_for_trampolines,
 )
-from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, endless, lacks_multi, nobody
+from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
 from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
 from kwalk.probe.ftrace_sites import in_memory
 from kwalk.probe.load import Loaded, load
 from kwalk.probe.nested import NestedPrograms
-from kwalk.probe.probe import Probe, names_of, reasons_of
-from kwalk.probe.selection import Selection
+from kwalk.probe.probe import Probe
+from kwalk.probe.selection import Selection, names_of, reasons_of
 from kwalk.probe.switched_off import off, off_in
 from kwalk.support.text import plural
 
@@ -157,8 +157,6 @@ class _Attempt(NamedTuple):
         if way in TRAMPOLINES and not names_for_trampolines(targets[0], self.symbols):
             what = f"fentry finds functions by name, and {targets[0].name} is ambiguous"
             raise LibbpfError(what, errno.EEXIST)
-        if way in TRAMPOLINES and (why := endless(targets[0])):
-            raise LibbpfError(why, errno.EOPNOTSUPP)
         if way in TRAMPOLINES and targets[0].module and lacks("CAP_SYS_ADMIN"):
             what = (
                 f"fentry needs the BTF of module {targets[0].module}, which takes CAP_SYS_ADMIN, "

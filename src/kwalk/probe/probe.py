@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
@@ -14,9 +14,10 @@ from kwalk.probe.attach_multi import TRACING_MULTI
 from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.load import Loaded
 from kwalk.probe.nested import NestedPrograms
-from kwalk.probe.selection import Selection, Skipped
+from kwalk.probe.selection import Selection, Skipped, names_of, reasons_of
 from kwalk.support.text import plural
 from kwalk.transport.context_tree import Tree
+from kwalk.transport.counters import kernel_misses
 
 
 class Probe(NamedTuple):
@@ -117,11 +118,32 @@ class Probe(NamedTuple):
 
     def spent(self) -> tuple[int, int]:
         """Return run time in nanoseconds and runs, as the kernel's BPF statistics have them."""
-        programs = [(self.obj, self.program)]
-        if self.beside:
-            programs.append((self.beside.obj, self.beside.program))
-        each = [stats.of_program(obj.program_info(name)) for obj, name in programs]
+        each = [stats.of_program(obj.program_info(name)) for obj, name in self._programs]
         return sum(spent for spent, _ in each), sum(runs for _, runs in each)
+
+    def misses(self, links: bool) -> dict[str, int]:
+        """Return the hits that never reached a program, by cause (``counters.kernel_misses``).
+
+        :param links: Read the links of kprobes as well, which must still be attached.
+        """
+        found: Counter[str] = Counter({"recursion": 0})
+        for obj, name in self._programs:
+            by_kprobe = self.by_kprobe or obj is not self.obj
+            found.update(kernel_misses(obj, name, links and by_kprobe))
+        return dict(found)
+
+    def detach(self) -> None:
+        """Detach every program."""
+        for obj, _ in self._programs:
+            obj.detach()
+        if self.nested:
+            self.nested.detach()
+
+    @property
+    def _programs(self) -> list[tuple[Object, str]]:
+        """The programs of level 0 and beside it, with their objects."""
+        beside = [(self.beside.obj, self.beside.program)] if self.beside else []
+        return [(self.obj, self.program), *beside]
 
     def close(self) -> None:
         """Detach and free everything."""
@@ -130,9 +152,6 @@ class Probe(NamedTuple):
         if self.beside:
             self.beside.obj.close()
         self.loaded.close()
-
-
-SHOWN = 3
 
 
 def selection_notes(probe: Probe) -> list[str]:
@@ -149,16 +168,3 @@ def selection_notes(probe: Probe) -> list[str]:
             told = f"skipped {plural(len(skipped), 'function')} that {what}"
             notes.append(f"{told}: {names_of(skipped)}")
     return notes
-
-
-def reasons_of(skipped: Sequence[Skipped]) -> str:
-    """Return the first reasons why functions are not taken."""
-    reasons = list(dict.fromkeys(skip.why for skip in skipped))
-    return "; ".join(reasons[:SHOWN]) + ("; ..." if len(reasons) > SHOWN else "")
-
-
-def names_of(skipped: Sequence[Skipped]) -> str:
-    """Return the names of the first functions, and how many more there are."""
-    names = list(dict.fromkeys(skip.target.name for skip in skipped))
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -15,12 +15,27 @@ from kwalk.probe.ftrace_sites import Traceable
 from kwalk.probe.target import Target, find, is_init, near_misses, no_function, split
 from kwalk.support.regex import BadPattern, compiled
 
+SHOWN = 3
+
 
 class Skipped(NamedTuple):
     """A function that is not traced, with the reason."""
 
     target: Target
     why: str
+
+
+def reasons_of(skipped: Sequence[Skipped]) -> str:
+    """Return the first reasons why functions are not taken."""
+    reasons = list(dict.fromkeys(skip.why for skip in skipped))
+    return "; ".join(reasons[:SHOWN]) + ("; ..." if len(reasons) > SHOWN else "")
+
+
+def names_of(skipped: Sequence[Skipped]) -> str:
+    """Return the names of the first functions, and how many more there are."""
+    names = list(dict.fromkeys(skip.target.name for skip in skipped))
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 class Selection(NamedTuple):

@@ -60,8 +60,7 @@ __s64 host_ask(struct host_site *site);
 __u64 host_load_any(__u64 address);
 
 #ifdef HOST_QUICK
-/* For timing: a load is compared with one range first, about what the JIT's guard of a load takes.
- */
+/* For timing: a load is compared with one range first, about as dear as the JIT's guard. */
 extern struct host_quick {
 	__u64 start;
 	__u64 size;

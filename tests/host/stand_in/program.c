@@ -68,22 +68,38 @@ const struct host_symbol host_symbols[] = {
 /* A program's context is a pointer, whatever it points to. */
 #define HOST_PROGRAM(name) {#name, (int (*)(void *))(void *)name}
 
+/* clang-format off */
 const struct host_program host_programs[] = {
-    HOST_PROGRAM(kw_kprobe),	    HOST_PROGRAM(kw_multi),
-    HOST_PROGRAM(kw_fentry),	    HOST_PROGRAM(kw_fexit),
-    HOST_PROGRAM(kw_raw_tp),	    HOST_PROGRAM(kw_tp),
-    HOST_PROGRAM(kw_sample),	    HOST_PROGRAM(kw_fork),
-    HOST_PROGRAM(kw_free),	    HOST_PROGRAM(kw_here),
-    HOST_PROGRAM(kw_tasks),	    HOST_PROGRAM(kw_facts),
-    HOST_PROGRAM(kw_calls),	    HOST_PROGRAM(host_child),
-    HOST_PROGRAM(host_take),	    HOST_PROGRAM(host_group),
-    HOST_PROGRAM(host_kernels),	    HOST_PROGRAM(host_deliver),
-    HOST_PROGRAM(host_count),	    HOST_PROGRAM(kw_kprobe_hot),
-    HOST_PROGRAM(kw_fentry_hot),    HOST_PROGRAM(kw_code),
-    HOST_PROGRAM(kw_fentry_nested), HOST_PROGRAM(kw_fentry_multi),
-    HOST_PROGRAM(kw_fexit_multi),   HOST_PROGRAM(kw_multi_beside),
-    HOST_PROGRAM(kw_actives),	    {0},
+    HOST_PROGRAM(kw_kprobe),
+    HOST_PROGRAM(kw_multi),
+    HOST_PROGRAM(kw_fentry),
+    HOST_PROGRAM(kw_fexit),
+    HOST_PROGRAM(kw_raw_tp),
+    HOST_PROGRAM(kw_tp),
+    HOST_PROGRAM(kw_sample),
+    HOST_PROGRAM(kw_fork),
+    HOST_PROGRAM(kw_free),
+    HOST_PROGRAM(kw_here),
+    HOST_PROGRAM(kw_tasks),
+    HOST_PROGRAM(kw_facts),
+    HOST_PROGRAM(kw_calls),
+    HOST_PROGRAM(host_child),
+    HOST_PROGRAM(host_take),
+    HOST_PROGRAM(host_group),
+    HOST_PROGRAM(host_kernels),
+    HOST_PROGRAM(host_deliver),
+    HOST_PROGRAM(host_count),
+    HOST_PROGRAM(kw_kprobe_hot),
+    HOST_PROGRAM(kw_fentry_hot),
+    HOST_PROGRAM(kw_code),
+    HOST_PROGRAM(kw_fentry_nested),
+    HOST_PROGRAM(kw_fentry_multi),
+    HOST_PROGRAM(kw_fexit_multi),
+    HOST_PROGRAM(kw_multi_beside),
+    HOST_PROGRAM(kw_actives),
+    {0},
 };
+/* clang-format on */
 
 /* With the members that bpf/ reads directly; CO-RE has no part in these. */
 static __thread struct {
