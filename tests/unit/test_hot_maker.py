@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -265,6 +265,20 @@ def test_start_that_a_walk_has_not_written_yet_is_waited_for(world: World) -> No
     assert world.look() == 0
     assert world.hot.due < math.inf
     world.hit(A, arguments=0)
+    assert world.look() == 1
+
+
+def test_hits_that_go_on_while_the_start_is_read_delay_no_program(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Callable[[int], dict[str, int]] = world.probe.tree.hot
+
+    def busy(cpu: int) -> dict[str, int]:
+        world.hit(A, B)
+        return read(cpu)
+
+    world.hit(A, B)
+    monkeypatch.setattr(world.probe.tree, "hot", busy)
     assert world.look() == 1
 
 

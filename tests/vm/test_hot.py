@@ -21,6 +21,7 @@ from kwalk.options.probe import ProbeOptions
 FUNCTION = "__x64_sys_sched_get_priority_max"  # which nobody else calls
 CALLS = 500
 WARM_SECONDS = 1.5
+READY_SECONDS = 60.0  # machines are shared and slow
 by_attach = pytest.mark.parametrize("attach", ["fentry", "kprobe"])
 
 
@@ -37,8 +38,10 @@ def traced(
     keywords = {"output": Output.COUNT, **options}
     with Capture(FUNCTION, ProbeOptions(Method.MANUAL, attach, **keywords)) as capture:  # type: ignore[arg-type]
         number = calls()
-        end = time.monotonic() + WARM_SECONDS
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        while (passed := time.monotonic() - begun) < WARM_SECONDS or (
+            passed < READY_SECONDS and (hot := capture.summary().hot) and not hot.programs
+        ):
             number += calls(20)
             capture.look()
             time.sleep(0.02)
@@ -112,13 +115,16 @@ def test_stacks_of_other_functions_are_the_kernels(attach: str, function: str, r
 
 
 def test_json_has_what_generated_programs_did(redis: None) -> None:
-    words = ("kwalk", "count", "ip_rcv", "--method=manual", "--duration=3", "--format=json")
-    code, out, err = call(*words)
-    assert code == 0, err
-    fast = json.loads(out)["fast"]
+    words = ("kwalk", "count", "ip_rcv", "--method=manual", "--format=json")
+    for seconds in (3, 10, 40):  # machines are shared and slow
+        code, out, err = call(*words, f"--duration={seconds}")
+        assert code == 0, err
+        fast = json.loads(out)["fast"]
+        if fast["taken"]:
+            break
     assert fast["programs"] >= 1
     assert fast["taken"] > 0
     assert fast["why"] == ""
-    code, out, err = call(*words, "--no-fast")
+    code, out, err = call(*words, "--duration=3", "--no-fast")
     assert code == 0, err
     assert "fast" not in json.loads(out)

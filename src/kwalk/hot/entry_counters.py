@@ -50,9 +50,12 @@ class EntryCounters:
         if not any(since):
             return None
         cpu = since.index(max(since))
-        row = rows[cpu]
-        # A walk may be writing these.
-        if row != self._tree.hot(cpu) or not (row["arguments"] or row["shift"] or row["returns"]):
+        found, again = _begun(rows[cpu]), _begun(self._tree.hot(cpu))
+        if found != again or not any(found):  # a walk may be writing them
             return None
-        func = self._probe.config["func"]
-        return HotStart(True, row["arguments"], row["shift"], row["returns"], func)
+        return HotStart(True, *found, self._probe.config["func"])
+
+
+def _begun(row: dict[str, int]) -> tuple[int, int, int]:
+    """Return what a walk found at its start; the counters beside it never stand still."""
+    return row["arguments"], row["shift"], row["returns"]
