@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
 # For each architecture, as `uname -m` prints it, the name of its folder below bpf/arch.
-ARCHES = {"x86_64": "x86"}
+ARCHES = {"x86_64": "x86", "aarch64": "arm64"}
 
 PACKAGES = "Install clang 14 or newer, llvm and libbpf's headers (Debian: clang llvm libbpf-dev)."
 

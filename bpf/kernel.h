@@ -168,6 +168,11 @@ struct kprobe_insn_page {
 	void *insns;
 };
 
+/* include/linux/types.h */
+struct hlist_node {
+	struct hlist_node *next, **pprev;
+};
+
 /* include/linux/rethook.h */
 struct llist_node {
 	struct llist_node *next;
@@ -181,6 +186,13 @@ struct rethook_node {
 	struct llist_node llist;
 	unsigned long ret_addr;
 	unsigned long frame;
+};
+
+/* include/linux/kprobes.h, without CONFIG_KRETPROBE_ON_RETHOOK */
+struct kretprobe_instance {
+	struct llist_node llist;
+	unsigned long ret_addr;
+	void *fp;
 };
 
 /* include/linux/vmalloc.h */
@@ -238,6 +250,7 @@ struct task_struct {
 	int curr_ret_stack;
 	void *ret_stack;
 	struct llist_head rethooks;
+	struct llist_head kretprobe_instances;
 };
 
 /* include/linux/bpf.h, include/linux/filter.h */

@@ -14,7 +14,6 @@
 #define KW_CLOCK_LEN	16
 #define KW_DIGITS	1024 /* entries of the table digits, a power of two */
 #define KW_ORC_HASH_LEN 20
-#define KW_CODE_BYTES	16
 
 /* Method of unwinding (bitmask). */
 enum kw_method {
@@ -135,6 +134,7 @@ struct kw_config {
 	__u64 optinsn_slots;		  /* likewise of optimized kprobes */
 	__u64 comm[2 * KW_FILTER_VALUES]; /* names to match, two words each */
 	__u64 pidns;	   /* the user's struct pid_namespace: KW_OUTPUT_NUMBERED, KW_PER_NUMBER */
+	__u64 code_mask;   /* bits that every address of code has set, a signature in their place */
 	__u64 midnight_ns; /* local midnight to the start of CLOCK_MONOTONIC, modulo a day */
 	__u32 orc_lookups; /* entries in orc_lookup */
 	__u32 orc_entries; /* entries in orc_ip and orc */
@@ -179,7 +179,7 @@ struct kw_control {
 	__u32 distrust;	  /* the self-check failed: every hit falls back; written by programs */
 	__u32 start;	  /* enum kw_start */
 	__u32 stack_size; /* bytes of a task's stack */
-	__u32 reserved;
+	__u32 saved; /* a tracepoint's program: bytes from R10 to its frame record; 0: unknown */
 };
 
 /*
@@ -383,13 +383,9 @@ struct kw_facts {
 	__u64 orc_fp_entry; /* in: addresses of symbols, 0 where absent */
 	__u64 orc_null_entry;
 	__u64 orc_header;
-	__u64 function;		/* in: address of FUNC's first instruction */
-	__u64 traced;		/* in: address of the traced instruction */
 	__u64 kprobes_disarmed; /* in: address of bool kprobes_all_disarmed */
 	__u64 fp_entry;		/* out: bytes at the addresses above, down to header */
 	__u64 null_entry;
-	__u8 function_code[KW_CODE_BYTES];
-	__u8 traced_code[KW_CODE_BYTES];
 	__u8 header[KW_ORC_HASH_LEN];
 	__u32 unwinder;	     /* enum kw_unwinder */
 	__u32 counts_missed; /* the kernel counts missed kprobes (6.7) */

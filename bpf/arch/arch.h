@@ -23,6 +23,10 @@
  *   KW_WINDOW_TYPE
  *	Constant. A kernel structure as large as a stack, of characters: generated programs load the
  *	words of a stack as its members (src/kwalk/hot/). For kw_facts() in trace/facts.bpf.h.
+ *   KW_KRETPROBE_LIST
+ *	Constant. 1 where kretprobes may keep return addresses in a list of their own instead of
+ *	rethook's, otherwise 0: CO-RE then looks for no types of it. For kw_kretprobe_address() in
+ *	unwind/hook.bpf.h.
  *
  *
  * regs.bpf.h: registers and addresses. Uses unwind/load.bpf.h.
@@ -108,7 +112,7 @@
  *	From a kprobe at FUNC's first instruction.
  *   int kw_start_inside(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
  *	From a kprobe at another instruction, cfg.func; regs is ctx as a number.
- *   int kw_start_fentry(struct kw_walk *w, void *ctx, struct kw_hot *hot)
+ *   int kw_start_fentry(struct kw_walk *w, void *ctx, __u64 func, struct kw_hot *hot)
  *	From fentry or fexit, by the frame of their trampoline: arch_prepare_bpf_trampoline() of
  *	arch/ARCH/net/bpf_jit_comp*.c. Sets KW_EV_JUMPED where FUNC jumped to it, hence is in no
  *	stack of the kernel's.
@@ -122,12 +126,11 @@
  *	the rule of another instruction. For trace/verify.bpf.h.
  *
  *
- * Besides: KW_CODE_BYTES of kwalk.h is to hold the code that src/kwalk/arch/ looks at;
- * KW_ENTRY_BYTES, how far behind FUNC's address a tracer's call may return to. Members of
- * struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch off
- * their features. hatch_build.py compiles an object for each architecture. The counterpart of this
- * folder in user space is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the whole
- * list.
+ * Besides: KW_ENTRY_BYTES of kwalk.h says how far behind FUNC's address a tracer's call may return
+ *to. Members of struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch
+ *off their features. hatch_build.py compiles an object for each architecture. The counterpart of
+ *this folder in user space is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the
+ *whole list.
  */
 #ifndef KWALK_ARCH_H
 #define KWALK_ARCH_H
@@ -139,6 +142,13 @@
 #define KW_ARCH_STEP   "arch/x86/step.bpf.h"
 #define KW_ARCH_WALK   "arch/x86/walk.bpf.h"
 #define KW_ARCH_ENTRY  "arch/x86/entry.bpf.h"
+#elif defined(__TARGET_ARCH_arm64)
+#define KW_ARCH_KERNEL "arch/arm64/kernel.h"
+#define KW_ARCH_REGS   "arch/arm64/regs.bpf.h"
+#define KW_ARCH_FP     "arch/arm64/fp.bpf.h"
+#define KW_ARCH_STEP   "arch/arm64/step.bpf.h"
+#define KW_ARCH_WALK   "arch/arm64/walk.bpf.h"
+#define KW_ARCH_ENTRY  "arch/arm64/entry.bpf.h"
 #else
 #error "kwalk has no code for this architecture: bpf/arch/arch.h lists what it takes"
 #endif

@@ -55,16 +55,25 @@ static __always_inline int kw_walk_on(struct kw_walk *w, void *nodes, struct kw_
 	return step;
 }
 
-/* A frame record at BP: the caller's BP and the return address. */
-#define kw_frame(typed, bp) ((typed) ? kw_cast(bp, struct list_head) : (struct list_head *)(bp))
-#define kw_saved_bp(typed, frame)                                                                  \
-	((typed) ? kw_member(frame, next) : (struct list_head *)kw_load_by(false, (__u64)(frame)))
-#define kw_return(typed, frame)                                                                    \
-	kw_code_address((typed) ? (__u64)kw_member(frame, prev)                                    \
-				: kw_load_by(false, (__u64)(frame) + 8))
+/*
+ * A frame record at BP: the caller's BP and the return address. To verifiers the first word of a
+ * struct hlist_node is a pointer to another one, the second a number.
+ */
+#define kw_frame(typed, bp) ((typed) ? kw_cast(bp, struct hlist_node) : (struct hlist_node *)(bp))
+#define kw_saved_bp(typed, frame, copy)                                                            \
+	((typed) ? kw_member(frame, next) : (struct hlist_node *)(copy)[0])
+#define kw_return(typed, frame, copy)                                                              \
+	kw_code_address((typed) ? (__u64)kw_member(frame, pprev) : (copy)[1])
+
+/* Without typed loads, read both words by one call. */
+static __always_inline void kw_read_record(bool typed, struct hlist_node *frame, __u64 *copy)
+{
+	if (!typed)
+		bpf_probe_read_kernel(copy, 2 * sizeof(*copy), frame);
+}
 
 /* Whether frame is not right above below: an encoded struct pt_regs, or on another stack. */
-static __always_inline bool kw_far(struct list_head *below, struct list_head *frame)
+static __always_inline bool kw_far(struct hlist_node *below, struct hlist_node *frame)
 {
 	return ((__u64)frame - (__u64)below - 16) & ~(KW_NEAR - 8ULL);
 }
@@ -88,8 +97,9 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 {
 	const __u64 mask = cfg.node_mask;
 	struct kw_node *node = nodes + (w->node & mask), *child;
-	struct list_head *frame, *next;
+	struct hlist_node *frame, *next;
 	volatile __u64 round = 0;
+	__u64 copy[2];
 	void *base;
 	__u32 j, at;
 
@@ -128,20 +138,22 @@ static __always_inline int kw_walk_fp(struct kw_walk *w, void *nodes, int step, 
 				}
 				node = child;
 				frame = kw_frame(typed, w->s.bp);
+				kw_read_record(typed, frame, copy);
 				kw_move(base, nodes);
 #pragma unroll
 				for (j = 0; j < KW_UNROLL_FP; j++) {
 					kw_hinted(child, node, base, mask);
-					if (child->ip != kw_return(typed, frame))
+					if (child->ip != kw_return(typed, frame, copy))
 						break;
-					next = kw_saved_bp(typed, frame);
+					next = kw_saved_bp(typed, frame, copy);
 					if (kw_far(frame, next))
 						break;
 					kw_move(node, child);
 					kw_move(frame, next);
+					kw_read_record(typed, frame, copy);
 				}
-				w->s.ip = kw_return(typed, frame);
-				w->s.bp = (__u64)kw_saved_bp(typed, frame);
+				w->s.ip = kw_return(typed, frame, copy);
+				w->s.bp = (__u64)kw_saved_bp(typed, frame, copy);
 				w->s.sp = (__u64)frame + 16;
 				continue;
 			}

@@ -22,12 +22,11 @@ static __always_inline __u32 kw_stack_pages(void)
 	return area ? kw_load_field(area, struct vm_struct, nr_pages) : 0;
 }
 
-/* Report the kernel's unwinder and features, and bytes of its code and tables. */
+/* Report the kernel's unwinder and features, and bytes of its tables. */
 SEC("syscall")
 int kw_facts(struct kw_facts *facts)
 {
 	__u8 header[KW_ORC_HASH_LEN] = {};
-	__u8 code[KW_CODE_BYTES] = {};
 
 	facts->fp_entry = kw_load(facts->orc_fp_entry);
 	facts->null_entry = kw_load(facts->orc_null_entry);
@@ -35,12 +34,6 @@ int kw_facts(struct kw_facts *facts)
 	bpf_probe_read_kernel(header, sizeof(header), (void *)facts->orc_header);
 	for (int i = 0; i < KW_ORC_HASH_LEN; i++)
 		facts->header[i] = header[i];
-	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->function);
-	for (int i = 0; i < KW_CODE_BYTES; i++)
-		facts->function_code[i] = code[i];
-	bpf_probe_read_kernel(code, sizeof(code), (void *)facts->traced);
-	for (int i = 0; i < KW_CODE_BYTES; i++)
-		facts->traced_code[i] = code[i];
 	facts->disarmed = (__u8)kw_load(facts->kprobes_disarmed);
 	facts->unwinder = kw_unwinder();
 	facts->stack_pages = kw_stack_pages();

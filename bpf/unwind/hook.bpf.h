@@ -2,9 +2,9 @@
 /*
  * hook.bpf.h: recovery of return addresses that tracers replaced.
  *
- * kretprobes (rethook) and the function-graph tracer (fgraph, also fprobe from 6.14 on) replace a
- * return address by a trampoline's. Lists of the task have the real address, and a cookie
- * (kw_hook_cookie()) to find it by.
+ * kretprobes (rethook, or a list of their own) and the function-graph tracer (fgraph, also fprobe
+ * from 6.14 on) replace a return address by a trampoline's. Lists of the task have the real
+ * address, and a cookie (kw_hook_cookie()) to find it by.
  */
 #ifndef KWALK_HOOK_H
 #define KWALK_HOOK_H
@@ -42,14 +42,10 @@ struct kw_hook_search {
 	__u64 found; /* the real address, or 0 */
 };
 
-static long kw_rethook_next(__u32 index, struct kw_hook_search *s)
+/* An entry at s->at has this address and cookie: take it, or go on to the next one. */
+static __always_inline long kw_hook_take(struct kw_hook_search *s, __u64 real, __u64 cookie)
 {
-	__u64 node = s->at - bpf_core_field_offset(struct rethook_node, llist), real;
-
-	if (!s->at)
-		return 1;
-	real = kw_load_field(node, struct rethook_node, ret_addr);
-	if (real != cfg.rethook && kw_load_field(node, struct rethook_node, frame) == s->slot) {
+	if (real != cfg.rethook && cookie == s->slot) {
 		s->found = real;
 		return 1;
 	}
@@ -57,11 +53,43 @@ static long kw_rethook_next(__u32 index, struct kw_hook_search *s)
 	return 0;
 }
 
+static long kw_rethook_next(__u32 index, struct kw_hook_search *s)
+{
+	__u64 node = s->at - bpf_core_field_offset(struct rethook_node, llist);
+
+	if (!s->at)
+		return 1;
+	return kw_hook_take(s, kw_load_field(node, struct rethook_node, ret_addr),
+			    kw_load_field(node, struct rethook_node, frame));
+}
+
+static long kw_kretprobe_next(__u32 index, struct kw_hook_search *s)
+{
+	__u64 instance = s->at - bpf_core_field_offset(struct kretprobe_instance, llist);
+
+	if (!s->at)
+		return 1;
+	return kw_hook_take(s, kw_load_field(instance, struct kretprobe_instance, ret_addr),
+			    kw_load_field(instance, struct kretprobe_instance, fp));
+}
+
+/* kretprobe_find_ret_addr() in kernel/kprobes.c */
+static __always_inline __u64 kw_kretprobe_address(__u64 task, __u64 slot)
+{
+	struct kw_hook_search search = {.slot = slot};
+
+	search.at = kw_load_field(task, struct task_struct, kretprobe_instances);
+	bpf_loop(KW_MAX_RETHOOKS, kw_kretprobe_next, &search, 0);
+	return search.found;
+}
+
 /* rethook_find_ret_addr() in kernel/trace/rethook.c */
 static __always_inline __u64 kw_rethook_address(__u64 task, __u64 slot)
 {
 	struct kw_hook_search search = {.slot = slot};
 
+	if (KW_KRETPROBE_LIST && bpf_core_field_exists(struct kretprobe_instance, fp))
+		return kw_kretprobe_address(task, slot);
 	if (!bpf_core_field_exists(struct task_struct, rethooks))
 		return 0;
 	search.at = kw_load_field(task, struct task_struct, rethooks);

@@ -179,7 +179,7 @@ CONFIG = Layout(
     " ftrace_ops_list:Q ftrace_list_end:Q ftrace_caller:Q ftrace_regs_caller:Q"
     " entry_start:Q entry_end:Q nmi_start:Q nmi_end:Q"
     " switch_asm_start:Q switch_asm_end:Q switch_start:Q switch_end:Q"
-    " insn_slots:Q optinsn_slots:Q comm:64s pidns:Q midnight_ns:Q"
+    " insn_slots:Q optinsn_slots:Q comm:64s pidns:Q code_mask:Q midnight_ns:Q"
     " orc_lookups:I orc_entries:I method:I fentry:I place:I typed_loads:I max_frames:I verify:I"
     " self_check:I kernel_frames:I stack_padding:I output:I per:I sampled:I"
     " filter:I comms:I netnses:I cgroups:I cgroup_level:16s"
@@ -190,7 +190,7 @@ GATE = Layout("kw_gate", "filtered:Q closed:Q reserved:48s")
 CONTROL = Layout(
     "kw_control",
     "active_map:I orc_reg_sp:I orc_reg_prev_sp:I orc_last:I distrust:I start:I stack_size:I"
-    " reserved:I",
+    " saved:I",
 )
 NODE = Layout(
     "kw_node",
@@ -252,7 +252,7 @@ NUMBERLESS = 0x800000  # KW_NUMBERLESS
 NUMBERLESS_NAME = 1 << 63  # KW_NUMBERLESS_NAME
 FACTS = Layout(
     "kw_facts",
-    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q function:Q traced:Q kprobes_disarmed:Q"
-    " fp_entry:Q null_entry:Q function_code:16s traced_code:16s header:20s unwinder:I"
+    "orc_fp_entry:Q orc_null_entry:Q orc_header:Q kprobes_disarmed:Q"
+    " fp_entry:Q null_entry:Q header:20s unwinder:I"
     " counts_missed:I stack_pages:I disarmed:Q window:I task_stack:I",
 )

@@ -12,6 +12,13 @@ from built import ROOT
 
 BPF = ROOT / "bpf"
 HEADERS = sorted(BPF.rglob("*.h"))
+ARCHITECTURES = sorted(path.name for path in (BPF / "arch").iterdir() if path.is_dir())
+FOR = [
+    (header, arch)
+    for header in HEADERS
+    for arch in ARCHITECTURES
+    if header.parent.name == arch or header.parent.name not in ARCHITECTURES
+]
 
 
 def compiled(header: Path, arch: str = "x86") -> subprocess.CompletedProcess[str]:
@@ -30,9 +37,11 @@ def compiled(header: Path, arch: str = "x86") -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=lambda header: str(header.relative_to(BPF)))
-def test_header_compiles_alone(header: Path) -> None:
-    done = compiled(header)
+@pytest.mark.parametrize(
+    ("header", "arch"), FOR, ids=[f"{header.relative_to(BPF)}-{arch}" for header, arch in FOR]
+)
+def test_header_compiles_alone(header: Path, arch: str) -> None:
+    done = compiled(header, arch)
     assert done.returncode == 0, done.stderr
 
 

@@ -78,7 +78,8 @@ def test_generic_code_uses_no_other_names_of_an_architecture(folder: Path) -> No
 
 
 def test_no_other_file_tests_for_an_architecture() -> None:
-    tests = re.compile(r"__TARGET_ARCH|__x86_64__|__aarch64__|arch/x86/\w+(\.bpf)?\.h\"")
+    folders = "|".join(folder.name for folder in ARCHITECTURES)
+    tests = re.compile(rf"__TARGET_ARCH|__x86_64__|__aarch64__|arch/({folders})/\w+(\.bpf)?\.h\"")
     places = {
         path.relative_to(BPF).parts[:2]
         for path in [*BPF.rglob("*.h"), *BPF.rglob("*.c")]

@@ -101,7 +101,7 @@ class Engine:
                 "many": int(many),
             },
             {},
-            Facts(0, 0, b"", b"", b"", self.unwinder, True, 0),
+            Facts(0, 0, b"", self.unwinder, True, 0),
             [],
         )
         way = WAYS[("r:" if target.returns else "") + self.attach]

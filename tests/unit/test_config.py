@@ -106,13 +106,16 @@ def found(unwinder: Unwinder = Unwinder.ORC, **other: Any) -> Facts:
         "fp_entry": FP_ENTRY,
         "null_entry": NULL_ENTRY,
         "header": bytes(20),
-        "function": PROLOGUE,
-        "traced": PROLOGUE,
         "unwinder": unwinder,
         "counts_missed": True,
         "stack_size": 16384,
     }
     return Facts(**(facts | other))
+
+
+def code(traced: bytes, offset: int = 0x20) -> bytes:
+    """The code of a function, with these bytes at an offset."""
+    return PROLOGUE.ljust(offset, b"\x90")[:offset] + traced.ljust(16, b"\x90")
 
 
 def test_addresses_are_those_of_the_symbol_table() -> None:
@@ -307,7 +310,7 @@ def answered(
 
     symbols = table(*absent)
     obj: Any = Object()
-    return asked, setting.facts(obj, symbols, find(spelling, symbols))
+    return asked, setting.facts(obj, symbols)
 
 
 def test_facts_are_asked_for_where_the_symbols_are() -> None:
@@ -315,10 +318,8 @@ def test_facts_are_asked_for_where_the_symbols_are() -> None:
     assert asked["orc_fp_entry"] == BASE + 0x2800
     assert asked["orc_null_entry"] == 0
     assert asked["orc_header"] == BASE + 0x2810
-    assert (asked["function"], asked["traced"]) == (BASE + 0x100, BASE + 0x11F)
     asked, _ = answered("ip_rcv", ("orc_fp_entry", "__start_orc_header"))
     assert (asked["orc_fp_entry"], asked["orc_header"]) == (0, 0)
-    assert asked["traced"] == asked["function"]
 
 
 def test_facts_are_what_the_kernel_answered() -> None:
@@ -327,8 +328,6 @@ def test_facts_are_what_the_kernel_answered() -> None:
         fp_entry=FP_ENTRY,
         null_entry=NULL_ENTRY,
         header=HASH_7_1,
-        function_code=PROLOGUE,
-        traced_code=PROLOGUE[::-1],
         unwinder=2,
         counts_missed=1,
         stack_pages=8,
@@ -337,8 +336,6 @@ def test_facts_are_what_the_kernel_answered() -> None:
         fp_entry=FP_ENTRY,
         null_entry=NULL_ENTRY,
         header=HASH_7_1,
-        function=PROLOGUE,
-        traced=PROLOGUE[::-1],
         unwinder=Unwinder.ORC,
         counts_missed=True,
         stack_size=32768,
@@ -351,7 +348,7 @@ def test_stack_size_defaults_where_it_is_unknown() -> None:
 
 def test_orc_control_has_the_registers_and_the_last_entry() -> None:
     symbols = table()
-    told = setting.control(found(), symbols, find("ip_rcv", symbols))
+    told = setting.control(found(), symbols, find("ip_rcv", symbols), b"")
     assert told == {
         "stack_size": 16384,
         "orc_reg_sp": UNTIL_7_0.reg_sp,
@@ -359,14 +356,13 @@ def test_orc_control_has_the_registers_and_the_last_entry() -> None:
         "orc_last": 99,
     }
     known = found(fp_entry=0, null_entry=0, header=HASH_7_1)
-    told = setting.control(known, symbols, find("ip_rcv", symbols))
+    told = setting.control(known, symbols, find("ip_rcv", symbols), b"")
     assert (told["orc_reg_sp"], told["orc_reg_prev_sp"]) == SINCE_7_1
 
 
 @pytest.mark.parametrize(
     ("spelling", "traced", "place"),
     [
-        ("ip_rcv", PROLOGUE, Start.BARE),
         ("ip_rcv+0x9", PROLOGUE[9:], Start.BARE),
         ("ip_rcv+0xa", PROLOGUE[10:], Start.PUSHED),
         ("ip_rcv+0x20", bytes.fromhex("4889df"), Start.FRAME),
@@ -382,8 +378,9 @@ def test_frame_pointer_control_has_the_start_by_the_code(
     spelling: str, traced: bytes, place: Start
 ) -> None:
     symbols = table()
-    facts = found(Unwinder.FRAME_POINTER, traced=traced.ljust(16, b"\x90"), stack_size=8192)
-    told = setting.control(facts, symbols, find(spelling, symbols))
+    facts = found(Unwinder.FRAME_POINTER, stack_size=8192)
+    target = find(spelling, symbols)
+    told = setting.control(facts, symbols, target, code(traced, target.offset))
     assert told == {"stack_size": 8192, "start": place}
 
 
@@ -409,9 +406,9 @@ def test_jump_to_the_cold_part_keeps_the_frame(jump: str, to: str, place: Start)
     for into in (0, 0x1F):
         distance = 0x1000 + into - 0x20 - len(opcode) - 4
         traced = opcode + distance.to_bytes(4, "little")
-        facts = found(Unwinder.FRAME_POINTER, traced=traced.ljust(16, b"\x90"))
+        facts = found(Unwinder.FRAME_POINTER)
         for spelling in ("ip_rcv+0x20", "alias+0x20"):
-            told = setting.control(facts, symbols, find(spelling, symbols))
+            told = setting.control(facts, symbols, find(spelling, symbols), code(traced))
             assert told["start"] == place
 
 
@@ -420,21 +417,22 @@ def test_cold_part_may_be_named_after_an_alias() -> None:
         f"{BASE:016x} T first\n{BASE:016x} T ip_rcv\n{BASE + 0x80:016x} t other\n"
         f"{BASE + 0x1000:016x} t ip_rcv.cold\n{BASE + 0x1020:016x} t behind\n".encode()
     )
-    facts = found(Unwinder.FRAME_POINTER, traced=bytes.fromhex("e9db0f0000").ljust(16))
-    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols))
+    jump = code(bytes.fromhex("e9db0f0000"))
+    facts = found(Unwinder.FRAME_POINTER)
+    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols), jump)
     assert told["start"] == Start.FRAME
 
 
 def test_unknown_prologue_has_an_unknown_start() -> None:
     symbols = table()
-    facts = found(Unwinder.FRAME_POINTER, function=bytes(16))
-    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols))
+    facts = found(Unwinder.FRAME_POINTER)
+    told = setting.control(facts, symbols, find("ip_rcv+0x20", symbols), bytes(0x30))
     assert told["start"] == Start.UNKNOWN
 
 
 def cannot(facts: Facts, *absent: str) -> str:
     with pytest.raises(CannotWalk) as caught:
-        setting.control(facts, table(*absent), Target("ip_rcv", BASE + 0x100, ""))
+        setting.control(facts, table(*absent), Target("ip_rcv", BASE + 0x100, ""), b"")
     return caught.value.what
 
 
@@ -453,7 +451,8 @@ def test_cannot_walk_says_why() -> None:
 def test_frame_pointers_need_no_orc_symbols() -> None:
     symbols = table("__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext")
     target = find("ip_rcv", symbols)
-    assert setting.control(found(Unwinder.FRAME_POINTER), symbols, target)["stack_size"] == 16384
+    told = setting.control(found(Unwinder.FRAME_POINTER), symbols, target, b"")
+    assert told == {"stack_size": 16384}
 
 
 @pytest.mark.parametrize("zone", ["UTC", "EST5", "Asia/Kolkata", "XXX-14"])

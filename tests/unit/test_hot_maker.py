@@ -79,7 +79,7 @@ class World:
             program_info=lambda name: self.info,
         )
         target = SimpleNamespace(module="")
-        facts = Facts(0, 0, b"", b"", b"", Unwinder.ORC, True, 16384, False, 9, 32)
+        facts = Facts(0, 0, b"", Unwinder.ORC, True, 16384, False, 9, 32)
         probe: Any = SimpleNamespace(
             obj=obj,
             tree=self.planted.tree,

@@ -81,6 +81,8 @@ class KernelMap:
             self._kernel.tables.append((self._name, data))
 
     def lookup(self, _key: bytes, _size: int) -> bytes:
+        if self._name == "calls":
+            return self._kernel.code
         return CONFIG.pack(self._kernel.config[-1])
 
     def reuse(self, other: KernelMap) -> None:
@@ -122,6 +124,7 @@ class Kernel:
         self.sizes: dict[str, dict[str, int]] = {}
         self.files: list[int] = []
         self.order: list[str] = []
+        self.code = b""
         self.open = 0
 
     def object(self, _image: bytes) -> Any:
@@ -162,7 +165,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
         (tmp_path / name).write_text("ip_rcv\n" if name == "FILTER_FUNCTIONS" else "")
         monkeypatch.setattr(features if name == "KPROBE_PMU" else diagnose, name, tmp_path / name)
     kernel = Kernel()
-    kernel.facts |= {"function_code": COMMON, "traced_code": b"\x90" * 16, "counts_missed": 1}
+    kernel.facts |= {"counts_missed": 1}
+    kernel.code = COMMON + b"\x90" * 64
     monkeypatch.setattr(load, "Tree", CountedTree)
     monkeypatch.setattr(CountedTree, "mapped", 0)
     for module in (load, beside):
@@ -579,7 +583,7 @@ def test_maps_that_are_not_used_take_no_memory(
 def test_unknown_prologue_is_noted_for_places_inside_only(
     opened: Open, kernel: Kernel, target: Target
 ) -> None:
-    kernel.facts["function_code"] = b"\x48" * 16
+    kernel.code = b"\x48" * 64
     notes = opened(target).notes
     assert [("ip_rcv" in note, "fallback" in note) for note in notes] == (
         [(True, True)] if target is INSIDE else []

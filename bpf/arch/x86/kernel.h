@@ -55,4 +55,6 @@ struct irq_stack {
 #define KW_WORD_MEMBER r15
 #define KW_WINDOW_TYPE struct irq_stack
 
+#define KW_KRETPROBE_LIST 0 /* HAVE_RETHOOK */
+
 #endif /* KWALK_X86_KERNEL_H */

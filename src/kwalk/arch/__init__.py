@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import os
 
+from kwalk.arch.aarch64 import AARCH64
 from kwalk.arch.architecture import Architecture, UnknownFormat
 from kwalk.arch.x86_64 import X86_64
 from kwalk.errors import NotSupported
 
 __all__ = ["ARCHITECTURES", "Architecture", "UnknownFormat", "here", "of_recording"]
 
-ARCHITECTURES = {architecture.name: architecture for architecture in (X86_64,)}
+ARCHITECTURES = {architecture.name: architecture for architecture in (X86_64, AARCH64)}
 
 
 @functools.cache

@@ -38,9 +38,15 @@ class Architecture(NamedTuple):
     :ivar unwinder_symbols: A symbol that only kernels with this unwinder have.
     :ivar find_tables: Unwind tables' format, as members of ``kw_control``, from ``kw_facts``'s
         ``fp_entry``, ``null_entry`` and ``header``. Raises ``UnknownFormat``.
+    :ivar code_mask: Bits that every address of code has set, in whose place return addresses may
+        be signed (``kw_config.code_mask``); from the address of ``_stext``, 0 if it is unknown.
     :ivar start: Where the return address is at an instruction of a function, on kernels with frame
-        pointers: from the function's first bytes, the bytes at the instruction, its offset, and
-        whether a byte, by its offset, belongs to the function (None: to nothing that has a name).
+        pointers: from the function's code, the bytes at the instruction, its offset, and whether a
+        byte, by its offset, belongs to the function (None: to nothing that has a name).
+    :ivar saved: Bytes from R10 to the frame record of a program (``kw_control.saved``), from its
+        machine code, 0 if unknown. None where R10 is the record's address.
+    :ivar trampolines_lack_caller: By fentry and fexit, too, frame pointers do not lead the kernel's
+        unwinder to FUNC's direct caller.
     :ivar ftrace_sites: Offsets in a function at which ftrace can have its call.
     :ivar ftrace_call_bytes: Length of that call.
     :ivar syscall_prefix: Prefix of the kernel's functions ``sys_NAME`` of system calls.
@@ -69,7 +75,10 @@ class Architecture(NamedTuple):
     table_symbols: tuple[str, ...]
     unwinder_symbols: Mapping[Unwinder, str]
     find_tables: Callable[[int, int, bytes], dict[str, int]]
+    code_mask: Callable[[int], int]
     start: Callable[[bytes, bytes, int, Callable[[int], bool | None]], Start]
+    saved: Callable[[bytes], int] | None
+    trampolines_lack_caller: bool
     ftrace_sites: tuple[int, ...]
     ftrace_call_bytes: int
     syscall_prefix: str

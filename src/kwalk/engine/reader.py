@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from kwalk.abi import NO_ADDRESS, Method, Output, Place, Unwinder
+from kwalk.abi import NO_ADDRESS, Method, Output, Place
 from kwalk.decode.contexts import Contexts
 from kwalk.decode.counts import StackCounts, share_out
 from kwalk.decode.groups import Groups
@@ -51,7 +51,7 @@ class CaptureReader:
         table = StackTable(
             NO_ADDRESS if probe.many else probe.selection.targets[0].traced,
             options.depth,
-            insert_caller=probe.unwinder == Unwinder.FRAME_POINTER,
+            insert_caller=probe.kernel_lacks_caller,
             returned=probe.by_kprobe and probe.selection.place == Place.RETURN,
             kernel_depth=kernel_depth,
             is_tracer=self._tracer(),

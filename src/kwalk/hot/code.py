@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Code of kernel functions, read by a BPF program, to see whether their frames are static."""
+"""Whether frames of the kernel's functions are static, as their code tells."""
 
 from __future__ import annotations
 
-from kwalk.abi import CALLS_BYTES, CODE
 from kwalk.arch import here
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
-from kwalk.probe.hot_entry import CODE_PROGRAM
+from kwalk.probe import function_code
 
 
 class StaticFrames:
@@ -27,13 +26,6 @@ class StaticFrames:
             return False
         start = symbol.address
         if start not in self._code:
-            self._code[start] = self._read(start, self._symbols.above(start))
+            size = self._symbols.above(start) - start
+            self._code[start] = function_code.read(self._obj, start, size)
         return here().static_frame(self._code[start], address - start)
-
-    def _read(self, start: int, end: int) -> bytes:
-        size = end - start
-        if not 0 < size <= CALLS_BYTES:
-            return b""
-        code, _ = self._obj.run(CODE_PROGRAM, CODE.pack({"address": start, "size": size}))
-        data = self._obj.map("calls").lookup(bytes(4), CALLS_BYTES) or b""
-        return b"" if code else data[:size]

@@ -143,6 +143,10 @@ class Object:
         """Return a program's ``struct bpf_prog_info``, as long as this kernel's version of it."""
         return object_info(self.program_fd(name), 256)
 
+    def machine_code(self, name: str) -> bytes:
+        """Return a loaded program's machine code; empty if the kernel does not show it."""
+        return machine_code(self.program_fd(name))
+
     def attach_kprobe(
         self,
         name: str,
@@ -301,9 +305,30 @@ class Object:
             self._handle = None
 
 
-def object_info(fd: int, size: int) -> bytes:
-    """Return the kernel's info struct of a program, map or link fd, at most ``size`` bytes."""
-    info = ffi().new("char[]", size)
+# struct bpf_prog_info, include/uapi/linux/bpf.h: jited_prog_len and jited_prog_insns
+_JITED_LENGTH, _JITED_CODE, _JITED_BYTES = 16, 24, 32
+
+
+def machine_code(fd: int) -> bytes:
+    """Return the machine code of a program and its subprograms, in the order of the object.
+
+    Empty if it is interpreted, or the kernel hides addresses (``kernel.kptr_restrict``).
+    """
+    (size,) = struct.unpack_from("<I", object_info(fd, _JITED_BYTES), _JITED_LENGTH)
+    code = ffi().new("char[]", size or 1)
+    asked = bytearray(_JITED_BYTES)
+    struct.pack_into("<I", asked, _JITED_LENGTH, size)
+    struct.pack_into("<Q", asked, _JITED_CODE, int(ffi().cast("uintptr_t", code)))
+    object_info(fd, _JITED_BYTES, bytes(asked))
+    return bytes(ffi().buffer(code, size)) if any(ffi().buffer(code, size)) else b""
+
+
+def object_info(fd: int, size: int, asked: bytes = b"") -> bytes:
+    """Return the kernel's info struct of a program, map or link fd, at most ``size`` bytes.
+
+    :param asked: The struct's content before the call: where the kernel is to write more.
+    """
+    info = ffi().new("char[]", asked.ljust(size, b"\0"))
     length = ffi().new("__u32 *", size)
     check(lib().bpf_obj_get_info_by_fd(fd, info, length), "cannot read an object's info")
     return bytes(ffi().buffer(info, min(size, length[0])))

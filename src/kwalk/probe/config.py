@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kwalk.abi import DIGITS, FACTS, LEVELS, MAX_FRAMES, Method, Output, Per, Unwinder
+from kwalk.abi import DIGITS, FACTS, LEVELS, MAX_FRAMES, Method, Output, Per, Place, Unwinder
 from kwalk.arch import UnknownFormat, here
 from kwalk.errors import KwalkError
 from kwalk.kernel.capabilities import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
 from kwalk.options.probe import ProbeOptions
+from kwalk.probe.function_code import AROUND
 from kwalk.probe.target import Target
 from kwalk.transport import context_tree
 from kwalk.transport.counters import possible_cpus
@@ -40,8 +41,6 @@ class Facts(NamedTuple):
     :ivar fp_entry: Raw ORC entry ``orc_fp_entry``, 0 if the kernel has none.
     :ivar null_entry: Raw ORC entry ``null_orc_entry``, likewise.
     :ivar header: Hash of the ORC format, ``orc_header``; all zero if the kernel has none.
-    :ivar function: Code bytes at the start of the traced function.
-    :ivar traced: Code bytes at the traced instruction.
     :ivar unwinder: The kernel's own unwinder.
     :ivar counts_missed: The kernel counts hits that kprobes missed (``kprobe.missed`` in
         ``struct bpf_link_info``).
@@ -54,8 +53,6 @@ class Facts(NamedTuple):
     fp_entry: int
     null_entry: int
     header: bytes
-    function: bytes
-    traced: bytes
     unwinder: Unwinder
     counts_missed: bool
     stack_size: int
@@ -82,16 +79,18 @@ def config(
     share = levels(method, fentry)
     arch = here()
     own = {member: symbols.address(name) for member, name in arch.symbols.items()}
+    text = symbols.address("_stext")
     hooks = [address for address in (own["rethook"], own["graph_return"]) if address]
     marker, padding = arch.stack_padding
     return {
         "func": 0 if many else target.traced,
-        "text_start": symbols.address("_stext"),
+        "text_start": text,
         "text_end": symbols.address("_etext"),
         "init_start": symbols.address("_sinittext"),
         "init_end": symbols.address("_einittext"),
         "image_end": symbols.address("_end") or symbols.address("_etext"),
         **own,
+        "code_mask": arch.code_mask(text),
         **{member: _words(symbols, *ends) for member, ends in arch.words.items()},
         "hook_first": min(hooks, default=0),
         "hook_span": max(hooks, default=0) - min(hooks, default=0),
@@ -202,29 +201,23 @@ def _words(symbols: Kallsyms, first: str, end: str) -> int:
     return (stop - start) // 4 if start and stop else 0
 
 
-def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
+def facts(obj: Object, symbols: Kallsyms) -> Facts:
     """Run ``kw_facts`` of a loaded object and return its answer.
 
     :raises LibbpfError: if the kernel does not run it.
     """
     asked = {
         **{member: symbols.address(name) for member, name in here().fact_symbols.items()},
-        "function": target.address,
-        "traced": target.traced,
         "kprobes_disarmed": symbols.address("kprobes_all_disarmed"),
     }
     _, answer = obj.run(FACTS_PROGRAM, FACTS.pack(asked))
     found = FACTS.unpack(answer)
-    header, function, traced = (found[k] for k in ("header", "function_code", "traced_code"))
+    header = found["header"]
     assert isinstance(header, bytes)
-    assert isinstance(function, bytes)
-    assert isinstance(traced, bytes)
     return Facts(
         found["fp_entry"],
         found["null_entry"],
         header,
-        function,
-        traced,
         Unwinder(found["unwinder"]),
         bool(found["counts_missed"]),
         found["stack_pages"] * mmap.PAGESIZE or here().stack_size,
@@ -234,18 +227,25 @@ def facts(obj: Object, symbols: Kallsyms, target: Target) -> Facts:
     )
 
 
-def control(found: Facts, symbols: Kallsyms, target: Target) -> dict[str, int]:
+def control(found: Facts, symbols: Kallsyms, target: Target, code: bytes) -> dict[str, int]:
     """Return the members of ``struct kw_control`` for the walk; the others stay 0.
 
+    :param code: At a place inside a function, that function's code and ``function_code.AROUND``
+        bytes more; for a tracepoint, the program's, where ``Architecture.saved`` wants it.
     :raises CannotWalk: if the kernel has neither ORC nor frame pointers, its ORC tables have no
         symbols, or their format is unknown.
     """
     if found.unwinder == Unwinder.NONE:
         raise CannotWalk("this kernel has neither ORC tables nor frame pointers")
     if found.unwinder == Unwinder.FRAME_POINTER:
-        within = _within(target, symbols)
-        start = here().start(found.function, found.traced, target.offset, within)
-        return {"stack_size": found.stack_size, "start": start}
+        told = {"stack_size": found.stack_size}
+        if target.place == Place.INSIDE:
+            traced = code[target.offset : target.offset + AROUND]
+            within = _within(target, symbols)
+            told["start"] = here().start(code, traced, target.offset, within)
+        elif target.place == Place.TRACEPOINT and (saved := here().saved):
+            told["saved"] = saved(code)
+        return told
     for name in here().table_symbols:
         if not symbols.address(name):
             raise CannotWalk(f"this kernel's ORC tables can't be found (no symbol {name})")

@@ -8,7 +8,6 @@ from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach import HOT_PROGRAMS
 from kwalk.probe.selection import Selection
 
-CODE_PROGRAM = "kw_code"
 LEAF_BYTES = 4
 
 

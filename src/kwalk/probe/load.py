@@ -36,6 +36,7 @@ from kwalk.libbpf.object import Object
 from kwalk.options.filters import Filters
 from kwalk.options.filters import places as places_of
 from kwalk.options.probe import ProbeOptions
+from kwalk.probe import function_code
 from kwalk.probe.attach import HOT_PROGRAMS, PROGRAMS, TRAMPOLINES, names_for_trampolines
 from kwalk.probe.attach_multi import MULTI, TRACING_MULTI
 from kwalk.probe.config import FACTS_PROGRAM, Facts, digits, levels
@@ -43,8 +44,9 @@ from kwalk.probe.config import config as config_of
 from kwalk.probe.config import control as control_of
 from kwalk.probe.config import facts as facts_of
 from kwalk.probe.ftrace_sites import PROGRAM as CALLS_PROGRAM
-from kwalk.probe.hot_entry import CODE_PROGRAM, leaves_bytes
+from kwalk.probe.hot_entry import leaves_bytes
 from kwalk.probe.selection import Selection
+from kwalk.probe.target import Target
 from kwalk.transport.context_tree import NODE_BYTES, Tree
 from kwalk.transport.counters import possible_cpus
 from kwalk.transport.filter_maps import Gates, put_tasks
@@ -120,8 +122,8 @@ def load(
     try:
         asking = (FACTS_PROGRAM, *([CALLS_PROGRAM] if selection.open else []))
         program = (HOT_PROGRAMS if hot else PROGRAMS)[way]
-        if hot:
-            asking = (*asking, CODE_PROGRAM)
+        if hot or target.place == Place.INSIDE:
+            asking = (*asking, function_code.PROGRAM)
         wanted: dict[str, str | None] = dict.fromkeys((program, *asking, *following))
         if way in TRAMPOLINES:
             choose_name(obj, wanted, program, names_for_trampolines(target, symbols))
@@ -142,14 +144,21 @@ def load(
             if error.errno in (errno.ENOMEM, errno.E2BIG) and not error.log:
                 raise LibbpfError(f"{_told(sizes)}: the kernel refuses them", error.errno) from None
             raise
-        facts = facts_of(obj, symbols, target)
+        facts = facts_of(obj, symbols)
         control: dict[str, int] = {}
         notes = []
         if method & Method.MANUAL:
-            control = control_of(facts, symbols, target)
+            control = control_of(
+                facts, symbols, target, _machine_code(obj, symbols, program, target)
+            )
             if target.place == Place.INSIDE and control.get("start") == Start.UNKNOWN:
                 notes.append(
                     f"where the return address is at {target.label} cannot be told from the code: "
+                    "every stack comes from the kernel's unwinder (fallback)"
+                )
+            if control.get("saved") == 0:
+                notes.append(
+                    "where a tracepoint's program has its frame cannot be told from its code: "
                     "every stack comes from the kernel's unwinder (fallback)"
                 )
         obj.map(CONTROL_SECTION).update(bytes(4), CONTROL.pack(control))
@@ -168,6 +177,15 @@ def load(
             tree.close()
         obj.close()
         raise
+
+
+def _machine_code(obj: Object, symbols: Kallsyms, program: str, target: Target) -> bytes:
+    """Return the code that tells where the walk starts, if any does."""
+    if target.place == Place.INSIDE:
+        return function_code.of(obj, symbols, target.address, target.offset)
+    if target.place == Place.TRACEPOINT and here().saved:
+        return obj.machine_code(program)
+    return b""
 
 
 def choose_name(

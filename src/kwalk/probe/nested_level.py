@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from kwalk.abi import (
     ACTIVE,
     ACTIVES_SECTION,
-    CALLS_BYTES,
-    CODE,
     GATES,
     GATES_SECTION,
     LEVELS,
@@ -18,9 +16,9 @@ from kwalk.abi import (
 from kwalk.errors import NotSupported
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
+from kwalk.probe import function_code
 from kwalk.probe.attach import HOT_PROGRAMS, PROGRAMS, names_for_trampolines
 from kwalk.probe.beside import load_beside
-from kwalk.probe.hot_entry import CODE_PROGRAM
 from kwalk.probe.load import Loaded, choose_name
 from kwalk.probe.target import Target
 from kwalk.transport.counters import possible_cpus
@@ -72,7 +70,7 @@ class NestedLevel:
         self.obj.attach_trace(self.program, self._target.name)
 
     def _choose(self, obj: Object) -> None:
-        wanted = dict.fromkeys((self.program, ACTIVES_PROGRAM, CODE_PROGRAM))
+        wanted = dict.fromkeys((self.program, ACTIVES_PROGRAM, function_code.PROGRAM))
         choose_name(obj, wanted, self.program, names_for_trampolines(self._target, self._symbols))
 
     def _nest(self, ids: Sequence[int]) -> None:
@@ -102,9 +100,7 @@ class NestedLevel:
 
     def memory(self, address: int, size: int) -> bytes:
         """Return bytes of kernel memory; empty if they cannot be read."""
-        failed, _ = self.obj.run(CODE_PROGRAM, CODE.pack({"address": address, "size": size}))
-        data = self.obj.map("calls").lookup(bytes(4), CALLS_BYTES) or b""
-        return b"" if failed else data[:size]
+        return function_code.read(self.obj, address, size)
 
 
 def _id(obj: Object, program: str) -> int:

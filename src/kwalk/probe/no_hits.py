@@ -82,7 +82,7 @@ def _switched_off(probe: Probe, symbols: Kallsyms) -> SwitchedOff | None:
         return found
     if probe.attach not in switched_off.ONE_BY_ONE:
         return None
-    again = config.facts(probe.obj, symbols, probe.selection.targets[0])
+    again = config.facts(probe.obj, symbols)
     return switched_off.off_in(probe.attach, again)
 
 

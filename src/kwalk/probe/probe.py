@@ -7,6 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from kwalk.abi import Method, Unwinder
+from kwalk.arch import here
 from kwalk.libbpf import stats
 from kwalk.libbpf.object import Object
 from kwalk.probe.attach import HOT_PROGRAMS, KPROBES, PROGRAMS
@@ -76,6 +77,16 @@ class Probe(NamedTuple):
     def unwinder(self) -> Unwinder:
         """The kernel's own unwinder."""
         return self.loaded.facts.unwinder
+
+    @property
+    def kernel_lacks_caller(self) -> bool:
+        """Whether the kernel's own stacks lack FUNC's direct caller.
+
+        It is not in a frame record before FUNC's prologue.
+        """
+        if self.unwinder != Unwinder.FRAME_POINTER:
+            return False
+        return self.by_kprobe or here().trampolines_lack_caller
 
     @property
     def counts_missed(self) -> bool:

@@ -74,7 +74,10 @@ X86_64 = Architecture(
         Unwinder.FRAME_POINTER: "update_stack_state",
     },
     find_tables=orc.find_tables,
+    code_mask=lambda text: 0,
     start=prologue.start,
+    saved=None,
+    trampolines_lack_caller=True,
     ftrace_sites=(0, 4),  # endbr64 may stand before: ENDBR_INSN_SIZE in arch/x86/include/asm/ibt.h
     ftrace_call_bytes=5,
     syscall_prefix="__x64_",
