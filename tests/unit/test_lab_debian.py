@@ -71,11 +71,16 @@ def test_dependencies_are_followed_to_parts_of_the_kernel_only() -> None:
 FAKE_APT = r"""#!/bin/sh
 echo "$0 $*" >>"$LOG"
 case "$*" in
-'-x '*) [ -e "$2" ] && echo unpacked >"$3/file" ;;
+--fsys-tarfile*) [ -z "$FULL" ] || { echo 'cannot copy: No space left on device' >&2; exit 2; }
+    mkdir -p "$2.d/bin" && echo unpacked >"$2.d/bin/file" && tar -c -C "$2.d" . ;;
 *' download '*) echo fake >"$PWD/one.deb" ;;
 *indextargets*) echo 'http://archive.example.net/debian/|Debian|Debian|main' ;;
 *' install --simulate '*) printf 'Conf a\nInst libc6 (2.43-7 D) []\nInst x (1:2+b3 D [all])\n' ;;
-*update*) [ -z "$BROKEN" ] || { echo 'W: noise' >&2; echo 'E: no route' >&2; exit 100; } ;;
+*update*) [ -z "$BROKEN" ] || { echo 'W: noise' >&2; echo 'E: no route' >&2; exit 100; }
+    [ "$NONE" ] || for entry in "$LISTS"/*/state/lists; do
+        echo >"$entry/archive.example.net_dists_main_binary-amd64_Packages"
+        echo >"$entry/archive.example.net_dists_main_binary-arm64_Packages.xz"
+    done ;;
 *' linux-image-amd64') printf 'Package: a\nVersion: 1\nDepends: linux-image-9 (= 1), kmod\n' ;;
 *' linux-image-9') printf 'Package: b\nVersion: 2\nDepends: linux-modules-9, linux-image-9\n' ;;
 *' linux-modules-9') printf 'Package: c\nVersion: 3\n' ;;
@@ -87,7 +92,7 @@ esac
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put fake packaging tools first; return the log of their command lines."""
-    for name in ("apt-get", "apt-cache", "dpkg"):
+    for name in ("apt-get", "apt-cache", "dpkg-deb"):
         tool = tmp_path / "bin" / name
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(FAKE_APT)
@@ -95,7 +100,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     monkeypatch.setenv("KWALK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("BROKEN", raising=False)
+    monkeypatch.setenv("LISTS", str(tmp_path / "cache" / "apt"))
+    for name in ("BROKEN", "FULL", "NONE"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "log"
 
 
@@ -107,9 +114,13 @@ def test_dependencies_are_followed_once_each(tools: Path) -> None:
 
 
 def test_apt_works_in_folders_of_its_own(tools: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "usr" / "bin").mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
     with debian.suite("trixie") as suite:
-        suite.unpack(["linux-image-9"], tmp_path)
-    assert (tmp_path / "file").read_text() == "unpacked\n"
+        suite.unpack(["linux-image-9"], root)
+    assert (root / "usr" / "bin" / "file").read_text() == "unpacked\n"
+    assert (root / "bin").is_symlink()
     assert list(suite.root.glob("download.*")) == []
     calls = [line for line in tools.read_text().splitlines() if "/bin/apt-" in line.split()[0]]
     own = [line for line in calls if "indextargets" not in line]
@@ -134,9 +145,44 @@ def test_installation_is_simulated_on_an_empty_system(tools: Path) -> None:
 
 def test_unreachable_archive_says_why(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKEN", "1")
-    with pytest.raises(KwalkError, match=r"Debian sid: no route\n") as caught, debian.suite("sid"):
+    with (
+        pytest.raises(KwalkError, match=r"Debian sid \(amd64\): no route\n") as caught,
+        debian.suite("sid"),
+    ):
         pytest.fail("the block must not be entered")
     assert "network" in caught.value.hint
+
+
+def test_other_architecture_has_an_index_of_its_own(tools: Path) -> None:
+    with debian.suite("sid") as one, debian.suite("sid", architecture="arm64") as other:
+        assert one.root != other.root
+        assert other.kernel_packages("linux-modules-9") == {"linux-modules-9": "3"}
+    line = tools.read_text().splitlines()[-1]
+    assert "APT::Architecture=arm64" in line
+    assert "APT::Architectures=arm64" in line
+    assert "amd64" not in line
+
+
+def test_archive_without_the_architecture(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """apt-get update only notes that, and exits with 0."""
+    monkeypatch.setenv("NONE", "1")
+    with (
+        pytest.raises(KwalkError, match="has no packages for arm64 in sid") as caught,
+        debian.suite("sid", architecture="arm64"),
+    ):
+        pytest.fail("the block must not be entered")
+    assert "mirror" in caught.value.hint
+
+
+def test_full_disk_names_the_cache(
+    tools: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FULL", "1")
+    with debian.suite("sid") as suite, pytest.raises(KwalkError, match="No space left") as caught:
+        suite.unpack(["linux-image-9"], tmp_path)
+    assert caught.value.what.startswith("one.deb cannot be unpacked: ")
+    assert str(tmp_path / "cache") in caught.value.hint
+    assert "KWALK_CACHE" in caught.value.hint
 
 
 def test_package_that_does_not_exist(tools: Path) -> None:

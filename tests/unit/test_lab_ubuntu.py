@@ -31,21 +31,24 @@ work_out_debs () {
 """
 TOOL = r"""#!/bin/sh
 echo "${0##*/} $*" >>"$LOG"
+to=$2.d
 case "$*" in
-'-x '*debootstrap*)
-    mkdir -p "$3/usr/share/debootstrap/scripts" "$3/usr/share/keyrings"
-    cp "$SCRIPT" "$3/usr/share/debootstrap/scripts/gutsy"
-    touch "$3/usr/share/keyrings/ubuntu-archive-keyring.gpg" ;;
-'-x '*image*) mkdir -p "$3/boot"; echo k >"$3/boot/vmlinuz-6.8.0-1-generic" ;;
-'-x '*modules*)
-    mkdir -p "$3/boot" "$3/lib/modules/6.8.0-1-generic"
-    touch "$3/lib/modules/6.8.0-1-generic/modules.builtin"
-    echo CONFIG_UNWINDER_FRAME_POINTER=y >"$3/boot/config-6.8.0-1-generic" ;;
+--fsys-tarfile*debootstrap*)
+    mkdir -p "$to/usr/share/debootstrap/scripts" "$to/usr/share/keyrings"
+    cp "$SCRIPT" "$to/usr/share/debootstrap/scripts/gutsy"
+    touch "$to/usr/share/keyrings/ubuntu-archive-keyring.gpg" ;;
+--fsys-tarfile*image*) mkdir -p "$to/boot"; echo k >"$to/boot/vmlinuz-6.8.0-1-generic" ;;
+--fsys-tarfile*modules*)
+    mkdir -p "$to/boot" "$to/lib/modules/6.8.0-1-generic"
+    touch "$to/lib/modules/6.8.0-1-generic/modules.builtin"
+    echo CONFIG_UNWINDER_FRAME_POINTER=y >"$to/boot/config-6.8.0-1-generic" ;;
+--fsys-tarfile*) mkdir "$to" ;;
 *' download debootstrap '*) touch debootstrap.deb ubuntu-keyring.deb ;;
 *' download '*) touch image.deb modules.deb ;;
 *indextargets*) echo 'http://debian.example.net/debian/|Debian|Debian|main' ;;
 *update*) [ -z "$BROKEN" ] || ! grep -q ubuntu "$SOURCES" ||
-    { echo 'E: Could not connect' >&2; exit 100; } ;;
+    { echo 'E: Could not connect' >&2; exit 100; }
+    for suite in "$KWALK_CACHE"/apt/*/state; do touch "$suite/lists/_binary-amd64_Packages"; done ;;
 *' linux-image-generic') echo 'Package: a'; echo 'Version: 1'
     echo 'Depends: linux-image-6.8.0-1-generic, linux-modules-extra-6.8.0-1-generic, other' ;;
 *' linux-image-6.8.0-1-generic') printf 'Package: b\nVersion: 2\n' ;;
@@ -53,13 +56,14 @@ case "$*" in
 -b*) : >"$2/lib/modules/$3/modules.dep" ;;
 *show*) echo 'E: No packages found' >&2; exit 100 ;;
 esac
+[ "$1" != --fsys-tarfile ] || tar -c -C "$to" .
 """
 
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put the stand-ins first, and offer no kernel in a folder; return their command lines."""
-    for name in ("apt-get", "apt-cache", "dpkg", "depmod"):
+    for name in ("apt-get", "apt-cache", "dpkg-deb", "depmod"):
         tool = tmp_path / "bin" / name
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(TOOL)
@@ -122,7 +126,9 @@ def test_kernel_is_fetched_with_ubuntus_key_from_its_mirror(log: Path, tmp_path:
 
 def test_mirror_that_cannot_be_reached_is_told(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKEN", "1")
-    with pytest.raises(KwalkError, match=r"failed for Ubuntu noble: Could not connect") as caught:
+    with pytest.raises(
+        KwalkError, match=r"failed for Ubuntu noble \(amd64\): Could not connect"
+    ) as caught:
         kernels.find("ubuntu-24.04")
     assert "KWALK_KERNELS to the folder that holds vmlinuz-6.8.0-*-generic" in caught.value.hint
     assert kernels.cached("ubuntu-24.04") is None

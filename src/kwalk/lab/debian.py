@@ -7,10 +7,7 @@ apt.conf for its proxies and mirrors.
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +16,14 @@ from pathlib import Path
 
 from kwalk.errors import KwalkError
 from kwalk.lab import cache
+from kwalk.lab.packaging import run
 from kwalk.lab.progress import step
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_AMD64 = "amd64"
 _TARGET = "$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(COMPONENT)"
+# `dpkg -x` replaces a link such as bin -> usr/bin by a folder where a package has a folder bin.
+_UNPACK = 'dpkg-deb --fsys-tarfile "$1" | tar -xp --keep-directory-symlink -C "$2"'
 # linux-base-<version> holds a split kernel's configuration and list of built-in modules; plain
 # linux-base is a package of scripts.
 _FOLLOWED = re.compile(r"linux-(image|binary|modules|base-[0-9])")
@@ -95,7 +96,7 @@ def machines_own() -> PackageArchive:
     """
     what = "apt cannot list this machine's package sources"
     words = ["apt-get", "indextargets", "--format", _TARGET, "Created-By: Packages"]
-    uri = archive_uri(_checked(words, what))
+    uri = archive_uri(run(words, what))
     return PackageArchive("Debian", uri, _KEYRING if _KEYRING.exists() else None)
 
 
@@ -104,17 +105,22 @@ class Suite:
 
     :param name: Code name, such as ``trixie``.
     :param root: apt's private folder.
+    :param architecture: Debian's name of an architecture, such as ``arm64``.
     """
 
-    def __init__(self, name: str, root: Path, source: PackageArchive) -> None:
+    def __init__(
+        self, name: str, root: Path, source: PackageArchive, architecture: str = _AMD64
+    ) -> None:
         self.name = name
         self.root = root
         self.source = source
+        self.architecture = architecture
 
     def update(self) -> None:
         """Write the private sources.list and download the suite's index.
 
-        :raises KwalkError: if the archive cannot be reached, or its signature is not valid.
+        :raises KwalkError: if the archive cannot be reached, its signature is not valid, or it has
+            no packages of the architecture.
         """
         for part in ("state/lists/partial", "cache/archives/partial"):
             (self.root / part).mkdir(parents=True, exist_ok=True)
@@ -124,6 +130,14 @@ class Suite:
         line = f"deb{signed} {self.source.uri} {self.name} main\n"
         (self.root / "sources.list").write_text(line, encoding="ascii")
         self._apt("apt-get", "update", "--error-on=any")
+        # apt takes it for a success if the archive does not have the architecture at all.
+        lists = self.root / "state" / "lists"
+        if not any(lists.glob(f"*_binary-{self.architecture}_Packages*")):
+            raise KwalkError(
+                f"the archive of {self.source.title} that apt uses here has no packages for "
+                f"{self.architecture} in {self.name}",
+                "Add a mirror that has them to apt's sources, ahead of this one.",
+            )
 
     def kernel_packages(self, start: str) -> dict[str, str]:
         """Return the packages that make up a kernel: name -> version.
@@ -170,7 +184,8 @@ class Suite:
         with tempfile.TemporaryDirectory(prefix="download.", dir=self.root) as folder:
             self._apt("apt-get", "download", *packages, cwd=Path(folder))
             for file in sorted(Path(folder).glob("*.deb")):
-                _checked(["dpkg", "-x", str(file), str(target)], f"{file.name} cannot be unpacked")
+                words = ["sh", "-c", _UNPACK, "sh", str(file), str(target)]
+                run(words, f"{file.name} cannot be unpacked")
 
     def _apt(self, tool: str, *words: str, cwd: Path | None = None) -> str:
         settings = {
@@ -183,59 +198,35 @@ class Suite:
             "Dir::Etc::preferencesparts": "-",
             # The user _apt may have no access to the cache, which is below a home folder.
             "APT::Sandbox::User": "root",
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
+            "APT::Architecture": self.architecture,
+            "APT::Architectures": self.architecture,
             "Acquire::Retries": "2",
             "Acquire::http::Timeout": "30",
             "Acquire::https::Timeout": "30",
         }
         options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        what = f"`{tool} {' '.join(words)}` failed for {self.source.title} {self.name}"
-        return _checked([tool, "-q", *options, *words], what, cwd)
+        suite = f"{self.source.title} {self.name} ({self.architecture})"
+        what = f"`{tool} {' '.join(words)}` failed for {suite}"
+        return run([tool, "-q", *options, *words], what, cwd)
 
 
 @contextmanager
-def suite(name: str, source: Callable[[], PackageArchive] = machines_own) -> Iterator[Suite]:
+def suite(
+    name: str,
+    source: Callable[[], PackageArchive] = machines_own,
+    architecture: str = _AMD64,
+) -> Iterator[Suite]:
     """Yield a suite with a fresh index, locked against other processes.
 
     :param name: The suite's code name.
     :param source: Returns the suite's archive.
+    :param architecture: Debian's name of the packages' architecture.
     :raises KwalkError: if the index cannot be downloaded.
     """
-    root = cache.folder("apt", name)
+    foreign = "" if architecture == _AMD64 else f"-{architecture}"
+    root = cache.folder("apt", f"{name}{foreign}")
     with cache.locked(root):
-        one = Suite(name, root, source())
-        with step(f"reading the package index of {one.source.title} {name}"):
+        one = Suite(name, root, source(), architecture)
+        with step(f"reading the package index of {one.source.title} {name} ({architecture})"):
             one.update()
         yield one
-
-
-def _checked(words: list[str], what: str, cwd: Path | None = None) -> str:
-    """Run apt or dpkg and return its stdout."""
-    pipe = subprocess.PIPE
-    try:
-        process = subprocess.Popen(
-            words, stdout=pipe, stderr=pipe, text=True, cwd=cwd, start_new_session=True
-        )
-    except FileNotFoundError as error:
-        raise KwalkError(
-            f"{what}: {words[0]} is not on this machine",
-            "Kernels are fetched with Debian's apt and dpkg; elsewhere give `--kernel` the path "
-            "of a kernel image.",
-        ) from error
-    with process:
-        try:
-            stdout, stderr = process.communicate()
-        except BaseException:
-            # dpkg's children would go on writing into folders that are removed next.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise
-    if process.returncode == 0:
-        return stdout
-    lines = [line[2:].strip() for line in stderr.splitlines() if line.startswith("E:")]
-    why = "; ".join(lines) or stderr.strip() or f"exit code {process.returncode}"
-    raise KwalkError(
-        f"{what}: {why}",
-        "Check the network and `apt-get update`, or give `--kernel` the path of a kernel image.",
-    )
