@@ -7,6 +7,8 @@ STAMP  := $(VENV)/.built
 APT    := clang llvm libbpf1 libbpf-dev bpftool gcc python3-venv \
 	  qemu-system-x86 busybox-static kmod cpio iproute2 redis-server redis-tools
 SHELL_SCRIPTS := .ci/run demo/redis.sh src/kwalk/lab/guest-init.sh
+# QEMU for the kernels of other architectures; `make demo` needs none.
+EMULATORS := qemu-system-arm
 # What reads kwalk's output in tests; a test whose reader is missing says so.
 READERS := golang-go chromium chromium-driver binutils zsh fish mandoc man-db groff tmux
 # clang's sanitizers, for tests/host; gcc has its own.
@@ -96,6 +98,12 @@ $(VENV)/.sanitizers: $(STAMP)
 		echo "$(SANITIZERS) cannot be installed: tests/host run by clang without its sanitizers"
 	@touch $@
 
+$(VENV)/.emulators: $(STAMP)
+	@dpkg -s $(EMULATORS) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $(EMULATORS) >/dev/null; } || \
+		echo "$(EMULATORS) cannot be installed: kernels of other architectures do not boot"
+	@touch $@
+
 # bpf/ compiled for this machine by gcc and by clang, under their sanitizers.
 host: $(STAMP) $(VENV)/.sanitizers
 	$(VENV)/bin/python tests/host/run.py
@@ -103,19 +111,19 @@ host: $(STAMP) $(VENV)/.sanitizers
 unit: $(STAMP) $(VENV)/.readers host
 	$(VENV)/bin/pytest -q tests/unit
 
-vm: compiled
+vm: compiled $(VENV)/.emulators
 	$(VENV)/bin/python tests/matrix.py $(KERNELS)
 
-matrix: compiled
+matrix: compiled $(VENV)/.emulators
 	$(VENV)/bin/python tests/matrix.py --write $(KERNELS)
 
 # PARTS: those of tests/everything.py; a name that is none lists them. As root on Debian.
-test-all: compiled
+test-all: compiled $(VENV)/.emulators
 	@command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null || \
 		echo "debootstrap cannot be installed: the fresh roots will fail"
 	$(VENV)/bin/python tests/everything.py $(PARTS)
 
-test-long: compiled
+test-long: compiled $(VENV)/.emulators
 	$(VENV)/bin/python tests/long/run.py $(KERNELS)
 
 bench: compiled

@@ -53,6 +53,7 @@ def test_icount_does_not_go_with_parallel(
 
 def test_run_options_reach_the_machine(seen: list[tuple[MachineOptions, list[str]]]) -> None:
     words = "--kernel ./k --modules /m --cpus 3 --memory 512M --icount --timeout 2.5 --out o"
+    words += " --cpu-model max,sve=off"
     argv = ["sh", "-c", "x", "--", "--out", "y"]
     assert main(["lab", "run", *words.split(), "--append", "a=b c", "--verbose", "--", *argv]) == 7
     assert seen == [
@@ -63,6 +64,7 @@ def test_run_options_reach_the_machine(seen: list[tuple[MachineOptions, list[str
                 cpus=3,
                 memory="512M",
                 icount=True,
+                cpu_model="max,sve=off",
                 timeout=2.5,
                 out=Path("o"),
                 append="a=b c",
@@ -85,6 +87,8 @@ def test_run_options_reach_the_machine(seen: list[tuple[MachineOptions, list[str
         "run --memory -1G -- true",
         "run --cpus 0 -- true",
         "run --cpus two -- true",
+        "run --cpu-model -max -- true",
+        "run --cpu-model a/b -- true",
         "run --timeout 0 -- true",
         "run --timeout soon -- true",
         "run --timeout nan -- true",
@@ -153,10 +157,20 @@ def test_kernels_are_listed_whole(
     (folder / "kernel.json").write_text(json.dumps(facts))
     assert main(["lab", "kernels"]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert rows["debian-13"] == ["debian-13", release, "orc", "yes", "Debian", "trixie"]
-    assert rows["debian-12"][1:] == ["-", "orc", "no", "Debian", "bookworm"]
-    assert rows["fp"][1:] == ["-", "frame", "pointer", "no", "KWALK_KERNELS"]
-    assert rows["ubuntu-26.04"][1:] == ["-", "frame", "pointer", "no", "Ubuntu", "resolute"]
+    assert rows["debian-13"] == ["debian-13", "x86_64", release, "orc", "yes", "Debian", "trixie"]
+    assert rows["debian-12"][1:] == ["x86_64", "-", "orc", "no", "Debian", "bookworm"]
+    assert rows["debian-sid-arm64"][1:] == [
+        "aarch64",
+        "-",
+        "frame",
+        "pointer",
+        "no",
+        "Debian",
+        "sid",
+    ]
+    assert rows["fp"][1:] == ["x86_64", "-", "frame", "pointer", "no", "KWALK_KERNELS"]
+    assert rows["ubuntu-26.04"][1:3] == ["x86_64", "-"]
+    assert rows["ubuntu-26.04"][3:] == ["frame", "pointer", "no", "Ubuntu", "resolute"]
     assert list(rows)[1:] == list(kernels.NAMES)
 
 

@@ -199,8 +199,12 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return Kernel("k", "6.0-test", tmp_path / "vmlinuz", folder, None)
 
 
+def base(kernel: Kernel) -> bytes:
+    return initramfs.base(kernel, initramfs.busybox())
+
+
 def test_base_holds_modules_in_loading_order(kernel: Kernel) -> None:
-    found = {name: data for name, _, data in members(initramfs.base(kernel))}
+    found = {name: data for name, _, data in members(base(kernel))}
     assert found["bin/busybox"] == elf(1)
     assert b"switch_root" in found["init"]
     loaded = [found[name] for name in sorted(found) if name.startswith("modules/")]
@@ -214,23 +218,23 @@ def kept_archive() -> Path:
 
 def test_base_is_kept_until_its_parts_change(kernel: Kernel) -> None:
     assert kernel.modules is not None
-    first = initramfs.base(kernel)
+    first = base(kernel)
     stamp = kept_archive().stat().st_mtime_ns
-    assert initramfs.base(kernel) == first
+    assert base(kernel) == first
     assert kept_archive().stat().st_mtime_ns == stamp
     (kernel.modules / "overlay.ko").write_bytes(b"a newer overlay")
-    second = initramfs.base(kernel)
+    second = base(kernel)
     assert second != first
     assert b"a newer overlay" in second
 
 
 @pytest.mark.parametrize("step", [0, 1, -1])
 def test_damaged_base_in_the_cache_is_made_anew(kernel: Kernel, step: int) -> None:
-    first = initramfs.base(kernel)
+    first = base(kernel)
     kept = kept_archive()
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1:step] if step else b"")
-    assert initramfs.base(kernel) == first
+    assert base(kernel) == first
     assert kept.read_bytes() == whole
 
 
@@ -248,7 +252,7 @@ def test_damaged_list_of_modules_is_told(
     (kernel.modules / "modules.dep").write_bytes("\n".join(lines).encode() + b"\n" + dep)
     (kernel.modules / "modules.builtin").write_bytes(dep)
     with contextlib.suppress(KwalkError):
-        initramfs.base(kernel)
+        base(kernel)
 
 
 def compressed(kind: str) -> bytes:
@@ -272,4 +276,4 @@ def test_folder_without_modules_dep_is_an_error(kernel: Kernel) -> None:
     assert kernel.modules is not None
     (kernel.modules / "modules.dep").unlink()
     with pytest.raises(KwalkError, match=r"modules\.dep cannot be read"):
-        initramfs.base(kernel)
+        base(kernel)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.lab import cache, kernels, offered
+from kwalk.lab import cache, images, kernels, offered
+from kwalk.lab.platforms import ARM64, X86_64
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +43,42 @@ def bz_image(release: str = "6.1.0-test") -> bytes:
 
 def test_image_tells_its_release(place: Path) -> None:
     (place / "vmlinuz").write_bytes(bz_image("6.12.3+deb13-amd64"))
-    assert kernels.image_release(place / "vmlinuz") == "6.12.3+deb13-amd64"
+    assert images.identify(place / "vmlinuz") == (X86_64, "6.12.3+deb13-amd64")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7fELF", bytes(4096), bz_image()[:0x800]])
+def arm64_image(release: str = "6.1.0-test", magic: bytes = b"ARM\x64") -> bytes:
+    """Return an Image whose banner is as far behind its header as a real one's."""
+    head = bytearray(64)
+    head[:2], head[56:60] = b"MZ", magic
+    banner = f"Linux version {release} (builder@host) (gcc 14) # SMP ".encode()
+    return bytes(head) + bytes(1 << 20) + b"%s version %s (Linux version of\0" + banner
+
+
+def test_arm64_image_tells_its_release(place: Path) -> None:
+    (place / "vmlinuz").write_bytes(arm64_image("7.2.13+deb14-arm64"))
+    kernel = kernels.find("./vmlinuz")
+    assert (kernel.release, kernel.platform) == ("7.2.13+deb14-arm64", ARM64)
+    assert kernel.unwinder == "frame pointer"
+    assert kernels.platform_of("./vmlinuz") is ARM64
+
+
+NO_IMAGES = [
+    b"",
+    b"\x7fELF",
+    bytes(4096),
+    bz_image()[:0x800],
+    arm64_image("../../x"),
+    arm64_image("x" * 200),
+    arm64_image(magic=b"RISC"),
+    arm64_image()[:4096],
+    b"\x1f\x8b" + arm64_image(),
+]
+
+
+@pytest.mark.parametrize("data", NO_IMAGES, ids=range(len(NO_IMAGES)))
 def test_file_that_is_no_kernel_image_is_refused(place: Path, data: bytes) -> None:
     (place / "x").write_bytes(data)
-    with pytest.raises(UsageError, match="not an x86 kernel image"):
+    with pytest.raises(UsageError, match="neither an x86 kernel image"):
         kernels.find("./x")
 
 
@@ -328,7 +358,7 @@ def test_release_that_is_no_name_is_refused(place: Path, release: str) -> None:
     text = release.encode("latin-1") + b" (b@h)\0"
     data[0x800 : 0x800 + len(text)] = text
     (place / "vmlinuz").write_bytes(data)
-    with pytest.raises(UsageError, match="not an x86 kernel image"):
+    with pytest.raises(UsageError, match="neither an x86 kernel image"):
         kernels.find("./vmlinuz")
 
 
@@ -364,7 +394,7 @@ SPLIT = [f"usr/lib/modules/7.2/{name}" for name in ("vmlinuz", "config", "module
 def test_debian_kernels_of_both_layouts(
     depmod: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], base: str
 ) -> None:
-    monkeypatch.setattr("kwalk.lab.debian.suite", lambda _: FakeSuite(files))
+    monkeypatch.setattr("kwalk.lab.debian.suite", lambda *_, **__: FakeSuite(files))
     kernel = kernels.find("debian-sid")
     assert (kernel.release, kernel.unwinder) == ("7.2", "orc")
     assert kernel.modules is not None
@@ -376,12 +406,36 @@ def test_debian_kernels_of_both_layouts(
     assert facts["packages"]["linux-binary-7.2"] == "7.2-1"
 
 
+@pytest.mark.parametrize("name", kernels.ARM64_SUITES)
+def test_kernels_of_arm64_are_of_arm64_packages(
+    depmod: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked = []
+
+    class ArmSuite(FakeSuite):
+        def kernel_packages(self, start: str) -> dict[str, str]:
+            asked.append(start)
+            return super().kernel_packages(start)
+
+    def suite(name: str, architecture: str) -> FakeSuite:
+        asked.extend([name, architecture])
+        return ArmSuite(OLD)
+
+    monkeypatch.setattr("kwalk.lab.debian.suite", suite)
+    kernel = kernels.find(name)
+    assert asked == [kernels.SUITES[name.removesuffix("-arm64")], "arm64", "linux-image-arm64"]
+    assert (kernel.platform, kernel.unwinder) == (ARM64, "frame pointer")
+    assert kernels.cached(name) == kernel
+    assert kernels.platform_of(name) is ARM64
+    assert kernels.platform_of(name.removesuffix("-arm64")) is X86_64
+
+
 @pytest.mark.parametrize("missing", range(0, 3, 2))
 def test_unexpected_packages_leave_nothing_behind(
     depmod: Path, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
     files = [file for number, file in enumerate(OLD) if number != missing]
-    monkeypatch.setattr("kwalk.lab.debian.suite", lambda _: FakeSuite(files))
+    monkeypatch.setattr("kwalk.lab.debian.suite", lambda *_, **__: FakeSuite(files))
     with pytest.raises(KwalkError, match="not one of each"):
         kernels.find("debian-sid")
     assert kernels.cached("debian-sid") is None
@@ -389,7 +443,7 @@ def test_unexpected_packages_leave_nothing_behind(
 
 
 def test_missing_depmod(depmod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kwalk.lab.debian.suite", lambda _: FakeSuite(OLD))
+    monkeypatch.setattr("kwalk.lab.debian.suite", lambda *_, **__: FakeSuite(OLD))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(KwalkError, match="depmod is not on this machine"):
         kernels.find("debian-sid")

@@ -20,6 +20,7 @@ from kwalk.cli.main import main
 from kwalk.errors import KwalkError, NotSupported
 from kwalk.lab import nmi
 from kwalk.lab.monitor import Monitor
+from kwalk.lab.platforms import ARM64, X86_64
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": ["oob"]}}\r\n'
 DONE = b'{"return": {}}\r\n'
@@ -164,6 +165,7 @@ Reply = Callable[[bytes], bytes]
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Reply], None]]:
     """Make the port; called with a function from request to answer, serve it."""
+    monkeypatch.setattr(nmi, "native", lambda: X86_64)
     ports, devices = tmp_path / "ports", tmp_path / "dev"
     devices.mkdir()
     for number, name in enumerate(("stdout", "monitor", "control")):
@@ -263,6 +265,18 @@ def test_port_without_a_device(port: Callable[[Reply], None]) -> None:
     (nmi._DEVICES / "vport0p1").unlink()
     with pytest.raises(KwalkError, match="vport0p1: No such file"):
         nmi.inject()
+
+
+def test_architecture_without_nmis(
+    port: Callable[[Reply], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(nmi, "native", lambda: ARM64)
+    assert main(["lab", "nmi"]) == 1
+    error = capsys.readouterr().err
+    assert "this is an arm64 virtual machine: QEMU cannot inject an NMI there" in error
+    assert "Boot a kernel for x86-64" in error
 
 
 @pytest.mark.parametrize("exists", [True, False])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import re
@@ -20,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kwalk.errors import KwalkError, NotSupported, OutputError
-from kwalk.lab import MachineOptions, initramfs, kernels, kvm, machine, qemu, run
+from kwalk.lab import MachineOptions, initramfs, kernels, kvm, machine, qemu, run, userland
 from kwalk.lab.kernels import Kernel
+from kwalk.lab.platforms import ARM64, PLATFORMS, X86_64, Platform, native
 from kwalk.lab.streams import ConsoleLog, Control, GuestOutput, LineSplitter
 from kwalk.lab.watch import Watch
 from kwalk.lab.writer import PatientWriter
@@ -192,19 +194,26 @@ time.sleep(60)
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the lab find the stand-in; return the log of its command lines."""
-    tool = tmp_path / "bin" / qemu.PROGRAM
-    tool.parent.mkdir()
-    tool.write_text(
-        FAKE_QEMU.replace("{python}", sys.executable).replace("{log}", str(tmp_path / "log"))
-    )
-    tool.chmod(0o755)
-    kernel = Kernel("k", "6.1", tmp_path / "vmlinuz", tmp_path, None)
+    (tmp_path / "bin").mkdir()
+    for platform in PLATFORMS:
+        tool = tmp_path / "bin" / platform.program
+        tool.write_text(
+            FAKE_QEMU.replace("{python}", sys.executable).replace("{log}", str(tmp_path / "log"))
+        )
+        tool.chmod(0o755)
+    monkeypatch.setattr("kwalk.lab.platforms._HERE", "x86_64")
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("KWALK_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MODE", raising=False)
-    monkeypatch.setattr(kernels, "find", lambda *_: kernel)
-    monkeypatch.setattr(initramfs, "base", lambda _: b"")
-    monkeypatch.setattr(qemu, "kvm_possible", lambda _: False)
+
+    def find(name: str, _: Path | None) -> Kernel:
+        platform = kernels.platform_of(name)
+        return Kernel(name, "6.1", tmp_path / "vmlinuz", tmp_path, None, platform)
+
+    monkeypatch.setattr(kernels, "find", find)
+    monkeypatch.setattr(initramfs, "base", lambda *_: b"")
+    monkeypatch.setattr(initramfs, "busybox", lambda: Path("busybox"))
+    monkeypatch.setattr(qemu, "kvm_possible", lambda *_: False)
     return tmp_path / "log"
 
 
@@ -423,8 +432,45 @@ def test_missing_qemu_names_the_package(log: Path, monkeypatch: pytest.MonkeyPat
     assert "qemu-system-x86" in caught.value.hint
 
 
+def test_qemu_of_the_kernels_architecture_is_needed(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (log.parent / "bin" / ARM64.program).unlink()
+    monkeypatch.setenv("PATH", f"{log.parent}/bin:/usr/bin:/bin")
+    monkeypatch.setattr("shutil.which", lambda name: name if name == X86_64.program else None)
+    assert lab("true")[0] == 0
+    with pytest.raises(NotSupported, match="qemu-system-aarch64 is not on this machine") as caught:
+        lab("true", kernel="debian-13-arm64")
+    assert "qemu-system-arm" in caught.value.hint
+
+
+def test_foreign_kernel_gets_programs_of_its_own(
+    log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(userland, "find", lambda platform: tmp_path / platform.debian)
+    monkeypatch.setattr(qemu, "kvm_possible", lambda platform, _: platform is X86_64)
+    code, out, _ = lab("sh", "-c", 'echo "$PATH $KWALK_LAB"', kernel="debian-13-arm64")
+    (line,) = log.read_text().splitlines()
+    words = ast.literal_eval(line)
+    assert (
+        f"local,id=userland,security_model=none,readonly=on,multidevs=remap,path={tmp_path}/arm64"
+        in words
+    )
+    assert after(words, "-machine") == "virt,gic-version=3"
+    assert after(words, "-accel") == "tcg,thread=single"
+    assert (code, out.decode().split()[1]) == (0, "debian-13-arm64")
+    assert "/usr/sbin:/usr/bin:/sbin:/bin" in out.decode()
+
+
+def test_given_processor_is_emulated(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "kvm_possible", lambda *_: True)
+    monkeypatch.setenv("MODE", "kvm works")
+    lab("true", cpu_model="Nehalem,-sse4.2")
+    assert "'-accel', 'tcg,thread=single', '-cpu', 'Nehalem,-sse4.2'" in log.read_text()
+
+
 def test_kvm_that_fails_is_tried_once(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "kvm_possible", lambda _: True)
+    monkeypatch.setattr(qemu, "kvm_possible", lambda *_: True)
     for _ in range(2):
         assert lab("echo", "x") == (0, b"x\n", b"")
     accels = re.findall(r"'-accel', '(\w+)", log.read_text())
@@ -432,7 +478,7 @@ def test_kvm_that_fails_is_tried_once(log: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_kvm_that_works_is_kept(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "kvm_possible", lambda _: True)
+    monkeypatch.setattr(qemu, "kvm_possible", lambda *_: True)
     monkeypatch.setenv("MODE", "kvm works")
     lab("true")
     kvm.remember(works=False)  # a later failure must have another cause
@@ -446,7 +492,13 @@ def words(**changes: object) -> list[str]:
     pair = socket.socketpair()
     with pair[0], pair[1]:
         ports = dict.fromkeys(qemu.SOCKETS, pair[0].fileno())
-    settings = {"image": Path("/k"), "initramfs": Path("/i"), "shares": {}, "ports": ports}
+    settings = {
+        "platform": X86_64,
+        "image": Path("/k"),
+        "initramfs": Path("/i"),
+        "shares": {},
+        "ports": ports,
+    }
     return qemu.command_line(qemu.Machine(**(settings | changes)))  # type: ignore[arg-type]
 
 
@@ -489,6 +541,50 @@ def test_kvm_has_the_hosts_cpu() -> None:
     assert (after(line, "-accel"), after(line, "-cpu")) == ("kvm", "host")
 
 
+def test_arm64_has_a_board_a_console_and_a_processor_of_its_own() -> None:
+    line = words(platform=ARM64)
+    assert line[0] == "qemu-system-aarch64"
+    assert after(line, "-machine") == "virt,gic-version=3"
+    assert after(line, "-cpu") == "max,pauth-impdef=on,sve=off"
+    arguments = after(line, "-append").split()
+    assert "console=ttyAMA0" in arguments
+    assert "no_timer_check" not in arguments
+    # All devices are on PCI, as on x86-64.
+    generic = [word for word in words() if word.startswith("virt")]
+    assert [word for word in line if word.startswith("virtio") or word in generic] == generic
+
+
+def test_clock_of_arm64_counts_each_instruction() -> None:
+    line = words(platform=ARM64, icount=True)
+    assert after(line, "-cpu") == "max,pauth-impdef=on,sve=off,cntfrq=1000000000"
+    line = words(platform=ARM64, icount=True, cpu_model="cortex-a72")
+    assert after(line, "-cpu") == "cortex-a72,cntfrq=1000000000"
+    assert after(words(icount=True, cpu_model="Nehalem"), "-cpu") == "Nehalem"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: platform.name)
+def test_kvm_is_for_the_machines_own_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform
+) -> None:
+    """arm64's /proc/cpuinfo does not say whether KVM may work."""
+    monkeypatch.setattr("kwalk.lab.platforms._HERE", platform.name)
+    (tmp_path / "kvm").touch()
+    cpuinfo = "flags : vmx\n" if platform is X86_64 else "Features : fp asimd\n"
+    able = [one for one in PLATFORMS if qemu.kvm_possible(one, cpuinfo, str(tmp_path / "kvm"))]
+    assert able == [platform]
+    assert native() is platform
+
+
+def test_each_architecture_on_arm64() -> None:
+    """With KVM the board's interrupt controller is the host's."""
+    line = words(platform=ARM64, kvm=True)
+    assert after(line, "-machine") == "virt,gic-version=host"
+    assert (after(line, "-accel"), after(line, "-cpu")) == ("kvm", "host")
+    foreign = words(platform=X86_64)
+    assert foreign[0] == "qemu-system-x86_64"
+    assert after(foreign, "-machine") == "q35"
+
+
 @pytest.mark.parametrize(
     ("cpuinfo", "writable", "expected"),
     [
@@ -500,9 +596,10 @@ def test_kvm_has_the_hosts_cpu() -> None:
     ],
 )
 def test_kvm_needs_the_flag_and_the_device(
-    tmp_path: Path, cpuinfo: str, writable: bool, expected: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, writable: bool, expected: bool
 ) -> None:
+    monkeypatch.setattr("kwalk.lab.platforms._HERE", "x86_64")
     device = tmp_path / "kvm"
     if writable:
         device.touch()
-    assert qemu.kvm_possible(cpuinfo, str(device)) is expected
+    assert qemu.kvm_possible(X86_64, cpuinfo, str(device)) is expected

@@ -25,12 +25,21 @@ def memory_size(text: str) -> str:
     return text
 
 
+def cpu_model(text: str) -> str:
+    """Type of ``--cpu-model``: QEMU's name of a processor, with properties behind commas."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.,=+-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name such as cortex-a72 or max,sve=off"
+        )
+    return text
+
+
 _RUN = CommandLine(
     "kwalk lab run",
     "run a command in a virtual machine",
     "Boot a kernel on this machine's own root file system, run COMMAND as root with an empty "
     "stdin, and exit with its exit code. Files that it writes are discarded, except in the folder "
-    "of --out.",
+    "of --out. A kernel of another architecture is emulated; programs there are Debian's.",
     options=(
         option(
             "--kernel",
@@ -69,6 +78,12 @@ _RUN = CommandLine(
             "--parallel",
             "without KVM: emulate each virtual CPU in a host thread of its own; faster, but a "
             "kernel may panic when it attaches a probe under load",
+        ),
+        option(
+            "--cpu-model",
+            metavar="MODEL",
+            type=cpu_model,
+            help="emulated processor as QEMU's -cpu, such as cortex-a72; never with KVM",
         ),
         option(
             "--timeout",

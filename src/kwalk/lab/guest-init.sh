@@ -40,17 +40,36 @@ port() {
     fail "the port $1 did not appear"
 }
 
+# The virtual environment of the host gets the Python of the guest's own architecture.
+change_python() {
+    # shellcheck disable=SC2154 # from the settings
+    for name in python python3 "${python##*/}"; do
+        $bb ln -sf "$python" "$venv/bin/$name"
+    done
+    $bb sed -i "s|^home *=.*|home = ${python%/*}|" "$venv/pyvenv.cfg"
+    # Beside the host's; Python chooses by the names' endings.
+    # shellcheck disable=SC2086,SC2154 # several names
+    $bb ln -sf $extensions "$site_packages/"
+}
+
 make_root() {
     mount_at devtmpfs /dev
     mount_at proc /proc
+    # shellcheck source=/dev/null
+    . /job/settings
     for module in /modules/*.ko; do
         [ -e "$module" ] || continue
         $bb insmod "$module" || fail "the module ${module##*/} cannot be loaded"
     done
     share root /lower ro,cache=loose || fail "the host's files cannot be mounted"
+    lower=/lower
+    if [ -n "$userland" ]; then
+        share userland /userland ro,cache=loose || fail "the guest's programs cannot be mounted"
+        lower=/userland:/lower
+    fi
     mount_at tmpfs /upper mode=755,size=90% || fail "tmpfs cannot be mounted"
     $bb mkdir /upper/data /upper/work /new
-    $bb mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work \
+    $bb mount -t overlay -o lowerdir=$lower,upperdir=/upper/data,workdir=/upper/work \
         overlay /new || fail "the writable layer cannot be mounted"
     mount_at tmpfs /new/run mode=755 || fail "/run cannot be mounted"
     $bb mkdir /new/run/kwalk
@@ -81,9 +100,10 @@ prepare() {
     # As systemd has it: 1024 open files, and leave to ask for many more.
     ulimit -Hn 1048576
     ulimit -Sn 1024
-    # modules, out, token: machine.py
+    # modules, out, token, userland: machine.py; venv and others: userland.py
     # shellcheck source=/dev/null
     . /run/kwalk/settings
+    [ -z "$venv" ] || change_python
     if [ -n "$modules" ]; then
         share modules "/lib/modules/$($bb uname -r)" ro,cache=loose ||
             fail "the kernel's modules cannot be mounted"

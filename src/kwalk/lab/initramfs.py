@@ -14,6 +14,7 @@ from pathlib import Path
 from kwalk.errors import KwalkError
 from kwalk.lab import cache, cpio, debian, modules
 from kwalk.lab.kernels import Kernel
+from kwalk.lab.platforms import native
 from kwalk.lab.progress import step
 
 _BUSYBOX_SUITE = "trixie"
@@ -34,7 +35,7 @@ def is_static(path: Path) -> bool:
 
 
 def busybox() -> Path:
-    """Return a static busybox: the machine's own, or else Debian's in the cache.
+    """Return a static busybox for this machine: its own, or else Debian's in the cache.
 
     :raises KwalkError: if there is none and it cannot be fetched.
     """
@@ -44,7 +45,7 @@ def busybox() -> Path:
     with cache.locked(target):
         if not target.exists():
             with (
-                debian.suite(_BUSYBOX_SUITE) as suite,
+                debian.suite(_BUSYBOX_SUITE, architecture=native().debian) as suite,
                 cache.building(target) as scratch,
                 step("downloading busybox-static"),
             ):
@@ -57,12 +58,13 @@ def busybox() -> Path:
     )
 
 
-def base(kernel: Kernel) -> bytes:
+def base(kernel: Kernel, tools: Path) -> bytes:
     """Return the part of the initramfs that is the same in every run of ``kernel``, cached.
 
     In the cache it follows a checksum: with a damaged archive a machine fails without a message.
+
+    :param tools: A static busybox for the kernel's architecture.
     """
-    tools = busybox()
     script = files("kwalk.lab").joinpath("guest-init.sh").read_bytes()
     paths = [] if kernel.modules is None else _module_files(kernel.modules)
     key = hashlib.sha256(script)

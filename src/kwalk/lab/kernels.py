@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from contextlib import AbstractContextManager
@@ -12,27 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kwalk.errors import KwalkError, UsageError
-from kwalk.lab import cache, debian, offered, ubuntu
+from kwalk.lab import cache, debian, images, offered, ubuntu
+from kwalk.lab.platforms import ARM64, X86_64, Platform, is_release, native
 from kwalk.lab.progress import step
 from kwalk.support.text import plural
 
-DEFAULT = "debian-13"
+DEFAULT = "debian-13-arm64" if native() is ARM64 else "debian-13"
 SUITES = {
     "debian-11": "bullseye",
     "debian-12": "bookworm",
     "debian-13": "trixie",
     "debian-sid": "sid",
 }
+ARM64_SUITES = {
+    "debian-12-arm64": "bookworm",
+    "debian-13-arm64": "trixie",
+    "debian-sid-arm64": "sid",
+}
 UBUNTU = {"ubuntu-24.04": "noble", "ubuntu-26.04": "resolute"}
 FRAME_POINTER = "fp"
-NAMES = (*SUITES, *UBUNTU, FRAME_POINTER)
+NAMES = (*SUITES, *ARM64_SUITES, *UBUNTU, FRAME_POINTER)
 
+_DEBIAN = SUITES | ARM64_SUITES
 # Metapackages that depend on a suite's current kernel.
-_START = "linux-image-amd64"
+_START = "linux-image-{}"
 _UBUNTU_START = "linux-image-generic"
-_VERSION_AT = 0x20E  # boot protocol header: where the bzImage keeps its version, less 0x200
-# Strict, because the release becomes a part of paths.
-_RELEASE = re.compile(r"[0-9A-Za-z][\w.+~-]{0,127}", re.ASCII)
 _UNWINDERS = {"ORC": "orc", "FRAME_POINTER": "frame pointer"}
 
 
@@ -42,9 +45,10 @@ class Kernel:
 
     :ivar name: The user's name of it.
     :ivar release: Output of ``uname -r``.
-    :ivar image: The bzImage.
+    :ivar image: The bzImage, or arm64's Image.
     :ivar modules: Its ``lib/modules/<release>`` folder; None if all necessary drivers are built in.
     :ivar config: Its build configuration; None if unknown.
+    :ivar platform: Its architecture.
     """
 
     name: str
@@ -52,51 +56,54 @@ class Kernel:
     image: Path
     modules: Path | None
     config: Path | None
+    platform: Platform = X86_64
 
     @property
     def unwinder(self) -> str:
         """The kernel's own unwinder: ``orc``, ``frame pointer``, or ``-`` if unknown."""
+        if self.platform.unwinder:
+            return self.platform.unwinder
         text = self.config.read_text(encoding="ascii", errors="replace") if self.config else ""
         lines = set(text.splitlines())
         chosen = (_UNWINDERS[key] for key in _UNWINDERS if f"CONFIG_UNWINDER_{key}=y" in lines)
         return next(chosen, "-")
 
 
-def image_release(image: Path) -> str:
-    """Return the release in a bzImage's header (Documentation/arch/x86/boot.rst).
+def platform_of(name: str) -> Platform:
+    """Return the architecture of a kernel, without fetching it.
 
-    :raises UsageError: if the file is not a bzImage.
+    :param name: The same name as for :func:`find`.
+    :raises UsageError: if the name is not known.
     """
-    try:
-        with image.open("rb") as file:
-            head = file.read(0x10000)
-    except OSError as error:
-        raise UsageError(f"the kernel {image} cannot be read: {error.strerror}") from error
-    start = int.from_bytes(head[_VERSION_AT : _VERSION_AT + 2], "little") + 0x200
-    words = head[start:].partition(b"\0")[0].decode("ascii", "replace").split()
-    if head[0x202:0x206] != b"HdrS" or not words or not _RELEASE.fullmatch(words[0]):
-        raise UsageError(f"{image} is not an x86 kernel image (bzImage)")
-    return words[0]
+    if name in NAMES:
+        return ARM64 if name in ARM64_SUITES else X86_64
+    return images.identify(_image(name))[0]
 
 
 def find(name: str, modules: Path | None = None) -> Kernel:
     """Return a kernel, fetching it into the cache if necessary.
 
-    :param name: One of :data:`NAMES`, or the path of a bzImage.
+    :param name: One of :data:`NAMES`, or the path of a kernel image.
     :param modules: The ``lib/modules`` folder of an image given by its path.
     :raises UsageError: if the name is not known.
     :raises KwalkError: if the kernel is not available.
     """
     if name in NAMES:
         return cached(name) or fetch(name)
+    image = _image(name)
+    platform, release = images.identify(image)
+    folder = images.modules_near(image, release, modules)
+    return Kernel(name, release, image, folder, images.config_near(image), platform)
+
+
+def _image(name: str) -> Path:
+    """Return the image of a kernel given by its path."""
     if "/" not in name and not Path(name).exists():
         raise UsageError(
             f"there is no kernel named {name!r}",
             f"Known are {', '.join(NAMES)}, or the path of a vmlinuz.",
         )
-    image = Path(name).absolute()
-    release = image_release(image)
-    return Kernel(name, release, image, _modules_near(image, release, modules), _config_near(image))
+    return Path(name).absolute()
 
 
 def cached(name: str) -> Kernel | None:
@@ -113,7 +120,7 @@ def _place(name: str) -> Path | None:
     folder = cache.folder("kernels")
     if offer := offered.find(name):
         return folder / f"{name}-{offer.stamp()}"
-    return folder / name if name in SUITES or name in UBUNTU else None
+    return folder / name if name in _DEBIAN or name in UBUNTU else None
 
 
 def _read(name: str, root: Path) -> Kernel | None:
@@ -124,7 +131,7 @@ def _read(name: str, root: Path) -> Kernel | None:
         config = root / str(facts["config"]) if facts["config"] else None
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
-    kernel = Kernel(name, release, root / image, root / modules, config)
+    kernel = Kernel(name, release, root / image, root / modules, config, platform_of(name))
     parts = [path for path in (kernel.image, kernel.modules, config) if path]
     try:
         inside = all(path.resolve(strict=True).is_relative_to(root.resolve()) for path in parts)
@@ -132,7 +139,7 @@ def _read(name: str, root: Path) -> Kernel | None:
         return None
     # modules.dep: depmod has run.
     whole = inside and kernel.image.is_file() and (root / modules / "modules.dep").is_file()
-    return kernel if whole and _RELEASE.fullmatch(release) else None
+    return kernel if whole and is_release(release) else None
 
 
 def fetch(name: str) -> Kernel:
@@ -165,7 +172,8 @@ def fetch(name: str) -> Kernel:
 
 def expected_unwinder(name: str) -> str:
     """Return the unwinder that a named kernel is known to have, without fetching the kernel."""
-    return _UNWINDERS["ORC" if name in SUITES else "FRAME_POINTER"]
+    known = _UNWINDERS["ORC" if name in SUITES else "FRAME_POINTER"]
+    return platform_of(name).unwinder or known
 
 
 def source(name: str) -> str:
@@ -174,7 +182,7 @@ def source(name: str) -> str:
         return str(offer.image.parent)
     if name in UBUNTU:
         return f"Ubuntu {UBUNTU[name]}"
-    return f"Debian {SUITES[name]}" if name in SUITES else "KWALK_KERNELS"
+    return f"Debian {_DEBIAN[name]}" if name in _DEBIAN else "KWALK_KERNELS"
 
 
 def _fill(name: str, root: Path) -> dict[str, str]:
@@ -182,8 +190,10 @@ def _fill(name: str, root: Path) -> dict[str, str]:
     if offer := offered.find(name):
         offer.copy(root)
         return {}
-    if name in SUITES:
-        return _from_packages(debian.suite(SUITES[name]), _START, root)
+    if name in _DEBIAN:
+        architecture = platform_of(name).debian
+        packages = debian.suite(_DEBIAN[name], architecture=architecture)
+        return _from_packages(packages, _START.format(architecture), root)
     try:
         return _from_packages(ubuntu.suite(UBUNTU[name]), _UBUNTU_START, root)
     except KwalkError as error:
@@ -231,26 +241,3 @@ def _inspect(name: str, root: Path) -> dict[str, str | None]:
         "modules": str(folders[0].relative_to(root)),
         "config": str(configs[0].relative_to(root)) if configs else None,
     }
-
-
-def _modules_near(image: Path, release: str, given: Path | None) -> Path | None:
-    """Return the modules folder of an image given by its path; None if there is none near it."""
-    starts = [given] if given else [image.parent, image.parent.parent, image.parent / "modules"]
-    for start in starts:
-        for place in (start, start / release, start / "lib/modules" / release):
-            if (place / "modules.dep").exists():
-                return place.absolute()
-    if given:
-        raise UsageError(
-            f"{given} holds no modules of kernel {release}",
-            "Give the folder that holds modules.dep, or a lib/modules folder with it.",
-        )
-    return None
-
-
-def _config_near(image: Path) -> Path | None:
-    suffix = re.sub(r"^(vmlinuz|bzImage)", "", image.name)
-    for place in (image.with_name(f"config{suffix}"), image.with_name(".config")):
-        if place.exists():
-            return place
-    return None

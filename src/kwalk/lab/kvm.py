@@ -12,15 +12,19 @@ import platform
 from pathlib import Path
 
 from kwalk.lab import cache, qemu
+from kwalk.lab.platforms import Platform
 
 #: Seconds that a first boot with KVM may take to start the command.
 ANSWER_TIMEOUT = 15.0
 
 
-def worth_a_try() -> bool:
-    """Return whether to try KVM: the CPU may have it and it has not failed before."""
+def worth_a_try(platform: Platform) -> bool:
+    """Return whether to try KVM: the CPU may have it and it has not failed before.
+
+    :param platform: The guest's architecture.
+    """
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    return qemu.kvm_possible(cpuinfo) and not _verdict().with_suffix(".fails").exists()
+    return qemu.kvm_possible(platform, cpuinfo) and not _verdict().with_suffix(".fails").exists()
 
 
 def remember(works: bool) -> None:

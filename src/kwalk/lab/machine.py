@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kwalk.errors import KwalkError, NotSupported
-from kwalk.lab import handed, initramfs, kernels, kvm, qemu
+from kwalk.lab import handed, initramfs, kernels, kvm, qemu, userland
 from kwalk.lab.watch import BOOT_TIMEOUT, BootError, Watch
 from kwalk.lab.writer import PatientWriter
 from kwalk.support.parentage import ends_with_us
@@ -36,6 +36,7 @@ class MachineOptions:
     :ivar memory: Memory in QEMU's syntax, such as ``2G``.
     :ivar icount: Let the guest's clock count executed instructions (1 ns each).
     :ivar parallel: Without KVM, emulate each virtual CPU in its own host thread.
+    :ivar cpu_model: Emulated processor as QEMU's ``-cpu``, never with KVM; None for the default.
     :ivar timeout: Limit of the command's run time in seconds; None for no limit.
     :ivar out: Folder that the guest can write to at the same path; created if necessary.
     :ivar append: Additional kernel arguments.
@@ -50,6 +51,7 @@ class MachineOptions:
     memory: str = "2G"
     icount: bool = False
     parallel: bool = False
+    cpu_model: str | None = None
     timeout: float | None = None
     out: Path | None = None
     append: str = ""
@@ -75,13 +77,16 @@ def run(
     :return: The command's exit code; 128 + N if signal N ended it.
     :raises KwalkError: if the machine cannot be started, panics, hangs, or exceeds its time.
     """
-    if not shutil.which(qemu.PROGRAM):
+    platform = kernels.platform_of(options.kernel)
+    if not shutil.which(platform.program):
         raise NotSupported(
-            f"{qemu.PROGRAM} is not on this machine", "Install Debian's package qemu-system-x86."
+            f"{platform.program} is not on this machine, which {options.kernel} runs in",
+            f"Install Debian's package {platform.package}.",
         )
     kernel = kernels.find(options.kernel, options.modules)
     with _writers(stdout or sys.stdout.buffer, stderr or sys.stderr.buffer) as writers:
-        if not options.icount and kvm.worth_a_try():
+        emulated = options.icount or options.cpu_model
+        if not emulated and kvm.worth_a_try(platform):
             try:
                 code = _boot(options, kernel, command, *writers, use_kvm=True)
             except BootError:
@@ -112,16 +117,23 @@ def _boot(
     """Run the command in one machine, forward its output, and return its exit code."""
     token = secrets.token_hex(16)
     shares = _shares(options, kernel)
+    programs = shares.get("userland")
     settings = {
         "token": token,
         "modules": "yes" if "modules" in shares else "",
         "out": str(shares.get("out", "")),
+        "userland": "yes" if programs else "",
+        **(userland.settings(programs) if programs else {}),
     }
-    job = initramfs.job(command, _environment(options), options.cwd or Path.cwd(), settings)
+    env = _environment(options)
+    if programs:
+        env["PATH"] = userland.search_path(env["PATH"])
+    job = initramfs.job(command, env, options.cwd or Path.cwd(), settings)
+    tools = programs / "bin" / "busybox" if programs else initramfs.busybox()
     with ExitStack() as stack:
         if "out" in shares:
             stack.callback(handed.settle, shares["out"])  # when the machine is gone
-        image = _in_memory(initramfs.base(kernel) + job)
+        image = _in_memory(initramfs.base(kernel, tools) + job)
         stack.callback(os.close, image)
         pairs = {name: socket.socketpair() for name in qemu.SOCKETS}
         for pair in pairs.values():
@@ -129,6 +141,7 @@ def _boot(
             stack.enter_context(pair[1])
         fds = {name: theirs.fileno() for name, (_, theirs) in pairs.items()}
         machine = qemu.Machine(
+            platform=kernel.platform,
             image=kernel.image,
             initramfs=Path(f"/dev/fd/{image}"),
             shares=shares,
@@ -139,6 +152,7 @@ def _boot(
             icount=options.icount,
             parallel=options.parallel,
             kvm=use_kvm,
+            cpu_model=options.cpu_model,
             append=options.append,
         )
         words = qemu.command_line(machine)
@@ -161,6 +175,8 @@ def _shares(options: MachineOptions, kernel: kernels.Kernel) -> dict[str, Path]:
     shares = {"root": Path("/")}
     if kernel.modules:
         shares["modules"] = kernel.modules
+    if not kernel.platform.is_native:
+        shares["userland"] = userland.find(kernel.platform)
     if options.out:
         shares["out"] = _made(options.out.absolute())
     return shares

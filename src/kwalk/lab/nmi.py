@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kwalk.errors import KwalkError, NotSupported
+from kwalk.lab.platforms import native
 
 _PORTS = Path("/sys/class/virtio-ports")
 _DEVICES = Path("/dev")
@@ -33,10 +34,16 @@ def inject(count: int = 1, interval: float = 0.0) -> None:
 
     :param count: Number of NMIs.
     :param interval: Seconds of the guest's clock between two.
-    :raises NotSupported: if this is not inside the lab.
+    :raises NotSupported: if this is not inside the lab, or on an architecture without NMIs.
     :raises KwalkError: if the port cannot be used, or the host did not inject one.
     """
     device = _device()
+    if not native().has_nmi:
+        raise NotSupported(
+            f"this is an {native().debian} virtual machine: QEMU cannot inject an NMI there, and "
+            "Debian's kernels are built without one",
+            "Boot a kernel for x86-64: `kwalk lab kernels` lists some.",
+        )
     for number in range(count):
         if number and interval:
             time.sleep(interval)

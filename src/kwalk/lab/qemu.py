@@ -8,28 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROGRAM = "qemu-system-x86_64"
+from kwalk.lab.platforms import Platform
+
 # The guest's virtio-serial ports, and all sockets of a machine.
 PORTS = ("stdout", "stderr", "control", "monitor")
 SOCKETS = ("console", "qmp", *PORTS)
-
-# A CPU that is not vulnerable to Meltdown, as TCG is slow at page-table switches, and without AVX,
-# as TCG emulates vector units piece by piece; with the features of x86-64-v2.
-_TCG_CPU = "Opteron_G3,+ssse3,+sse4.1,+sse4.2,+rdrand,+rdseed"
 
 
 @dataclass(frozen=True)
 class Machine:
     """Configuration of a virtual machine.
 
+    :ivar platform: Its architecture.
     :ivar image: Kernel image.
     :ivar shares: 9p tag -> host folder.
     :ivar writable: Tags of ``shares`` that the guest may write to.
     :ivar ports: Each of :data:`SOCKETS` -> file descriptor of a connected socket.
     :ivar memory: Memory in QEMU's syntax, such as ``2G``.
     :ivar parallel: Emulate each virtual CPU in its own host thread.
+    :ivar cpu_model: Emulated processor as QEMU's ``-cpu``; None for the architecture's default.
     """
 
+    platform: Platform
     image: Path
     initramfs: Path
     shares: Mapping[str, Path]
@@ -40,28 +40,38 @@ class Machine:
     icount: bool = False
     parallel: bool = False
     kvm: bool = False
+    cpu_model: str | None = None
     append: str = field(default="")
 
 
-def kvm_possible(cpuinfo: str, device: str = "/dev/kvm") -> bool:
+def kvm_possible(platform: Platform, cpuinfo: str, device: str = "/dev/kvm") -> bool:
     """Return whether KVM may work; only a boot shows whether it does.
 
+    :param platform: The guest's architecture; KVM runs this machine's own only.
     :param cpuinfo: Text of ``/proc/cpuinfo``.
     """
+    if not platform.is_native:
+        return False
     flags = {word for line in cpuinfo.splitlines() if line[:5] == "flags" for word in line.split()}
-    return bool(flags & {"vmx", "svm"}) and os.access(device, os.W_OK)
+    able = not platform.kvm_flags or bool(flags & platform.kvm_flags)
+    return able and os.access(device, os.W_OK)
 
 
 def kernel_arguments(machine: Machine) -> str:
     """Return the kernel's command line; the user's own words come last and take precedence."""
-    words = ["console=ttyS0", "quiet", "panic=-1", "random.trust_cpu=on"]
+    console = machine.platform.console
+    words = [f"console={console}", "quiet", "panic=-1", "random.trust_cpu=on"]
     if not machine.kvm:
-        # The kernel's timer check counts loops and panics if no tick comes, as when a busy host
-        # does not schedule the emulator. Guests on KVM skip the check as well.
-        words.append("no_timer_check")
+        words += machine.platform.arguments
     if machine.icount:
         words.append("mitigations=off")
     return " ".join([*words, machine.append]).strip()
+
+
+def _emulated_cpu(machine: Machine) -> str:
+    cpu = machine.cpu_model or machine.platform.cpu
+    clock = machine.platform.icount_cpu if machine.icount else ""
+    return f"{cpu},{clock}" if clock else cpu
 
 
 def command_line(machine: Machine) -> list[str]:
@@ -74,9 +84,11 @@ def command_line(machine: Machine) -> list[str]:
         # One host thread for all virtual CPUs: with a thread each, a kernel that patches its own
         # code (a probe attached under load) runs into half-written instructions and panics.
         accel = ["-accel", f"tcg,thread={'multi' if machine.parallel else 'single'}"]
+    platform = machine.platform
     kvm = machine.kvm and not machine.icount
-    words = [PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
-    words += ["-machine", "q35", *accel, "-cpu", "host" if kvm else _TCG_CPU]
+    words = [platform.program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    words += ["-machine", platform.kvm_board if kvm else platform.board, *accel]
+    words += ["-cpu", "host" if kvm else _emulated_cpu(machine)]
     words += ["-smp", "1" if machine.icount else str(machine.cpus), "-m", machine.memory]
     words += ["-kernel", str(machine.image), "-initrd", str(machine.initramfs)]
     words += ["-append", kernel_arguments(machine)]

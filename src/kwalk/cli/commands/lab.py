@@ -59,6 +59,7 @@ class LabCommand:
             memory=args.memory,
             icount=args.icount,
             parallel=args.parallel,
+            cpu_model=args.cpu_model,
             timeout=args.timeout,
             out=args.out,
             append=args.append,
@@ -67,8 +68,13 @@ class LabCommand:
         return run(machine, args.argv)
 
     def _fetch(self, args: argparse.Namespace) -> int:
+        from kwalk.lab import userland
+
         for name in args.names:
-            write(f"{name}: {kernels.find(name).release}\n")
+            kernel = kernels.find(name)
+            if not kernel.platform.is_native:
+                userland.find(kernel.platform)
+            write(f"{name}: {kernel.release}\n")
         return 0
 
     def _headers(self, args: argparse.Namespace) -> int:
@@ -100,7 +106,7 @@ class LabCommand:
 
         console = Console(file=io.StringIO(), width=screen.whole(60))
         table = Table(box=None, pad_edge=False)
-        for title in ("NAME", "VERSION", "UNWINDER", "CACHED", "SOURCE"):
+        for title in ("NAME", "ARCH", "VERSION", "UNWINDER", "CACHED", "SOURCE"):
             table.add_column(title, no_wrap=True)
         for name in kernels.NAMES:
             kernel = kernels.cached(name)
@@ -108,7 +114,7 @@ class LabCommand:
                 facts = (kernel.release, kernel.unwinder, "yes")
             else:
                 facts = ("-", kernels.expected_unwinder(name), "no")
-            table.add_row(name, *facts, kernels.source(name))
+            table.add_row(name, kernels.platform_of(name).name, *facts, kernels.source(name))
         console.print(table)
         write(trimmed(console.file.getvalue()))  # type: ignore[attr-defined]
         return 0
