@@ -191,7 +191,7 @@ struct rethook_node {
 /* include/linux/kprobes.h, without CONFIG_KRETPROBE_ON_RETHOOK */
 struct kretprobe_instance {
 	struct llist_node llist;
-	unsigned long ret_addr;
+	void *ret_addr;
 	void *fp;
 };
 

@@ -282,6 +282,23 @@ def test_hits_that_go_on_while_the_start_is_read_delay_no_program(
     assert world.look() == 1
 
 
+def test_start_that_a_walk_is_writing_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Callable[[int], dict[str, int]] = world.probe.tree.hot
+    shifts = iter(range(100))
+
+    def changing(cpu: int) -> dict[str, int]:
+        return read(cpu) | {"shift": next(shifts)}
+
+    world.hit(A, B)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.probe.tree, "hot", changing)
+        assert world.look() == 0
+    world.hit(A, B)
+    assert world.look() == 1
+
+
 def test_programs_that_cannot_load_typed_words_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch)
     world.probe.config["typed_loads"] = 0
