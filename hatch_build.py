@@ -6,6 +6,7 @@ clang and libbpf's BPF headers are needed here only; a wheel carries the results
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).parent
 # For each architecture, as `uname -m` prints it, the name of its folder below bpf/arch.
 ARCHES = {"x86_64": "x86", "aarch64": "arm64"}
+
+# A wheel for another machine than this one: its `uname -m`. The files in it are the same.
+MACHINE = "KWALK_MACHINE"
 
 PACKAGES = "Install clang 14 or newer, llvm and libbpf's headers (Debian: clang llvm libbpf-dev)."
 
@@ -80,12 +84,15 @@ class BuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what git does not hold."""
-        for machine in ARCHES:
-            build_bpf(machine)
+        machine = os.environ.get(MACHINE) or platform.machine()
+        if machine not in ARCHES and MACHINE in os.environ:
+            give_up(f"{MACHINE} is {machine}", f"It can be {' or '.join(ARCHES)}.")
+        for arch in ARCHES:
+            build_bpf(arch)
         build_empty()
         # The BPF objects are for Linux, of which pip knows no tag but those of one architecture.
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-linux_{platform.machine()}"
+        build_data["tag"] = f"py3-none-linux_{machine}"
         build_ffi()
         self._man = tempfile.TemporaryDirectory()
         for page in build_man(Path(self._man.name)):

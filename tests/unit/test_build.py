@@ -62,11 +62,19 @@ def test_build_by_hand(source: Path) -> None:
     assert (source / "build/man/kwalk.1").exists()
 
 
-def test_wheel_names_the_platform_of_its_bpf_object(source: Path, tmp_path: Path) -> None:
-    done = python(source, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist"))
+WHEEL = ("-m", "hatchling", "build", "-t", "wheel")
+MACHINES = ("aarch64", "x86_64")
+
+
+@pytest.mark.parametrize("machine", ["", "aarch64"])
+def test_wheel_names_its_platform_and_has_all_objects(
+    source: Path, tmp_path: Path, machine: str
+) -> None:
+    made = tmp_path / "dist"
+    done = python(source, *WHEEL, "-d", str(made), KWALK_MACHINE=machine)
     assert done.returncode == 0, done.stderr
-    (wheel,) = (tmp_path / "dist").iterdir()
-    machine = platform.machine()
+    (wheel,) = made.iterdir()
+    machine = machine or platform.machine()
     assert wheel.name.endswith(f"-py3-none-linux_{machine}.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -74,8 +82,17 @@ def test_wheel_names_the_platform_of_its_bpf_object(source: Path, tmp_path: Path
         text = archive.read(about).decode()
     assert f"Tag: py3-none-linux_{machine}\n" in text
     assert "Root-Is-Purelib: false" in text
-    assert f"kwalk/probe/kwalk.{machine}.bpf.o" in names
+    for one in MACHINES:
+        assert f"kwalk/probe/kwalk.{one}.bpf.o" in names
     assert "kwalk/bench/empty.bpf.o" in names
+
+
+def test_wheel_for_an_unknown_machine_is_refused(source: Path, tmp_path: Path) -> None:
+    done = python(source, *WHEEL, "-d", str(tmp_path / "dist"), KWALK_MACHINE="riscv64")
+    assert done.returncode == 1
+    assert "kwalk cannot be built: KWALK_MACHINE is riscv64\n" in done.stderr
+    assert "It can be x86_64 or aarch64." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,13 @@ LIBRARY = "libbpf.so.1"
 _INSTALL = "Install libbpf 1.0 or newer (Debian and Ubuntu: libbpf1, Fedora and RHEL: libbpf)."
 
 
+ENOTSUPP = 524  # include/linux/errno.h: the kernel's own, of which libc knows nothing
+
+
+def _told(errno: int) -> str:
+    return "Operation is not supported" if errno == ENOTSUPP else os.strerror(errno)
+
+
 class LibbpfError(KwalkError):
     """Failed libbpf call.
 
@@ -26,7 +33,7 @@ class LibbpfError(KwalkError):
     """
 
     def __init__(self, what: str, errno: int, log: str = "") -> None:
-        super().__init__(f"{what}: {os.strerror(errno)} (errno {errno})", shortage.hint(errno))
+        super().__init__(f"{what}: {_told(errno)} (errno {errno})", shortage.hint(errno))
         self.errno = errno
         self.log = log
 
