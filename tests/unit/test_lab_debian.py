@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,7 +83,8 @@ case "$*" in
         echo >"$entry/archive.example.net_dists_main_binary-arm64_Packages.xz"
     done ;;
 *' linux-image-amd64') printf 'Package: a\nVersion: 1\nDepends: linux-image-9 (= 1), kmod\n' ;;
-*' linux-image-9') printf 'Package: b\nVersion: 2\nDepends: linux-modules-9, linux-image-9\n' ;;
+*' linux-image-9') printf 'Package: b\nVersion: 2\nInstalled-Size: 3000\nSize: 9\n'
+    echo 'Depends: linux-modules-9, linux-image-9' ;;
 *' linux-modules-9') printf 'Package: c\nVersion: 3\n' ;;
 *show*) echo 'E: No packages found' >&2; exit 100 ;;
 esac
@@ -124,7 +126,7 @@ def test_apt_works_in_folders_of_its_own(tools: Path, tmp_path: Path) -> None:
     assert list(suite.root.glob("download.*")) == []
     calls = [line for line in tools.read_text().splitlines() if "/bin/apt-" in line.split()[0]]
     own = [line for line in calls if "indextargets" not in line]
-    assert len(own) == 2
+    assert len(own) == 3
     for line in own:
         for setting in ("Dir::State", "Dir::State::status", "Dir::Cache", "Dir::Etc::sourcelist"):
             assert f"{setting}={suite.root}" in line
@@ -151,6 +153,30 @@ def test_unreachable_archive_says_why(tools: Path, monkeypatch: pytest.MonkeyPat
     ):
         pytest.fail("the block must not be entered")
     assert "network" in caught.value.hint
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    usage = SimpleNamespace(free=size)
+    monkeypatch.setattr("kwalk.lab.packaging.shutil.disk_usage", lambda _: usage)
+
+
+def test_disk_without_room_is_not_filled(
+    tools: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """apt waits forever for a download that it cannot write."""
+    with debian.suite("sid") as suite:
+        free(monkeypatch, 3000 * 1024)
+        what = "linux-image-9 cannot be unpacked: that takes 2 MiB, and 2 MiB are free"
+        with pytest.raises(KwalkError, match=what) as caught:
+            suite.unpack(["linux-image-9"], tmp_path)
+        assert "KWALK_CACHE" in caught.value.hint
+        free(monkeypatch, 3000 * 1024 + 9)
+        suite.unpack(["linux-image-9"], tmp_path)
+    with (
+        pytest.raises(KwalkError, match="index of Debian sid cannot be read: that takes 150 MiB"),
+        debian.suite("sid"),
+    ):
+        pytest.fail("the block must not be entered")
 
 
 def test_other_architecture_has_an_index_of_its_own(tools: Path) -> None:

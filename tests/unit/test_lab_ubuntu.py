@@ -54,6 +54,7 @@ case "$*" in
 *' linux-image-6.8.0-1-generic') printf 'Package: b\nVersion: 2\n' ;;
 *' linux-modules-extra-6.8.0-1-generic') printf 'Package: c\nVersion: 3\n' ;;
 -b*) : >"$2/lib/modules/$3/modules.dep" ;;
+*' debootstrap ubuntu-keyring') ;;
 *show*) echo 'E: No packages found' >&2; exit 100 ;;
 esac
 [ "$1" != --fsys-tarfile ] || tar -c -C "$to" .

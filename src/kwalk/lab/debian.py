@@ -16,11 +16,14 @@ from pathlib import Path
 
 from kwalk.errors import KwalkError
 from kwalk.lab import cache
-from kwalk.lab.packaging import run
+from kwalk.lab.packaging import check_room, run
 from kwalk.lab.progress import step
+from kwalk.support.text import plural
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _AMD64 = "amd64"
+_INDEX_BYTES = 150 << 20  # downloaded, uncompressed, and apt's cache of both
+_NAMED = 4  # packages that a message names
 _TARGET = "$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(COMPONENT)"
 # `dpkg -x` replaces a link such as bin -> usr/bin by a folder where a package has a folder bin.
 _UNPACK = 'dpkg-deb --fsys-tarfile "$1" | tar -xp --keep-directory-symlink -C "$2"'
@@ -129,6 +132,8 @@ class Suite:
         signed = f" [signed-by={keyring}]" if keyring else ""
         line = f"deb{signed} {self.source.uri} {self.name} main\n"
         (self.root / "sources.list").write_text(line, encoding="ascii")
+        what = f"the package index of {self.source.title} {self.name} cannot be read"
+        check_room(self.root, _INDEX_BYTES, what)
         self._apt("apt-get", "update", "--error-on=any")
         # apt takes it for a success if the archive does not have the architecture at all.
         lists = self.root / "state" / "lists"
@@ -181,11 +186,22 @@ class Suite:
 
         :raises KwalkError: if a download or dpkg fails, as on a full disk.
         """
+        what = f"{', '.join(packages)} cannot be unpacked"
+        if len(packages) > _NAMED:
+            what = f"{plural(len(packages), 'package')} cannot be unpacked"
+        check_room(target, self._bytes(packages), what)
         with tempfile.TemporaryDirectory(prefix="download.", dir=self.root) as folder:
             self._apt("apt-get", "download", *packages, cwd=Path(folder))
             for file in sorted(Path(folder).glob("*.deb")):
                 words = ["sh", "-c", _UNPACK, "sh", str(file), str(target)]
                 run(words, f"{file.name} cannot be unpacked")
+
+    def _bytes(self, packages: Sequence[str]) -> int:
+        """Return the space that packages take while they are unpacked."""
+        text = self._apt("apt-cache", "show", "--no-all-versions", *packages)
+        sizes = re.findall(r"^Size: (\d+)$", text, re.MULTILINE)
+        unpacked = re.findall(r"^Installed-Size: (\d+)$", text, re.MULTILINE)  # KiB
+        return sum(map(int, sizes)) + 1024 * sum(map(int, unpacked))
 
     def _apt(self, tool: str, *words: str, cwd: Path | None = None) -> str:
         settings = {

@@ -5,12 +5,29 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 from kwalk.errors import KwalkError
 from kwalk.lab import cache
+
+_MIB = 1 << 20
+
+
+def check_room(folder: Path, need: int, what: str) -> None:
+    """Check the free space below a folder, since apt hangs on a full disk.
+
+    :param need: Number of bytes.
+    :param what: Start of the message of an error.
+    :raises KwalkError: if there is less.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise KwalkError(
+            f"{what}: that takes {need // _MIB} MiB, and {free // _MIB} MiB are free", _room_hint()
+        )
 
 
 def run(words: list[str], what: str, cwd: Path | None = None) -> str:
@@ -49,8 +66,12 @@ def run(words: list[str], what: str, cwd: Path | None = None) -> str:
 def _hint(why: str) -> str:
     """Return the next step after a failure of apt or dpkg, by its message."""
     if re.search(r"(?i)no space left|enough (free )?space|quota exceeded", why):
-        return f"Make room below {cache.folder()}, or set KWALK_CACHE to a folder with more."
+        return _room_hint()
     return (
         "Check the network and `apt-get update`. Without them `--kernel` takes the path of a "
         "kernel image of this machine's architecture."
     )
+
+
+def _room_hint() -> str:
+    return f"Make room below {cache.folder()}, or set KWALK_CACHE to a folder with more."
