@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from kwalk.lab import kernels
+
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 KWALK = Path(sys.prefix) / "bin" / "kwalk"
 LEAVE = """
@@ -35,6 +37,49 @@ def lab(*words: str, **options: str) -> subprocess.CompletedProcess[str]:
     named = [word for name, value in options.items() for word in (f"--{name}", value)]
     command = [str(KWALK), "lab", "run", *named, "--", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+ARM64 = """
+set -e
+uname -m
+"$0/python" -c 'import platform, sys; print(sys.prefix, platform.machine())'
+"$0/python" -m pytest --version
+"$0/kwalk" --version
+"$0/python" -c 'from kwalk.libbpf import lib; lib()'
+redis-server --save "" --daemonize yes >/dev/null
+until redis-cli ping 2>/dev/null; do sleep 0.1; done
+bpftool prog show >/dev/null
+ping -c 1 127.0.0.1 >/dev/null
+modprobe dummy numdummies=1; ip link show dummy0 >/dev/null
+for program in addr2line awk bash dmesg find gzip mount nice ps sed setpriv sysctl tar taskset; do
+    command -v "$program" >/dev/null
+done
+"$0/kwalk" lab nmi || echo "no NMI: $?"
+"""
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-aarch64"), reason="no QEMU for arm64")
+@pytest.mark.parametrize("kernel", kernels.ARM64_SUITES)
+def test_environment_and_programs_work_on_arm64(kernel: str) -> None:
+    done = lab("bash", "-c", ARM64, str(KWALK.parent), kernel=kernel)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["aarch64", f"{sys.prefix} aarch64"]
+    assert lines[2].startswith("pytest ")
+    assert lines[3].startswith("kwalk ")
+    assert lines[-2:] == ["PONG", "no NMI: 1"]
+    assert "QEMU cannot inject an NMI there" in done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-aarch64"), reason="no QEMU for arm64")
+def test_program_of_the_host_does_not_run_on_arm64(tmp_path: Path) -> None:
+    """It is at its path, but of another architecture: neither missing, nor run by accident."""
+    shutil.copy("/bin/true", tmp_path / "program")
+    script = 'grep -c "CPU part.*0xd08" /proc/cpuinfo; "$0"'
+    named = {"kernel": "debian-13-arm64", "cpu-model": "cortex-a72", "cpus": "1"}
+    done = lab("bash", "-c", script, str(tmp_path / "program"), **named)
+    assert (done.returncode, done.stdout) == (126, "1\n")
+    assert "Exec format error" in done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="no QEMU")

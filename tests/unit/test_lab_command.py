@@ -12,7 +12,7 @@ import pytest
 import kwalk.lab
 from kwalk.cli.commands.lab import command
 from kwalk.cli.main import main
-from kwalk.lab import MachineOptions, kernels, offered
+from kwalk.lab import MachineOptions, kernels, offered, userland
 
 
 @pytest.fixture
@@ -172,6 +172,23 @@ def test_kernels_are_listed_whole(
     assert rows["ubuntu-26.04"][1:3] == ["x86_64", "-"]
     assert rows["ubuntu-26.04"][3:] == ["frame", "pointer", "no", "Ubuntu", "resolute"]
     assert list(rows)[1:] == list(kernels.NAMES)
+
+
+def test_fetching_a_foreign_kernel_fetches_its_programs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetched: list[str] = []
+
+    def find(name: str) -> kernels.Kernel:
+        platform = kernels.platform_of(name)
+        return kernels.Kernel(name, "6.1", tmp_path, None, None, platform)
+
+    monkeypatch.setattr("kwalk.lab.platforms._HERE", "x86_64")
+    monkeypatch.setattr(kernels, "find", find)
+    monkeypatch.setattr(userland, "find", lambda platform: fetched.append(platform.debian))
+    assert main(["lab", "fetch", "debian-12", "debian-12-arm64"]) == 0
+    assert fetched == ["arm64"]
+    assert capsys.readouterr().out == "debian-12: 6.1\ndebian-12-arm64: 6.1\n"
 
 
 def test_sigterm_becomes_an_exit_that_cleans_up(monkeypatch: pytest.MonkeyPatch) -> None:
