@@ -95,9 +95,7 @@ def _fill(suite: debian.Suite, packages: tuple[str, ...], folder: Path, python: 
         # The packages do it when they are installed. Versions with the same minor number have
         # the same bytecode, so this Python compiles for the other one.
         for place in (f"usr/lib/{python}", _EXTENSIONS):
-            compileall.compile_dir(
-                root / place, quiet=2, workers=0, stripdir=str(root), prependdir="/"
-            )
+            compileall.compile_dir(root / place, quiet=2, stripdir=str(root), prependdir="/")
     (folder / _LISTED).write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
 
