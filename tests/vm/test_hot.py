@@ -20,7 +20,7 @@ from kwalk.options.probe import ProbeOptions
 
 FUNCTION = "__x64_sys_sched_get_priority_max"  # which nobody else calls
 CALLS = 500
-WARM_SECONDS = 1.5
+WARM_SECONDS = 0.4
 READY_SECONDS = 60.0  # machines are shared and slow
 by_attach = pytest.mark.parametrize("attach", ["fentry", "kprobe"])
 
