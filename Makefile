@@ -17,7 +17,7 @@ PEERS  := bpftrace bpfcc-tools linux-perf
 # Versions of the tools; empty: the newest of each.
 CONSTRAINTS ?= constraints.txt
 C_SOURCES := $(wildcard $(addsuffix *.[ch],bpf/ bpf/*/ bpf/*/*/) tests/host/stand_in/*.[ch] tests/host/stand_in/bpf/*.h benchmarks/*.c)
-SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) src/kwalk/libbpf/libbpf.cdef.h
+SOURCES := pyproject.toml hatch_build.py $(CONSTRAINTS) $(wildcard bpf/* bpf/*/* bpf/*/*/* scripts/* docs/tools/*.py) $(wildcard src/kwalk/*/*.cdef.h src/kwalk/*/*/*.cdef.h)
 
 COUNTING := none,empty:fentry,empty:kprobe,manual:fentry,manual:kprobe,helper:kprobe,helper:fentry,bpftrace,bpftrace@sid,bcc,bcc@sid,ftrace,perf,perf@sid
 PRINTING := none,empty:fentry,test-manual,test-helper,once,manual,helper,bpftrace,bpftrace@sid
@@ -178,4 +178,4 @@ format: $(STAMP)
 
 clean:
 	rm -rf $(VENV) dist build docs/reference .mypy_cache .ruff_cache .pytest_cache src/kwalk/probe/*.bpf.o \
-		src/kwalk/bench/*.bpf.o src/kwalk/libbpf/_abi.py
+		src/kwalk/bench/*.bpf.o src/kwalk/libbpf/_abi.py src/kwalk/arch/*/_abi.py

@@ -23,6 +23,8 @@ ARCHES = {"x86_64": "x86", "aarch64": "arm64"}
 
 # A wheel for another machine than this one: its `uname -m`. The files in it are the same.
 MACHINE = "KWALK_MACHINE"
+# Declarations of C libraries for cffi.
+CDEFS = ("kwalk/libbpf/libbpf.cdef.h", "kwalk/arch/aarch64/libc.cdef.h")
 
 PACKAGES = "Install clang 14 or newer, llvm and libbpf's headers (Debian: clang llvm libbpf-dev)."
 
@@ -59,14 +61,18 @@ def _compile(source: str, target: Path, *options: str) -> Path:
     return target
 
 
-def build_ffi() -> Path:
-    """Write cffi's out-of-line ABI module for libbpf (no compiler, nothing linked)."""
+def build_ffi(declarations: str) -> Path:
+    """Write cffi's out-of-line ABI module (no compiler, nothing linked) of a file of ``CDEFS``.
+
+    Returns the path of the module, ``_abi.py`` beside the file.
+    """
     from cffi import FFI
 
-    target = ROOT / "src" / "kwalk" / "libbpf" / "_abi.py"
+    source = ROOT / "src" / declarations
+    target = source.with_name("_abi.py")
     ffi = FFI()
-    ffi.set_source("kwalk.libbpf._abi", None)
-    ffi.cdef((ROOT / "src" / "kwalk" / "libbpf" / "libbpf.cdef.h").read_text())
+    ffi.set_source(".".join(target.relative_to(ROOT / "src").with_suffix("").parts), None)
+    ffi.cdef(source.read_text())
     ffi.emit_python_code(str(target))
     return target
 
@@ -93,7 +99,8 @@ class BuildHook(BuildHookInterface[Any]):
         # The BPF objects are for Linux, of which pip knows no tag but those of one architecture.
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-linux_{machine}"
-        build_ffi()
+        for declarations in CDEFS:
+            build_ffi(declarations)
         self._man = tempfile.TemporaryDirectory()
         for page in build_man(Path(self._man.name)):
             build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
@@ -105,5 +112,5 @@ class BuildHook(BuildHookInterface[Any]):
 
 if __name__ == "__main__":
     print(*map(build_bpf, ARCHES), build_empty(), sep="\n")
-    print(build_ffi())
+    print(*map(build_ffi, CDEFS), sep="\n")
     print(*build_man(ROOT / "build" / "man"), sep="\n")

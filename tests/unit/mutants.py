@@ -99,6 +99,8 @@ MUTANTS = [
     ("transport/context_tree", "& 0xFFFFFFFF) << 32", "& 0xFFFF) << 32", "context_tree"),
     ("transport/context_tree", "round(chance * (1 << 32)) - 1", "round(chance * (1 << 32))",
      "context_tree"),
+    ("arch/aarch64/memory_order", "post(semaphore) or take(semaphore)",
+     "take(semaphore) or post(semaphore)", "memory_order"),
     ("transport/ring",
      "start:end]\n                    release()\n                    self._consumer[0] = position",
      "start:end]", "ring"),

@@ -58,7 +58,8 @@ def test_build_by_hand(source: Path) -> None:
     done = python(source, "hatch_build.py")
     assert done.returncode == 0, done.stderr
     assert (source / f"src/kwalk/probe/kwalk.{platform.machine()}.bpf.o").exists()
-    assert (source / "src/kwalk/libbpf/_abi.py").exists()
+    for package in ("libbpf", "arch/aarch64"):
+        assert (source / "src/kwalk" / package / "_abi.py").exists()
     assert (source / "build/man/kwalk.1").exists()
 
 
@@ -85,6 +86,7 @@ def test_wheel_names_its_platform_and_has_all_objects(
     for one in MACHINES:
         assert f"kwalk/probe/kwalk.{one}.bpf.o" in names
     assert "kwalk/bench/empty.bpf.o" in names
+    assert {"kwalk/libbpf/_abi.py", "kwalk/arch/aarch64/_abi.py"} <= set(names)
 
 
 def test_wheel_for_an_unknown_machine_is_refused(source: Path, tmp_path: Path) -> None:
