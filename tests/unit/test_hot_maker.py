@@ -482,8 +482,8 @@ def test_stacks_that_cannot_be_followed_are_left_out(world: World) -> None:
 def test_no_program_is_made_where_most_stacks_cannot_be_followed(world: World) -> None:
     """All hits would pay for a program that knows a few."""
     world.impossible = {B}
-    world.hit(A, number=3)
-    world.hit(C, B, number=97)
+    world.hit(A, number=30)
+    world.hit(C, B, number=70)
     assert world.look() == 0
     assert world.slots == {}
     assert world.hot.due == world.now + VAIN_SECONDS
@@ -517,7 +517,17 @@ def test_no_program_is_loaded_for_no_stack(world: World) -> None:
     world.hit(A)
     assert world.look() == 0
     assert world.slots == {}
-    assert world.hot.due < math.inf
+    assert world.hot.due == world.now + VAIN_SECONDS
+    assert world.hot.use().why == "no program can follow these stacks: a test's"
+
+
+def test_no_stack_that_can_be_followed_says_why_in_a_trial(world: World) -> None:
+    world.impossible = {A, B}
+    world.hit(C, A, number=3)
+    world.hit(D, B, number=2)
+    world.hot.look(now=True)
+    assert world.slots == {}
+    assert world.hot.use().why == "no program can follow these stacks: a test's"
 
 
 def test_numbers_of_stacks_may_run_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

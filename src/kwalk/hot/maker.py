@@ -178,8 +178,11 @@ class HotPrograms:
             return
         try:
             code = self._generate(chosen, start)
-        except Unsupported:
+        except Unsupported as why:
             chosen = self._together(chosen, start)
+            if not chosen:
+                self._rest(f"no program can follow these stacks: {why}")
+                return
             code = self._generate(chosen, start)
         if self._is_worthwhile(chosen) and not self._is_made(chosen, start):
             self._load(code)
