@@ -393,6 +393,10 @@ struct kw_facts {
 	__u64 disarmed;	     /* kprobes are switched off; 0 also if unknown */
 	__u32 window;	     /* BTF id of a type that is large enough to load any word of a stack */
 	__u32 task_stack;    /* offset of task_struct.stack */
+	__u32 regs_record;   /* offset of the frame record in struct pt_regs; 0 if there is none */
+	__u32 last_record;   /* bytes from a task's last frame record to its stack's end */
+	__u32 record_types;  /* such records are zeros, with a type behind */
+	__u32 reserved;
 };
 
 /*

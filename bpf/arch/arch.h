@@ -21,8 +21,9 @@
  *	Constants. A kernel structure and its first member, a 64-bit integer and no pointer: a typed
  *	load of any word goes through them. For kw_load_by() in unwind/load.bpf.h.
  *   KW_WINDOW_TYPE
- *	Constant. A kernel structure as large as a stack, of characters: generated programs load the
- *	words of a stack as its members (src/kwalk/hot/). For kw_facts() in trace/facts.bpf.h.
+ *	Constant. A kernel structure as large as a stack, of characters or integers: generated
+ *	programs load the words of a stack as its members (src/kwalk/hot/). For kw_facts() in
+ *	trace/facts.bpf.h.
  *   KW_KRETPROBE_LIST
  *	Constant. 1 where kretprobes may keep return addresses in a list of their own instead of
  *	rethook's, otherwise 0: CO-RE then looks for no types of it. For kw_kretprobe_address() in
@@ -61,6 +62,9 @@
  *   __u64 kw_first_return(const struct kw_walk *w, bool typed)
  *	Caller's address after a start that returned KW_STEP_FRAME; typed as of kw_load_by(). For
  *	kw_walk_fp().
+ *   void kw_record_facts(struct kw_facts *facts)
+ *	Sets regs_record, last_record and record_types, where exceptions leave a frame record in
+ *	struct pt_regs. For kw_facts() in trace/facts.bpf.h.
  *
  *
  * step.bpf.h: from a frame to the next one. Uses fp.bpf.h, cct/fp.bpf.h, unwind/.

@@ -41,6 +41,7 @@ int kw_facts(struct kw_facts *facts)
 	    bpf_core_field_exists(struct bpf_link_info, perf_event.kprobe.missed);
 	facts->window = bpf_core_type_id_kernel(KW_WINDOW_TYPE);
 	facts->task_stack = bpf_core_field_offset(struct task_struct, stack);
+	kw_record_facts(facts);
 	return 0;
 }
 

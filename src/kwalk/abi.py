@@ -254,5 +254,6 @@ FACTS = Layout(
     "kw_facts",
     "orc_fp_entry:Q orc_null_entry:Q orc_header:Q kprobes_disarmed:Q"
     " fp_entry:Q null_entry:Q header:20s unwinder:I"
-    " counts_missed:I stack_pages:I disarmed:Q window:I task_stack:I",
+    " counts_missed:I stack_pages:I disarmed:Q window:I task_stack:I"
+    " regs_record:I last_record:I record_types:I reserved:I",
 )

@@ -88,7 +88,7 @@ class World:
             attached=ATTACHED,
             unwinder=Unwinder.ORC,
             config={"node_mask": (self.planted.size - 1) * NODE_BYTES, "typed_loads": 1,
-                    "stack_padding": 0, "slow": 0, "func": FUNC},
+                    "code_mask": 0, "stack_padding": 0, "slow": 0, "func": FUNC},
             control={"stack_size": 16384},
             loaded=SimpleNamespace(facts=facts),
             selection=SimpleNamespace(targets=[target]),

@@ -4,6 +4,7 @@
 #define KWALK_ARM64_FP_H
 
 #include "kernel.h"
+#include "kwalk.h"
 #include "config.bpf.h"
 #include "arch/arm64/regs.bpf.h"
 #include "cct/tree.bpf.h"
@@ -28,14 +29,19 @@ static __always_inline __u64 kw_regs_record(void)
 			     : bpf_core_field_offset(struct pt_regs___pair, stackframe);
 }
 
+/* Distance from the record that ends a task's stack to the stack's end. */
+static __always_inline __u64 kw_last_record_bytes(void)
+{
+	return bpf_core_type_size(struct pt_regs) - kw_regs_record();
+}
+
 /*
  * The record that ends a task's stack: the one in the struct pt_regs there. task_pt_regs(). Kernel
  * threads and idle tasks have it as well.
  */
 static __always_inline __u64 kw_last_record(void)
 {
-	return kw_task_stack() + kw_stack_size() - bpf_core_type_size(struct pt_regs) +
-	       kw_regs_record();
+	return kw_task_stack() + kw_stack_size() - kw_last_record_bytes();
 }
 
 static __always_inline bool kw_last_frame(const struct kw_state *s)
@@ -98,6 +104,13 @@ __noinline int kw_step_fp_any(struct kw_state *s)
 static __always_inline __u64 kw_first_return(const struct kw_walk *w, bool typed)
 {
 	return w->s.ip;
+}
+
+static __always_inline void kw_record_facts(struct kw_facts *facts)
+{
+	facts->regs_record = kw_regs_record();
+	facts->last_record = kw_last_record_bytes();
+	facts->record_types = kw_has_meta();
 }
 
 #endif /* KWALK_ARM64_FP_H */

@@ -42,16 +42,20 @@ struct pt_regs___meta {
 struct mod_arch_specific {
 };
 
-/* include/linux/sched.h */
-union thread_union {
-	unsigned long stack[1];
+/* kernel/trace/trace.c: 32 KiB */
+struct ftrace_stack {
+	unsigned long calls[1];
+};
+
+struct ftrace_stacks {
+	struct ftrace_stack stacks[1];
 };
 
 #pragma clang attribute pop
 
 #define KW_WORD_TYPE   struct pt_regs
 #define KW_WORD_MEMBER regs[0]
-#define KW_WINDOW_TYPE union thread_union
+#define KW_WINDOW_TYPE struct ftrace_stacks
 
 #define KW_KRETPROBE_LIST 1
 

@@ -4,6 +4,7 @@
 #define KWALK_X86_FP_H
 
 #include "kernel.h"
+#include "kwalk.h"
 #include "config.bpf.h"
 #include "arch/x86/regs.bpf.h"
 #include "cct/tree.bpf.h"
@@ -60,6 +61,11 @@ static __always_inline bool kw_last_frame(const struct kw_state *s)
 static __always_inline __u64 kw_first_return(const struct kw_walk *w, bool typed)
 {
 	return kw_load_by(typed, w->s.sp - 8);
+}
+
+/* struct pt_regs has no record. */
+static __always_inline void kw_record_facts(struct kw_facts *facts)
+{
 }
 
 #endif /* KWALK_X86_FP_H */

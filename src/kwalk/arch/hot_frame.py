@@ -84,6 +84,11 @@ class HotKernel(NamedTuple):
     :ivar interrupt_stack: BTF ids of the kernel's variables by which words of a CPU's interrupt
         stack are loaded directly (``Architecture.interrupt_stack``); empty to load them like all
         others.
+    :ivar code_mask: Bits of a return address in which a signature may stand, all set in code
+        (``kw_config.code_mask``).
+    :ivar regs_record: Offset of the frame record in ``struct pt_regs``, where it has one.
+    :ivar last_record: Bytes from a task's last frame record to its stack's end, likewise.
+    :ivar record_types: Such records are zeros, with a type behind.
     """
 
     unwinder: Unwinder
@@ -94,6 +99,10 @@ class HotKernel(NamedTuple):
     padding: int
     static_frame: Callable[[int], bool]
     interrupt_stack: tuple[int, ...] = ()
+    code_mask: int = 0
+    regs_record: int = 0
+    last_record: int = 0
+    record_types: bool = False
 
 
 class HotTarget(NamedTuple):

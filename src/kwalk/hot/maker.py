@@ -10,17 +10,14 @@ import struct
 import time
 
 from kwalk.abi import HOT_ENTRY, HOT_LEAVES, HOT_PROGRAM
-from kwalk.arch import here
-from kwalk.arch.hot_frame import HotKernel, HotStart, Unsupported
+from kwalk.arch.hot_frame import HotStart, Unsupported
 from kwalk.errors import KwalkError
+from kwalk.hot import kernel, program
 from kwalk.hot import paths as hot_paths
-from kwalk.hot import program
-from kwalk.hot.code import StaticFrames
 from kwalk.hot.entry_counters import EntryCounters, Seen
 from kwalk.hot.paths import Key, Path, PathReader
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import program as programs
-from kwalk.libbpf.btf import variable_ids
 from kwalk.model.ledger import HotUse
 from kwalk.probe.attach import TRAMPOLINES
 from kwalk.probe.hot_entry import leaf_at, leaves_bytes
@@ -67,7 +64,7 @@ class HotPrograms:
         self._waits = list(FIRST_SECONDS)
         self._why = ""
         self._before = Seen(0, 0, 0)
-        config, control, facts = probe.config, probe.control, probe.loaded.facts
+        config, facts = probe.config, probe.loaded.facts
         self._maps = program.Maps(
             self._obj.map("tree").fd,
             self._obj.map("leaves").fd,
@@ -75,17 +72,7 @@ class HotPrograms:
             config["node_mask"],
             self._cpus,
         )
-        entry = self._obj.program_instructions(probe.program)
-        self._kernel = HotKernel(
-            probe.unwinder,
-            programs.kfunc_id(entry) if config["typed_loads"] else 0,
-            facts.window,
-            facts.task_stack,
-            control["stack_size"],
-            config["stack_padding"],
-            StaticFrames(self._obj, symbols),
-            () if config["typed_loads"] else variable_ids(here().interrupt_stack),
-        )
+        self._kernel = kernel.of_probe(probe, symbols)
         self._leaves = mmap.mmap(self._maps.leaves, leaves_bytes(self._cpus))
         self.due = probe.attached + self._waits.pop(0)
         if config["typed_loads"] and not facts.window:

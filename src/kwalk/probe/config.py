@@ -48,6 +48,9 @@ class Facts(NamedTuple):
     :ivar disarmed: ``kprobes_all_disarmed``; False if its address is unknown.
     :ivar window: BTF id of a type as large as a stack (``KW_WINDOW_TYPE``); 0 if there is none.
     :ivar task_stack: Offset of ``stack`` in ``struct task_struct``.
+    :ivar regs_record: Offset of the frame record in ``struct pt_regs``; 0 if there is none.
+    :ivar last_record: Bytes from a task's last frame record to its stack's end.
+    :ivar record_types: Such records are zeros, with a type behind.
     """
 
     fp_entry: int
@@ -59,6 +62,9 @@ class Facts(NamedTuple):
     disarmed: bool = False
     window: int = 0
     task_stack: int = 0
+    regs_record: int = 0
+    last_record: int = 0
+    record_types: bool = False
 
 
 def config(
@@ -224,6 +230,9 @@ def facts(obj: Object, symbols: Kallsyms) -> Facts:
         bool(found["disarmed"]),
         found["window"],
         found["task_stack"],
+        found["regs_record"],
+        found["last_record"],
+        bool(found["record_types"]),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from kwalk.abi import Unwinder
 from kwalk.arch.hot_frame import HotFrame, HotKernel, HotStart, HotTarget
-from kwalk.arch.x86_64.hot_records import RecordsFollower
+from kwalk.arch.x86_64.hot_records import X86RecordsFollower
 from kwalk.arch.x86_64.hot_tables import TablesFollower
 
 
@@ -20,5 +20,5 @@ def emit(root: HotFrame, start: HotStart, kernel: HotKernel, target: HotTarget) 
 
     :raises Unsupported: if one of them cannot be followed.
     """
-    follower = TablesFollower if kernel.unwinder == Unwinder.ORC else RecordsFollower
+    follower = TablesFollower if kernel.unwinder == Unwinder.ORC else X86RecordsFollower
     follower(kernel, target).begin(root, start)

@@ -5,17 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kwalk.arch.hot_follower import NEAR, Saved, State
 from kwalk.arch.hot_frame import HotFrame, Unsupported
-from kwalk.arch.x86_64.hot_follower import (
-    NEAR,
-    REGS_BP,
-    REGS_CS,
-    REGS_IP,
-    REGS_SP,
-    Follower,
-    Saved,
-    State,
-)
+from kwalk.arch.x86_64.hot_start import REGS_BP, REGS_CS, REGS_IP, REGS_SP, Begins
 from kwalk.arch.x86_64.rule import Below, Cfa, Rule, SavedBp, decode
 from kwalk.insn import Alu, Jump, Reg
 
@@ -23,7 +15,7 @@ from kwalk.insn import Alu, Jump, Reg
 _BELOW = 512
 
 
-class TablesFollower(Follower):
+class TablesFollower(Begins):
     """By ORC: ``kw_step_any()`` of bpf/arch/x86/step.bpf.h."""
 
     def slots(self, callers: Sequence[HotFrame], state: State) -> list[int]:
