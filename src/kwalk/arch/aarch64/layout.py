@@ -28,9 +28,15 @@ def _find_tables(fp_entry: int, null_entry: int, header: bytes) -> NoReturn:
 
 
 def _emit_hot(root: HotFrame, start: HotStart, kernel: HotKernel, target: HotTarget) -> None:
-    from kwalk.arch.hot_frame import Unsupported
+    from kwalk.arch.aarch64.hot import emit
 
-    raise Unsupported("generated programs are for x86-64 only")
+    emit(root, start, kernel, target)
+
+
+def _static_frame(code: bytes, offset: int) -> bool:
+    from kwalk.arch.aarch64.static_frame import is_static
+
+    return is_static(code, offset)
 
 
 AARCH64 = Architecture(
@@ -60,7 +66,7 @@ AARCH64 = Architecture(
     perf_event_open=241,
     entry_code=_ENTRY_CODE,
     emit_hot=_emit_hot,
-    static_frame=lambda code, offset: False,
+    static_frame=_static_frame,
     interrupt_stack={},
     acquire=memory_order.acquire,
     release=memory_order.release,
