@@ -16,6 +16,7 @@ import pytest
 
 import forked
 from kwalk import libbpf
+from kwalk.arch import here
 from kwalk.cli import main as cli
 from kwalk.cli import published
 from kwalk.engine.capture import Capture
@@ -30,24 +31,51 @@ __all__ = ["pytest_terminal_summary"]
 VENV = Path(sys.prefix) / "bin"
 TRACING = Path("/sys/kernel/tracing")
 STARTED: list[subprocess.Popen[str]] = []
+KERNEL = os.environ.get("KWALK_LAB", "")
 # For long tests that do not depend on the kernel.
 ONE_OF_EACH_UNWINDER = pytest.mark.skipif(
-    os.environ.get("KWALK_LAB") in ("debian-12", "debian-sid"),
-    reason="the same on every kernel: run on debian-13 and fp",
+    KERNEL.removesuffix("-arm64") in ("debian-12", "debian-sid"),
+    reason="the same on every kernel: run on debian-13, debian-13-arm64 and fp",
+)
+NO_FENTRY = pytest.mark.skip(
+    reason="this kernel has no fentry (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"
 )
 
 
-def only_on(kernel: str) -> pytest.MarkDecorator:
-    """Mark a test that depends on neither kernel nor unwinder, to run on this kernel only."""
+def only_on(kernel: str, arm64: str = "debian-13-arm64") -> pytest.MarkDecorator:
+    """Mark a test that depends on neither kernel nor unwinder, to run on these kernels only.
+
+    :param kernel: The one for x86-64.
+    :param arm64: The one for arm64, "" for none.
+    """
+    kernels = [name for name in (kernel, arm64) if name]
     return pytest.mark.skipif(
-        os.environ.get("KWALK_LAB") != kernel, reason=f"the same on every kernel: run on {kernel}"
+        KERNEL not in kernels,
+        reason=f"the same on every kernel: run on {' and '.join(kernels)}",
     )
+
+
+def has_fentry() -> bool:
+    """Return whether trampolines can be attached to functions."""
+    return bool(Kallsyms.read().address("register_ftrace_direct"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not Path("/sys/bus/event_source/devices/kprobe").exists():
         for item in items:
             item.add_marker(pytest.mark.skip(reason="this kernel cannot trace; run `make vm`"))
+        return
+    without_fentry = [item for item in items if _needs_fentry(item)]
+    if without_fentry and not has_fentry():
+        for item in without_fentry:
+            item.add_marker(NO_FENTRY)
+
+
+def _needs_fentry(item: pytest.Item) -> bool:
+    """Return whether a test attaches by fentry: by a parameter ``attach``, or by its mark."""
+    parameters = getattr(item, "callspec", None)
+    by_fentry = parameters is not None and parameters.params.get("attach") == "fentry"
+    return by_fentry or item.get_closest_marker("fentry") is not None
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +87,13 @@ def symbols() -> Kallsyms:
 def frame_pointers(symbols: Kallsyms) -> bool:
     """Return whether the kernel unwinds by frame pointers, and so misses the direct caller."""
     return not symbols.address("__start_orc_unwind")
+
+
+@pytest.fixture(scope="session")
+def lacks_caller(frame_pointers: bool) -> Callable[[str], bool]:
+    """Whether the kernel's unwinder misses FUNC's direct caller, by way of attaching."""
+    trampolines = here().trampolines_lack_caller
+    return lambda attach: frame_pointers and (trampolines or not attach.startswith("f"))
 
 
 @pytest.fixture

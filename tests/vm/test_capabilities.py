@@ -23,8 +23,10 @@ from typing import NamedTuple
 
 import pytest
 from conftest import VENV, call, only_on
+from machine import HERE
 
 from kwalk.abi import Method
+from kwalk.arch import here
 from kwalk.kernel import capabilities
 from kwalk.kernel.kallsyms import PATH, Kallsyms
 from kwalk.options.probe import ProbeOptions
@@ -38,10 +40,10 @@ ON_THE_PAGE = pytest.mark.skipif(
 NOBODY = 65534
 BITS = capabilities.CAPABILITIES
 THREE = ("CAP_SYSLOG", "CAP_PERFMON", "CAP_BPF")
-# include/uapi/linux/prctl.h, capability.h; arch/x86/entry/syscalls/syscall_64.tbl
-_KEEP, _DUMPABLE, _VERSION_3, _CAPSET = 8, 4, 0x20080522, 126
+# include/uapi/linux/prctl.h, capability.h
+_KEEP, _DUMPABLE, _VERSION_3 = 8, 4, 0x20080522
 _NEW_USERS = 0x10000000  # CLONE_NEWUSER in include/uapi/linux/sched.h
-_NO_NEW_PRIVILEGES, _SECCOMP, _FILTER, _BPF, _PERF = 38, 22, 2, 321, 298
+_NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2
 PARANOID, KPTR = capabilities.PARANOID, capabilities.KPTR
 SHORT = ("--duration", "0.05", "--format", "folded")
 # Modular, if at all, on each kernel of the lab.
@@ -154,7 +156,7 @@ def become(names: Sequence[str]) -> None:
     low, high = mask & 0xFFFFFFFF, mask >> 32
     header = struct.pack("<Ii", _VERSION_3, 0)
     data = struct.pack("<6I", low, low, 0, high, high, 0)
-    assert libc.syscall(_CAPSET, header, data) == 0
+    assert libc.syscall(HERE.capset, header, data) == 0
     libc.prctl(_DUMPABLE, 1, 0, 0, 0)  # as after execve(2)
 
 
@@ -346,7 +348,9 @@ def forbid(number: int, error: int) -> None:
 @only_on("debian-12")
 @pytest.mark.parametrize("names", [None, THREE], ids=["root", "three"])
 @pytest.mark.parametrize(
-    ("attach", "number"), [("fentry", _BPF), ("kprobe", _PERF)], ids=["bpf", "perf_event_open"]
+    ("attach", "number"),
+    [("fentry", here().bpf), ("kprobe", here().perf_event_open)],
+    ids=["bpf", "perf_event_open"],
 )
 def test_policy_is_named_where_no_capability_is_lacking(
     names: tuple[str, ...] | None, attach: str, number: int, symbols: Kallsyms

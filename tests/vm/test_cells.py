@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from machine import HERE
 from test_places import instructions
 from verified import must_agree, names
 
@@ -26,7 +27,6 @@ from kwalk.options.probe import ProbeOptions
 from waiting import wait_for
 
 ENOUGH = 300
-SYSTEM_CALL = "do_syscall_64"
 # Callers of the traced functions, in the work of this test.
 CALLERS = {
     "vfs_read": "ksys_read",
@@ -113,7 +113,7 @@ def test_cell(way: str, method: Method, record_property: Callable[[str, object],
         summary, symbolizer = capture.summary(), capture.symbolizer
         assert summary.ledger.balance == 0
         found = [names(stack, symbolizer) for stack in stacks]
-        in_calls = sum(SYSTEM_CALL in stack for stack in found)
+        in_calls = sum(HERE.syscall in stack for stack in found)
         # Tracepoints and samples also occur in page faults and interrupts.
         assert in_calls == len(found) if way != "perf event" else in_calls > 0
         if not found:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import call, only_on, start
+from machine import HERE
 from sockets import traffic
 from test_ledger import FUNCTION, NEVER_RUN, SETTLE_SECONDS, counted
 from verified import names
@@ -297,7 +298,7 @@ def test_calls_stand_for_as_many_as_were_left_alone_at_their_time(method: Method
         counts = capture.counts()
         symbolizer = Symbolizer(capture.symbols)
     # The helper misses the direct caller on frame-pointer kernels: ksys_read(), or pread()'s own.
-    by_read = {"ksys_read", "__x64_sys_read"}
+    by_read = {"ksys_read", f"{HERE.syscall_prefix}sys_read"}
     calls = {True: 0.0, False: 0.0}
     for count in counts:
         calls[bool(by_read & set(names(count.stack, symbolizer)))] += count.calls

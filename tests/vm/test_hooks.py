@@ -19,6 +19,7 @@ from verified import (
 )
 
 from kwalk.abi import Method
+from kwalk.arch import here
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import load
@@ -26,7 +27,6 @@ from kwalk.probe.config import config as config_of
 
 EVENTS = 1000
 HOOKED = ["ip_rcv", "process_backlog", "tcp_sendmsg"]
-HOOKS = ("arch_rethook_trampoline", "return_to_handler")
 Tracer = Callable[..., AbstractContextManager[None]]
 
 
@@ -35,7 +35,8 @@ def hooks(symbols: Kallsyms) -> set[int]:
 
     Their code can be in a stack, interrupted or calling the tracer, but not at this address.
     """
-    return {symbols.address(name) for name in HOOKS}
+    known = here().symbols
+    return {symbols.address(known[name]) for name in ("rethook", "graph_return")}
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import call, only_on
+from machine import HERE
 
 from kwalk.kernel import kallsyms_cache
 
@@ -34,13 +35,13 @@ def test_second_start_uses_the_cache_and_shows_the_same_stacks(
 ) -> None:
     first = count("vfs_read")
     assert "vfs_read+0x0\n" in first
-    assert "entry_SYSCALL_64_after_hwframe" in first
+    assert HERE.syscall_return in first
     lines = FILE.read_bytes().split(b"\n", 2)[2].splitlines()
     now = Path("/proc/kallsyms").read_bytes().splitlines()
     assert lines == now[: len(lines)]
     assert all(b"\t[bpf]" in line or b"\t[__builtin__" in line for line in now[len(lines) :])
     made = FILE.stat().st_mtime_ns
-    assert "entry_SYSCALL_64_after_hwframe" in count("vfs_read")
+    assert HERE.syscall_return in count("vfs_read")
     assert FILE.stat().st_mtime_ns == made
 
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from conftest import call, ftrace_probe
+from conftest import KERNEL, call, ftrace_probe
+from machine import HERE
 from verified import must_agree, names, verified
 
 EVENTS = 1000
@@ -20,7 +20,9 @@ JUMPING = ("ubuntu-26.04",)
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
-def test_stacks_at_the_return(attach: str, redis: None, frame_pointers: bool) -> None:
+def test_stacks_at_the_return(
+    attach: str, redis: None, lacks_caller: Callable[[str], bool]
+) -> None:
     summary, stacks, symbolizer = verified("r:ip_rcv", attach, EVENTS)
     must_agree(summary, symbolizer)
     assert summary.verify
@@ -28,7 +30,7 @@ def test_stacks_at_the_return(attach: str, redis: None, frame_pointers: bool) ->
     assert summary.attach == {"kprobe": "kretprobe", "fentry": "fexit"}[attach]
     assert summary.verify.checked >= EVENTS
     # A kretprobe's registers are the caller's; a trampoline stands in front of the prologue.
-    unseen = frame_pointers and attach == "fentry" and os.environ["KWALK_LAB"] not in JUMPING
+    unseen = attach == "fentry" and lacks_caller(attach) and KERNEL not in JUMPING
     assert summary.verify.missing_caller == (summary.verify.checked if unseen else 0)
     for stack in stacks:
         assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
@@ -52,12 +54,12 @@ def instructions(function: str, number: int) -> list[int]:
     found: list[int] = []
     offset = 4
     while len(found) < number:
-        offset += 1
+        offset += HERE.step
         try:
             with ftrace_probe(f"p:kwtest/place {function}+{offset:#x}"):
                 found.append(offset)
         except OSError as error:
-            if error.errno != errno.EILSEQ:
+            if error.errno != HERE.no_place:
                 raise
     return found
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import start
+from machine import HERE
 
-FUNCTION = "__x64_sys_getpriority"  # called by nothing else
+FUNCTION = f"{HERE.syscall_prefix}sys_getpriority"  # called by nothing else
 CALLS = 5
 # Error of the offset between the two clocks, which is measured once.
 SKEW = timedelta(milliseconds=2)

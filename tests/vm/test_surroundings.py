@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every stack compared with the kernel's, for every kind of stack.
 
-SURROUNDINGS_VERBOSE=1 shows the most frequent stacks.
+SURROUNDINGS_VERBOSE=1 shows the most frequent stacks; SURROUNDINGS_ATTACH=WAY attaches to all
+functions that way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import time
 
 import pytest
+from conftest import has_fentry
 from verified import must_agree, verified
 from workloads import ALL, Surroundings
 
@@ -29,6 +31,12 @@ def function_of(entry: Surroundings, symbols: Kallsyms) -> str:
     pytest.skip(f"this kernel has none of {', '.join(entry.functions)}")
 
 
+def attach_to(entry: Surroundings) -> str:
+    """Return the way of attaching: all entries together try each that every kernel has."""
+    attach = os.environ.get("SURROUNDINGS_ATTACH") or ATTACH[entry.name]
+    return attach if attach != "fentry" or has_fentry() else "kprobe"
+
+
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
 def test_surroundings(entry: Surroundings, symbols: Kallsyms) -> None:
     if why := entry.lacks():
@@ -38,7 +46,7 @@ def test_surroundings(entry: Surroundings, symbols: Kallsyms) -> None:
             symbols = Kallsyms.read()
         function = function_of(entry, symbols)
         started = time.monotonic()
-        summary, stacks, symbolizer = verified(function, ATTACH[entry.name], ENOUGH, burst)
+        summary, stacks, symbolizer = verified(function, attach_to(entry), ENOUGH, burst)
         print(f"{function} by {summary.attach}: {time.monotonic() - started:.1f} s")
 
     must_agree(summary, symbolizer, FALLBACK)

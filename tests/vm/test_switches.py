@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import TRACING, call, only_on, start
+from machine import HERE
 
 SYSCTL = Path("/proc/sys/kernel")
 FTRACE = SYSCTL / "ftrace_enabled"
 KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
-BEHIND_FTRACE = "vfs_read+0x9"  # endbr64, and the call of ftrace
+BEHIND_FTRACE = f"vfs_read+{HERE.behind_ftrace:#x}"
 UNCALLED = "kernel_restart"
 SHORT = ["--duration", "0.3"]
 WAYS = [
@@ -34,7 +35,7 @@ WAYS = [
     "samples",
 ]
 # This kernel has no links of one program to many trampolines.
-HERE = [way for way in WAYS if not way.endswith(("fentry.multi", "fexit.multi"))]
+ABLE = [way for way in WAYS if not way.endswith(("fentry.multi", "fexit.multi"))]
 
 
 @contextmanager
@@ -173,16 +174,16 @@ def test_doctor_fires_a_canary_by_each_way() -> None:
     code, ways, out = doctor()
     assert code == 0
     assert list(ways) == WAYS
-    assert [name for name, it in ways.items() if it] == HERE, out
-    assert out.count("fired 3 of 3 times on") == len(HERE) - 1
+    assert [name for name, it in ways.items() if it] == ABLE, out
+    assert out.count("fired 3 of 3 times on") == len(ABLE) - 1
 
 
 @only_on("debian-13")
 @pytest.mark.parametrize(
     ("path", "code", "method", "works"),
     [
-        (FTRACE, 3, "", HERE[6:]),
-        (KPROBES, 0, "manual", [way for way in HERE if not way.endswith(("kprobe", "kretprobe"))]),
+        (FTRACE, 3, "", ABLE[6:]),
+        (KPROBES, 0, "manual", [way for way in ABLE if not way.endswith(("kprobe", "kretprobe"))]),
     ],
     ids=["ftrace", "kprobes"],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import call, only_on
+from machine import HERE
 
 from kwalk import libbpf
 from kwalk.cli import main as cli
@@ -66,7 +67,7 @@ def test_top_is_watched_saved_and_left(reads: int, tmp_path: Path) -> None:
         screen.shows("total▾", 60)
         screen.press("\r")
         screen.until(lambda: re.search(r"0 vfs_read\+0x0.*\n.* 1 ksys_read\+0x", screen.text), 60)
-        assert "entry_SYSCALL_64_after_hwframe" in screen.text
+        assert HERE.syscall_return in screen.text
         screen.until(lambda: re.search(r"cost: programs \d+\.\d%", screen.text), 60)
         screen.press("p")
         screen.shows("frozen", 60)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from kwalk.arch import here
 from kwalk.model.stack import Frame
 from workloads.running import libc, repeat
 from workloads.surroundings import SYSCALL, Burst, Surroundings, both, in_module, often, path
@@ -21,7 +22,7 @@ _ALL_BYTES = 0x7FFFFFFF
 _LOAD_WORD = struct.pack("HBBI", 0x20, 0, 0, _PLACE)
 _DIVIDE = struct.pack("HBBI", 0x34, 0, 0, 3)
 _SO_ATTACH_FILTER, _SO_ATTACH_BPF = 26, 50
-_SYS_BPF, _PROG_LOAD, _TYPE_SOCKET_FILTER = 321, 5, 1
+_PROG_LOAD, _TYPE_SOCKET_FILTER = 5, 1
 
 
 def _turn_on() -> None:
@@ -62,7 +63,7 @@ def filtered() -> Iterator[Burst]:
         ctypes.addressof(code_buffer),
         ctypes.cast(license_buffer, ctypes.c_void_p).value,
     ).ljust(72, b"\0")
-    program = libc.syscall(_SYS_BPF, _PROG_LOAD, attributes, len(attributes))
+    program = libc.syscall(here().bpf, _PROG_LOAD, attributes, len(attributes))
     if program < 0:
         raise OSError(ctypes.get_errno(), "the socket filter cannot be loaded")
     try:

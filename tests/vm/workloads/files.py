@@ -7,6 +7,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from machine import HERE
+
 from workloads.running import repeat
 from workloads.surroundings import SYSCALL, Burst, Surroundings, both, often, path
 
@@ -78,6 +80,6 @@ ALL = (
         "way-back-to-user",
         ("task_work_run",),
         replaced,
-        often(path("task_work_run", "do_syscall_64", root=SYSCALL)),
+        often(path("task_work_run", HERE.syscall_exit, root=SYSCALL)),
     ),
 )

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from machine import HERE
+
 from workloads.running import SECONDS, children, in_threads, libc, machine_code, pinned
 from workloads.surroundings import (
-    TIMER,
     Burst,
     Surroundings,
     both,
@@ -24,15 +25,13 @@ from workloads.surroundings import (
     path,
 )
 
-_SPIN = "4889f9 48ffc9 75fb c3"  # rounds: the argument
-_SPIN_POLITELY = "4889f9 f390 48ffc9 75f9 c3"  # an emulated CPU yields to the other one
-_SYS_MEMBARRIER, _PRIVATE_EXPEDITED, _REGISTER = 324, 8, 16
+_PRIVATE_EXPEDITED, _REGISTER = 8, 16
 
 
 @contextlib.contextmanager
 def user_spins() -> Iterator[Burst]:
     """Keep both CPUs busy in user code, with a timer's interrupt every millisecond."""
-    spin = machine_code(_SPIN)
+    spin = machine_code(HERE.code.spin)
 
     def work() -> None:
         signal.signal(signal.SIGALRM, lambda *_: None)
@@ -106,12 +105,12 @@ def naps() -> Iterator[Burst]:
 @contextlib.contextmanager
 def barriers() -> Iterator[Burst]:
     """Interrupt a thread on the other CPU by membarrier()."""
-    spin = machine_code(_SPIN_POLITELY)
+    spin = machine_code(HERE.code.spin_politely)
 
     def work() -> None:
-        libc.syscall(_SYS_MEMBARRIER, _REGISTER, 0, 0)
+        libc.syscall(HERE.membarrier, _REGISTER, 0, 0)
         in_threads(
-            pinned(0, lambda: libc.syscall(_SYS_MEMBARRIER, _PRIVATE_EXPEDITED, 0, 0)),
+            pinned(0, lambda: libc.syscall(HERE.membarrier, _PRIVATE_EXPEDITED, 0, 0)),
             pinned(1, lambda: spin(1 << 20)),
         )()
 
@@ -138,51 +137,51 @@ ALL = (
         "interrupt-over-user",
         ("hrtimer_interrupt",),
         user_spins,
-        often(path("hrtimer_interrupt", root=TIMER), share=0.5),
+        often(path("hrtimer_interrupt", root=HERE.timer), share=0.5),
     ),
     Surroundings(
         "interrupt-over-kernel",
         ("update_process_times",),
         kernel_spins,
-        often(both(over_kernel(TIMER), path(TIMER, "vfs_read*"))),
+        often(both(over_kernel(HERE.timer), path(HERE.timer, "vfs_read*"))),
     ),
     Surroundings(
         "softirq-over-interrupt",
         ("handle_softirqs", "__do_softirq"),
         busy_timeouts,
-        often(both(over_kernel(TIMER), path("*irq_exit_rcu", TIMER))),
+        often(both(over_kernel(HERE.timer), path("*irq_exit_rcu", HERE.timer))),
     ),
     Surroundings(
         "timer-wheel",
         ("process_timeout",),
         timeouts,
-        often(path("process_timeout", "call_timer_fn", "run_timer_softirq", TIMER)),
+        often(path("process_timeout", "call_timer_fn", "run_timer_softirq", HERE.timer)),
     ),
     Surroundings(
         "high-resolution-timer",
         ("hrtimer_wakeup",),
         naps,
-        often(path("hrtimer_wakeup", "__hrtimer_run_queues", "hrtimer_interrupt", TIMER)),
+        often(path("hrtimer_wakeup", "__hrtimer_run_queues", "hrtimer_interrupt", HERE.timer)),
     ),
     Surroundings(
         "idle-tasks",
         ("tick_irq_enter",),
         naps,
         often(
-            path("tick_irq_enter", TIMER, "do_idle", "rest_init", "start_kernel"),
-            path("tick_irq_enter", TIMER, "do_idle", "start_secondary"),
+            path("tick_irq_enter", HERE.timer, "do_idle", "rest_init", "start_kernel"),
+            path("tick_irq_enter", HERE.timer, "do_idle", HERE.idle),
         ),
     ),
     Surroundings(
         "inter-processor-interrupt",
         ("ipi_mb",),
         barriers,
-        often(path("ipi_mb", "asm_sysvec_call_function*")),
+        often(path("ipi_mb", HERE.call_interrupt)),
     ),
     Surroundings(
         "device-interrupt",
         ("vring_interrupt",),
         missing_files,
-        often(path("vring_interrupt", "asm_common_interrupt")),
+        often(path("vring_interrupt", HERE.device_interrupt)),
     ),
 )

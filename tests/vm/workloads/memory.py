@@ -9,11 +9,12 @@ import mmap
 import os
 from collections.abc import Iterator
 
+from machine import HERE
+
 from workloads.running import address_of, repeat
 from workloads.surroundings import SYSCALL, Burst, Surroundings, often, over_kernel, path
 
 _BYTES = 64 * mmap.PAGESIZE
-_FAULT = "asm_exc_page_fault"
 
 
 def _area() -> mmap.mmap:
@@ -57,18 +58,18 @@ ALL = (
         "page-fault",
         ("do_anonymous_page", "__handle_mm_fault"),
         touches,
-        often(path("handle_mm_fault", "exc_page_fault", root=_FAULT), share=0.5),
+        often(path("handle_mm_fault", HERE.fault_handler, root=HERE.fault), share=0.5),
     ),
     Surroundings(
         "page-fault-in-kernel",
         ("handle_mm_fault",),
         kernel_touches,
-        often(over_kernel(_FAULT), path(_FAULT, "vfs_read*", root=SYSCALL)),
+        often(over_kernel(HERE.fault), path(HERE.fault, "vfs_read*", root=SYSCALL)),
     ),
     Surroundings(
         "page-allocator",
         ("get_page_from_freelist",),
         touches,
-        often(path("get_page_from_freelist", "__alloc_*", "handle_mm_fault", root=_FAULT)),
+        often(path("get_page_from_freelist", "__alloc_*", "handle_mm_fault", root=HERE.fault)),
     ),
 )

@@ -9,35 +9,34 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workloads.programs import EXECUTES, FORKS, program
-from workloads.running import children, command, machine_code
-from workloads.surroundings import SYSCALL, Burst, Surroundings, both, often, path
+from machine import HERE
 
-_BREAKPOINTS = "4889f9 cc 48ffc9 75fa c3"  # number: the argument
-_OLD_CALLS = "4889f9 b89e000000 cd80 48ffc9 75f4 c3"  # sched_yield() by int 0x80
+from workloads.programs import ARM, program
+from workloads.running import children, command, handle, machine_code
+from workloads.surroundings import SYSCALL, Burst, Surroundings, both, often, path
 
 
 @contextlib.contextmanager
 def forks() -> Iterator[Burst]:
     """Fork a small process repeatedly; the children exit at once."""
-    with program(FORKS) as path, command([path]) as burst:
+    with program(HERE.code.forks) as path, command([path]) as burst:
         yield burst
 
 
 @contextlib.contextmanager
 def executions() -> Iterator[Burst]:
     """Execute a program that executes itself."""
-    with program(EXECUTES) as path, command([path]) as burst:
+    with program(HERE.code.executes) as path, command([path]) as burst:
         yield burst
 
 
 @contextlib.contextmanager
 def breakpoints() -> Iterator[Burst]:
     """Hit breakpoints in user code; the signal handler does nothing."""
-    run = machine_code(_BREAKPOINTS)
+    run = machine_code(HERE.code.breakpoints)
 
     def work() -> None:
-        signal.signal(signal.SIGTRAP, lambda *_: None)
+        handle(signal.SIGTRAP, HERE.code.after_breakpoint)
         run(10)
         time.sleep(0.002)
 
@@ -47,8 +46,12 @@ def breakpoints() -> Iterator[Burst]:
 
 @contextlib.contextmanager
 def old_calls() -> Iterator[Burst]:
-    """Call the kernel by int 0x80, as 32-bit programs do."""
-    run = machine_code(_OLD_CALLS)
+    """Call the kernel as 32-bit programs do."""
+    if HERE.code.arm_calls:
+        with program(HERE.code.arm_calls, ARM) as path, command([path]) as burst:
+            yield burst
+        return
+    run = machine_code(HERE.code.int80_calls)
 
     def work() -> None:
         run(10)
@@ -59,8 +62,8 @@ def old_calls() -> Iterator[Burst]:
 
 
 def _compat() -> str:
-    names = Path("/proc/kallsyms").read_bytes()
-    if b" asm_int80_emulation\n" in names or b" entry_INT80_compat\n" in names:
+    names = Path("/proc/kallsyms").read_text()
+    if any(f" {name}\n" in names for name in HERE.compat):
         return ""
     return "this kernel knows no 32-bit system calls"
 
@@ -94,19 +97,19 @@ ALL = (
         "exception",
         ("force_sig_info_to_task", "force_sig_fault"),
         breakpoints,
-        often(path("exc_int3", root="asm_exc_int3")),
+        often(path(HERE.breakpoint_handler, root=HERE.breakpoint)),
     ),
     Surroundings(
         "signal",
         ("get_signal",),
         breakpoints,
-        often(path("get_signal", "arch_do_signal_or_restart", root="asm_exc_int3")),
+        often(path("get_signal", HERE.signal_delivery, root=HERE.breakpoint)),
     ),
     Surroundings(
         "compat-system-call",
         ("do_sched_yield",),
         old_calls,
-        often(lambda stack: "int80" in stack[-1].name.lower()),
+        often(path("do_sched_yield", root=HERE.compat_root)),
         _compat,
     ),
 )

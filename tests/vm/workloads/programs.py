@@ -11,51 +11,72 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from machine import HERE
 
 _BASE = 0x400000
-_HEADERS = 64 + 56
-
-# 0: fork(); if child: exit_group(0); wait4(-1, 0, 0, 0); jump to 0
-FORKS = """
-    b839000000 0f05 85c0 7415
-    bfffffffff 31f6 31d2 4531d2 b83d000000 0f05 ebe0
-    31ff b8e7000000 0f05
-"""
-# execve("/proc/self/exe", argv, 0); exit(...)
-EXECUTES = (
-    "488d3d15000000 488d742408 31d2 b83b000000 0f05 b83c000000 0f05" + b"/proc/self/exe\0".hex()
-)
+_PAGE = 4096
+_EXECUTABLE, _LOAD, _READ_AND_EXECUTE = 2, 1, 5  # ET_EXEC, PT_LOAD, PF_R | PF_X
 
 
-def elf(code: bytes) -> bytes:
-    """Return an executable of one segment: a 64-bit ELF header, a program header, the code."""
-    size = _HEADERS + len(code)
+@dataclass(frozen=True)
+class Class:
+    """Layout of an executable.
+
+    :ivar number: ``EI_CLASS``.
+    :ivar machine: ``e_machine``.
+    :ivar flags: ``e_flags``.
+    :ivar header: Format of the ELF header behind ``e_ident``.
+    :ivar segment: Format of a program header.
+    """
+
+    number: int
+    machine: int
+    flags: int
+    header: str
+    segment: str
+
+
+WIDE = Class(2, HERE.elf, 0, "<HHIQQQIHHHHHH", "<IIQQQQQQ")
+ARM = Class(1, 40, 0x05000000, "<HHIIIIIHHHHHH", "<IIIIIIII")  # EM_ARM, EF_ARM_EABI_VER5
+
+
+def elf(code: bytes, kind: Class = WIDE) -> bytes:
+    """Return an executable of one segment: an ELF header, a program header, the code."""
+    header_bytes, segment_bytes = 16 + struct.calcsize(kind.header), struct.calcsize(kind.segment)
+    at = header_bytes + segment_bytes
+    size = at + len(code)
     header = struct.pack(
-        "<16sHHIQQQIHHHHHH",
-        b"\x7fELF\x02\x01\x01",
-        2,  # ET_EXEC
-        62,  # EM_X86_64
+        kind.header,
+        _EXECUTABLE,
+        kind.machine,
         1,
-        _BASE + _HEADERS,
-        64,
+        _BASE + at,
+        header_bytes,
         0,
-        0,
-        64,
-        56,
+        kind.flags,
+        header_bytes,
+        segment_bytes,
         1,
         0,
         0,
         0,
     )
-    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096) + code
+    if kind == WIDE:
+        segment = (_LOAD, _READ_AND_EXECUTE, 0, _BASE, _BASE, size, size, _PAGE)
+    else:
+        segment = (_LOAD, 0, _BASE, _BASE, size, size, _READ_AND_EXECUTE, _PAGE)
+    ident = b"\x7fELF" + bytes([kind.number, 1, 1])
+    return ident.ljust(16, b"\0") + header + struct.pack(kind.segment, *segment) + code
 
 
 @contextlib.contextmanager
-def program(code: str) -> Iterator[str]:
-    """Make a program of x86-64 machine code, in hexadecimal; yield its path."""
+def program(code: str, kind: Class = WIDE) -> Iterator[str]:
+    """Make a program of machine code, in hexadecimal; yield its path."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         path = os.path.join(folder, "program")
         with open(path, "wb") as file:
-            file.write(elf(bytes.fromhex(code)))
+            file.write(elf(bytes.fromhex(code), kind))
         os.chmod(path, 0o700)
         yield path

@@ -8,6 +8,7 @@ import ctypes
 import mmap
 import os
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ import forked
 from workloads.surroundings import Burst
 
 SECONDS = 0.4
+_SA_SIGINFO = 4
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -111,13 +113,30 @@ def pinned(cpu: int, action: Callable[[], object]) -> Callable[[], object]:
 
 
 def machine_code(code: str) -> Callable[[int], int]:
-    """Make a function of x86-64 machine code, in hexadecimal; it runs without the GIL."""
-    data = bytes.fromhex(code)
-    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(data)
-    made = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long)(address_of(page))
+    """Make a function of machine code, in hexadecimal; it runs without the GIL."""
+    return ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long)(address_of(executable(code)))
+
+
+def executable(code: str) -> mmap.mmap:
+    """Map machine code, in hexadecimal, for the rest of the process's life.
+
+    It is a file's, whose pages the kernel makes visible to the instruction cache.
+    """
+    with open(os.memfd_create("code"), "r+b") as file:
+        file.write(bytes.fromhex(code))
+        file.truncate(mmap.PAGESIZE)
+        access = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        page = mmap.mmap(file.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, access)
     _kept.append(page)
-    return made
+    return page
+
+
+def handle(number: int, code: str) -> None:
+    """Let a signal be handled by machine code: a function (number, siginfo_t *, ucontext_t *)."""
+    # struct sigaction of the C library: handler, mask, flags, restorer
+    action = struct.pack("P128xixxxxP", address_of(executable(code)), _SA_SIGINFO, 0)
+    if libc.sigaction(number, action, None):
+        raise OSError(ctypes.get_errno(), "sigaction")
 
 
 def address_of(area: mmap.mmap) -> int:

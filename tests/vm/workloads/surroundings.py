@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from machine import HERE
+
 from kwalk.model.stack import Frame
 
 Burst = Callable[[], object]
 StackTest = Callable[[list[Frame]], bool]
-
-SYSCALL = "entry_SYSCALL_64*"
-TIMER = "asm_sysvec_apic_timer_interrupt"
+SYSCALL = HERE.syscall_root
 
 
 def nothing_lacks() -> str:
