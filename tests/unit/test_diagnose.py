@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kwalk.abi import Place
+from kwalk.arch import ARCHITECTURES
 from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel import capabilities, features
 from kwalk.kernel.kallsyms import Kallsyms
@@ -247,6 +248,17 @@ def test_offset_inside_an_instruction_is_a_usage_error() -> None:
     assert "cannot be traced by kprobe: " in error.what
     assert "(errno 84): no instruction begins there" in error.what
     assert "objdump" in error.hint
+
+
+def test_offset_inside_an_instruction_is_a_usage_error_on_arm64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diagnose, "here", lambda: ARCHITECTURES["aarch64"])
+    error = diagnose.explain(Selection.one(INSIDE), [("kprobe", failed(errno.EINVAL))])
+    assert isinstance(error, UsageError)
+    assert "(errno 22): no instruction begins there" in error.what
+    error = diagnose.explain(Selection.one(TARGET), [("kprobe", failed(errno.EINVAL))])
+    assert "no instruction begins there" not in error.what
 
 
 @pytest.mark.parametrize(

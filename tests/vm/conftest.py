@@ -60,6 +60,16 @@ def has_fentry() -> bool:
     return bool(Kallsyms.read().address("register_ftrace_direct"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn hypothesis off, which no test here uses.
+
+    In a guest of another architecture than the host's it has no extension module to load.
+    """
+    manager = config.pluginmanager
+    if plugin := manager.get_plugin("hypothesispytest"):
+        manager.unregister(plugin)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not Path("/sys/bus/event_source/devices/kprobe").exists():
         for item in items:

@@ -49,6 +49,7 @@ class Architecture(NamedTuple):
         unwinder to FUNC's direct caller.
     :ivar ftrace_sites: Offsets in a function at which ftrace can have its call.
     :ivar ftrace_call_bytes: Length of that call.
+    :ivar misplaced: Error number of a kprobe inside an instruction or ftrace's call.
     :ivar syscall_prefix: Prefix of the kernel's functions ``sys_NAME`` of system calls.
     :ivar bpf: Number of the system call (``asm/unistd.h``).
     :ivar perf_event_open: Likewise.
@@ -81,6 +82,7 @@ class Architecture(NamedTuple):
     trampolines_lack_caller: bool
     ftrace_sites: tuple[int, ...]
     ftrace_call_bytes: int
+    misplaced: int
     syscall_prefix: str
     bpf: int
     perf_event_open: int

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from pathlib import Path
 
+from kwalk.arch import here
 from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel import capabilities
 from kwalk.kernel.shortage import Shortage
@@ -71,7 +72,7 @@ def explain(
             "A warning of ftrace's in dmesg says why. Tracepoints, samples and places inside "
             "functions (FUNC+OFFSET) do not go through ftrace.",
         )
-    if target.offset and any(error.errno == errno.EILSEQ for _, error in refusals):
+    if target.offset and any(error.errno == here().misplaced for _, error in refusals):
         return UsageError(
             f"{what}: no instruction begins there, or it is part of the function's call of ftrace",
             "gdb or objdump shows where instructions begin; return addresses in stacks are such "

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING, NoReturn
 
@@ -61,6 +62,7 @@ AARCH64 = Architecture(
     trampolines_lack_caller=False,
     ftrace_sites=(4, 8),  # behind "mov x9, x30" or a nop; "bti c" may stand before
     ftrace_call_bytes=4,
+    misplaced=errno.EINVAL,  # arch_prepare_kprobe(), check_ftrace_location()
     syscall_prefix="__arm64_",
     bpf=280,  # include/uapi/asm-generic/unistd.h
     perf_event_open=241,

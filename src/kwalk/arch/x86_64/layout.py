@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ X86_64 = Architecture(
     trampolines_lack_caller=True,
     ftrace_sites=(0, 4),  # endbr64 may stand before: ENDBR_INSN_SIZE in arch/x86/include/asm/ibt.h
     ftrace_call_bytes=5,
+    misplaced=errno.EILSEQ,
     syscall_prefix="__x64_",
     bpf=321,  # arch/x86/entry/syscalls/syscall_64.tbl
     perf_event_open=298,
