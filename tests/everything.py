@@ -20,11 +20,21 @@ LOGS = ROOT / "build" / "test-all"
 _PYTEST = str(Path(sys.executable).with_name("pytest"))
 _MATRIX = [sys.executable, "tests/matrix.py"]
 _FRESH = "README's commands on a fresh root"
+_ARM64 = ("debian-12-arm64", "debian-13-arm64", "debian-sid-arm64")
 # Part -> its command lines, and a description.
 PARTS: dict[str, tuple[list[list[str]], str]] = {
     "test": ([["make", "test"]], "lint, unit tests, every kernel of the matrix"),
     "ubuntu-24.04": ([[*_MATRIX, "ubuntu-24.04-whole"]], "all of tests/vm on that kernel"),
     "ubuntu-26.04": ([[*_MATRIX, "ubuntu-26.04-whole"]], "all of tests/vm on that kernel"),
+    **{
+        kernel: ([[*_MATRIX, f"{kernel}-whole"]], "all of tests/vm on that kernel")
+        for kernel in _ARM64
+    },
+    "arm64-unsigned": (
+        [[*_MATRIX, "debian-sid-arm64-a72"]],
+        "arm64 without signed return addresses",
+    ),
+    "long-arm64": ([[*_MATRIX, *(f"long-{kernel}" for kernel in _ARM64)]], "tests marked long"),
     "long": (
         [[*_MATRIX, "long-debian-12", "long-debian-13", "long-debian-sid", "long-fp"]],
         "tests marked long",

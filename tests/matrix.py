@@ -29,6 +29,8 @@ from kwalk.lab import headers, kernels, offered
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.prefix) / "bin"
 TIMEOUT_SECONDS = 3600
+# Emulated arm64 is slower.
+ARM64_SECONDS = 4 * 3600
 # Tests on this kernel build modules for it: tests/vm/workloads/rebuilt.py.
 BUILDS_MODULES = "debian-12"
 NO_TESTS = pytest.ExitCode.NO_TESTS_COLLECTED
@@ -38,7 +40,11 @@ PARALLEL = min(4, 1 + (os.cpu_count() or 1))
 
 @dataclass(frozen=True)
 class Job:
-    """A kernel, and the tests that run on it."""
+    """A kernel, and the tests that run on it.
+
+    :ivar cpu_model: QEMU's ``-cpu``, "" for the lab's.
+    :ivar seconds: Time limit of the whole job.
+    """
 
     name: str
     kernel: str
@@ -48,6 +54,8 @@ class Job:
     icount: bool = False
     mark: str = ""
     test_seconds: int = 300
+    cpu_model: str = ""
+    seconds: int = TIMEOUT_SECONDS
     events: int = 0  # stacks to compare in the longest test; 0 for its default
 
 
@@ -72,6 +80,7 @@ OLD = ("tests/vm_old",)
 SHORT = (*CELLS, "tests/vm/test_verify.py::test_every_stack_of_ip_rcv_is_the_kernels")
 JOBS = [
     # The longest first, since several run at a time.
+    Job("debian-13-arm64", "debian-13-arm64", SHORT, events=2000),
     Job("fp", "fp"),
     Job("debian-13", "debian-13"),
     Job("debian-sid", "debian-sid"),
@@ -83,6 +92,7 @@ JOBS = [
     Job("four-cpus", "debian-13", ("tests/vm/test_cpus.py",), cpus=4),
     Job("icount", "debian-13", ("tests/vm_icount",), cpus=1, icount=True),
 ]
+ARM64 = ("debian-12-arm64", "debian-13-arm64", "debian-sid-arm64")
 # Parts of `make test-all` only.
 MORE = [
     *(Job(f"{kernel}-whole", kernel) for kernel in ("ubuntu-24.04", "ubuntu-26.04")),
@@ -90,6 +100,13 @@ MORE = [
         Job(f"long-{kernel}", kernel, mark="long", test_seconds=3000)
         for kernel in ("debian-12", "debian-13", "debian-sid", "fp")
     ),
+    *(Job(f"{kernel}-whole", kernel, test_seconds=600, seconds=ARM64_SECONDS) for kernel in ARM64),
+    *(
+        Job(f"long-{kernel}", kernel, mark="long", test_seconds=3000, seconds=ARM64_SECONDS)
+        for kernel in ARM64
+    ),
+    # A processor that signs no return addresses.
+    Job("debian-sid-arm64-a72", "debian-sid-arm64", SHORT, events=2000, cpu_model="cortex-a72"),
 ]
 ANY = "long or not long"
 CAPABILITIES = ("tests/vm/test_capabilities.py",)
@@ -114,9 +131,10 @@ def run(job: Job, boots: int = 2) -> Result:
         print(f"[{job.name}] {error}", flush=True)
         return Result(job, code=1)
     words = [str(BIN / "kwalk"), "lab", "run", "--kernel", job.kernel]
-    words += ["--timeout", str(TIMEOUT_SECONDS), "--cpus", str(job.cpus)]
+    words += ["--timeout", str(job.seconds), "--cpus", str(job.cpus)]
     words += ["--append", job.append] if job.append else []
     words += ["--icount"] if job.icount else []
+    words += ["--cpu-model", job.cpu_model] if job.cpu_model else []
     words += [
         "--",
         str(BIN / "python"),

@@ -33,6 +33,7 @@ from kwalk.errors import KwalkError
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.ledger import Summary
 from kwalk.options.probe import ProbeOptions
+from kwalk.probe.attach_multi import lacks_multi
 from kwalk.report import summary as reports
 from kwalk.symbolize.symbolizer import Symbolizer
 
@@ -159,6 +160,17 @@ def line(function: str, summary: Summary) -> str:
     )
 
 
+def ways(symbols: Kallsyms) -> list[str]:
+    """Ways of attaching to one function that this kernel has."""
+    found = ["kprobe"]
+    if symbols.address("register_ftrace_direct"):
+        found.append("fentry")
+    # x86-64's is compared in tests/vm/test_many.py.
+    if platform.machine() == "aarch64" and not lacks_multi("kprobe.multi", symbols):
+        found.append("kprobe.multi")
+    return found
+
+
 def complaints() -> str:
     """Return the kernel's warnings so far."""
     return subprocess.run(
@@ -183,14 +195,15 @@ def main() -> int:
         bursts = list(loads(stack))
         calls = called(bursts)
         before = complaints()  # of the function tracer itself, where RCU is not watching
-        names = sorted(calls.keys() & traceable(Kallsyms.read()))
+        symbols = Kallsyms.read()
+        names, able = sorted(calls.keys() & traceable(symbols)), ways(symbols)
         chance.shuffle(names)
         print(f"{len(bursts)} loads call {len(names)} functions that can be traced", flush=True)
         for function in names:
             enough = total.functions >= args.functions and total.checked >= args.events
             if enough or time.monotonic() - started > args.seconds:
                 break
-            attach = chance.choice(["kprobe", "fentry"])
+            attach = chance.choice(able)
             summary = compare(function, attach, calls[function])
             if summary is None:
                 total.refused += 1
