@@ -17,7 +17,8 @@ from kwalk.probe.ftrace_sites import Traceable
 from kwalk.probe.selection import Selection
 from kwalk.probe.target import Target
 
-SYMBOLS = Kallsyms(b"ffffffff81000100 T ip_rcv\n")
+SYMBOLS = Kallsyms(b"ffffffff81000100 T ip_rcv\nffffffff81000200 T kprobe_ftrace_handler\n")
+NEVER_BY_FTRACE = Kallsyms(b"ffffffff81000100 T ip_rcv\n")
 ENTRY = Target("ip_rcv", 0xFFFFFFFF81000100, "")
 PATHS = ("FTRACE", "SAMPLE_RATE", "SCHEDSTATS")
 ALL = ["fentry", "fexit", "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi"]
@@ -95,6 +96,18 @@ def test_kprobe_that_is_a_breakpoint_needs_no_ftrace(
     monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: known)
     (proc / "FTRACE").write_text("0\n")
     assert bool(off(way, ENTRY)) == stopped
+
+
+@pytest.mark.parametrize(
+    ("way", "stopped"), [("kprobe", False), ("kretprobe", False), ("fentry", True)]
+)
+def test_kernel_whose_kprobes_are_all_breakpoints_needs_ftrace_for_none(
+    proc: Path, monkeypatch: pytest.MonkeyPatch, way: str, stopped: bool
+) -> None:
+    """Without CONFIG_KPROBES_ON_FTRACE, as on arm64."""
+    monkeypatch.setattr(ftrace_sites, "read", lambda symbols, image: Traceable())
+    (proc / "FTRACE").write_text("0\n")
+    assert bool(switched_off.off(way, Selection.one(ENTRY), NEVER_BY_FTRACE)) == stopped
 
 
 @pytest.mark.parametrize(("offset", "stopped"), [(4, True), (5, False), (9, False), (0x1F, False)])

@@ -43,7 +43,10 @@ def on_ftrace(selection: Selection, symbols: Kallsyms) -> bool:
     """Return whether a kprobe at the entry of any of these functions would go through ftrace.
 
     Without a call of ftrace there it is a breakpoint (check_kprobe_address_safe() in
-    kernel/kprobes.c). True if the calls of ftrace are unknown.
+    kernel/kprobes.c), and without CONFIG_KPROBES_ON_FTRACE each is, as on arm64. True if the calls
+    of ftrace are unknown.
     """
+    if not symbols.address("kprobe_ftrace_handler"):  # arch/*/kernel/kprobes/ftrace.c
+        return False
     places = ftrace_sites.read(symbols, image)
     return any(not places.why_not(target) for target in selection.targets)
