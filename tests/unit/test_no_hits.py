@@ -67,7 +67,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(canary, "open_probe", machine.attach)
     monkeypatch.setattr(switched_off, "off", lambda way, selection, symbols: machine.off)
     monkeypatch.setattr(switched_off, "on_ftrace", lambda selection, symbols: machine.on_ftrace)
-    facts = lambda obj, symbols, target: SimpleNamespace(disarmed=machine.disarmed)  # noqa: E731
+    facts = lambda obj, symbols: SimpleNamespace(disarmed=machine.disarmed)  # noqa: E731
     monkeypatch.setattr(config, "facts", facts)
     monkeypatch.setattr(canary, "_wait", lambda probe, frequency: min(probe.hits(), canary.CALLS))
     return machine
