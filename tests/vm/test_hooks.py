@@ -40,7 +40,10 @@ def hooks(symbols: Kallsyms) -> set[int]:
 
 
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
-@pytest.mark.parametrize("tracer", [kretprobes, graph_tracer, fexit_programs])
+@pytest.mark.parametrize(
+    "tracer",
+    [kretprobes, graph_tracer, pytest.param(fexit_programs, marks=pytest.mark.fentry)],
+)
 def test_replaced_return_addresses(
     tracer: Tracer, attach: str, redis: None, symbols: Kallsyms, frame_pointers: bool
 ) -> None:
@@ -73,6 +76,7 @@ def test_replaced_return_addresses(
     assert trampolines == (len(stacks) if tracer is fexit_programs else 0)
 
 
+@pytest.mark.fentry
 def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms) -> None:
     """The kernel undoes one of the two; the walk undoes both, and says that the kernel errs."""
     orders: list[tuple[Tracer, Tracer]] = [(kretprobes, graph_tracer), (graph_tracer, kretprobes)]
@@ -96,6 +100,7 @@ def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms) -> None:
     assert wrong >= EVENTS, "in one of the two orders the kernel shows a trampoline"
 
 
+@pytest.mark.fentry
 def test_unknown_code_falls_back_to_the_kernels_unwinder(
     redis: None, frame_pointers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

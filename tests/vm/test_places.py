@@ -36,6 +36,7 @@ def test_stacks_at_the_return(
         assert names(stack, symbolizer)[:2] == ["ip_rcv", CALLER]
 
 
+@pytest.mark.fentry
 def test_stacks_at_the_return_to_a_caller_that_calls_through_bp() -> None:
     """By ORC the caller's BP is any register: FUNC's own address may be in it."""
 

@@ -17,7 +17,7 @@ from workloads.rebuilt import CALLS, Builder
 
 from kwalk.kernel import modules
 
-pytestmark = only_on("debian-12")
+pytestmark = only_on("debian-12", "")
 LONG = (pytest.mark.long, pytest.mark.timeout(3000))
 Names = tuple[str, ...]
 GO = ("--", "sh", "-c", "echo 1 >/sys/module/kwt/parameters/kwt_go")

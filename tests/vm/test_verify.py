@@ -128,6 +128,7 @@ def test_self_check_that_holds_is_quiet(redis: None) -> None:
     assert "verify" not in err
 
 
+@pytest.mark.fentry
 def test_verify_one_in_n_is_a_random_choice(redis: None) -> None:
     summary, stacks, _ = verified("ip_rcv", "fentry", 2000, every=10)
     number = stacks.total()
