@@ -8,6 +8,7 @@ the matrix.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kwalk.arch import ARCHITECTURES, here
@@ -68,6 +69,8 @@ class Machine:
     :ivar step: Bytes between two places at which an instruction may begin.
     :ivar no_place: Error of kprobes at a place that begins none, or is ftrace's.
     :ivar behind_ftrace: Offset of the first instruction behind ftrace's call in a function.
+    :ivar checks_code: The walk, as the kernel, ends at an address of unknown code.
+    :ivar broken: Members of ``kw_config`` with which no walk finds the callers' addresses.
     :ivar untraceable: Functions that no kprobe may be set on, one of which each kernel has.
     """
 
@@ -98,6 +101,8 @@ class Machine:
     step: int
     no_place: int
     behind_ftrace: int
+    checks_code: bool
+    broken: Callable[[dict[str, int]], dict[str, int]]
     untraceable: tuple[str, ...]
 
 
@@ -143,6 +148,8 @@ X86_64 = Machine(
     step=1,
     no_place=errno.EILSEQ,
     behind_ftrace=9,  # endbr64, and the call
+    checks_code=True,
+    broken=lambda right: {"text_end": right["text_start"]},
     untraceable=("exc_debug", "do_int3", "exc_int3", "asm_exc_nmi"),
 )
 
@@ -191,6 +198,8 @@ AARCH64 = Machine(
     step=4,
     no_place=errno.EINVAL,
     behind_ftrace=8,
+    checks_code=False,
+    broken=lambda right: {"code_mask": (1 << 64) - 1},
     untraceable=("el1h_64_sync_handler",),
 )
 
