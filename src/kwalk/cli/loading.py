@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -66,6 +67,8 @@ def load(name: str) -> ProfileData:
     :param name: Path; ``-`` is standard input.
     :raises KwalkError: as ``recording.files.load``.
     """
+    # Neither recordings nor reports are cyclic; a search of all their objects takes long.
+    gc.disable()
     if name != "-":
         return files.load(name)
     if sys.stdin is None:

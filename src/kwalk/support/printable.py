@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, redirect_stderr
 from typing import IO, Any
 
 # Fast path: most text is ASCII.
-_HARMLESS = re.compile(r"[\n\t -~]*")
+_HARMLESS = b"\n\t" + bytes(range(ord(" "), ord("~") + 1))
 # An SGR (Select Graphic Rendition) sequence: colours and the like.
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
@@ -30,7 +30,7 @@ def plain_lines(text: str, styles: bool = False) -> str:
 
     :param styles: Keep SGR sequences; foreign parts of the text must have passed ``plain`` already.
     """
-    if _HARMLESS.fullmatch(text):
+    if text.isascii() and not text.encode().translate(None, _HARMLESS):
         return text
     text = text.replace("\r\n", "\n")
     if styles:
