@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ def stack(*names: str, truncated: bool = False, fallback: bool = False) -> Stack
     return Stack(tuple(f.address for f in frames), truncated, fallback, tuple(frames))
 
 
-def summary(counts: list[Count], **lost: int) -> Summary:
+def summary(counts: Sequence[Count], **lost: int) -> Summary:
     """A summary whose ledger closes."""
     ledger = Ledger()
     for count in counts:
@@ -48,7 +49,7 @@ def profile(*counts: Count, **lost: int) -> Profile:
     return Profile(rows, summary(rows, **lost), facts=dict(FACTS))
 
 
-def written(ticks: list[list[Count]], end: bool = True) -> bytes:
+def written(ticks: Sequence[Sequence[Count]], end: bool = True) -> bytes:
     """A recording of counts as they were after each second."""
     data = bytearray()
     writer = RecordingWriter(data.extend, dict(FACTS))

@@ -59,7 +59,7 @@ def empty() -> Profile:
 
 
 @st.composite
-def timed(draw: st.DrawFn) -> tuple[list[Count], Timeline]:
+def timed(draw: st.DrawFn) -> tuple[Sequence[Count], Timeline]:
     """Counts in any order, some of one stack and group, and rows that add up to them."""
     known = st.sampled_from([A, B, Stack(A.addresses, frames=A.frames)])
     keys = draw(st.lists(st.tuples(known, st.sampled_from([None, RED, BLUE])), min_size=1))
@@ -74,7 +74,7 @@ def timed(draw: st.DrawFn) -> tuple[list[Count], Timeline]:
 
 @given(st.lists(timed(), min_size=1, max_size=3), st.booleans(), st.data())
 def test_built_rows_belong_to_the_stacks_they_were_added_with(
-    parts: list[tuple[list[Count], Timeline]], rarest_first: bool, data: st.DataObject
+    parts: list[tuple[Sequence[Count], Timeline]], rarest_first: bool, data: st.DataObject
 ) -> None:
     builder = ProfileBuilder()
     expected: Rows = Counter()

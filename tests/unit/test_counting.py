@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +33,7 @@ ADDED = st.lists(
 Key = tuple[Stack, Group | None]
 
 
-def counts(sums: dict[Key, int]) -> list[Count]:
+def counts(sums: dict[Key, int]) -> Sequence[Count]:
     found = [Count(stack, number, process) for (stack, process), number in sums.items() if number]
     return sorted(found, key=lambda count: count.count)
 
@@ -69,7 +69,7 @@ class World:
         self.full = False
         self.detached = False
         self.intervals: list[tuple[int, float]] = []
-        self.ends: list[list[Count]] = []
+        self.ends: list[Sequence[Count]] = []
         self.texts: list[str] = []
         self.told = Summary("ip_rcv", "manual", "fentry", "6.12", Ledger())
         self.open = True
@@ -82,7 +82,7 @@ class World:
         self.now += seconds
         self.stopped = self.now >= self.stop_at
 
-    def counts(self) -> list[Count]:
+    def counts(self) -> Sequence[Count]:
         number = int(self.now * 1000) - 100_000
         return [Count(STACKS[0], number), Count(STACKS[1], 10 * number)] if number else []
 
@@ -107,7 +107,7 @@ class World:
     def seconds(self) -> float:
         return self.now - self.started
 
-    def interval(self, found: list[Count], seconds: float, ended: float) -> str:
+    def interval(self, found: Sequence[Count], seconds: float, ended: float) -> str:
         assert ended == self.now
         self.intervals.append((sum(count.count for count in found), round(seconds, 6)))
         return "interval"

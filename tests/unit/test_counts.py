@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,14 +28,14 @@ from kwalk.options.probe import ProbeOptions
 REDIS, NGINX = Group("pid", 7, "redis"), Group("pid", 8, "nginx")
 
 
-def counted(**options: Any) -> tuple[list[Count], Summary]:
+def counted(**options: Any) -> tuple[Sequence[Count], Summary]:
     with Capture("ip_rcv", ProbeOptions(output=Output.COUNT, **options)) as capture:
         capture.stop()
         counts = capture.counts()
         return counts, capture.summary()
 
 
-def plain(counts: list[Count]) -> list[tuple[tuple[int, ...], int, Group | None]]:
+def plain(counts: Sequence[Count]) -> list[tuple[tuple[int, ...], int, Group | None]]:
     return [(count.stack.addresses, count.count, count.group) for count in counts]
 
 
@@ -50,7 +51,7 @@ def test_nodes_of_several_cpus_are_added_up_and_the_rarest_comes_first(engine: E
     assert (summary.ledger.truncated, summary.ledger.fallback, summary.ledger.lost) == (0, 0, {})
 
 
-def scaled(counts: list[Count]) -> list[tuple[tuple[int, ...], int, float | None]]:
+def scaled(counts: Sequence[Count]) -> list[tuple[tuple[int, ...], int, float | None]]:
     return [
         (count.stack.addresses, count.count, count.scaled and round(count.scaled, 6))
         for count in counts

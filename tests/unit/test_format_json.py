@@ -56,7 +56,7 @@ def test_addresses_are_there_unless_they_are_not_wanted() -> None:
 def test_stacks_that_are_handed_on_in_parts_are_one_list(
     monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr("kwalk.report.formats.json_._STACKS", 2)
+    monkeypatch.setattr("kwalk.report.rows._ROWS", 2)
     found = profile(*(Count(stack("f", f"a{index}"), index + 1) for index in range(number)))
     stacks = parsed(found)["stacks"]
     assert [len(each["frames"]) for each in stacks] == [2] * number

@@ -198,7 +198,7 @@ def test_tracepoint_first_address_is_a_return_address(program: Program, tool: st
 
 def test_equal_stacks_stay_one_object(program: Program) -> None:
     found = program.recorded()
-    found.counts = found.counts * 2
+    found.counts = [*found.counts, *found.counts]
     first, second = add_lines(found, str(program.path))
     assert first.stack is second.stack
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from engine import SYMBOLS, Engine, words
 from planted import A, B, C, D, record, short
@@ -36,13 +38,13 @@ def hits(engine: Engine) -> None:
     engine.count(6)
 
 
-def counted(method: Method = Method.MANUAL) -> tuple[list[Count], Summary]:
+def counted(method: Method = Method.MANUAL) -> tuple[Sequence[Count], Summary]:
     with Capture(["a", "b"], ProbeOptions(method, output=Output.COUNT)) as capture:
         capture.stop()
         return capture.counts(), capture.summary()
 
 
-def addresses(counts: list[Count]) -> list[tuple[tuple[int, ...], int]]:
+def addresses(counts: Sequence[Count]) -> list[tuple[tuple[int, ...], int]]:
     return [(count.stack.addresses, count.count) for count in counts]
 
 

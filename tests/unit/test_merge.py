@@ -207,7 +207,7 @@ def test_timelines_that_do_not_add_up_are_refused(wrong: str) -> None:
     elif wrong == "interval":
         found.timeline.intervals[0] = 9
     else:
-        found.timeline = found.timeline.only(lambda index: index == 0)
+        found.timeline = found.timeline.only([index == 0 for index in range(len(found))])
     for use in (
         lambda: found + found,
         lambda: found.narrow(from_caller="a"),

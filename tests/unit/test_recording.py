@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,7 @@ A, B = stack("ip_rcv", "a", "main"), stack("ip_rcv", "b@overlay", "main", trunca
 TICKS = [[Count(A, 5)], [Count(A, 7), Count(B, 1)], [Count(A, 7), Count(B, 90)]]
 
 
-def rows(counts: list[Count]) -> Counter[Any]:
+def rows(counts: Sequence[Count]) -> Counter[Any]:
     """Counts by all that tells them apart."""
     found: Counter[Any] = Counter()
     for count in counts:
@@ -40,7 +41,7 @@ def rows(counts: list[Count]) -> Counter[Any]:
     return found
 
 
-def calls(counts: list[Count]) -> dict[Any, Any]:
+def calls(counts: Sequence[Count]) -> dict[Any, Any]:
     """Calls by all that tells counts apart, where not all were taken."""
     found: dict[Any, float] = {}
     for count in counts:
@@ -52,7 +53,7 @@ def calls(counts: list[Count]) -> dict[Any, Any]:
 
 
 @given(growing(least=0, odd=True))
-def test_recording_reads_back_as_written(ticks: list[list[Count]]) -> None:
+def test_recording_reads_back_as_written(ticks: list[Sequence[Count]]) -> None:
     profile = reread(written(ticks))
     assert rows(profile.counts) == rows(ticks[-1])
     assert len(profile) == len(+rows(ticks[-1]))
@@ -71,7 +72,7 @@ def test_recording_reads_back_as_written(ticks: list[list[Count]]) -> None:
 
 @given(growing(least=0, odd=True), st.data())
 def test_wherever_it_is_cut_what_comes_before_is_read(
-    ticks: list[list[Count]], data: st.DataObject
+    ticks: list[Sequence[Count]], data: st.DataObject
 ) -> None:
     """As by a kill, at any byte."""
     ends = [len(written(ticks[:number], end=False)) for number in range(1, len(ticks) + 1)]

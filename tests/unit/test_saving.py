@@ -422,7 +422,7 @@ def framed(**changed: Any) -> Stack:
 )  # fmt: skip
 def test_numbers_that_no_recording_holds_are_not_saved(tmp_path: Path, count: Any) -> None:
     found = profile(Count(A, 1))
-    found.counts.append(count)
+    found.counts = [*found.counts, count]
     with pytest.raises(ValueError) as raised:  # noqa: PT011
         found.save(tmp_path / "x.rec")
     assert isinstance(raised.value, kwalk.KwalkError)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def switch() -> Iterator[Path]:
     SWITCH.write_text("1")
 
 
-def on_last(counts: list[Count]) -> int:
+def on_last(counts: Sequence[Count]) -> int:
     return sum(count.count for count in counts if count.group and count.group.number == LAST)
 
 
@@ -148,7 +148,7 @@ def reads(number: int, cgroup: Path | None = None) -> None:
     subprocess.run([sys.executable, "-S", "-c", script, str(number), *words], check=True)
 
 
-def taken(capture: Capture) -> tuple[list[Count], Summary]:
+def taken(capture: Capture) -> tuple[Sequence[Count], Summary]:
     capture.stop()
     return capture.counts(), capture.summary()
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from kwalk.symbolize.symbolizer import Symbolizer
 from waiting import wait_for
 
 
-def counts_of_traffic(options: ProbeOptions) -> tuple[list[Count], Summary, int]:
+def counts_of_traffic(options: ProbeOptions) -> tuple[Sequence[Count], Summary, int]:
     """Return counts of ``FUNCTION`` under traffic, and its calls by an independent counter."""
     with counted(FUNCTION) as independent, Capture(FUNCTION, options) as capture:
         traffic()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +126,7 @@ def from_function(frames: tuple[str, ...]) -> tuple[str, ...]:
 class Measured:
     """Counts of both; ``hist`` has the trigger's text, ``calls`` the hits of its probe."""
 
-    counts: list[Count]
+    counts: Sequence[Count]
     summary: Summary
     symbolizer: Symbolizer
     calls: int
@@ -221,5 +221,5 @@ def test_cpu_that_goes_and_comes_back_loses_no_call() -> None:
     assert complaints() == []
 
 
-def on_cpu(counts: list[Count], cpu: int) -> int:
+def on_cpu(counts: Sequence[Count], cpu: int) -> int:
     return sum(count.count for count in counts if count.group and count.group.number == cpu)

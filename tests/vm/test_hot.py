@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from conftest import call
@@ -34,7 +34,7 @@ def calls(number: int = CALLS) -> int:
 
 def traced(
     attach: str, around: Callable[[Capture], int] = lambda capture: 0, **options: object
-) -> tuple[int, list[Count], Summary]:
+) -> tuple[int, Sequence[Count], Summary]:
     """Call FUNCTION until programs are there, then more; return calls, counts and summary."""
     keywords = {"output": Output.COUNT, **options}
     with Capture(FUNCTION, ProbeOptions(Method.MANUAL, attach, **keywords)) as capture:  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kwalk.cli.tracing import Finished, TracingSession
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # imported late, to attach early
     _Before = dict[tuple[Stack, Group | None], int]
 
 
-def since(before: _Before, counts: list[Count]) -> list[Count]:
+def since(before: _Before, counts: Sequence[Count]) -> Sequence[Count]:
     """Return the counts since the last call in ascending order, and update ``before``."""
     from kwalk.model.stack import Count
 
@@ -70,7 +70,7 @@ def run(
     before: _Before = {}
     covered = 0.0
     printer = Printer()
-    held: list[Count] = []
+    held: Sequence[Count] = []
     end = session.end(duration)
     for length in intervals(session, duration, interval):
         counts = since(before, capture.counts())
@@ -93,7 +93,7 @@ def run(
     return Finished(profile.summary, printer.failed)
 
 
-def lose(profile: ProfileData, counts: list[Count]) -> None:
+def lose(profile: ProfileData, counts: Sequence[Count]) -> None:
     """Move counts that could not be printed from *recorded* to ``output_closed``.
 
     :param counts: Part of the profile's counts.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from kwalk.errors import OutputError, UsageError
@@ -82,13 +83,13 @@ class Recorder:
             self._fd = self._file.place()
             self._outlet = self._outlet or Outlet(self._fd)
 
-    def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+    def tick(self, counts: Sequence[Count], seconds: float, summary: Summary) -> None:
         """See ``RecordingWriter.tick``."""
         assert self._writer
         self._ledger = summary.ledger
         self._writer.tick(counts, seconds, summary)
 
-    def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+    def end(self, counts: Sequence[Count], seconds: float, summary: Summary) -> None:
         """See ``RecordingWriter.end``.
 
         :raises OutputError: also if the reader has not read all of it.

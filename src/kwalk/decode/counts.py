@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kwalk.abi import COUNT, COUNTED, WEIGHT_ONE, Method, Per
@@ -18,7 +19,7 @@ from kwalk.transport.counters import possible_cpus
 from kwalk.transport.stack_maps import StackMaps
 
 
-def share_out(left_alone: int, counts: list[Count]) -> list[Count]:
+def share_out(left_alone: int, counts: Sequence[Count]) -> Sequence[Count]:
     """Rescale the estimates so that they add up to the exact number of skipped hits.
 
     By chance they add up to a little more or less; their ratios are more exact than their sum.
@@ -55,7 +56,7 @@ class StackCounts:
         self._groups = groups
         self._names: dict[int, Group] = {}
 
-    def read(self) -> tuple[list[Count], dict[str, int]]:
+    def read(self) -> tuple[Sequence[Count], dict[str, int]]:
         """Return the counts, the rarest first, and the hits without a stack, by cause."""
         builder = ProfileBuilder()
         lost: Counter[str] = Counter()

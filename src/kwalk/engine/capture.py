@@ -221,7 +221,7 @@ class Capture:
             "--nodes helps"
         ]
 
-    def counts(self) -> list[Count]:
+    def counts(self) -> Sequence[Count]:
         """Return the count of each stack so far, in ascending order (``Output.COUNT``)."""
         return self.reader.counts()
 

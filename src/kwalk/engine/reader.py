@@ -7,7 +7,7 @@ A part of its own, imported once the probe is attached: calls are counted while 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from kwalk.abi import NO_ADDRESS, Method, Output, Place
 from kwalk.decode.contexts import Contexts
@@ -144,7 +144,7 @@ class CaptureReader:
         """Unmap the ring."""
         self._ring.close()
 
-    def counts(self) -> list[Count]:
+    def counts(self) -> Sequence[Count]:
         """Return how often each stack was met so far, the rarest first (``Output.COUNT``)."""
         counts, lost = self._counts.read()
         self._ledger = Ledger(lost=lost)
@@ -163,7 +163,7 @@ class CaptureReader:
         if stack.codes and not all(frame.name for frame in stack.frames):
             self._unnamed.add(stack)  # a later look may know the code
 
-    def _shaped_counts(self, counts: list[Count]) -> list[Count]:
+    def _shaped_counts(self, counts: Sequence[Count]) -> Sequence[Count]:
         if not self._shape:
             return counts
         shaped = self._shape.counts(counts)
@@ -175,7 +175,7 @@ class CaptureReader:
         builder.add(shaped)
         return builder.build()[0]
 
-    def _scaled(self, counts: list[Count]) -> list[Count]:
+    def _scaled(self, counts: Sequence[Count]) -> Sequence[Count]:
         tree = self.probe.tree
         out = tree.sampled_out()
         # Where calls were lost after they had been taken, nobody knows for how many they stood.

@@ -10,9 +10,10 @@ from typing import Any
 
 from kwalk.errors import UsageError
 from kwalk.model.builder import ProfileBuilder
+from kwalk.model.counts import Counts
 from kwalk.model.ledger import Ledger, Summary, TreeUse, Verify
 from kwalk.model.profile import ProfileData, Timeline, kinds_of
-from kwalk.model.stack import Count, Stack
+from kwalk.model.stack import Stack
 from kwalk.support.text import counted
 
 # Separator of joined names; first words of a merge's notes, which a later merge replaces.
@@ -34,8 +35,8 @@ def merge(profiles: Sequence[ProfileData]) -> ProfileData:
     """
     if not profiles:
         raise UsageError("there is nothing to merge", "Give one profile or more.")
-    stacks = _shared(count.stack for profile in profiles for count in profile)
-    scaled = any(count.scaled is not None for profile in profiles for count in profile)
+    stacks = _shared(chain.from_iterable(profile.columns.stacks for profile in profiles))
+    scaled = any(profile.sampled for profile in profiles)
     timed = all(
         profile.seconds or not (len(profile) or profile.summary.seconds is None)
         for profile in profiles
@@ -45,10 +46,15 @@ def merge(profiles: Sequence[ProfileData]) -> ProfileData:
         timeline = profile.checked_timeline()
         if not timeline.ends and profile.seconds:
             timeline = Timeline.one_interval(profile.counts, profile.seconds)
+        columns = profile.columns
         builder.add(
-            (
-                Count(stacks[one.stack], one.count, one.group, one.calls if scaled else None)
-                for one in profile
+            Counts(
+                list(map(stacks.__getitem__, columns.stacks)),
+                columns.groups,
+                columns.stack_of,
+                columns.group_of,
+                columns.numbers,
+                columns.calls if scaled else None,
             ),
             timeline if timed and timeline.ends else None,
         )
@@ -89,7 +95,7 @@ def _differing(profiles: Sequence[ProfileData]) -> list[str]:
         parts = _parts(tell(profile.summary) for profile in profiles)
         if len(parts) > 1:
             found.append(f"{NOTE}different {what}: {', '.join(parts)}")
-    kinds = kinds_of(chain.from_iterable(profiles))
+    kinds = set().union(*(kinds_of(profile.counts) for profile in profiles))
     if len(kinds) > 1:
         found.append(f"{NOTE}different kinds of groups: {', '.join(sorted(kinds))}")
     return found

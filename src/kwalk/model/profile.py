@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
 from kwalk.errors import KwalkError
+from kwalk.model.counts import Counts
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.stack import Count
 from kwalk.support.text import counted, plural
@@ -48,12 +49,12 @@ class Timeline:
         """Iterate over (index of the interval, index of the count, number)."""
         return zip(self.intervals, self.counts, self.numbers, strict=True)
 
-    def only(self, wanted: Callable[[int], bool]) -> Timeline:
-        """Return the timeline of some counts.
+    def only(self, wanted: Sequence[object]) -> Timeline:
+        """Return the timeline of some counts; its rows index the same counts as before.
 
-        :param wanted: Whether to keep the rows of the count at this index.
+        :param wanted: For each count, whether to keep its rows.
         """
-        kept = [wanted(index) for index in self.counts]
+        kept = list(map(wanted.__getitem__, self.counts))
         columns = (self.intervals, self.counts, self.numbers)
         return Timeline(
             self.ends, *(array(column.typecode, compress(column, kept)) for column in columns)
@@ -63,7 +64,7 @@ class Timeline:
     def one_interval(cls, counts: Sequence[Count], seconds: float) -> Timeline:
         """Return a timeline that has all counts in one interval of this length."""
         size = len(counts)
-        numbers = array("q", [count.count for count in counts])
+        numbers = array("q", Counts.of(counts).numbers)
         return cls([seconds], array("I", [0]) * size, array("I", range(size)), numbers)
 
     def totals(self) -> list[int]:
@@ -95,9 +96,9 @@ def check_numbers(ledger: Ledger) -> None:
             )
 
 
-def kinds_of(counts: Iterable[Count]) -> set[str]:
+def kinds_of(counts: Sequence[Count]) -> set[str]:
     """Return the kinds of groups that counts have; ``none`` for counts without one."""
-    return {count.group.kind if count.group else "none" for count in counts}
+    return {group.kind if group else "none" for group in Counts.of(counts).met_groups}
 
 
 @dataclass(repr=False)
@@ -105,11 +106,12 @@ class ProfileData:
     """Counts by stack and group, and how they were captured.
 
     :ivar counts: Counts, the rarest first; ahead of them the sums that ``report.top_n`` makes.
+        Captures and recordings have ``Counts``.
     :ivar timeline: Hits by interval; empty where none was recorded.
     :ivar facts: Machine, kernel and command line, as JSON-ready data.
     """
 
-    counts: list[Count]
+    counts: Sequence[Count]
     summary: Summary
     timeline: Timeline = field(default_factory=Timeline)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -123,7 +125,17 @@ class ProfileData:
     @property
     def calls(self) -> float:
         """Sum of ``Count.calls``."""
-        return sum(count.calls for count in self.counts)
+        return sum(self.columns.calls)
+
+    @property
+    def columns(self) -> Counts:
+        """``counts`` as columns."""
+        return Counts.of(self.counts)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a count has scaled calls."""
+        return self.columns.scaled is not None
 
     @property
     def seconds(self) -> float:
@@ -142,7 +154,7 @@ class ProfileData:
         intervals, indices, numbers = timeline.intervals, timeline.counts, timeline.numbers
         if len(intervals) != len(numbers) or len(indices) != len(numbers):
             raise BeyondLimits("the columns of the timeline differ in length")
-        left = [count.count for count in self.counts]
+        left = list(self.columns.numbers)
         last = max(intervals, default=-1)
         if last >= len(timeline.ends) or max(indices, default=-1) >= len(left):
             raise BeyondLimits("a timeline row indexes no interval or no count")
@@ -150,13 +162,14 @@ class ProfileData:
             raise BeyondLimits(f"a timeline row has {lowest:,} {self.summary.unit}")
         for index, number in zip(indices, numbers, strict=True):
             left[index] -= number
-        for count, number in zip(self.counts, left, strict=True):
-            if number:
-                raise BeyondLimits(
-                    f"the timeline holds {count.count - number:,} of the {count.count:,} "
-                    f"{self.summary.unit} of a stack",
-                    "Give it rows for all of them, or none: Timeline().",
-                )
+        if any(left):
+            index = next(index for index, number in enumerate(left) if number)
+            count = self.columns.numbers[index]
+            raise BeyondLimits(
+                f"the timeline holds {count - left[index]:,} of the {count:,} "
+                f"{self.summary.unit} of a stack",
+                "Give it rows for all of them, or none: Timeline().",
+            )
         return timeline
 
     def check(self) -> None:
@@ -165,7 +178,7 @@ class ProfileData:
         :raises BeyondLimits: if it cannot hold one.
         """
         check_numbers(self.summary.ledger)
-        numbers = [count.count for count in self.counts]
+        numbers = self.columns.numbers
         if not all(type(number) is int for number in numbers):
             raise BeyondLimits("a count is not a whole number", "Give ints.")
         if min(numbers, default=0) < 0 or sum(numbers) >= MOST:
@@ -173,7 +186,7 @@ class ProfileData:
                 f"the counts add up to {_told(sum(numbers))}, or one is below 0",
                 f"A recording holds less than 2^63 in all ({MOST:,}).",
             )
-        calls = [count.scaled for count in self.counts if count.scaled is not None]
+        calls = [scaled for scaled in self.columns.scaled or () if scaled is not None]
         if not all(isinstance(each, int | float) and each >= 0 for each in calls):
             raise BeyondLimits("the scaled calls of a count are not a number, or below 0")
         if sum(calls) >= MOST_CALLS:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from kwalk.model.counts import Counts
 from kwalk.model.ledger import HotUse, Ledger, NestedUse, Sampling, Summary, TreeUse, Verify
 from kwalk.model.profile import MOST
-from kwalk.model.stack import Count
 from kwalk.recording.broken import Broken
 
 ORIGIN = "the recording is damaged or was not made by kwalk"
 UNMATCHED = f"the ledger does not match the counts: {ORIGIN}; the report shows the counts"
 
 
-def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:
+def agree(summary: Summary, counts: Counts, whole: bool) -> None:
     """Correct a summary that contradicts the counts or itself, with a note for each correction.
 
     Hits that the ledger has beyond its counts and causes are lost to ``unmatched``; if the end of
@@ -22,9 +22,13 @@ def agree(summary: Summary, counts: Iterable[Count], whole: bool) -> None:
 
     :param whole: Whether the recording was ended.
     """
-    told, found = summary.ledger, Ledger(uncounted=summary.ledger.uncounted)
-    for count in counts:
-        found.record(count.stack, count.count)
+    told = summary.ledger
+    found = Ledger(
+        uncounted=told.uncounted,
+        recorded=sum(counts.numbers),
+        truncated=counts.among(stack.truncated for stack in counts.stacks),
+        fallback=counts.among(stack.fallback for stack in counts.stacks),
+    )
     for cause, number in told.causes.items():
         found.lose(cause, max(number, 0))
     parts = ("recorded", "truncated", "fallback", "causes")

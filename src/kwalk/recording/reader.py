@@ -5,24 +5,25 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from kwalk.errors import KwalkError
 from kwalk.model.builder import ProfileBuilder
+from kwalk.model.counts import Counts
 from kwalk.model.ledger import Ledger, Summary
 from kwalk.model.profile import MOST, MOST_CALLS, MOST_SECONDS, ProfileData, Timeline
-from kwalk.model.stack import Count, Frame, Group, Stack
+from kwalk.model.stack import Group
 from kwalk.recording import codec
 from kwalk.recording.agreement import agree, check_sums
 from kwalk.recording.blocks import MAGIC, BlockKind, blocks
 from kwalk.recording.broken import Broken, BrokenRecording
 from kwalk.recording.facts import checked
-from kwalk.recording.size_limits import MAX_DEPTH, Allowance, weight_of_frame, weight_of_group
+from kwalk.recording.node_tree import NodeTree
+from kwalk.recording.size_limits import Allowance, weight_of_group
+from kwalk.support.memo import Numbers
 
 _NO_RECORDING = "Recordings are made by `kwalk record`."
-_ADDRESS = attrgetter("address")
 _DAMAGED = (
     *(KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error),
     *(OverflowError, RecursionError),
@@ -76,16 +77,11 @@ class _Reader:
         self._timed = False
         self._allowance = allowance
         self._facts: dict[str, Any] = {}
-        self._frames: list[Frame] = []
-        # By node number: its parent, its frame, the number and the weight of the frames up to it.
-        self._parents = array("I", [0])
-        self._frame_of = array("I", [0])
-        self._depths = array("H", [0])
-        self._weights = array("Q", [0])
+        self._tree = NodeTree()
         self._groups: list[Group | None] = [None]
-        self._frame_weights: list[int] = []
         self._group_weights = [weight_of_group(None)]
-        self._keys: list[tuple[int, int, int]] = []
+        # By key: its node, its flags, its group.
+        self._nodes, self._flags, self._group_of = array("I"), array("I"), array("I")
         self._recorded = 0
         self._called = 0.0
         self._settled = 0  # number of keys that may have rows in the timeline
@@ -100,11 +96,9 @@ class _Reader:
             self._allowance.add_text(contents)
             self._facts = checked(codec.from_json(contents))
         elif kind == BlockKind.FRAMES:
-            frames = [codec.frame_of(*row) for row in codec.from_json(contents)]
-            self._frames += frames
-            self._frame_weights += map(weight_of_frame, frames)
+            self._tree.add_frames([codec.frame_of(*row) for row in codec.from_json(contents)])
         elif kind == BlockKind.NODES:
-            self._add_nodes(*codec.unpack_columns(contents, "II"))
+            self._tree.add_nodes(*codec.unpack_columns(contents, "II"))
         elif kind == BlockKind.GROUPS:
             groups = [codec.group_of(*row) for row in codec.from_json(contents)]
             self._groups += groups
@@ -116,7 +110,7 @@ class _Reader:
             if not 0 <= seconds < MOST_SECONDS:
                 raise ValueError("a time out of range")
             body = contents[codec.SECONDS.size :]
-            self._pending.append((seconds, codec.tick_rows(body, len(self._keys))))
+            self._pending.append((seconds, codec.tick_rows(body, len(self._nodes))))
         elif kind == BlockKind.LEDGER:
             self._allowance.add_text(contents)
             data = codec.from_json(contents)
@@ -128,22 +122,12 @@ class _Reader:
         elif kind == BlockKind.END:
             self.ended = True
 
-    def _add_nodes(self, parents: array[int], frames: array[int]) -> None:
-        depths, weights, own = self._depths, self._weights, self._frame_weights
-        for parent, frame in zip(parents, frames, strict=True):
-            if parent >= len(depths) or frame >= len(own):
-                raise ValueError("a node of nothing")
-            if depths[parent] == MAX_DEPTH:
-                raise Broken(f"a stack has more than {MAX_DEPTH:,} frames")
-            depths.append(depths[parent] + 1)
-            weights.append(weights[parent] + own[frame])
-        self._parents.extend(parents)
-        self._frame_of.extend(frames)
-
     def _add_keys(self, nodes: array[int], flags: array[int], groups: array[int]) -> None:
-        if nodes and (max(nodes) >= len(self._parents) or max(groups) >= len(self._groups)):
+        if nodes and (max(nodes) >= len(self._tree) or max(groups) >= len(self._groups)):
             raise ValueError("a stack of nothing")
-        self._keys.extend(zip(nodes, flags, groups, strict=True))
+        self._nodes.extend(nodes)
+        self._flags.extend(flags)
+        self._group_of.extend(groups)
         self._totals += [0] * len(nodes)
 
     def _settle(self, ledger: Ledger) -> None:
@@ -156,9 +140,11 @@ class _Reader:
         calls = self._called + sum(new - self._calls.get(key, 0.0) for key, new in scaled.items())
         if calls >= MOST_CALLS:
             raise Broken(f"its calls add up to {MOST_CALLS:,} or more")
-        weights, groups = self._weights, self._group_weights
-        new_keys = self._keys[self._settled :]
-        self._allowance.add_keys(sum(weights[node] + groups[at] for node, _, at in new_keys))
+        for column, weights in (
+            (self._nodes, self._tree.weights),
+            (self._group_of, self._group_weights),
+        ):
+            self._allowance.add_keys(sum(map(weights.__getitem__, column[self._settled :])))
         self._called = calls
         self._calls |= scaled
         self._recorded = recorded
@@ -173,7 +159,7 @@ class _Reader:
             timeline.counts.extend(keys)
             timeline.numbers.extend(numbers)
         self._pending.clear()
-        self._settled = len(self._keys)
+        self._settled = len(self._nodes)
 
     def _scaled_last(self) -> Iterator[tuple[int, float]]:
         """Yield the scaled calls of each key; of several, the last is valid."""
@@ -197,36 +183,31 @@ class _Reader:
             summary.notes.append(
                 f"the recording is not whole ({reason}): only its first {seconds:.0f} s can be read"
             )
+        counts, has_hits = self._counts(), self._has_hits()
         builder = ProfileBuilder()
-        builder.add(self._counts(), timeline)
+        if all(has_hits):
+            builder.add(counts, timeline)
+        else:
+            pairs = zip(counts, has_hits, strict=True)
+            builder.add([count if hits else None for count, hits in pairs], timeline)
         counts, timeline = builder.build()
         agree(summary, counts, not reason)
         return ProfileData(counts, summary, timeline, self._facts)
 
-    def _counts(self) -> Iterator[Count | None]:
-        """Yield the count of each key, None of keys without hits and calls.
+    def _has_hits(self) -> Sequence[float]:
+        """Return for each key a number that is 0 if it has neither hits nor calls."""
+        hits = self._totals[: self._settled]
+        if 0 not in hits:
+            return hits
+        return [number or self._calls.get(key, 0) for key, number in enumerate(hits)]
 
-        Equal stacks are one object, whatever nodes they have.
-        """
-        stacks: dict[tuple[int, int], Stack] = {}
-        equal: dict[tuple[tuple[Frame, ...], int], Stack] = {}
-        for index, (node, flags, group) in enumerate(self._keys[: self._settled]):
-            stack = stacks.get((node, flags))
-            if stack is None:
-                made = self._stack(node, flags)
-                stack = stacks[node, flags] = equal.setdefault(
-                    (made.frames, codec.flags(made)), made
-                )
-            number, calls = self._totals[index], self._calls.get(index)
-            yield Count(stack, number, self._groups[group], calls) if number or calls else None
-
-    def _stack(self, node: int, flags: int) -> Stack:
-        frames = []
-        known, frame_of_node, parents = self._frames, self._frame_of, self._parents
-        while node:
-            frames.append(known[frame_of_node[node]])
-            node = parents[node]
-        frames.reverse()
-        addresses = tuple(map(_ADDRESS, frames))
-        cut, fallback = bool(flags & codec.TRUNCATED), bool(flags & codec.FALLBACK)
-        return Stack(addresses, cut, fallback, tuple(frames))
+    def _counts(self) -> Counts:
+        """Return the count of each key. Equal stacks are one object, whatever nodes they have."""
+        size = self._settled
+        numbers: Numbers[tuple[int, int]] = Numbers()
+        keys = zip(self._nodes[:size], self._flags[:size], strict=True)
+        stack_of = array("I", map(numbers.__getitem__, keys))
+        stacks = self._tree.stacks(list(numbers))
+        calls = list(map(self._calls.get, range(size))) if self._calls else None
+        hits = self._totals[:size]
+        return Counts(stacks, self._groups, stack_of, self._group_of[:size], hits, calls)

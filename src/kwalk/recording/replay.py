@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from operator import le
 
 from kwalk.model.builder import ProfileBuilder
+from kwalk.model.counts import Counts
 from kwalk.model.ledger import Ledger
 from kwalk.model.profile import BeyondLimits, ProfileData, Timeline
-from kwalk.model.stack import Count
 from kwalk.recording import codec
 from kwalk.recording.facts import checked
 from kwalk.recording.writer import RecordingWriter
@@ -35,7 +35,7 @@ def replay(profile: ProfileData, write: Callable[[bytes], object]) -> None:
     _check_named(profile)
     timeline = profile.checked_timeline()
     builder = ProfileBuilder()
-    builder.add(profile, timeline)
+    builder.add(profile.columns, timeline)
     counts, timeline = builder.build(rarest_first=False)
     if not timeline.ends:
         timeline = Timeline.one_interval(counts, 0.0)
@@ -79,8 +79,9 @@ def _check_named(profile: ProfileData) -> None:
     :raises BeyondLimits: if one cannot, such as an address of more than 64 bits.
     """
     try:
-        frames = {frame for stack in {count.stack for count in profile} for frame in stack.frames}
-        groups = {count.group for count in profile if count.group}
+        columns = profile.columns
+        frames = set(chain.from_iterable(stack.frames for stack in columns.stacks))
+        groups = filter(None, columns.groups)
         for frame in frames:
             codec.frame_of(*frame[:4])
         for group in groups:
@@ -110,13 +111,15 @@ def _intervals(timeline: Timeline) -> Iterator[tuple[array[int], array[int]]]:
 class _Columns:
     """Columns of a recording's ticks, made from the rows of one interval after the other."""
 
-    def __init__(self, counts: Sequence[Count]) -> None:
+    def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._scaled = any(count.scaled is not None for count in counts)
+        self._calls = counts.calls
+        self._scaled = counts.scaled is not None
         self._keys: dict[int, int] = {}
         self._sums = [0] * len(counts)
-        self._truncated = [count.stack.truncated for count in counts]
-        self._fallback = [count.stack.fallback for count in counts]
+        stacks = list(map(counts.stacks.__getitem__, counts.stack_of))
+        self._truncated = [stack.truncated for stack in stacks]
+        self._fallback = [stack.fallback for stack in stacks]
 
     def met(self, rows: array[int], numbers: array[int]) -> tuple[array[int], array[int]]:
         """Return the rows except for those with 0 hits, which matter only for scaled calls."""
@@ -142,10 +145,10 @@ class _Columns:
         if not self._scaled:
             return None
         found = array("d")
-        sums, counts = self._sums, self._counts
+        sums, counts, every = self._sums, self._counts.numbers, self._calls
         for index, number in zip(rows, numbers, strict=True):
             sums[index] += number
-            count = counts[index]
-            whole = sums[index] == count.count or not count.count
-            found.append(count.calls if whole else count.calls * sums[index] / count.count)
+            whole = sums[index] == counts[index] or not counts[index]
+            calls = every[index]
+            found.append(calls if whole else calls * sums[index] / counts[index])
         return found

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kwalk.model.ledger import Summary
@@ -53,7 +53,7 @@ class RecordingWriter:
         self._new_nodes = array("I"), array("I")
         self._new_keys = array("I"), array("I"), array("I")
 
-    def tick(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+    def tick(self, counts: Sequence[Count], seconds: float, summary: Summary) -> None:
         """Write the hits since the last tick.
 
         :param counts: All counts so far, each stack and group once.
@@ -74,7 +74,7 @@ class RecordingWriter:
             calls.append(count.calls)
         self.rows(keys, numbers, calls if scaled else None, seconds, summary)
 
-    def end(self, counts: list[Count], seconds: float, summary: Summary) -> None:
+    def end(self, counts: Sequence[Count], seconds: float, summary: Summary) -> None:
         """Write the last tick and the end of the recording.
 
         :raises KwalkError: as ``tick`` does.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData, Timeline
 from kwalk.model.stack import Count
 
@@ -43,9 +44,10 @@ def _fraction(value: float) -> Fraction:
     return Fraction(value)
 
 
-def whole_calls(counts: Iterable[Count]) -> Iterator[int]:
-    """Yield the scaled hits of each count as a whole number."""
-    return whole(count.calls for count in counts)
+def whole_calls(counts: Iterable[Count]) -> Iterable[int]:
+    """Return the scaled hits of each count as a whole number."""
+    columns = Counts.of(counts)
+    return columns.numbers if columns.scaled is None else whole(columns.calls)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def scaled_timeline(profile: ProfileData) -> ScaledTimeline:
     proportion to the recorded ones.
     """
     timeline = profile.checked_timeline()
-    totals = list(whole_calls(profile))
+    totals = list(whole_calls(profile.counts))
     if not timeline.ends:
         rows = array("I", range(len(totals)))
         return ScaledTimeline(
@@ -92,19 +94,20 @@ def scaled_timeline(profile: ProfileData) -> ScaledTimeline:
         )
     starts = [0.0, *timeline.ends[:-1]]
     numbers = timeline.numbers
-    if any(count.scaled is not None for count in profile):
+    if profile.sampled:
         numbers = _scaled(profile, timeline, totals)
     return ScaledTimeline(starts, timeline.ends, timeline.intervals, timeline.counts, numbers)
 
 
 def _scaled(profile: ProfileData, timeline: Timeline, totals: list[int]) -> array[int]:
     """Return the calls of each row, such that a stack's running sum is its share, rounded down."""
+    counts = profile.columns.numbers
     taken = [0] * len(totals)
     given = [0] * len(totals)
     found = array("q")
     for _, index, number in timeline.rows():
         taken[index] += number
-        whole = profile.counts[index].count
+        whole = counts[index]
         upto = taken[index] * totals[index] // whole if whole else 0
         found.append(upto - given[index])
         given[index] = upto

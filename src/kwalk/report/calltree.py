@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
-from kwalk.model.stack import Count, Frame
+from kwalk.model.counts import Counts
+from kwalk.model.stack import Count, Frame, Stack
 from kwalk.report.frame_limits import Room
+from kwalk.support.memo import Memo
 
 TRUNCATED = "[truncated]"
+_PATHS = 1 << 14
 
 
 @dataclass(slots=True)
@@ -85,45 +88,91 @@ def path(
     :param groups: Include the group.
     :param name: Returns the name of a frame.
     """
-    stack = count.stack
+    front = [str(count.group)] if groups and count.group else []
+    return front + stack_path(count.stack, name)
+
+
+def stack_path(stack: Stack, name: Callable[[Frame], str] = function_name) -> list[str]:
+    """Return a stack's functions, root first: ``TRUNCATED`` if it is, then the frames."""
     names = list(map(name, stack.frames))
     if stack.truncated:
         names.append(TRUNCATED)
-    if groups and count.group:
-        names.append(str(count.group))
     names.reverse()
     return names
 
 
-def frames_of(count: Count) -> int:
-    """Return the number of frames of a count's stack."""
-    return len(count.stack.frames)
-
-
-def calls_of(count: Count) -> float:
-    """Return the hits that a count stands for, scaled if sampled."""
-    return count.calls
-
-
 def build(
-    counts: Sequence[Count], callers: bool = False, room: Room[Count] | None = None
+    counts: Sequence[Count], callers: bool = False, room: Room[float] | None = None
 ) -> CallNode:
     """Return the tree of all stacks, under a root node without a name.
 
     :param callers: Begin at the traced function, with callers as children; by default begin at the
         outermost frame, with the traced function as a leaf.
-    :param room: Limit of frames, which collects the stacks left out; None for a limit of its own.
+    :param room: Limit of frames, which collects the hits of the stacks left out; None for a limit
+        of its own.
     """
-    top = CallNode("")
     room = Room() if room is None else room
+    fronts = [[str(group)] if group else [] for group in Counts.of(counts).groups]
+    return _build(_ordered(Counts.of(counts), room), fronts, _paths(callers), callers, room)
+
+
+def trees(counts: Sequence[Count], room: Room[float] | None = None) -> dict[str, CallNode]:
+    """Return a tree for each group, by its name ("" for none), the hottest first.
+
+    :param room: Limit of frames for all trees together.
+    """
+    room = Room() if room is None else room
+    ordered = _ordered(Counts.of(counts), room)
+    names = [str(group) if group else "" for group in ordered.groups]
+    rows: dict[str, list[int]] = {}
+    for row, group in enumerate(ordered.group_of):
+        rows.setdefault(names[group], []).append(row)
+    # The groups share the limit; the group of the hottest stack comes first.
+    paths = _paths()
+    fronts: list[list[str]] = [[]] * len(names)
+    built = {
+        name: _build(ordered.picked(those), fronts, paths, False, room)
+        for name, those in rows.items()
+    }
+    found = {name: tree for name, tree in built.items() if tree.total}
+    return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))
+
+
+def _ordered(counts: Counts, room: Room[float]) -> Counts:
+    """Return the counts, sorted by falling calls unless all of them fit for sure."""
+    sizes = [len(stack.frames) for stack in counts.stacks]
+    if not room.limits(sum(map(sizes.__getitem__, counts.stack_of))):
+        return counts
+    calls = counts.calls
+    return counts.picked(sorted(range(len(calls)), key=calls.__getitem__, reverse=True))
+
+
+_Paths = Memo[Stack, list[str]]
+
+
+def _paths(callers: bool = False) -> _Paths:
+    """Return the names of each stack, root first, or with ``callers`` last."""
     known = FunctionNames()
-    for count in room.ordered(counts, frames_of, calls_of):
-        names = path(count, name=known.of)
-        if callers:
-            names.reverse()
-        if not room.takes(count, top, names):
+    step = -1 if callers else 1
+    return Memo(lambda stack: stack_path(stack, known.of)[::step], _PATHS)
+
+
+def _build(
+    counts: Counts,
+    fronts: Sequence[list[str]],
+    paths: _Paths,
+    callers: bool,
+    room: Room[float],
+) -> CallNode:
+    """Return the tree of counts; ``fronts`` has the names ahead of the stack for each group."""
+    top = CallNode("")
+    for stack, group, calls in zip(
+        map(counts.stacks.__getitem__, counts.stack_of), counts.group_of, counts.calls, strict=True
+    ):
+        front = fronts[group]
+        names = paths[stack] + front if callers else front + paths[stack]
+        if not room.takes(calls, top, names):
             continue
-        calls = count.calls
         node = top
         node.total += calls
         for name in names:
@@ -133,22 +182,6 @@ def build(
             node = child
             node.total += calls
         node.own += calls
-        if count.group:
+        if front:
             (node if callers else top.children[names[0]]).kind = "group"
     return top
-
-
-def trees(counts: Sequence[Count], room: Room[Count] | None = None) -> dict[str, CallNode]:
-    """Return a tree for each group, by its name ("" for none), the hottest first.
-
-    :param room: Limit of frames for all trees together.
-    """
-    room = Room() if room is None else room
-    groups: dict[str, list[Count]] = {}
-    for count in room.ordered(counts, frames_of, calls_of):
-        name = str(count.group) if count.group else ""
-        groups.setdefault(name, []).append(replace(count, group=None))
-    # The groups share the limit; the group of the hottest stack comes first.
-    built = {name: build(rows, room=room) for name, rows in groups.items()}
-    found = {name: tree for name, tree in built.items() if tree.total}
-    return dict(sorted(found.items(), key=lambda item: (-item[1].total, item[0])))

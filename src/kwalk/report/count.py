@@ -6,17 +6,22 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Protocol
 
+from kwalk.model.builder import added_up
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count, Frame
+from kwalk.model.stack import Count, Frame, Group, Stack
 from kwalk.report import summary as summaries
 from kwalk.report.calls import whole_calls
-from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.frame import frame_data, stack_lines
+from kwalk.report.calltree import TRUNCATED, FunctionNames, function_name
+from kwalk.report.frame import frame_data, frame_line, joined_lines
+from kwalk.report.rows import CellKey, Column, cells, texts
 from kwalk.report.top_n import last
+from kwalk.support.memo import Memo
 from kwalk.support.printable import plain
 from kwalk.support.text import counted, plural
 
@@ -26,7 +31,7 @@ SCHEMA = "kwalk.count/2"
 class CountReport(Protocol):
     """Format of counts."""
 
-    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
+    def interval(self, counts: Sequence[Count], seconds: float, ended: float) -> str:
         """Return the text of an interval.
 
         :param seconds: Length of the interval.
@@ -37,9 +42,12 @@ class CountReport(Protocol):
         """Return the text of the whole capture."""
 
 
-def _calls(unit: str, *counts: Count) -> str:
-    taken = sum(count.count for count in counts)
-    calls = sum(count.calls for count in counts)
+def _calls(unit: str, counts: Sequence[Count]) -> str:
+    columns = Counts.of(counts)
+    return _calls_text(unit, sum(columns.numbers), sum(columns.calls))
+
+
+def _calls_text(unit: str, taken: int, calls: float) -> str:
     if calls == taken:
         return counted(taken, unit)
     return f"about {counted(round(calls), unit)} ({taken:,} recorded)"
@@ -59,36 +67,54 @@ class CountText:
         self._top = top
         self._intervals = False
 
-    def _stacks(self, counts: Sequence[Count]) -> str:
-        total = sum(count.calls for count in counts)
+    def stacks(self, counts: Sequence[Count]) -> Iterator[str]:
+        """Yield the blocks in pieces."""
+        counts = Counts.of(counts)
+        total = sum(counts.calls)
         shown, left = last(counts, self._top)
-        blocks = []
         if left:
-            blocks.append(
-                f"({plural(len(left), 'more stack')}, {_calls(self._unit, *left)}, "
+            yield (
+                f"({plural(len(left), 'more stack')}, {_calls(self._unit, left)}, "
                 "left out by --top)\n\n"
             )
-        for count in shown:
-            share = 100 * count.calls / total if total else 0.0
-            who = f"  {plain(str(count.group))}" if count.group else ""
-            who += "  (by the kernel's unwinder)" * count.stack.fallback
-            blocks.append(
-                stack_lines(count.stack.frames, count.stack.truncated, self._addresses)
-                + f"  {_calls(self._unit, count)}, {share:.1f} %{who}\n\n"
-            )
-        return "".join(blocks)
 
-    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
+        line = FunctionNames(lambda frame: frame_line(frame, self._addresses))
+
+        def lines(stack: Stack) -> str:
+            return joined_lines(map(line.of, stack.frames), stack.truncated)
+
+        def number(pair: tuple[int, float | None]) -> str:
+            taken, scaled = pair
+            calls = taken if scaled is None else scaled
+            share = 100 * calls / total if total else 0.0
+            return f"  {_calls_text(self._unit, taken, calls)}, {share:.1f} %"
+
+        def who(group: Group | None) -> str:
+            return f"  {plain(str(group))}" if group else ""
+
+        def end(stack: Stack) -> str:
+            return "  (by the kernel's unwinder)" * stack.fallback + "\n\n"
+
+        yield from texts(
+            Counts.of(shown),
+            (CellKey.STACK, lines),
+            (CellKey.NUMBER, number),
+            (CellKey.GROUP, who),
+            (CellKey.STACK, end),
+        )
+
+    def interval(self, counts: Sequence[Count], seconds: float, ended: float) -> str:
         """Return the blocks under a line with the time of day, the seconds and the rate."""
         self._intervals = True
-        rate = sum(count.calls for count in counts) / seconds
+        rate = sum(Counts.of(counts).calls) / seconds
         at = time.strftime("%H:%M:%S", time.localtime(ended))
-        head = f"--- {at}: {_calls(self._unit, *counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
-        return head + self._stacks(counts)
+        head = f"--- {at}: {_calls(self._unit, counts)} in {seconds:.1f} s, {rate:,.0f}/s\n\n"
+        return head + "".join(self.stacks(counts))
 
     def end(self, profile: ProfileData) -> str:
         """Return the blocks, under a line ``--- total`` after intervals, without the summary."""
-        return ("--- total\n\n" if self._intervals else "") + self._stacks(profile.counts)
+        blocks = "".join(self.stacks(profile.counts))
+        return ("--- total\n\n" if self._intervals else "") + blocks
 
 
 class Folded:
@@ -102,39 +128,49 @@ class Folded:
     def __init__(self, top: int | None, callers: bool = False) -> None:
         self._top = top
         self._callers = callers
+        self._names = FunctionNames(_frame_name)
 
-    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
+    def interval(self, counts: Sequence[Count], seconds: float, ended: float) -> str:
         """Return the lines of an interval."""
-        return self._lines(counts)
+        return "".join(self.lines(counts))
 
     def end(self, profile: ProfileData) -> str:
         """Return the lines, without the summary."""
-        return self._lines(profile.counts)
+        return "".join(self.lines(profile.counts))
 
-    def _lines(self, counts: list[Count]) -> str:
-        sums: dict[str, int] = {}
-        known: dict[Frame, str] = {}
-        shown, _ = last(counts, self._top)
-        for count, calls in zip(shown, whole_calls(shown), strict=True):
-            names = []
-            for frame in count.stack.frames:
-                if (name := known.get(frame)) is None:
-                    name = known[frame] = self._name(frame)
-                names.append(name)
-            names += [TRUNCATED] * count.stack.truncated
-            names += [plain(_ENDS.sub(_instead, str(count.group)))] if count.group else []
-            if not self._callers:
-                names.reverse()
+    def lines(self, counts: Sequence[Count]) -> Iterator[str]:
+        """Yield the lines in pieces; stacks whose functions have the same names share one."""
+        shown = Counts.of(last(counts, self._top)[0])
+        paths, names = Memo(self._path), Memo(_group_name)
+        whole = Counts(
+            *(shown.stacks, shown.groups, shown.stack_of, shown.group_of),
+            list(whole_calls(shown)),
+        )
+        found = added_up(whole, paths.__getitem__, names.__getitem__)
+        columns: list[Column] = [
+            (CellKey.GROUP, names.__getitem__),
+            (CellKey.STACK, paths.__getitem__),
+        ]
+        if self._callers:
+            columns.reverse()
+        for piece in cells(found, *columns, (CellKey.NUMBER, itemgetter(0))):
             # Names may contain spaces: tools split the line at the last one.
-            line = ";".join(names)
-            sums[line] = sums.get(line, 0) + calls
-        return "".join(f"{line} {number}\n" for line, number in sums.items())
+            lines = [f"{a}{';' if a and b else ''}{b} {calls}\n" for a, b, calls in piece]
+            yield "".join(lines)
 
-    @staticmethod
-    def _name(frame: Frame) -> str:
-        # The mark of inlined functions that flame graph tools know.
-        name = function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
-        return plain(_ENDS.sub(_instead, name))
+    def _path(self, stack: Stack) -> str:
+        names = [*map(self._names.of, stack.frames), *[TRUNCATED] * stack.truncated]
+        return ";".join(names if self._callers else reversed(names))
+
+
+def _group_name(group: Group | None) -> str:
+    return plain(_ENDS.sub(_instead, str(group))) if group else ""
+
+
+def _frame_name(frame: Frame) -> str:
+    # The mark of inlined functions that flame graph tools know.
+    name = function_name(frame._replace(inlined=False), source=False) + "_[i]" * frame.inlined
+    return plain(_ENDS.sub(_instead, name))
 
 
 # The separator of frames, and every line separator of Python or another language.
@@ -149,8 +185,9 @@ def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> di
     """Return counts as JSON-ready data: ``stacks``, and ``left_out`` if ``top`` hides some."""
     shown, left = last(counts, top)
     stacks = [
-        stack_data(count)
-        | {"frames": [frame_data(frame, addresses) for frame in count.stack.frames]}
+        number_data((count.count, count.scaled))
+        | (count.group.as_data() if count.group else {})
+        | stack_data(count.stack, [frame_data(frame, addresses) for frame in count.stack.frames])
         for count in shown
     ]
     return {"stacks": stacks} | left_out(left)
@@ -158,22 +195,22 @@ def stacks_data(counts: Sequence[Count], addresses: bool, top: int | None) -> di
 
 def left_out(counts: Sequence[Count]) -> dict[str, Any]:
     """Return ``left_out``, the number and sum of counts that are not shown; {} for none."""
-    return {"left_out": {"stacks": len(counts)} | _numbers(*counts)} if counts else {}
+    if not counts:
+        return {}
+    columns = Counts.of(counts)
+    scaled = sum(columns.calls) if counts[0].scaled is not None else None
+    return {"left_out": {"stacks": len(counts)} | number_data((sum(columns.numbers), scaled))}
 
 
-def _numbers(*counts: Count) -> dict[str, float]:
-    data: dict[str, float] = {"count": sum(count.count for count in counts)}
-    if counts[0].scaled is not None:
-        data["scaled"] = sum(count.calls for count in counts)
-    return data
+def number_data(pair: tuple[int, float | None]) -> dict[str, float]:
+    """Return the recorded hits of a count, and the scaled ones, as JSON-ready data."""
+    count, scaled = pair
+    return {"count": count} if scaled is None else {"count": count, "scaled": scaled}
 
 
-def stack_data(count: Count) -> dict[str, Any]:
-    """Return a count as JSON-ready data, without its frames."""
-    data: dict[str, Any] = _numbers(count)
-    if count.group:
-        data |= count.group.as_data()
-    return data | {"truncated": count.stack.truncated, "fallback": count.stack.fallback}
+def stack_data(stack: Stack, frames: Sequence[Any]) -> dict[str, Any]:
+    """Return a stack as JSON-ready data."""
+    return {"truncated": stack.truncated, "fallback": stack.fallback, "frames": frames}
 
 
 class Json:
@@ -186,10 +223,10 @@ class Json:
         self._addresses = addresses
         self._top = top
 
-    def _data(self, counts: list[Count]) -> dict[str, Any]:
+    def _data(self, counts: Sequence[Count]) -> dict[str, Any]:
         return stacks_data(counts, self._addresses, self._top)
 
-    def interval(self, counts: list[Count], seconds: float, ended: float) -> str:
+    def interval(self, counts: Sequence[Count], seconds: float, ended: float) -> str:
         """Return the object of an interval."""
         at = datetime.fromtimestamp(ended).astimezone()
         return self._line(

@@ -26,14 +26,19 @@ def frame_text(frame: Frame, address: bool = False) -> str:
     return f"{frame.address:016x}  {name}" if address else name
 
 
+def frame_line(frame: Frame, address: bool) -> str:
+    """Return a frame as an indented line."""
+    return f"    {plain(frame_text(frame, address))}\n"
+
+
 def stack_lines(frames: Iterable[Frame], truncated: bool, addresses: bool) -> str:
     """Return a stack as indented lines, one a frame, and a mark at the end if it is truncated."""
-    lines = []
-    for frame in frames:
-        lines.append(f"    {plain(frame_text(frame, addresses))}\n")
-    if truncated:
-        lines.append("    ... (truncated)\n")
-    return "".join(lines)
+    return joined_lines((frame_line(frame, addresses) for frame in frames), truncated)
+
+
+def joined_lines(lines: Iterable[str], truncated: bool) -> str:
+    """Join the lines of a stack's frames, with a mark at the end if it is truncated."""
+    return "".join(lines) + "    ... (truncated)\n" * truncated
 
 
 def frame_data(frame: Frame, address: bool = True) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class Room(Generic[_Item]):
         self._limited = False
         self.left_out: list[_Item] = []
 
+    def limits(self, frames: int) -> bool:
+        """Return whether this many frames, or any before, may not fit."""
+        self._limited = self._limited or frames > self._frames
+        return self._limited
+
     def ordered(
         self,
         items: Sequence[_Item],
@@ -41,8 +46,9 @@ class Room(Generic[_Item]):
 
         :param size: Returns the number of frames of a stack.
         """
-        self._limited = self._limited or sum(map(size, items)) > self._frames
-        return sorted(items, key=weight, reverse=True) if self._limited else items
+        if not self.limits(sum(map(size, items))):
+            return items
+        return sorted(items, key=weight, reverse=True)
 
     def takes(self, item: _Item, top: Any, path: Sequence[str]) -> bool:
         """Reserve the frames that a stack adds to a tree; return whether they fit.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Count
 from kwalk.report import headings, summary
@@ -13,11 +14,11 @@ from kwalk.support.text import plural
 
 
 def _stacks(counts: Sequence[Count]) -> int:
-    return len({count.stack for count in counts})
+    return len(Counts.of(counts).met_stacks)
 
 
 def _groups(counts: Sequence[Count]) -> int:
-    return len({count.group for count in counts if count.group})
+    return len([group for group in Counts.of(counts).met_groups if group])
 
 
 def extent(counts: Sequence[Count]) -> str:

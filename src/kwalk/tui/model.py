@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -99,7 +99,11 @@ class Model:
         self._shown: list[StackRow] | None = None
 
     def feed(
-        self, counts: list[Count], length: float, summary: Summary, cost: TracingCost | None = None
+        self,
+        counts: Sequence[Count],
+        length: float,
+        summary: Summary,
+        cost: TracingCost | None = None,
     ) -> None:
         """Update the model with all counts since the start of tracing.
 

@@ -163,7 +163,7 @@ def warnings(diff: Diff) -> list[str]:
     if len(before) and len(after):
         differ(
             "the groups",
-            (" and ".join(sorted(kinds_of(side))) for side in (before, after)),
+            (" and ".join(sorted(kinds_of(side.counts))) for side in (before, after)),
             "stacks are compared without them",
         )
     lengths = sorted((before.seconds, after.seconds))

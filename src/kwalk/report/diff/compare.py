@@ -7,15 +7,15 @@ Stacks are matched by the names of their functions, since addresses change with 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from kwalk.errors import UsageError
-from kwalk.model.builder import Sums
+from kwalk.model.builder import added_up
 from kwalk.model.profile import ProfileData, kinds_of
-from kwalk.model.stack import Count, Frame
+from kwalk.model.stack import Frame, Group, Stack
 from kwalk.report import calltree
 from kwalk.report.diff import chance
 from kwalk.report.diff.change import By, Change, Diff, Side, Tally
+from kwalk.support.memo import Memo
 
 UNKNOWN = "[unknown]"
 """Name of any function without a symbol: its address is another one in the next boot."""
@@ -37,7 +37,7 @@ def compare(
         )
     by = by or (By.RATE if before.seconds and after.seconds else By.SHARE)
     sides = _side(names[0], before, by), _side(names[1], after, by)
-    grouped = kinds_of(before) == kinds_of(after) != {"none"}
+    grouped = kinds_of(before.counts) == kinds_of(after.counts) != {"none"}
     rows = _Rows(sides, by)
     tallies = _tallied(before, grouped), _tallied(after, grouped)
     stacks = [
@@ -61,7 +61,7 @@ _Tallies = dict[tuple[str, tuple[str, ...]], Tally]
 
 
 def _side(name: str, profile: ProfileData, by: By) -> Side:
-    tally = Tally(sum(count.count for count in profile), profile.calls)
+    tally = Tally(sum(profile.columns.numbers), profile.calls)
     exposure = {By.RATE: profile.seconds, By.SHARE: tally.calls, By.COUNT: 1.0}[by]
     # For counts the factor is an int, which keeps values exact.
     factor = 1 if by == By.COUNT else (100 if by == By.SHARE else 1) / (exposure or math.inf)
@@ -70,37 +70,29 @@ def _side(name: str, profile: ProfileData, by: By) -> Side:
     return Side(name, profile, tally, factor, exposure, unsteady)
 
 
-def _group(count: Count) -> str:
-    if not count.group:
+def _group(group: Group | None) -> str:
+    if not group:
         return ""
     # PIDs change when processes are restarted: match processes by their names.
-    return str(count.group._replace(kind="comm") if count.group.kind == "pid" else count.group)
+    return str(group._replace(kind="comm") if group.kind == "pid" else group)
 
 
 def _tallied(profile: ProfileData, grouped: bool) -> _Tallies:
     """Return the tally of each stack, by its group and the names of its functions."""
-    paths: dict[int, tuple[str, ...]] = {}
     names = calltree.FunctionNames(_function)
-    sums: Sums[tuple[str, tuple[str, ...]]] = Sums()
-    for count in profile:
-        path = paths.get(id(count.stack))
-        if path is None:
-            path = paths[id(count.stack)] = _path(count, names.of)
-        sums.add((_group(count) if grouped else "", path), count.count, count.scaled)
+    paths = Memo[Stack, tuple[str, ...]](lambda stack: tuple(calltree.stack_path(stack, names.of)))
+    groups = Memo[Group | None, str](_group if grouped else lambda group: "")
+    sums = added_up(profile.columns, paths.__getitem__, groups.__getitem__)
     return {
-        key: Tally(number, number if scaled is None else scaled) for key, number, scaled in sums
+        (groups[sums.groups[group]], paths[sums.stacks[stack]]): Tally(number, calls)
+        for stack, group, number, calls in zip(
+            sums.stack_of, sums.group_of, sums.numbers, sums.calls, strict=True
+        )
     }
 
 
 def _function(frame: Frame) -> str:
     return calltree.function_name(frame if frame.name else frame._replace(name=UNKNOWN))
-
-
-def _path(count: Count, name: Callable[[Frame], str]) -> tuple[str, ...]:
-    names = list(map(name, count.stack.frames))
-    if count.stack.truncated:
-        names.append(calltree.TRUNCATED)
-    return tuple(reversed(names))
 
 
 class _Rows:
@@ -109,21 +101,32 @@ class _Rows:
     def __init__(self, sides: tuple[Side, Side], by: By) -> None:
         self._sides = sides
         self._by = by
+        # By recorded and scaled hits, before and after: many stacks have the same few.
+        self._known: dict[tuple[float, ...], float] = {}
 
     def change(self, names: tuple[str, ...], group: str, before: Tally, after: Tally) -> Change:
         """Return the change between two tallies, without ``certain``."""
         first, second = self._sides
-        found = Change(names, group, (before, after), first.value(before), second.value(after))
+        key = before.count, before.calls, after.count, after.calls
+        surprise = self._known.get(key)
+        if surprise is None:
+            surprise = self._known[key] = self._surprise(before, after)
+        values = first.value(before), second.value(after)
+        return Change(names, group, (before, after), *values, surprise)
+
+    def _surprise(self, before: Tally, after: Tally) -> float:
+        """Return the difference of two tallies in standard deviations."""
+        first, second = self._sides
         surprise = chance.surprise(first.sample(before), second.sample(after))
         if self._by == By.SHARE:  # the rest of the hits varies, too
             rest = first.sample(first.tally.less(before)), second.sample(second.tally.less(after))
             surprise = math.hypot(surprise, chance.surprise(*rest))
-        unsteady = math.hypot(first.unsteady * found.before, second.unsteady * found.after)
+        values = first.value(before), second.value(after)
+        unsteady = math.hypot(first.unsteady * values[0], second.unsteady * values[1])
         if surprise and unsteady:
-            deviation = abs(found.change) / surprise
-            surprise = abs(found.change) / math.hypot(deviation, unsteady)
-        found.surprise = surprise
-        return found
+            change = abs(values[1] - values[0])
+            surprise = change / math.hypot(change / surprise, unsteady)
+        return surprise
 
 
 def _functions(rows: _Rows, stacks: list[Change]) -> list[Change]:

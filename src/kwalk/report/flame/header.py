@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count
-from kwalk.report import calltree, headings, summary
+from kwalk.report import headings, summary
 from kwalk.report.calls import Bar, bars
 from kwalk.report.frame_limits import Room
 from kwalk.report.style import ReportOptions
@@ -44,11 +44,11 @@ def _left_out(profile: ProfileData, options: ReportOptions) -> list[str]:
     _, others = last(profile.counts, options.top)
     if not others:
         return []
-    calls = counted(sum(count.calls for count in others), profile.summary.unit)
+    calls = counted(sum(Counts.of(others).calls), profile.summary.unit)
     return [f"left out by --top: {plural(len(others), 'stack')}, {calls}, in no frame below"]
 
 
-def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | None = None) -> Header:
+def header(profile: ProfileData, options: ReportOptions, room: Room[float] | None = None) -> Header:
     """Return the header for the flame graph of a recording.
 
     :param room: Limit of frames that its trees were built with: it has the stacks left out.
@@ -56,13 +56,13 @@ def header(profile: ProfileData, options: ReportOptions, room: Room[Count] | Non
     room = Room() if room is None else room
     found = profile.summary
     lines = [line.strip() for line in summary.as_text(found).splitlines()]
-    if any(count.scaled is not None for count in profile):
+    if profile.sampled:
         calls = counted(round(profile.calls), found.unit)
         lines.append(f"scaled: the recorded stacks stand for about {calls}")
     return Header(
         title=options.title or found.function,
         facts=[row for row in facts(profile) if row[1] != (options.title or found.function)],
-        ledger=lines + _left_out(profile, options) + room.told(calltree.calls_of, found.unit),
+        ledger=lines + _left_out(profile, options) + room.told(abs, found.unit),
         timelines=[("", bars(profile))] if profile.timeline.ends else [],
         unit=found.unit,
         machine=headings.told(profile, "machine"),
@@ -73,7 +73,7 @@ def facts(profile: ProfileData) -> list[tuple[str, str]]:
     """Return the known facts of a recording as pairs of name and text."""
     found = profile.summary
     duration = f"{profile.seconds:.1f} s" if profile.seconds else ""
-    round_ = "about " if any(count.scaled is not None for count in profile) else ""
+    round_ = "about " if profile.sampled else ""
     rows = [
         ("traced", found.function),
         ("method", f"{found.method} by {found.attach}"),
@@ -83,7 +83,7 @@ def facts(profile: ProfileData) -> list[tuple[str, str]]:
         ("seconds", headings.told(profile, "seconds")),
         ("duration", duration),
         ("recorded", f"{round_}{counted(profile.calls, found.unit)}"),
-        ("stacks", f"{len({id(count.stack) for count in profile}):,}"),
+        ("stacks", f"{len(profile.columns.met_stacks):,}"),
         ("CPUs", headings.told(profile, "cpus")),
         ("command", headings.told(profile, "command")),
         ("kwalk", headings.told(profile, "kwalk")),

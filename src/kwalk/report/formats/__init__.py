@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import Protocol, cast
 
 from kwalk.model.profile import ProfileData
@@ -32,6 +34,7 @@ class Format:
     people: bool = False
 
 
+_FRAMES, _NAME = attrgetter("frames"), attrgetter("name")
 PICTURE = ("callers", "title")
 TREE = (*PICTURE, "min")
 
@@ -82,5 +85,5 @@ def holds_addresses(chosen: Format, profile: ProfileData, options: ReportOptions
     return (
         chosen.addresses
         or bool(options.addresses)
-        or any(not frame.name for count in profile for frame in count.stack.frames)
+        or not all(map(_NAME, chain.from_iterable(map(_FRAMES, profile.columns.stacks))))
     )

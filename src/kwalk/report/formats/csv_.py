@@ -7,23 +7,25 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count
-from kwalk.report.calltree import path
+from kwalk.model.stack import Group, Stack
+from kwalk.report.calltree import FunctionNames, stack_path
+from kwalk.report.rows import CellKey, texts
 from kwalk.report.style import ReportOptions
 from kwalk.report.summary import kind_of
 from kwalk.report.top_n import cut
+from kwalk.support.memo import Memo
 from kwalk.support.printable import plain
 
+_GROUP = ("pid", "comm", "cpu", "cgroup", "cgroup_id")
 COLUMNS = (
-    *("kind", "name", "count", "calls", "share", "pid", "comm", "cpu", "cgroup", "cgroup_id"),
+    *("kind", "name", "count", "calls", "share", *_GROUP),
     *("truncated", "fallback", "frames", "value"),
 )
-# Rows in a piece of output.
-_ROWS = 4096
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
@@ -38,20 +40,42 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     all stacks (0 to 1), ``frames`` root first and joined by ``;``, ``value`` anything that is not a
     count. Texts that a spreadsheet would take for a formula begin with ``'`` (see ``text``).
     """
+    yield _row(COLUMNS)
+    yield from _stacks(Counts.of(cut(profile, options.top).counts)[::-1], profile.calls)
+    for row in (*_ledger(profile), *_rest(profile)):
+        yield _row(_cell(name, row.get(name, "")) for name in COLUMNS)
+
+
+def _row(cells: Iterable[Any]) -> str:
     file = io.StringIO()
-    table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\r\n")
-    table.writeheader()
-    shown = cut(profile, options.top)
-    total = profile.calls
-    for index, count in enumerate(reversed(shown.counts), 1):
-        table.writerow(_cells(_stack(count, total)))
-        if not index % _ROWS:
-            yield file.getvalue()
-            file.seek(0)
-            file.truncate()
-    table.writerows(map(_cells, _ledger(profile)))
-    table.writerows(map(_cells, _rest(profile)))
-    yield file.getvalue()
+    csv.writer(file, lineterminator="\r\n").writerow(cells)
+    return file.getvalue()
+
+
+def _stacks(counts: Counts, total: float) -> Iterator[str]:
+    """Yield the rows of stacks, put together of their columns by number, group, and stack."""
+
+    def number(pair: tuple[int, float | None]) -> str:
+        count, scaled = pair
+        calls = count if scaled is None else scaled
+        share = f"{calls / total:.6g}" if total else 0
+        return _row(("stack", "", count, calls, share))[:-2]
+
+    def group(found: Group | None) -> str:
+        data = found.as_data() if found else {}
+        return f",{_row(_cell(name, data.get(name, '')) for name in _GROUP)[:-2]},"
+
+    # A semicolon separates frames.
+    name = Memo[str, str](lambda told: text(_clean(told).replace(";", ":"))).__getitem__
+    known = FunctionNames()
+
+    def stack(found: Stack) -> str:
+        names = map(name, stack_path(found, known.of))
+        return _row((int(found.truncated), int(found.fallback), ";".join(names), ""))
+
+    yield from texts(
+        counts, (CellKey.NUMBER, number), (CellKey.GROUP, group), (CellKey.STACK, stack)
+    )
 
 
 # Beginnings of formulas in spreadsheets, escaped before or not (OWASP, CSV Injection).
@@ -67,32 +91,13 @@ def text(value: str) -> str:
     return f"'{value}" if _FORMULA.match(value) else value
 
 
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: text(_clean(value)) if type(value) is str and name != "frames" else value
-        for name, value in row.items()
-    }
+def _cell(name: str, value: Any) -> Any:
+    return text(_clean(value)) if type(value) is str and name != "frames" else value
 
 
 def _clean(value: str) -> str:
     """Return text without control characters other than line ends and tabs."""
     return plain(value, kept="\r\n\t")
-
-
-def _stack(count: Count, total: float) -> dict[str, Any]:
-    group = count.group.as_data() if count.group else {}
-    return group | {
-        "kind": "stack",
-        "count": count.count,
-        "calls": count.calls,
-        "share": f"{count.calls / total:.6g}" if total else 0,
-        "truncated": int(count.stack.truncated),
-        "fallback": int(count.stack.fallback),
-        # A semicolon separates frames.
-        "frames": ";".join(
-            text(_clean(name).replace(";", ":")) for name in path(count, groups=False)
-        ),
-    }
 
 
 def _ledger(profile: ProfileData) -> Iterator[dict[str, Any]]:

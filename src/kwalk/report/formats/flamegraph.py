@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count
 from kwalk.report.calltree import trees
 from kwalk.report.flame.header import header
 from kwalk.report.flame.page import page
@@ -18,6 +17,6 @@ from kwalk.report.top_n import last
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the page."""
     counts, _ = last(profile.counts, options.top)
-    room = Room[Count]()
+    room = Room[float]()
     drawn = trees(counts, room)
     yield from page(drawn, header(profile, options, room), callers=options.callers)

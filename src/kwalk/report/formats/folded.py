@@ -12,4 +12,4 @@ from kwalk.report.style import ReportOptions
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the lines."""
-    yield Folded(options.top, options.callers).end(profile)
+    yield from Folded(options.top, options.callers).lines(profile.counts)

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count, Frame
+from kwalk.model.stack import Frame, Group, Stack
 from kwalk.report.calls import scaled_timeline
-from kwalk.report.count import SCHEMA, left_out, stack_data
+from kwalk.report.count import SCHEMA, left_out, number_data, stack_data
 from kwalk.report.frame import frame_data
+from kwalk.report.rows import CellKey, texts
 from kwalk.report.style import ReportOptions
 from kwalk.report.summary import as_data
 from kwalk.report.top_n import last
-
-# Stacks in a piece of output.
-_STACKS = 1024
+from kwalk.support.memo import Memo
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
@@ -28,29 +28,33 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """
     shown, left = last(profile.counts, options.top)
     yield _text(as_data(profile.summary, SCHEMA))[:-1] + ',"stacks":['
-    yield from _stacks(shown, options.addresses is not False)
+    yield from _stacks(Counts.of(shown), options.addresses is not False)
     rest = left_out(left)
     timeline = profile.checked_timeline()
     rest["timeline"] = {"ends": timeline.ends, "counts": timeline.totals()}
-    if timeline.ends and any(count.scaled is not None for count in profile):
+    if timeline.ends and profile.sampled:
         rest["timeline"]["scaled"] = scaled_timeline(profile).totals()
     rest["facts"] = profile.facts
     yield "]," + _text(rest)[1:] + "\n"
 
 
-def _stacks(counts: Sequence[Count], addresses: bool) -> Iterator[str]:
-    """Yield the stacks with commas between, the text of each distinct frame made once."""
-    known: dict[Frame, str] = {}
-    for start in range(0, len(counts), _STACKS):
-        texts = []
-        for count in counts[start : start + _STACKS]:
-            frames = []
-            for frame in count.stack.frames:
-                if (text := known.get(frame)) is None:
-                    text = known[frame] = _text(frame_data(frame, addresses))
-                frames.append(text)
-            texts.append(f'{_text(stack_data(count))[:-1]},"frames":[{",".join(frames)}]}}')
-        yield "," * bool(start) + ",".join(texts)
+def _stacks(counts: Counts, addresses: bool) -> Iterator[str]:
+    """Yield the stacks with commas between."""
+    frames = Memo[Frame, str](lambda frame: _text(frame_data(frame, addresses)))
+
+    def stack(found: Stack) -> str:
+        told = ",".join(map(frames.__getitem__, found.frames))
+        return f"{_text(stack_data(found, ()))[1:-2]}{told}]}}"
+
+    def number(pair: tuple[int, float | None]) -> str:
+        return f",{_text(number_data(pair))[:-1]},"
+
+    def group(found: Group | None) -> str:
+        return f"{_text(found.as_data())[1:-1]}," if found else ""
+
+    pieces = texts(counts, (CellKey.NUMBER, number), (CellKey.GROUP, group), (CellKey.STACK, stack))
+    yield next(pieces, "")[1:]
+    yield from pieces
 
 
 def _text(data: dict[str, Any]) -> str:

@@ -6,22 +6,29 @@ Field numbers are from https://github.com/google/pprof/blob/main/proto/profile.p
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
+from kwalk.model.counts import Counts
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import NAMELESS, Count, Frame, Group, Stack
+from kwalk.model.stack import NAMELESS, Frame, Group, Stack
 from kwalk.report import headings
 from kwalk.report.calls import whole_calls
 from kwalk.report.calltree import TRUNCATED, function_name
-from kwalk.report.protobuf import message, number, packed, text
+from kwalk.report.protobuf import message, number, packed, tag, text, varint
+from kwalk.report.rows import CellKey, cells
 from kwalk.report.style import ReportOptions
 from kwalk.report.top_n import cut
+from kwalk.support.memo import Memo
 from kwalk.support.printable import plain
 
 KERNEL = "[kernel.kallsyms]"
 # Profiles are small; a higher level would take longer than all the rest.
 _LEVEL = 6
+# No timestamp in the header: equal profiles make equal files.
+_GZIP = 16 + zlib.MAX_WBITS
+_VALUES = 1 << 14
 
 
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
@@ -31,16 +38,19 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     second one (``taken``). Groups, ``truncated`` and ``fallback`` are labels of the samples. The
     ledger, the kernel and the command line are comments (``pprof -comments``).
     """
-    scaled = any(count.scaled is not None for count in profile)
-    shown = cut(profile, options.top)
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    for piece in _pieces(profile, options):
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def _pieces(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     strings = _Strings()
     tables = _Tables(profile, strings)
-    parts = [_value_type(strings, name) for name in _types(profile, scaled)]
-    for count, calls in zip(shown, whole_calls(shown), strict=True):
-        values = [calls, count.count] if scaled else [calls]
-        places = packed(1, tables.locations(count.stack))
-        parts.append(message(2, places, packed(2, values), *_labels(count, strings)))
-    parts += tables.parts()
+    for name in _types(profile):
+        yield _value_type(strings, name)
+    yield from _samples(cut(profile, options.top).columns, tables, strings, profile.sampled)
+    parts = [*tables.parts()]
     parts.append(number(9, headings.started_ns(profile)))
     if profile.seconds:
         parts.append(number(10, round(profile.seconds * 1e9)))
@@ -48,12 +58,31 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[bytes]:
     parts += [number(13, strings.index(line)) for line in lines]
     parts.append(number(14, strings.index(profile.summary.unit)))
     parts += [text(6, string) for string in strings.all]
-    # No timestamp in the header: equal profiles make equal files.
-    yield gzip.compress(b"".join(parts), _LEVEL, mtime=0)
+    yield b"".join(parts)
 
 
-def _types(profile: ProfileData, scaled: bool) -> list[str]:
-    return [profile.summary.unit, "taken"] if scaled else [profile.summary.unit]
+def _types(profile: ProfileData) -> list[str]:
+    return [profile.summary.unit, "taken"] if profile.sampled else [profile.summary.unit]
+
+
+def _samples(counts: Counts, tables: _Tables, strings: _Strings, sampled: bool) -> Iterator[bytes]:
+    """Yield the samples; equal fields of several are encoded once."""
+    calls = iter(whole_calls(counts))
+    values = Memo[tuple[int, ...], bytes](lambda each: packed(2, each), _VALUES)
+    heads = Memo[int, bytes](lambda size: tag(2, 2) + varint(size))
+    for piece in cells(
+        counts,
+        (CellKey.STACK, lambda stack: packed(1, tables.locations(stack))),
+        (CellKey.GROUP, lambda group: _labels(_of_group(group), strings)),
+        (CellKey.STACK, lambda stack: _labels(_of_stack(stack), strings)),
+        (CellKey.NUMBER, itemgetter(0)),
+    ):
+        fields: list[bytes] = []
+        for places, group, flags, taken in piece:
+            total = next(calls)
+            body = places + values[(total, taken) if sampled else (total,)] + group + flags
+            fields += (heads[len(body)], body)
+        yield b"".join(fields)
 
 
 def _value_type(strings: _Strings, name: str) -> bytes:
@@ -156,15 +185,19 @@ class _Tables:
             yield message(5, *map(number, (1, 2, 3, 4), (made, *indices)))
 
 
-def _labels(count: Count, strings: _Strings) -> Iterator[bytes]:
-    """Yield the labels of a sample, as non-empty strings, since pprof drops 0 and ""."""
-    pairs = list(_group(count.group)) if count.group else []
-    pairs += [(name, "yes") for name in ("truncated", "fallback") if getattr(count.stack, name)]
-    for key, value in pairs:
-        yield message(3, number(1, strings.index(key)), number(2, strings.index(value)))
+def _labels(pairs: Iterable[tuple[str, str]], strings: _Strings) -> bytes:
+    """Return labels of a sample, as non-empty strings, since pprof drops 0 and ""."""
+    return b"".join(
+        message(3, number(1, strings.index(key)), number(2, strings.index(value)))
+        for key, value in pairs
+    )
 
 
-def _group(group: Group) -> Iterator[tuple[str, str]]:
-    for key, value in group.as_data().items():
+def _of_stack(stack: Stack) -> Iterator[tuple[str, str]]:
+    return ((name, "yes") for name in ("truncated", "fallback") if getattr(stack, name))
+
+
+def _of_group(group: Group | None) -> Iterator[tuple[str, str]]:
+    for key, value in group.as_data().items() if group else ():
         if value is not None:
             yield key, str(value) or NAMELESS

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count
 from kwalk.report.calltree import build
 from kwalk.report.flame.header import header
 from kwalk.report.flame.svg import drawing
@@ -18,6 +17,6 @@ from kwalk.report.top_n import last
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the picture."""
     counts, _ = last(profile.counts, options.top)
-    room = Room[Count]()
+    room = Room[float]()
     tree = build(counts, options.callers, room)
     yield from drawing(tree, header(profile, options, room), callers=options.callers)

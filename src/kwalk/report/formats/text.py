@@ -14,5 +14,5 @@ from kwalk.report.style import ReportOptions
 def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
     """Yield the stacks, then the summary."""
     report = CountText(bool(options.addresses), options.top, profile.summary.unit)
-    yield report.end(profile)
+    yield from report.stacks(profile.counts)
     yield summary.as_text(profile.summary)

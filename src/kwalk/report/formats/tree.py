@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from kwalk.model.profile import ProfileData
-from kwalk.model.stack import Count
 from kwalk.report import summary
 from kwalk.report.ansi import Paint, bar, fitted
-from kwalk.report.calltree import CallNode, build, calls_of
+from kwalk.report.calltree import CallNode, build
 from kwalk.report.frame_limits import Room
 from kwalk.report.outline import Line, outline, paths_to_top
 from kwalk.report.style import ReportOptions
@@ -26,11 +25,11 @@ def render(profile: ProfileData, options: ReportOptions) -> Iterator[str]:
 
     Shares are of all recorded hits, hidden or not.
     """
-    room = Room[Count]()
+    room = Room[float]()
     top = build(profile.counts, options.callers, room)
     if top.total:
         yield from _Drawing(profile, options, top).lines()
-    for text in room.told(calls_of, profile.summary.unit):
+    for text in room.told(abs, profile.summary.unit):
         yield f"({plain(text)})\n\n"
     yield summary.as_text(profile.summary)
 

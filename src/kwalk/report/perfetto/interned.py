@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import add
 
 from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Frame, Group, Stack
 from kwalk.report.calltree import TRUNCATED, function_name
 from kwalk.report.perfetto.tracks import PID, TID
 from kwalk.report.protobuf import message, number, text
+from kwalk.support.memo import Memo
 
 KERNEL = "[kernel.kallsyms]"
 _KIND_KERNEL = 2
@@ -30,10 +32,16 @@ class Interned:
         self._stacks: dict[Stack, int] = {}
         self._made: list[bytes] = []
         self.groups: dict[Group, int] = {}
-        self.stubs = [
-            number(2, self._task(count.group)) + number(6, self._stack(count.stack))
-            for count in profile
-        ]
+        counts = profile.columns
+        tasks = Memo[int, bytes](lambda row: number(2, self._task(counts.groups[row])))
+        stacks = Memo[int, bytes](lambda row: number(6, self._stack(counts.stacks[row])))
+        self.stubs = list(
+            map(
+                add,
+                map(tasks.__getitem__, counts.group_of),
+                map(stacks.__getitem__, counts.stack_of),
+            )
+        )
 
     def _task(self, group: Group | None) -> int:
         """Return the id of a group's task; 1 for no group."""

@@ -9,7 +9,7 @@ from kwalk.model.profile import ProfileData
 from kwalk.model.stack import Group
 from kwalk.report import headings
 from kwalk.report.calls import ScaledTimeline
-from kwalk.report.calltree import function_name
+from kwalk.report.calltree import FunctionNames, function_name
 from kwalk.report.perfetto.packets import SEQUENCE, packet
 from kwalk.report.protobuf import double, message, number, text
 from kwalk.report.top_n import LEFT_OUT
@@ -87,15 +87,13 @@ def counters(profile: ProfileData, found: ScaledTimeline) -> Iterator[bytes]:
         return
     unit = profile.summary.unit
     names = _functions(profile)
-    series: dict[str, list[int]] = {f"all {unit}": [0] * len(found.starts)}
-    everything = series[f"all {unit}"]
-    rows: list[list[int] | None] = [
-        series.setdefault(name, [0] * len(found.starts)) if name else None for name in names
-    ]
+    series = {f"all {unit}": found.totals()}
+    for name in dict.fromkeys(filter(None, names)):
+        series.setdefault(name, [0] * len(found.starts))
+    unseen = [0] * len(found.starts)
+    columns = [series[name] if name else unseen for name in names]
     for interval, index, calls in found.rows():
-        everything[interval] += calls
-        if (row := rows[index]) is not None:
-            row[interval] += calls
+        columns[index][interval] += calls
     for order, (name, sums) in enumerate(series.items()):
         uuid = _COUNTERS + order
         counted = message(8, text(6, f"{unit}/s"))
@@ -107,19 +105,21 @@ def counters(profile: ProfileData, found: ScaledTimeline) -> Iterator[bytes]:
 
 def _functions(profile: ProfileData) -> list[str]:
     """Return the name of the counter that each count adds to; "" for none."""
+    counts = profile.columns
     stacks = [
-        [frame for frame in count.stack.frames if not frame.inlined and frame.name != LEFT_OUT]
-        for count in profile
+        [frame for frame in stack.frames if not frame.inlined and frame.name != LEFT_OUT]
+        for stack in counts.stacks
     ]
-    inner = {(frames[0].name, frames[0].module) for frames in stacks if frames}
+    met = set(counts.stack_of)
+    inner = {(stacks[at][0].name, stacks[at][0].module) for at in met if stacks[at]}
     place = 0 if len(inner) > 1 else 1
     mark = "" if place == 0 else "called by "
-    names = []
-    sums: dict[str, float] = {}
-    for count, frames in zip(profile, stacks, strict=True):
-        name = mark + function_name(frames[place], source=False) if len(frames) > place else ""
-        names.append(name)
-        if name:
-            sums[name] = sums.get(name, 0) + count.calls
+    told = FunctionNames(lambda frame: mark + function_name(frame, source=False))
+    names = [told.of(frames[place]) if len(frames) > place else "" for frames in stacks]
+    sums: dict[str, float] = dict.fromkeys([*(names[at] for at in met), ""], 0)
+    for index, calls in zip(counts.stack_of, counts.calls, strict=True):
+        sums[names[index]] += calls
+    del sums[""]
     wanted = set(sorted(sums, key=lambda name: (-sums[name], name))[:MOST_COUNTERS])
-    return [name if name in wanted else "" for name in names]
+    shown = [name if name in wanted else "" for name in names]
+    return list(map(shown.__getitem__, counts.stack_of))
