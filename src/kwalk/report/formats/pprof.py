@@ -24,8 +24,8 @@ from kwalk.support.memo import Memo
 from kwalk.support.printable import plain
 
 KERNEL = "[kernel.kallsyms]"
-# Profiles are small; a higher level would take longer than all the rest.
-_LEVEL = 6
+# Level of Go's own profiles: ids and counts hardly compress, level 6 would save 3 % of the bytes.
+_LEVEL = 1
 # No timestamp in the header: equal profiles make equal files.
 _GZIP = 16 + zlib.MAX_WBITS
 _VALUES = 1 << 14
