@@ -7,7 +7,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import pytest
@@ -142,7 +142,10 @@ class Case(NamedTuple):
         monkeypatch: pytest.MonkeyPatch,
         without: int,
     ) -> None:
-        machine = Machine(choices, events, {"producer": WRITTEN * STEP, **LENGTHS, **FILLED})
+        memory: dict[Hashable, int] = {"producer": WRITTEN * STEP}
+        memory.update(LENGTHS)
+        memory.update(FILLED)
+        machine = Machine(choices, events, memory)
         ring: Any = Ring.__new__(Ring)
         ring._size = SLOTS * STEP
         ring._producer, ring._consumer = Pages(machine), Consumer(machine)
@@ -154,7 +157,7 @@ class Case(NamedTuple):
         ring._arch = here()._replace(
             acquire=unless(machine.acquire), release=unless(machine.release)
         )
-        monkeypatch.setattr(ring_module.time, "sleep", lambda seconds: machine.wait())
+        monkeypatch.setattr("time.sleep", lambda seconds: machine.wait())
         read = 0
         while read < RECORDS:
             before = read

@@ -17,6 +17,7 @@ keeps. ``explore`` runs a test with every order; equal states are continued once
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -79,10 +80,8 @@ def explore(run: Callable[[Choices], None]) -> int:
     known: set[Hashable] = set()
     choices = Choices(known)
     while True:
-        try:
+        with contextlib.suppress(_Known):
             run(choices)
-        except _Known:
-            pass
         if not choices.advance():
             return len(known)
 
