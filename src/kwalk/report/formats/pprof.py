@@ -24,7 +24,7 @@ from kwalk.support.memo import Memo
 from kwalk.support.printable import plain
 
 KERNEL = "[kernel.kallsyms]"
-# Level of Go's own profiles: ids and counts hardly compress, level 6 would save 3 to 19 % of the bytes.
+# Level of Go's own profiles. Level 6 would save 3 to 19 % of the bytes.
 _LEVEL = 1
 # No timestamp in the header: equal profiles make equal files.
 _GZIP = 16 + zlib.MAX_WBITS
