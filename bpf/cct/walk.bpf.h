@@ -78,14 +78,14 @@ static __always_inline bool kw_far(struct hlist_node *below, struct hlist_node *
 	return ((__u64)frame - (__u64)below - 16) & ~(KW_NEAR - 8ULL);
 }
 
-/* Whether BP points to a record, on this stack or the task's. volatile: numbers to the verifier. */
+/* Whether BP points to a record, above SP or on the task's stack. volatile: for verifiers. */
 static __always_inline bool kw_is_frame(volatile __u64 sp, volatile __u64 bp)
 {
 	__u64 at = bp;
 
 	if (!((at - sp) & ~(KW_NEAR - 8ULL)))
 		return true;
-	return !(at & 1) && at - kw_task_stack() < kw_stack_size();
+	return !(at & 7) && kw_on_task_stack(sp, at);
 }
 
 /*

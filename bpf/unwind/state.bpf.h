@@ -56,4 +56,12 @@ static __always_inline __u64 kw_task_stack(void)
 	return kw_load_field(bpf_get_current_task(), struct task_struct, stack);
 }
 
+/* Whether an address is on the current task's stack, and above SP if SP is there, too. */
+static __always_inline bool kw_on_task_stack(__u64 sp, __u64 at)
+{
+	__u64 stack = kw_task_stack(), size = kw_stack_size();
+
+	return at - stack < size && !(sp - stack <= size && at < sp);
+}
+
 #endif /* KWALK_STATE_H */

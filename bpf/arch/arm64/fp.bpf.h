@@ -82,8 +82,7 @@ __noinline int kw_step_fp_any(struct kw_state *s)
 	if (kw_last_frame(s))
 		return KW_STEP_END;
 	record = s->bp;
-	if (record & 7 ||
-	    (record - s->sp >= kw_stack_size() && record - kw_task_stack() >= kw_stack_size()))
+	if (record & 7 || (record - s->sp >= kw_stack_size() && !kw_on_task_stack(s->sp, record)))
 		return KW_STEP_UNKNOWN; /* FP holds something else */
 	fp = kw_load(record);
 	lr = kw_load(record + 8);
