@@ -17,7 +17,9 @@ _FLAGS = [
     *("-Wno-unused-parameter", "-Wno-unknown-pragmas", "-Wno-unknown-attributes"),
     "-Wno-parentheses",
 ]
-_ARCH = "-D__TARGET_ARCH_x86"  # whose kernels the tests build
+ARCHITECTURES = ("x86", "arm64")  # folders of bpf/arch/, and of this folder
+ARCH = os.environ.get("KWALK_HOST_ARCH", "x86")  # the one whose kernels this process builds
+X86 = ARCH == "x86"  # mypy is told (Makefile): it checks tests/host for each architecture
 _SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # Programs and callbacks are called by pointers without their context's type, as the kernel does.
 _CALLS = "-fno-sanitize=function"  # of clang 17 and newer for C
@@ -58,13 +60,17 @@ WAYS = {
 }
 
 
-def build(name: str, folder: Path, bpf: Path = ROOT / "bpf") -> Path:
-    """Compile ``bpf`` by one of ``WAYS`` into an emptied folder; return the object."""
+def build(name: str, folder: Path, bpf: Path = ROOT / "bpf", arch: str = ARCH) -> Path:
+    """Compile ``bpf`` by one of ``WAYS`` into an emptied folder; return the object.
+
+    :param arch: Architecture whose kernels it reads; the object is for this machine.
+    """
     way = WAYS[name]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     stand_in = HERE / "stand_in"
-    command = [way.compiler, *way.flags, *_FLAGS, _ARCH, f"-I{stand_in}", f"-I{bpf}"]
+    command = [way.compiler, *way.flags, *_FLAGS, f"-D__TARGET_ARCH_{arch}"]
+    command += [f"-I{stand_in}", f"-I{bpf}"]
     # The stand-ins are built without coverage.
     helpers = [flag for flag in command if flag not in ("--coverage", "-shared")]
     subprocess.run(
@@ -77,8 +83,9 @@ def build(name: str, folder: Path, bpf: Path = ROOT / "bpf") -> Path:
     return target
 
 
-def environment(name: str, target: Path) -> dict[str, str]:
+def environment(name: str, target: Path, arch: str = ARCH) -> dict[str, str]:
     """Return the environment for a process that loads the object."""
     runtime = WAYS[name].runtime_path()
     extra = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": _ASAN} if runtime else {}
-    return {**os.environ, **extra, "KWALK_HOST_OBJECT": str(target)}
+    own = {"KWALK_HOST_OBJECT": str(target), "KWALK_HOST_ARCH": arch}
+    return {**os.environ, **extra, **own}

@@ -12,8 +12,9 @@ from interpreter import Interpreter
 from kernel import Kernel
 from library import ffi
 from loaded import Loaded
+from machine import Execution
+from objects import TEXT
 from worlds import Reader, World
-from x86.execution import Execution
 
 from kwalk.abi import HOT_ENTRY, HOT_PROGRAM, Unwinder
 from kwalk.arch.hot_frame import HotKernel, HotStart, Unsupported
@@ -24,7 +25,7 @@ from kwalk.probe.hot_entry import leaf_at
 PROGRAMS = {False: "kw_kprobe_hot", True: "kw_fentry_hot"}
 ALONE = {False: "kw_kprobe", True: "kw_fentry"}
 ARGUMENTS = 2
-FALLBACK = 0xFFFFFFFF81003F00  # caller in stacks of the kernel's unwinder: code in no stack
+FALLBACK = TEXT + 0x3F00  # caller in stacks of the kernel's unwinder: code in no stack
 
 Counts = dict[tuple[tuple[int, ...], str], int]
 Image = dict[int, bytes]
@@ -73,7 +74,7 @@ class Stack:
         for address, word in words.items():
             kernel.memory.put_word(address, word)
         other = Execution(kernel, execution.random, execution.task, execution.sp)
-        other.bp = execution.bp if bp is None else bp
+        other.fp = execution.fp if bp is None else bp
         other.addresses, other.slots = execution.addresses, execution.slots
         other.saved = execution.saved
         return Stack(self.world, other, image(kernel), self.start)

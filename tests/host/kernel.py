@@ -36,8 +36,9 @@ class Kernel(CodeLists):
             self.memory.area(stack, STACK_SIZE)
         self.task = self.object("struct task_struct", stack=TASK_STACK)
         self._tasks = 0
-        self.rethooked: dict[int, int] = {}  # slot -> real address
+        self.rethooked: dict[int, int] = {}  # cookie -> real address
         self.graphed: dict[int, int] = {}
+        self.code_mask = 0  # bits of code addresses that signatures take
 
     def new_task(self) -> int:
         """Make a task with a stack of its own."""
@@ -71,25 +72,29 @@ class Kernel(CodeLists):
 
     # Replaced return addresses
 
-    def rethook(self, slot: int, real: int) -> None:
-        """Replace the return address at a slot, as a kretprobe does."""
+    def rethook(self, cookie: int, real: int) -> None:
+        """Enter a return address into the list of the ones that kretprobes replaced.
+
+        :param cookie: Number that finds it: the address of its slot, or the caller's FP.
+        """
         if real != self.symbols["rethook"]:  # else a kretprobe has replaced it already
-            self.rethooked[slot] = real
-        node = self.object("struct rethook_node", ret_addr=real, frame=slot)
-        first = self.at(self.task, "struct task_struct", "rethooks")
-        link = self.at(node, "struct rethook_node", "llist")
+            self.rethooked[cookie] = real
+        name, member, head = "struct rethook_node", "frame", "rethooks"
+        if self.layout.kretprobe_list:
+            name, member, head = "struct kretprobe_instance", "fp", "kretprobe_instances"
+        node = self.object(name, ret_addr=real, **{member: cookie})
+        first = self.at(self.task, "struct task_struct", head)
+        link = self.at(node, name, "llist")
         self.memory.put_word(link, self.memory.word(first))
         self.memory.put_word(first, link)
-        self.memory.put_word(slot, self.symbols["rethook"])
 
-    def graph(self, slot: int, real: int, extra: int = 0) -> None:
-        """Replace the return address at a slot, as the function-graph tracer does.
+    def graph(self, cookie: int, real: int, extra: int = 0) -> None:
+        """Push a return address that the function-graph tracer replaced on its shadow stack.
 
         :param extra: Words of data that a tracer keeps with the entry, since 6.11.
         """
         if real != self.symbols["graph_return"]:
-            self.graphed[slot] = real
-        self.memory.put_word(slot, self.symbols["graph_return"])
+            self.graphed[cookie] = real
         size = self.types.size("struct ftrace_ret_stack")
         current = self.at(self.task, "struct task_struct", "curr_ret_stack")
         stack = self.at(self.task, "struct task_struct", "ret_stack")
@@ -107,7 +112,7 @@ class Kernel(CodeLists):
         else:
             entry = base + size * (index + 1)
             after = index + 1
-        self.set(entry, "struct ftrace_ret_stack", ret=real, retp=slot)
+        self.set(entry, "struct ftrace_ret_stack", ret=real, retp=cookie)
         self.memory.put_int(current, after)
 
     def config(self, cpus: int, nodes: int) -> dict[str, int]:
@@ -124,6 +129,7 @@ class Kernel(CodeLists):
             "method": 2, "max_frames": 127, "kernel_frames": 127, "stack_padding": self.padding,
             "typed_loads": int(self.layout.rdonly_cast),
             "nodes": nodes + tree.reserved(cpus),
+            "code_mask": self.code_mask,
             "node_mask": (tree.size_for(nodes, cpus) - 1) * tree.NODE_BYTES,
         }  # fmt: skip
         named = (

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import FP_NEW, V6_1, V6_12, Layout
 from loaded import Loaded
+from objects import TEXT
 from worlds import RANDOMS, Hit, Reader, World, tasks
 
 from kwalk.abi import WEIGHT_ONE, NodeKind
@@ -142,7 +143,7 @@ def same_bucket(root: int, nodes: int, number: int) -> list[int]:
     """Return addresses whose nodes share a hash bucket, under any root."""
     mask = size_for(nodes, 2) - 1
     found: list[int] = []
-    ip = 0xFFFFFFFF81001000
+    ip = TEXT + 0x1000
     while len(found) < number:
         product = (ip + (root << 20)) * 0x9E3779B97F4A7C15 & (1 << 64) - 1
         if product >> 32 & mask == 5:

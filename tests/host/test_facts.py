@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel import Kernel
-from layouts import ALL, FP_NEW, ORC, V6_1, V6_12, Layout, types
+from layouts import ALL, FP_NEW, V6_1, V6_12, Layout, types
 from loaded import Loaded
+from objects import TEXT
 from worlds import World
-from x86.rules import FRAME, Orc
 
 from kwalk.abi import CALLS, CALLS_BYTES, FACTS, HERE, TASK, Unwinder
-from kwalk.arch.x86_64 import orc
 
-TABLE = 0xFFFFFFFF84000000
+TABLE = TEXT + 0x3000000
 
 
 def facts(kernel: Kernel, **asked: int) -> dict[str, Any]:
@@ -28,26 +27,6 @@ def facts(kernel: Kernel, **asked: int) -> dict[str, Any]:
     found: dict[str, Any] = FACTS.unpack(loaded.answered(FACTS.size))
     loaded.close()
     return found
-
-
-@pytest.mark.parametrize("layout", ORC, ids=repr)
-@pytest.mark.parametrize("typed", [0, 1])
-def test_facts_tell_the_format_of_the_rules(layout: Layout, typed: int) -> None:
-    world = World(layout, Random(1))
-    memory = world.kernel.memory
-    memory.area(TABLE, 64)
-    memory.put(TABLE, FRAME.encode(layout) + b"\xff\xff")
-    memory.put(TABLE + 8, Orc("call", "sp", 8).encode(layout) + b"\xff\xff")
-    memory.put(TABLE + 16, bytes(range(20)))
-    loaded = Loaded(world.kernel, typed_loads=typed)
-    asked = {"orc_fp_entry": TABLE, "orc_null_entry": TABLE + 8, "orc_header": TABLE + 16}
-    loaded.run("kw_facts", FACTS.pack(asked))
-    found: dict[str, Any] = FACTS.unpack(loaded.answered(FACTS.size))
-    assert found["unwinder"] == Unwinder.ORC
-    assert found["header"] == bytes(range(20))
-    known = orc.read_format(found["fp_entry"], found["null_entry"])
-    assert known == (layout.registers["sp"], layout.registers["cfa"])
-    loaded.close()
 
 
 @pytest.mark.parametrize("layout", ALL, ids=repr)
@@ -71,14 +50,6 @@ def test_facts_tell_the_rest(layout: Layout) -> None:
     assert facts(kernel)["stack_pages"] == 0
 
 
-def test_facts_of_a_kernel_with_neither_unwinder() -> None:
-    lacks = {"struct unwind_state, next_bp", "struct task_struct, stack_vm_area"}
-    kernel = Kernel(FP_NEW, without=frozenset(lacks))
-    found = facts(kernel)
-    assert found["unwinder"] == Unwinder.NONE
-    assert found["stack_pages"] == 0
-
-
 @given(
     pages=st.lists(st.integers(0, 40), min_size=0, max_size=4),
     big=st.booleans(),
@@ -93,7 +64,7 @@ def test_places_of_ftrace_come_in_portions(pages: list[int], big: bool) -> None:
     expected: list[int] = []
     for number, records in list(enumerate(pages))[::-1]:
         at = TABLE if big and number == len(pages) - 1 else kernel.allocate(size * (records + 1))
-        addresses = [0xFFFFFFFF81000000 + 0x10000 * number + 16 * n for n in range(records)]
+        addresses = [TEXT + 0x10000 * number + 16 * n for n in range(records)]
         for n, address in enumerate(addresses):
             kernel.memory.put(at + n * size, struct.pack("<Q", address))
         first = kernel.object("struct ftrace_page", next=first, records=at)

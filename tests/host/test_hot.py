@@ -182,8 +182,8 @@ def _stretched(stack: Stack, words: int) -> Stack:
             break
         inner = old.addresses[number + 1]
         body = next(b for b in bodies if b.start < inner <= b.end)
-        new.push(new.bp)
-        new.bp = new.sp
+        new.push(new.fp)
+        new.fp = new.sp
         for _ in range(body.room + (0 if body.static else words)):
             new.push(FALLBACK)
         if body is world.switching:

@@ -132,7 +132,7 @@ def near_pointer(stack: Stack) -> Stack:
             return stack.changed({})
         slot = random.choice(frames)[1]
         return stack.changed({slot - 8: memory.word(slot - 8) + by})
-    return stack.changed({}, bp=execution.bp + by)
+    return stack.changed({}, bp=execution.fp + by)
 
 
 def near_word(stack: Stack) -> Stack:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from kernel import Kernel
 from layouts import ALL, FP_NEW, V6_1, V6_12, Layout
 from loaded import Loaded
+from machine import Execution
 from trampoline import Trampolines
 from worlds import RANDOMS, Reader, World
-from x86.execution import Execution
 
 from kwalk.abi import ACTIVE, LEVELS, Output, Per
 from kwalk.decode.records import Calls

@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from layouts import ALL, FP, ORC, V6_12, Layout
+from layouts import ALL, FP, Layout
 from loaded import Loaded
-from worlds import RANDOMS, Reader, World
-from x86 import reference
-from x86.execution import KERNEL_CS, USER_CS, Execution, pack_regs
+from machine import USER, Execution
+from objects import BPF, TEXT
+from worlds import RANDOMS, World, counted
 
 from kwalk.abi import (
     BRIEF_BYTES,
@@ -23,18 +23,11 @@ from kwalk.abi import (
     Output,
     Place,
     Source,
-    Start,
 )
 from kwalk.transport.context_tree import NODE_BYTES, reserved
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
-CODE = 0xFFFFFFFFC0E00000  # of a classic BPF filter: in no list of the kernel's
-
-
-def counted(loaded: Loaded, returned: bool = False) -> dict[tuple[tuple[int, ...], str], int]:
-    found = Reader(loaded, returned=returned).counts()
-    loaded.close()
-    return found
+CODE = BPF + 0x400000  # of a classic BPF filter: in no list of the kernel's
 
 
 @by_layout
@@ -46,7 +39,7 @@ def test_fentry_starts_above_the_arguments(
     execution = world.stacked()
     expected = (world.func.start, *execution.callers)
     if shift and not layout.frame_pointers and world.bp_is_free(execution):
-        execution.bp = world.func.start  # a saved BP that is FUNC's own address
+        execution.fp = world.func.start  # a saved BP that is FUNC's own address
     context = execution.trampoline(world.func.start, arguments, shift)
     loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
     loaded.cpus[0].state.arguments = arguments
@@ -68,76 +61,6 @@ def test_fexit_starts_above_the_value(layout: Layout, random: Random, arguments:
     assert counted(loaded) == {((world.func.start, *execution.callers), "whole"): 2}
 
 
-@by_layout
-@given(random=RANDOMS, arguments=st.integers(0, 6))
-def test_fentry_knows_a_trampoline_that_was_jumped_to(
-    layout: Layout, random: Random, arguments: int
-) -> None:
-    """From 7.0 on: nothing of FUNC is on the stack; then FUNC's caller stands above BP."""
-    world = World(layout, random)
-    execution = world.stacked()
-    context = execution.jumped(arguments)
-    loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
-    loaded.cpus[0].state.arguments = arguments
-    for _ in range(2):
-        loaded.run("kw_fentry", context)
-    assert counted(loaded) == {((world.func.start, *execution.callers), "whole"): 2}
-
-
-@by_layout
-@given(random=RANDOMS)
-def test_fentry_gives_up_on_a_trampoline_that_it_does_not_know(
-    layout: Layout, random: Random
-) -> None:
-    world = World(layout, random)
-    execution = world.stacked()
-    execution.push(0x1234)
-    context = execution.jumped(2)
-    loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
-    loaded.cpus[0].state.arguments = 2
-    loaded.cpus[0].unwinds(world.func.start + 5, 77, 78)
-    loaded.run("kw_fentry", context)
-    assert counted(loaded) == {((world.func.start, 77, 78), "fallback"): 1}
-
-
-@pytest.mark.parametrize("layout", ORC, ids=repr)
-@given(random=RANDOMS, stage=st.sampled_from(["entry", "pushed", "body"]))
-def test_kprobe_inside_starts_by_the_rule_of_its_instruction(
-    layout: Layout, random: Random, stage: str
-) -> None:
-    world = World(layout, random, functions=5)
-    execution = world.begin()
-    world.go(execution, random.randint(0, 5))
-    body = world.framed
-    execution.call(body, prologue=stage == "body")
-    if stage == "pushed":
-        execution.push(execution.bp)
-    traced = body.start + {"entry": 0, "pushed": random.randint(1, 3), "body": 50}[stage]
-    loaded = Loaded(world.kernel, func=traced, place=Place.INSIDE)
-    for _ in range(2):
-        loaded.run("kw_kprobe", execution.regs(traced))
-    assert counted(loaded) == {((traced, *execution.callers), "whole"): 2}
-
-
-@pytest.mark.parametrize("layout", FP, ids=repr)
-@given(random=RANDOMS, start=st.sampled_from([Start.BARE, Start.PUSHED, Start.FRAME]))
-def test_kprobe_inside_starts_where_the_prologue_is(
-    layout: Layout, random: Random, start: Start
-) -> None:
-    world = World(layout, random)
-    execution = world.begin()
-    world.go(execution, random.randint(0, 5))
-    execution.call(world.func, prologue=start == Start.FRAME)
-    if start == Start.PUSHED:
-        execution.push(execution.bp)
-    traced = world.func.start + 4
-    loaded = Loaded(world.kernel, func=traced, place=Place.INSIDE)
-    loaded.change(start=start)
-    for _ in range(2):
-        loaded.run("kw_kprobe", execution.regs(traced))
-    assert counted(loaded) == {((traced, *execution.callers), "whole"): 2}
-
-
 @pytest.mark.parametrize("layout", FP, ids=repr)
 def test_kprobe_inside_falls_back_where_the_prologue_is_not_known(layout: Layout) -> None:
     world = World(layout, Random(1))
@@ -149,12 +72,6 @@ def test_kprobe_inside_falls_back_where_the_prologue_is_not_known(layout: Layout
     assert counted(loaded) == {((traced, 77), "fallback"): 1}
 
 
-def returned(world: World, execution: Execution) -> bytes:
-    """Return the registers after FUNC's return, with which its caller goes on."""
-    regs = {"ip": execution.callers[0], "sp": execution.sp + 8, "bp": execution.bp}
-    return pack_regs(regs | {"cs": KERNEL_CS, "ax": 5})
-
-
 @by_layout
 @given(random=RANDOMS)
 def test_kretprobe_starts_with_its_caller(layout: Layout, random: Random) -> None:
@@ -164,7 +81,7 @@ def test_kretprobe_starts_with_its_caller(layout: Layout, random: Random) -> Non
     assume(world.is_complete(execution.callers[0]))
     loaded = Loaded(world.kernel, func=world.func.start, place=Place.RETURN)
     for _ in range(2):
-        loaded.run("kw_kprobe", returned(world, execution))
+        loaded.run("kw_kprobe", execution.returned())
     expected = ((world.func.start, *execution.callers), "whole")
     assert counted(loaded, returned=True) == {expected: 2}
 
@@ -177,15 +94,13 @@ def test_kretprobe_knows_an_address_that_the_graph_tracer_had_replaced(
     world = World(layout, random)
     execution = world.stacked()
     assume(world.is_complete(execution.callers[0]))
-    real, slot = execution.callers[0], execution.sp
     if known:
-        world.kernel.graph(slot, real)
-    regs = bytearray(returned(world, execution))
-    regs[128:136] = world.kernel.symbols["graph_return"].to_bytes(8, "little")
+        execution.graph(execution.slots[-1])
+    regs = execution.returned(world.kernel.symbols["graph_return"])
     loaded = Loaded(world.kernel, func=world.func.start, place=Place.RETURN)
     loaded.cpus[0].unwinds(5, 6)
     for _ in range(2):
-        loaded.run("kw_kprobe", bytes(regs))
+        loaded.run("kw_kprobe", regs)
     expected = ((world.func.start, *execution.callers), "whole")
     if not known:
         expected = ((world.func.start, 5, 6), "fallback")
@@ -200,19 +115,18 @@ def test_kretprobe_on_top_of_the_graph_tracer_says_so(layout: Layout, replaced: 
     execution = world.begin()
     execution.call(world.functions[0])
     execution.call(world.func, prologue=False)
-    real, slot = execution.callers[0], execution.sp
-    regs = bytearray(returned(world, execution))
+    regs = execution.returned()
     shown = list(execution.callers)
     if replaced:
-        world.kernel.graph(slot, real)
-        regs[128:136] = world.kernel.symbols["graph_return"].to_bytes(8, "little")
+        execution.graph(execution.slots[-1])
+        regs = execution.returned(world.kernel.symbols["graph_return"])
         shown[0] = world.kernel.symbols["graph_return"]
     loaded = Loaded(
         world.kernel, func=world.func.start, place=Place.RETURN, slow=1, verify=1,
         output=Output.BRIEF,
     )  # fmt: skip
     loaded.cpus[0].unwinds(*shown)
-    loaded.run("kw_kprobe", bytes(regs))
+    loaded.run("kw_kprobe", regs)
     (record,) = loaded.records(BRIEF_BYTES)
     assert EVENT.unpack(record[8:].ljust(EVENT.size, b"\0"))["flags"] == (
         STACKED if replaced else 0
@@ -232,16 +146,16 @@ def test_kprobe_shows_a_caller_that_no_list_of_the_kernel_has(
     world.go(execution, random.randint(0, 3))
     execution.call(world.functions[0] if layout.frame_pointers else world.bpf[0])
     execution.call(world.func, prologue=False)
-    world.kernel.memory.put_word(execution.sp, CODE + 5)
+    execution.replace(execution.slots[-1], CODE + 4)
     loaded = Loaded(world.kernel, func=world.func.start)
     for _ in range(2):
         loaded.run("kw_kprobe", execution.regs(world.func.start))
     first = reserved(len(loaded.cpus))
     nodes = [loaded.tree.node(at * NODE_BYTES) for at in range(first, first + loaded.tree.used)]
     # Other code may be at the address when the next hit comes.
-    sources = {node.source for node in nodes if node.ip == CODE + 5}
+    sources = {node.source for node in nodes if node.ip == CODE + 4}
     assert sources == ({Source.ONCE} if layout.frame_pointers else set())
-    callers = [CODE + 5, *execution.callers[1:]] if layout.frame_pointers else []
+    callers = [CODE + 4, *execution.callers[1:]] if layout.frame_pointers else []
     assert counted(loaded) == {((world.func.start, *callers), "whole"): 2}
 
 
@@ -254,9 +168,9 @@ def test_tracepoint_starts_with_the_frame_of_its_program(
     world = World(layout, random)
     execution = world.stacked()
     # The program's own frame: its return address tells its caller.
-    execution.push(execution.bp)
-    frame = execution.sp
+    frame, saved = execution.program()
     loaded = Loaded(world.kernel, func=0, place=Place.TRACEPOINT)
+    loaded.change(saved=saved)
     loaded.cpus[0].state.own_frame = frame
     for _ in range(2):
         loaded.run(program)
@@ -286,7 +200,7 @@ def test_sample_starts_at_what_it_interrupted(
 @given(random=RANDOMS)
 def test_sample_of_user_space_is_counted_and_not_walked(layout: Layout, random: Random) -> None:
     world = World(layout, random)
-    regs = world.kernel.object("struct pt_regs", cs=USER_CS, ip=0x401000, sp=0x7FFF0000)
+    regs = world.kernel.object("struct pt_regs", **USER)
     data = world.kernel.object("struct bpf_perf_event_data_kern", regs=regs)
     loaded = Loaded(world.kernel, func=NO_ADDRESS, place=Place.SAMPLE)
     loaded.run("kw_sample", data)
@@ -301,7 +215,7 @@ def test_many_functions_have_a_node_each(layout: Layout, random: Random, way: st
     """More than a root's two hints know; a call of each on each CPU."""
     world = World(layout, random)
     execution = world.stacked()
-    functions = [0xFFFFFFFF81000800 + 64 * n for n in range(4)]
+    functions = [TEXT + 0x3000 + 64 * n for n in range(4)]
     loaded = Loaded(world.kernel, many=1, special=1)
     expected: dict[tuple[tuple[int, ...], str], int] = {}
     for _ in range(12):
@@ -323,14 +237,14 @@ def test_many_trampolines_have_a_node_each(layout: Layout, random: Random, place
     world = World(layout, random)
     hits: dict[int, tuple[Execution, int, int]] = {}
     expected: dict[tuple[tuple[int, ...], str], int] = {}
-    for function in (0xFFFFFFFF81000800 + 64 * n for n in range(4)):
+    for function in (TEXT + 0x3000 + 64 * n for n in range(4)):
         execution = world.begin(world.kernel.new_task())
         world.go(execution, random.randint(0, 4))
         execution.call(world.func, prologue=False)
         expected[(function, *execution.callers), "whole"] = 1
         arguments = random.randint(0, 6)
         kept = place == Place.RETURN or random.random() < 0.5
-        if kept and random.random() < 0.5:
+        if kept and execution.jumps and random.random() < 0.5:
             context = execution.jumped(arguments)
         else:
             context = execution.trampoline(function, arguments, int(kept))
@@ -353,7 +267,7 @@ def test_kprobes_beside_trampolines_have_a_part_of_their_own(
 ) -> None:
     world = World(layout, random)
     execution = world.stacked()
-    functions = [0xFFFFFFFF81000800 + 64 * n for n in range(3)]
+    functions = [TEXT + 0x3000 + 64 * n for n in range(3)]
     loaded = Loaded(world.kernel, levels=2, many=1, special=1, first_part=2)
     for function in functions:
         loaded.cpus[1].state.func_ip = function
@@ -379,15 +293,3 @@ def test_many_functions_share_the_kernels_root_as_well(layout: Layout, random: R
         ((world.func.start, 77), "fallback"): 2,
         ((world.functions[0].start, 77), "fallback"): 1,
     }
-
-
-def test_reference_agrees_on_a_sample() -> None:
-    world = World(V6_12, Random(2))
-    execution = world.begin()
-    world.go(execution, 4)
-    at = execution.interrupt(world.interrupt)
-    word = world.kernel.memory.word
-    unwinder = reference.Unwinder(
-        world.kernel, word(at + 128), word(at + 152), word(at + 32), regs=at, signal=True
-    )
-    assert reference.stack(unwinder) == execution.callers

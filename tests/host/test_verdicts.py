@@ -6,19 +6,18 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from comparing import NEW, TRACER, brief, compared, flags
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import ALL, FP, ORC, V6_12, Layout
 from library import Cpu
 from loaded import Loaded
+from objects import TEXT
 from worlds import RANDOMS, Reader, World, lost_hit, tasks
 
 from kwalk.abi import (
-    BRIEF_BYTES,
     DIFFERS,
-    EVENT,
     FALLBACK,
-    JUMPED,
     STACKED,
     Method,
     Output,
@@ -26,24 +25,6 @@ from kwalk.abi import (
 )
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
-TRACER = [0xFFFFFFFFC0B00010 + 0x100 * n for n in range(7)]
-NEW = 0xFFFFFFFF81003F00  # code that is in no stack
-
-
-def compared(world: World, **settings: int) -> Loaded:
-    settings = {"func": world.func.start, "verify": 1, "slow": 1, **settings}
-    return Loaded(world.kernel, **settings)
-
-
-def brief(loaded: Loaded) -> list[dict[str, int]]:
-    """Return the members of all brief records; the others are 0."""
-    records = loaded.records(BRIEF_BYTES)
-    return [EVENT.unpack(record[8:].ljust(EVENT.size, b"\0")) for record in records]
-
-
-def flags(loaded: Loaded) -> list[int]:
-    """Return the flags of all records."""
-    return [int(record["flags"]) for record in brief(loaded)]
 
 
 @by_layout
@@ -158,70 +139,12 @@ def test_verdict_behind_a_return(layout: Layout, random: Random, right: bool) ->
     execution = world.begin()
     execution.call(world.functions[0])
     at = execution.interrupt(world.interrupt)
-    regs = world.kernel.memory.read(at, 168) or b""
+    regs = world.kernel.memory.read(at, world.kernel.types.size("struct pt_regs")) or b""
     callers = execution.callers
     loaded = compared(world, place=Place.RETURN)
     loaded.cpus[0].unwinds(*callers[:-1], callers[-1] if right else NEW)
     loaded.run("kw_kprobe", regs)
     assert loaded.counters() == {"checked": 1} | ({} if right else {"mismatches": 1})
-    loaded.close()
-
-
-@by_layout
-@given(random=RANDOMS, case=st.sampled_from(["same", "other", "cut", "alone"]))
-def test_verdict_where_func_jumped_to_the_trampoline(
-    layout: Layout, random: Random, case: str
-) -> None:
-    """FUNC is not in the kernel's stack: its caller follows the trampoline."""
-    world = World(layout, random)
-    execution = world.begin()
-    world.go(execution, 3)
-    execution.call(world.func, prologue=False)
-    callers = execution.callers
-    context = execution.jumped(2)
-    kernels = {
-        "same": [*TRACER[:3], *callers],
-        "other": [*TRACER[:3], callers[0], *callers[1:-1], NEW],
-        "cut": TRACER[:3],
-        "alone": TRACER[:3],
-    }[case]
-    frames = 3 if case == "cut" else 127
-    loaded = compared(world, fentry=1, output=Output.BRIEF, kernel_frames=frames)
-    loaded.cpus[0].state.arguments = 2
-    loaded.cpus[0].unwinds(*kernels)
-    loaded.run("kw_fentry", context)
-    verdict = {"same": {"checked": 1}, "cut": {}}.get(case, {"checked": 1, "mismatches": 1})
-    assert loaded.counters() == verdict
-    (found,) = flags(loaded)
-    assert found == JUMPED | (DIFFERS if "mismatches" in verdict else 0)
-    loaded.close()
-
-
-@by_layout
-@given(random=RANDOMS, lacks=st.sampled_from(["caller", "all", "more"]), inner=st.integers(0, 5))
-def test_verdict_on_a_kernel_that_begins_behind_the_int3(
-    layout: Layout, random: Random, lacks: str, inner: int
-) -> None:
-    world = World(layout, random, functions=5)
-    execution = world.begin()
-    world.go(execution, 2)
-    body = world.framed
-    execution.call(body, prologue=inner >= 4)
-    if 0 < inner < 4:
-        execution.push(execution.bp)
-    callers = execution.callers
-    traced = body.start + inner
-    kernels = {"caller": callers[1:], "all": [], "more": callers[2:]}[lacks]
-    loaded = compared(world, func=traced, place=Place.INSIDE)
-    loaded.change(start=1 if inner == 0 else 2 if inner < 4 else 3)
-    loaded.cpus[0].unwinds(traced + 1, *kernels)
-    loaded.run("kw_kprobe", execution.regs(traced))
-    other_rule = inner in (0, 3)  # of the next byte
-    if layout.frame_pointers:
-        cause = "missing_caller" if lacks == "caller" else "mismatches"
-    else:
-        cause = "wrong_start" if other_rule and lacks != "more" else "mismatches"
-    assert loaded.counters() == {"checked": 1, cause: 1}
     loaded.close()
 
 
@@ -235,8 +158,8 @@ def test_verdict_on_a_kernel_that_undoes_one_of_two_replacements(
     slot = execution.call(world.functions[0])
     execution.call(world.functions[1])
     execution.call(world.func, prologue=False)
-    world.kernel.graph(slot, execution.addresses[1])
-    world.kernel.rethook(slot, world.kernel.symbols["graph_return"])
+    execution.graph(slot)
+    execution.rethook(slot)
     callers = execution.callers
     hook = callers.index(execution.addresses[1])
     shown = [*callers[:hook], world.kernel.symbols["graph_return"]]
@@ -251,48 +174,6 @@ def test_verdict_on_a_kernel_that_undoes_one_of_two_replacements(
     cause = "mismatches" if wrong else "stacked_hooks"
     assert loaded.counters() == {"checked": 2, cause: 2}
     assert flags(loaded) == [STACKED | (DIFFERS if wrong else 0)] * 2
-    loaded.close()
-
-
-@by_layout
-@given(random=RANDOMS, switching=st.integers(0, 3), wrong=st.booleans())
-def test_verdict_on_a_kernel_that_ends_with_what_an_nmi_interrupted(
-    layout: Layout, random: Random, switching: int, wrong: bool
-) -> None:
-    """Between two tasks any kernel does; by frame pointers also where NMIs are nested."""
-    world = World(layout, random)
-    execution = world.begin()
-    switch = world.functions[0]
-    if switching:
-        execution.call(switch)
-        for _ in range(switching - 1):
-            execution.call(world.functions[2])
-    else:
-        execution.call(world.functions[2])
-    execution.interrupt(world.nmi, nmi=True)
-    execution.call(world.functions[3])
-    execution.call(world.func, prologue=False)
-    callers = execution.callers
-    nmi = next(n for n, a in enumerate(callers) if world.nmi.start <= a <= world.nmi.end)
-    shown = [*callers[: nmi + 1], callers[nmi + 1]]
-    if wrong:
-        shown[0] ^= 4
-        shown[1] ^= 4
-    if switching % 2:
-        world.kernel.symbols |= {"switch_start": switch.start, "switch_end": switch.end}
-    else:
-        world.kernel.symbols |= {"switch_asm_start": switch.start, "switch_asm_end": switch.end}
-    loaded = compared(world)
-    loaded.cpus[0].unwinds(world.func.start, *shown)
-    loaded.run("kw_kprobe", execution.regs(world.func.start))
-    switches = any(switch.start <= a < switch.end for a in callers[nmi + 1 :])
-    if wrong:
-        cause = "mismatches"
-    elif switches:
-        cause = "task_switch"
-    else:
-        cause = "nested_nmi" if layout.frame_pointers else "mismatches"
-    assert loaded.counters() == {"checked": 1, cause: 1}
     loaded.close()
 
 
@@ -431,12 +312,13 @@ def test_verdict_on_tracepoints_begins_where_both_have_a_frame(
         execution.call(body)
     execution.call(world.func, prologue=False)
     callers = execution.callers
-    execution.push(execution.bp)
+    frame, saved = execution.program()
     shown = callers[skip:] if skip else [*TRACER[:3], *callers]
     if not right:
         shown = [*shown[:-1], NEW]
     loaded = Loaded(world.kernel, place=Place.TRACEPOINT, verify=1, slow=1)
-    loaded.cpus[0].state.own_frame = execution.sp
+    loaded.change(saved=saved)
+    loaded.cpus[0].state.own_frame = frame
     loaded.cpus[0].unwinds(*shown)
     loaded.run("kw_tp")
     assert loaded.counters() == {"checked": 1} | ({} if right else {"mismatches": 1})
@@ -450,10 +332,11 @@ def test_verdict_on_tracepoints_that_have_no_frame_in_common(frames: list[int]) 
     execution.call(world.functions[0])
     execution.call(world.func, prologue=False)
     if not frames:  # nothing is walked
-        world.kernel.memory.put_word(execution.sp, 8)
-    execution.push(execution.bp)
+        execution.replace(execution.slots[-1], 8)
+    frame, saved = execution.program()
     loaded = Loaded(world.kernel, place=Place.TRACEPOINT, verify=1, slow=1)
-    loaded.cpus[0].state.own_frame = execution.sp
+    loaded.change(saved=saved)
+    loaded.cpus[0].state.own_frame = frame
     loaded.cpus[0].unwinds(*(frames or execution.callers))
     loaded.run("kw_tp")
     assert loaded.counters() == {"checked": 1, "mismatches": 1}
@@ -464,7 +347,7 @@ def test_verdict_with_many_functions_knows_which_one() -> None:
     world = World(V6_12, Random(3))
     (hit,) = tasks(world, 1)
     loaded = Loaded(world.kernel, many=1, special=1, verify=1, slow=1)
-    for function in (0xFFFFFFFF81000800, 0xFFFFFFFF81000900):
+    for function in (TEXT + 0x800, TEXT + 0x900):
         loaded.cpus[0].state.cookie = function
         loaded.cpus[0].unwinds(function, *hit.callers)
         hit.run(loaded)

@@ -9,13 +9,11 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import ALL, FP, FP_NEW, ORC, V6_1, V6_12, Layout
+from layouts import ALL, FP, FP_NEW, V6_12, Layout
 from loaded import Loaded
-from objects import TASK_STACK
+from machine import Execution, reference
+from objects import HEAP, TASK_STACK
 from worlds import RANDOMS, Reader, World, walked
-from x86 import reference
-from x86.execution import Execution
-from x86.rules import Orc
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 
@@ -25,7 +23,7 @@ by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 def test_walk_finds_the_callers(layout: Layout, random: Random) -> None:
     world = World(layout, random, lookup=random.random() < 0.7)
     execution = world.stacked()
-    unwinder = reference.from_entry(world.kernel, execution.sp, execution.bp)
+    unwinder = reference.from_entry(execution)
     assert reference.stack(unwinder) == execution.callers
     loaded = Loaded(world.kernel, func=world.func.start)
     regs = execution.regs(world.func.start)
@@ -90,14 +88,12 @@ def test_walk_knows_replaced_return_addresses(layout: Layout, random: Random, ki
         slot = execution.call(world.any_function())
         if random.random() < 0.5:
             for _ in range(random.randint(1, 2) if kind != "rethook" else 0):
-                before = world.kernel.memory.word(slot)
-                world.kernel.graph(slot, before, extra=random.randint(0, 4))
+                execution.graph(slot, extra=random.randint(0, 4))
             for _ in range(random.randint(1, 2) if kind != "graph" else 0):
-                before = world.kernel.memory.word(slot)
-                world.kernel.rethook(slot, before)
+                execution.rethook(slot)
     slot = execution.call(world.func, prologue=False)
     if kind == "rethook" and random.random() < 0.5:  # a kretprobe on FUNC itself
-        world.kernel.rethook(slot, execution.addresses[-1])
+        execution.rethook(slot)
     loaded = Loaded(world.kernel, func=world.func.start)
     for _ in range(2):
         loaded.run("kw_kprobe", execution.regs(world.func.start))
@@ -121,7 +117,7 @@ def test_walk_gives_up_where_a_replaced_address_is_in_no_list(
     if random.random() < 0.5:  # others are in the lists
         world.kernel.graph(TASK_STACK + 8, world.functions[0].start + 40)
         world.kernel.rethook(TASK_STACK + 16, world.functions[0].start + 40)
-    world.kernel.memory.put_word(slot, world.kernel.symbols[hook])
+    execution.replace(slot, world.kernel.symbols[hook])
     loaded = Loaded(world.kernel, func=world.func.start)
     kernels = [world.func.start + 4, *execution.callers[:2]]
     loaded.cpus[0].unwinds(*kernels)
@@ -129,57 +125,6 @@ def test_walk_gives_up_where_a_replaced_address_is_in_no_list(
     expected = (world.func.start, *kernels[1:])
     assert Reader(loaded).counts() == {(expected, "fallback"): 1}
     loaded.close()
-
-
-@pytest.mark.parametrize("layout", ORC, ids=repr)
-@given(
-    random=RANDOMS,
-    stage=st.sampled_from(["entry", "pushed", "r10", "partial", "partial r10", "r13 di dx"]),
-)
-def test_walk_goes_on_at_any_instruction_that_was_interrupted(
-    layout: Layout, random: Random, stage: str
-) -> None:
-    """Before, in the midst of, and behind a prologue; in entry code that has saved only a part."""
-    world = World(layout, random, functions=5)
-    execution = world.begin()
-    world.go(execution, random.randint(0, 3))
-    registers: dict[str, int] = {}
-    if stage == "entry":
-        body = random.choice(world.functions + world.modular)
-        execution.call(body, prologue=False)
-        at = body.start
-    elif stage == "pushed":
-        body = world.framed
-        execution.call(body, prologue=False)
-        execution.push(execution.bp)
-        at = body.start + random.randint(1, 3)
-    elif stage == "r10":
-        body = world.aligned
-        slot = execution.call(body, prologue=False)
-        registers = {"r10": slot + 8}
-        execution.sp &= -32
-        at = body.start + random.randint(5, 20)
-    elif stage.startswith("partial"):
-        where = 0
-        if stage == "partial r10":  # whose value only the whole registers before have
-            slot = execution.call(world.aligned, prologue=False)
-            registers = {"r10": slot + 8}
-            execution.sp &= -32
-            where = world.aligned.start + 6
-        execution.interrupt_begins(world.interrupt, where)
-        at = world.interrupt.start + random.randint(0, 20)
-    else:
-        register = random.choice(("r13", "di", "dx"))
-        body = world.by_register[register]
-        slot = execution.call(body, prologue=False)
-        registers = {register: slot + 8}
-        execution.push(1)
-        at = body.start + 8
-    nmi = stage.startswith("partial") or random.random() < 0.5
-    execution.interrupt(world.nmi if nmi else world.interrupt, at, nmi, **registers)
-    world.go(execution, random.randint(1, 3))
-    execution.call(world.func, prologue=False)
-    assert walked(world, execution) == {((world.func.start, *execution.callers), "whole"): 2}
 
 
 @pytest.mark.parametrize("layout", FP, ids=repr)
@@ -196,63 +141,10 @@ def test_walk_by_frame_pointers_shows_of_a_prologue_what_the_kernel_shows(
     execution.interrupt(world.interrupt, body.start)
     world.go(execution, random.randint(1, 3))
     execution.call(world.func, prologue=False)
-    unwinder = reference.from_entry(world.kernel, execution.sp, execution.bp)
+    unwinder = reference.from_entry(execution)
     expected = reference.stack(unwinder)
     assert len(expected) == len(execution.callers) - 1
     assert walked(world, execution) == {((world.func.start, *expected), "whole"): 2}
-
-
-@by_layout
-@given(random=RANDOMS)
-def test_walk_ends_before_what_is_no_code(layout: Layout, random: Random) -> None:
-    world = World(layout, random)
-    execution = world.begin()
-    slot = execution.call(world.any_function())
-    world.go(execution, random.randint(0, 3))
-    execution.call(world.func, prologue=False)
-    nothing = [0, 8, 0x401000, TASK_STACK, 0xFFFFFFFF82000010, 0xFFFFFFFFFFFFFFF8]
-    nothing += [m.text.end + 0x100 for m in world.kernel.modules]
-    world.kernel.memory.put_word(slot, random.choice(nothing))
-    expected = execution.callers[:-2]
-    unwinder = reference.from_entry(world.kernel, execution.sp, execution.bp)
-    assert reference.stack(unwinder) == expected
-    if not expected and layout.frame_pointers:
-        return  # FUNC's caller may be code that is in no list: test_entry.py
-    assert walked(world, execution) == {((world.func.start, *expected), "whole"): 2}
-
-
-@pytest.mark.parametrize("layout", ORC, ids=repr)
-@given(random=RANDOMS)
-def test_walk_ends_with_code_that_has_no_rule(layout: Layout, random: Random) -> None:
-    world = World(layout, random)
-    execution = world.begin()
-    execution.call(world.unknown)
-    world.go(execution, random.randint(1, 3))
-    execution.call(world.func, prologue=False)
-    expected = execution.callers[:-2]
-    assert walked(world, execution) == {((world.func.start, *expected), "whole"): 2}
-
-
-@pytest.mark.parametrize("layout", ORC, ids=repr)
-@given(random=RANDOMS, at=st.sampled_from([24, 1608, -24, 8 * 2048, 12, -8 * 2049]))
-def test_walk_takes_only_distances_that_a_node_can_hold(
-    layout: Layout, random: Random, at: int
-) -> None:
-    """Others fall back: the kernel has no such frame in practice, and none is guessed."""
-    world = World(layout, random, functions=5, odd=Orc("call", "sp", at))
-    execution = world.begin()
-    execution.call(world.odd, prologue=False)
-    execution.sp -= at - 8 if at in (24, 1608) else 64
-    execution.call(world.func, prologue=False)
-    loaded = Loaded(world.kernel, func=world.func.start)
-    loaded.cpus[0].unwinds(world.func.start, 1, 2)
-    loaded.run("kw_kprobe", execution.regs(world.func.start))
-    ((stack, how),) = Reader(loaded).counts()
-    if at in (24, 1608):
-        assert (stack, how) == ((world.func.start, *execution.callers), "whole")
-    else:
-        assert how == "fallback"
-    loaded.close()
 
 
 @by_layout
@@ -281,27 +173,12 @@ def test_walk_of_garbage_loses_no_hit(layout: Layout, random: Random, words: int
     loaded.close()
 
 
-@pytest.mark.parametrize(("layout", "off"), [(V6_12, 8), (V6_1, 8), (V6_12, 2048)], ids=repr)
-def test_walk_gives_up_where_the_stack_pointer_would_not_grow(layout: Layout, off: int) -> None:
-    world = World(layout, Random(3), functions=5, odd=Orc("call", "sp_deref", off - 8))
-    execution = world.begin()
-    execution.call(world.odd, prologue=False)
-    execution.push(execution.sp - off)
-    execution.call(world.func, prologue=False)
-    loaded = Loaded(world.kernel, func=world.func.start)
-    loaded.cpus[0].unwinds(world.func.start, 1, 2)
-    for _ in range(2):
-        loaded.run("kw_kprobe", execution.regs(world.func.start))
-    assert Reader(loaded).counts() == {((world.func.start, 1, 2), "fallback"): 2}
-    loaded.close()
-
-
 def test_walk_by_frame_pointers_gives_up_where_bp_leaves_the_stack() -> None:
     world = World(FP_NEW, Random(5))
     execution = world.begin()
     execution.call(world.functions[0])
     execution.call(world.func, prologue=False)
-    execution.bp = 0xFFFF888100000000  # memory, and no stack
+    execution.fp = HEAP  # memory, and not a stack
     loaded = Loaded(world.kernel, func=world.func.start)
     loaded.cpus[0].unwinds(world.func.start, 1, 2)
     for _ in range(2):
@@ -314,7 +191,7 @@ def test_walk_goes_over_a_task_stack_of_any_size() -> None:
     """KASAN's are larger: a CFA from BP that is far away is not taken for nonsense."""
     world = World(V6_12, Random(1), functions=5)
     kernel = world.kernel
-    big = 0xFFFFC90000400000
+    big = TASK_STACK + 0x300000
     kernel.memory.area(big, 0x8000)
     kernel.stack_size = 0x8000
     kernel.set(kernel.task, "struct task_struct", stack=big)

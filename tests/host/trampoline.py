@@ -11,8 +11,9 @@ from typing import Any
 
 from library import ffi
 from loaded import Loaded
+from machine import Execution
+from objects import HEAP
 from worlds import World
-from x86.execution import Execution
 
 from kwalk.abi import CONFIG, COUNTERS, LEVELS, SLOTS
 
@@ -41,7 +42,7 @@ class Trampolines:
     def __init__(self, world: World, levels: int, cpus: int = 2, **settings: int) -> None:
         self.world, self.levels, self._cpus = world, levels, cpus
         memory = world.kernel.memory
-        self._active = memory.area(0xFFFF88F000000000, 4096)
+        self._active = memory.area(HEAP + 0x6F00000000, 4096)
         memory.put(self._active, b"\xff" * 4096)  # what others keep beside the flags
         for level in range(LEVELS):
             for cpu in range(cpus):

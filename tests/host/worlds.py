@@ -6,12 +6,13 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from built import X86
 from hypothesis import strategies as st
 from kernel import Kernel
 from layouts import Layout
 from loaded import Loaded
+from machine import Body, Execution, copies, make
 from objects import SLOTS
-from x86.execution import SWITCH, Body, Execution, make
 from x86.rules import FRAME, Orc
 
 from kwalk.abi import NO_ADDRESS, Per
@@ -51,6 +52,8 @@ class World:
         self.random = random
         self.static = static
         self.kernel = kernel = Kernel(layout, lookup=lookup, without=without)
+        if not X86:
+            kernel.code_mask = random.choice((0xFFFF800000000000, 0xFFFF800000000000, 0))
         text = kernel.text
         gap = random.choice((0, 0, 5, 300))
         # Entry code of interrupts and system calls.
@@ -60,7 +63,10 @@ class World:
         self.interrupt = make(text, "entry", room=random.randint(0, 3), signal=True)
         kernel.symbols |= {"entry_start": self.syscall.start, "entry_end": self.interrupt.end}
         self.nmi = make(text, "entry", room=random.randint(0, 1), signal=True)
-        kernel.symbols |= {"nmi_start": self.nmi.start, "nmi_end": self.nmi.end + 1}
+        if X86:
+            kernel.symbols |= {"nmi_start": self.nmi.start, "nmi_end": self.nmi.end + 1}
+        else:  # entry code like any other's
+            kernel.symbols["entry_end"] = self.nmi.end
         self.thread = make(text, "end")
         self.unknown = make(text, "unknown")
         for name in ("rethook", "graph_return"):
@@ -96,22 +102,7 @@ class World:
         for number in range(programs):
             program = kernel.add_program(f"bpf_prog_{number}", size=96)
             self.bpf.append(make(program.text, "bp", room=1))
-        self.copies = [
-            Body(
-                body.function,
-                "sp",
-                True,
-                0,
-                body.room,
-                kernel.add_trampoline(body.function) - body.function.start,
-            )
-            for body in (self.ftrace, self.ftrace_regs)
-        ]
-        if layout.frame_pointers:
-            # With frame pointers ftrace's trampolines make a frame, too.
-            self.copies = [Body(copy.function, "bp", by=copy.by) for copy in self.copies]
-        if plain:
-            self.copies = []
+        self.copies = [] if plain else copies(kernel, [self.ftrace, self.ftrace_regs])
         kernel.slots = [SLOTS + 0x1000 * number for number in range(slots)]
         if part:
             kernel.part = part
@@ -121,6 +112,8 @@ class World:
         """Add a function of each kind, and rare ones."""
         text = self.kernel.text
         self.framed = make(text, "bp", room=2)
+        if self.kernel.layout.frame_pointers:
+            return
         self.aligned = make(text, "aligned", room=2)
         spans = {name: Orc("call", name, 0) for name in ("r13", "di", "dx")}
         self.by_register = {
@@ -155,9 +148,7 @@ class World:
     def is_complete(self, address: int) -> bool:
         """Return whether its function's frame is complete at an address."""
         bodies = [*self.functions, *self.modular, self.init, *self.bpf, *self.copies]
-        return any(
-            b.start < address < (b.start + SWITCH if b.kind == "sp" else b.end) for b in bodies
-        )
+        return any(body.is_complete(address) for body in bodies)
 
     def begin(self, task: int = 0) -> Execution:
         """Begin a task's stack with its outermost frame."""
@@ -173,6 +164,14 @@ class World:
         """Make some calls."""
         for _ in range(calls):
             execution.call(self.any_function())
+
+    def through(self, *bodies: Body) -> Execution:
+        """Return an execution that calls FUNC through these functions."""
+        execution = self.begin()
+        for body in bodies:
+            execution.call(body)
+        execution.call(self.func, prologue=False)
+        return execution
 
     def stacked(self, calls: int = 6) -> Execution:
         """Return an execution up to the call of FUNC, maybe through an interrupt and an NMI."""
@@ -239,7 +238,7 @@ def lost_hit(world: World) -> Hit:
     execution = world.begin(task)
     slot = execution.call(world.functions[0])
     execution.call(world.func, prologue=False)
-    world.kernel.memory.put_word(slot, world.kernel.symbols["rethook"])
+    execution.replace(slot, world.kernel.symbols["rethook"])
     return Hit(execution.regs(world.func.start), tuple(execution.callers), task)
 
 
@@ -275,6 +274,15 @@ class Reader:
             found[key] = found.get(key, 0) + node.ended + node.cut
         return found
 
+    def stacks(self) -> dict[Stack, int]:
+        """Return the counts by stack, with the codes of its frames."""
+        found: dict[Stack, int] = {}
+        for offset, node in self.loaded.tree.counted():
+            stack = self.contexts.stack(offset)
+            assert stack is not None
+            found[stack] = found.get(stack, 0) + node.ended
+        return found
+
     @staticmethod
     def shown(stack: Stack | None) -> tuple[tuple[int, ...], str]:
         """Return a stack's addresses and kind."""
@@ -282,3 +290,10 @@ class Reader:
             return (), "gone"
         flags = [name for name in ("truncated", "fallback") if getattr(stack, name)]
         return stack.addresses, " ".join(flags) or "whole"
+
+
+def counted(loaded: Loaded, returned: bool = False) -> dict[tuple[tuple[int, ...], str], int]:
+    """Return the counts by stack and by kind, and unload the programs."""
+    found = Reader(loaded, returned=returned).counts()
+    loaded.close()
+    return found

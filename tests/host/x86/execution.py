@@ -62,11 +62,18 @@ class Body:
     def end(self) -> int:
         return self.function.end + self.by
 
+    def is_complete(self, address: int) -> bool:
+        """Return whether the frame is complete at an address."""
+        return self.start < address < (self.start + SWITCH if self.kind == "sp" else self.end)
+
     @property
     def frame(self) -> int:
         """Distance from SP to the CFA during calls, in bytes (``sp``)."""
         return 8 * (1 + self.above + self.saves + self.room)
 
+
+# Members of user mode's struct pt_regs.
+USER = {"cs": USER_CS, "ip": 0x401000, "sp": 0x7FFF0000}
 
 SWITCH = 48  # offset from which on a function is on another stack
 
@@ -110,6 +117,18 @@ def make(
     return Body(function, kind, saves, above, room, static=static)
 
 
+def copies(kernel: Kernel, bodies: list[Body]) -> list[Body]:
+    """Add ftrace's trampolines, which are copies of functions and have their rules."""
+    made = []
+    for body in bodies:
+        by = kernel.add_trampoline(body.function) - body.start
+        if kernel.layout.frame_pointers:  # then they make a frame, too
+            made.append(Body(body.function, "bp", by=by))
+        else:
+            made.append(Body(body.function, "sp", True, room=body.room, by=by))
+    return made
+
+
 @dataclass
 class Execution:
     """A CPU running kernel code.
@@ -117,18 +136,20 @@ class Execution:
     :ivar addresses: Return or interrupted address of each frame so far, the outermost first.
     :ivar slots: Stack slot of each return address; 0 for an interrupted frame.
     :ivar saved: Address of each struct pt_regs.
+    :ivar jumps: A function may jump to a BPF trampoline instead of calling it.
     """
 
     kernel: Kernel
     random: Random
     task: int
     sp: int = 0
-    bp: int = 0
+    fp: int = 0
     addresses: list[int] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
     saved: list[int] = field(default_factory=list)
     current: Body | None = None
     switched: bool = False
+    jumps = True
 
     def __post_init__(self) -> None:
         stack = self.kernel.memory.word(self.kernel.at(self.task, "struct task_struct", "stack"))
@@ -158,7 +179,7 @@ class Execution:
         regs = dict.fromkeys(REGISTERS, 0x7F0000001230) | {"cs": cs}
         self.kernel.memory.put(self.sp, pack_regs(regs))
         self.saved.append(self.sp)
-        self.bp = 0x7F0000004560
+        self.fp = 0x7F0000004560
         self._room(entry.room)
         self.current = entry
 
@@ -166,7 +187,7 @@ class Execution:
         """Begin with a kernel thread."""
         self.from_user(start, KERNEL_CS)
         self.sp = self._top - REGS
-        self.bp = 0
+        self.fp = 0
 
     # Inner frames
 
@@ -196,19 +217,19 @@ class Execution:
         if body.kind == "sp":
             self._room(body.above)
             if body.saves:
-                self.push(self.bp)
-                self.bp = self._word()
+                self.push(self.fp)
+                self.fp = self._word()
             self._room(body.room)
         elif body.kind == "bp":
-            self.push(self.bp)
-            self.bp = self.sp
+            self.push(self.fp)
+            self.fp = self.sp
             self._room(body.room + (0 if body.static else self.random.randint(0, 3)))
         elif body.kind == "aligned":
             r10 = self.sp + 8
             self.sp &= -32
             self.push(self.kernel.memory.word(r10 - 8))
-            self.push(self.bp)
-            self.bp = self.sp
+            self.push(self.fp)
+            self.fp = self.sp
             self.push(r10)
             self._room(body.room)
 
@@ -221,7 +242,7 @@ class Execution:
 
     def _interrupted(self, at: int) -> dict[str, int]:
         regs = {name: self._word() for name in REGISTERS}
-        regs |= {"ip": at, "sp": self.sp, "bp": self.bp, "cs": KERNEL_CS}
+        regs |= {"ip": at, "sp": self.sp, "bp": self.fp, "cs": KERNEL_CS}
         self.addresses.append(at)
         self.slots.append(0)
         return regs
@@ -242,7 +263,7 @@ class Execution:
         place = self.sp
         self.saved.append(place)
         if self.kernel.layout.frame_pointers:
-            self.bp = self.sp | 1  # ENCODE_FRAME_POINTER
+            self.fp = self.sp | 1  # ENCODE_FRAME_POINTER
         self._room(entry.room)
         self.current, self.switched = entry, False
         return place
@@ -254,6 +275,25 @@ class Execution:
         self.kernel.memory.put(self.sp, pack_regs(regs)[128:])
         self.current = entry
 
+    # Replaced return addresses, by the slots that call() returns
+
+    def replace(self, slot: int, address: int) -> None:
+        """Overwrite a return address."""
+        self.kernel.memory.put_word(slot, address)
+
+    def rethook(self, slot: int) -> None:
+        """Replace a return address, as a kretprobe does."""
+        self.kernel.rethook(slot, self.kernel.memory.word(slot))
+        self.replace(slot, self.kernel.symbols["rethook"])
+
+    def graph(self, slot: int, extra: int = 0) -> None:
+        """Replace a return address, as the function-graph tracer does.
+
+        :param extra: Words of data that a tracer keeps with the entry, since 6.11.
+        """
+        self.kernel.graph(slot, self.kernel.memory.word(slot), extra)
+        self.replace(slot, self.kernel.symbols["graph_return"])
+
     # At the probe
 
     @property
@@ -264,7 +304,19 @@ class Execution:
     def regs(self, ip: int) -> bytes:
         """Return the registers that a probe gets."""
         values = {name: self._word() for name in REGISTERS}
-        return pack_regs(values | {"ip": ip, "sp": self.sp, "bp": self.bp, "cs": KERNEL_CS})
+        return pack_regs(values | {"ip": ip, "sp": self.sp, "bp": self.fp, "cs": KERNEL_CS})
+
+    def returned(self, ip: int = 0) -> bytes:
+        """Return the registers after FUNC's return, with which its caller goes on."""
+        regs = {"ip": ip or self.callers[0], "sp": self.sp + 8, "bp": self.fp}
+        return pack_regs(regs | {"cs": KERNEL_CS, "ax": 5})
+
+    def program(self) -> tuple[int, int]:
+        """Enter a tracepoint's program.
+
+        :return: Its frame pointer, R10, and the bytes from there to its frame record.
+        """
+        return self.push(self.fp), 0
 
     def trampoline(self, func: int, arguments: int, shift: int = 0) -> int:
         """Call a BPF trampoline from FUNC; return the address of the program's context.
@@ -272,7 +324,7 @@ class Execution:
         :param shift: 1 if the trampoline also saves a return value.
         """
         self.push(func + 9)
-        self.push(self.bp)
+        self.push(self.fp)
         for _ in range(shift):
             self.push(self._word())
         self._room(arguments)
@@ -282,7 +334,7 @@ class Execution:
 
     def jumped(self, arguments: int) -> int:
         """Jump from FUNC to a trampoline that saves a value; return the program's context."""
-        self.push(self.bp)
+        self.push(self.fp)
         self._room(1 + arguments)
         context = self.sp
         self.sp -= 64

@@ -16,7 +16,7 @@ from functions import Text
 from kernel import Kernel
 from objects import STACK_SIZE
 
-from x86.execution import REGISTERS, REGS
+from x86.execution import REGISTERS, REGS, Execution
 from x86.rules import ENTRY, FRAME, Orc
 
 _OFFSETS = {name: 8 * number for number, name in enumerate(REGISTERS)}
@@ -185,8 +185,9 @@ def stack(unwinder: Unwinder, limit: int = LIMIT) -> list[int]:
     return found
 
 
-def from_entry(kernel: Kernel, sp: int, bp: int) -> Unwinder:
+def from_entry(execution: Execution) -> Unwinder:
     """Start at FUNC's first instruction, where SP points to the return address."""
-    probe = Unwinder(kernel, 0, sp + 8, bp)
+    kernel, sp = execution.kernel, execution.sp
+    probe = Unwinder(kernel, 0, sp + 8, execution.fp)
     probe.ip = probe._recover(kernel.memory.word(sp), sp)
     return probe

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from layouts import Layout
+from btf import Layout
 
 
 class Orc(NamedTuple):
