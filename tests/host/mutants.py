@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from built import HERE, ROOT
+from arm64.mutants import MUTANTS as ARM64_MUTANTS
+from built import ARCHITECTURES, HERE, ROOT
 
 # File below bpf/, text that occurs there once, replacement.
 MUTANTS = [
@@ -138,60 +139,77 @@ MUTANTS = [
     ("trace/hit", "return !active[1] || kw_load_int", "return kw_load_int"),
     ("unwind/load", "return kw_member(kw_cast(addr, struct upid), nr);",
      "return (__u8)kw_member(kw_cast(addr, struct upid), nr);"),
+    ("cct/walk", "return !(at & 7) && kw_on", "return !(at & 1) && kw_on"),
+    ("cct/walk", "return !(at & 7) && kw_on_task_stack(sp, at)", "return !(at & 7)"),
+    ("unwind/state", "&& !(sp - stack <= size && at < sp)", ""),
+    ("unwind/hook", "struct kretprobe_instance, fp));", "struct kretprobe_instance, ret_addr));"),
 ]  # fmt: skip
 
-# Tests that are likely to notice a mutant, to be run first.
+# Tests that are likely to notice a mutant, to be run first; arch/ ones are in each
+# architecture's folder.
 WHERE = {
-    **dict.fromkeys(("arch/x86/step", "arch/x86/orc", "arch/x86/walk"), "walk starts"),
+    **dict.fromkeys(("arch/x86/step", "arch/x86/orc", "arch/x86/walk"), "walk arch/steps starts"),
     **dict.fromkeys(("arch/x86/fp", "arch/x86/regs", "cct/fp", "unwind/state"), "walk starts"),
-    **dict.fromkeys(("cct/arrive", "unwind/text", "unwind/latch"), "code walk"),
+    **dict.fromkeys(("cct/arrive", "unwind/text", "unwind/latch"), "code walk arch/texts"),
+    **dict.fromkeys(("arch/arm64/fp", "arch/arm64/step", "arch/arm64/walk"), "walk arch/records"),
+    **dict.fromkeys(("arch/arm64/entry", "arch/arm64/regs"), "arch/entries starts walk"),
+    "cct/walk": "walk arch/records",
     **dict.fromkeys(("cct/tree", "trace/group", "trace/number"), "context_tree groups results"),
     **dict.fromkeys(
-        ("trace/hit", "trace/verify"), "hot_modes verdicts results context_tree nested"
+        ("trace/hit", "trace/verify"), "hot_modes verdicts arch/excuses results context_tree nested"
     ),
     **dict.fromkeys(("trace/event", "trace/helper", "trace/key", "trace/ring"), "results keys"),
     "unwind/hook": "walk",
     "unwind/load": "nested",
-    "arch/x86/entry": "starts verdicts hot_modes",
+    "arch/x86/entry": "starts arch/entries verdicts arch/excuses hot_modes",
     "trace/start": "starts",
     "trace/filter": "wanted",
-    "trace/facts": "facts",
+    "trace/facts": "facts arch/formats",
 }
 
 
 def survives(file: str, old: str, new: str, folder: Path) -> bool:
-    """Return whether the tests still pass."""
+    """Return whether the tests still pass, for each architecture that has the file."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "bpf", folder / "bpf")
     source = folder / "bpf" / f"{file}.bpf.h"
     text = source.read_text()
     assert text.count(old) == 1, f"{file}: {text.count(old)} times: {old}"
     source.write_text(text.replace(old, new))
+    return not any(
+        notices(arch, WHERE[file].split(), folder)
+        for arch in ARCHITECTURES
+        if not file.startswith("arch/") or file.startswith(f"arch/{arch}/")
+    )
+
+
+def notices(arch: str, first: list[str], folder: Path) -> bool:
+    """Return whether a test for an architecture fails with the ``bpf`` in a folder.
+
+    :param first: Names of the tests to run first; those for other architectures are skipped.
+    """
     command = [sys.executable, str(HERE / "run.py"), "--bpf", str(folder / "bpf")]
-    rest = [
-        "--out",
-        str(folder / "out"),
-        "--way",
-        "gcc",
-        "-x",
-        "--deselect",
-        "tests/host/test_headers.py",
-    ]
-    first = [str(HERE / f"test_{name}.py") for name in WHERE[file].split()]
-    others = sorted(str(path) for path in HERE.glob("test_*.py"))
-    rest += [*first, *(path for path in others if path not in first)]
-    done = subprocess.run([*command, *rest], cwd=ROOT, capture_output=True, text=True, check=False)
+    command += ["--out", str(folder / "out"), "--way", "gcc", "--arch", arch, "-x"]
+    command += ["--deselect", "tests/host/test_headers.py"]
+    every = sorted(HERE.glob("test_*.py")) + sorted(HERE.glob(f"{arch}/test_*.py"))
+    likely = [HERE / name.replace("arch/", f"{arch}/test_") for name in first if "/" in name]
+    likely += [HERE / f"test_{name}" for name in first if "/" not in name]
+    likely = [path for path in (p.with_suffix(".py") for p in likely) if path.exists()]
+    paths = [*likely, *(path for path in every if path not in likely)]
+    command += map(str, paths)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stdout.splitlines() + done.stderr.splitlines()
         why = [line for line in said if line.startswith(("FAILED", "Fatal", "ERROR"))]
         print(f"  by {(why or said[-1:])[0][:110]}")
-    return done.returncode == 0
+    return done.returncode != 0
 
 
 def main() -> int:
     """Try the mutants; return how many survive."""
     words = sys.argv[1:]
-    chosen = [m for m in MUTANTS if not words or any(word in " ".join(m) for word in words)]
+    every = [*MUTANTS, *ARM64_MUTANTS]
+    chosen = [m for m in every if not words or any(word in " ".join(m) for word in words)]
     alive = 0
     with tempfile.TemporaryDirectory() as folder:
         for file, old, new in chosen:

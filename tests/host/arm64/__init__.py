@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Parts for arm64: frame records of calls and exceptions, reference unwinder."""
