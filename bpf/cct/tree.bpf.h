@@ -161,6 +161,11 @@ __noinline __u32 kw_take(__u32 parent, __u64 ip)
 /*
  * Insert a complete node into the hash table. After KW_MAX_RETRIES collisions with other CPUs it
  * stays out, and the next hit adds another node for the same frame: readers add up equal nodes.
+ *
+ * Orders the node's members before all that follows, its first count above all, for other CPUs and
+ * user space: an atomic operation that returns the old value is a full barrier if it stores, in the
+ * kernel's JIT compilers as well (atomic_t.txt; emit_lse_atomic() and emit_ll_sc_atomic() in
+ * arch/arm64/net/bpf_jit_comp.c). A compare-and-swap that fails orders nothing.
  */
 __noinline int kw_link(__u32 at)
 {
@@ -178,6 +183,7 @@ __noinline int kw_link(__u32 at)
 		if (__sync_val_compare_and_swap(head, old, at) == old)
 			return 1;
 	}
+	__sync_lock_test_and_set(&node->count, 0);
 	return 0;
 }
 

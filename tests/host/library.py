@@ -17,6 +17,7 @@ struct host_cpu { uint64_t task, now, ns, random, func_ip, cookie, own_frame, cg
     stack[128]; int64_t stacked; uint64_t arguments, tick, pause;
     uint32_t cpu, pid, tgid, netns, ring_locked; char comm[16]; };
 struct range { uint64_t start, size; uint8_t *memory; };
+extern uint64_t host_barriers;
 void host_set_pause(void (*function)(void));
 void host_set_layout(int64_t (*function)(int question, const char *about));
 void host_set_memory(const struct range *all, uint32_t nr);

@@ -41,6 +41,7 @@ MUTANTS = [
     ("arch/x86/walk", "node->hint = at;\n\t\t\t\tnode = child;", "node = child;"),
     ("cct/tree", "if (__sync_val_compare_and_swap(head, old, at) == old)",
      "if (__sync_val_compare_and_swap(head, old, at) != ~0u)"),
+    ("cct/tree", "__sync_lock_test_and_set(&node->count, 0);", ";"),
     ("cct/tree", "if (index >= cfg.nodes)\n\t\treturn 0;", "if (index > cfg.nodes)\n\t\treturn 0;"),
     ("cct/tree", "node->ip == ip && node->parent == parent", "node->ip == ip"),
     ("cct/tree", "if (x >> 32 > chance)", "if (x >> 33 > chance)"),

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Maps of a loaded object are walked key by key, whatever a key's size."""
+"""Maps of a loaded object: keys of any size, and numbers stored while programs load them."""
 
 from __future__ import annotations
 
+import mmap
+import os
+import signal
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 
 from kwalk.libbpf import ffi
 from kwalk.libbpf import map as maps
-from kwalk.libbpf.map import Map
+from kwalk.libbpf.map import Map, store
 
 ENOENT = -2
 
@@ -73,3 +77,24 @@ def test_map_can_be_emptied_while_it_is_walked(library: Library) -> None:
     for key in stacks.each_key():
         stacks.delete(key)
     assert library.keys == []
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_stored_number_is_never_seen_in_part(size: int) -> None:
+    """A program that loads it meanwhile finds the earlier value or the new one."""
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
+    value = 0x0102030405060708 >> 8 * (8 - size)
+    store(memory, 2 * size, value, size)
+    writer = os.fork()
+    if not writer:
+        while True:
+            store(memory, 2 * size, value, size)
+    with memoryview(memory).cast("I" if size == 4 else "Q") as words:
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            assert {words[2] for _ in range(1000)} == {value}
+    os.kill(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+    assert memory[: 2 * size] == bytes(2 * size)
+    assert not any(memory[3 * size :])
+    memory.close()

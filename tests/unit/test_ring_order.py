@@ -7,7 +7,8 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,8 +26,10 @@ SLOTS = 4
 RECORDS = 6  # the last two lie where the first two lay
 WRITTEN = 3  # of these, when the reader begins
 # The ring went round before: each place has the length of a record that was read.
-LENGTHS = {("length", slot): SIZE for slot in range(SLOTS)}
-FILLED = {("record", slot): slot + 1 if slot < WRITTEN else 0 for slot in range(SLOTS)}
+LENGTHS: dict[Place, int] = {("length", slot): SIZE for slot in range(SLOTS)}
+FILLED: dict[Place, int] = {
+    ("record", slot): slot + 1 if slot < WRITTEN else 0 for slot in range(SLOTS)
+}
 
 
 def kernel(cpus: int) -> list[Event]:
@@ -142,10 +145,7 @@ class Case(NamedTuple):
         monkeypatch: pytest.MonkeyPatch,
         without: int,
     ) -> None:
-        memory: dict[Hashable, int] = {"producer": WRITTEN * STEP}
-        memory.update(LENGTHS)
-        memory.update(FILLED)
-        machine = Machine(choices, events, memory)
+        machine = Machine(choices, events, {"producer": WRITTEN * STEP, **LENGTHS, **FILLED})
         ring: Any = Ring.__new__(Ring)
         ring._size = SLOTS * STEP
         ring._producer, ring._consumer = Pages(machine), Consumer(machine)
@@ -157,7 +157,7 @@ class Case(NamedTuple):
         ring._arch = here()._replace(
             acquire=unless(machine.acquire), release=unless(machine.release)
         )
-        monkeypatch.setattr("time.sleep", lambda seconds: machine.wait())
+        monkeypatch.setattr(time, "sleep", lambda seconds: machine.wait())
         read = 0
         while read < RECORDS:
             before = read

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kwalk.arch import here
 from kwalk.arch.hot_frame import HotStart
 from kwalk.probe.attach import TRAMPOLINES
 from kwalk.probe.probe import Probe
@@ -50,7 +51,9 @@ class EntryCounters:
         if not any(since):
             return None
         cpu = since.index(max(since))
-        found, again = _begun(rows[cpu]), _begun(self._tree.hot(cpu))
+        found = _begun(rows[cpu])
+        here().acquire()
+        again = _begun(self._tree.hot(cpu))
         if found != again or not any(found):  # a walk may be writing them
             return None
         return HotStart(True, *found, self._probe.config["func"])

@@ -18,9 +18,10 @@ from kwalk.hot.entry_counters import EntryCounters, Seen
 from kwalk.hot.paths import Key, Path, PathReader
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf import program as programs
+from kwalk.libbpf.map import store
 from kwalk.model.ledger import HotUse
 from kwalk.probe.attach import TRAMPOLINES
-from kwalk.probe.hot_entry import leaf_at, leaves_bytes
+from kwalk.probe.hot_entry import LEAF_BYTES, leaf_at, leaves_bytes
 from kwalk.probe.probe import Probe
 from kwalk.transport.counters import possible_cpus
 
@@ -212,7 +213,10 @@ class HotPrograms:
         return True
 
     def _fill(self, found: list[Path], new: bool = False) -> None:
-        """Write where stacks end in each CPU's tree, before a program needs it."""
+        """Write where stacks end in each CPU's tree, before a program needs it.
+
+        A program that is loaded behind it may still load a 0 on a CPU that reorders loads: a miss.
+        """
         for path in found:
             number = self._numbers.get(path.key)
             if number is None:
@@ -220,7 +224,7 @@ class HotPrograms:
                     continue
                 number = self._numbers[path.key] = len(self._numbers)
             for cpu, offset in path.nodes.items():
-                struct.pack_into("<I", self._leaves, leaf_at(cpu, number), offset)
+                store(self._leaves, leaf_at(cpu, number), offset, LEAF_BYTES)
 
     def _load(self, instructions: bytes) -> None:
         array, entry = self._obj.map("hot"), self._obj.program_fd(self._probe.program)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from mmap import mmap
 from typing import Any
 
 from kwalk.libbpf import check, check_pointer, ffi, lib
@@ -87,3 +88,16 @@ class Map:
             found = bytes(ffi().buffer(following))
             yield found
             key = ffi().new("char[]", found)
+
+
+def store(memory: mmap, offset: int, value: int, size: int) -> None:
+    """Store a number in a mapped map by one access, while programs load it.
+
+    ``struct.pack_into()`` sets the bytes to 0 first, which programs see (``s_pack_internal()`` in
+    CPython's Modules/_struct.c).
+
+    :param offset: In bytes, a multiple of ``size``.
+    :param size: Bytes of the number: 4 or 8.
+    """
+    with memoryview(memory) as view, view.cast("I" if size == 4 else "Q") as words:
+        words[offset // size] = value

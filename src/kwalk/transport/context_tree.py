@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The calling-context tree, mapped and read while programs write it.
 
-One program on one CPU writes a node, and completes it before it counts in it; a node never moves
-and never becomes another frame's. A reader that sees a count sees the complete node in a second
-read at the latest; its parent was complete before.
+One program on one CPU writes a node, and orders it before its first count (``kw_link()``); a node
+never moves and never becomes another frame's. So a node is read behind an acquire that follows the
+load of its count, or of the record that names it. Its parent was complete before.
+
+Nothing orders counters of different nodes: while programs run, a stack may be counted and the hit
+not yet. Behind ``StackMaps.wait()``, a grace period of RCU, all of them are final.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kwalk.abi import HOT, NO_ADDRESS, NODE, NodeKind, Source
+from kwalk.arch import here
+from kwalk.libbpf.map import store
 from kwalk.libbpf.object import Object
 
 NODE_BYTES = NODE.size
@@ -26,6 +31,7 @@ _NODE = struct.Struct("<Q16sI4xQQ8xBB6x")
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
 _CHANCE = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("rule")]))  # kw_chance()
+_HITS = struct.calcsize("<" + "".join(NODE.codes[: NODE.fields.index("sequence")]))  # in a root
 
 
 def reserved(cpus: int, levels: int = 1) -> int:
@@ -86,6 +92,7 @@ class Tree:
         fd = obj.map("tree").fd
         length = -(-size * NODE_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         self._memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._acquire = here().acquire
 
     def plant(self, function: int) -> None:
         """Write the roots, before the program is attached.
@@ -120,7 +127,7 @@ class Tree:
     def sample(self, chance: float) -> None:
         """Set the probability, from now on, with which a hit is not skipped."""
         below = min(max(round(chance * (1 << 32)) - 1, 0), (1 << 32) - 1)
-        _U32.pack_into(self._memory, _CHANCE, below)
+        store(self._memory, _CHANCE, below, 4)
 
     def hits(self) -> int:
         """Return the number of hits that passed the filters, of all levels."""
@@ -137,12 +144,8 @@ class Tree:
         return self._hits(range(PER_CPU + 1, self._first, PER_CPU))
 
     def _hits(self, roots: range) -> int:
-        hits = NODE.fields.index("sequence")
-        total = 0
-        for index in roots:
-            members = NODE.struct.unpack_from(self._memory, index * NODE_BYTES)
-            total += members[hits] | (members[hits + 1] & 0xFFFFFFFF) << 32
-        return total
+        unpack, memory = _U64.unpack_from, self._memory
+        return sum(unpack(memory, index * NODE_BYTES + _HITS)[0] for index in roots)
 
     def node(self, offset: int) -> ContextNode:
         """Return the node at ``offset`` bytes."""
@@ -172,15 +175,19 @@ class Tree:
 
     def counted(self) -> list[tuple[int, ContextNode]]:
         """Return the nodes with counts, roots included, each with its offset in bytes."""
-        data = self._memory[: (self._first + self.used) * NODE_BYTES]
+        memory = self._memory
+        copy = memory[: (self._first + self.used) * NODE_BYTES]
+        self._acquire()
         found = []
-        for index, row in enumerate(_NODE.iter_unpack(data)):
-            if row[3] or row[4]:
+        for index, (*_, ended, cut, _, _) in enumerate(_NODE.iter_unpack(copy)):
+            if ended or cut:
                 offset = index * NODE_BYTES
                 if index < self._first and index % PER_CPU > 1:
                     continue  # struct kw_walk
-                # Programs ran during the copy: a new node may be complete only now.
-                found.append((offset, ContextNode._make(row) if row[5] else self.node(offset)))
+                # A new node may be in the copy with its count, and not yet with its address.
+                ip, value, parent, _, _, kind, source = _NODE.unpack_from(memory, offset)
+                node = ContextNode(ip, value, parent, ended, cut, kind, source)
+                found.append((offset, node))
         return found
 
     def weights(self) -> Sequence[int]:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 
 from kwalk.abi import GATE, GATES, TASKS
-from kwalk.libbpf.map import Map
+from kwalk.libbpf.map import Map, store
 
 _U64 = struct.Struct("<Q")
 _CLOSED = struct.calcsize("<" + GATE.codes[0])
@@ -55,7 +55,7 @@ class Gates:
 
     def _shut_in(self, memory: mmap.mmap, cpus: Iterable[int]) -> None:
         for cpu in cpus:
-            _U64.pack_into(memory, self._places[cpu] + _CLOSED, 1)
+            store(memory, self._places[cpu] + _CLOSED, 1, 8)
 
     def close(self) -> None:
         """Unmap the state."""

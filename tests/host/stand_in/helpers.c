@@ -39,6 +39,7 @@ static void *give_up(const char *what, const char *name)
 
 /* Time passes: others may do something. */
 
+__u64 host_barriers;
 static void (*paused)(void);
 
 void host_set_pause(void (*function)(void))

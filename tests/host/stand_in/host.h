@@ -85,6 +85,7 @@ static inline __attribute__((always_inline)) __u64 host_load(__u64 address)
 __u64 host_load(__u64 address);
 #endif
 void *host_own_frame(void);
+extern __u64 host_barriers; /* full barriers so far */
 #ifndef host_tick
 void host_tick(void);
 #endif

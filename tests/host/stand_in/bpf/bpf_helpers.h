@@ -20,9 +20,20 @@ struct seq_file;
 
 #define barrier_var(variable) __asm__ volatile("" : "+r"(variable))
 
-#define __sync_fetch_and_add(at, value) (host_tick(), __sync_fetch_and_add(at, value))
+/* Atomic operations that return the old value; they are barriers if they store. */
+#define __sync_fetch_and_add(at, value)                                                            \
+	(host_tick(), host_barriers++, __sync_fetch_and_add(at, value))
+#define __sync_lock_test_and_set(at, value)                                                        \
+	(host_tick(), host_barriers++, __sync_lock_test_and_set(at, value))
 #define __sync_val_compare_and_swap(at, old, new)                                                  \
-	(host_tick(), __sync_val_compare_and_swap(at, old, new))
+	({                                                                                         \
+		__typeof__(*(at)) found;                                                           \
+                                                                                                   \
+		host_tick();                                                                       \
+		found = __sync_val_compare_and_swap(at, old, new);                                 \
+		host_barriers += found == (old);                                                   \
+		found;                                                                             \
+	})
 
 void *bpf_map_lookup_elem(void *map, const void *key);
 long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags);

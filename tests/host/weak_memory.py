@@ -17,8 +17,8 @@ keeps. ``explore`` runs a test with every order; equal states are continued once
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 Place = Hashable
@@ -80,7 +80,7 @@ def explore(run: Callable[[Choices], None]) -> int:
     known: set[Hashable] = set()
     choices = Choices(known)
     while True:
-        with contextlib.suppress(_Known):
+        with suppress(_Known):
             run(choices)
         if not choices.advance():
             return len(known)
@@ -114,11 +114,14 @@ class Machine:
         return about, self._done, values, frozenset(self._watched), self._seen, self.stored
 
     def _possible(self) -> list[int]:
-        done = self._done
+        """Return the events that can happen, the last one, in the program's order, first."""
+        done, numbers = self._done, range(len(self._events) - 1, -1, -1)
         return [
             number
-            for number, event in enumerate(self._events)
-            if not done >> number & 1 and not event.after & ~done and event.ready(self.stored)
+            for number in numbers
+            if not done >> number & 1
+            and not self._events[number].after & ~done
+            and self._events[number].ready(self.stored)
         ]
 
     def _happen(self, number: int) -> None:
@@ -160,6 +163,10 @@ class Machine:
             found.append(values[0])
             self._seen += (values[0],)
         return found
+
+    def oldest(self, place: Place) -> int:
+        """Return the oldest value of a place that a load could return."""
+        return self._values[place][0]
 
     def watch(self, places: Iterable[Place], expected: Callable[[Place], int]) -> None:
         """Load places, late perhaps: they must have the expected value until a barrier."""
