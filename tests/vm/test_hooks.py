@@ -99,7 +99,10 @@ def test_both_hooks_on_one_address(redis: None, symbols: Kallsyms) -> None:
         summary, stacks, symbolizer = verified("r:ip_rcv", "kprobe", EVENTS // 4)
     must_agree(summary, symbolizer)
     assert {names(stack, symbolizer)[1] for stack in stacks} == {"__netif_receive_skb_one_core"}
-    assert wrong >= EVENTS, "in one of the two orders the kernel shows a trampoline"
+    if symbols.address("kprobe_ftrace_handler"):
+        assert wrong >= EVENTS, "in one of the two orders the kernel shows a trampoline"
+    else:  # a kretprobe is a breakpoint before ftrace's call, so the graph tracer comes second
+        assert wrong == 0
 
 
 @pytest.mark.skipif(not HERE.checks_code, reason="frame records are followed through any code")
