@@ -128,6 +128,10 @@
  *   bool kw_wrong_start(const __u64 *frames)
  *	Whether the kernel's unwinder, whose frames these are, started from a kprobe inside FUNC by
  *	the rule of another instruction. For trace/verify.bpf.h.
+ *   bool kw_first_twice(const __u64 *frames)
+ *	Whether the kernel's unwinder, whose first frames these are, found the first one twice:
+ *	a tracepoint gave it registers (perf_arch_fetch_caller_regs()) whose frame record has
+ *	their instruction pointer again. For trace/verify.bpf.h.
  *
  *
  * Besides: KW_ENTRY_BYTES of kwalk.h says how far behind FUNC's address a tracer's call may return

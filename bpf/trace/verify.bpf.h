@@ -168,16 +168,16 @@ static __always_inline int kw_compare_from(struct kw_scratch *sc, __u32 ours, __
  */
 static __always_inline int kw_compare_event(struct kw_scratch *sc)
 {
-	__u32 i;
+	__u32 first = sc->kernel.nr > 1 && kw_first_twice(sc->kernel.frames), i;
 
 	if (sc->walk.nr < 2)
 		return KW_DIFFERENT;
-	for (i = 0; i < KW_TRACER_FRAMES && i < sc->kernel.nr; i++)
+	for (i = first; i < KW_TRACER_FRAMES && i < sc->kernel.nr; i++)
 		if (sc->walk.frames[1] == sc->kernel.frames[i])
 			return kw_compare_from(sc, 1, i);
 	for (i = 2; i < KW_TRACER_FRAMES && i < sc->walk.nr; i++)
 		if (sc->walk.frames[i] == sc->kernel.frames[0])
-			return kw_compare_from(sc, i, 0);
+			return kw_compare_from(sc, i, first);
 	return KW_DIFFERENT;
 }
 

@@ -113,4 +113,10 @@ static __always_inline bool kw_wrong_start(const __u64 *frames)
 	return false;
 }
 
+/* perf_arch_fetch_caller_regs() gives the unwinder FP of the frame whose record has the same PC. */
+static __always_inline bool kw_first_twice(const __u64 *frames)
+{
+	return frames[0] == frames[1];
+}
+
 #endif /* KWALK_ARM64_ENTRY_H */

@@ -139,4 +139,9 @@ static __always_inline bool kw_wrong_start(const __u64 *frames)
 	       frames[0] == cfg.func + 1 && kw_place_rule(cfg.func) != kw_place_rule(cfg.func + 1);
 }
 
+static __always_inline bool kw_first_twice(const __u64 *frames)
+{
+	return false;
+}
+
 #endif /* KWALK_X86_ENTRY_H */

@@ -6,6 +6,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from comparing import NEW
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import ALL, Layout
@@ -225,4 +226,29 @@ def test_helper_finds_func_without_a_caller_of_its_own(layout: Layout) -> None:
     (record,) = loaded.records()
     event = EVENT.unpack(record[8:])
     assert (event["node"], event["flags"]) == (0, 0)
+    loaded.close()
+
+
+@by_layout
+@given(random=RANDOMS, skip=st.integers(0, 3), right=st.booleans())
+def test_verdict_on_tracepoints_whose_first_frame_the_kernel_has_twice(
+    layout: Layout, random: Random, skip: int, right: bool
+) -> None:
+    """perf_arch_fetch_caller_regs() gives an address, and the frame whose record has it again."""
+    world = World(layout, random, modules=0, programs=0, plain=True)
+    execution = world.begin()
+    for body in world.functions[:4]:
+        execution.call(body)
+    execution.call(world.func, prologue=False)
+    callers = execution.callers
+    frame, saved = execution.program()
+    shown = [callers[skip], *callers[skip:]]
+    if not right:
+        shown = [*shown[:-1], NEW]
+    loaded = Loaded(world.kernel, place=Place.TRACEPOINT, verify=1, slow=1)
+    loaded.change(saved=saved)
+    loaded.cpus[0].state.own_frame = frame
+    loaded.cpus[0].unwinds(*shown)
+    loaded.run("kw_tp")
+    assert loaded.counters() == {"checked": 1} | ({} if right else {"mismatches": 1})
     loaded.close()
