@@ -71,6 +71,7 @@ class Machine:
     :ivar behind_ftrace: Offset of the first instruction behind ftrace's call in a function.
     :ivar checks_code: The walk, as the kernel, ends at an address of unknown code.
     :ivar broken: Members of ``kw_config`` with which no walk finds the callers' addresses.
+    :ivar not_generated: Reasons, in part, for which a kernel has no generated programs.
     :ivar untraceable: Functions that no kprobe may be set on, one of which each kernel has.
     """
 
@@ -103,6 +104,7 @@ class Machine:
     behind_ftrace: int
     checks_code: bool
     broken: Callable[[dict[str, int]], dict[str, int]]
+    not_generated: tuple[str, ...]
     untraceable: tuple[str, ...]
 
 
@@ -150,6 +152,7 @@ X86_64 = Machine(
     behind_ftrace=9,  # endbr64, and the call
     checks_code=True,
     broken=lambda right: {"text_end": right["text_start"]},
+    not_generated=(),
     untraceable=("exc_debug", "do_int3", "exc_int3", "asm_exc_nmi"),
 )
 
@@ -200,6 +203,7 @@ AARCH64 = Machine(
     behind_ftrace=8,
     checks_code=False,
     broken=lambda right: {"code_mask": (1 << 64) - 1},
+    not_generated=("x86-64 only", "no type that is as large", "no typed loads"),
     untraceable=("el1h_64_sync_handler",),
 )
 

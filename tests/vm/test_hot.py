@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 import pytest
 from conftest import call
 from machine import HERE
-from verified import fexit_programs, graph_tracer, kretprobes, must_agree, verified
+from verified import (
+    cannot_generate,
+    fexit_programs,
+    graph_tracer,
+    kretprobes,
+    must_agree,
+    must_have_taken,
+    verified,
+)
 
 from kwalk.abi import Method, Output, Per
 from kwalk.engine.capture import Capture
@@ -41,14 +49,20 @@ def traced(
         number = calls()
         begun = time.monotonic()
         while (passed := time.monotonic() - begun) < WARM_SECONDS or (
-            passed < READY_SECONDS and (hot := capture.summary().hot) and not hot.programs
+            passed < READY_SECONDS
+            and (hot := capture.summary().hot)
+            and not hot.programs
+            and not hot.why
         ):
             number += calls(20)
             capture.look()
             time.sleep(0.02)
         number += calls() + around(capture)
         capture.stop()
-        return number, capture.counts(), capture.summary()
+        summary = capture.summary()
+        if summary.hot and cannot_generate(summary.hot.why):
+            pytest.skip(summary.hot.why)
+        return number, capture.counts(), summary
 
 
 @by_attach
@@ -111,8 +125,7 @@ def test_other_tracers_that_come_later_change_no_stack(attach: str, tracer: str)
 def test_stacks_of_other_functions_are_the_kernels(attach: str, function: str, redis: None) -> None:
     summary, _, symbolizer = verified(function, attach, 2000, seconds=60, taken=1000)
     must_agree(summary, symbolizer)
-    assert summary.hot
-    assert summary.hot.taken >= 1000
+    must_have_taken(summary, 1000)
 
 
 def test_json_has_what_generated_programs_did(redis: None) -> None:
@@ -121,6 +134,8 @@ def test_json_has_what_generated_programs_did(redis: None) -> None:
         code, out, err = call(*words, f"--duration={seconds}")
         assert code == 0, err
         fast = json.loads(out)["fast"]
+        if cannot_generate(fast["why"]):
+            pytest.skip(fast["why"])
         if fast["taken"]:
             break
     assert fast["programs"] >= 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import call
 from machine import HERE
-from verified import must_agree, names, verified
+from verified import must_agree, must_have_taken, names, verified
 
 from kwalk.abi import Method
 from kwalk.kernel.kallsyms import Kallsyms
@@ -42,8 +42,7 @@ def test_every_stack_of_ip_rcv_is_the_kernels(
 ) -> None:
     summary, stacks, symbolizer = verified("ip_rcv", attach, EVENTS, seconds=240, taken=EVENTS)
     must_agree(summary, symbolizer)
-    assert summary.hot
-    assert summary.hot.taken >= EVENTS
+    must_have_taken(summary, EVENTS)
     assert summary.verify
     assert summary.attach == attach
     assert summary.verify.checked == summary.ledger.recorded >= EVENTS
