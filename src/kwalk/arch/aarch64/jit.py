@@ -27,7 +27,7 @@ _NEUTRAL = {
     0xAA1E03E9,  # mov x9, x30
     0x910003C9,  # add x9, x30, #0: the same
     0xD280001A,  # mov x26, #0: the count of tail calls
-    0x910003FA,  # mov x26, sp: its address
+    0x910003FA,  # mov x26, sp: its address, since 6.11
 }
 
 

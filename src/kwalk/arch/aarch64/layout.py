@@ -20,7 +20,7 @@ _ENTRY_CODE = re.compile(
     r"el[01]t?h?_\d|el[01]_|do_el0_|invoke_syscall|ret_from_fork|ret_to_(user|kernel)"
     r"|call_on_irq_stack|do_interrupt_handler|gic_handle_irq|generic_handle_(domain_)?irq"
     r"|generic_handle_arch_irq|handle_irq_desc|do_mem_abort|__primary_switched|irqentry_"
-    r"|(__)?irq_(enter|exit)|handle_softirqs|(____?)?do_softirq|run_ksoftirqd"
+    r"|(__)?irq_(enter|exit)|handle_softirqs|(__){0,2}do_softirq|run_ksoftirqd"
 )
 
 
