@@ -82,27 +82,55 @@ def _is_call(word: int) -> bool:
 def _writes(word: int, register: int) -> bool:
     """Return whether an instruction writes a general register; in doubt, True."""
     group = word >> 25 & 15
-    if group in (0b1000, 0b1001, 0b0101, 0b1101):  # data processing
-        return word & 31 == register
     if group & 0b0101 == 0b0100:  # loads and stores
         return register in _loaded(word)
-    return False
+    if group & 0b1110 == 0b1010:  # branches, system
+        return word & 0xFFE00000 == 0xD5200000 and word & 31 == register  # mrs, sysl
+    if group & 0b0111 == 0b0111 and not _leaves_vectors(word):
+        return False
+    return word & 31 == register  # data processing; of scalable instructions some
+
+
+def _leaves_vectors(word: int) -> bool:
+    """Whether a vector instruction writes a general register: conversions, umov, smov."""
+    if word & 0x5F000000 == 0x1E000000:
+        return not word >> 21 & 1 or not word >> 10 & 63
+    return word & 0xBFE08400 == 0x0E000400
 
 
 def _loaded(word: int) -> set[int]:
-    """Return the registers that a load or store writes, and perhaps others."""
-    kind, vector = word >> 27 & 7, word >> 26 & 1
-    first, base, second, third = (word >> bit & 31 for bit in (0, 5, 10, 16))
+    """Return the general registers that a load or store writes, and perhaps others."""
+    kind, vector, first, base = word >> 27 & 7, word >> 26 & 1, word & 31, word >> 5 & 31
+    second, third = word >> 10 & 31, word >> 16 & 31
     if kind == 0b101:  # pairs
         written = {base} if word >> 23 & 1 else set()  # post-indexed, pre-indexed
         return written | {first, second} if word >> 22 & 1 and not vector else written
-    if kind == 0b111:  # one register
-        immediate = not word >> 24 & 1 and not word >> 21 & 1
-        written = {base} if immediate and word >> 10 & 1 else set()
-        atomic = not word >> 24 & 1 and word >> 21 & 1 and not word >> 10 & 3
-        loads = (atomic or word >> 22 & 3) and not vector
-        return written | {first} if loads else written
-    return {first, second, third}  # exclusive, compare and swap, literals
+    if kind == 0b111:
+        return _loaded_one(word, vector, first, base, third)
+    if kind == 0b011 and not word >> 24 & 1:  # literals
+        return set() if vector else {first}
+    if kind == 0b001 and vector:  # structures
+        return {base} if word >> 23 & 1 else set()  # post-indexed
+    # Exclusive; compare and swap, by one or two registers; tags; copies and fills of memory.
+    return {first, base, second, third, third + 1}
+
+
+def _loaded_one(word: int, vector: int, first: int, base: int, third: int) -> set[int]:
+    """Return the same of a load or store of one register, or an atomic operation."""
+    if word >> 24 & 1:  # unsigned offset
+        return {first} if word >> 22 & 3 and not vector else set()
+    if not word >> 21 & 1:  # unscaled, post-indexed, unprivileged, pre-indexed
+        written = {base} if word >> 10 & 1 else set()
+        return written | {first} if word >> 22 & 3 and not vector else written
+    if vector:
+        return set()
+    if word >> 10 & 1:  # ldraa, ldrab
+        return {first, base}
+    if word >> 11 & 1:  # register offset
+        return {first} if word >> 22 & 3 else set()
+    if word & 0xFFFFFC00 == 0xF83FD000:  # ld64b
+        return set(range(first, first + 8))
+    return {first, third}  # atomic; st64bv
 
 
 def _next(word: int, at: int) -> Iterator[int]:
