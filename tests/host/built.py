@@ -89,3 +89,26 @@ def environment(name: str, target: Path, arch: str = ARCH) -> dict[str, str]:
     extra = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": _ASAN} if runtime else {}
     own = {"KWALK_HOST_OBJECT": str(target), "KWALK_HOST_ARCH": arch}
     return {**os.environ, **extra, **own}
+
+
+# Tests of generated programs, which are for x86-64 only; of all architectures at once; of parts of
+# a hit that do not depend on one.
+_ONCE = [
+    "hot",
+    "hot_modes",
+    "hot_near",
+    "headers",
+    "seam",
+    "groups",
+    "keys",
+    "reading",
+    "results",
+    "wanted",
+]
+
+
+def test_files(arch: str) -> list[Path]:
+    """Return the files of tests that run for an architecture."""
+    once = {HERE / f"test_{name}.py" for name in _ONCE} if arch != "x86" else set()
+    common = (path for path in HERE.glob("test_*.py") if path not in once)
+    return sorted([*common, *(HERE / arch).glob("test_*.py")])

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from built import ARCH, ARCHITECTURES, ROOT, build
+from built import ARCH, HERE, ROOT, build, test_files
 from hypothesis import Phase, settings
 
 # The same examples each time, so that results change with the code only. KWALK_HOST_EXPLORE=N
@@ -24,14 +24,7 @@ settings.register_profile(
 )
 settings.load_profile("explore" if "KWALK_HOST_EXPLORE" in os.environ else "host")
 
-# Tests of generated programs, which are for x86-64 only, and of all architectures at once.
-_X86_ONLY = ("test_hot.py", "test_hot_modes.py", "test_hot_near.py")
-_OF_ALL = ("test_headers.py", "test_seam.py")
-# Parts of a hit that do not depend on the architecture.
-_GENERIC = tuple(f"test_{name}.py" for name in ["groups", "keys", "reading", "results", "wanted"])
-collect_ignore = [arch for arch in ARCHITECTURES if arch != ARCH]
-if ARCH != "x86":
-    collect_ignore += [*_X86_ONLY, *_OF_ALL, *_GENERIC]
+collect_ignore = [str(path) for path in HERE.rglob("test_*.py") if path not in test_files(ARCH)]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from arm64.mutants import MUTANTS as ARM64_MUTANTS
-from built import ARCHITECTURES, HERE, ROOT
+from built import ARCHITECTURES, HERE, ROOT, test_files
 
 # File below bpf/, text that occurs there once, replacement.
 MUTANTS = [
@@ -192,10 +192,10 @@ def notices(arch: str, first: list[str], folder: Path) -> bool:
     command = [sys.executable, str(HERE / "run.py"), "--bpf", str(folder / "bpf")]
     command += ["--out", str(folder / "out"), "--way", "gcc", "--arch", arch, "-x"]
     command += ["--deselect", "tests/host/test_headers.py"]
-    every = sorted(HERE.glob("test_*.py")) + sorted(HERE.glob(f"{arch}/test_*.py"))
+    every = test_files(arch)
     likely = [HERE / name.replace("arch/", f"{arch}/test_") for name in first if "/" in name]
     likely += [HERE / f"test_{name}" for name in first if "/" not in name]
-    likely = [path for path in (p.with_suffix(".py") for p in likely) if path.exists()]
+    likely = [path for path in (p.with_suffix(".py") for p in likely) if path in every]
     paths = [*likely, *(path for path in every if path not in likely)]
     command += map(str, paths)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

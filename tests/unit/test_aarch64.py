@@ -48,8 +48,9 @@ def test_code_mask_covers_signatures_and_nothing_else(
         (0xFFFF9DCB67A00000, 47),
         (0xFFFFFFC008010000, 38),  # 39 bits
         (0xFFFFFFE2A5C10000, 38),
-        (0xFFFFFE0080010000, 41),
-        (0xFFFFFFF808010000, 35),
+        (0xFFFFFE0080010000, 41),  # 42 bits
+        (0xFFFFFF4080010000, 41),
+        (0xFFFFFFF808010000, 35),  # 36 bits
         (0xFFFFFFFC08010000, 35),
     ],
 )
