@@ -270,7 +270,7 @@ B = Target("b", 0xFFFFFFFF81000200, "")
 MANY = Selection("ip_rcv, b", (ENTRY, B))
 MULTI = Kallsyms(
     b"ffffffff81000000 T _stext\nffffffff81000050 T bpf_tracing_multi_attach\n"
-    b"ffffffff81000060 T register_fprobe_ips\n"
+    b"ffffffff81000058 T bpf_trampoline_multi_attach\nffffffff81000060 T register_fprobe_ips\n"
     b"ffffffff81000100 T ip_rcv\nffffffff81000200 T b\n"
 )
 
@@ -292,6 +292,14 @@ class Btf:
 
     def why_no_trampoline(self, _number: int) -> str:
         return ""
+
+
+def test_kernel_that_knows_trampoline_links_but_cannot_make_any_lacks_them() -> None:
+    """On arm64, Linux 7.2 (no CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS)."""
+    symbols = Kallsyms(b"ffffffff81000050 T bpf_tracing_multi_attach\n")
+    assert attach_multi.lacks_multi("fentry.multi", symbols)
+    assert attach_multi.lacks_multi("fexit.multi", symbols)
+    assert not attach_multi.lacks_multi("fentry.multi", MULTI)
 
 
 @pytest.mark.parametrize("attach", ["fentry", "fentry.multi"])

@@ -48,7 +48,9 @@ def nobody(done: int, total: int) -> None:
 def lacks_multi(way: str, symbols: Kallsyms) -> str:
     """Return why the kernel has no links of this way, one of ``MULTI``; "" if it has."""
     if way in TRACING_MULTI:
-        there = symbols.address("bpf_tracing_multi_attach")  # kernel/trace/bpf_trace.c
+        # kernel/bpf/trampoline.c; without CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS, as on arm64, it is
+        # inline and refuses.
+        there = symbols.address("bpf_trampoline_multi_attach")
         return "" if there else "this kernel has no fentry.multi (BPF_TRACE_FENTRY_MULTI)"
     there = symbols.address("register_fprobe_ips")  # kernel/trace/fprobe.c
     return "" if there else "this kernel has no kprobe.multi (CONFIG_FPROBE)"
