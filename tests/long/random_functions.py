@@ -30,6 +30,7 @@ from workloads import ALL
 from kwalk.abi import Method
 from kwalk.engine.capture import Capture
 from kwalk.errors import KwalkError
+from kwalk.kernel.features import no_fentry
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.ledger import Summary
 from kwalk.options.probe import ProbeOptions
@@ -163,7 +164,7 @@ def line(function: str, summary: Summary) -> str:
 def ways(symbols: Kallsyms) -> list[str]:
     """Ways of attaching to one function that this kernel has."""
     found = ["kprobe"]
-    if symbols.address("register_ftrace_direct"):
+    if not no_fentry(symbols):
         found.append("fentry")
     # x86-64's is compared in tests/vm/test_many.py.
     if platform.machine() == "aarch64" and not lacks_multi("kprobe.multi", symbols):

@@ -445,6 +445,18 @@ def test_kernel_without_links_of_trampolines_is_told(kernel: Kernel) -> None:
     assert kernel.open == 0
 
 
+def test_kernel_without_trampolines_is_told(kernel: Kernel) -> None:
+    """On arm64, Linux 6.1: errno 524, which has no name in user space."""
+    kernel.refuses["kw_fentry_hot"] = 524
+    with pytest.raises(KwalkError, match=r"this kernel has no fentry \(CONFIG_DYNAMIC_FTRACE_"):
+        open_probe(Selection.one(ENTRY), SYMBOLS, ProbeOptions(attach="fentry"))
+    (note,) = open_probe(Selection.one(ENTRY), SYMBOLS, ProbeOptions()).notes
+    assert note.startswith("not by fentry: this kernel has no fentry (CONFIG_DYNAMIC_FTRACE_")
+    able = Kallsyms(b"ffffffff81000050 T register_ftrace_direct\nffffffff81000100 T ip_rcv\n")
+    with pytest.raises(KwalkError, match="errno 524"):
+        open_probe(Selection.one(ENTRY), able, ProbeOptions(attach="fentry"))
+
+
 def test_disarmed_kprobes_are_replaced_by_another_way(opened: Open, kernel: Kernel) -> None:
     kernel.facts["disarmed"] = 1
     found = opened(method=Method.HELPER)

@@ -20,6 +20,7 @@ from kwalk.arch import here
 from kwalk.cli import main as cli
 from kwalk.cli import published
 from kwalk.engine.capture import Capture
+from kwalk.kernel.features import no_fentry
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.model.event import Event
 from kwalk.model.ledger import Summary
@@ -57,7 +58,7 @@ def only_on(kernel: str, arm64: str = "debian-13-arm64") -> pytest.MarkDecorator
 
 def has_fentry() -> bool:
     """Return whether trampolines can be attached to functions."""
-    return bool(Kallsyms.read().address("register_ftrace_direct"))
+    return not no_fentry(Kallsyms.read())
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -54,6 +54,7 @@ NOTHING_FOUND = "efault"
 # Message of kwalk if a kernel lacks a way -> cell of the table.
 REASONS = {
     "CONFIG_FPROBE": "no: it has no fprobe",
+    "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS": "no: it has no fentry",
     "BPF_TRACE_FENTRY_MULTI": "no: it has no such links",
     "is for the manual method": "no: for the walk only",
 }

@@ -27,6 +27,13 @@ def has_loops(symbols: Kallsyms) -> bool:
     return bool(symbols.address("bpf_loop"))
 
 
+def no_fentry(symbols: Kallsyms) -> str:
+    """Return why the kernel attaches no trampolines to functions; "" if it does."""
+    if symbols.address("register_ftrace_direct"):  # kernel/trace/ftrace.c
+        return ""
+    return "this kernel has no fentry (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"
+
+
 def no_kprobes(symbols: Kallsyms) -> str:
     """Return why BPF programs cannot be attached to kprobes; "" if they can."""
     if not (why := unreadable(KPROBE_PMU)):

@@ -21,6 +21,7 @@ KPROBE_MULTI = {"kprobe.multi", "kretprobe.multi"}
 TRACING_MULTI = {"fentry.multi": BPF_TRACE_FENTRY_MULTI, "fexit.multi": BPF_TRACE_FEXIT_MULTI}
 MULTI = KPROBE_MULTI | set(TRACING_MULTI)
 
+ENOTSUPP = 524  # include/linux/errno.h
 # Errors that concern a single function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
 # kernel/bpf/trampoline.c, arch/x86/kernel/kprobes/core.c. Any other error would hit the next
 # function as well.
@@ -33,7 +34,7 @@ OF_FUNCTION = frozenset(
         errno.EADDRNOTAVAIL,
         errno.EBUSY,
         errno.EEXIST,
-        524,  # ENOTSUPP in include/linux/errno.h, of arch_prepare_bpf_trampoline()
+        ENOTSUPP,  # of arch_prepare_bpf_trampoline()
     }
 )
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kwalk.abi import Method
 from kwalk.errors import UsageError
 from kwalk.kernel.capabilities import lacks
-from kwalk.kernel.features import no_kprobes
+from kwalk.kernel.features import no_fentry, no_kprobes
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff
@@ -25,7 +25,7 @@ from kwalk.probe.attach import (
     attach,
     names_for_trampolines,
 )
-from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
+from kwalk.probe.attach_multi import ENOTSUPP, MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
 from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
@@ -132,6 +132,8 @@ class _Attempt(NamedTuple):
             except SwitchedOff as error:
                 switched.append((way, error))
             except LibbpfError as error:
+                if way in TRAMPOLINES and error.errno == ENOTSUPP and no_fentry(self.symbols):
+                    error = LibbpfError(no_fentry(self.symbols), errno.EOPNOTSUPP)
                 refusals.append((way, error))
                 if error.is_shortage:  # the next way would meet it as well
                     break
