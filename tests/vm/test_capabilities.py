@@ -28,6 +28,7 @@ from machine import HERE
 from kwalk.abi import Method
 from kwalk.arch import here
 from kwalk.kernel import capabilities
+from kwalk.kernel.features import no_fentry
 from kwalk.kernel.kallsyms import PATH, Kallsyms
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe.attach_multi import lacks_multi
@@ -99,8 +100,12 @@ ROWS = {
     "`kwalk compare`": Row(("compare", "vfs_read", "--duration", "0.3"), 3),
     "`kwalk functions`": Row(("functions", "vfs_rea*"), 3),
 }
-# A way of many functions -> the cell of its rows where the kernel lacks it.
-LACKING = {"kprobe.multi": "no: it has no fprobe", "fentry.multi": "no: it has no such links"}
+# A way -> the cell of its rows where the kernel lacks it.
+LACKING = {
+    "fentry": "no: it has no fentry",
+    "kprobe.multi": "no: it has no fprobe",
+    "fentry.multi": "no: it has no such links",
+}
 # A line of doctor's -> the rows, for kernel.perf_event_paranoid up to 2 and above.
 WAYS = {
     "entry by fentry": ("function (fentry)",) * 2,
@@ -140,7 +145,8 @@ def reachable() -> Iterator[None]:
 def warm(symbols: Kallsyms) -> None:
     """Look names up once, so that forks have them cached."""
     symbols.lookup(1)
-    for function, attach in (("vfs_read", "fentry"), ("r:vfs_read", "kprobe")):
+    entry = "kprobe" if no_fentry(symbols) else "fentry"
+    for function, attach in (("vfs_read", entry), ("r:vfs_read", "kprobe")):
         selection = choose([function], None, symbols)
         open_probe(selection, symbols, ProbeOptions(Method.HELPER, attach)).close()
 
@@ -232,8 +238,12 @@ def fewest(row: Row, symbols: Kallsyms) -> frozenset[str]:
 
 def lacking_links(name: str, symbols: Kallsyms) -> str:
     """Return the cell of a row if the kernel has no links for it, else an empty string."""
-    way = ROWS[name].words[ROWS[name].words.index("--attach") + 1] if ".multi" in name else ""
-    return LACKING[way] if way and lacks_multi(way, symbols) else ""
+    words = ROWS[name].words
+    way = words[words.index("--attach") + 1] if "--attach" in words else ""
+    if way not in LACKING:
+        return ""
+    lacks = no_fentry(symbols) if way == "fentry" else lacks_multi(way, symbols)
+    return LACKING[way] if lacks else ""
 
 
 def measured(name: str, symbols: Kallsyms) -> frozenset[str]:
