@@ -80,7 +80,7 @@ OLD = ("tests/vm_old",)
 SHORT = (*CELLS, "tests/vm/test_verify.py::test_every_stack_of_ip_rcv_is_the_kernels")
 JOBS = [
     # The longest first, since several run at a time.
-    Job("debian-13-arm64", "debian-13-arm64", SHORT, events=2000),
+    Job("debian-13-arm64", "debian-13-arm64", SHORT, events=2000, test_seconds=600),
     Job("fp", "fp"),
     Job("debian-13", "debian-13"),
     Job("debian-sid", "debian-sid"),
@@ -100,7 +100,7 @@ MORE = [
         Job(f"long-{kernel}", kernel, mark="long", test_seconds=3000)
         for kernel in ("debian-12", "debian-13", "debian-sid", "fp")
     ),
-    *(Job(f"{kernel}-whole", kernel, test_seconds=600, seconds=ARM64_SECONDS) for kernel in ARM64),
+    *(Job(f"{kernel}-whole", kernel, test_seconds=900, seconds=ARM64_SECONDS) for kernel in ARM64),
     *(
         Job(f"long-{kernel}", kernel, mark="long", test_seconds=3000, seconds=ARM64_SECONDS)
         for kernel in ARM64

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from machine import HERE
 
 import forked
 from kwalk import libbpf
@@ -210,10 +211,11 @@ def call(
             return main(words[1:])
 
         child = forked.fork(run)
+        timeout *= HERE.patience
         ended = wait_for(lambda: forked.change(child), timeout)
         if not ended:
             forked.kill(child)
-            pytest.fail(f"{' '.join(words)} did not end in {timeout} s")
+            pytest.fail(f"{' '.join(words)} did not end in {timeout:.0f} s")
         texts = []
         for file in (out, err):
             file.seek(0)

@@ -72,6 +72,7 @@ class Machine:
     :ivar checks_code: The walk, as the kernel, ends at an address of unknown code.
     :ivar broken: Members of ``kw_config`` with which no walk finds the callers' addresses.
     :ivar not_generated: Reasons, in part, for which a kernel has no generated programs.
+    :ivar patience: Factor for time limits: how much slower such a machine is emulated.
     :ivar untraceable: Functions that no kprobe may be set on, one of which each kernel has.
     """
 
@@ -105,6 +106,7 @@ class Machine:
     checks_code: bool
     broken: Callable[[dict[str, int]], dict[str, int]]
     not_generated: tuple[str, ...]
+    patience: float
     untraceable: tuple[str, ...]
 
 
@@ -153,6 +155,7 @@ X86_64 = Machine(
     checks_code=True,
     broken=lambda right: {"text_end": right["text_start"]},
     not_generated=(),
+    patience=1,
     untraceable=("exc_debug", "do_int3", "exc_int3", "asm_exc_nmi"),
 )
 
@@ -204,6 +207,7 @@ AARCH64 = Machine(
     checks_code=False,
     broken=lambda right: {"code_mask": (1 << 64) - 1},
     not_generated=("x86-64 only", "no type that is as large", "no typed loads"),
+    patience=3,
     untraceable=("el1h_64_sync_handler",),
 )
 
