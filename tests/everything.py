@@ -43,6 +43,10 @@ PARTS: dict[str, tuple[list[list[str]], str]] = {
     "fresh-debian-12": ([[sys.executable, "tests/fresh/fresh_root.py", "bookworm"]], _FRESH),
     "fresh-debian-13": ([[sys.executable, "tests/fresh/fresh_root.py", "trixie"]], _FRESH),
     "stacks": ([[sys.executable, "tests/long/run.py"]], "a million stacks of random functions"),
+    "stacks-arm64": (
+        [[sys.executable, "tests/long/run.py", *_ARM64]],
+        "a million on arm64's kernels, by each way of attaching",
+    ),
 }
 
 
