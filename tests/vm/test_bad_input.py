@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,12 @@ def test_old_libbpf(tmp_path: Path) -> None:
         "unsigned libbpf_major_version(void) { return 0; }\n"
         "unsigned libbpf_minor_version(void) { return 8; }\n"
     )
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    try:
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        pytest.skip("this machine's compiler is the host's, which it cannot run")
     err = fails(1, "kwalk", "stream", "ip_rcv", env={"KWALK_LIBBPF": str(library)})
     assert "version 0.8, too old" in err
 

@@ -82,7 +82,7 @@ ROWS = {
     "function (kprobe)": Row(_KPROBE),
     f"function (kprobe){_AT_3}": Row(_KPROBE, 3),
     "return (kretprobe)": Row(count("r:vfs_read", attach="kprobe")),
-    "inside a function (kprobe)": Row(count("vfs_read+0x9")),
+    "inside a function (kprobe)": Row(count(f"vfs_read+{HERE.behind_ftrace:#x}")),
     "function of a module (kprobe)": Row(count(f"{MODULE}:{FUNCTION}", attach="kprobe")),
     "functions (fentry.multi)": Row(many("vfs_read", "vfs_write"), 3),
     "returns (fexit.multi)": Row(many("r:vfs_read", "r:vfs_write"), 3),
