@@ -8,7 +8,7 @@ context, R9 a base beside R6.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kwalk.arch.hot_frame import HotFrame, HotKernel, HotTarget
@@ -46,6 +46,7 @@ class Follower(ABC):
     def __init__(self, kernel: HotKernel, target: HotTarget) -> None:
         self.kernel, self.target, self.asm = kernel, target, target.asm
         self.words = Words(kernel, target.asm)
+        self.later: list[Callable[[], None]] = []
         # A signature stands in the upper bits of return addresses: it is shifted out.
         self._signature_bits = _WORD_BITS - (~kernel.code_mask & _WORD_MASK).bit_length()
 
@@ -65,6 +66,11 @@ class Follower(ABC):
             self.words.known = known
             self.asm.place(following)
         self.asm.jump(self.target.miss)
+
+    def finish(self) -> None:
+        """Emit code that is rarely run, behind all else."""
+        for emit in self.later:
+            emit()
 
     def unsign(self) -> None:
         """R1, a return address, becomes what ``unsigned`` returns for it."""

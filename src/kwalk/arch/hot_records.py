@@ -79,12 +79,25 @@ class RecordsFollower(Follower):
         """Whether the end of the frame's record tells its caller's stack pointer (``State``)."""
 
     def record(self, state: State) -> None:
-        """R1 must be a frame pointer of this stack or the task's: R6 becomes it. kw_is_frame()."""
-        asm, near = self.asm, self.asm.new_label()
+        """R1 must be a frame pointer above SP or on the task's stack: R6 becomes it.
+
+        ``kw_is_frame()``, ``kw_on_task_stack()``.
+        """
+        near, far = self.asm.new_label(), self.asm.new_label()
         self.words.rebase_from(state.sp)  # R3: less SP
-        asm.alu(Alu.AND, Reg.R3, ~(NEAR - 8))
-        asm.jump_if(Jump.EQ, Reg.R3, 0, near)
+        self.asm.jump_if(Jump.SET, Reg.R3, ~(NEAR - 8), far)
+        self.asm.place(near)
+        self.later.append(lambda: self._far(far, near))
+
+    def _far(self, far: str, near: str) -> None:
+        """Go back to ``near`` if R6, a record that is not right above SP, is a caller's."""
+        asm, miss, size = self.asm, self.target.miss, self.kernel.stack_size
+        asm.place(far)
+        asm.mov(Reg.R7, Reg.R3)
         self.words.less_task_stack()
-        asm.jump_if(Jump.GE, Reg.R1, self.kernel.stack_size, self.target.miss)
-        asm.jump_if(Jump.SET, Reg.R1, 1, self.target.miss)
-        asm.place(near)
+        asm.jump_if(Jump.GE, Reg.R1, size, miss)
+        asm.jump_if(Jump.SET, Reg.R1, 7, miss)
+        asm.jump_if(Jump.LT, Reg.R7, 2 * size, near)  # above SP
+        asm.alu(Alu.SUB, Reg.R1, Reg.R7)
+        asm.jump_if(Jump.LT, Reg.R1, size + 1, miss)  # SP is on the task's stack, too
+        asm.jump(near)

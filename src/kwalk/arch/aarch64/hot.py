@@ -27,7 +27,9 @@ def emit(root: HotFrame, start: HotStart, kernel: HotKernel, target: HotTarget) 
 
     :raises Unsupported: if one of them cannot be followed.
     """
-    _ArmFollower(kernel, target).begin(root, start)
+    follower = _ArmFollower(kernel, target)
+    follower.begin(root, start)
+    follower.finish()
 
 
 class _ArmFollower(RecordsFollower):

@@ -20,5 +20,7 @@ def emit(root: HotFrame, start: HotStart, kernel: HotKernel, target: HotTarget) 
 
     :raises Unsupported: if one of them cannot be followed.
     """
-    follower = TablesFollower if kernel.unwinder == Unwinder.ORC else X86RecordsFollower
-    follower(kernel, target).begin(root, start)
+    kind = TablesFollower if kernel.unwinder == Unwinder.ORC else X86RecordsFollower
+    follower = kind(kernel, target)
+    follower.begin(root, start)
+    follower.finish()
