@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
+from built import X86
 from interpreter import Interpreter
 from kernel import Kernel
 from library import ffi
@@ -17,8 +19,10 @@ from objects import TEXT
 from worlds import Reader, World
 
 from kwalk.abi import HOT_ENTRY, HOT_PROGRAM, Unwinder
+from kwalk.arch.aarch64 import AARCH64
 from kwalk.arch.hot_frame import HotKernel, HotStart, Unsupported
 from kwalk.hot import paths as hot_paths
+from kwalk.hot import program
 from kwalk.hot.program import Maps, generate
 from kwalk.probe.hot_entry import leaf_at
 
@@ -26,6 +30,9 @@ PROGRAMS = {False: "kw_kprobe_hot", True: "kw_fentry_hot"}
 ALONE = {False: "kw_kprobe", True: "kw_fentry"}
 ARGUMENTS = 2
 FALLBACK = TEXT + 0x3F00  # caller in stacks of the kernel's unwinder: code in no stack
+
+if not X86:
+    vars(program)["here"] = lambda: AARCH64
 
 Counts = dict[tuple[tuple[int, ...], str], int]
 Image = dict[int, bytes]
@@ -73,10 +80,8 @@ class Stack:
         restore(kernel, self.memory)
         for address, word in words.items():
             kernel.memory.put_word(address, word)
-        other = Execution(kernel, execution.random, execution.task, execution.sp)
+        other = copy(execution)
         other.fp = execution.fp if bp is None else bp
-        other.addresses, other.slots = execution.addresses, execution.slots
-        other.saved = execution.saved
         return Stack(self.world, other, image(kernel), self.start)
 
     def hit(self, loaded: Loaded, program: str, cpu: int = 0) -> None:
@@ -183,6 +188,10 @@ class Hot:
             kernel.stack_size,
             kernel.padding,
             self.is_static,
+            code_mask=kernel.code_mask,
+            regs_record=0 if X86 else kernel.types.offset("struct pt_regs", "stackframe"),
+            last_record=0 if X86 else last_record(kernel),
+            record_types="frame_record_meta" in kernel.layout.types,
         )
 
     def is_static(self, address: int) -> bool:
@@ -236,6 +245,12 @@ class Hot:
 
 def _more(after: dict[Any, int], before: dict[Any, int]) -> dict[Any, int]:
     return {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
+
+
+def last_record(kernel: Kernel) -> int:
+    """Return the bytes from a task's last frame record to its stack's end."""
+    types = kernel.types
+    return types.size("struct pt_regs") - types.offset("struct pt_regs", "stackframe")
 
 
 # Stacks of each kind

@@ -278,8 +278,33 @@ MUTANTS = [
      "bool(frame.delta) and", "host/hot_near host/hot"),
     ("arch/hot_records", "constant and self.kernel.static_frame(frame.ip)", "constant",
      "host/hot_near"),
-    ("arch/hot_records", "asm.jump_if(Jump.SET, Reg.R1, 1, self.target.miss)", "pass",
-     "host/hot_near"),
+    ("arch/hot_records", "asm.jump_if(Jump.SET, Reg.R1, 7, miss)", "pass", "host/hot_near"),
+    ("arch/hot_records", "asm.jump_if(Jump.LT, Reg.R1, size + 1, miss)", "pass",
+     "host/arm64/generated"),
+    ("arch/hot_records", "asm.jump_if(Jump.LT, Reg.R7, 2 * size, near)", "pass",
+     "host/arm64/generated"),
+    ("arch/hot_records", "asm.jump_if(Jump.SET, Reg.R3, ~(NEAR - 8), far)", "pass",
+     "host/arm64/generated"),
+    ("arch/hot_records", " and state.exact", "", "host/arm64/generated"),
+    ("arch/hot_follower", "self.asm.alu(Alu.LSH, Reg.R1, self._signature_bits)", "pass",
+     "host/arm64/generated"),
+    ("arch/hot_follower", "(~kernel.code_mask & _WORD_MASK)", "(_WORD_MASK >> 20)",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "asm.jump_if(Jump.NE, Reg.R1, Reg.R2, miss)", "pass",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "asm.jump_unless(Reg.R1, self.unsigned(start.returns), miss, Reg.R2)",
+     "pass", "host/arm64/generated"),
+    ("arch/aarch64/hot", "asm.jump_if(Jump.NE, Reg.R1, Reg.R7, other)", "pass",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "kernel.stack_size - kernel.last_record", "kernel.stack_size",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "return not frame.interrupted and self", "return self",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "asm.jump_if(Jump.NE, Reg.R1, value, miss)", "pass",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "asm.jump_if(Jump.NE, Reg.R1, Reg.R7, miss)", "pass",
+     "host/arm64/generated"),
+    ("arch/aarch64/hot", "exact=False", "exact=True", "host/arm64/generated"),
     ("arch/read_words", "asm.jump_if(Jump.GE, Reg.R2, end - off, whole)",
      "asm.jump(whole)", "host/hot"),
     ("arch/aarch64/addresses", "(44, 47)", "(44, 46)", "aarch64"),
@@ -421,9 +446,9 @@ def run(files: Iterable[str], folder: Path) -> str:
         "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples"),
     }
     paths = [test_file(name) for name in files]
-    for place in (HERE, HOST):
+    for place, arch in ((HERE, "x86"), (HOST, "x86"), (HOST / "arm64", "arm64")):
         own = [path for path in paths if path.parent == place]
-        if own and (why := _run(own, command, env)):
+        if own and (why := _run(own, command, {**env, "KWALK_HOST_ARCH": arch})):
             return why
     return ""
 
@@ -431,7 +456,7 @@ def run(files: Iterable[str], folder: Path) -> str:
 def test_file(name: str) -> Path:
     """Return the file of a name in ``MUTANTS``."""
     folder, _, last = name.rpartition("/")
-    return (HOST if folder else HERE) / f"test_{last}.py"
+    return (HOST / folder.removeprefix("host").strip("/") if folder else HERE) / f"test_{last}.py"
 
 
 def _run(files: list[Path], command: list[str], env: dict[str, str]) -> str:

@@ -31,6 +31,7 @@ class Body:
 
     :ivar above: Pairs of registers saved above the frame record.
     :ivar room: Pairs of words of local variables and arguments below it.
+    :ivar static: There is never more room.
     """
 
     function: Function
@@ -38,6 +39,7 @@ class Body:
     above: int = 0
     room: int = 0
     saves: bool = False
+    static: bool = False
 
     @property
     def start(self) -> int:
@@ -68,7 +70,8 @@ def make(
 
     The other parameters are for unwind tables, which arm64 does not have.
     """
-    return Body(text.add([], -(-size // 4) * 4, -(-gap // 4) * 4), kind, above, room)
+    added = text.add([], -(-size // 4) * 4, -(-gap // 4) * 4)
+    return Body(added, kind, above, room, static=static)
 
 
 def copies(kernel: Kernel, bodies: list[Body]) -> list[Body]:
@@ -183,7 +186,7 @@ class Execution:
         """Run a function's prologue."""
         self._room(2 * body.above)
         self.slots[-1] = self.record(self.signed(self.lr)) + 8
-        self._room(2 * (body.room + self.random.randint(0, 2)))
+        self._room(2 * (body.room + (0 if body.static else self.random.randint(0, 2))))
 
     def switch_stack(self) -> None:
         """Switch to the interrupt stack, as call_on_irq_stack() does."""
@@ -265,10 +268,11 @@ class Execution:
 
         :param shift: 1 if the trampoline also saves a return value.
         """
+        same = Random(func)  # the trampoline stays
         # FUNC's FP is the caller's still.
         frame = self.push(self.lr, self.fp)
-        self.push(func + self.random.choice(ENTRY_CALLS), frame)
-        self._room(self.random.randint(0, 1))  # by the size of the part below, SP stays aligned
+        self.push(func + same.choice(ENTRY_CALLS), frame)
+        self._room(same.randint(0, 1))  # by the size of the part below, SP stays aligned
         self.push(self.word(), self.word())  # x20, x19
         self._room(shift + arguments)
         context = self.sp
