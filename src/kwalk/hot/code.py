@@ -18,9 +18,15 @@ class StaticFrames:
     def __init__(self, obj: Object, symbols: Kallsyms) -> None:
         self._obj, self._symbols = obj, symbols
         self._code: dict[int, bytes] = {}
+        self._known: dict[int, bool] = {}
 
     def __call__(self, address: int) -> bool:
         """Return whether it is proved that the frame is static at a return address."""
+        if address not in self._known:
+            self._known[address] = self._is_static(address)
+        return self._known[address]
+
+    def _is_static(self, address: int) -> bool:
         symbol = self._symbols.lookup(address - 1)
         if symbol is None or symbol.module:
             return False

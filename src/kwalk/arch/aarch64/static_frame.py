@@ -60,7 +60,10 @@ def is_static(code: bytes, offset: int) -> bool:
     :param offset: Offset of the return address in it.
     """
     words = struct.unpack(f"<{len(code) // 4}I", code[: len(code) // 4 * 4])
-    if len({word for word in words if _is(word, _SET_FP)}) != 1 or any(map(changes_sp, words)):
+    if len({word for word in words if _is(word, _SET_FP)}) != 1:
+        return False
+    # Most words do not name SP at all: in the place of a destination or of an address.
+    if any(changes_sp(word) for word in words if word & 31 == _SP or word >> 5 & 31 == _SP):
         return False
     call = offset - 4
     within = range(len(code))
