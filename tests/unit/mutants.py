@@ -237,8 +237,6 @@ MUTANTS = [
      "hot_maker"),
     ("hot/entry_counters", "not any(found)", "not found[0]", "hot_maker"),
     ("hot/entry_counters", "not any(found)", "False", "hot_maker"),
-    ("hot/entry_counters", "_begun(rows[cpu]), _begun(self._tree.hot(cpu))",
-     "rows[cpu], self._tree.hot(cpu)", "hot_maker"),
     ("hot/entry_counters", "found != again or", "", "hot_maker"),
     ("hot/code", "self._symbols.lookup(address - 1)", "self._symbols.lookup(address)",
      "hot_maker"),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from kwalk.kernel.kallsyms import Kallsyms, Symbol
-from kwalk.libbpf import LibbpfError
+from kwalk.libbpf import ENOTSUPP, LibbpfError
 from kwalk.libbpf.btf import KernelBtf
 from kwalk.libbpf.object import ENDLESS, WHY_ENDLESS, Object
 from kwalk.libbpf.tracing_multi import BPF_TRACE_FENTRY_MULTI, BPF_TRACE_FEXIT_MULTI
@@ -21,7 +21,6 @@ KPROBE_MULTI = {"kprobe.multi", "kretprobe.multi"}
 TRACING_MULTI = {"fentry.multi": BPF_TRACE_FENTRY_MULTI, "fexit.multi": BPF_TRACE_FEXIT_MULTI}
 MULTI = KPROBE_MULTI | set(TRACING_MULTI)
 
-ENOTSUPP = 524  # include/linux/errno.h
 # Errors that concern a single function: kernel/kprobes.c, kernel/trace/trace_kprobe.c and fprobe.c,
 # kernel/bpf/trampoline.c, arch/x86/kernel/kprobes/core.c. Any other error would hit the next
 # function as well.
@@ -34,7 +33,7 @@ OF_FUNCTION = frozenset(
         errno.EADDRNOTAVAIL,
         errno.EBUSY,
         errno.EEXIST,
-        ENOTSUPP,  # of arch_prepare_bpf_trampoline()
+        ENOTSUPP,  # arch_prepare_bpf_trampoline()
     }
 )
 

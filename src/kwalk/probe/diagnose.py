@@ -13,7 +13,7 @@ from kwalk.arch import here
 from kwalk.errors import KwalkError, NotSupported, UsageError
 from kwalk.kernel import capabilities
 from kwalk.kernel.shortage import Shortage
-from kwalk.libbpf import ENOTSUPP, LibbpfError
+from kwalk.libbpf import LibbpfError
 from kwalk.libbpf.perf import refuses_all
 from kwalk.probe.attach import EVENT_WAYS, TRAMPOLINES
 from kwalk.probe.attach_multi import OF_FUNCTION, TRACING_MULTI
@@ -99,11 +99,6 @@ def reason(way: str, error: LibbpfError) -> str:
         return (
             f"{error.what}: the kernel's limit is {_MOST_PROGRAMS[way]} at one place, including "
             "programs of other tools (`bpftool link` lists them)"
-        )
-    if error.errno == ENOTSUPP and way in TRAMPOLINES:
-        return (
-            f"{error.what}: this kernel's ftrace calls no trampolines of BPF "
-            "(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"
         )
     if error.errno not in (errno.EPERM, errno.EACCES) or (error.log and not _is_denied(error)):
         return error.what

@@ -14,7 +14,7 @@ from kwalk.kernel.features import no_fentry, no_kprobes
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.kernel.shortage import make_room
 from kwalk.kernel.switches import SwitchedOff
-from kwalk.libbpf import LibbpfError
+from kwalk.libbpf import ENOTSUPP, LibbpfError
 from kwalk.options.probe import ProbeOptions
 from kwalk.probe import hot_entry
 from kwalk.probe.attach import (
@@ -25,7 +25,7 @@ from kwalk.probe.attach import (
     attach,
     names_for_trampolines,
 )
-from kwalk.probe.attach_multi import ENOTSUPP, MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
+from kwalk.probe.attach_multi import MULTI, TRACING_MULTI, Watch, lacks_multi, nobody
 from kwalk.probe.beside import KprobesBeside
 from kwalk.probe.config import CannotWalk
 from kwalk.probe.diagnose import BY_KPROBE, explain
