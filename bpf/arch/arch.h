@@ -41,9 +41,10 @@
  *   __u64 kw_regs_ip(__u64 regs), kw_regs_sp(__u64 regs), kw_regs_fp(__u64 regs)
  *	Instruction pointer, stack pointer and frame pointer of the struct pt_regs at an address.
  *	For kw_start_sample() in trace/start.bpf.h.
- *   kw_ctx_ip(ctx), kw_ctx_sp(ctx), kw_ctx_fp(ctx)
- *	Macros. The same of a program's context, struct pt_regs *: verifiers want loads at fixed
- *	offsets. For kw_start_return() in trace/start.bpf.h.
+ *   kw_ctx_ip(ctx), kw_return_sp(ctx), kw_ctx_fp(ctx)
+ *	Macros. The same of a program's context, struct pt_regs *, after FUNC's return: verifiers
+ *	want loads at fixed offsets. The stack pointer may be any address from there to the caller's
+ *	frame record, where tracers do not save it. For kw_start_return() in trace/start.bpf.h.
  *
  *
  * fp.bpf.h: frame records. Uses regs.bpf.h, unwind/.

@@ -35,7 +35,7 @@ static __always_inline int kw_start_regs(struct kw_state *s, __u64 regs, __u64 i
 /* Start behind FUNC's return: a kretprobe's registers are the caller's. */
 static __always_inline int kw_start_return(struct kw_state *s, struct pt_regs *ctx, __u64 regs)
 {
-	kw_start_regs(s, regs, kw_ctx_ip(ctx), kw_ctx_sp(ctx), kw_ctx_fp(ctx));
+	kw_start_regs(s, regs, kw_ctx_ip(ctx), kw_return_sp(ctx), kw_ctx_fp(ctx));
 	if (kw_may_be_hook(s->ip)) {
 		/* The graph tracer replaced the address before the kretprobe did. */
 		s->ip = kw_recover(s->ip, kw_hook_cookie(s));

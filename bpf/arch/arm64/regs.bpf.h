@@ -18,6 +18,9 @@
 #define kw_ctx_sp(ctx) ((ctx)->sp)
 #define kw_ctx_fp(ctx) ((ctx)->regs[KW_REG_FP])
 
+/* return_to_handler() (kprobe.multi) saves FP and no SP: arch/arm64/kernel/entry-ftrace.S. */
+#define kw_return_sp(ctx) kw_ctx_fp(ctx)
+
 static __always_inline __u64 kw_regs_ip(__u64 regs)
 {
 	return kw_load_reg(regs, pc);

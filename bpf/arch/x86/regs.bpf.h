@@ -17,6 +17,8 @@
 #define kw_ctx_sp(ctx) ((ctx)->sp)
 #define kw_ctx_fp(ctx) ((ctx)->bp)
 
+#define kw_return_sp(ctx) kw_ctx_sp(ctx)
+
 static __always_inline __u64 kw_regs_ip(__u64 regs)
 {
 	return kw_load_reg(regs, ip);

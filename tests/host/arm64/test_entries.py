@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from comparing import NEW
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from layouts import ALL, Layout
 from loaded import Loaded
@@ -252,3 +252,20 @@ def test_verdict_on_tracepoints_whose_first_frame_the_kernel_has_twice(
     loaded.run("kw_tp")
     assert loaded.counters() == {"checked": 1} | ({} if right else {"mismatches": 1})
     loaded.close()
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_return_starts_whatever_its_stack_pointer_is(layout: Layout, random: Random) -> None:
+    """return_to_handler() saves FP, and leaves SP out (arch/arm64/kernel/entry-ftrace.S)."""
+    world = World(layout, random)
+    execution = world.stacked()
+    assume(world.is_complete(execution.callers[0]))
+    execution.sp, sp = execution.word(), execution.sp
+    regs = execution.returned()
+    execution.sp = sp
+    loaded = Loaded(world.kernel, func=world.func.start, place=Place.RETURN)
+    for _ in range(2):
+        loaded.run("kw_kprobe", regs)
+    expected = ((world.func.start, *execution.callers), "whole")
+    assert counted(loaded, returned=True) == {expected: 2}
