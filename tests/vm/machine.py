@@ -70,7 +70,7 @@ class Machine:
     :ivar no_place: Error of kprobes at a place that begins none, or is ftrace's.
     :ivar behind_ftrace: Offset of the first instruction behind ftrace's call in a function.
     :ivar checks_code: The walk, as the kernel, ends at an address of unknown code.
-    :ivar broken: Members of ``kw_config`` with which no walk finds the callers' addresses.
+    :ivar broken: Members of ``kw_config`` with which every walk goes wrong.
     :ivar not_generated: Reasons, in part, for which a kernel has no generated programs.
     :ivar patience: Factor for time limits: how much slower such a machine is emulated.
     :ivar untraceable: Functions that no kprobe may be set on, one of which each kernel has.
@@ -205,7 +205,7 @@ AARCH64 = Machine(
     no_place=errno.EINVAL,
     behind_ftrace=8,
     checks_code=False,
-    broken=lambda right: {"code_mask": (1 << 64) - 1},
+    broken=lambda right: {"code_mask": right["code_mask"] | 1},
     not_generated=("x86-64 only", "no type that is as large", "no typed loads"),
     patience=3,
     untraceable=("el1h_64_sync_handler",),

@@ -77,7 +77,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Break the walk.
 
     It takes every address for data, so each stack ends at the function; or, where it follows frame
-    records through anything, for the same one.
+    records through anything, it is off by one byte everywhere.
     """
     right = config_of
 
