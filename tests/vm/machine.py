@@ -72,6 +72,8 @@ class Machine:
     :ivar checks_code: The walk, as the kernel, ends at an address of unknown code.
     :ivar broken: Members of ``kw_config`` with which every walk goes wrong.
     :ivar not_generated: Reasons, in part, for which a kernel has no generated programs.
+    :ivar more_ways: Ways of attaching to a function that are compared besides kprobe and fentry; on
+        x86-64 ``test_many.py`` does.
     :ivar patience: Factor for time limits: how much slower such a machine is emulated.
     :ivar untraceable: Functions that no kprobe may be set on, one of which each kernel has.
     """
@@ -106,6 +108,7 @@ class Machine:
     checks_code: bool
     broken: Callable[[dict[str, int]], dict[str, int]]
     not_generated: tuple[str, ...]
+    more_ways: tuple[str, ...]
     patience: float
     untraceable: tuple[str, ...]
 
@@ -155,6 +158,7 @@ X86_64 = Machine(
     checks_code=True,
     broken=lambda right: {"text_end": right["text_start"]},
     not_generated=(),
+    more_ways=(),
     patience=1,
     untraceable=("exc_debug", "do_int3", "exc_int3", "asm_exc_nmi"),
 )
@@ -207,6 +211,7 @@ AARCH64 = Machine(
     checks_code=False,
     broken=lambda right: {"code_mask": right["code_mask"] | 1},
     not_generated=("x86-64 only", "no type that is as large", "no typed loads"),
+    more_ways=("kprobe.multi",),
     patience=3,
     untraceable=("el1h_64_sync_handler",),
 )
