@@ -60,10 +60,10 @@ def traced(
             time.sleep(0.02)
         number += calls() + around(capture)
         capture.stop()
-        summary = capture.summary()
+        counts, summary = capture.counts(), capture.summary()
         if summary.hot and cannot_generate(summary.hot.why):
             pytest.skip(summary.hot.why)
-        return number, capture.counts(), summary
+        return number, counts, summary
 
 
 @by_attach
