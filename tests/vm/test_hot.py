@@ -49,13 +49,14 @@ def traced(
     with Capture(FUNCTION, ProbeOptions(Method.MANUAL, attach, **keywords)) as capture:  # type: ignore[arg-type]
         number = calls()
         begun = time.monotonic()
+        taken, ready = 0, False
         while (passed := time.monotonic() - begun) < WARM_SECONDS or (
-            passed < READY_SECONDS
-            and (hot := capture.summary().hot)
-            and not hot.programs
-            and not hot.why
+            passed < READY_SECONDS and not ready
         ):
             number += calls(20)
+            hot = capture.summary().hot
+            ready = not hot or bool(hot.why) or hot.taken >= taken + 20  # on this CPU, too
+            taken = hot.taken if hot else 0
             capture.look()
             time.sleep(0.02)
         number += calls() + around(capture)
