@@ -119,12 +119,12 @@ def test_python_that_no_suite_has(archive: Archive, monkeypatch: pytest.MonkeyPa
 def test_environments_programs_come_first_and_the_hosts_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys, "prefix", "/work/.venv")
-    path = userland.search_path("/opt/python/bin:/work/.venv/bin:/usr/local/bin:/usr/bin:/bin")
-    assert path == ("/work/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/python/bin:/usr/local/bin")
+    monkeypatch.setattr(sys, "prefix", "/src/.venv")
+    path = userland.search_path("/opt/python/bin:/src/.venv/bin:/usr/local/bin:/usr/bin:/bin")
+    assert path == ("/src/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/python/bin:/usr/local/bin")
     monkeypatch.setattr(sys, "base_prefix", sys.prefix)
-    path = userland.search_path("/work/.venv/bin:/usr/bin")
-    assert path == "/usr/sbin:/usr/bin:/sbin:/bin:/work/.venv/bin"
+    path = userland.search_path("/src/.venv/bin:/usr/bin")
+    assert path == "/usr/sbin:/usr/bin:/sbin:/bin:/src/.venv/bin"
 
 
 def guest_function(name: str) -> str:
