@@ -128,7 +128,7 @@ def test_record_of_a_program_is_above_the_registers_it_saves(name: str) -> None:
         (SIGN, RECORD, SET_FP, R6_R7, 0x52800019, SET_R10),  # a private stack: mov w25, #0
         (SIGN, RECORD, R6_R7, SET_R10),  # FP is not set
         (SIGN, RECORD, NOP, SET_FP, R6_R7, SET_R10),
-        (SIGN, R6_R7, RECORD, SET_FP, SET_R10),
+        (SIGN, R6_R7, RECORD, SET_FP, R8_R9, SET_R10),
         (SIGN, 0xAA0203FD, 0xD10183BF, SET_R10),  # of an exception callback: mov x29, x2
         (SIGN, RECORD, SET_FP, 0xA9BE53F3, SET_R10),  # stp x19, x20, [sp, #-32]!
         (SIGN, RECORD, SET_FP, 0xA90153F3, SET_R10),  # stp x19, x20, [sp, #16]
@@ -138,7 +138,7 @@ def test_record_of_a_program_is_above_the_registers_it_saves(name: str) -> None:
     ],
 )
 def test_program_of_another_form_is_not_guessed(words: tuple[int, ...]) -> None:
-    assert jit.saved(code(*words)) == 0
+    assert jit.saved(code(*words, LOCALS, LOCALS)) == 0
 
 
 @given(st.binary(max_size=200))

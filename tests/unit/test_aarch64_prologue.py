@@ -134,6 +134,7 @@ def test_call_without_a_record_loses_lr() -> None:
     assert start((NOP, CALL, RET), 1) == Start.BARE
     assert start((NOP, CALL, RET), 2) == Start.UNKNOWN
     assert start((CALL, RET), 1) == Start.UNKNOWN
+    assert start((CALL, RET, MOVE), 1) == Start.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_jumps_are_followed_in_both_directions() -> None:
 
 def test_jump_out_of_the_function_is_not_followed() -> None:
     """Into code that is there, but another function's."""
-    text = code(STP, FRAME, 0x54000040, LDP, RET, NOP)
+    text = code(STP, FRAME, 0x54000060, LDP, RET, NOP)
     found = prologue.start(text, b"", 20, range(20).__contains__)
     assert found == Start.UNKNOWN
     assert prologue.start(text, b"", 16, lambda at: None) == Start.UNKNOWN

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 MUTANTS = [
+    ("unwind/hook", "struct kretprobe_instance, fp));", "struct kretprobe_instance, ret_addr));"),
+    ("unwind/hook", "if (KW_KRETPROBE_LIST && bpf", "if (false && bpf"),
     ("arch/arm64/regs", "return word | cfg.code_mask;", "return word;"),
     ("arch/arm64/regs", "pstate) & 15);", "pstate) & 31);"),
     ("arch/arm64/regs", "pstate) & 15);", "pstate) & 3);"),
@@ -21,7 +23,6 @@ MUTANTS = [
      "? regs : 0;"),
     ("arch/arm64/fp", "!kw_in_entry_text(ip) || kw_regs_fp(regs) != fp || kw_regs_ip(regs) != lr",
      "!kw_in_entry_text(ip)"),
-    ("arch/arm64/fp", "if (kw_last_frame(s))\n\t\treturn KW_STEP_END;", ""),
     ("arch/arm64/fp", "if (record & 7 ||", "if ("),
     ("arch/arm64/fp", "record - s->sp >= kw_stack_size() && ", ""),
     ("arch/arm64/fp", "&& !kw_on_task_stack(s->sp, record)", ""),
