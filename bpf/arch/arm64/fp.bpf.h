@@ -71,7 +71,8 @@ static __always_inline __u64 kw_regs_around(__u64 ip, __u64 record, __u64 fp, __
 
 /*
  * One step by frame records: [FP] is the caller's FP, [FP + 8] the return address.
- * kunwind_next_frame_record(), kunwind_next_regs_pc().
+ * kunwind_next_frame_record(), kunwind_next_regs_pc(). From the last record it leads to an address
+ * of 0, where kw_settle() ends the walk.
  */
 __noinline int kw_step_fp_any(struct kw_state *s)
 {
@@ -79,8 +80,6 @@ __noinline int kw_step_fp_any(struct kw_state *s)
 
 	if (!s)
 		return KW_STEP_UNKNOWN;
-	if (kw_last_frame(s))
-		return KW_STEP_END;
 	record = s->bp;
 	if (record & 7 || (record - s->sp >= kw_stack_size() && !kw_on_task_stack(s->sp, record)))
 		return KW_STEP_UNKNOWN; /* FP holds something else */

@@ -64,7 +64,9 @@ def test_kprobe_inside_does_not_trust_any_fp(layout: Layout, random: Random, fp:
     execution = world.begin()
     world.go(execution, 2)
     execution.call(world.func)
-    places = {"below": execution.sp - 8, "far": execution.sp + world.kernel.stack_size}
+    places = {"below": execution.sp - 32, "far": execution.sp + world.kernel.stack_size}
+    memory = world.kernel.memory
+    memory.put(places["below"], memory.read(execution.fp, 16) or b"")  # a record, but a stale one
     execution.fp = fp if isinstance(fp, int) else places[fp]
     at = world.func.start + 40
     assert traced(world, execution, Start.FRAME, at) == {((at, 77), "fallback"): 2}
@@ -144,7 +146,10 @@ def test_tracepoint_needs_the_place_of_its_programs_record(layout: Layout, progr
     world = World(layout, Random(2))
     execution = world.stacked()
     loaded = Loaded(world.kernel, func=NO_ADDRESS, place=Place.TRACEPOINT)
-    loaded.cpus[0].state.own_frame, _ = execution.program()
+    frame, _ = execution.program()
+    memory = world.kernel.memory
+    memory.put(frame, memory.read(execution.fp, 16) or b"")  # it looks like one
+    loaded.cpus[0].state.own_frame = frame
     loaded.cpus[0].unwinds(77, 78)
     loaded.run(program)
     assert counted(loaded, returned=True) == {((NO_ADDRESS, 77, 78), "fallback"): 1}
@@ -269,3 +274,21 @@ def test_return_starts_whatever_its_stack_pointer_is(layout: Layout, random: Ran
         loaded.run("kw_kprobe", regs)
     expected = ((world.func.start, *execution.callers), "whole")
     assert counted(loaded, returned=True) == {expected: 2}
+
+
+@by_layout
+@given(random=RANDOMS, by=st.sampled_from([0, 8]))
+def test_record_of_func_does_not_lead_into_itself(layout: Layout, random: Random, by: int) -> None:
+    world = World(layout, random)
+    execution = world.stacked()
+    record = execution.sp - 16
+    context = execution.trampoline(world.func.start, 1)
+    memory = world.kernel.memory
+    memory.put_word(record, record + by)
+    memory.put_word(record + 8, execution.fp)  # where the record at by leads, or a return address
+    loaded = Loaded(world.kernel, func=world.func.start, fentry=1)
+    loaded.cpus[0].state.arguments = 1
+    loaded.cpus[0].unwinds(world.func.start + 8, 77)
+    for _ in range(2):
+        loaded.run("kw_fentry", context)
+    assert counted(loaded) == {((world.func.start, 77), "fallback"): 2}

@@ -18,6 +18,7 @@ from arm64.execution import EL1, FINAL, Execution
 
 by_layout = pytest.mark.parametrize("layout", ALL, ids=repr)
 KERNELS = (77, 78)  # the kernel's own stack
+COST = 2  # loads and look-ups of a hit, besides its records
 
 
 def shown(world: World, execution: Execution, **settings: int) -> tuple[tuple[int, ...], str]:
@@ -94,6 +95,78 @@ def test_walk_asks_the_kernel_where_records_go_in_a_circle(
     number = random.randrange(len(records))
     world.kernel.memory.put_word(records[number], random.choice(records[number:]))
     assert shown(world, execution)[1] == "fallback"
+
+
+@by_layout
+@given(random=RANDOMS, by=st.sampled_from([0, 1, 2, 4, 7]))
+def test_record_is_aligned(layout: Layout, random: Random, by: int) -> None:
+    """A copy of one at another place is as good as it, but not at every address."""
+    world = World(layout, random)
+    execution = world.begin()
+    world.go(execution, 3)
+    memory = world.kernel.memory
+    place = execution.push(*(0,) * 4) + by
+    memory.put(place, memory.read(execution.fp, 16) or b"")
+    execution.call(world.func, prologue=False)
+    execution.fp = place
+    found = shown(world, execution)
+    assert found == right(world, execution)
+    assert found[1] == ("fallback" if by else "whole")
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_records_do_not_overlap(layout: Layout, random: Random) -> None:
+    """FP within the record that it was loaded from, and where another one could be."""
+    world = World(layout, random)
+    execution = world.begin()
+    world.go(execution, 4)
+    execution.call(world.func, prologue=False)
+    memory = world.kernel.memory
+    callers = [slot - 8 for slot in execution.slots if slot]
+    memory.put_word(callers[-2], callers[-2] + 8)
+    memory.put_word(callers[-2] + 8, callers[-3])
+    memory.put_word(callers[-2] + 16, world.functions[0].start + 40)
+    assert shown(world, execution)[1] == right(world, execution)[1] == "fallback"
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_walk_goes_on_where_an_exception_changed_stacks(layout: Layout, random: Random) -> None:
+    """The interrupted code was on the interrupt stack: its SP tells, in its registers."""
+    world = World(layout, random)
+    execution = world.begin()
+    execution.call(world.switching)
+    execution.switch_stack()
+    world.go(execution, random.randint(1, 3))
+    sp = execution.sp
+    execution.sp = NMI_STACK + STACK_SIZE
+    execution.interrupt(world.interrupt, sp=sp)
+    world.go(execution, random.randint(1, 3))
+    execution.call(world.func, prologue=False)
+    expected = ((world.func.start, *execution.callers), "whole")
+    assert shown(world, execution) == right(world, execution) == expected
+
+
+@by_layout
+@given(random=RANDOMS)
+def test_known_stack_costs_its_records_and_little_more(layout: Layout, random: Random) -> None:
+    """One read of a record, or two typed loads, for each frame; the last one is not read."""
+    world = World(layout, random, modules=0, programs=0)
+    execution = world.begin()
+    world.go(execution, random.randint(0, 20))
+    execution.call(world.func, prologue=False)
+    loaded = Loaded(world.kernel, func=world.func.start)
+    state = loaded.cpus[0].state
+    costs = []
+    for _ in range(4):
+        state.tick = 0
+        loaded.run("kw_kprobe", execution.regs(world.func.start))
+        costs.append(int(state.tick))
+    records = sum(1 for slot in execution.slots if slot)
+    typed = int(layout.rdonly_cast)  # then the loop's last address is loaded twice
+    assert costs[-1] == costs[-2] == records * (1 + typed) + typed + COST
+    loaded.close()
 
 
 @by_layout
