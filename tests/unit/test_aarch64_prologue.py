@@ -298,6 +298,8 @@ KEEPS = {
     "stp x29, x30, [sp, #16]": 0xA9017BFD,
     "ldr x0, [x29, #16]": 0xF9400BA0,
     "ldr x0, [x30]": 0xF94003C0,
+    "ldr x0, [x29, x30]": 0xF87E6BA0,
+    "str x30, [x0, x29]": 0xF83D681E,
     "ldr d29, [x0]": 0xFD40001D,
     "ldr q30, literal": 0x9C00001E,
     "ldr x0, literal, whose distance looks like registers": 0x581EF7A0,
