@@ -31,7 +31,7 @@ class Body:
 
     :ivar above: Pairs of registers saved above the frame record.
     :ivar room: Pairs of words of local variables and arguments below it.
-    :ivar static: There is never more room.
+    :ivar static: There is never more of either.
     """
 
     function: Function
@@ -184,7 +184,7 @@ class Execution:
 
     def enter(self, body: Body) -> None:
         """Run a function's prologue."""
-        self._room(2 * body.above)
+        self._room(2 * (body.above + (0 if body.static else self.random.randint(0, 1))))
         self.slots[-1] = self.record(self.signed(self.lr)) + 8
         self._room(2 * (body.room + (0 if body.static else self.random.randint(0, 2))))
 

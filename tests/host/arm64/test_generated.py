@@ -159,3 +159,30 @@ def test_arm_trampolines_of_another_shape_are_walked(layout: Layout, random: Ran
         assert hot.outcome(stack) == expected[0]
         assert hot.outcome(shifted) == expected[1]
     hot.close()
+
+
+@by_layout
+@pytest.mark.parametrize("off", [0, 8])
+@given(random=RANDOMS)
+def test_arm_trampolines_with_another_record_of_their_own_are_walked(
+    layout: Layout, off: int, random: Random
+) -> None:
+    """The record made for FUNC may stand there yet, from an earlier call."""
+    world = new_world(layout, random)
+    stack = build(world, random.choice(KINDS))
+    hot = Hot(world, True)
+    hot.hit(stack)
+    assert hot.make() == 1
+    assert hot.takes(stack)
+    execution = stack.execution
+    real = execution.trampoline
+
+    def trampoline(func: int, arguments: int, shift: int = 0) -> int:
+        own = execution.sp - 32
+        context = real(func, arguments, shift)
+        world.kernel.memory.put_word(own + off, world.kernel.memory.word(own + off) + 16)
+        return context
+
+    execution.trampoline = trampoline  # type: ignore[method-assign]
+    assert not hot.takes(stack)
+    hot.close()

@@ -114,7 +114,7 @@ class _ArmFollower(RecordsFollower):
             saved = self.keep(Saved(Reg.R6, _REGS_FP), True)
             asm.mov(Reg.R1, Reg.R7)
             words.rebase()
-            self.go_on(caller, State(0, saved, exact=False))
+            self.go_on(caller, State(0, saved))
             words.known = known
             asm.place(following)
         asm.jump(miss)
