@@ -295,8 +295,6 @@ MUTANTS = [
      "host/arm64/generated"),
     ("arch/aarch64/hot", "kernel.stack_size - kernel.last_record", "kernel.stack_size",
      "host/arm64/generated"),
-    ("arch/aarch64/hot", "return not frame.interrupted and self", "return self",
-     "host/arm64/generated"),
     ("arch/aarch64/hot", "asm.jump_if(Jump.NE, Reg.R1, value, miss)", "pass",
      "host/arm64/generated"),
     ("arch/aarch64/hot", "asm.jump_if(Jump.NE, Reg.R1, Reg.R7, miss)", "pass",

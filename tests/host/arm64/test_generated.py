@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -185,4 +186,49 @@ def test_arm_trampolines_with_another_record_of_their_own_are_walked(
 
     execution.trampoline = trampoline  # type: ignore[method-assign]
     assert not hot.takes(stack)
+    hot.close()
+
+
+@by_layout
+@given(random=RANDOMS, typed=st.integers(0, 1))
+def test_arm_records_above_a_dynamic_frame_are_loaded(
+    layout: Layout, random: Random, typed: int
+) -> None:
+    """How far it is to the caller's depends on both functions."""
+    world = new_world(layout, random, static=1.0)
+    stacks = []
+    for more in (0, 2):
+        execution = Execution(world.kernel, Random(1), world.kernel.new_task())
+        execution.from_user(world.syscall)
+        execution.call(world.functions[0])
+        execution.call(world.switching, prologue=False)
+        execution.push(*[0] * more)
+        execution.enter(world.switching)
+        execution.call(world.func, prologue=False)
+        stacks.append(Stack.of(world, execution))
+    assert stacks[0].addresses == stacks[1].addresses
+    hot = Hot(world, False, typed_loads=typed)
+    hot.hit(stacks[0])
+    assert hot.make() == 1
+    assert all(hot.takes(stack) for stack in stacks)
+    hot.close()
+
+
+@by_layout
+@given(random=RANDOMS, typed=st.integers(0, 1))
+def test_arm_records_below_are_not_taken(layout: Layout, random: Random, typed: int) -> None:
+    """A copy of a record, of which the walk asks the kernel's unwinder."""
+    world = new_world(layout, random, static=0.0)
+    stack = build(world, "user")
+    memory = world.kernel.memory
+    hot = Hot(world, False, typed_loads=typed)
+    hot.hit(stack)
+    assert hot.make() == 1
+    records = [slot - 8 for slot in stack.execution.slots if slot]
+    copy = (stack.execution.sp & -16) - 256
+    for outer, inner in pairwise(records):
+        stack.changed({})
+        words = {copy: memory.word(outer), copy + 8: memory.word(outer + 8), inner: copy}
+        assert memory.word(inner) == outer
+        assert not hot.takes(stack.changed(words))
     hot.close()
