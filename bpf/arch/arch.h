@@ -136,10 +136,10 @@
  *
  *
  * Besides: KW_ENTRY_BYTES of kwalk.h says how far behind FUNC's address a tracer's call may return
- *to. Members of struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch
- *off their features. hatch_build.py compiles an object for each architecture. The counterpart of
- *this folder in user space is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the
- *whole list.
+ * to. Members of struct kw_config that user space leaves 0 (orc, nmi_start, switch_start...) switch
+ * off their features. hatch_build.py compiles an object for each architecture. The counterpart of
+ * this folder in user space is src/kwalk/arch/; CONTRIBUTING.md, "Adding an architecture", has the
+ * whole list.
  */
 #ifndef KWALK_ARCH_H
 #define KWALK_ARCH_H

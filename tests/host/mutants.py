@@ -55,7 +55,7 @@ MUTANTS = [
     ("trace/key", "if (nth > KW_KEYS)", "if (nth > KW_KEYS + 1)"),
     ("trace/event", "record->key = kw_key_number(nth);", "record->key = kw_key_number(nth) + 1;"),
     ("trace/event", "difference->other = event->other;", "difference->other = event->node;"),
-    ("unwind/hook", "real != cfg.rethook && kw_load_field", "kw_load_field"),
+    ("unwind/hook", "real != cfg.rethook && cookie", "cookie"),
     ("unwind/hook", "search.left = current + 1;", "search.left = current;"),
     ("unwind/hook", "words = kw_load(s->at + top * 8) & 1023;",
      "words = kw_load(s->at + top * 8);"),

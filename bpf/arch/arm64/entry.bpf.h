@@ -75,10 +75,13 @@ static __always_inline int kw_start_fentry(struct kw_walk *w, void *ctx, __u64 f
 	__u64 above = *(volatile __u64 *)&w->ctx + 8 * arguments;
 	__u64 own = (above + 16 + 15) & ~15ULL; /* without a return value */
 
-	if (kw_load(own) != own + KW_RECORD_BYTES)
+	if (kw_load(own) != own + KW_RECORD_BYTES) {
 		own = (above + 24 + 15) & ~15ULL;
+		if (kw_load(own) != own + KW_RECORD_BYTES)
+			return KW_STEP_UNKNOWN;
+	}
 	ip = kw_code_address(kw_load(own + 8));
-	if (kw_load(own) != own + KW_RECORD_BYTES || !kw_is_entry(func + 1, ip))
+	if (!kw_is_entry(func + 1, ip))
 		return KW_STEP_UNKNOWN;
 	if (hot) {
 		hot->arguments = arguments;
