@@ -179,15 +179,15 @@ class Tree:
         copy = memory[: (self._first + self.used) * NODE_BYTES]
         self._acquire()
         found = []
-        for index, (*_, ended, cut, _, _) in enumerate(_NODE.iter_unpack(copy)):
-            if ended or cut:
+        for index, row in enumerate(_NODE.iter_unpack(copy)):
+            if row[3] or row[4]:
                 offset = index * NODE_BYTES
                 if index < self._first and index % PER_CPU > 1:
                     continue  # struct kw_walk
                 # A new node may be in the copy with its count, and not yet with its address.
-                ip, value, parent, _, _, kind, source = _NODE.unpack_from(memory, offset)
-                node = ContextNode(ip, value, parent, ended, cut, kind, source)
-                found.append((offset, node))
+                now = _NODE.unpack_from(memory, offset)
+                whole = (*now[:3], row[3], row[4], *now[5:])
+                found.append((offset, ContextNode._make(whole)))
         return found
 
     def weights(self) -> Sequence[int]:
