@@ -215,7 +215,7 @@ def places(insns: list[Insn], labels: dict[str, int], random: Random) -> list[se
 def test_start_is_where_the_interpreter_has_the_return_address(random: Random, odd: bool) -> None:
     insns, labels, code = assemble(Generator(random, odd).function())
     for at, truth in enumerate(places(insns, labels, random)):
-        place = prologue.start(code, b"", 4 * at, range(len(code)).__contains__)
+        place = prologue.start(code, 4 * at, range(len(code)).__contains__)
         if place != Start.UNKNOWN:
             assert truth <= {place}, f"{4 * at:#x}"
         elif not odd:

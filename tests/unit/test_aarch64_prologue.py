@@ -24,7 +24,7 @@ def code(*words: int) -> bytes:
 def start(words: tuple[int, ...], at: int) -> Start:
     """Return the place at an instruction, by its number."""
     text = code(*words)
-    return prologue.start(text, text[4 * at : 4 * at + 4], 4 * at, range(len(text)).__contains__)
+    return prologue.start(text, 4 * at, range(len(text)).__contains__)
 
 
 # By clang 14, -O2 -fno-omit-frame-pointer -mbranch-protection=pac-ret
@@ -111,14 +111,14 @@ PLACES = {
 @pytest.mark.parametrize("offset", PLACES, ids=hex)
 def test_start_is_right_at_every_instruction_of_a_function(offset: int) -> None:
     text = code(*FUNCTION)
-    found = prologue.start(text, b"", offset, range(len(text)).__contains__)
+    found = prologue.start(text, offset, range(len(text)).__contains__)
     assert found == PLACES[offset]
 
 
 @pytest.mark.parametrize("offset", [1, 2, 3, 0x19, -4, 1 << 20])
 def test_place_between_or_outside_of_instructions_is_unknown(offset: int) -> None:
     text = code(*FUNCTION)
-    found = prologue.start(text, b"", offset, range(len(text)).__contains__)
+    found = prologue.start(text, offset, range(len(text)).__contains__)
     assert found == Start.UNKNOWN
 
 
@@ -204,14 +204,14 @@ def test_jumps_are_followed_in_both_directions() -> None:
 def test_jump_out_of_the_function_is_not_followed() -> None:
     """Into code that is there, but another function's."""
     text = code(STP, FRAME, 0x54000060, LDP, RET, NOP)
-    found = prologue.start(text, b"", 20, range(20).__contains__)
+    found = prologue.start(text, 20, range(20).__contains__)
     assert found == Start.UNKNOWN
-    assert prologue.start(text, b"", 16, lambda at: None) == Start.UNKNOWN
+    assert prologue.start(text, 16, lambda at: None) == Start.UNKNOWN
 
 
 def test_code_that_could_not_be_read_is_unknown() -> None:
     assert start((), 0) == Start.UNKNOWN
-    assert prologue.start(code(NOP, NOP)[:7], b"", 4, lambda at: True) == Start.UNKNOWN
+    assert prologue.start(code(NOP, NOP)[:7], 4, lambda at: True) == Start.UNKNOWN
 
 
 def test_warnings_go_on_and_other_breakpoints_hide_an_instruction() -> None:
@@ -325,4 +325,4 @@ def test_reading_a_register_or_a_vector_of_its_number_keeps_it(name: str) -> Non
 
 @given(st.binary(max_size=64), st.integers(-8, 80))
 def test_start_is_defined_for_any_bytes(text: bytes, offset: int) -> None:
-    assert prologue.start(text, b"", offset, range(len(text)).__contains__) in Start
+    assert prologue.start(text, offset, range(len(text)).__contains__) in Start

@@ -84,6 +84,6 @@ def test_members_of_x86_64() -> None:
         "orc_reg_prev_sp": 1,
     }
     assert {"orc_reg_sp", "orc_reg_prev_sp"} <= set(CONTROL.fields)
-    assert X86_64.start(b"\x55\x48\x89\xe5", b"\x55", 0, lambda _: True) == Start.BARE
+    assert X86_64.start(b"\x55\x48\x89\xe5", 0, lambda _: True) == Start.BARE
     assert set(X86_64.unwinder_symbols) == {Unwinder.ORC, Unwinder.FRAME_POINTER}
     assert X86_64.entry_code.match("asm_exc_page_fault")

@@ -21,7 +21,12 @@ def code(*parts: str) -> bytes:
 
 def start(text: bytes, traced: bytes, offset: int, size: int) -> Start:
     """Of a function of ``size`` bytes, all in one place."""
-    return prologue.start(text, traced, offset, range(size).__contains__)
+    return prologue.start(placed(text, traced, offset), offset, range(size).__contains__)
+
+
+def placed(text: bytes, traced: bytes, offset: int) -> bytes:
+    """Code that begins with ``text`` and has ``traced`` at an offset, and nothing behind it."""
+    return text[:offset].ljust(offset, b"\x90") + traced
 
 
 # Beginning, loop and end as gcc 12 makes them with -O2 -fno-omit-frame-pointer -mfentry
@@ -190,7 +195,7 @@ def test_jump_to_the_cold_part_stays_in_the_function() -> None:
         (0x3F, Start.FRAME),
     ]:
         traced = jump(b"\x0f\x88", 0x20, to)
-        assert prologue.start(FUNCTION[:16], traced, 0x20, within) == place
+        assert prologue.start(placed(FUNCTION[:16], traced, 0x20), 0x20, within) == place
 
 
 @pytest.mark.parametrize(
@@ -230,4 +235,4 @@ def test_short_jumps_may_leave_too(opcode: bytes, distance: int, place: Start) -
 def test_jump_to_unnamed_code_is_a_foreign_probe() -> None:
     text = code("0f1f440000", "55", "4889e5")
     traced = jump(b"\xe9", 0x20, 0x10000).ljust(16, b"\x90")
-    assert prologue.start(text, traced, 0x20, lambda distance: None) == Start.UNKNOWN
+    assert prologue.start(placed(text, traced, 0x20), 0x20, lambda distance: None) == Start.UNKNOWN

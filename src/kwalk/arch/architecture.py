@@ -41,8 +41,8 @@ class Architecture(NamedTuple):
     :ivar code_mask: Bits that every address of code has set, in whose place return addresses may
         be signed (``kw_config.code_mask``); from the address of ``_stext``, 0 if it is unknown.
     :ivar start: Where the return address is at an instruction of a function, on kernels with frame
-        pointers: from the function's code, the bytes at the instruction, its offset, and whether a
-        byte, by its offset, belongs to the function (None: to nothing that has a name).
+        pointers: from the function's code and a few bytes more, the instruction's offset, and
+        whether a byte, by its offset, belongs to the function (None: to nothing that has a name).
     :ivar saved: Bytes from R10 to the frame record of a program (``kw_control.saved``), from its
         machine code, 0 if unknown. None where R10 is the record's address.
     :ivar trampolines_lack_caller: By fentry and fexit, too, frame pointers do not lead the kernel's
@@ -77,7 +77,7 @@ class Architecture(NamedTuple):
     unwinder_symbols: Mapping[Unwinder, str]
     find_tables: Callable[[int, int, bytes], dict[str, int]]
     code_mask: Callable[[int], int]
-    start: Callable[[bytes, bytes, int, Callable[[int], bool | None]], Start]
+    start: Callable[[bytes, int, Callable[[int], bool | None]], Start]
     saved: Callable[[bytes], int] | None
     trampolines_lack_caller: bool
     ftrace_sites: tuple[int, ...]

@@ -78,6 +78,27 @@ class RecordsFollower(Follower):
     def is_exact(self, frame: HotFrame) -> bool:
         """Whether the end of the frame's record tells its caller's stack pointer (``State``)."""
 
+    def interrupted(self, callers: Sequence[HotFrame], *, ip: int, sp: int, fp: int) -> None:
+        """R6 is the address of registers: go on at the caller whose code they are of.
+
+        :param ip: Offset of the saved instruction pointer; the others likewise.
+        """
+        asm, words = self.asm, self.words
+        words.load(sp)
+        asm.mov(Reg.R7, Reg.R1)
+        words.load(ip)
+        for caller in callers:
+            following = asm.new_label()
+            asm.jump_unless(Reg.R1, caller.ip, following, Reg.R2)
+            known = words.known
+            saved = self.keep(Saved(Reg.R6, fp), True)
+            asm.mov(Reg.R1, Reg.R7)
+            words.rebase()
+            self.go_on(caller, State(0, saved))
+            words.known = known
+            asm.place(following)
+        asm.jump(self.target.miss)
+
     def record(self, state: State) -> None:
         """R1 must be a frame pointer above SP or on the task's stack: R6 becomes it.
 

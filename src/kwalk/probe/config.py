@@ -19,7 +19,6 @@ from kwalk.kernel.capabilities import unwinder_frames
 from kwalk.kernel.kallsyms import Kallsyms
 from kwalk.libbpf.object import Object
 from kwalk.options.probe import ProbeOptions
-from kwalk.probe.function_code import AROUND
 from kwalk.probe.target import Target
 from kwalk.transport import context_tree
 from kwalk.transport.counters import possible_cpus
@@ -249,9 +248,8 @@ def control(found: Facts, symbols: Kallsyms, target: Target, code: bytes) -> dic
     if found.unwinder == Unwinder.FRAME_POINTER:
         told = {"stack_size": found.stack_size}
         if target.place == Place.INSIDE:
-            traced = code[target.offset : target.offset + AROUND]
             within = _within(target, symbols)
-            told["start"] = here().start(code, traced, target.offset, within)
+            told["start"] = here().start(code, target.offset, within)
         elif target.place == Place.TRACEPOINT and (saved := here().saved):
             told["saved"] = saved(code)
         return told

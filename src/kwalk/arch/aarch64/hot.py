@@ -104,17 +104,4 @@ class _ArmFollower(RecordsFollower):
                 asm.mov(Reg.R7, Reg.R1)
                 words.load(copy)
                 asm.jump_if(Jump.NE, Reg.R1, Reg.R7, miss)
-        words.load(_REGS_SP)
-        asm.mov(Reg.R7, Reg.R1)
-        words.load(_REGS_IP)
-        for caller in callers:
-            following = asm.new_label()
-            asm.jump_unless(Reg.R1, caller.ip, following, Reg.R2)
-            known = words.known
-            saved = self.keep(Saved(Reg.R6, _REGS_FP), True)
-            asm.mov(Reg.R1, Reg.R7)
-            words.rebase()
-            self.go_on(caller, State(0, saved))
-            words.known = known
-            asm.place(following)
-        asm.jump(miss)
+        self.interrupted(callers, ip=_REGS_IP, sp=_REGS_SP, fp=_REGS_FP)

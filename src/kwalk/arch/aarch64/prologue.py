@@ -24,11 +24,10 @@ _BUG_IMMEDIATE = 0x800  # BUG_BRK_IMM; others of the kernel's go on, or hide an 
 _FP, _LR = 29, 30
 
 
-def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool | None]) -> Start:
+def start(code: bytes, offset: int, within: Callable[[int], bool | None]) -> Start:
     """Return the place of the return address before the instruction at ``offset`` runs.
 
     :param code: The function's code; bytes behind its end are not looked at.
-    :param traced: The bytes at ``offset``, which are in ``code`` as well.
     :param within: Whether a byte, by its offset, belongs to the function; None if to no symbol.
     :return: ``Start.BARE``: LR; ``Start.FRAME``: the record that FP points to; ``Start.UNKNOWN``:
         no way to the instruction was found, two ways differ, or a probe hides an instruction.

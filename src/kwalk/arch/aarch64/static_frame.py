@@ -67,4 +67,4 @@ def is_static(code: bytes, offset: int) -> bool:
         return False
     call = offset - 4
     within = range(len(code))
-    return prologue.start(code, b"", call, lambda at: at in within) == Start.FRAME
+    return prologue.start(code, call, lambda at: at in within) == Start.FRAME

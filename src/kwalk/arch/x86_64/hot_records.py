@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kwalk.arch.hot_follower import Saved, State
+from kwalk.arch.hot_follower import State
 from kwalk.arch.hot_frame import HotFrame, Unsupported
 from kwalk.arch.hot_records import RecordsFollower
 from kwalk.arch.x86_64.hot_start import REGS_BP, REGS_BYTES, REGS_CS, REGS_IP, REGS_SP, Begins
@@ -61,17 +61,4 @@ class X86RecordsFollower(RecordsFollower, Begins):
         asm.alu(Alu.AND, Reg.R1, 3)
         asm.jump_if(Jump.NE, Reg.R1, 0, miss)
         words.load(REGS_IP, lambda: [REGS_IP, REGS_SP])
-        words.load(REGS_SP)
-        asm.mov(Reg.R7, Reg.R1)
-        words.load(REGS_IP)
-        for caller in callers:
-            following = asm.new_label()
-            asm.jump_unless(Reg.R1, caller.ip, following, Reg.R2)
-            known = words.known
-            saved = self.keep(Saved(Reg.R6, REGS_BP), True)
-            asm.mov(Reg.R1, Reg.R7)
-            words.rebase()
-            self.go_on(caller, State(0, saved))
-            words.known = known
-            asm.place(following)
-        asm.jump(miss)
+        self.interrupted(callers, ip=REGS_IP, sp=REGS_SP, fp=REGS_BP)

@@ -23,14 +23,14 @@ _JUMP = re.compile(rb"(?:\xe9|\x0f[\x80-\x8f])(.{4})|(?:\xeb|[\x70-\x7f])(.)", r
 # jmp *reg, jmp *memory: to a switch's case or, as a tail call, to anywhere.
 _INDIRECT = re.compile(rb"[\x3e\x41]?\xff[\x20-\x27\x60-\x67\xa0-\xa7\xe0-\xe7]", re.DOTALL)
 _LONGEST_JUMP = 6
+_LONGEST_INSTRUCTION = 15
 _BREAKPOINT = b"\xcc"
 
 
-def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool | None]) -> Start:
+def start(code: bytes, offset: int, within: Callable[[int], bool | None]) -> Start:
     """Return the place of the return address before the instruction at ``offset`` runs.
 
-    :param code: The function's first bytes.
-    :param traced: The bytes at ``offset``.
+    :param code: The function's code, and the bytes behind it that an instruction may reach into.
     :param within: Whether a byte, by its offset, belongs to the function; None if to no symbol.
     :return: ``Start.UNKNOWN`` if the prologue is of another form, a probe hides the instruction, or
         the target of its jump is known only when it runs.
@@ -42,6 +42,7 @@ def start(code: bytes, traced: bytes, offset: int, within: Callable[[int], bool 
         return Start.BARE
     if offset == match.start(2):
         return Start.PUSHED
+    traced = code[offset : offset + _LONGEST_INSTRUCTION]
     # Instructions that leave the function (ret, a jump out of it) follow the epilogue.
     if _RET.match(traced):
         return Start.BARE
