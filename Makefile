@@ -83,7 +83,7 @@ flamegraph: compiled
 	@$(VENV)/bin/kwalk report build/flamegraph/redis.rec --format flamegraph -o build/flamegraph/redis.html
 	@echo "build/flamegraph/redis.html is the flame graph; kwalk report build/flamegraph/redis.rec has more"
 
-# Two at a time need no machine; their output appears at their end. Packages first: only one apt can run.
+# Lint, host and unit tests run two at a time; each prints when it ends. Packages first: only one apt can run.
 test: $(VENV)/.readers $(VENV)/.sanitizers $(VENV)/.emulators
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint host units
 	@$(MAKE) --no-print-directory vm
