@@ -221,7 +221,7 @@ def _try_ways(
     walks = _choose(result, found)
     unwinder = next((UNWINDERS[trial.probe.unwinder] for trial in found.values() if trial), "")
     if result.method:
-        text = "works with this kernel's tables" if walks else next(iter(result.reasons), "")
+        text = f"works by {unwinder}" if walks else next(iter(result.reasons), "")
         result.add("manual walk", walks, text)
     result.add("unwinder", None, unwinder or _unwinder_by_symbols(symbols))
     if target:
